@@ -1,0 +1,26 @@
+//! potluck: boards on one LAN answer prompts with Gemma 3 and share the KV state of every prompt prefix.
+//!
+//! ARCHITECTURE.md walks through the rooms. The pure core (everything but `model`, `tokenizer` and `drive`)
+//! builds without burn and without smol: `cargo check --no-default-features`.
+
+#![deny(missing_docs)]
+#![deny(unsafe_code)]
+
+pub mod cache;
+pub mod catalog;
+pub mod console;
+pub mod id;
+pub mod kernels;
+pub mod kv;
+pub mod limits;
+pub mod node;
+pub mod planner;
+pub mod sampler;
+pub mod transfer;
+
+#[cfg(feature = "net")]
+pub mod drive;
+#[cfg(feature = "model")]
+pub mod model;
+#[cfg(feature = "model")]
+pub mod tokenizer;

@@ -1,0 +1,145 @@
+//! One matrix or vector of weights, used where it lies in the mapped file.
+
+use core::fmt;
+use core::ops::Range;
+use std::sync::Arc;
+
+/// The bytes of a whole file, mapped or owned; clones share them.
+#[derive(Clone)]
+pub struct Bytes(Arc<dyn AsRef<[u8]> + Send + Sync>);
+
+impl Bytes {
+    /// Shares `source`, usually a memory map.
+    pub fn new(source: impl AsRef<[u8]> + Send + Sync + 'static) -> Bytes {
+        Bytes(Arc::new(source))
+    }
+
+    /// All of them.
+    pub fn as_slice(&self) -> &[u8] {
+        (*self.0).as_ref()
+    }
+}
+
+impl fmt::Debug for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Bytes({})", self.as_slice().len())
+    }
+}
+
+/// How the values of a tensor are stored, as GGUF numbers it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[repr(u32)]
+pub enum DType {
+    /// 4 bytes a value.
+    F32 = 0,
+    /// 2 bytes a value, IEEE half.
+    F16 = 1,
+    /// 32 values in 18 bytes: an f16 scale, then 16 bytes whose low nibbles are values 0..16 and high nibbles 16..32, less 8.
+    Q4_0 = 2,
+    /// 32 values in 34 bytes: an f16 scale, then 32 int8.
+    Q8_0 = 8,
+    /// 2 bytes a value, the upper half of an f32.
+    BF16 = 30,
+}
+
+impl DType {
+    /// Values and bytes of the unit that the type is stored in.
+    pub const fn block(self) -> (usize, usize) {
+        match self {
+            DType::F32 => (1, 4),
+            DType::F16 | DType::BF16 => (1, 2),
+            DType::Q4_0 => (32, 18),
+            DType::Q8_0 => (32, 34),
+        }
+    }
+
+    /// Bytes of `values` values, or none where they do not fill whole units (or the count overflows).
+    pub fn bytes(self, values: usize) -> Option<usize> {
+        let (unit, bytes) = self.block();
+        if values % unit != 0 { None } else { (values / unit).checked_mul(bytes) }
+    }
+}
+
+/// A matrix of `rows` output rows by `cols` input columns (a vector is one row), row by row.
+#[derive(Clone, Debug)]
+pub struct Weight {
+    bytes: Bytes,
+    range: Range<usize>,
+    dtype: DType,
+    rows: usize,
+    cols: usize,
+}
+
+impl Weight {
+    /// A view of `range` of `bytes`; none unless the range lies within the bytes and holds exactly rows × cols values of the
+    /// type, each row in whole units.
+    pub fn new(bytes: Bytes, range: Range<usize>, dtype: DType, rows: usize, cols: usize) -> Option<Weight> {
+        let expected = dtype.bytes(cols)?.checked_mul(rows)?;
+        let inside = bytes.as_slice().get(range.clone())?;
+        (inside.len() == expected && rows > 0 && cols > 0).then_some(Weight { bytes, range, dtype, rows, cols })
+    }
+
+    /// Output rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Input columns.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// How the values are stored.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// The stored bytes, row by row.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes.as_slice()[self.range.clone()]
+    }
+}
+
+/// Every tensor of a model. Norm vectors hold 1 + w, as GGUF stores them, in F32.
+#[derive(Clone, Debug)]
+pub struct Weights {
+    /// vocab × hidden.
+    pub embedding: Weight,
+    /// vocab × hidden where the output is not tied to the embedding.
+    pub output: Option<Weight>,
+    /// hidden.
+    pub output_norm: Weight,
+    /// Layer by layer.
+    pub layers: Vec<LayerWeights>,
+}
+
+/// The tensors of one layer.
+#[derive(Clone, Debug)]
+pub struct LayerWeights {
+    /// hidden; before attention.
+    pub attention_norm: Weight,
+    /// (heads × head_dim) × hidden.
+    pub query: Weight,
+    /// (kv_heads × head_dim) × hidden.
+    pub key: Weight,
+    /// (kv_heads × head_dim) × hidden.
+    pub value: Weight,
+    /// head_dim.
+    pub query_norm: Weight,
+    /// head_dim.
+    pub key_norm: Weight,
+    /// hidden × (heads × head_dim).
+    pub attention_output: Weight,
+    /// hidden; after attention, before it joins the residual.
+    pub post_attention_norm: Weight,
+    /// hidden; before the feed-forward layer.
+    pub ffn_norm: Weight,
+    /// ffn × hidden.
+    pub gate: Weight,
+    /// ffn × hidden.
+    pub up: Weight,
+    /// hidden × ffn.
+    pub down: Weight,
+    /// hidden; after the feed-forward layer, before it joins the residual.
+    pub post_ffn_norm: Weight,
+}
