@@ -60,6 +60,37 @@ pub const MAX_WANTS_IN_FLIGHT: usize = 16;
 /// Connections that a node serves at once; one more is refused, and that peer asks another or computes.
 pub const MAX_SERVED_CONNECTIONS: usize = 32;
 
+/// Bytes of the largest file that is mapped as a model: twice a Gemma 3 of 4B in f32, far above what a board holds. What is
+/// longer is a mistake, such as a disk image.
+pub const MAX_MODEL_FILE_BYTES: u64 = 32 << 30;
+
+/// Entries of a GGUF's metadata. Published Gemma 3 files have about 40.
+pub const MAX_GGUF_ENTRIES: u64 = 4_096;
+
+/// Tensors of a GGUF. A Gemma 3 has 13 a layer and 3 more; merged files carry a vision tower of some 500 beside them.
+pub const MAX_GGUF_TENSORS: u64 = 4_096;
+
+/// Bytes of a metadata key or a tensor's name. ggml itself stops at 64 for tensors; the longest published key has about 50.
+pub const MAX_GGUF_NAME_BYTES: u64 = 256;
+
+/// Bytes of one metadata string. Chat templates and licences take tens of kilobytes.
+pub const MAX_GGUF_STRING_BYTES: u64 = 1 << 20;
+
+/// Elements of one metadata array. Gemma's 514,906 merges are the longest published for this family.
+pub const MAX_GGUF_ARRAY: u64 = 4 << 20;
+
+/// Rows of the largest embedding, four times Gemma's 262,144.
+pub const MAX_VOCABULARY: usize = 1 << 20;
+
+/// Values of the widest activation (hidden, feed-forward, all heads of one layer). Gemma 3 27B has 21,504.
+pub const MAX_WIDTH: usize = 1 << 16;
+
+/// Bytes of a text file that convert reads whole: config.json takes a few kB, a shard index 100 kB, Gemma's tokenizer.json 33 MB.
+pub const MAX_TEXT_FILE_BYTES: u64 = 256 << 20;
+
+/// Shards of one Hugging Face model. Gemma 3 27B is published in 12.
+pub const MAX_SHARDS: usize = 128;
+
 const _: () = assert!(MAX_CONTEXT_TOKENS % BLOCK_TOKENS == 0);
 const _: () = assert!(MAX_BLOCKS.is_power_of_two(), "heapless maps want a power of two");
 const _: () = assert!(MAX_CONTEXT_BLOCKS < MAX_BLOCKS, "one sequence must fit the index");

@@ -1,0 +1,72 @@
+//! What can be wrong with a model's file, said for the person at the console: the file, the place in it, what to do.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use crate::kv::ShapeError;
+use crate::limits::MAX_MODEL_FILE_BYTES;
+
+/// A model's file that cannot be used.
+#[derive(Debug, Error)]
+#[error("{}: {fault}", path.display())]
+pub struct FileError {
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    #[source]
+    pub fault: Fault,
+}
+
+impl FileError {
+    /// `fault`, found in the file at `path`.
+    pub fn new(path: &Path, fault: Fault) -> FileError {
+        FileError { path: path.to_owned(), fault }
+    }
+}
+
+/// What is wrong with a file.
+#[derive(Debug, Error)]
+pub enum Fault {
+    /// The system does not let us read it.
+    #[error("cannot be read: {0}")]
+    Open(io::Error),
+    /// The system does not let us write it.
+    #[error("cannot be written: {0}")]
+    Write(io::Error),
+    /// A directory where a file was expected.
+    #[error("is a directory; name a file in it")]
+    Directory,
+    /// A device, socket or pipe.
+    #[error("is no regular file; a model must be mapped from one")]
+    NotAFile,
+    /// No bytes at all.
+    #[error("is empty; download it again")]
+    Empty,
+    /// Over `MAX_MODEL_FILE_BYTES`, or over what this machine can map.
+    #[error("has {0} bytes, over {MAX_MODEL_FILE_BYTES}; no model of this size runs here")]
+    TooLarge(u64),
+    /// Not the format that was expected.
+    #[error("{0}")]
+    Foreign(String),
+    /// The file ends before what it announces.
+    #[error("truncated: {what} ends at byte {needs}, but the file has {has}; download it again")]
+    Truncated {
+        /// What does not fit.
+        what: String,
+        /// Where it would end.
+        needs: u64,
+        /// Bytes that the file has.
+        has: u64,
+    },
+    /// The file contradicts itself or the format.
+    #[error("damaged: {0}; download it again")]
+    Damaged(String),
+    /// A well-formed file that this build does not run; says what does.
+    #[error("{0}")]
+    Unsupported(String),
+    /// The KV state of this model cannot be laid out.
+    #[error("{0}")]
+    Shape(#[from] ShapeError),
+}

@@ -1,0 +1,94 @@
+//! The tensor types that ggml knows: their names and sizes, so that a file with a foreign type is still measured and named.
+
+use crate::model::DType;
+
+/// A ggml tensor type: its number in files, its name, and the values and bytes of its unit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct GgmlType {
+    /// As stored in files.
+    pub number: u32,
+    /// As ggml prints it.
+    pub name: &'static str,
+    /// Values a unit.
+    pub unit: usize,
+    /// Bytes a unit.
+    pub unit_bytes: usize,
+}
+
+const fn ty(number: u32, name: &'static str, unit: usize, unit_bytes: usize) -> GgmlType {
+    GgmlType { number, name, unit, unit_bytes }
+}
+
+/// From ggml.c's `type_traits` and ggml-common.h.
+const TYPES: [GgmlType; 32] = [
+    ty(0, "F32", 1, 4),
+    ty(1, "F16", 1, 2),
+    ty(2, "Q4_0", 32, 18),
+    ty(3, "Q4_1", 32, 20),
+    ty(6, "Q5_0", 32, 22),
+    ty(7, "Q5_1", 32, 24),
+    ty(8, "Q8_0", 32, 34),
+    ty(9, "Q8_1", 32, 36),
+    ty(10, "Q2_K", 256, 84),
+    ty(11, "Q3_K", 256, 110),
+    ty(12, "Q4_K", 256, 144),
+    ty(13, "Q5_K", 256, 176),
+    ty(14, "Q6_K", 256, 210),
+    ty(15, "Q8_K", 256, 292),
+    ty(16, "IQ2_XXS", 256, 66),
+    ty(17, "IQ2_XS", 256, 74),
+    ty(18, "IQ3_XXS", 256, 98),
+    ty(19, "IQ1_S", 256, 50),
+    ty(20, "IQ4_NL", 32, 18),
+    ty(21, "IQ3_S", 256, 110),
+    ty(22, "IQ2_S", 256, 82),
+    ty(23, "IQ4_XS", 256, 136),
+    ty(24, "I8", 1, 1),
+    ty(25, "I16", 1, 2),
+    ty(26, "I32", 1, 4),
+    ty(27, "I64", 1, 8),
+    ty(28, "F64", 1, 8),
+    ty(29, "IQ1_M", 256, 56),
+    ty(30, "BF16", 1, 2),
+    ty(34, "TQ1_0", 256, 54),
+    ty(35, "TQ2_0", 256, 66),
+    ty(39, "MXFP4", 32, 17),
+];
+
+impl GgmlType {
+    /// The type numbered `number`.
+    pub fn from_number(number: u32) -> Option<GgmlType> {
+        TYPES.into_iter().find(|ty| ty.number == number)
+    }
+
+    /// The same type as this build's kernels know it; none for the others.
+    pub fn dtype(self) -> Option<DType> {
+        [DType::F32, DType::F16, DType::BF16, DType::Q8_0, DType::Q4_0].into_iter().find(|&dtype| dtype as u32 == self.number)
+    }
+}
+
+/// A type's name as ggml prints it.
+pub fn dtype_name(dtype: DType) -> &'static str {
+    match dtype {
+        DType::F32 => "F32",
+        DType::F16 => "F16",
+        DType::Q4_0 => "Q4_0",
+        DType::Q8_0 => "Q8_0",
+        DType::BF16 => "BF16",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_types_we_compute_with_have_ggmls_sizes() {
+        for dtype in [DType::F32, DType::F16, DType::BF16, DType::Q8_0, DType::Q4_0] {
+            let ty = GgmlType::from_number(dtype as u32).unwrap();
+            assert_eq!((ty.unit, ty.unit_bytes), dtype.block(), "a wrong size reads every later row from the wrong place");
+            assert_eq!((ty.name, ty.dtype()), (dtype_name(dtype), Some(dtype)));
+        }
+        assert_eq!(TYPES.into_iter().filter_map(GgmlType::dtype).count(), 5);
+    }
+}

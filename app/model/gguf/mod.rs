@@ -1,0 +1,38 @@
+//! GGUF: the file format that the ecosystem publishes weights in. Read where it lies, never trusted; written by `convert`
+//! and `synth`.
+//!
+//! ```text
+//! 0   "GGUF"                   magic
+//! 4   u32  version             2 or 3, all numbers little endian
+//! 8   u64  tensor count
+//! 16  u64  metadata count
+//! 24  metadata                 key (u64 length, bytes), u32 type, value; value types in `value.rs`
+//!     tensor descriptions      name, u32 dimensions, u64 each (innermost first), u32 type, u64 offset within the data
+//!     zeros to a multiple of general.alignment (default 32)
+//!     data                     each tensor at its offset, a multiple of the alignment
+//! ```
+//!
+//! [`Gguf::open`] checks all of that against the file's length before anything is used: counts, lengths, types, duplicates,
+//! offsets, overlaps. What it returns can be read without a further check. [`Gguf::config`], [`Gguf::weights`] and
+//! [`Gguf::vocabulary`] then check the meaning.
+
+mod config;
+mod ggml;
+mod read;
+mod value;
+mod vocabulary;
+mod weights;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+pub(super) use config::{check, every_nth_global, inverse_root};
+pub use ggml::{GgmlType, dtype_name};
+pub use read::{Gguf, TensorInfo};
+pub use value::{Kind, Value};
+pub use weights::{Part, layer_tensors, tensor_names};
+pub use write::{Entry, TensorPlan, Writer, model_entries, vocabulary_entries};
+
+/// The only architecture that potluck runs, as `general.architecture` says it.
+pub const ARCHITECTURE: &str = "gemma3";

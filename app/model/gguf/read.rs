@@ -1,0 +1,413 @@
+//! The checked view of a GGUF file. Every length in it is a stranger's claim until it has been compared with the file.
+
+use core::ops::Range;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::ggml::GgmlType;
+use super::value::{Kind, Value, float, integer};
+use crate::limits::{
+    MAX_GGUF_ARRAY, MAX_GGUF_ENTRIES, MAX_GGUF_NAME_BYTES, MAX_GGUF_STRING_BYTES, MAX_GGUF_TENSORS, MAX_MODEL_FILE_BYTES,
+};
+use crate::model::fault::{Fault, FileError};
+use crate::model::map::map;
+use crate::model::weight::Bytes;
+
+const DEFAULT_ALIGNMENT: u64 = 32;
+/// Above any page size; a larger one only pads.
+const MAX_ALIGNMENT: u64 = 1 << 16;
+/// The least bytes that a metadata entry (empty key, type, one byte) and a tensor description (empty name, one dimension)
+/// take: bounds the counts by the file's length.
+const MIN_ENTRY_BYTES: u64 = 8 + 4 + 1;
+const MIN_TENSOR_BYTES: u64 = 8 + 4 + 8 + 4 + 8;
+
+/// A GGUF file whose structure has been checked whole.
+#[derive(Clone, Debug)]
+pub struct Gguf {
+    path: PathBuf,
+    bytes: Bytes,
+    metadata: BTreeMap<String, Value>,
+    tensors: BTreeMap<String, TensorInfo>,
+}
+
+/// Where a tensor lies in the file.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TensorInfo {
+    /// One to four sizes, innermost (columns) first; none is zero.
+    pub dims: Vec<usize>,
+    /// How its values are stored, maybe in a type that no kernel here reads.
+    pub ty: GgmlType,
+    /// Its bytes, within the file.
+    pub range: Range<usize>,
+}
+
+impl TensorInfo {
+    /// Rows and columns, where the tensor is a vector (one row) or a matrix.
+    pub fn matrix(&self) -> Option<(usize, usize)> {
+        match *self.dims.as_slice() {
+            [cols] => Some((1, cols)),
+            [cols, rows] | [cols, rows, 1] | [cols, rows, 1, 1] => Some((rows, cols)),
+            _ => None,
+        }
+    }
+}
+
+impl Gguf {
+    /// Maps and checks the file at `path`.
+    pub fn open(path: &Path) -> Result<Gguf, FileError> {
+        Gguf::parse(path, map(path)?)
+    }
+
+    /// Checks `bytes` as the contents of a GGUF file; `path` is only for messages.
+    pub fn parse(path: &Path, bytes: Bytes) -> Result<Gguf, FileError> {
+        let (metadata, tensors) = parse(bytes.as_slice()).map_err(|fault| FileError::new(path, fault))?;
+        Ok(Gguf { path: path.to_owned(), bytes, metadata, tensors })
+    }
+
+    /// The file, for messages.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The whole file.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// Every tensor by name.
+    pub fn tensors(&self) -> &BTreeMap<String, TensorInfo> {
+        &self.tensors
+    }
+
+    /// Every metadata entry by key.
+    pub fn metadata(&self) -> &BTreeMap<String, Value> {
+        &self.metadata
+    }
+
+    /// The integer of any width at `key`; an error where another type lies there.
+    pub fn integer(&self, key: &str) -> Result<Option<i128>, FileError> {
+        match self.metadata.get(key) {
+            None => Ok(None),
+            Some(Value::Scalar { kind, at }) => match integer(*kind, &self.bytes.as_slice()[at.clone()]) {
+                Some(number) => Ok(Some(number)),
+                None => Err(self.wrong_type(key, "a whole number")),
+            },
+            Some(_) => Err(self.wrong_type(key, "a whole number")),
+        }
+    }
+
+    /// The number at `key`; an error where another type lies there.
+    pub fn float(&self, key: &str) -> Result<Option<f64>, FileError> {
+        match self.metadata.get(key) {
+            None => Ok(None),
+            Some(Value::Scalar { kind, at }) => match float(*kind, &self.bytes.as_slice()[at.clone()]) {
+                Some(number) => Ok(Some(number)),
+                None => Err(self.wrong_type(key, "a number")),
+            },
+            Some(_) => Err(self.wrong_type(key, "a number")),
+        }
+    }
+
+    /// The boolean at `key`; an error where another type lies there.
+    pub fn boolean(&self, key: &str) -> Result<Option<bool>, FileError> {
+        match self.metadata.get(key) {
+            None => Ok(None),
+            Some(Value::Scalar { kind: Kind::Bool, at }) => Ok(Some(self.bytes.as_slice()[at.start] == 1)),
+            Some(_) => Err(self.wrong_type(key, "true or false")),
+        }
+    }
+
+    /// The text at `key`; an error where another type lies there.
+    pub fn text(&self, key: &str) -> Result<Option<&str>, FileError> {
+        match self.metadata.get(key) {
+            None => Ok(None),
+            Some(Value::Text(at)) => match core::str::from_utf8(&self.bytes.as_slice()[at.clone()]) {
+                Ok(text) => Ok(Some(text)),
+                Err(_) => Err(self.wrong_type(key, "text")),
+            },
+            Some(_) => Err(self.wrong_type(key, "text")),
+        }
+    }
+
+    /// The array at `key` as its element type, count and bytes; an error where another type lies there.
+    pub fn array(&self, key: &str) -> Result<Option<(Kind, usize, &[u8])>, FileError> {
+        match self.metadata.get(key) {
+            None => Ok(None),
+            Some(Value::Array { kind, count, at }) => Ok(Some((*kind, *count, &self.bytes.as_slice()[at.clone()]))),
+            Some(_) => Err(self.wrong_type(key, "an array")),
+        }
+    }
+
+    /// The strings of the array at `key`, in order, where they lie; an error where another type lies there.
+    pub fn strings(&self, key: &str) -> Result<Option<impl Iterator<Item = &str>>, FileError> {
+        let Some((kind, count, bytes)) = self.array(key)? else { return Ok(None) };
+        if kind != Kind::String {
+            return Err(self.wrong_type(key, "an array of text"));
+        }
+        let mut cursor = Cursor::new(bytes);
+        Ok(Some((0..count).map_while(move |_| {
+            let at = cursor.string("", MAX_GGUF_STRING_BYTES).ok()?;
+            core::str::from_utf8(&bytes[at]).ok()
+        })))
+    }
+
+    pub(super) fn fault(&self, fault: Fault) -> FileError {
+        FileError::new(&self.path, fault)
+    }
+
+    pub(super) fn wrong_type(&self, key: &str, wanted: &str) -> FileError {
+        self.fault(Fault::Damaged(format!("metadata {key} is not {wanted}")))
+    }
+}
+
+type Parsed = (BTreeMap<String, Value>, BTreeMap<String, TensorInfo>);
+
+fn parse(bytes: &[u8]) -> Result<Parsed, Fault> {
+    let mut cursor = Cursor::new(bytes);
+    let (tensor_count, entry_count) = header(&mut cursor)?;
+    let mut metadata = BTreeMap::new();
+    for _ in 0..entry_count {
+        let key = cursor.name("a metadata key")?;
+        let number = cursor.u32(&format!("the type of metadata {key}"))?;
+        let kind = Kind::from_number(number)
+            .ok_or_else(|| Fault::Damaged(format!("metadata {key} has type {number}, which GGUF does not have")))?;
+        let value = cursor.value(&key, kind)?;
+        if metadata.insert(key.clone(), value).is_some() {
+            return Err(Fault::Damaged(format!("metadata {key} appears twice")));
+        }
+    }
+    let alignment = alignment(bytes, &metadata)?;
+    let mut described = Vec::new();
+    for _ in 0..tensor_count {
+        described.push(cursor.tensor()?);
+    }
+    let data = (cursor.at as u64).next_multiple_of(alignment);
+    Ok((metadata, place(described, data, alignment, bytes.len() as u64)?))
+}
+
+fn header(cursor: &mut Cursor<'_>) -> Result<(u64, u64), Fault> {
+    if cursor.bytes.len() < 4 || &cursor.bytes[..4] != b"GGUF" {
+        let hint = if is_safetensors(cursor.bytes) {
+            "it looks like safetensors: run potluck convert on its directory"
+        } else {
+            "give potluck a Gemma 3 as GGUF"
+        };
+        return Err(Fault::Foreign(format!("is no GGUF file; {hint}")));
+    }
+    cursor.at = 4;
+    let version = cursor.u32("the version")?;
+    if version.swap_bytes() == 2 || version.swap_bytes() == 3 {
+        return Err(Fault::Unsupported("is a big-endian GGUF; get the little-endian one".into()));
+    }
+    if version != 2 && version != 3 {
+        return Err(Fault::Unsupported(format!("is GGUF version {version}; this build reads 2 and 3: convert the model anew")));
+    }
+    let tensors = cursor.u64("the tensor count")?;
+    let entries = cursor.u64("the metadata count")?;
+    let left = (cursor.bytes.len() - cursor.at) as u64;
+    for (what, count, limit, least) in [
+        ("tensors", tensors, MAX_GGUF_TENSORS, MIN_TENSOR_BYTES),
+        ("metadata entries", entries, MAX_GGUF_ENTRIES, MIN_ENTRY_BYTES),
+    ] {
+        if count > limit {
+            return Err(Fault::Damaged(format!("it announces {count} {what}; this build takes at most {limit}")));
+        }
+        if count * least > left {
+            return Err(Fault::Damaged(format!("it announces {count} {what}, more than its {left} bytes can hold")));
+        }
+    }
+    Ok((tensors, entries))
+}
+
+fn is_safetensors(bytes: &[u8]) -> bool {
+    bytes.len() > 9 && bytes[8] == b'{'
+}
+
+fn alignment(bytes: &[u8], metadata: &BTreeMap<String, Value>) -> Result<u64, Fault> {
+    let Some(value) = metadata.get("general.alignment") else { return Ok(DEFAULT_ALIGNMENT) };
+    let number = match value {
+        Value::Scalar { kind, at } => integer(*kind, &bytes[at.clone()]),
+        _ => None,
+    };
+    let alignment = number.and_then(|number| u64::try_from(number).ok()).filter(|a| (8..=MAX_ALIGNMENT).contains(a));
+    alignment.filter(|a| a.is_power_of_two()).ok_or_else(|| {
+        Fault::Damaged(format!("general.alignment must be a power of two between 8 and {MAX_ALIGNMENT}"))
+    })
+}
+
+/// A tensor's description as the file gives it.
+struct Described {
+    name: String,
+    dims: Vec<usize>,
+    ty: GgmlType,
+    bytes: u64,
+    offset: u64,
+}
+
+/// Checks where every tensor lies and that no two share a byte.
+fn place(described: Vec<Described>, data: u64, alignment: u64, has: u64) -> Result<BTreeMap<String, TensorInfo>, Fault> {
+    let mut order: Vec<(u64, u64, usize)> = Vec::with_capacity(described.len());
+    for (index, tensor) in described.iter().enumerate() {
+        let name = &tensor.name;
+        if tensor.offset % alignment != 0 {
+            let offset = tensor.offset;
+            return Err(Fault::Damaged(format!("tensor {name} lies at offset {offset}, no multiple of {alignment}")));
+        }
+        let start = tensor.offset.checked_add(data).filter(|&start| start <= MAX_MODEL_FILE_BYTES);
+        let Some(start) = start else {
+            return Err(Fault::Damaged(format!("tensor {name} lies at offset {}, beyond any file", tensor.offset)));
+        };
+        let needs = start + tensor.bytes;
+        if needs > has {
+            return Err(Fault::Truncated { what: format!("tensor {name}"), needs, has });
+        }
+        order.push((start, needs, index));
+    }
+    order.sort_unstable();
+    for pair in order.windows(2) {
+        if pair[1].0 < pair[0].1 {
+            let (first, second) = (&described[pair[0].2].name, &described[pair[1].2].name);
+            return Err(Fault::Damaged(format!("tensors {first} and {second} overlap")));
+        }
+    }
+    let mut ranges = vec![0..0; described.len()];
+    for (start, end, index) in order {
+        ranges[index] = start as usize..end as usize;
+    }
+    let mut tensors = BTreeMap::new();
+    for (tensor, range) in described.into_iter().zip(ranges) {
+        let info = TensorInfo { dims: tensor.dims, ty: tensor.ty, range };
+        if tensors.insert(tensor.name.clone(), info).is_some() {
+            return Err(Fault::Damaged(format!("tensor {} appears twice", tensor.name)));
+        }
+    }
+    Ok(tensors)
+}
+
+/// Walks the file's head. Every step is checked against the end.
+struct Cursor<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Cursor<'a> {
+    fn new(bytes: &'a [u8]) -> Cursor<'a> {
+        Cursor { bytes, at: 0 }
+    }
+
+    fn take(&mut self, count: u64, what: &str) -> Result<Range<usize>, Fault> {
+        let has = self.bytes.len() as u64;
+        let needs = (self.at as u64).saturating_add(count);
+        if needs > has {
+            return Err(Fault::Truncated { what: what.to_owned(), needs, has });
+        }
+        let range = self.at..needs as usize;
+        self.at = range.end;
+        Ok(range)
+    }
+
+    fn u32(&mut self, what: &str) -> Result<u32, Fault> {
+        let at = self.take(4, what)?.start;
+        Ok(u32::from_le_bytes([self.bytes[at], self.bytes[at + 1], self.bytes[at + 2], self.bytes[at + 3]]))
+    }
+
+    fn u64(&mut self, what: &str) -> Result<u64, Fault> {
+        let low = self.u32(what)?;
+        let high = self.u32(what)?;
+        Ok(u64::from(low) | u64::from(high) << 32)
+    }
+
+    fn string(&mut self, what: &str, limit: u64) -> Result<Range<usize>, Fault> {
+        let length = self.u64(what)?;
+        if length > limit {
+            return Err(Fault::Damaged(format!("{what} announces {length} bytes; this build takes at most {limit}")));
+        }
+        let at = self.take(length, what)?;
+        match core::str::from_utf8(&self.bytes[at.clone()]) {
+            Ok(_) => Ok(at),
+            Err(_) => Err(Fault::Damaged(format!("{what} is not UTF-8"))),
+        }
+    }
+
+    fn name(&mut self, what: &str) -> Result<String, Fault> {
+        let at = self.string(what, MAX_GGUF_NAME_BYTES)?;
+        let name = String::from_utf8_lossy(&self.bytes[at]).into_owned();
+        if name.is_empty() || name.chars().any(char::is_control) {
+            return Err(Fault::Damaged(format!("{what} is empty or holds control characters")));
+        }
+        Ok(name)
+    }
+
+    fn value(&mut self, key: &str, kind: Kind) -> Result<Value, Fault> {
+        let what = format!("metadata {key}");
+        match kind {
+            Kind::String => Ok(Value::Text(self.string(&what, MAX_GGUF_STRING_BYTES)?)),
+            Kind::Array => self.array(key, &what),
+            _ => {
+                let at = self.take(kind.fixed_bytes().unwrap_or(0) as u64, &what)?;
+                if kind == Kind::Bool && self.bytes[at.start] > 1 {
+                    return Err(Fault::Damaged(format!("{what} is a boolean of {}", self.bytes[at.start])));
+                }
+                Ok(Value::Scalar { kind, at })
+            }
+        }
+    }
+
+    fn array(&mut self, key: &str, what: &str) -> Result<Value, Fault> {
+        let number = self.u32(what)?;
+        let kind = Kind::from_number(number)
+            .ok_or_else(|| Fault::Damaged(format!("{what} is an array of type {number}, which GGUF does not have")))?;
+        if kind == Kind::Array {
+            return Err(Fault::Unsupported(format!("metadata {key} nests arrays; no Gemma 3 has such: convert the model anew")));
+        }
+        let count = self.u64(what)?;
+        if count > MAX_GGUF_ARRAY {
+            return Err(Fault::Damaged(format!("{what} announces {count} elements; this build takes at most {MAX_GGUF_ARRAY}")));
+        }
+        let start = self.at;
+        match kind.fixed_bytes() {
+            Some(bytes) => {
+                self.take(count * bytes as u64, what)?;
+            }
+            None => {
+                for _ in 0..count {
+                    self.string(what, MAX_GGUF_STRING_BYTES)?;
+                }
+            }
+        }
+        Ok(Value::Array { kind, count: count as usize, at: start..self.at })
+    }
+
+    fn tensor(&mut self) -> Result<Described, Fault> {
+        let name = self.name("a tensor's name")?;
+        let what = format!("the description of tensor {name}");
+        let rank = self.u32(&what)?;
+        if !(1..=4).contains(&rank) {
+            return Err(Fault::Damaged(format!("tensor {name} has {rank} dimensions; GGUF has 1 to 4")));
+        }
+        let mut dims = Vec::with_capacity(4);
+        let mut values = 1u64;
+        for _ in 0..rank {
+            let dim = self.u64(&what)?;
+            let product = values.checked_mul(dim).filter(|&product| dim > 0 && product <= MAX_MODEL_FILE_BYTES * 8);
+            let Some(product) = product else {
+                return Err(Fault::Damaged(format!("tensor {name} has a dimension of {dim}: its size is zero or beyond any file")));
+            };
+            values = product;
+            dims.push(usize::try_from(dim).map_err(|_| Fault::Damaged(format!("tensor {name} exceeds this machine's memory")))?);
+        }
+        let number = self.u32(&what)?;
+        let Some(ty) = GgmlType::from_number(number) else {
+            return Err(Fault::Unsupported(format!(
+                "tensor {name} has type {number}, unknown here; this build reads F32, F16, BF16, Q8_0, Q4_0: use potluck convert"
+            )));
+        };
+        if dims[0] % ty.unit != 0 {
+            let (cols, unit) = (dims[0], ty.unit);
+            return Err(Fault::Damaged(format!("tensor {name} has rows of {cols}, no multiple of the {unit} of its type {}", ty.name)));
+        }
+        let bytes = values / ty.unit as u64 * ty.unit_bytes as u64;
+        let offset = self.u64(&what)?;
+        Ok(Described { name, dims, ty, bytes, offset })
+    }
+}

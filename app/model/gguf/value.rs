@@ -1,0 +1,101 @@
+//! The value types of GGUF metadata.
+
+use core::ops::Range;
+
+/// A value's type, as GGUF numbers it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum Kind {
+    /// One byte.
+    U8 = 0,
+    /// One signed byte.
+    I8 = 1,
+    /// Two bytes.
+    U16 = 2,
+    /// Two bytes, signed.
+    I16 = 3,
+    /// Four bytes.
+    U32 = 4,
+    /// Four bytes, signed.
+    I32 = 5,
+    /// An IEEE single.
+    F32 = 6,
+    /// One byte, 0 or 1.
+    Bool = 7,
+    /// A u64 length, then UTF-8.
+    String = 8,
+    /// An element type, a u64 count, then the elements.
+    Array = 9,
+    /// Eight bytes.
+    U64 = 10,
+    /// Eight bytes, signed.
+    I64 = 11,
+    /// An IEEE double.
+    F64 = 12,
+}
+
+impl Kind {
+    /// The type numbered `number`.
+    pub fn from_number(number: u32) -> Option<Kind> {
+        use Kind::*;
+        [U8, I8, U16, I16, U32, I32, F32, Bool, String, Array, U64, I64, F64].into_iter().find(|&kind| kind as u32 == number)
+    }
+
+    /// Bytes of one value; none for strings and arrays, which say their own length.
+    pub fn fixed_bytes(self) -> Option<usize> {
+        match self {
+            Kind::U8 | Kind::I8 | Kind::Bool => Some(1),
+            Kind::U16 | Kind::I16 => Some(2),
+            Kind::U32 | Kind::I32 | Kind::F32 => Some(4),
+            Kind::U64 | Kind::I64 | Kind::F64 => Some(8),
+            Kind::String | Kind::Array => None,
+        }
+    }
+}
+
+/// Where a checked value lies in the file. Nothing of it is copied until it is asked for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Value {
+    /// A number or boolean.
+    Scalar {
+        /// Its type.
+        kind: Kind,
+        /// Its bytes.
+        at: Range<usize>,
+    },
+    /// The bytes of a string, checked to be UTF-8.
+    Text(Range<usize>),
+    /// Elements of one type, each checked to lie within the file.
+    Array {
+        /// Their type; never an array.
+        kind: Kind,
+        /// How many.
+        count: usize,
+        /// All their bytes, strings with their lengths.
+        at: Range<usize>,
+    },
+}
+
+/// Reads the number `bytes` of type `kind` as an integer; none where it is no integer or no `i128` fits it exactly.
+pub(super) fn integer(kind: Kind, bytes: &[u8]) -> Option<i128> {
+    Some(match kind {
+        Kind::U8 => u8::from_le_bytes(bytes.try_into().ok()?).into(),
+        Kind::I8 => i8::from_le_bytes(bytes.try_into().ok()?).into(),
+        Kind::U16 => u16::from_le_bytes(bytes.try_into().ok()?).into(),
+        Kind::I16 => i16::from_le_bytes(bytes.try_into().ok()?).into(),
+        Kind::U32 => u32::from_le_bytes(bytes.try_into().ok()?).into(),
+        Kind::I32 => i32::from_le_bytes(bytes.try_into().ok()?).into(),
+        Kind::U64 => u64::from_le_bytes(bytes.try_into().ok()?).into(),
+        Kind::I64 => i64::from_le_bytes(bytes.try_into().ok()?).into(),
+        _ => return None,
+    })
+}
+
+/// Reads the number `bytes` of type `kind` as a float; none for what is neither float nor integer.
+pub(super) fn float(kind: Kind, bytes: &[u8]) -> Option<f64> {
+    match kind {
+        Kind::F32 => Some(f32::from_le_bytes(bytes.try_into().ok()?).into()),
+        Kind::F64 => Some(f64::from_le_bytes(bytes.try_into().ok()?)),
+        _ => integer(kind, bytes).map(|number| number as f64),
+    }
+}

@@ -1,0 +1,183 @@
+//! Tensors to [`Weights`]: every name that Gemma 3 has, each in a type and shape that fits the configuration.
+
+use half::{bf16, f16};
+
+use super::read::Gguf;
+use crate::limits::MAX_LAYERS;
+use crate::model::config::ModelConfig;
+use crate::model::fault::{Fault, FileError};
+use crate::model::weight::{Bytes, DType, LayerWeights, Weight, Weights};
+
+/// What a tensor is, which fixes its shape and how it may be stored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Part {
+    /// vocab × hidden.
+    Embedding,
+    /// vocab × hidden; absent where tied.
+    Output,
+    /// A vector of `hidden`.
+    HiddenNorm,
+    /// A vector of `head_dim`.
+    HeadNorm,
+    /// (heads × head_dim) × hidden.
+    Query,
+    /// (kv_heads × head_dim) × hidden.
+    KeyOrValue,
+    /// hidden × (heads × head_dim).
+    AttentionOutput,
+    /// ffn × hidden.
+    Widen,
+    /// hidden × ffn.
+    Narrow,
+}
+
+impl Part {
+    /// Rows and columns in a model of `config`.
+    pub fn shape(self, config: &ModelConfig) -> (usize, usize) {
+        let ModelConfig { vocab, hidden, ffn, heads, kv_heads, head_dim, .. } = *config;
+        match self {
+            Part::Embedding | Part::Output => (vocab, hidden),
+            Part::HiddenNorm => (1, hidden),
+            Part::HeadNorm => (1, head_dim),
+            Part::Query => (heads * head_dim, hidden),
+            Part::KeyOrValue => (kv_heads * head_dim, hidden),
+            Part::AttentionOutput => (hidden, heads * head_dim),
+            Part::Widen => (ffn, hidden),
+            Part::Narrow => (hidden, ffn),
+        }
+    }
+
+    /// Whether it is the vector of a norm, which is kept in F32.
+    pub fn is_norm(self) -> bool {
+        matches!(self, Part::HiddenNorm | Part::HeadNorm)
+    }
+}
+
+/// The names and parts of a layer's tensors, in the order in which they are written.
+pub fn layer_tensors(layer: usize) -> Vec<(String, Part)> {
+    let parts = [
+        ("attn_norm", Part::HiddenNorm),
+        ("attn_q", Part::Query),
+        ("attn_k", Part::KeyOrValue),
+        ("attn_v", Part::KeyOrValue),
+        ("attn_q_norm", Part::HeadNorm),
+        ("attn_k_norm", Part::HeadNorm),
+        ("attn_output", Part::AttentionOutput),
+        ("post_attention_norm", Part::HiddenNorm),
+        ("ffn_norm", Part::HiddenNorm),
+        ("ffn_gate", Part::Widen),
+        ("ffn_up", Part::Widen),
+        ("ffn_down", Part::Narrow),
+        ("post_ffw_norm", Part::HiddenNorm),
+    ];
+    parts.into_iter().map(|(name, part)| (format!("blk.{layer}.{name}.weight"), part)).collect()
+}
+
+/// The names and parts of all tensors of a model with `layers` layers, in the order in which they are written; the output
+/// matrix is among them only where it is not tied.
+pub fn tensor_names(layers: usize, tied: bool) -> Vec<(String, Part)> {
+    let mut names = vec![("token_embd.weight".to_owned(), Part::Embedding)];
+    if !tied {
+        names.push(("output.weight".to_owned(), Part::Output));
+    }
+    names.extend((0..layers).flat_map(layer_tensors));
+    names.push(("output_norm.weight".to_owned(), Part::HiddenNorm));
+    names
+}
+
+/// Parts of merged files that see and not read: the vision tower and its projector.
+const VISION: [&str; 3] = ["v.", "mm.", "vision."];
+
+impl Gguf {
+    /// The model's tensors, where they lie; only norms stored in half precision are copied, as F32.
+    pub fn weights(&self, config: &ModelConfig) -> Result<Weights, FileError> {
+        self.refuse_unknown(config)?;
+        let mut layers = Vec::with_capacity(config.layers.len().min(MAX_LAYERS));
+        for layer in 0..config.layers.len() {
+            layers.push(self.layer(layer, config)?);
+        }
+        let output = self.tensors().contains_key("output.weight");
+        Ok(Weights {
+            embedding: self.weight("token_embd.weight", Part::Embedding, config)?,
+            output: if output { Some(self.weight("output.weight", Part::Output, config)?) } else { None },
+            output_norm: self.weight("output_norm.weight", Part::HiddenNorm, config)?,
+            layers,
+        })
+    }
+
+    fn layer(&self, layer: usize, config: &ModelConfig) -> Result<LayerWeights, FileError> {
+        let take = |name: &str, part: Part| self.weight(&format!("blk.{layer}.{name}.weight"), part, config);
+        Ok(LayerWeights {
+            attention_norm: take("attn_norm", Part::HiddenNorm)?,
+            query: take("attn_q", Part::Query)?,
+            key: take("attn_k", Part::KeyOrValue)?,
+            value: take("attn_v", Part::KeyOrValue)?,
+            query_norm: take("attn_q_norm", Part::HeadNorm)?,
+            key_norm: take("attn_k_norm", Part::HeadNorm)?,
+            attention_output: take("attn_output", Part::AttentionOutput)?,
+            post_attention_norm: take("post_attention_norm", Part::HiddenNorm)?,
+            ffn_norm: take("ffn_norm", Part::HiddenNorm)?,
+            gate: take("ffn_gate", Part::Widen)?,
+            up: take("ffn_up", Part::Widen)?,
+            down: take("ffn_down", Part::Narrow)?,
+            post_ffn_norm: take("post_ffw_norm", Part::HiddenNorm)?,
+        })
+    }
+
+    fn weight(&self, name: &str, part: Part, config: &ModelConfig) -> Result<Weight, FileError> {
+        let Some(tensor) = self.tensors().get(name) else {
+            return Err(self.fault(Fault::Damaged(format!("tensor {name} is missing"))));
+        };
+        let (rows, cols) = part.shape(config);
+        if tensor.matrix() != Some((rows, cols)) {
+            let dims = tensor.dims.iter().rev().map(usize::to_string).collect::<Vec<_>>().join(" x ");
+            let message = format!("tensor {name} is {dims}, but the metadata makes it {rows} x {cols}");
+            return Err(self.fault(Fault::Damaged(message)));
+        }
+        let Some(dtype) = tensor.ty.dtype() else {
+            return Err(self.fault(Fault::Unsupported(format!(
+                "type {} of tensor {name}: this build reads F32, F16, BF16, Q8_0, Q4_0; convert with potluck convert",
+                tensor.ty.name
+            ))));
+        };
+        let weight = Weight::new(self.bytes().clone(), tensor.range.clone(), dtype, rows, cols);
+        let weight = match weight {
+            Some(weight) if part.is_norm() => float_norm(weight),
+            weight => weight,
+        };
+        weight.ok_or_else(|| {
+            let message = format!("tensor {name} of type {} cannot be used as {rows} x {cols}", tensor.ty.name);
+            self.fault(Fault::Unsupported(message))
+        })
+    }
+
+    /// A tensor that we would ignore could change the answers (a bias, an adapter): better no model than another one.
+    fn refuse_unknown(&self, config: &ModelConfig) -> Result<(), FileError> {
+        let mut known: Vec<String> = tensor_names(config.layers.len(), false).into_iter().map(|(name, _)| name).collect();
+        known.sort_unstable();
+        let unknown = self.tensors().keys().find(|name| {
+            known.binary_search(name).is_err() && !VISION.iter().any(|prefix| name.starts_with(prefix))
+        });
+        match unknown {
+            None => Ok(()),
+            Some(name) => {
+                let message = format!("tensor {name} is none that Gemma 3's text model of {} layers has", config.layers.len());
+                Err(self.fault(Fault::Unsupported(message)))
+            }
+        }
+    }
+}
+
+/// A norm's vector as F32: a few kB, so half precision is widened once.
+fn float_norm(weight: Weight) -> Option<Weight> {
+    let pairs = || weight.bytes().chunks_exact(2).map(|pair| [pair[0], pair[1]]);
+    let values: Vec<f32> = match weight.dtype() {
+        DType::F32 => return Some(weight),
+        DType::F16 => pairs().map(|pair| f16::from_le_bytes(pair).to_f32()).collect(),
+        DType::BF16 => pairs().map(|pair| bf16::from_le_bytes(pair).to_f32()).collect(),
+        DType::Q8_0 | DType::Q4_0 => return None,
+    };
+    let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    let length = bytes.len();
+    Weight::new(Bytes::new(bytes), 0..length, DType::F32, 1, weight.cols())
+}

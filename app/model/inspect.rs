@@ -1,0 +1,197 @@
+//! What a GGUF holds and what it will take, for the person who chooses one.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::config::Precision;
+use super::fault::{Fault, FileError};
+use super::gguf::dtype_name;
+use super::load::{count, fingerprint, named, open};
+use crate::kv::{KvFormat, KvShape, Plane};
+use crate::limits::{BLOCK_TOKENS, MAX_CONTEXT_TOKENS};
+
+/// What there is to say of a GGUF.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Inspection {
+    /// The file.
+    pub path: String,
+    /// Bytes of the file.
+    pub file_bytes: u64,
+    /// The model's name as the file gives it.
+    pub name: Option<String>,
+    /// Always gemma3: others are refused.
+    pub architecture: &'static str,
+    /// Values of all tensors.
+    pub parameters: u64,
+    /// Width of the residual stream.
+    pub hidden: usize,
+    /// Width of the feed-forward layer.
+    pub ffn: usize,
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads.
+    pub kv_heads: usize,
+    /// Values a head.
+    pub head_dim: usize,
+    /// Layers that see the whole prefix.
+    pub global_layers: usize,
+    /// Layers that see the window.
+    pub sliding_layers: usize,
+    /// Tokens of the window.
+    pub window: usize,
+    /// Tokens that the model was trained for.
+    pub context: usize,
+    /// Rows of the embedding.
+    pub vocabulary: usize,
+    /// Whether the file has the text of its tokens; without it a tokenizer.json is needed beside it.
+    pub has_vocabulary: bool,
+    /// Tensors by type.
+    pub tensors: BTreeMap<&'static str, TensorCount>,
+    /// The fingerprint with which the appliance shares this model's KV state.
+    pub fingerprint: String,
+    /// What it takes to run.
+    pub memory: Memory,
+}
+
+/// Tensors of one type.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize)]
+pub struct TensorCount {
+    /// How many.
+    pub tensors: usize,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// Memory that a model takes, in bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+pub struct Memory {
+    /// Weights, mapped: all of them are read for every token, so they should stay in memory.
+    pub weights_bytes: u64,
+    /// KV state a token on the layers that see the whole prefix.
+    pub global_bytes_a_token: u64,
+    /// KV state a token on the layers that see the window.
+    pub sliding_bytes_a_token: u64,
+    /// Tokens of the longest sequence that this build works on with this model.
+    pub sequence_tokens: u64,
+    /// Slab for one such sequence: every block's global plane, and the sliding planes of a window and a block.
+    pub slab_bytes: u64,
+    /// Activations of one block in flight and a row of logits: an estimate.
+    pub scratch_bytes: u64,
+}
+
+/// Opens the GGUF at `path` and says what it is.
+pub fn inspect(path: &Path) -> Result<Inspection, FileError> {
+    let opened = open(path)?;
+    let config = &opened.config;
+    let mut tensors: BTreeMap<&'static str, TensorCount> = BTreeMap::new();
+    let mut parameters = 0;
+    for (_, weight) in named(&opened.weights) {
+        let entry = tensors.entry(dtype_name(weight.dtype())).or_default();
+        entry.tensors += 1;
+        entry.bytes += weight.bytes().len() as u64;
+        parameters += (weight.rows() * weight.cols()) as u64;
+    }
+    let shape = KvShape::new(&config.layers, config.kv_heads, config.head_dim, config.window, KvFormat::Int8)
+        .map_err(|error| FileError::new(path, Fault::Shape(error)))?;
+    let weights_bytes = tensors.values().map(|count| count.bytes).sum();
+    Ok(Inspection {
+        path: path.display().to_string(),
+        file_bytes: opened.gguf.bytes().as_slice().len() as u64,
+        name: opened.gguf.text("general.name")?.map(|name| name.chars().filter(|c| !c.is_control()).take(200).collect()),
+        architecture: super::gguf::ARCHITECTURE,
+        parameters,
+        hidden: config.hidden,
+        ffn: config.ffn,
+        heads: config.heads,
+        kv_heads: config.kv_heads,
+        head_dim: config.head_dim,
+        global_layers: count(&config.layers, Plane::Global),
+        sliding_layers: count(&config.layers, Plane::Sliding),
+        window: config.window,
+        context: config.context,
+        vocabulary: config.vocab,
+        has_vocabulary: opened.gguf.vocabulary()?.is_some(),
+        tensors,
+        fingerprint: fingerprint(&opened, Precision::INT8).to_string(),
+        memory: memory(weights_bytes, &shape, config),
+    })
+}
+
+fn memory(weights_bytes: u64, shape: &KvShape, config: &super::ModelConfig) -> Memory {
+    let token = |plane| shape.plane_bytes(plane, 1);
+    let tokens = config.context.min(MAX_CONTEXT_TOKENS);
+    let blocks = tokens.div_ceil(BLOCK_TOKENS);
+    let near = (config.window.div_ceil(BLOCK_TOKENS) + 1).min(blocks);
+    let slab = blocks * shape.plane_bytes(Plane::Global, BLOCK_TOKENS) + near * shape.plane_bytes(Plane::Sliding, BLOCK_TOKENS);
+    // Residual, normed input and block output; queries and attention output; keys and values; gate and up; all f32, for the
+    // tokens of a block, and a row of logits.
+    let widths = 3 * config.hidden + 2 * config.heads * config.head_dim + 2 * config.kv_heads * config.head_dim + 2 * config.ffn;
+    Memory {
+        weights_bytes,
+        global_bytes_a_token: token(Plane::Global) as u64,
+        sliding_bytes_a_token: token(Plane::Sliding) as u64,
+        sequence_tokens: tokens as u64,
+        slab_bytes: slab as u64,
+        scratch_bytes: 4 * (widths * BLOCK_TOKENS + config.vocab) as u64,
+    }
+}
+
+/// Bytes for reading: 243.1 MB.
+fn megabytes(bytes: u64) -> String {
+    if bytes < 100_000 { format!("{bytes} B") } else { format!("{:.1} MB", bytes as f64 / 1e6) }
+}
+
+impl fmt::Display for Inspection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let memory = &self.memory;
+        writeln!(f, "file         {} ({})", self.path, megabytes(self.file_bytes))?;
+        writeln!(f, "model        {}", self.name.as_deref().unwrap_or("without a name"))?;
+        writeln!(f, "architecture {}, {:.1} M parameters", self.architecture, self.parameters as f64 / 1e6)?;
+        let (global, sliding) = (self.global_layers, self.sliding_layers);
+        writeln!(f, "layers       {} ({global} global, {sliding} sliding over {} tokens)", global + sliding, self.window)?;
+        writeln!(f, "sizes        hidden {}, feed-forward {}", self.hidden, self.ffn)?;
+        writeln!(f, "heads        {} of {}, {} for keys and values", self.heads, self.head_dim, self.kv_heads)?;
+        writeln!(f, "context      {} tokens", self.context)?;
+        let text = if self.has_vocabulary { "in the file" } else { "not in the file: give a tokenizer.json" };
+        writeln!(f, "vocabulary   {} tokens, {text}", self.vocabulary)?;
+        for (name, count) in &self.tensors {
+            writeln!(f, "tensors      {:4} {name:<4} {}", count.tensors, megabytes(count.bytes))?;
+        }
+        writeln!(f, "fingerprint  {} (int8 activations, int8 KV)", self.fingerprint)?;
+        writeln!(f, "weights      {} mapped", megabytes(memory.weights_bytes))?;
+        let (global, sliding) = (memory.global_bytes_a_token, memory.sliding_bytes_a_token);
+        writeln!(f, "KV state     {} B a token: {global} global, {sliding} sliding", global + sliding)?;
+        writeln!(f, "slab         {} for a sequence of {} tokens", megabytes(memory.slab_bytes), memory.sequence_tokens)?;
+        writeln!(f, "scratch      about {}", megabytes(memory.scratch_bytes))?;
+        let total = memory.weights_bytes + memory.slab_bytes + memory.scratch_bytes;
+        write!(f, "in all       about {}", megabytes(total))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::convert::ConvertType;
+    use crate::model::synth::{Shape, synth};
+
+    #[test]
+    fn the_demo_model_is_described_in_figures_that_add_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("demo.gguf");
+        synth(Shape::Demo, 3, ConvertType::Q4_0, &path, &mut |_| {}).unwrap();
+        let said = inspect(&path).unwrap();
+        assert_eq!((said.global_layers, said.sliding_layers, said.window), (1, 5, 256));
+        let types: Vec<_> = said.tensors.keys().copied().collect();
+        assert_eq!(types, ["F32", "Q4_0", "Q8_0"]);
+        assert_eq!(said.tensors["Q8_0"], TensorCount { tensors: 1, bytes: 4_096 * 256 / 32 * 34 });
+        assert_eq!(said.memory.global_bytes_a_token, 2 * (64 + 4));
+        assert_eq!(said.memory.sliding_bytes_a_token, 5 * 2 * (64 + 4));
+        assert!(said.file_bytes > said.memory.weights_bytes);
+        let text = said.to_string();
+        assert!(text.contains("layers       6 (1 global, 5 sliding over 256 tokens)"), "{text}");
+        assert!(text.contains(&said.fingerprint) && said.fingerprint.len() == 32);
+    }
+}

@@ -1,0 +1,177 @@
+//! A model opened for use, and the fingerprint under which nodes share its KV state.
+//!
+//! The fingerprint covers what decides KV bytes and nothing else: configuration, the content of every tensor, precision,
+//! numerics version, block size. File names, the order of tensors and metadata, and the vocabulary's text do not matter:
+//! keys are made of token ids.
+
+use std::path::Path;
+
+use xxhash_rust::xxh3::{Xxh3Default, xxh3_128};
+
+use super::config::{ModelConfig, Precision, Rope};
+use super::fault::FileError;
+use super::gguf::Gguf;
+use super::weight::{Weight, Weights};
+use crate::id::Fingerprint;
+use crate::kv::Plane;
+use crate::limits::BLOCK_TOKENS;
+
+/// Names the definition of the arithmetic.
+const NUMERICS_VERSION: u32 = 1;
+const CONTENT_DOMAIN: &[u8] = b"potluck model content 1";
+const FINGERPRINT_DOMAIN: &[u8] = b"potluck fingerprint 1";
+
+/// A model, checked and mapped.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// Its sizes.
+    pub config: ModelConfig,
+    /// Its tensors, where they lie in the map.
+    pub weights: Weights,
+    /// Hash of configuration and tensors: equal for equal models whatever their files are called.
+    pub content: [u8; 16],
+    /// The file, for its name and vocabulary.
+    pub gguf: Gguf,
+}
+
+/// Opens the GGUF at `path` and reads all of it once, for the hash of its content (and so that it is in memory).
+pub fn open(path: &Path) -> Result<Opened, FileError> {
+    let gguf = Gguf::open(path)?;
+    let config = gguf.config()?;
+    let weights = gguf.weights(&config)?;
+    gguf.vocabulary_size()?;
+    let content = content(&config, &weights);
+    Ok(Opened { config, weights, content, gguf })
+}
+
+/// What must be equal for two nodes to share KV state of this model.
+pub fn fingerprint(opened: &Opened, precision: Precision) -> Fingerprint {
+    digest(&opened.content, precision, NUMERICS_VERSION)
+}
+
+fn digest(content: &[u8; 16], precision: Precision, numerics: u32) -> Fingerprint {
+    let mut bytes = Vec::with_capacity(64);
+    bytes.extend_from_slice(FINGERPRINT_DOMAIN);
+    bytes.extend_from_slice(&numerics.to_le_bytes());
+    bytes.push(u8::from(precision.int8_activations));
+    bytes.push(precision.kv as u8);
+    bytes.extend_from_slice(&(BLOCK_TOKENS as u32).to_le_bytes());
+    bytes.extend_from_slice(content);
+    Fingerprint(xxh3_128(&bytes).to_le_bytes())
+}
+
+fn content(config: &ModelConfig, weights: &Weights) -> [u8; 16] {
+    let mut hash = Xxh3Default::new();
+    hash.update(CONTENT_DOMAIN);
+    let ModelConfig { vocab, hidden, ffn, heads, kv_heads, head_dim, ref layers, window, context, .. } = *config;
+    for size in [vocab, hidden, ffn, heads, kv_heads, head_dim, layers.len(), window, context] {
+        hash.update(&(size as u64).to_le_bytes());
+    }
+    for plane in layers {
+        hash.update(&[*plane as u8]);
+    }
+    let ModelConfig { rms_eps, query_scale, rope_global, rope_sliding, .. } = *config;
+    let Rope { base, factor } = rope_global;
+    for value in [rms_eps, query_scale, base, factor, rope_sliding.base, rope_sliding.factor] {
+        hash.update(&value.to_bits().to_le_bytes());
+    }
+    for (name, weight) in named(weights) {
+        hash.update(&(name.len() as u64).to_le_bytes());
+        hash.update(name.as_bytes());
+        hash.update(&(weight.dtype() as u32).to_le_bytes());
+        hash.update(&(weight.rows() as u64).to_le_bytes());
+        hash.update(&(weight.cols() as u64).to_le_bytes());
+        hash.update(&xxh3_128(weight.bytes()).to_le_bytes());
+    }
+    hash.digest128().to_le_bytes()
+}
+
+/// Every tensor under its GGUF name, sorted by name.
+pub(super) fn named(weights: &Weights) -> Vec<(String, &Weight)> {
+    let mut named = vec![
+        ("token_embd.weight".to_owned(), &weights.embedding),
+        ("output_norm.weight".to_owned(), &weights.output_norm),
+    ];
+    named.extend(weights.output.iter().map(|output| ("output.weight".to_owned(), output)));
+    for (index, layer) in weights.layers.iter().enumerate() {
+        let parts = [
+            ("attn_norm", &layer.attention_norm),
+            ("attn_q", &layer.query),
+            ("attn_k", &layer.key),
+            ("attn_v", &layer.value),
+            ("attn_q_norm", &layer.query_norm),
+            ("attn_k_norm", &layer.key_norm),
+            ("attn_output", &layer.attention_output),
+            ("post_attention_norm", &layer.post_attention_norm),
+            ("ffn_norm", &layer.ffn_norm),
+            ("ffn_gate", &layer.gate),
+            ("ffn_up", &layer.up),
+            ("ffn_down", &layer.down),
+            ("post_ffw_norm", &layer.post_ffn_norm),
+        ];
+        named.extend(parts.map(|(name, weight)| (format!("blk.{index}.{name}.weight"), weight)));
+    }
+    named.sort_unstable_by(|(left, _), (right, _)| left.cmp(right));
+    named
+}
+
+/// The planes as a plan for humans: how many layers of each.
+pub(super) fn count(planes: &[Plane], plane: Plane) -> usize {
+    planes.iter().filter(|&&p| p == plane).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kv::KvFormat;
+    use crate::model::convert::ConvertType;
+    use crate::model::synth::{Shape, synth_config};
+
+    fn tiny(dir: &Path, seed: u64) -> Opened {
+        let mut config = Shape::Demo.config();
+        (config.vocab, config.hidden, config.ffn, config.head_dim, config.heads) = (300, 64, 96, 32, 2);
+        let path = dir.join(format!("tiny-{seed}.gguf"));
+        synth_config(&config, seed, ConvertType::Q8_0, &path, &mut |_| {}).unwrap();
+        open(&path).unwrap()
+    }
+
+    /// If this fails, nodes of this build and of the last no longer share: raise the domain's number on purpose or find out why.
+    #[test]
+    fn the_fingerprint_of_a_known_model_is_pinned() {
+        let dir = tempfile::tempdir().unwrap();
+        let opened = tiny(dir.path(), 1);
+        assert_eq!(digest(&opened.content, Precision::INT8, 1).to_string(), "PIN");
+    }
+
+    #[test]
+    fn whatever_could_change_a_kv_byte_changes_the_fingerprint() {
+        let dir = tempfile::tempdir().unwrap();
+        let opened = tiny(dir.path(), 1);
+        let of = |opened: &Opened| content(&opened.config, &opened.weights);
+        let mut seen = vec![digest(&opened.content, Precision::INT8, 1).0];
+        seen.push(digest(&opened.content, Precision::FLOAT, 1).0);
+        seen.push(digest(&opened.content, Precision { int8_activations: true, kv: KvFormat::F32 }, 1).0);
+        seen.push(digest(&opened.content, Precision::INT8, 2).0);
+        seen.push(of(&opened));
+        seen.push(of(&tiny(dir.path(), 2)));
+        for change in [
+            |c: &mut ModelConfig| c.window += 1,
+            |c: &mut ModelConfig| c.rms_eps *= 2.0,
+            |c: &mut ModelConfig| c.query_scale *= 2.0,
+            |c: &mut ModelConfig| c.rope_global.factor = 8.0,
+            |c: &mut ModelConfig| c.rope_sliding.base = 1e6,
+            |c: &mut ModelConfig| c.layers[0] = Plane::Global,
+        ] {
+            let mut other = opened.clone();
+            change(&mut other.config);
+            seen.push(of(&other));
+        }
+        let mut other = opened.clone();
+        other.weights.layers.swap(0, 1);
+        seen.push(of(&other));
+        let all = seen.len();
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen.len(), all);
+    }
+}

@@ -1,0 +1,70 @@
+//! Opens a file as memory: read-only, mapped, never copied. The kernel brings pages in as they are touched and may drop
+//! them again, so a model costs the board no more memory than what it uses of it.
+
+use std::fs::File;
+use std::path::Path;
+
+use super::fault::{Fault, FileError};
+use super::weight::Bytes;
+use crate::limits::MAX_MODEL_FILE_BYTES;
+
+/// Maps the file at `path`. Refuses what is no regular file, is empty, or exceeds `MAX_MODEL_FILE_BYTES`.
+pub fn map(path: &Path) -> Result<Bytes, FileError> {
+    let at = |fault| FileError::new(path, fault);
+    let file = File::open(path).map_err(|error| at(Fault::Open(error)))?;
+    let meta = file.metadata().map_err(|error| at(Fault::Open(error)))?;
+    if meta.is_dir() {
+        return Err(at(Fault::Directory));
+    }
+    if !meta.is_file() {
+        return Err(at(Fault::NotAFile));
+    }
+    if meta.len() == 0 {
+        return Err(at(Fault::Empty));
+    }
+    if meta.len() > MAX_MODEL_FILE_BYTES || usize::try_from(meta.len()).is_err() {
+        return Err(at(Fault::TooLarge(meta.len())));
+    }
+    map_file(&file).map_err(|error| at(Fault::Open(error)))
+}
+
+#[allow(unsafe_code)]
+fn map_file(file: &File) -> std::io::Result<Bytes> {
+    // SAFETY: the mapping is private and read-only, and potluck never writes a model in place: every writer here makes a new
+    // file and renames it. What remains is a foreign program that truncates or rewrites the file while it is mapped; that
+    // ends this process with a bus error or changes weights, as it would for any program that maps its data. The board's
+    // model lies on a partition that nothing else writes.
+    let map = unsafe { memmap2::Mmap::map(file)? };
+    Ok(Bytes::new(map))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(path: &Path) -> String {
+        map(path).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_cannot_be_a_model_is_refused_with_the_files_name_and_the_reason() {
+        let dir = tempfile::tempdir().unwrap();
+        let missing = dir.path().join("absent.gguf");
+        assert!(message(&missing).starts_with(&format!("{}: cannot be read", missing.display())));
+        assert!(message(dir.path()).ends_with("is a directory; name a file in it"));
+        let empty = dir.path().join("empty.gguf");
+        File::create(&empty).unwrap();
+        assert!(message(&empty).ends_with("is empty; download it again"));
+        let huge = dir.path().join("huge.gguf");
+        File::create(&huge).unwrap().set_len(MAX_MODEL_FILE_BYTES + 1).unwrap();
+        assert!(message(&huge).contains("no model of this size runs here"));
+    }
+
+    #[test]
+    fn a_file_is_seen_as_it_lies_on_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("some");
+        std::fs::write(&path, b"weights").unwrap();
+        assert_eq!(map(&path).unwrap().as_slice(), b"weights");
+    }
+}
