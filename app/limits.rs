@@ -60,6 +60,19 @@ pub const MAX_WANTS_IN_FLIGHT: usize = 16;
 /// Connections that a node serves at once; one more is refused, and that peer asks another or computes.
 pub const MAX_SERVED_CONNECTIONS: usize = 32;
 
+/// Tokens of the largest vocabulary that loads: twice Gemma 3's 262,144.
+pub const MAX_VOCABULARY_TOKENS: usize = 1 << 19;
+
+/// Bytes of the longest piece of a vocabulary. Gemma's longest (a run of 31 marks for a space) has 93; finding every
+/// split of a piece costs its length, so that a file cannot ask for more.
+pub const MAX_PIECE_BYTES: usize = 512;
+
+/// Merges of the largest vocabulary. Gemma 3 has 514,906; four times that still fits a PC that converts.
+pub const MAX_MERGES: usize = 1 << 21;
+
+/// Bytes of the largest `tokenizer.json`. Gemma 3's has 33 MB.
+pub const MAX_TOKENIZER_FILE_BYTES: usize = 64 << 20;
+
 const _: () = assert!(MAX_CONTEXT_TOKENS % BLOCK_TOKENS == 0);
 const _: () = assert!(MAX_BLOCKS.is_power_of_two(), "heapless maps want a power of two");
 const _: () = assert!(MAX_CONTEXT_BLOCKS < MAX_BLOCKS, "one sequence must fit the index");
