@@ -79,9 +79,6 @@ pub const MAX_GGUF_STRING_BYTES: u64 = 1 << 20;
 /// Elements of one metadata array. Gemma's 514,906 merges are the longest published for this family.
 pub const MAX_GGUF_ARRAY: u64 = 4 << 20;
 
-/// Rows of the largest embedding, four times Gemma's 262,144.
-pub const MAX_VOCABULARY: usize = 1 << 20;
-
 /// Values of the widest activation (hidden, feed-forward, all heads of one layer). Gemma 3 27B has 21,504.
 pub const MAX_WIDTH: usize = 1 << 16;
 
@@ -90,6 +87,19 @@ pub const MAX_TEXT_FILE_BYTES: u64 = 256 << 20;
 
 /// Shards of one Hugging Face model. Gemma 3 27B is published in 12.
 pub const MAX_SHARDS: usize = 128;
+
+/// Tokens of the largest vocabulary that loads: twice Gemma 3's 262,144.
+pub const MAX_VOCABULARY_TOKENS: usize = 1 << 19;
+
+/// Bytes of the longest piece of a vocabulary. Gemma's longest (a run of 31 marks for a space) has 93; finding every
+/// split of a piece costs its length, so that a file cannot ask for more.
+pub const MAX_PIECE_BYTES: usize = 512;
+
+/// Merges of the largest vocabulary. Gemma 3 has 514,906; four times that still fits a PC that converts.
+pub const MAX_MERGES: usize = 1 << 21;
+
+/// Bytes of the largest `tokenizer.json`. Gemma 3's has 33 MB.
+pub const MAX_TOKENIZER_FILE_BYTES: usize = 64 << 20;
 
 const _: () = assert!(MAX_CONTEXT_TOKENS % BLOCK_TOKENS == 0);
 const _: () = assert!(MAX_BLOCKS.is_power_of_two(), "heapless maps want a power of two");

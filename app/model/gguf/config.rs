@@ -5,7 +5,7 @@ use super::read::Gguf;
 use super::value::{Kind, Value, integer};
 use super::{ARCHITECTURE, layer_tensors};
 use crate::kv::{KvFormat, KvShape, Plane};
-use crate::limits::{MAX_LAYERS, MAX_VOCABULARY, MAX_WIDTH};
+use crate::limits::{MAX_LAYERS, MAX_VOCABULARY_TOKENS, MAX_WIDTH};
 use crate::model::config::{ModelConfig, Rope};
 use crate::model::fault::{Fault, FileError};
 
@@ -192,7 +192,7 @@ pub(in crate::model) fn check(config: &ModelConfig) -> Result<(), Fault> {
     let refuse = |message: String| Err(Fault::Unsupported(message));
     let ModelConfig { vocab, hidden, ffn, heads, kv_heads, head_dim, context, window, .. } = *config;
     for (what, size, most) in [
-        ("vocabulary", vocab, MAX_VOCABULARY),
+        ("vocabulary", vocab, MAX_VOCABULARY_TOKENS),
         ("hidden size", hidden, MAX_WIDTH),
         ("feed-forward size", ffn, MAX_WIDTH),
         ("number of heads", heads, MAX_WIDTH),

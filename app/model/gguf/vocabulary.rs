@@ -3,7 +3,7 @@
 use super::read::Gguf;
 use super::value::{Kind, integer};
 use crate::id::TokenId;
-use crate::limits::MAX_VOCABULARY;
+use crate::limits::MAX_VOCABULARY_TOKENS;
 use crate::model::fault::{Fault, FileError};
 use crate::tokenizer::{TokenKind, Vocabulary};
 
@@ -41,7 +41,7 @@ impl Gguf {
     pub(in crate::model) fn vocabulary_size(&self) -> Result<Option<usize>, FileError> {
         let Some((_, count, _)) = self.array(&key("tokens"))? else { return Ok(None) };
         let rows = self.tensors().get("token_embd.weight").and_then(|tensor| tensor.matrix()).map_or(0, |(rows, _)| rows);
-        if count != rows || count > MAX_VOCABULARY {
+        if count != rows || count > MAX_VOCABULARY_TOKENS {
             let message = format!("the vocabulary has {count} tokens, the embedding {rows} rows: they are of different models");
             return Err(self.fault(Fault::Damaged(message)));
         }

@@ -1,0 +1,67 @@
+//! What can be wrong with a vocabulary, a `tokenizer.json` or a text, as one line for the person at the console.
+
+use std::path::PathBuf;
+
+/// Why a tokenizer could not be made, or a text not be encoded.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenizerError {
+    /// The file cannot be opened or read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file as it was named.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// Something is larger than its limit in [`crate::limits`].
+    #[error("the {what} has {found}, at most {limit} are supported")]
+    TooLarge {
+        /// The thing, with the unit: `"tokenizer.json, in bytes,"`.
+        what: &'static str,
+        /// Its size.
+        found: usize,
+        /// The largest size that is taken.
+        limit: usize,
+    },
+    /// The file is no `tokenizer.json`.
+    #[error("this is not a tokenizer.json: {0}")]
+    Json(#[from] serde_json::Error),
+    /// The file describes a tokenizer of another kind.
+    #[error("this tokenizer.json is not of Gemma's kind: its {part} is {found}, needed is {needed}")]
+    Unsupported {
+        /// Which part of the file.
+        part: &'static str,
+        /// What the file has there.
+        found: String,
+        /// What a Gemma tokenizer has there.
+        needed: &'static str,
+    },
+    /// The vocabulary contradicts itself.
+    #[error("the vocabulary is damaged: {0}; get the file again")]
+    Damaged(String),
+    /// A token type that GGUF does not define.
+    #[error("{0} is no token type (1 to 6 are)")]
+    Kind(i32),
+    /// The vocabulary and the model's embedding are of different models.
+    #[error(
+        "the tokenizer does not belong to this model: token {id} ({text:?}) is beyond the embedding's {rows} rows; \
+         take the tokenizer.json that came with the model"
+    )]
+    BeyondEmbedding {
+        /// The first token without a row.
+        id: usize,
+        /// Its text.
+        text: String,
+        /// Rows of the embedding.
+        rows: usize,
+    },
+    /// A chat needs `<start_of_turn>` and `<end_of_turn>`.
+    #[error("this model's vocabulary has no {0}: it cannot chat, ask it without the chat form")]
+    NoTurnTokens(&'static str),
+    /// Turns must alternate, the user's first and last.
+    #[error("a chat must begin and end with the user and alternate with the model: turn {0} breaks that")]
+    TurnOrder(usize),
+    /// The crate `tokenizers` refused something that the checks above let through.
+    #[error("the tokenizer cannot be built: {0}")]
+    Library(String),
+}

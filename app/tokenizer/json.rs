@@ -1,0 +1,290 @@
+//! `tokenizer.json` as Hugging Face publishes it, read into a [`Vocabulary`].
+//!
+//! Promise: only a file whose pipeline is Gemma's is taken (spaces become `▁`, byte-level fallback, nothing else), for
+//! then the vocabulary alone says how to encode; any other is refused with what was found and what is needed.
+
+use core::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::{Value, json};
+
+use super::merges;
+use super::vocabulary::{at_most, byte_of};
+use super::{TokenKind, TokenizerError, Vocabulary};
+use crate::id::TokenId;
+use crate::limits::{MAX_TOKENIZER_FILE_BYTES, MAX_VOCABULARY_TOKENS};
+
+/// The score of a piece that no merge forms: below every rank.
+const NEVER_MERGED: f32 = -1e9;
+
+#[derive(Deserialize)]
+struct Outline {
+    model: ModelType,
+}
+
+#[derive(Deserialize)]
+struct ModelType {
+    #[serde(rename = "type")]
+    name: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct File {
+    #[serde(default)]
+    added_tokens: Vec<Added>,
+    normalizer: Option<Value>,
+    pre_tokenizer: Option<Value>,
+    post_processor: Option<Value>,
+    decoder: Option<Value>,
+    model: Bpe,
+}
+
+#[derive(Deserialize)]
+struct Added {
+    id: u32,
+    content: String,
+    #[serde(default)]
+    special: bool,
+    #[serde(default)]
+    single_word: bool,
+    #[serde(default)]
+    lstrip: bool,
+    #[serde(default)]
+    rstrip: bool,
+}
+
+#[derive(Deserialize)]
+struct Bpe {
+    dropout: Option<f32>,
+    unk_token: Option<String>,
+    continuing_subword_prefix: Option<String>,
+    end_of_word_suffix: Option<String>,
+    #[serde(default)]
+    byte_fallback: bool,
+    #[serde(default)]
+    ignore_merges: bool,
+    vocab: Entries,
+    merges: Vec<Pair>,
+}
+
+/// The object of texts and ids, in the file's order and with its repetitions.
+struct Entries(Vec<(String, u32)>);
+
+impl<'de> Deserialize<'de> for Entries {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Entries, D::Error> {
+        struct EntriesVisitor;
+        impl<'de> Visitor<'de> for EntriesVisitor {
+            type Value = Entries;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of texts and ids")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(Entries(entries))
+            }
+        }
+        deserializer.deserialize_map(EntriesVisitor)
+    }
+}
+
+/// A merge, written `"a b"` (until 2024) or `["a", "b"]`.
+struct Pair(String, String);
+
+impl<'de> Deserialize<'de> for Pair {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Pair, D::Error> {
+        struct PairVisitor;
+        impl<'de> Visitor<'de> for PairVisitor {
+            type Value = Pair;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a merge: \"a b\" or [\"a\", \"b\"]")
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Pair, E> {
+                match text.split_once(' ') {
+                    Some((left, right)) if !left.is_empty() && !right.is_empty() && !right.contains(' ') => {
+                        Ok(Pair(left.to_owned(), right.to_owned()))
+                    }
+                    _ => Err(E::invalid_value(serde::de::Unexpected::Str(text), &self)),
+                }
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Pair, A::Error> {
+                let mut part = |index| {
+                    let text: Option<String> = seq.next_element()?;
+                    text.ok_or_else(|| serde::de::Error::invalid_length(index, &"two texts"))
+                };
+                let pair = Pair(part(0)?, part(1)?);
+                match seq.next_element::<String>()? {
+                    None => Ok(pair),
+                    Some(_) => Err(serde::de::Error::invalid_length(3, &"two texts")),
+                }
+            }
+        }
+        deserializer.deserialize_any(PairVisitor)
+    }
+}
+
+impl Vocabulary {
+    /// Reads a `tokenizer.json`. The scores are the ranks of the merges, negated, so that the merges can be left out
+    /// where a vocabulary is stored (see [`Vocabulary::drop_implied_merges`]).
+    ///
+    /// # Errors
+    /// [`TokenizerError::Json`] for what is no such file, [`TokenizerError::Unsupported`] for one of another kind of
+    /// tokenizer, [`TokenizerError::Damaged`] or [`TokenizerError::TooLarge`] for one that contradicts itself.
+    pub fn from_tokenizer_json(json: &str) -> Result<Vocabulary, TokenizerError> {
+        at_most("tokenizer.json, in bytes,", json.len(), MAX_TOKENIZER_FILE_BYTES)?;
+        let outline: Outline = serde_json::from_str(json)?;
+        let model = outline.model.name.unwrap_or_else(|| "BPE".to_owned());
+        if model != "BPE" {
+            return Err(TokenizerError::Unsupported { part: "model", found: model, needed: "BPE" });
+        }
+        let file: File = serde_json::from_str(json)?;
+        check_pipeline(&file)?;
+        let bos_processed = file.post_processor.as_ref().map(|processor| inserts(processor, "<bos>"));
+        let mut vocabulary = place(file)?;
+        vocabulary.add_bos = vocabulary.bos.is_some() && bos_processed.unwrap_or(true);
+        vocabulary.normalise();
+        vocabulary.check()?;
+        for (rank, merge) in merges::listed(&vocabulary)?.into_iter().enumerate() {
+            let score = &mut vocabulary.scores[merge.product as usize];
+            *score = score.max(-(rank as f32));
+        }
+        Ok(vocabulary)
+    }
+
+    /// Drops the merges if they are exactly those that follow from the scores, as they do for every vocabulary that came
+    /// from SentencePiece. Says whether it did; a file that keeps scores only is then complete.
+    ///
+    /// # Errors
+    /// Those of [`Vocabulary::check`], and merges that name missing pieces.
+    pub fn drop_implied_merges(&mut self) -> Result<bool, TokenizerError> {
+        self.check()?;
+        let implied = merges::implied(self)? == merges::listed(self)?;
+        if implied {
+            self.merges = Vec::new();
+        }
+        Ok(implied)
+    }
+}
+
+/// Whether everything around the vocabulary is as Gemma has it.
+fn check_pipeline(file: &File) -> Result<(), TokenizerError> {
+    let refuse = |part, found, needed| Err(TokenizerError::Unsupported { part, found, needed });
+    let mark = json!({"type": "Replace", "pattern": {"String": " "}, "content": "▁"});
+    let split = json!({"type": "Split", "pattern": {"String": " "}, "behavior": "MergedWithPrevious", "invert": false});
+    let unmark = json!({"type": "Replace", "pattern": {"String": "▁"}, "content": " "});
+    let decoder = json!({"type": "Sequence", "decoders": [unmark, {"type": "ByteFallback"}, {"type": "Fuse"}]});
+    if file.normalizer.as_ref().is_none_or(|found| *found != mark) {
+        return refuse("normalizer", beginning(&file.normalizer), "Replace of \" \" with \"▁\"");
+    }
+    if file.pre_tokenizer.as_ref().is_some_and(|found| *found != split) {
+        return refuse("pre_tokenizer", beginning(&file.pre_tokenizer), "Split on \" \" or none");
+    }
+    if file.decoder.as_ref().is_some_and(|found| *found != decoder) {
+        return refuse("decoder", beginning(&file.decoder), "Sequence of Replace, ByteFallback, Fuse");
+    }
+    let model = &file.model;
+    let is_set = |affix: &Option<String>| affix.as_ref().is_some_and(|affix| !affix.is_empty());
+    if is_set(&model.continuing_subword_prefix) || is_set(&model.end_of_word_suffix) {
+        return refuse("model", "BPE with prefixes or suffixes to pieces".to_owned(), "BPE without");
+    }
+    if model.dropout.is_some_and(|dropout| dropout != 0.0) {
+        return refuse("model", "BPE with dropout".to_owned(), "BPE without");
+    }
+    if !model.byte_fallback {
+        return refuse("model", "BPE without byte_fallback".to_owned(), "BPE with it");
+    }
+    if model.ignore_merges {
+        return refuse("model", "BPE with ignore_merges".to_owned(), "BPE without");
+    }
+    match file.added_tokens.iter().find(|added| added.single_word || added.lstrip || added.rstrip) {
+        Some(added) => refuse(
+            "added_tokens",
+            format!("{:?} with single_word, lstrip or rstrip", added.content),
+            "tokens without these flags",
+        ),
+        None => Ok(()),
+    }
+}
+
+/// The beginning of a part of the pipeline, enough to recognise it by.
+fn beginning(part: &Option<Value>) -> String {
+    let Some(part) = part else { return "missing".to_owned() };
+    let text = part.to_string();
+    match text.char_indices().nth(120) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text,
+    }
+}
+
+/// Whether a post-processor puts the token before a single text.
+fn inserts(processor: &Value, token: &str) -> bool {
+    let template = processor.get("single").and_then(Value::as_array);
+    let id = |piece: &Value| piece.get("SpecialToken")?.get("id")?.as_str().map(|id| id == token);
+    template.is_some_and(|pieces| pieces.iter().any(|piece| id(piece) == Some(true)))
+}
+
+/// Every token at its id, with its kind; the scores say that nothing is merged yet.
+fn place(file: File) -> Result<Vocabulary, TokenizerError> {
+    let damaged = |line: String| Err(TokenizerError::Damaged(line));
+    let ids = file.model.vocab.0.iter().map(|(_, id)| *id).chain(file.added_tokens.iter().map(|added| added.id));
+    let count = ids.max().map_or(0, |id| id as usize + 1);
+    at_most("vocabulary, in tokens,", count, MAX_VOCABULARY_TOKENS)?;
+    let mut tokens: Vec<Option<String>> = vec![None; count];
+    for (text, id) in file.model.vocab.0 {
+        match &mut tokens[id as usize] {
+            Some(other) => return damaged(format!("id {id} is both {other:?} and {text:?}")),
+            place => *place = Some(text),
+        }
+    }
+    let mut kinds: Vec<TokenKind> = tokens.iter().map(|text| kind_of(text.as_deref().unwrap_or_default())).collect();
+    let unknown = file.model.unk_token.unwrap_or_else(|| "<unk>".to_owned());
+    for added in file.added_tokens {
+        let id = added.id as usize;
+        kinds[id] = match kind_of(&added.content) {
+            _ if added.content == unknown => TokenKind::Unknown,
+            TokenKind::Normal if added.special => TokenKind::Control,
+            TokenKind::Normal => TokenKind::UserDefined,
+            other => other,
+        };
+        match &tokens[id] {
+            Some(text) if *text != added.content => {
+                return damaged(format!("id {id} is both {text:?} and the added token {:?}", added.content));
+            }
+            _ => tokens[id] = Some(added.content),
+        }
+    }
+    if let Some(hole) = tokens.iter().position(Option::is_none) {
+        return damaged(format!("it has {count} tokens, and none has the id {hole}"));
+    }
+    let tokens: Vec<String> = tokens.into_iter().flatten().collect();
+    let find = |names: &[&str]| {
+        let id = names.iter().find_map(|name| tokens.iter().position(|token| token == name))?;
+        Some(TokenId(id as u32))
+    };
+    Ok(Vocabulary {
+        bos: find(&["<bos>"]),
+        eos: find(&["<eos>"]),
+        unknown: find(&[&unknown]),
+        padding: find(&["<pad>"]),
+        scores: vec![NEVER_MERGED; count],
+        merges: file.model.merges.into_iter().map(|Pair(left, right)| (left, right)).collect(),
+        add_bos: false,
+        kinds,
+        tokens,
+    })
+}
+
+/// The kind that the form of a text tells.
+fn kind_of(text: &str) -> TokenKind {
+    let number = text.strip_prefix("<unused").and_then(|rest| rest.strip_suffix('>'));
+    if byte_of(text).is_some() {
+        TokenKind::Byte
+    } else if number.is_some_and(|number| !number.is_empty() && number.bytes().all(|digit| digit.is_ascii_digit())) {
+        TokenKind::Unused
+    } else {
+        TokenKind::Normal
+    }
+}

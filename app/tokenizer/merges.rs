@@ -1,0 +1,133 @@
+//! The merges of a vocabulary: as its source lists them, or as they follow from the scores where it lists none.
+//!
+//! Promise: no merge ever touches a token that is no piece of text, so no text can be merged into a control token.
+//!
+//! SentencePiece files (and GGUF, which keeps their form) hold scores only. The rule that turns them into merges is that
+//! of Hugging Face's converter (transformers, `generate_merges`), which made Gemma's published `tokenizer.json`: for every
+//! piece, each way to split it in two pieces is a merge; merges go by score, highest first, then by the length of
+//! the left half and of the right half, longest first, then by the piece's id. User-defined pieces (of which only runs of
+//! spaces are ever merged) come first, as their score of 0 in SentencePiece makes them; GGUF writers change it.
+
+use core::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use super::vocabulary::at_most;
+use super::{TokenKind, TokenizerError, Vocabulary};
+use crate::limits::MAX_MERGES;
+
+/// Two pieces that become one, all as ids.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Merge {
+    pub left: u32,
+    pub right: u32,
+    pub product: u32,
+}
+
+/// The merges of a checked vocabulary, the most urgent first.
+pub(super) fn of(vocabulary: &Vocabulary) -> Result<Vec<Merge>, TokenizerError> {
+    if vocabulary.merges.is_empty() { implied(vocabulary) } else { listed(vocabulary) }
+}
+
+/// The merges that the vocabulary lists, less those that touch a token which no text may become.
+pub(super) fn listed(vocabulary: &Vocabulary) -> Result<Vec<Merge>, TokenizerError> {
+    let mut ids: BTreeMap<&str, u32> = BTreeMap::new();
+    for (id, (text, kind)) in vocabulary.tokens.iter().zip(&vocabulary.kinds).enumerate() {
+        if kind.is_text() || !ids.contains_key(text.as_str()) {
+            ids.insert(text, id as u32);
+        }
+    }
+    let is_text = |id: u32| vocabulary.kinds[id as usize].is_text();
+    let mut merges = Vec::with_capacity(vocabulary.merges.len());
+    let mut whole = String::new();
+    for (rank, (left, right)) in vocabulary.merges.iter().enumerate() {
+        whole.clear();
+        whole.push_str(left);
+        whole.push_str(right);
+        let find = |text: &str| {
+            let missing = || format!("merge {rank} ({left:?}, {right:?}) needs {text:?}, which is no token of it");
+            ids.get(text).copied().ok_or_else(|| TokenizerError::Damaged(missing()))
+        };
+        let merge = Merge { left: find(left)?, right: find(right)?, product: find(&whole)? };
+        if is_text(merge.left) && is_text(merge.right) && is_text(merge.product) {
+            merges.push(merge);
+        }
+    }
+    Ok(merges)
+}
+
+/// The merges that follow from the scores.
+///
+/// Sorted by text, the pieces that begin a piece are among its predecessors and nest, so that one stack finds them all;
+/// sorted by text read backwards, likewise those that end it. Where a beginning and an end meet, the piece splits.
+pub(super) fn implied(vocabulary: &Vocabulary) -> Result<Vec<Merge>, TokenizerError> {
+    let text = |id: u32| vocabulary.tokens[id as usize].as_bytes();
+    let pieces: Vec<u32> = (0..vocabulary.tokens.len() as u32).filter(|id| vocabulary.kinds[*id as usize].is_text()).collect();
+
+    let mut backwards = pieces.clone();
+    backwards.sort_unstable_by(|a, b| text(*a).iter().rev().cmp(text(*b).iter().rev()));
+    let mut endings: Vec<(u32, u32)> = Vec::new();
+    let mut endings_of = vec![(0, 0); vocabulary.tokens.len()];
+    nested(
+        &backwards,
+        |inner, outer| text(outer).ends_with(text(inner)),
+        |piece, stack| {
+            let from = endings.len();
+            endings.extend(stack.iter().map(|ending| (text(*ending).len() as u32, *ending)));
+            endings_of[piece as usize] = (from, endings.len());
+        },
+    );
+
+    let mut forwards = pieces;
+    forwards.sort_unstable_by(|a, b| text(*a).cmp(text(*b)));
+    let mut merges = Vec::new();
+    nested(
+        &forwards,
+        |inner, outer| text(outer).starts_with(text(inner)),
+        |product, stack| {
+            let (from, to) = endings_of[product as usize];
+            for left in stack {
+                let rest = (text(product).len() - text(*left).len()) as u32;
+                if let Ok(at) = endings[from..to].binary_search_by_key(&rest, |(length, _)| *length) {
+                    merges.push(Merge { left: *left, right: endings[from + at].1, product });
+                }
+            }
+        },
+    );
+    at_most("vocabulary, in merges that follow from its scores,", merges.len(), MAX_MERGES)?;
+
+    let precedence = precedence(vocabulary);
+    let characters: Vec<u16> = vocabulary.tokens.iter().map(|token| token.chars().count() as u16).collect();
+    merges.sort_unstable_by_key(|merge| {
+        let length = |id: u32| Reverse(characters[id as usize]);
+        (precedence[merge.product as usize], length(merge.left), length(merge.right), merge.product)
+    });
+    Ok(merges)
+}
+
+/// The order in which pieces want to be formed, as a number for every token; equal scores have equal numbers.
+fn precedence(vocabulary: &Vocabulary) -> Vec<u32> {
+    let is_merged = |id: u32| vocabulary.kinds[id as usize] != TokenKind::UserDefined;
+    // Adding zero makes -0 and 0, which are the same score, compare as the same.
+    let score = |id: u32| if is_merged(id) { vocabulary.scores[id as usize] + 0.0 } else { 0.0 };
+    let order = |a: u32, b: u32| is_merged(a).cmp(&is_merged(b)).then(score(b).total_cmp(&score(a)));
+    let mut ids: Vec<u32> = (0..vocabulary.tokens.len() as u32).collect();
+    ids.sort_unstable_by(|a, b| order(*a, *b));
+    let mut precedence = vec![0; ids.len()];
+    for pair in ids.windows(2) {
+        let step = u32::from(order(pair[0], pair[1]).is_ne());
+        precedence[pair[1] as usize] = precedence[pair[0] as usize] + step;
+    }
+    precedence
+}
+
+/// Walks sorted pieces and shows each together with the pieces nested in it, shortest first.
+fn nested(sorted: &[u32], is_inside: impl Fn(u32, u32) -> bool, mut visit: impl FnMut(u32, &[u32])) {
+    let mut stack: Vec<u32> = Vec::new();
+    for piece in sorted {
+        while stack.last().is_some_and(|inner| !is_inside(*inner, *piece)) {
+            stack.pop();
+        }
+        visit(*piece, &stack);
+        stack.push(*piece);
+    }
+}

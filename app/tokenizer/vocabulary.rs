@@ -1,0 +1,209 @@
+//! A vocabulary as data: what a `tokenizer.json`, or the tokenizer arrays of a GGUF file, say, read but not yet used.
+//!
+//! Promise: [`Vocabulary::check`] finds everything that would make a tokenizer built from it wrong, so that no later
+//! step has to doubt it.
+
+use std::collections::BTreeMap;
+
+use super::TokenizerError;
+use crate::id::TokenId;
+use crate::limits::{MAX_MERGES, MAX_PIECE_BYTES, MAX_VOCABULARY_TOKENS};
+
+/// What stands for a space inside a piece (SentencePiece's mark, U+2581).
+pub(super) const SPACE_MARK: char = '▁';
+/// Opens a turn of a chat.
+pub(super) const START_OF_TURN: &str = "<start_of_turn>";
+/// Closes a turn of a chat; a model that writes it has finished its answer.
+pub(super) const END_OF_TURN: &str = "<end_of_turn>";
+
+/// What a token is for. The values are those of `tokenizer.ggml.token_type` (and of SentencePiece).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(i32)]
+pub enum TokenKind {
+    /// A piece of text, formed by merges.
+    Normal = 1,
+    /// Stands for what the vocabulary cannot say.
+    Unknown = 2,
+    /// Steers the model; no text ever becomes one.
+    Control = 3,
+    /// A piece of text that is taken whole, before any merge.
+    UserDefined = 4,
+    /// A row without a meaning.
+    Unused = 5,
+    /// One byte, `<0x00>` to `<0xFF>`, for characters without a piece.
+    Byte = 6,
+}
+
+impl TryFrom<i32> for TokenKind {
+    type Error = TokenizerError;
+
+    fn try_from(value: i32) -> Result<TokenKind, TokenizerError> {
+        match value {
+            1 => Ok(TokenKind::Normal),
+            2 => Ok(TokenKind::Unknown),
+            3 => Ok(TokenKind::Control),
+            4 => Ok(TokenKind::UserDefined),
+            5 => Ok(TokenKind::Unused),
+            6 => Ok(TokenKind::Byte),
+            other => Err(TokenizerError::Kind(other)),
+        }
+    }
+}
+
+impl TokenKind {
+    /// Whether a text can become this token through the merges or as a whole piece.
+    pub(super) fn is_text(self) -> bool {
+        matches!(self, TokenKind::Normal | TokenKind::UserDefined)
+    }
+}
+
+/// Every token of a model with its text, rank and kind. The index of a token is its id.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Vocabulary {
+    /// The text of every token; `▁` stands for a space.
+    pub tokens: Vec<String>,
+    /// The rank of every token, the higher the earlier it is formed. As many as `tokens`.
+    pub scores: Vec<f32>,
+    /// The kind of every token. As many as `tokens`.
+    pub kinds: Vec<TokenKind>,
+    /// The pairs that merge, the most urgent first. Empty where the source has none (SentencePiece, GGUF): then they
+    /// follow from `scores`.
+    pub merges: Vec<(String, String)>,
+    /// Begins a text.
+    pub bos: Option<TokenId>,
+    /// Ends a text.
+    pub eos: Option<TokenId>,
+    /// Stands for what the vocabulary cannot say.
+    pub unknown: Option<TokenId>,
+    /// Fills rows of a batch.
+    pub padding: Option<TokenId>,
+    /// Whether a prompt begins with `bos`.
+    pub add_bos: bool,
+}
+
+/// The byte that a token such as `<0x0A>` stands for.
+pub(super) fn byte_of(text: &str) -> Option<u8> {
+    let digits = text.strip_prefix("<0x")?.strip_suffix('>')?;
+    let is_hex = digits.len() == 2 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    is_hex.then(|| u8::from_str_radix(digits, 16).ok()).flatten()
+}
+
+impl Vocabulary {
+    /// The id of the first token with this text, in time linear in the vocabulary.
+    pub fn find(&self, text: &str) -> Option<TokenId> {
+        self.tokens.iter().position(|token| token == text).map(|id| TokenId(id as u32))
+    }
+
+    /// Makes the vocabulary exactly as long as the model's embedding: rows without a token get an unused one, tokens
+    /// without a row go if no text can become them (Gemma 3's `<image_soft_token>` has none in the small models).
+    ///
+    /// # Errors
+    /// [`TokenizerError::BeyondEmbedding`] where a token that texts do become has no row.
+    pub fn fit(&mut self, rows: usize) -> Result<(), TokenizerError> {
+        self.check_rows(rows)?;
+        let from = self.tokens.len();
+        let removed = self.tokens.split_off(rows.min(from));
+        if !removed.is_empty() {
+            let stays = |text: &str| !removed.iter().any(|token| token == text);
+            self.merges.retain(|(left, right)| stays(left) && stays(right) && stays(&format!("{left}{right}")));
+        }
+        let has_row = |id: &TokenId| (id.0 as usize) < rows;
+        self.unknown = self.unknown.filter(has_row);
+        self.padding = self.padding.filter(has_row);
+        self.tokens.extend((from..rows).map(|id| format!("[PAD{id}]")));
+        self.scores.resize(rows, 0.0);
+        self.kinds.resize(rows, TokenKind::Unused);
+        Ok(())
+    }
+
+    /// Whether every token that can enter a prompt has one of the embedding's rows.
+    pub(super) fn check_rows(&self, rows: usize) -> Result<(), TokenizerError> {
+        let named = [self.bos, self.eos, self.find(START_OF_TURN), self.find(END_OF_TURN)];
+        let needs_row = |id: usize| {
+            !matches!(self.kinds.get(id), Some(TokenKind::Control | TokenKind::Unused | TokenKind::Unknown))
+                || named.contains(&Some(TokenId(id as u32)))
+        };
+        match (rows..self.tokens.len()).find(|id| needs_row(*id)) {
+            Some(id) => Err(TokenizerError::BeyondEmbedding { id, text: self.tokens[id].clone(), rows }),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether a tokenizer can be built: sizes agree and stay within limits, no two pieces of text are equal, every
+    /// byte can be said. (The merges are looked up where they are used.)
+    ///
+    /// # Errors
+    /// [`TokenizerError::TooLarge`] or [`TokenizerError::Damaged`], naming the first thing that is wrong.
+    pub fn check(&self) -> Result<(), TokenizerError> {
+        let damaged = |line: String| Err(TokenizerError::Damaged(line));
+        let count = self.tokens.len();
+        at_most("vocabulary, in tokens,", count, MAX_VOCABULARY_TOKENS)?;
+        at_most("vocabulary, in merges,", self.merges.len(), MAX_MERGES)?;
+        if self.scores.len() != count || self.kinds.len() != count {
+            return damaged(format!("{count} tokens, {} scores, {} kinds", self.scores.len(), self.kinds.len()));
+        }
+        for (name, id) in [("bos", self.bos), ("eos", self.eos), ("unknown", self.unknown), ("padding", self.padding)] {
+            if id.is_some_and(|id| id.0 as usize >= count) {
+                return damaged(format!("its {name} token is {}, beyond its {count} tokens", id.map_or(0, |id| id.0)));
+            }
+        }
+        if self.add_bos && self.bos.is_none() {
+            return damaged("prompts are to begin with a bos token, and it has none".to_owned());
+        }
+        let mut pieces = BTreeMap::new();
+        let mut bytes = [false; 256];
+        for (id, (text, kind)) in self.tokens.iter().zip(&self.kinds).enumerate() {
+            at_most("longest piece of the vocabulary, in bytes,", text.len(), MAX_PIECE_BYTES)?;
+            if self.scores[id].is_nan() {
+                return damaged(format!("token {id} ({text:?}) has no score"));
+            }
+            match kind {
+                TokenKind::Byte => match byte_of(text) {
+                    Some(byte) => bytes[byte as usize] = true,
+                    None => return damaged(format!("byte token {id} is {text:?}, not of the form <0x0A>")),
+                },
+                TokenKind::Normal | TokenKind::UserDefined => {
+                    if text.is_empty() {
+                        return damaged(format!("token {id} has no text"));
+                    }
+                    if let Some(first) = pieces.insert(text.as_str(), id) {
+                        return damaged(format!("tokens {first} and {id} are both {text:?}"));
+                    }
+                }
+                TokenKind::Unknown | TokenKind::Control | TokenKind::Unused => {}
+            }
+        }
+        let is_piece = |text: &str| pieces.contains_key(text);
+        if !is_piece(&SPACE_MARK.to_string()) {
+            return damaged(format!("it has no piece for the space ({SPACE_MARK})"));
+        }
+        // A character of one byte that is a piece itself never falls back to its byte (Gemma 2 has no <0x09>).
+        let is_sayable = |byte: u8| bytes[byte as usize] || (byte.is_ascii() && is_piece(&char::from(byte).to_string()));
+        if let Some(byte) = (0..=u8::MAX).find(|byte| !is_sayable(*byte)) {
+            return damaged(format!("it has no byte token <0x{byte:02X}>, so that not every text could be said"));
+        }
+        Ok(())
+    }
+
+    /// Brings the ways in which files differ to one form: a run of plain spaces, as GGUF files have it, is written with
+    /// marks, and whatever names a role (bos, turns, ...) is a control token, so that no text can become it.
+    pub(super) fn normalise(&mut self) {
+        let roles = [self.bos, self.eos, self.padding].map(|id| id.map(|id| id.0 as usize));
+        for (id, (text, kind)) in self.tokens.iter_mut().zip(&mut self.kinds).enumerate() {
+            let is_role = roles.contains(&Some(id)) || text == START_OF_TURN || text == END_OF_TURN;
+            if is_role && *kind != TokenKind::Unknown {
+                *kind = TokenKind::Control;
+            }
+            if kind.is_text() && !text.is_empty() && text.bytes().all(|byte| byte == b' ') {
+                *text = text.replace(' ', "▁");
+            }
+        }
+        if let Some(kind) = self.unknown.and_then(|id| self.kinds.get_mut(id.0 as usize)) {
+            *kind = TokenKind::Unknown;
+        }
+    }
+}
+
+pub(super) fn at_most(what: &'static str, found: usize, limit: usize) -> Result<(), TokenizerError> {
+    if found > limit { Err(TokenizerError::TooLarge { what, found, limit }) } else { Ok(()) }
+}
