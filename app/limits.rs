@@ -23,6 +23,10 @@ pub const MAX_PLANE_BYTES: usize = 4 << 20;
 /// Bytes of a prompt's text as typed or sent. Longer than any prompt that fits the context.
 pub const MAX_PROMPT_BYTES: usize = 128 << 10;
 
+/// Tokens of one prefill step: the engine looks up between steps, so stop, commit and deadlines are never further away. A
+/// multiple of the block, so that every step but the last ends on a block boundary.
+pub const PREFILL_STEP_TOKENS: usize = 64;
+
 /// Prompts that wait behind the one being answered.
 pub const MAX_QUEUED_PROMPTS: usize = 8;
 
@@ -69,3 +73,4 @@ const _: () = assert!(
 );
 const _: () = assert!(FILTER_SEGMENT_BYTES + 256 <= MAX_DATAGRAM_BYTES, "a segment and its header share a datagram");
 const _: () = assert!(MAX_PEERS.is_power_of_two());
+const _: () = assert!(PREFILL_STEP_TOKENS.is_multiple_of(BLOCK_TOKENS));
