@@ -19,6 +19,8 @@ mod store;
 #[cfg(test)]
 mod model_tests;
 #[cfg(test)]
+mod reference;
+#[cfg(test)]
 mod tests;
 
 pub use chain::{Chain, ChainSecret, Link, link, root};

@@ -255,6 +255,21 @@ fn a_pin_on_either_plane_keeps_the_whole_block_from_going() {
 }
 
 #[test]
+fn pins_are_counted_and_one_too_many_is_a_miss_not_a_wrong_count() {
+    let mut cache = cache(shape(1, 1), 1);
+    let chain = prompt(&cache, 0, 16);
+    put_all(&mut cache, chain.links());
+    let block = &chain.blocks[0];
+    let granted = (0..u32::from(u16::MAX) + 5).filter(|_| cache.pin(block, Plane::Global).is_some()).count();
+    assert_eq!(granted, usize::from(u16::MAX));
+    (1..granted).for_each(|_| assert!(cache.unpin(&block.key, Plane::Global)));
+    assert!(cache.reserve(Plane::Global, &nobody).is_err(), "one pin is left");
+    cache.unpin(&block.key, Plane::Global);
+    let slot = cache.reserve(Plane::Global, &nobody).unwrap();
+    cache.release(slot);
+}
+
+#[test]
 fn a_reset_forgets_everything_and_what_is_in_use_stays_readable_until_it_is_not() {
     let mut cache = cache(shape(1, 1), 4);
     let chain = prompt(&cache, 0, 48);
