@@ -112,6 +112,25 @@ pub const MAX_FRAME_HEADER_BYTES: usize = 512;
 /// Wants under way on one connection. At 21 Mbit/s and 150 kB a block, two already fill the pipe.
 pub const MAX_WANTS_IN_FLIGHT: usize = 16;
 
+/// Filter segments asked for on one connection and not yet answered. Four of 1 kB hide the round trip; the serving side
+/// keeps a copy of each until it is sent.
+pub const MAX_FILTER_WANTS_IN_FLIGHT: usize = 4;
+
+/// How long a connection may take to say hello, in milliseconds: forty of the worst idle round trips seen on the
+/// board's Wi-Fi (127 ms), so only a stranger or a dead peer is that slow.
+pub const HELLO_TIMEOUT_MS: u64 = 5_000;
+
+/// How long the peer may leave ready bytes unread, or a cancelled want unanswered, in milliseconds. Such a peer holds pins
+/// that others need; TCP on a bad link recovers well within this.
+pub const STALL_TIMEOUT_MS: u64 = 10_000;
+
+/// How long a served connection may lie idle before its place goes to another peer, in milliseconds: longer than the pause
+/// between two prompts of one person.
+pub const IDLE_TIMEOUT_MS: u64 = 120_000;
+
+/// Peers that a plan considers for one plane of one block. More would not make a fetch faster: the radio is shared.
+pub const MAX_SOURCES: usize = 8;
+
 /// Connections that a node serves at once; one more is refused, and that peer asks another or computes.
 pub const MAX_SERVED_CONNECTIONS: usize = 32;
 
@@ -127,3 +146,8 @@ const _: () = assert!(MIN_INTERVAL_MS <= ANNOUNCE_INTERVAL_MS && ANNOUNCE_INTERV
 const _: () = assert!(FILTER_SEGMENT_BYTES + 256 <= MAX_DATAGRAM_BYTES, "a segment and its header share a datagram");
 const _: () = assert!(MAX_PEERS.is_power_of_two());
 const _: () = assert!(PREFILL_STEP_TOKENS.is_multiple_of(BLOCK_TOKENS));
+const _: () = assert!(MAX_CHUNK_BYTES <= u16::MAX as usize, "a frame says its payload's length in 16 bits");
+const _: () = assert!(MAX_FRAME_HEADER_BYTES <= u16::MAX as usize, "a frame says its header's length in 16 bits");
+const _: () = assert!(FILTER_SEGMENT_BYTES <= MAX_CHUNK_BYTES, "a filter segment travels as one payload");
+const _: () = assert!(MAX_FILTER_SEGMENTS <= 64, "the segments asked for are the bits of a u64");
+const _: () = assert!(MAX_PLANE_BYTES <= u32::MAX as usize, "a plane's length travels in 32 bits");
