@@ -22,11 +22,9 @@ pub(super) enum Room {
 }
 
 impl Room {
-    /// Whether `entry` may make this room; and when it was last used, if so.
+    /// When `entry` was last used, if it may make this room. What a reset has taken back has only pinned planes left, if any,
+    /// so that it is never the one.
     fn offered_by(self, entry: &Entry) -> Option<u64> {
-        if entry.leaving {
-            return None;
-        }
         let whole = || {
             let last_use = entry.planes.iter().flatten().map(|kept| kept.last_use).max()?;
             (entry.children == 0 && !entry.pinned()).then_some(last_use)

@@ -21,6 +21,7 @@ enum Call {
     /// Reserve and commit both planes of a block and of all before it.
     Store(usize),
     Release(usize),
+    /// Pin by key what is held, or else by link any block.
     Pin(usize, Plane, bool),
     Unpin(usize),
     Poll(usize),
@@ -40,7 +41,7 @@ fn call() -> impl Strategy<Value = Call> {
         3 => (any::<usize>(), plane(), any::<bool>()).prop_map(|(link, plane, by_key)| Call::Pin(link, plane, by_key)),
         3 => any::<usize>().prop_map(Call::Unpin),
         2 => (0usize..8).prop_map(Call::Poll),
-        1 => prop::bool::weighted(0.2).prop_map(|clear| if clear { Call::Clear } else { Call::Poll(usize::MAX) }),
+        1 => prop::bool::weighted(0.4).prop_map(|clear| if clear { Call::Clear } else { Call::Poll(usize::MAX) }),
     ]
 }
 
@@ -166,7 +167,9 @@ impl Pair {
                 self.cache.release(slot);
             }
             Call::Pin(link, plane, by_key) => {
-                let link = &self.universe[link % self.universe.len()];
+                let held: Vec<&Link> = self.universe.iter().filter(|link| self.cache.holds(link, plane)).collect();
+                let link =
+                    if by_key && !held.is_empty() { held[link % held.len()] } else { &self.universe[link % self.universe.len()] };
                 let expected = self.reference.pin(link, plane);
                 let page = if by_key {
                     let held = self.cache.pin_key(&link.key, plane);

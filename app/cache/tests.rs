@@ -275,8 +275,10 @@ fn a_reset_forgets_everything_and_what_is_in_use_stays_readable_until_it_is_not(
     let chain = prompt(&cache, 0, 48);
     put_all(&mut cache, chain.links());
     let page = cache.pin(&chain.blocks[1], Plane::Sliding).unwrap();
+    cache.pin(&chain.blocks[1], Plane::Sliding).unwrap();
     while cache.poll_change().is_some() {}
     cache.clear();
+    assert!(cache.unpin(&chain.blocks[1].key, Plane::Sliding), "one of two users is done");
     assert_eq!(held(&cache, chain.links()), [[false; 2]; 3]);
     assert!(cache.pin(&chain.blocks[1], Plane::Sliding).is_none());
     assert!(cache.entry(&chain.blocks[1].key, Plane::Sliding).is_none());
