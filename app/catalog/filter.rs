@@ -207,7 +207,9 @@ mod tests {
         let entries = 2 * MAX_BLOCKS as u64;
         let mut filter = CountingFilter::new(Geometry::for_capacity(entries as usize));
         for number in 0..entries / 2 {
-            Plane::ALL.map(|plane| filter.insert(&key(number), plane));
+            for plane in Plane::ALL {
+                filter.insert(&key(number), plane);
+            }
         }
         let found = |key: &BlockKey, plane| contains(filter.geometry(), filter.bits(), key, plane);
         assert!((0..entries / 2).all(|number| Plane::ALL.iter().all(|&plane| found(&key(number), plane))));

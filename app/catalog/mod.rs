@@ -274,15 +274,15 @@ impl Catalog {
         };
         let header = self.next_header();
         let (generation, digests) = (self.own.generation(), self.own.digests());
-        let datagram = match &step {
-            Step::Delta(list) => {
+        let datagram = match step {
+            Step::Delta => {
                 self.stats.deltas_sent += 1;
-                wire::seal(&header, &Message::Delta(Delta { generation, digests, changes: list.changes() }))
+                wire::seal(&header, &Message::Delta(Delta { generation, digests, changes: self.own.changes() }))
             }
             Step::Segment(index) => {
                 self.stats.segments_sent += 1;
-                let bytes = self.own.segment(*index).expect("a step names a segment of the filter");
-                wire::seal(&header, &Message::Segment(Segment { generation, digests, index: *index as u8, bytes }))
+                let bytes = self.own.segment(index).expect("a step names a segment of the filter");
+                wire::seal(&header, &Message::Segment(Segment { generation, digests, index: index as u8, bytes }))
             }
         };
         self.stats.bytes_sent += datagram.len() as u64;

@@ -1,13 +1,13 @@
 //! This node's own filter, and how far it has been told: the difference between the two becomes deltas and segments.
 
 use super::filter::{CountingFilter, Geometry, SEGMENT_BITS, bit, digest, span};
-use super::wire::{ChangeList, Digests};
+use super::wire::{ChangeList, Changes, Digests};
 use crate::limits::MAX_FILTER_SEGMENTS;
 
 /// The next change to tell, already counted as told.
 pub(super) enum Step {
-    /// These bits.
-    Delta(ChangeList),
+    /// The bits of [`Own::changes`].
+    Delta,
     /// This segment as a whole, because that is smaller.
     Segment(usize),
 }
@@ -20,6 +20,8 @@ pub(super) struct Own {
     /// Of the segments as told, 8 bytes each.
     digests: [u8; MAX_FILTER_SEGMENTS * 8],
     generation: u64,
+    /// Of the last step, if it was a delta.
+    changes: ChangeList,
 }
 
 impl Own {
@@ -29,6 +31,7 @@ impl Own {
             told: vec![0; geometry.bytes()].into_boxed_slice(),
             digests: [0; MAX_FILTER_SEGMENTS * 8],
             generation: 0,
+            changes: ChangeList::default(),
         };
         (0..geometry.segments()).for_each(|index| own.tell(index));
         own
@@ -49,29 +52,33 @@ impl Own {
         (index < self.filter.geometry().segments()).then(|| &self.told[span(index)])
     }
 
+    /// The bits that the last step changed, if it was a delta.
+    pub(super) fn changes(&self) -> Changes<'_> {
+        self.changes.changes()
+    }
+
     /// The next change to tell, if any: as many changed segments as one delta holds, or one that is smaller as a whole.
     pub(super) fn step(&mut self) -> Option<Step> {
-        let mut list = ChangeList::default();
-        let mut whole = None;
-        let mut taken = heapless::Vec::<usize, MAX_FILTER_SEGMENTS>::new();
-        for index in (0..self.filter.geometry().segments()).filter(|&index| self.differs(index)) {
-            let mut longer = list.clone();
-            if self.pack(index, &mut longer) {
-                list = longer;
-                taken.push(index).expect("no more than all segments");
-            } else if taken.is_empty() {
-                whole = Some(index);
-                break;
-            } else {
-                break;
-            }
-        }
-        if taken.is_empty() && whole.is_none() {
-            return None;
-        }
+        let segments = self.filter.geometry().segments();
+        let first = (0..segments).find(|&index| self.differs(index))?;
         self.generation += 1;
-        taken.into_iter().chain(whole).for_each(|index| self.tell(index));
-        Some(whole.map_or(Step::Delta(list), Step::Segment))
+        self.changes = ChangeList::default();
+        for index in first..segments {
+            if !self.differs(index) {
+                continue;
+            }
+            let mut longer = self.changes.clone();
+            if !self.pack(index, &mut longer) {
+                if index != first {
+                    break;
+                }
+                self.tell(index);
+                return Some(Step::Segment(index));
+            }
+            self.changes = longer;
+            self.tell(index);
+        }
+        Some(Step::Delta)
     }
 
     /// Whether peers were told of everything.

@@ -268,3 +268,6 @@ fn check(message: &Message<'_>) -> Result<(), CatalogFault> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;
