@@ -23,12 +23,15 @@ mod fetch;
 mod frame;
 mod meter;
 mod serve;
+mod serving;
 #[cfg(test)]
 mod tests;
+mod wanted;
 
 pub use decoder::Decoder;
 pub use fault::Fault;
-pub use fetch::{Expected, FetchEvent, Fetcher, Full};
+pub use fetch::{FetchEvent, Fetcher, Full};
 pub use frame::{ByeReason, Frame, Hello, MAGIC, MAX_FRAME_BYTES, Tokens, VERSION, encode};
 pub use meter::Sample;
 pub use serve::{ServeEvent, Server};
+pub use wanted::Expected;

@@ -1,7 +1,7 @@
 //! The serving side of one connection: takes wants, sends planes out of pinned pages.
 //!
 //! Each want that is handed to the node as [`ServeEvent::Want`] is answered by it exactly once, with [`found`](Server::found),
-//! [`absent`](Server::absent) or [`busy`](Server::busy). What was found stays pinned until
+//! [`absent`](Server::absent) or [`busy`](Server::busy). What was found and taken stays pinned until
 //! [`poll_finished`](Server::poll_finished) names it: when its last chunk is handed over, when it is cancelled, or when the
 //! connection ends ([`close`](Server::close)). A want keeps its place in the table until then, so a peer can pin, and make
 //! this node say, no more than the table holds.
@@ -10,15 +10,12 @@
 //! in turns: the peer works through a prefix from its head, and a whole block now is worth more than a part of each.
 
 use heapless::{Deque, Vec as Bounded};
-use xxhash_rust::xxh3::xxh3_64;
 
+use super::serving::{Phase, Segment, Sending, Serving};
 use super::{ByeReason, Fault, Frame, Hello, Tokens, encode};
 use crate::id::{BlockKey, Millis};
 use crate::kv::{Page, Plane};
-use crate::limits::{
-    FILTER_SEGMENT_BYTES, HELLO_TIMEOUT_MS, IDLE_TIMEOUT_MS, MAX_CHUNK_BYTES, MAX_FILTER_WANTS_IN_FLIGHT, MAX_WANTS_IN_FLIGHT,
-    STALL_TIMEOUT_MS,
-};
+use crate::limits::{HELLO_TIMEOUT_MS, IDLE_TIMEOUT_MS, MAX_FILTER_WANTS_IN_FLIGHT, MAX_WANTS_IN_FLIGHT, STALL_TIMEOUT_MS};
 
 /// What a frame means to the node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -65,42 +62,6 @@ pub struct Server {
     /// When a frame last came or went.
     active: Millis,
     waiting_since: Option<Millis>,
-}
-
-struct Serving {
-    id: u32,
-    key: BlockKey,
-    plane: Plane,
-    phase: Phase,
-    /// The last word on this want, when it is not a chunk and not yet sent.
-    reply: Option<Frame>,
-    /// Over, and still pinned by the node.
-    unpin: bool,
-}
-
-enum Phase {
-    /// The node has not answered yet.
-    Asked,
-    /// As `Asked`, and the peer has cancelled.
-    Withdrawn,
-    Sending(Sending),
-    Over,
-}
-
-struct Sending {
-    parent: BlockKey,
-    tokens: Tokens,
-    page: Page,
-    bytes: usize,
-    digest: u64,
-    /// Bytes sent; `None` before `Found` is.
-    offset: Option<usize>,
-}
-
-struct Segment {
-    segment: u8,
-    generation: u64,
-    bytes: Bounded<u8, FILTER_SEGMENT_BYTES>,
 }
 
 impl Server {
@@ -205,25 +166,28 @@ impl Server {
         }
     }
 
-    /// Answers a want: the plane is the first `bytes` bytes of `page`, pinned by the node until `poll_finished` says so. Reads
-    /// the plane once, for its digest.
+    /// Answers a want: the plane is the first `bytes` bytes of `page`. True: it stays pinned until `poll_finished` names it.
+    /// False: the peer has cancelled or is gone, and the node unpins it at once. Reads the plane once, for its digest.
     ///
     /// # Panics
     /// When the page is shorter than `bytes`: the caller's own mistake.
-    pub fn found(&mut self, id: u32, parent: BlockKey, tokens: Tokens, page: Page, bytes: usize) {
-        let Some(want) = self.find(id) else { return };
-        match want.phase {
+    #[must_use]
+    pub fn found(&mut self, id: u32, parent: BlockKey, tokens: Tokens, page: Page, bytes: usize) -> bool {
+        let Some(want) = self.find(id) else { return false };
+        let taken = match want.phase {
             Phase::Asked => {
-                let digest = xxh3_64(&page.read()[..bytes]);
-                want.phase = Phase::Sending(Sending { parent, tokens, page, bytes, digest, offset: None });
+                want.phase = Phase::Sending(Sending::new(parent, tokens, page, bytes));
+                true
             }
             Phase::Withdrawn => {
                 want.phase = Phase::Over;
-                want.unpin = true;
+                false
             }
-            Phase::Sending(_) | Phase::Over => {}
-        }
+            Phase::Sending(_) | Phase::Over => false,
+        };
+        self.sweep();
         self.note_waiting();
+        taken
     }
 
     /// Answers a want: this node does not hold the plane.
@@ -255,9 +219,8 @@ impl Server {
     /// # Panics
     /// When the segment is longer than `FILTER_SEGMENT_BYTES`: the caller's own mistake.
     pub fn filter_segment(&mut self, segment: u8, generation: u64, bytes: &[u8]) {
-        let bytes = Bounded::from_slice(bytes).expect("a filter segment is at most FILTER_SEGMENT_BYTES long");
         if self.segments.len() < self.filter_wants {
-            let pushed = self.segments.push_back(Segment { segment, generation, bytes });
+            let pushed = self.segments.push_back(Segment::new(segment, generation, bytes));
             assert!(pushed.is_ok(), "as many places as wants");
         }
         self.note_waiting();
@@ -382,43 +345,5 @@ impl Server {
         if self.waiting_since.is_none() && !self.closed && self.has_output() {
             self.waiting_since = Some(self.active);
         }
-    }
-}
-
-impl Serving {
-    /// Appends `Found` or the next chunk; false when there is nothing to send yet.
-    fn send(&mut self, out: &mut Vec<u8>) -> bool {
-        let Phase::Sending(sending) = &mut self.phase else { return false };
-        let id = self.id;
-        let sent = match sending.offset {
-            None => {
-                let Sending { parent, digest, .. } = *sending;
-                let (tokens, bytes) = (sending.tokens.clone(), sending.bytes as u32);
-                encode(&Frame::Found { id, plane: self.plane, parent, tokens, bytes, digest }, &[], out);
-                0
-            }
-            Some(offset) => {
-                let end = sending.bytes.min(offset + MAX_CHUNK_BYTES);
-                let page = sending.page.read();
-                let chunk = &page[offset..end];
-                let (offset, len) = (offset as u32, chunk.len() as u16);
-                encode(&Frame::Chunk { id, offset, checksum: xxh3_64(chunk), len }, chunk, out);
-                end
-            }
-        };
-        sending.offset = Some(sent);
-        if sent == sending.bytes {
-            self.phase = Phase::Over;
-            self.unpin = true;
-        }
-        true
-    }
-}
-
-impl Segment {
-    fn encode(&self, out: &mut Vec<u8>) {
-        let (checksum, len) = (xxh3_64(&self.bytes), self.bytes.len() as u16);
-        let Segment { segment, generation, .. } = *self;
-        encode(&Frame::FilterSegment { segment, generation, checksum, len }, &self.bytes, out);
     }
 }

@@ -151,9 +151,9 @@ impl Pair {
         match event {
             ServeEvent::Want { id, key, plane } => match self.store.get(&(key, plane)) {
                 Some(&(n, bytes, Answer::Found)) => {
-                    self.pins += 1;
                     let page = page_of(&content(n, plane, bytes));
-                    self.server.found(id, super::pair::key(n + 100), tokens(n), page, bytes);
+                    assert!(self.server.found(id, super::pair::key(n + 100), tokens(n), page, bytes));
+                    self.pins += 1;
                 }
                 Some((_, _, Answer::Busy)) => self.server.busy(id),
                 Some((_, _, Answer::Never)) => {}

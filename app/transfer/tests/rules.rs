@@ -245,7 +245,7 @@ proptest! {
         for (now, ((frame, payload), act)) in frames.into_iter().enumerate() {
             let now = Millis(40 * now as u64);
             match server.on_frame(frame.clone(), now) {
-                Ok(ServeEvent::Want { id, .. }) if act < 4 => server.found(id, key(0), tokens(1), page_of(&[3; 40]), 40),
+                Ok(ServeEvent::Want { id, .. }) if act < 4 => assert!(server.found(id, key(0), tokens(1), page_of(&[3; 40]), 40)),
                 Ok(ServeEvent::Want { id, .. }) if act < 6 => server.absent(id),
                 Ok(ServeEvent::FilterWant { segment }) => server.filter_segment(segment, 1, &[1, 2]),
                 _ => {}

@@ -91,15 +91,20 @@ fn a_want_cancelled_before_it_was_sent_or_answered_leaves_no_trace() {
 }
 
 #[test]
-fn a_block_found_after_the_peer_gave_up_is_unpinned_again() {
-    let mut server = Server::new(hello(1), Millis(0));
-    server.on_frame(Frame::Hello(hello(2)), Millis(0)).unwrap();
-    server.on_frame(Frame::Want { id: 1, key: key(1), plane: Plane::Global }, Millis(0)).unwrap();
-    let event = server.on_frame(Frame::Cancel { id: 1 }, Millis(0)).unwrap();
-    assert_eq!(event, ServeEvent::Cancelled { id: 1 });
-    server.found(1, key(0), tokens(1), page_of(&[1; 10]), 10);
-    assert_eq!(server.poll_finished(), Some((key(1), Plane::Global)));
-    assert_eq!(server.poll_finished(), None);
+fn a_block_found_after_the_peer_gave_up_or_left_is_not_kept_pinned() {
+    for leave in [false, true] {
+        let mut server = Server::new(hello(1), Millis(0));
+        server.on_frame(Frame::Hello(hello(2)), Millis(0)).unwrap();
+        server.on_frame(Frame::Want { id: 1, key: key(1), plane: Plane::Global }, Millis(0)).unwrap();
+        if leave {
+            server.close();
+        } else {
+            let event = server.on_frame(Frame::Cancel { id: 1 }, Millis(0)).unwrap();
+            assert_eq!(event, ServeEvent::Cancelled { id: 1 });
+        }
+        assert!(!server.found(1, key(0), tokens(1), page_of(&[1; 10]), 10));
+        assert_eq!(server.poll_finished(), None);
+    }
 }
 
 #[test]
