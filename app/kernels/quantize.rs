@@ -105,9 +105,13 @@ pub(super) mod tests {
 
     #[test]
     fn extreme_groups_neither_wrap_nor_hide_damage() {
-        for (value, scale, code) in
-            [(0.0, 0.0, 0i8), (1e-38, 0.0, 0), (f32::MIN_POSITIVE / 8.0, 0.0, 0), (1e-30, 1e-30 / 127.0, 127), (f32::MAX, f32::MAX / 127.0, 127)]
-        {
+        for (value, scale, code) in [
+            (0.0, 0.0, 0i8),
+            (1e-38, 0.0, 0),
+            (f32::MIN_POSITIVE / 8.0, 0.0, 0),
+            (1e-30, 1e-30 / 127.0, 127),
+            (f32::MAX, f32::MAX / 127.0, 127),
+        ] {
             for isa in [Isa::PORTABLE, Isa::best()] {
                 let rows = quantize_rows(isa, &[-value; 32], 32);
                 assert_eq!((rows.scales[0], rows.codes[7]), (scale, -code), "{value:e}");
