@@ -23,6 +23,10 @@ pub const MAX_PLANE_BYTES: usize = 4 << 20;
 /// Bytes of a prompt's text as typed or sent. Longer than any prompt that fits the context.
 pub const MAX_PROMPT_BYTES: usize = 128 << 10;
 
+/// Tokens of one prefill step: the engine looks up between steps, so stop, commit and deadlines are never further away. A
+/// multiple of the block, so that every step but the last ends on a block boundary.
+pub const PREFILL_STEP_TOKENS: usize = 64;
+
 /// Prompts that wait behind the one being answered.
 pub const MAX_QUEUED_PROMPTS: usize = 8;
 
@@ -45,8 +49,59 @@ pub const FILTER_SEGMENT_BYTES: usize = 1_024;
 /// Segments of the largest filter.
 pub const MAX_FILTER_SEGMENTS: usize = 16;
 
+/// Hash probes of the largest filter geometry that is believed of a peer: a build with more bits an entry would use them.
+pub const MAX_FILTER_PROBES: usize = 16;
+
 /// Bytes of the largest datagram: below the 1,500 of Ethernet less IPv6 and UDP headers, and VPN overhead.
 pub const MAX_DATAGRAM_BYTES: usize = 1_400;
+
+/// Milliseconds between two announcements of one node, while the swarm is small. Long enough that three idle nodes stay
+/// far below 1 kB/s, short enough that a lost delta is noticed while the prompt that follows may still use it (guess).
+pub const ANNOUNCE_INTERVAL_MS: u32 = 10_000;
+
+/// The shortest interval that is believed of a peer, so that one lost datagram does not make it forgotten.
+pub const MIN_INTERVAL_MS: u32 = 100;
+
+/// The longest interval, announced or believed: a peer that left without a goodbye is forgotten within fifteen minutes.
+pub const MAX_INTERVAL_MS: u32 = 300_000;
+
+/// Silent intervals after which a node is forgotten (Syncthing's discovery uses the same). Announcements come 0.8 to 1.0
+/// intervals apart, so a node is lost only after three datagrams in a row are: 0.01 % at 5 % loss, 6 % at 40 %.
+pub const LIFETIME_INTERVALS: u64 = 3;
+
+/// Announcements of all nodes together take at most one 200th of the air, and deltas as much again: 1 % in all.
+pub const AIR_SHARE: u64 = 200;
+
+/// Milliseconds that changes are gathered before a delta carries them: a quarter of a second less what the driver and the
+/// radio take.
+pub const DELTA_DELAY_MS: u64 = 200;
+
+/// Milliseconds of its share of the air that a node may use ahead of time for deltas, so that a burst of work is known at once.
+pub const DELTA_BURST_MS: u64 = 120_000;
+
+/// Milliseconds between deltas, for each node of the swarm (but see the next), once the burst is used up.
+pub const DELTA_SPACING_PER_NODE_MS: u64 = 250;
+
+/// Milliseconds between deltas in a small swarm, once the burst is used up.
+pub const DELTA_SPACING_MS: u64 = 1_000;
+
+/// The largest random delay of an announcement that answers a newcomer, so that the swarm does not answer in one voice.
+pub const ANSWER_DELAY_MS: u64 = 200;
+
+/// Milliseconds between two announcements at the least, however many newcomers are heard.
+pub const ANNOUNCE_GAP_MS: u64 = 1_000;
+
+/// Earlier boots of a peer that are remembered, so that a late datagram of one does not pass for another restart.
+pub const MAX_PAST_BOOTS: usize = 4;
+
+/// The largest random delay of a filter repair: a delta lost in the air is often lost by many, who must not all ask at once.
+pub const PULL_DELAY_MS: u64 = 300;
+
+/// Milliseconds between two filter repairs from one peer, and the first wait for an answer; doubled with each that fails.
+pub const PULL_GAP_MS: u64 = 1_000;
+
+/// The longest wait between two tries to repair a filter.
+pub const MAX_PULL_GAP_MS: u64 = 64_000;
 
 /// Bytes of one payload chunk: 6 ms of a 21 Mbit/s link, so that a cancelled transfer stops soon.
 pub const MAX_CHUNK_BYTES: usize = 16 << 10;
@@ -56,6 +111,25 @@ pub const MAX_FRAME_HEADER_BYTES: usize = 512;
 
 /// Wants under way on one connection. At 21 Mbit/s and 150 kB a block, two already fill the pipe.
 pub const MAX_WANTS_IN_FLIGHT: usize = 16;
+
+/// Filter segments asked for on one connection and not yet answered. Four of 1 kB hide the round trip; the serving side
+/// keeps a copy of each until it is sent.
+pub const MAX_FILTER_WANTS_IN_FLIGHT: usize = 4;
+
+/// How long a connection may take to say hello, in milliseconds: forty of the worst idle round trips seen on the
+/// board's Wi-Fi (127 ms), so only a stranger or a dead peer is that slow.
+pub const HELLO_TIMEOUT_MS: u64 = 5_000;
+
+/// How long the peer may leave ready bytes unread, or a cancelled want unanswered, in milliseconds. Such a peer holds pins
+/// that others need; TCP on a bad link recovers well within this.
+pub const STALL_TIMEOUT_MS: u64 = 10_000;
+
+/// How long a served connection may lie idle before its place goes to another peer, in milliseconds: longer than the pause
+/// between two prompts of one person.
+pub const IDLE_TIMEOUT_MS: u64 = 120_000;
+
+/// Peers that a plan considers for one plane of one block. More would not make a fetch faster: the radio is shared.
+pub const MAX_SOURCES: usize = 8;
 
 /// Connections that a node serves at once; one more is refused, and that peer asks another or computes.
 pub const MAX_SERVED_CONNECTIONS: usize = 32;
@@ -101,12 +175,20 @@ pub const MAX_MERGES: usize = 1 << 21;
 /// Bytes of the largest `tokenizer.json`. Gemma 3's has 33 MB.
 pub const MAX_TOKENIZER_FILE_BYTES: usize = 64 << 20;
 
-const _: () = assert!(MAX_CONTEXT_TOKENS % BLOCK_TOKENS == 0);
+const _: () = assert!(MAX_CONTEXT_TOKENS.is_multiple_of(BLOCK_TOKENS));
 const _: () = assert!(MAX_BLOCKS.is_power_of_two(), "heapless maps want a power of two");
 const _: () = assert!(MAX_CONTEXT_BLOCKS < MAX_BLOCKS, "one sequence must fit the index");
 const _: () = assert!(
     2 * MAX_BLOCKS * FILTER_BITS_PER_ENTRY <= MAX_FILTER_SEGMENTS * FILTER_SEGMENT_BYTES * 8,
     "a full index, both planes of every block, must fit the largest filter"
 );
+const _: () = assert!(FILTER_PROBES <= MAX_FILTER_PROBES);
+const _: () = assert!(MIN_INTERVAL_MS <= ANNOUNCE_INTERVAL_MS && ANNOUNCE_INTERVAL_MS <= MAX_INTERVAL_MS);
 const _: () = assert!(FILTER_SEGMENT_BYTES + 256 <= MAX_DATAGRAM_BYTES, "a segment and its header share a datagram");
 const _: () = assert!(MAX_PEERS.is_power_of_two());
+const _: () = assert!(PREFILL_STEP_TOKENS.is_multiple_of(BLOCK_TOKENS));
+const _: () = assert!(MAX_CHUNK_BYTES <= u16::MAX as usize, "a frame says its payload's length in 16 bits");
+const _: () = assert!(MAX_FRAME_HEADER_BYTES <= u16::MAX as usize, "a frame says its header's length in 16 bits");
+const _: () = assert!(FILTER_SEGMENT_BYTES <= MAX_CHUNK_BYTES, "a filter segment travels as one payload");
+const _: () = assert!(MAX_FILTER_SEGMENTS <= 64, "the segments asked for are the bits of a u64");
+const _: () = assert!(MAX_PLANE_BYTES <= u32::MAX as usize, "a plane's length travels in 32 bits");

@@ -1,1 +1,39 @@
-//! (kernels)
+//! The arithmetic of the model, defined once. docs of each file give its order of operations; together they are
+//! [`NUMERICS_VERSION`].
+//!
+//! Promises:
+//! - A result depends on the values that enter it, never on the batch, the tile, the chunk of a prompt or the CPU. Every sum
+//!   has one order; every multiplication that joins an addition is one fused multiply-add (`f32::mul_add`); nothing comes from
+//!   the platform's libm.
+//! - The portable build of a loop is the oracle: every other build ([`Isa`]) gives the same bits, and tests compare them.
+//! - Slices in, slices out, of shapes that the caller has checked; a wrong length is the caller's own mistake and panics.
+//!
+//! All `unsafe` for arithmetic is here, and it is one kind only: entering code that was compiled for instructions which the
+//! CPU was asked for.
+
+#![allow(unsafe_code)]
+
+mod attention;
+mod format;
+mod isa;
+mod kv_row;
+mod math;
+mod matmul;
+mod quantize;
+mod rope;
+
+pub use attention::{accumulate, scores};
+pub use format::{Format, Matrix, dequantize_row};
+pub use isa::Isa;
+pub use kv_row::{decode_f32, decode_int8, encode_f32, encode_int8};
+pub use math::{gelu_mul, normalize, rms_norm, softmax};
+pub use matmul::{matmul, matmul_int8};
+pub use quantize::{QuantizedRows, quantize_rows};
+pub use rope::{RopeTable, rotate};
+
+/// Values that share one scale, in weights, activations and KV rows alike (GGUF's Q8_0 and Q4_0).
+pub const GROUP: usize = 32;
+
+/// Names the definition of this room's arithmetic. It goes into the fingerprint: two nodes whose versions differ never share
+/// state. Raise it with any change that could change a bit.
+pub const NUMERICS_VERSION: u32 = 1;

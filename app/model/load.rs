@@ -13,11 +13,10 @@ use super::fault::FileError;
 use super::gguf::Gguf;
 use super::weight::{Weight, Weights};
 use crate::id::Fingerprint;
+use crate::kernels::NUMERICS_VERSION;
 use crate::kv::Plane;
 use crate::limits::BLOCK_TOKENS;
 
-/// Names the definition of the arithmetic.
-const NUMERICS_VERSION: u32 = 1;
 const CONTENT_DOMAIN: &[u8] = b"potluck model content 1";
 const FINGERPRINT_DOMAIN: &[u8] = b"potluck fingerprint 1";
 
@@ -129,7 +128,7 @@ mod tests {
 
     fn tiny(dir: &Path, seed: u64) -> Opened {
         let mut config = Shape::Demo.config();
-        (config.vocab, config.hidden, config.ffn, config.head_dim, config.heads) = (300, 64, 96, 32, 2);
+        (config.vocab, config.hidden, config.ffn, config.head_dim, config.heads) = (512, 64, 96, 32, 2);
         let path = dir.join(format!("tiny-{seed}.gguf"));
         synth_config(&config, seed, ConvertType::Q8_0, &path, &mut |_| {}).unwrap();
         open(&path).unwrap()

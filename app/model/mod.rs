@@ -1,4 +1,8 @@
 //! Gemma 3 as burn modules over mapped weights: the only room that names burn.
+//!
+//! `gemma3` holds the modules, `ops` extends burn's backend with our kernels, `attention` walks the pages of a sequence, and
+//! `engine` is what the other rooms call. Before a model runs it is a file: `gguf` reads and writes the format, `load` opens a
+//! model and names it by its content, `convert` and `synth` make files, `inspect` describes them.
 
 pub mod convert;
 pub mod gguf;
@@ -6,18 +10,26 @@ pub mod inspect;
 pub mod quantize;
 pub mod synth;
 
+mod attention;
 mod config;
 mod draft;
+mod engine;
 mod fault;
+mod gemma3;
 mod load;
 mod map;
+mod ops;
 mod safetensors;
 mod weight;
 
 pub use config::{ModelConfig, Precision, Rope};
+pub use engine::{Logits, Model, ModelError};
 pub use fault::{Fault, FileError};
+pub use gemma3::{Attention, Chunk, Embedding, FeedForward, Gemma3, Layer, Linear, RmsNorm};
 pub use load::{Opened, fingerprint, open};
 pub use weight::{Bytes, DType, LayerWeights, Weight, Weights};
+
+pub use crate::kernels::NUMERICS_VERSION;
 
 /// How far a long work on a file has come. Called often; what to show, and how often, is the caller's choice.
 #[derive(Clone, Copy, Debug)]
@@ -29,3 +41,8 @@ pub struct Progress<'a> {
     /// What is being worked on: a tensor's name, a stage.
     pub item: &'a str,
 }
+
+#[cfg(test)]
+mod reference;
+#[cfg(test)]
+mod tests;

@@ -343,9 +343,9 @@ fn norms_in_half_precision_are_widened_and_matrices_are_not() {
 
 #[test]
 fn a_written_vocabulary_is_read_back_whole() {
-    let mut vocabulary = Vocabulary::synthetic(300, 1);
+    let mut vocabulary = Vocabulary::synthetic(512, 1);
     vocabulary.merges = vec![("▁a".into(), "b".into()), ("c".into(), "▁".into())];
-    let config = ModelConfig { vocab: 300, ..config() };
+    let config = ModelConfig { vocab: 512, ..config() };
     let mut entries = model_entries(&config, "tiny", 7);
     entries.extend(vocabulary_entries(&vocabulary));
     let plans: Vec<TensorPlan> = tensor_names(2, false)

@@ -1,0 +1,172 @@
+//! The index: which blocks are here, in a table of fixed capacity that is set aside at start.
+//!
+//! Entries lie densely in one array; a second array holds their places in key order. Looking up costs 12 comparisons at
+//! 4,096 entries, adding and removing move at most 16 kB, and going through all entries is one run over memory.
+
+use super::chain::Link;
+use crate::id::{BlockKey, SlotIndex, TokenId};
+use crate::kv::Plane;
+use crate::limits::BLOCK_TOKENS;
+
+/// A block that is here, wholly or with one of its planes.
+#[derive(Debug)]
+pub(super) struct Entry {
+    /// Key, parent and tokens.
+    pub(super) link: Link,
+    /// Blocks between this one and the root.
+    pub(super) depth: u32,
+    /// Entries whose parent this is.
+    pub(super) children: u32,
+    /// What is here of each plane, by `Plane as usize`.
+    pub(super) planes: [Option<Kept>; 2],
+    /// Taken back by a reset: no longer found, and gone as soon as nobody has it pinned.
+    pub(super) leaving: bool,
+}
+
+/// A plane of a block that is here.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Kept {
+    /// Where its bytes lie.
+    pub(super) slot: SlotIndex,
+    /// How many use it at this moment.
+    pub(super) pins: u16,
+    /// When it was last committed or pinned, on the cache's own clock.
+    pub(super) last_use: u64,
+}
+
+impl Entry {
+    /// An entry without any plane yet.
+    pub(super) fn new(link: Link, depth: u32) -> Entry {
+        Entry { link, depth, children: 0, planes: [None, None], leaving: false }
+    }
+
+    /// Whether this is the block that `link` means, not one that happens to have its key.
+    pub(super) fn is(&self, link: &Link) -> bool {
+        self.link == *link
+    }
+
+    /// The plane, if it is here and may be used.
+    pub(super) fn visible(&self, plane: Plane) -> Option<&Kept> {
+        self.planes[plane as usize].as_ref().filter(|_| !self.leaving)
+    }
+
+    /// Whether a block may name this one as its parent: a full block that is here to stay with its global plane.
+    pub(super) fn can_be_parent(&self) -> bool {
+        self.link.is_full() && self.visible(Plane::Global).is_some()
+    }
+
+    /// Whether anyone uses any plane of it.
+    pub(super) fn pinned(&self) -> bool {
+        self.planes.iter().flatten().any(|kept| kept.pins > 0)
+    }
+
+    /// The block's tokens.
+    pub(super) fn tokens(&self) -> &heapless::Vec<TokenId, BLOCK_TOKENS> {
+        &self.link.tokens
+    }
+}
+
+/// The table.
+pub(super) struct Index {
+    entries: Vec<Entry>,
+    /// Places in `entries`, in the order of their keys.
+    order: Vec<u32>,
+    capacity: usize,
+}
+
+impl Index {
+    /// An empty table with room for `capacity` entries.
+    pub(super) fn new(capacity: usize) -> Index {
+        Index { entries: Vec::with_capacity(capacity), order: Vec::with_capacity(capacity), capacity }
+    }
+
+    /// Whether one more entry would pass the capacity.
+    pub(super) fn is_full(&self) -> bool {
+        self.entries.len() == self.capacity
+    }
+
+    /// Entries in the table.
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Every entry, in no order that means anything.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter()
+    }
+
+    /// The entry of `key`.
+    pub(super) fn get(&self, key: &BlockKey) -> Option<&Entry> {
+        let rank = self.rank(key).ok()?;
+        Some(&self.entries[self.order[rank] as usize])
+    }
+
+    /// The entry of `key`, to change anything but its key.
+    pub(super) fn get_mut(&mut self, key: &BlockKey) -> Option<&mut Entry> {
+        let rank = self.rank(key).ok()?;
+        Some(&mut self.entries[self.order[rank] as usize])
+    }
+
+    /// Adds an entry.
+    ///
+    /// # Panics
+    /// When the table is full or has the key: the cache looks before it adds.
+    pub(super) fn insert(&mut self, entry: Entry) {
+        assert!(!self.is_full(), "the index is full");
+        let rank = self.rank(&entry.link.key).expect_err("the key is new to the index");
+        self.order.insert(rank, self.entries.len() as u32);
+        self.entries.push(entry);
+    }
+
+    /// Takes the entry of `key` out.
+    pub(super) fn remove(&mut self, key: &BlockKey) -> Option<Entry> {
+        let rank = self.rank(key).ok()?;
+        let place = self.order[rank] as usize;
+        let last = self.entries.last()?.link.key;
+        let last_rank = self.rank(&last).ok()?;
+        self.order[last_rank] = place as u32;
+        self.order.remove(rank);
+        Some(self.entries.swap_remove(place))
+    }
+
+    /// Where `key` is in the order of keys, or where it would be.
+    fn rank(&self, key: &BlockKey) -> Result<usize, usize> {
+        self.order.binary_search_by(|&place| self.entries[place as usize].link.key.cmp(key))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn entry(n: u8) -> Entry {
+        let tokens = [TokenId(u32::from(n))].iter().copied().collect();
+        Entry::new(Link { key: BlockKey([n; 16]), parent: BlockKey([0xff; 16]), tokens }, u32::from(n))
+    }
+
+    #[test]
+    fn entries_are_found_by_their_own_key_whatever_came_and_went() {
+        let mut index = Index::new(64);
+        let mut expected = BTreeMap::new();
+        let mut state = 1u32;
+        for _ in 0..5_000 {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let n = (state >> 24) as u8;
+            let key = BlockKey([n; 16]);
+            if expected.remove(&n).is_some() {
+                assert_eq!(index.remove(&key).unwrap().depth, u32::from(n));
+            } else if !index.is_full() {
+                index.insert(entry(n));
+                expected.insert(n, ());
+            }
+            assert!(index.remove(&BlockKey([1; 16])).is_none() || expected.remove(&1).is_some());
+            assert_eq!(index.len(), expected.len());
+            for n in 0..=255u8 {
+                let found = index.get(&BlockKey([n; 16])).map(|entry| entry.depth);
+                assert_eq!(found, expected.get(&n).map(|()| u32::from(n)));
+            }
+        }
+    }
+}

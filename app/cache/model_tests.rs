@@ -1,0 +1,258 @@
+//! The cache under random use, beside `reference`, which says the same more plainly.
+//! After every call both must hold the same planes, and every page in use must carry what its owner wrote.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
+
+use super::reference::{Reference, shared};
+use super::tests::shape;
+use super::*;
+use crate::id::{BlockKey, Fingerprint, TokenId};
+use crate::kv::Page;
+
+#[derive(Clone, Debug)]
+enum Call {
+    /// Reserve a slot and keep it; peers hold the blocks whose key has a bit of the mask.
+    Reserve(Plane, u8),
+    /// Commit a reserved slot; the link may be one that has another block's key.
+    Commit(usize, usize, bool),
+    /// Reserve and commit both planes of a block and of all before it.
+    Store(usize),
+    Release(usize),
+    /// Pin by key what is held, or else by link any block.
+    Pin(usize, Plane, bool),
+    Unpin(usize),
+    Poll(usize),
+    Clear,
+}
+
+fn plane() -> impl Strategy<Value = Plane> {
+    prop_oneof![Just(Plane::Global), Just(Plane::Sliding)]
+}
+
+fn call() -> impl Strategy<Value = Call> {
+    prop_oneof![
+        2 => (plane(), any::<u8>()).prop_map(|(plane, peers)| Call::Reserve(plane, peers)),
+        3 => (any::<usize>(), any::<usize>(), prop::bool::weighted(0.1)).prop_map(|(slot, link, forged)| Call::Commit(slot, link, forged)),
+        4 => any::<usize>().prop_map(Call::Store),
+        1 => any::<usize>().prop_map(Call::Release),
+        3 => (any::<usize>(), plane(), any::<bool>()).prop_map(|(link, plane, by_key)| Call::Pin(link, plane, by_key)),
+        3 => any::<usize>().prop_map(Call::Unpin),
+        2 => (0usize..8).prop_map(Call::Poll),
+        1 => prop::bool::weighted(0.4).prop_map(|clear| if clear { Call::Clear } else { Call::Poll(usize::MAX) }),
+    ]
+}
+
+/// Every block of a small tree of prompts: two choices a block, three blocks deep, two ragged ends after each.
+fn universe(root: BlockKey) -> Vec<Link> {
+    let secret = ChainSecret::derive(b"");
+    let mut links = Vec::new();
+    let mut parents = vec![root];
+    for depth in 0..4 {
+        for parent in core::mem::take(&mut parents) {
+            links.extend([3, 7].map(|n| link(&secret, parent, &[TokenId(5); 16][..n])));
+            if depth < 3 {
+                let full = [1, 2].map(|token| link(&secret, parent, &[TokenId(token); 16]));
+                parents.extend(full.iter().map(|link| link.key));
+                links.extend(full);
+            }
+        }
+    }
+    links
+}
+
+/// Cache and reference side by side, and all that their users hold.
+struct Pair {
+    cache: Cache,
+    reference: Reference,
+    universe: Vec<Link>,
+    reserved: Vec<(Slot, u64)>,
+    pins: Vec<(BlockKey, Plane, Page, u64)>,
+    believed: BTreeSet<(BlockKey, Plane)>,
+    stamps: u64,
+}
+
+fn stamped(page: &Page, stamp: u64) -> bool {
+    page.read().chunks_exact(8).all(|bytes| bytes == stamp.to_le_bytes())
+}
+
+impl Pair {
+    fn new(global: usize, sliding: usize, budget_blocks: usize) -> Pair {
+        let shape = shape(global, sliding);
+        let [global_bytes, sliding_bytes] = Plane::ALL.map(|plane| shape.plane_bytes(plane, 16));
+        let budget = budget_blocks * (global_bytes + sliding_bytes);
+        let root = root(&ChainSecret::derive(b""), Fingerprint([7; 16]));
+        let cache = Cache::new(shape, root, budget).unwrap();
+        assert!(cache.stats().slab_bytes() <= budget);
+        let capacity = cache.stats().capacity;
+        let has_bytes = [global_bytes > 0, sliding_bytes > 0];
+        let reference = Reference { root, has_bytes, capacity, entries: BTreeMap::new(), clock: 0 };
+        let universe = universe(root);
+        Pair { cache, reference, universe, reserved: Vec::new(), pins: Vec::new(), believed: BTreeSet::new(), stamps: 0 }
+    }
+
+    fn reserve(&mut self, plane: Plane, peers: u8) -> Option<(Slot, u64)> {
+        self.reference.clock += 1;
+        if self.reference.has_bytes[plane as usize] {
+            let used = |reference: &Reference| {
+                reference.slots_held(plane) + self.reserved.iter().filter(|(slot, _)| slot.plane() == plane).count()
+            };
+            let slots = self.cache.stats().planes[plane as usize].slots;
+            if used(&self.reference) == slots {
+                self.reference.make_room(plane, peers);
+            }
+            let room = used(&self.reference) < slots;
+            let slot = self.cache.reserve(plane, &|key| shared(key, peers));
+            assert_eq!(slot.is_ok(), room, "{slot:?}");
+            let slot = slot.ok()?;
+            self.stamps += 1;
+            slot.page().write().chunks_exact_mut(8).for_each(|bytes| bytes.copy_from_slice(&self.stamps.to_le_bytes()));
+            return Some((slot, self.stamps));
+        }
+        Some((self.cache.reserve(plane, &|_| false).expect("a plane without bytes never runs out"), 0))
+    }
+
+    fn commit(&mut self, link: &Link, (slot, stamp): (Slot, u64)) {
+        let expected = self.reference.commit(link, slot.plane(), stamp);
+        match (self.cache.commit(link, slot), expected) {
+            (Committed::Inserted, None) => {}
+            (Committed::AlreadyHeld(slot), Some(Ok(()))) => self.cache.release(slot),
+            (Committed::Refused(slot, refusal), Some(Err(expected))) => {
+                assert_eq!(refusal, expected);
+                self.cache.release(slot);
+            }
+            (committed, expected) => panic!("{committed:?}, expected {expected:?}"),
+        }
+    }
+
+    fn path(&self, link: &Link) -> Vec<Link> {
+        let before = self.universe.iter().find(|other| other.key == link.parent);
+        let mut path = before.map_or_else(Vec::new, |before| self.path(before));
+        path.push(link.clone());
+        path
+    }
+
+    fn call(&mut self, call: &Call) {
+        match *call {
+            Call::Reserve(plane, peers) => {
+                let slot = self.reserve(plane, peers);
+                self.reserved.extend(slot);
+            }
+            Call::Commit(slot, link, forged) if !self.reserved.is_empty() => {
+                let slot = self.reserved.swap_remove(slot % self.reserved.len());
+                let mut link = self.universe[link % self.universe.len()].clone();
+                if forged {
+                    link.tokens[0] = TokenId(77);
+                }
+                // A forged link that comes first is, to the cache, the true one; the universe's would then be the collision.
+                if !forged || self.reference.entries.contains_key(&link.key) {
+                    self.commit(&link, slot);
+                } else {
+                    self.cache.release(slot.0);
+                }
+            }
+            Call::Store(link) => {
+                for link in self.path(&self.universe[link % self.universe.len()]) {
+                    for plane in Plane::ALL {
+                        if let Some(slot) = self.reserve(plane, 0) {
+                            self.commit(&link, slot);
+                        }
+                    }
+                }
+            }
+            Call::Release(slot) if !self.reserved.is_empty() => {
+                let (slot, _) = self.reserved.swap_remove(slot % self.reserved.len());
+                self.cache.release(slot);
+            }
+            Call::Pin(link, plane, by_key) => {
+                let held: Vec<&Link> = self.universe.iter().filter(|link| self.cache.holds(link, plane)).collect();
+                let link =
+                    if by_key && !held.is_empty() { held[link % held.len()] } else { &self.universe[link % self.universe.len()] };
+                let expected = self.reference.pin(link, plane);
+                let page = if by_key {
+                    let held = self.cache.pin_key(&link.key, plane);
+                    held.inspect(|held| assert_eq!((held.parent, &held.tokens), (link.parent, &link.tokens)))
+                        .map(|held| held.page)
+                } else {
+                    self.cache.pin(link, plane)
+                };
+                assert_eq!(page.is_some(), expected.is_some());
+                self.pins.extend(page.zip(expected).map(|(page, stamp)| (link.key, plane, page, stamp)));
+            }
+            Call::Unpin(pin) if !self.pins.is_empty() => {
+                let (key, plane, ..) = self.pins.swap_remove(pin % self.pins.len());
+                self.reference.unpin(key, plane);
+                assert!(self.cache.unpin(&key, plane));
+            }
+            Call::Poll(count) => self.poll(count),
+            Call::Clear => {
+                self.reference.clear();
+                self.cache.clear();
+            }
+            Call::Commit(..) | Call::Release(_) | Call::Unpin(_) => {}
+        }
+        self.check();
+    }
+
+    fn poll(&mut self, count: usize) {
+        for _ in 0..count {
+            let Some(change) = self.cache.poll_change() else {
+                assert_eq!(self.believed, self.reference.held());
+                return;
+            };
+            let what = (change.key, change.plane);
+            let news = if change.added { self.believed.insert(what) } else { self.believed.remove(&what) };
+            assert!(news, "a change that changes nothing: {change:?}");
+        }
+    }
+
+    fn check(&self) {
+        let holds = |link: &Link| Plane::ALL.into_iter().filter(|&p| self.cache.holds(link, p)).map(|p| (link.key, p)).collect();
+        let held: BTreeSet<_> = self.universe.iter().flat_map(|link| -> Vec<_> { holds(link) }).collect();
+        assert_eq!(held, self.reference.held());
+        for (key, plane) in &held {
+            let parent = self.reference.entries[key].link.parent;
+            assert!(parent == self.cache.root() || self.reference.entries.contains_key(&parent), "a child without its parent");
+            let stamp = self.reference.entries[key].planes[*plane as usize].as_ref().unwrap().stamp;
+            assert!(stamped(&self.cache.entry(key, *plane).unwrap().page, stamp), "another block's bytes");
+        }
+        assert!(self.reserved.iter().all(|(slot, stamp)| stamped(slot.page(), *stamp)), "a reserved slot has two owners");
+        assert!(self.pins.iter().all(|(.., page, stamp)| stamped(page, *stamp)), "a pinned page has changed");
+        let stats = self.cache.stats();
+        assert_eq!(stats.entries, self.reference.entries.len());
+        for plane in Plane::ALL.into_iter().filter(|&plane| self.reference.has_bytes[plane as usize]) {
+            let figures = stats.planes[plane as usize];
+            assert_eq!(figures.held, self.reference.slots_held(plane));
+            assert_eq!(figures.reserved, self.reserved.iter().filter(|(slot, _)| slot.plane() == plane).count());
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, rng_seed: RngSeed::Fixed(0x706f746c), failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nothing_is_lost_doubled_or_mixed_up_by_any_sequence_of_calls(
+        layers in prop_oneof![4 => Just((1, 2)), 1 => Just((2, 0)), 2 => Just((0, 1))],
+        budget_blocks in 1usize..7,
+        calls in prop::collection::vec(call(), 1..120),
+    ) {
+        let mut pair = Pair::new(layers.0, layers.1, budget_blocks);
+        for call in &calls {
+            pair.call(call);
+        }
+        while !pair.reserved.is_empty() {
+            pair.call(&Call::Release(0));
+        }
+        while !pair.pins.is_empty() {
+            pair.call(&Call::Unpin(0));
+        }
+        pair.call(&Call::Clear);
+        pair.call(&Call::Poll(usize::MAX));
+        let stats = pair.cache.stats();
+        prop_assert_eq!(stats.entries, 0);
+        prop_assert!(stats.planes.iter().all(|plane| plane.held == 0 && plane.reserved == 0));
+    }
+}

@@ -1,0 +1,177 @@
+//! The slab: two pools of fixed-size slots, one a plane, made at start from a byte budget and never grown.
+//!
+//! There are one and a half global slots to a sliding one: a long prefix keeps its global planes, of which every token is
+//! needed, and drops the sliding ones, of which only the last window is. A plane in which the model has no layer takes no
+//! memory: every handle to it shares one empty page, and it never runs out.
+
+use std::sync::Arc;
+
+use super::CacheError;
+use crate::id::SlotIndex;
+use crate::kv::{KvShape, Page, Plane};
+use crate::limits::{BLOCK_TOKENS, MAX_BLOCKS};
+
+/// The right to fill one slot. Whoever owns it is the only one who writes to the page; it goes back with
+/// [`Cache::commit`](super::Cache::commit) or [`Cache::release`](super::Cache::release). Dropped, the slot is lost until the
+/// process restarts.
+#[derive(Debug)]
+#[must_use = "a slot that is neither committed nor released is lost"]
+pub struct Slot {
+    plane: Plane,
+    index: SlotIndex,
+    page: Page,
+}
+
+impl Slot {
+    /// The plane that the slot is made for.
+    pub fn plane(&self) -> Plane {
+        self.plane
+    }
+
+    /// The slot's place in its pool.
+    pub fn index(&self) -> SlotIndex {
+        self.index
+    }
+
+    /// The memory: room for one full block of the plane. What the last owner left is still in it.
+    pub fn page(&self) -> &Page {
+        &self.page
+    }
+}
+
+/// Sliding and global slots that fit `budget_bytes`, at most [`MAX_BLOCKS`] each.
+fn slots(shape: &KvShape, budget_bytes: usize) -> Result<[usize; 2], CacheError> {
+    let global = shape.plane_bytes(Plane::Global, BLOCK_TOKENS);
+    let sliding = shape.plane_bytes(Plane::Sliding, BLOCK_TOKENS);
+    let needed_bytes = global + sliding;
+    if budget_bytes < needed_bytes {
+        return Err(CacheError::Budget { budget_bytes, needed_bytes });
+    }
+    let triple = 3 * global + 2 * sliding;
+    let odd = usize::from(budget_bytes % triple >= needed_bytes);
+    let most = 2 * (MAX_BLOCKS / 3) + MAX_BLOCKS % 3;
+    let sliding = (2 * (budget_bytes / triple)).saturating_add(odd).min(most);
+    Ok([sliding + sliding / 2, sliding])
+}
+
+/// The slots of one plane.
+struct Pool {
+    slot_bytes: usize,
+    pages: Vec<Page>,
+    /// The slots that nobody owns; the next one to give out is the last.
+    free: Vec<SlotIndex>,
+}
+
+impl Pool {
+    fn new(count: usize, slot_bytes: usize) -> Pool {
+        if slot_bytes == 0 {
+            return Pool { slot_bytes, pages: Page::carve(1, 0), free: Vec::new() };
+        }
+        let free = (0..count as u32).rev().map(SlotIndex).collect();
+        Pool { slot_bytes, pages: Page::carve(count, slot_bytes), free }
+    }
+}
+
+/// Both pools.
+pub(super) struct Slab {
+    pools: [Pool; 2],
+    blocks: usize,
+}
+
+impl Slab {
+    /// Sets the memory aside: at most `budget_bytes`, at least one block.
+    pub(super) fn new(shape: &Arc<KvShape>, budget_bytes: usize) -> Result<Slab, CacheError> {
+        let counts = slots(shape, budget_bytes)?;
+        let pool = |plane: Plane| Pool::new(counts[plane as usize], shape.plane_bytes(plane, BLOCK_TOKENS));
+        Ok(Slab { pools: Plane::ALL.map(pool), blocks: counts.iter().sum::<usize>().min(MAX_BLOCKS) })
+    }
+
+    /// Blocks that can be known at once: as many as there are slots, since a block may hold only one of its planes.
+    pub(super) fn blocks(&self) -> usize {
+        self.blocks
+    }
+
+    /// A free slot, if there is one.
+    pub(super) fn take(&mut self, plane: Plane) -> Option<Slot> {
+        let pool = &mut self.pools[plane as usize];
+        let index = if pool.slot_bytes == 0 { SlotIndex(0) } else { pool.free.pop()? };
+        Some(Slot { plane, index, page: pool.pages[index.0 as usize].clone() })
+    }
+
+    /// Makes the slot free again.
+    pub(super) fn put(&mut self, plane: Plane, index: SlotIndex) {
+        let pool = &mut self.pools[plane as usize];
+        if pool.slot_bytes > 0 {
+            assert!(pool.free.len() < pool.pages.len(), "more slots came back than there are");
+            pool.free.push(index);
+        }
+    }
+
+    /// The page of a slot.
+    pub(super) fn page(&self, plane: Plane, index: SlotIndex) -> Page {
+        self.pools[plane as usize].pages[index.0 as usize].clone()
+    }
+
+    /// Bytes of one slot of `plane`; zero when the model has no layer in it.
+    pub(super) fn slot_bytes(&self, plane: Plane) -> usize {
+        self.pools[plane as usize].slot_bytes
+    }
+
+    /// Slots of `plane` in all, and how many of them are free. None where the plane has no bytes.
+    pub(super) fn slots(&self, plane: Plane) -> (usize, usize) {
+        let pool = &self.pools[plane as usize];
+        if pool.slot_bytes == 0 { (0, 0) } else { (pool.pages.len(), pool.free.len()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kv::KvFormat;
+
+    fn shape(global: usize, sliding: usize) -> KvShape {
+        let layers: Vec<Plane> = [(Plane::Global, global), (Plane::Sliding, sliding)]
+            .iter()
+            .flat_map(|&(plane, count)| core::iter::repeat_n(plane, count))
+            .collect();
+        KvShape::new(&layers, 1, 256, 512, KvFormat::Int8).unwrap()
+    }
+
+    #[test]
+    fn the_pools_fill_the_budget_and_never_pass_it() {
+        for shape in [shape(3, 15), shape(4, 22), shape(1, 0), shape(0, 1)] {
+            let [global_bytes, sliding_bytes] = Plane::ALL.map(|plane| shape.plane_bytes(plane, 16));
+            let block = global_bytes + sliding_bytes;
+            for budget in (block..20 * block).step_by(1_000) {
+                let [global, sliding] = slots(&shape, budget).unwrap();
+                assert_eq!(global, sliding + sliding / 2);
+                let cost = |sliding: usize| (sliding + sliding / 2) * global_bytes + sliding * sliding_bytes;
+                assert!(cost(sliding) <= budget, "{global} + {sliding} slots pass {budget} bytes");
+                assert!(cost(sliding + 1) > budget, "{budget} bytes have room for {} sliding slots", sliding + 1);
+            }
+        }
+    }
+
+    #[test]
+    fn a_budget_below_one_block_says_what_one_block_takes() {
+        let error = slots(&shape(3, 15), 156_671).unwrap_err();
+        assert_eq!(error, CacheError::Budget { budget_bytes: 156_671, needed_bytes: 156_672 });
+        assert_eq!(slots(&shape(3, 15), 156_672).unwrap(), [1, 1]);
+    }
+
+    #[test]
+    fn a_budget_without_end_stops_at_the_index() {
+        assert_eq!(slots(&shape(3, 15), usize::MAX).unwrap(), [MAX_BLOCKS, 2_731]);
+    }
+
+    #[test]
+    fn a_plane_without_layers_takes_no_memory_and_never_runs_out() {
+        let mut slab = Slab::new(&Arc::new(shape(2, 0)), 100_000).unwrap();
+        assert_eq!(slab.slots(Plane::Sliding), (0, 0));
+        for _ in 0..100 {
+            let slot = slab.take(Plane::Sliding).unwrap();
+            assert_eq!(slot.page().read().len(), 0);
+            slab.put(slot.plane, slot.index);
+        }
+    }
+}

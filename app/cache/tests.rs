@@ -1,0 +1,414 @@
+//! What the cache promises, one promise a test. The same promises under random use are in `model_tests`.
+
+use std::cell::Cell;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::*;
+use crate::id::{BlockKey, Fingerprint, TokenId};
+use crate::kv::{KvFormat, KvShape};
+use crate::limits::MAX_BLOCKS;
+
+/// A model of `global` and `sliding` layers whose planes take 256 bytes a layer.
+pub(super) fn shape(global: usize, sliding: usize) -> Arc<KvShape> {
+    let mut layers = vec![Plane::Global; global];
+    layers.resize(global + sliding, Plane::Sliding);
+    Arc::new(KvShape::new(&layers, 1, 2, 24, KvFormat::F32).unwrap())
+}
+
+/// A cache of `sliding` sliding slots and half as many again global ones.
+fn cache(shape: Arc<KvShape>, sliding: usize) -> Cache {
+    let [global_bytes, sliding_bytes] = Plane::ALL.map(|plane| shape.plane_bytes(plane, 16));
+    let budget = sliding * sliding_bytes + (sliding + sliding / 2) * global_bytes;
+    Cache::new(shape, root(&secret(), Fingerprint([7; 16])), budget).unwrap()
+}
+
+fn secret() -> ChainSecret {
+    ChainSecret::derive(b"")
+}
+
+/// The links of a prompt of `tokens` tokens that begins with token `first` and goes on counting.
+fn prompt(cache: &Cache, first: u32, tokens: u32) -> Chain {
+    let tokens: Vec<TokenId> = (first..first + tokens).map(TokenId).collect();
+    Chain::of(&secret(), cache.root(), &tokens)
+}
+
+fn nobody(_: &BlockKey) -> bool {
+    false
+}
+
+/// Commits one plane whose page is filled with `fill`.
+fn put(cache: &mut Cache, link: &Link, plane: Plane, fill: u8) -> Committed {
+    let slot = cache.reserve(plane, &nobody).unwrap();
+    slot.page().write().fill(fill);
+    cache.commit(link, slot)
+}
+
+/// Commits both planes of every link; the whole of it must be taken.
+fn put_all<'a>(cache: &mut Cache, links: impl IntoIterator<Item = &'a Link>) {
+    for link in links {
+        for plane in Plane::ALL {
+            assert!(matches!(put(cache, link, plane, 1), Committed::Inserted));
+        }
+    }
+}
+
+fn refusal(committed: Committed, cache: &mut Cache) -> Refusal {
+    let Committed::Refused(slot, refusal) = committed else { panic!("{committed:?}") };
+    cache.release(slot);
+    refusal
+}
+
+fn held<'a>(cache: &Cache, links: impl IntoIterator<Item = &'a Link>) -> Vec<[bool; 2]> {
+    links.into_iter().map(|link| Plane::ALL.map(|plane| cache.holds(link, plane))).collect()
+}
+
+#[test]
+fn a_committed_prompt_is_found_again_with_its_bytes() {
+    let mut cache = cache(shape(1, 2), 4);
+    let chain = prompt(&cache, 0, 37);
+    put_all(&mut cache, chain.links());
+    for link in chain.links() {
+        for plane in Plane::ALL {
+            let page = cache.pin(link, plane).unwrap();
+            assert!(page.read().iter().all(|&b| b == 1));
+            let held = cache.entry(&link.key, plane).unwrap();
+            assert_eq!((held.parent, &held.tokens), (link.parent, &link.tokens));
+            assert_eq!(held.bytes, cache.shape().plane_bytes(plane, link.tokens.len()));
+            assert!(cache.unpin(&link.key, plane));
+            assert!(!cache.unpin(&link.key, plane), "a pin can be given back once");
+        }
+    }
+}
+
+#[test]
+fn a_collision_of_keys_is_a_miss_and_never_another_prompts_bytes() {
+    let mut cache = cache(shape(1, 1), 4);
+    let chain = prompt(&cache, 0, 32);
+    put_all(&mut cache, chain.links());
+    let mut other_tokens = chain.blocks[1].clone();
+    other_tokens.tokens[5] = TokenId(999);
+    let mut fewer_tokens = chain.blocks[1].clone();
+    fewer_tokens.tokens.truncate(9);
+    let other_parent = Link { parent: cache.root(), ..chain.blocks[1].clone() };
+    for crafted in [other_tokens, fewer_tokens, other_parent] {
+        for plane in Plane::ALL {
+            assert!(!cache.holds(&crafted, plane));
+            assert!(cache.pin(&crafted, plane).is_none());
+            let committed = put(&mut cache, &crafted, plane, 9);
+            assert_eq!(refusal(committed, &mut cache), Refusal::Collision);
+            let page = cache.pin(&chain.blocks[1], plane).unwrap();
+            assert!(page.read().iter().all(|&b| b == 1));
+            cache.unpin(&chain.blocks[1].key, plane);
+        }
+    }
+    let as_root = Link { key: cache.root(), ..chain.blocks[0].clone() };
+    let committed = put(&mut cache, &as_root, Plane::Global, 9);
+    assert_eq!(refusal(committed, &mut cache), Refusal::Collision);
+    assert_eq!(cache.stats().collisions, 13);
+}
+
+#[test]
+fn a_block_without_its_parent_is_refused_and_the_slot_comes_back() {
+    let mut cache = cache(shape(1, 1), 4);
+    let chain = prompt(&cache, 0, 40);
+    let committed = put(&mut cache, &chain.blocks[1], Plane::Global, 1);
+    assert_eq!(refusal(committed, &mut cache), Refusal::NoParent);
+
+    assert!(matches!(put(&mut cache, &chain.blocks[0], Plane::Sliding, 1), Committed::Inserted));
+    let committed = put(&mut cache, &chain.blocks[1], Plane::Global, 1);
+    assert_eq!(refusal(committed, &mut cache), Refusal::NoParent, "a parent without its global plane is of no use");
+
+    assert!(matches!(put(&mut cache, &chain.blocks[0], Plane::Global, 1), Committed::Inserted));
+    put_all(&mut cache, &chain.blocks[1..]);
+    put_all(&mut cache, &chain.ragged);
+    let after_ragged = link(&secret(), chain.ragged.unwrap().key, &[TokenId(1)]);
+    let committed = put(&mut cache, &after_ragged, Plane::Global, 1);
+    assert_eq!(refusal(committed, &mut cache), Refusal::NoParent, "nothing follows a ragged block");
+    let own_parent = Link { parent: after_ragged.key, ..after_ragged };
+    let committed = put(&mut cache, &own_parent, Plane::Global, 1);
+    assert_eq!(refusal(committed, &mut cache), Refusal::NoParent);
+}
+
+#[test]
+fn a_plane_committed_twice_keeps_the_first_and_gives_the_second_slot_back() {
+    let mut cache = cache(shape(1, 1), 2);
+    let chain = prompt(&cache, 0, 16);
+    put_all(&mut cache, chain.links());
+    let Committed::AlreadyHeld(slot) = put(&mut cache, &chain.blocks[0], Plane::Sliding, 2) else { panic!() };
+    let page = cache.pin(&chain.blocks[0], Plane::Sliding).unwrap();
+    assert!(page.read().iter().all(|&b| b == 1));
+    assert!(slot.page().read().iter().all(|&b| b == 2), "whoever computed it may go on reading its own copy");
+    cache.release(slot);
+    assert_eq!(cache.stats().planes[Plane::Sliding as usize].held, 1);
+}
+
+#[test]
+fn a_long_prompt_drops_its_early_sliding_planes_and_keeps_its_global_ones() {
+    let mut cache = cache(shape(1, 5), 4);
+    let chain = prompt(&cache, 0, 6 * 16);
+    put_all(&mut cache, chain.links());
+    assert_eq!(held(&cache, chain.links()), [[true, false], [true, false], [true; 2], [true; 2], [true; 2], [true; 2]]);
+}
+
+#[test]
+fn when_global_slots_run_out_whole_blocks_go_from_the_end_of_the_oldest_prompt() {
+    let mut cache = cache(shape(1, 1), 4);
+    let old = prompt(&cache, 0, 3 * 16);
+    let new = prompt(&cache, 1_000, 3 * 16);
+    put_all(&mut cache, old.links());
+    put_all(&mut cache, new.links());
+    let slot = cache.reserve(Plane::Global, &nobody).unwrap();
+    assert_eq!(held(&cache, old.links()).iter().map(|planes| planes[0]).collect::<Vec<_>>(), [true, true, false]);
+    assert!(held(&cache, new.links()).iter().all(|planes| planes[0]));
+    cache.release(slot);
+}
+
+#[test]
+fn eviction_prefers_what_peers_hold_then_fewer_tokens_then_age_then_depth() {
+    let mut cache = cache(shape(1, 0), 4);
+    let chains: Vec<Chain> = [16, 16, 9, 20].iter().zip(0..).map(|(&n, i)| prompt(&cache, 1_000 * i, n)).collect();
+    for link in chains.iter().flat_map(Chain::links) {
+        assert!(matches!(put(&mut cache, link, Plane::Global, 1), Committed::Inserted));
+    }
+    let mut slots: Vec<Slot> =
+        (0..cache.stats().planes[0].slots - 5).map(|_| cache.reserve(Plane::Global, &nobody).unwrap()).collect();
+    let shared = chains[1].blocks[0].key;
+    let mut evict = |cache: &mut Cache, peers: &dyn Fn(&BlockKey) -> bool| {
+        let before: BTreeSet<BlockKey> =
+            chains.iter().flat_map(Chain::links).filter(|l| cache.holds(l, Plane::Global)).map(|l| l.key).collect();
+        slots.push(cache.reserve(Plane::Global, peers).unwrap());
+        before.into_iter().find(|key| cache.entry(key, Plane::Global).is_none()).unwrap()
+    };
+    assert_eq!(evict(&mut cache, &|key| *key == shared), shared, "peers hold it too");
+    assert_eq!(evict(&mut cache, &nobody), chains[3].ragged.as_ref().unwrap().key, "four tokens");
+    assert_eq!(evict(&mut cache, &nobody), chains[2].ragged.as_ref().unwrap().key, "nine tokens");
+    cache.pin(&chains[0].blocks[0], Plane::Global).unwrap();
+    cache.unpin(&chains[0].blocks[0].key, Plane::Global);
+    assert_eq!(evict(&mut cache, &nobody), chains[3].blocks[0].key, "the other was used since");
+    assert_eq!(evict(&mut cache, &nobody), chains[0].blocks[0].key);
+    slots.into_iter().for_each(|slot| cache.release(slot));
+}
+
+#[test]
+fn planes_used_at_the_same_moment_go_from_the_deeper_end() {
+    let mut cache = cache(shape(1, 1), 2);
+    let chain = prompt(&cache, 0, 32);
+    put_all(&mut cache, chain.links());
+    for link in chain.links() {
+        cache.pin(link, Plane::Sliding).unwrap();
+        cache.unpin(&link.key, Plane::Sliding);
+    }
+    let slot = cache.reserve(Plane::Sliding, &nobody).unwrap();
+    assert_eq!(held(&cache, chain.links()), [[true, true], [true, false]]);
+    cache.release(slot);
+}
+
+#[test]
+fn peers_are_asked_about_few_blocks_when_they_hold_all() {
+    let mut cache = cache(shape(1, 1), 200);
+    let links: Vec<Link> = (0..300).map(|i| prompt(&cache, 100 * i, 16).blocks.remove(0)).collect();
+    links.iter().for_each(|link| assert!(matches!(put(&mut cache, link, Plane::Global, 1), Committed::Inserted)));
+    let asked = Cell::new(0);
+    let count = |answer: bool| {
+        asked.set(asked.get() + 1);
+        answer
+    };
+    let slot = cache.reserve(Plane::Global, &|_| count(true)).unwrap();
+    cache.release(slot);
+    assert!(asked.get() < 30, "{} questions", asked.get());
+}
+
+#[test]
+fn a_slab_in_full_use_says_so_and_recovers() {
+    for plane in Plane::ALL {
+        let mut cache = cache(shape(1, 1), 2);
+        let chain = prompt(&cache, 0, 32);
+        put_all(&mut cache, chain.links());
+        for link in chain.links() {
+            cache.pin(link, plane).unwrap();
+        }
+        let mut spare = Vec::new();
+        while cache.stats().planes[plane as usize].held + spare.len() < cache.stats().planes[plane as usize].slots {
+            spare.push(cache.reserve(plane, &nobody).unwrap());
+        }
+        let error = cache.reserve(plane, &nobody).unwrap_err();
+        assert_eq!(error, CacheError::Full(plane));
+        assert!(error.to_string().contains("slab"));
+        assert_eq!(cache.stats().refused, 1);
+        cache.unpin(&chain.blocks[1].key, plane);
+        let slot = cache.reserve(plane, &nobody).unwrap();
+        assert!(!cache.holds(&chain.blocks[1], plane));
+        assert!(cache.holds(&chain.blocks[0], plane));
+        cache.release(slot);
+        spare.into_iter().for_each(|slot| cache.release(slot));
+    }
+}
+
+#[test]
+fn a_pin_on_either_plane_keeps_the_whole_block_from_going() {
+    let mut cache = cache(shape(1, 1), 1);
+    let chain = prompt(&cache, 0, 16);
+    put_all(&mut cache, chain.links());
+    cache.pin(&chain.blocks[0], Plane::Sliding).unwrap();
+    assert_eq!(cache.reserve(Plane::Global, &nobody).unwrap_err(), CacheError::Full(Plane::Global));
+}
+
+#[test]
+fn pins_are_counted_and_one_too_many_is_a_miss_not_a_wrong_count() {
+    let mut cache = cache(shape(1, 1), 1);
+    let chain = prompt(&cache, 0, 16);
+    put_all(&mut cache, chain.links());
+    let block = &chain.blocks[0];
+    let granted = (0..u32::from(u16::MAX) + 5).filter(|_| cache.pin(block, Plane::Global).is_some()).count();
+    assert_eq!(granted, usize::from(u16::MAX));
+    (1..granted).for_each(|_| assert!(cache.unpin(&block.key, Plane::Global)));
+    assert!(cache.reserve(Plane::Global, &nobody).is_err(), "one pin is left");
+    cache.unpin(&block.key, Plane::Global);
+    let slot = cache.reserve(Plane::Global, &nobody).unwrap();
+    cache.release(slot);
+}
+
+#[test]
+fn a_reset_forgets_everything_and_what_is_in_use_stays_readable_until_it_is_not() {
+    let mut cache = cache(shape(1, 1), 4);
+    let chain = prompt(&cache, 0, 48);
+    put_all(&mut cache, chain.links());
+    let page = cache.pin(&chain.blocks[1], Plane::Sliding).unwrap();
+    cache.pin(&chain.blocks[1], Plane::Sliding).unwrap();
+    while cache.poll_change().is_some() {}
+    cache.clear();
+    assert!(cache.unpin(&chain.blocks[1].key, Plane::Sliding), "one of two users is done");
+    assert_eq!(held(&cache, chain.links()), [[false; 2]; 3]);
+    assert!(cache.pin(&chain.blocks[1], Plane::Sliding).is_none());
+    assert!(cache.entry(&chain.blocks[1].key, Plane::Sliding).is_none());
+    let removed = core::iter::from_fn(|| cache.poll_change()).filter(|change| !change.added).count();
+    assert_eq!(removed, 6);
+
+    let slots: Vec<Slot> = (0..3).map(|_| cache.reserve(Plane::Sliding, &nobody).unwrap()).collect();
+    slots.iter().for_each(|slot| slot.page().write().fill(9));
+    assert!(page.read().iter().all(|&b| b == 1), "the slot in use is not given to anyone else");
+    assert!(cache.reserve(Plane::Sliding, &nobody).is_err());
+    slots.into_iter().for_each(|slot| cache.release(slot));
+
+    let committed = put(&mut cache, &chain.blocks[1], Plane::Sliding, 2);
+    assert_eq!(refusal(committed, &mut cache), Refusal::Leaving);
+    let committed = put(&mut cache, &chain.blocks[2], Plane::Sliding, 2);
+    assert_eq!(refusal(committed, &mut cache), Refusal::NoParent);
+    assert!(cache.unpin(&chain.blocks[1].key, Plane::Sliding));
+    let stats = cache.stats();
+    assert_eq!((stats.entries, stats.planes[0].held, stats.planes[1].held), (0, 0, 0));
+    assert_eq!(cache.poll_change(), None);
+    put_all(&mut cache, chain.links());
+}
+
+#[test]
+fn changes_that_nobody_polls_stay_bounded() {
+    let mut cache = cache(shape(1, 1), 2);
+    for i in 0..1_000 {
+        let chain = prompt(&cache, 100 * i, 32);
+        put_all(&mut cache, chain.links());
+        let stats = cache.stats();
+        assert!(stats.pending_changes <= 2 * (stats.planes[0].slots + stats.planes[1].slots));
+        if i == 500 {
+            while cache.poll_change().is_some() {}
+        }
+        let poll_one = i > 500 && i % 3 == 0;
+        if poll_one {
+            cache.poll_change().unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_plane_without_layers_is_there_as_soon_as_its_block_is() {
+    for (shape, full, empty) in [(shape(2, 0), Plane::Global, Plane::Sliding), (shape(0, 2), Plane::Sliding, Plane::Global)] {
+        let mut cache = cache(shape, 4);
+        let chain = prompt(&cache, 0, 37);
+        for link in chain.links() {
+            assert!(!cache.holds(link, empty));
+            assert!(matches!(put(&mut cache, link, full, 1), Committed::Inserted));
+            assert!(cache.holds(link, empty) && cache.holds(link, full));
+            assert!(matches!(put(&mut cache, link, empty, 1), Committed::AlreadyHeld(_)));
+            assert_eq!(cache.pin(link, empty).unwrap().read().len(), 0);
+            assert!(cache.unpin(&link.key, empty));
+        }
+        let other = prompt(&cache, 1_000, 37);
+        for link in other.links() {
+            assert!(matches!(put(&mut cache, link, empty, 1), Committed::Inserted), "either plane may come first");
+            assert!(matches!(put(&mut cache, link, full, 1), Committed::Inserted));
+        }
+        assert_eq!(cache.stats().planes[empty as usize], PlaneStats::default());
+        cache.clear();
+        assert_eq!(cache.stats().entries, 0);
+    }
+}
+
+#[test]
+fn a_model_of_sliding_layers_only_keeps_the_window_of_a_prompt_longer_than_the_slab() {
+    let mut cache = cache(shape(0, 1), 4);
+    let chain = prompt(&cache, 0, 9 * 16);
+    let capacity = cache.stats().capacity;
+    for link in &chain.blocks {
+        assert!(matches!(put(&mut cache, link, Plane::Sliding, 1), Committed::Inserted));
+        assert!(cache.stats().entries <= capacity);
+    }
+    let sliding: Vec<bool> = chain.links().map(|link| cache.holds(link, Plane::Sliding)).collect();
+    assert_eq!(sliding, [false, false, false, false, false, true, true, true, true]);
+}
+
+#[test]
+fn the_same_calls_give_the_same_state() {
+    let run = || {
+        let mut cache = cache(shape(1, 2), 6);
+        let mut log = Vec::new();
+        for i in 0..200u32 {
+            let chain = prompt(&cache, i * i % 37 * 100, 16 + i % 40);
+            for (link, plane) in chain.links().flat_map(|link| Plane::ALL.map(|plane| (link, plane))) {
+                let committed = put(&mut cache, link, plane, 1);
+                committed.into_slot().into_iter().for_each(|slot| cache.release(slot));
+            }
+            log.extend(core::iter::from_fn(|| cache.poll_change()));
+        }
+        (log, cache.stats())
+    };
+    assert_eq!(run(), run());
+}
+
+#[test]
+fn the_largest_cache_is_made_and_used_on_a_small_stack() {
+    let work = || {
+        let mut cache = cache(shape(1, 1), MAX_BLOCKS);
+        assert_eq!(cache.stats().capacity, MAX_BLOCKS);
+        assert_eq!(cache.stats().planes[0].slots, MAX_BLOCKS);
+        for i in 0..MAX_BLOCKS as u32 + 10 {
+            let chain = prompt(&cache, 100 * i, 16);
+            put_all(&mut cache, chain.links());
+        }
+        assert_eq!(cache.stats().entries, MAX_BLOCKS);
+        cache.clear();
+        assert_eq!(cache.stats().entries, 0);
+    };
+    std::thread::Builder::new().stack_size(256 << 10).spawn(work).unwrap().join().unwrap();
+}
+
+#[test]
+fn an_index_full_of_blocks_in_use_refuses_and_one_that_is_not_gives_way() {
+    // In a model without global layers, blocks outlive their bytes in the index, so that it can fill before the slab does.
+    let mut cache = cache(shape(0, 1), 2);
+    let capacity = cache.stats().capacity;
+    let mut chain = prompt(&cache, 0, 16 * (capacity as u32 + 1)).blocks;
+    let last = chain.pop().unwrap();
+    for link in &chain {
+        assert!(matches!(put(&mut cache, link, Plane::Sliding, 1), Committed::Inserted));
+    }
+    cache.pin(&chain[capacity - 1], Plane::Global).unwrap();
+    assert_eq!(cache.stats().entries, capacity);
+    let committed = put(&mut cache, &last, Plane::Sliding, 1);
+    assert_eq!(refusal(committed, &mut cache), Refusal::IndexFull);
+    cache.unpin(&chain[capacity - 1].key, Plane::Global);
+    let other = prompt(&cache, 9_000, 16).blocks.remove(0);
+    assert!(matches!(put(&mut cache, &other, Plane::Sliding, 1), Committed::Inserted));
+    assert!(!cache.holds(&chain[capacity - 1], Plane::Global));
+    assert!(cache.holds(&chain[capacity - 2], Plane::Global) || cache.stats().entries < capacity);
+}

@@ -1,0 +1,105 @@
+//! This node's own filter, and how far it has been told: the difference between the two becomes deltas and segments.
+
+use super::filter::{CountingFilter, Geometry, SEGMENT_BITS, bit, digest, span};
+use super::wire::{ChangeList, Changes, Digests};
+use crate::limits::MAX_FILTER_SEGMENTS;
+
+/// The next change to tell, already counted as told.
+pub(super) enum Step {
+    /// The bits of [`Own::changes`].
+    Delta,
+    /// This segment as a whole, because that is smaller.
+    Segment(usize),
+}
+
+/// The filter as it is, and as peers were told.
+pub(super) struct Own {
+    /// As it is.
+    pub(super) filter: CountingFilter,
+    told: Box<[u8]>,
+    /// Of the segments as told, 8 bytes each.
+    digests: [u8; MAX_FILTER_SEGMENTS * 8],
+    generation: u64,
+    /// Of the last step, if it was a delta.
+    changes: ChangeList,
+}
+
+impl Own {
+    pub(super) fn new(geometry: Geometry) -> Own {
+        let mut own = Own {
+            filter: CountingFilter::new(geometry),
+            told: vec![0; geometry.bytes()].into_boxed_slice(),
+            digests: [0; MAX_FILTER_SEGMENTS * 8],
+            generation: 0,
+            changes: ChangeList::default(),
+        };
+        (0..geometry.segments()).for_each(|index| own.tell(index));
+        own
+    }
+
+    /// Steps told since the start.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Of the filter as told.
+    pub(super) fn digests(&self) -> Digests<'_> {
+        Digests(&self.digests[..self.filter.geometry().segments() * 8])
+    }
+
+    /// A segment as told.
+    pub(super) fn segment(&self, index: usize) -> Option<&[u8]> {
+        (index < self.filter.geometry().segments()).then(|| &self.told[span(index)])
+    }
+
+    /// The bits that the last step changed, if it was a delta.
+    pub(super) fn changes(&self) -> Changes<'_> {
+        self.changes.changes()
+    }
+
+    /// The next change to tell, if any: as many changed segments as one delta holds, or one that is smaller as a whole.
+    pub(super) fn step(&mut self) -> Option<Step> {
+        let segments = self.filter.geometry().segments();
+        let first = (0..segments).find(|&index| self.differs(index))?;
+        self.generation += 1;
+        self.changes = ChangeList::default();
+        for index in first..segments {
+            if !self.differs(index) {
+                continue;
+            }
+            let mut longer = self.changes.clone();
+            if !self.pack(index, &mut longer) {
+                if index != first {
+                    break;
+                }
+                self.tell(index);
+                return Some(Step::Segment(index));
+            }
+            self.changes = longer;
+            self.tell(index);
+        }
+        Some(Step::Delta)
+    }
+
+    /// Whether peers were told of everything.
+    pub(super) fn is_told(&self) -> bool {
+        self.filter.bits() == &*self.told
+    }
+
+    fn differs(&self, index: usize) -> bool {
+        self.filter.bits()[span(index)] != self.told[span(index)]
+    }
+
+    /// Adds the changed bits of a segment to a list. False when they do not fit.
+    fn pack(&self, index: usize, list: &mut ChangeList) -> bool {
+        let places = index * SEGMENT_BITS..(index + 1) * SEGMENT_BITS;
+        let bits = self.filter.bits();
+        places.filter(|&place| bit(bits, place) != bit(&self.told, place)).all(|place| list.push(place, bit(bits, place)))
+    }
+
+    fn tell(&mut self, index: usize) {
+        self.told[span(index)].copy_from_slice(&self.filter.bits()[span(index)]);
+        let digest = digest(&self.told[span(index)]);
+        self.digests[index * 8..index * 8 + 8].copy_from_slice(&digest.to_le_bytes());
+    }
+}

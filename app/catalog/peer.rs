@@ -1,0 +1,211 @@
+//! One peer as this node knows it.
+
+use core::net::SocketAddr;
+
+use super::CatalogFault;
+use super::filter::Geometry;
+use super::pace::Dice;
+use super::view::View;
+use super::wire::{Announce, Header, Message};
+use crate::id::{BlockKey, BootId, Epoch, Fingerprint, Millis, NodeId};
+use crate::kv::Plane;
+use crate::limits::{
+    LIFETIME_INTERVALS, MAX_FILTER_SEGMENTS, MAX_INTERVAL_MS, MAX_PAST_BOOTS, MAX_PULL_GAP_MS, MIN_INTERVAL_MS, PULL_DELAY_MS,
+    PULL_GAP_MS,
+};
+
+/// What this node knows of a peer.
+pub struct Peer {
+    /// The peer.
+    pub node: NodeId,
+    /// Its present start.
+    pub boot: BootId,
+    /// Where it serves blocks and segments over TCP.
+    pub addr: SocketAddr,
+    /// Its epoch, as of the last datagram.
+    pub epoch: Epoch,
+    /// What must be equal to ours for its blocks to be of use.
+    pub fingerprint: Fingerprint,
+    /// Its filter's generation, as of the last datagram.
+    pub generation: u64,
+    /// How busy it is, in percent, as of the last announcement.
+    pub load: u8,
+    /// Within how many milliseconds its next announcement was promised, bounded.
+    pub interval_ms: u32,
+    /// When its last datagram came.
+    pub last_heard: Millis,
+    /// Datagrams used since its boot became known.
+    pub datagrams: u64,
+    /// Datagrams of this boot that never came, or came too late to be used: what the air loses.
+    pub lost: u64,
+    counter: u64,
+    past_boots: heapless::Deque<BootId, MAX_PAST_BOOTS>,
+    pub(super) view: View,
+    repair: Repair,
+}
+
+/// When the next pull is due, if one is needed.
+#[derive(Clone, Copy, Default)]
+struct Repair {
+    at: Option<Millis>,
+    last: Option<Millis>,
+    failures: u32,
+}
+
+impl Peer {
+    /// A peer that was not known, from its announcement. `bits` has `VIEW_BYTES` bytes.
+    pub(super) fn new(header: &Header, announce: &Announce<'_>, from: SocketAddr, geometry: Geometry, bits: Box<[u8]>) -> Peer {
+        Peer {
+            node: header.node,
+            boot: header.boot,
+            addr: from,
+            epoch: header.epoch,
+            fingerprint: announce.fingerprint,
+            generation: 0,
+            load: 0,
+            interval_ms: 0,
+            last_heard: Millis(0),
+            datagrams: 0,
+            lost: 0,
+            counter: header.counter.saturating_sub(1),
+            past_boots: heapless::Deque::new(),
+            view: View::new(geometry, bits),
+            repair: Repair::default(),
+        }
+    }
+
+    /// The same peer after a restart: nothing that the earlier boot said holds any more.
+    pub(super) fn restarted(self, header: &Header, announce: &Announce<'_>, from: SocketAddr, geometry: Geometry) -> Peer {
+        let mut past_boots = self.past_boots;
+        if past_boots.is_full() {
+            past_boots.pop_front();
+        }
+        past_boots.push_back(self.boot).expect("there is room for one boot");
+        Peer { past_boots, ..Peer::new(header, announce, from, geometry, self.view.into_bits()) }
+    }
+
+    /// Segments of its filter.
+    pub fn segments(&self) -> usize {
+        self.view.geometry().segments()
+    }
+
+    /// Segments of its filter that are known to be wrong here, and wait for repair.
+    pub fn stale_segments(&self) -> usize {
+        self.view.stale().count()
+    }
+
+    /// Whether it seems to hold `plane` of `key`.
+    pub(super) fn holds(&self, key: &BlockKey, plane: Plane) -> bool {
+        self.view.contains(key, plane)
+    }
+
+    /// Whether `boot` is a start of this peer that a later one replaced.
+    pub(super) fn is_past(&self, boot: BootId) -> bool {
+        self.past_boots.iter().any(|&past| past == boot)
+    }
+
+    /// Whether a datagram of this boot was overtaken by a later one, or came twice.
+    pub(super) fn is_overtaken(&self, header: &Header) -> bool {
+        header.counter <= self.counter
+    }
+
+    /// When it is forgotten, unless it is heard again.
+    pub(super) fn expires_at(&self) -> Millis {
+        self.last_heard + Millis(LIFETIME_INTERVALS * u64::from(self.interval_ms))
+    }
+
+    /// Whether an announcement that was due has not come.
+    pub(super) fn is_late(&self, now: Millis) -> bool {
+        now - self.last_heard > Millis(u64::from(self.interval_ms) * 3 / 2)
+    }
+
+    /// Takes in a datagram of the present boot that is newer than all before. A faulty one changes nothing.
+    pub(super) fn hear(
+        &mut self,
+        header: &Header,
+        message: &Message<'_>,
+        from: SocketAddr,
+        dice: &mut Dice,
+        now: Millis,
+    ) -> Result<(), CatalogFault> {
+        let (generation, digests) = match message {
+            Message::Announce(announce) => (announce.generation, announce.digests),
+            Message::Delta(delta) => (delta.generation, delta.digests),
+            Message::Segment(segment) => (segment.generation, segment.digests),
+        };
+        let geometry = Geometry::checked(digests.segments(), self.view.geometry().probes());
+        if geometry != Some(self.view.geometry()) || generation < self.generation {
+            return Err(CatalogFault::Contradiction);
+        }
+        if let Message::Segment(segment) = message
+            && digests.iter().nth(usize::from(segment.index)) != Some(super::filter::digest(segment.bytes))
+        {
+            return Err(CatalogFault::Digest);
+        }
+        if header.epoch != self.epoch {
+            self.epoch = header.epoch;
+            self.view.clear();
+            self.repair = Repair::default();
+        }
+        self.lost = self.lost.saturating_add(header.counter.saturating_sub(self.counter + 1));
+        self.datagrams += 1;
+        self.counter = header.counter;
+        self.generation = generation;
+        self.last_heard = now;
+        match message {
+            Message::Announce(announce) => {
+                self.addr = from;
+                self.addr.set_port(announce.tcp_port);
+                self.load = announce.load.min(100);
+                self.interval_ms = announce.interval_ms.clamp(MIN_INTERVAL_MS, MAX_INTERVAL_MS);
+            }
+            Message::Delta(delta) => self.view.change(generation, delta.changes.iter()),
+            Message::Segment(_) => {}
+        }
+        self.view.promise(generation, digests);
+        if let Message::Segment(segment) = message {
+            // A segment pulled meanwhile may be newer: then this one is of no use, and no fault.
+            let _ = self.view.replace(generation, usize::from(segment.index), segment.bytes);
+        }
+        self.plan_repair(dice, now);
+        Ok(())
+    }
+
+    /// Takes in a segment pulled over TCP.
+    pub(super) fn repair(
+        &mut self,
+        generation: u64,
+        index: usize,
+        bytes: &[u8],
+        dice: &mut Dice,
+        now: Millis,
+    ) -> Result<(), CatalogFault> {
+        let result = self.view.replace(generation, index, bytes);
+        self.repair.failures = if result.is_ok() { 0 } else { self.repair.failures };
+        self.plan_repair(dice, now);
+        result
+    }
+
+    /// When a pull is due, if one is needed.
+    pub(super) fn pull_at(&self) -> Option<Millis> {
+        self.repair.at
+    }
+
+    /// Notes that a pull starts now, and plans the next one in case it fails; returns the segments to ask for.
+    pub(super) fn start_pull(&mut self, dice: &mut Dice, now: Millis) -> heapless::Vec<u8, MAX_FILTER_SEGMENTS> {
+        let gap = PULL_GAP_MS.checked_shl(self.repair.failures).unwrap_or(MAX_PULL_GAP_MS).min(MAX_PULL_GAP_MS);
+        self.repair.at = Some(now + Millis(gap + dice.below(gap / 4 + 1)));
+        self.repair.last = Some(now);
+        self.repair.failures = (self.repair.failures + 1).min(u32::BITS - 1);
+        self.view.stale().map(|index| index as u8).collect()
+    }
+
+    fn plan_repair(&mut self, dice: &mut Dice, now: Millis) {
+        if self.view.stale().next().is_none() {
+            self.repair = Repair { last: self.repair.last, ..Repair::default() };
+        } else if self.repair.at.is_none() {
+            let earliest = self.repair.last.map_or(now, |last| now.max(last + Millis(PULL_GAP_MS)));
+            self.repair.at = Some(earliest + Millis(dice.below(PULL_DELAY_MS + 1)));
+        }
+    }
+}

@@ -1,0 +1,384 @@
+//! Catalogs against each other. What each of these tests guards is that a user's prompt finds the blocks that peers have.
+
+mod net;
+
+use proptest::prelude::*;
+
+use self::net::{CALM, Net, Weather, config, key, udp};
+use super::*;
+use crate::limits::{ANNOUNCE_INTERVAL_MS, MAX_PEERS};
+
+const INTERVAL: u64 = ANNOUNCE_INTERVAL_MS as u64;
+
+fn holders(catalog: &Catalog, number: u64, plane: Plane) -> Vec<NodeId> {
+    catalog.holders(&key(number), plane).collect()
+}
+
+/// A prompt repeated on another board right after the first must find its blocks.
+#[test]
+fn a_new_block_is_known_to_all_within_a_quarter_of_a_second() {
+    let mut net = Net::of(3, CALM, 1);
+    net.run(2_000);
+    net.insert(0, 5, Plane::Global);
+    net.run(250);
+    for index in [1, 2] {
+        assert_eq!(holders(net.node(index), 5, Plane::Global), [NodeId(1_000)]);
+        assert_eq!(holders(net.node(index), 5, Plane::Sliding), []);
+        assert!(net.node(index).held_by_any(&key(5), Plane::Global));
+    }
+    assert_eq!(holders(net.node(0), 5, Plane::Global), [], "a node is not its own peer");
+    net.remove(0, 5, Plane::Global);
+    net.run(250);
+    assert!(!net.node(1).held_by_any(&key(5), Plane::Global));
+}
+
+#[test]
+fn blocks_made_together_travel_together() {
+    let mut net = Net::of(2, CALM, 1);
+    net.run(2_000);
+    for number in 0..30 {
+        Plane::ALL.into_iter().for_each(|plane| net.insert(0, number, plane));
+        net.run(5);
+    }
+    net.run(1_000);
+    assert_eq!(net.disagreement(), None);
+    assert_eq!((net.node(0).stats().deltas_sent, net.node(0).stats().segments_sent), (1, 0));
+}
+
+/// A node that starts with a card full of blocks tells of them in segments, which are smaller than deltas by then.
+#[test]
+fn many_changes_travel_as_segments() {
+    let mut net = Net::of(2, CALM, 1);
+    (0..1_000).for_each(|number| net.insert(0, number, Plane::Global));
+    net.run(2_000);
+    assert_eq!(net.disagreement(), None);
+    let stats = net.node(0).stats();
+    assert!(stats.segments_sent as usize == net.node(0).own.filter.geometry().segments(), "{stats:?}");
+    assert!(stats.bytes_sent < 5_000, "{stats:?}");
+}
+
+#[test]
+fn three_idle_nodes_stay_far_below_a_kilobyte_a_second() {
+    let mut net = Net::new((0..3).map(|number| CatalogConfig { capacity: 8_192, ..config(number) }), CALM, 1);
+    (0..900).for_each(|number| net.insert((number % 3) as usize, number, Plane::Global));
+    net.run(60_000);
+    let before = net.bytes_sent;
+    net.run(600_000);
+    let per_second = (net.bytes_sent - before) / 600;
+    assert!((30..=100).contains(&per_second), "{per_second} bytes a second");
+    assert_eq!(net.disagreement(), None);
+}
+
+/// A newcomer must not wait an interval for each of its peers.
+#[test]
+fn a_newcomer_knows_everybody_and_is_known_within_a_second() {
+    let mut net = Net::of(5, CALM, 1);
+    net.nodes[4] = None;
+    (0..4).for_each(|index| net.insert(index, 100 + index as u64, Plane::Global));
+    net.run(65_000);
+    net.nodes[4] = Some(Catalog::new(config(4)));
+    net.run(1_000);
+    assert_eq!(net.disagreement(), None);
+}
+
+#[test]
+fn whole_swarms_starting_at_once_do_not_shout() {
+    let mut net = Net::of(20, CALM, 1);
+    net.run(5_000);
+    assert_eq!(net.disagreement(), None);
+    let most = net.nodes.iter().flatten().map(|node| node.stats().announcements_sent).max();
+    assert!(most <= Some(4), "{most:?}");
+}
+
+/// Blocks that a peer had before its restart are not there any more.
+#[test]
+fn a_restart_replaces_what_was_known() {
+    let mut net = Net::of(3, CALM, 1);
+    net.insert(0, 5, Plane::Global);
+    net.run(2_000);
+    let mut late = net.node_mut(0).goodbye();
+    net.nodes[0] = Some(Catalog::new(CatalogConfig { boot: BootId(9), ..config(0) }));
+    net.held[0].clear();
+    net.insert(0, 6, Plane::Global);
+    net.run(1_500);
+    assert_eq!(net.disagreement(), None);
+    assert_eq!(holders(net.node(1), 5, Plane::Global), []);
+    assert!(net.events.contains(&(1, Event::Restarted(NodeId(1_000)))));
+
+    let now = net.now;
+    assert_eq!(net.node_mut(1).handle(udp(0), &late, now), Ok(None), "a late datagram of the earlier start");
+    late[4] = 2;
+    assert_eq!(net.node_mut(1).handle(udp(0), &late, now), Err(CatalogFault::Version(2)));
+    assert_eq!(net.disagreement(), None);
+}
+
+#[test]
+fn a_goodbye_is_believed_at_once_and_silence_after_three_intervals() {
+    let mut net = Net::of(3, CALM, 1);
+    net.run(2_000);
+    let goodbye = net.node_mut(2).goodbye();
+    net.multicast(2, &goodbye);
+    net.nodes[2] = None;
+    net.run(100);
+    assert!(net.node(0).peer(NodeId(1_002)).is_none());
+    assert!(net.events.contains(&(0, Event::Left(NodeId(1_002)))));
+
+    net.nodes[1] = None;
+    net.run(2 * INTERVAL);
+    assert!(net.node(0).peer(NodeId(1_001)).is_some());
+    net.run(INTERVAL + 1);
+    assert!(net.node(0).peer(NodeId(1_001)).is_none());
+    assert_eq!(net.node(0).stats().forgotten, 1);
+}
+
+#[test]
+fn a_partition_heals() {
+    let mut net = Net::of(4, CALM, 1);
+    net.run(2_000);
+    net.side = vec![0, 0, 1, 1];
+    net.run(4 * INTERVAL);
+    assert!(net.node(0).peer(NodeId(1_002)).is_none());
+    (0..4).for_each(|index| net.insert(index, index as u64, Plane::Sliding));
+    net.run(1_000);
+    net.side = vec![0; 4];
+    net.run(INTERVAL + 1_000);
+    assert_eq!(net.disagreement(), None);
+}
+
+/// A reset reaches nodes that were switched off when it happened, and nothing from before it is believed.
+#[test]
+fn a_newer_epoch_reaches_everybody_even_those_who_were_off() {
+    let mut net = Net::of(4, CALM, 1);
+    net.nodes[3] = None;
+    net.insert(0, 5, Plane::Global);
+    net.run(2_000);
+    let now = net.now;
+    net.node_mut(1).set_epoch(Epoch(2), now);
+    assert_eq!(holders(net.node(1), 5, Plane::Global), [], "told in the older epoch");
+    net.run(2_000);
+    assert!((0..3).all(|index| net.node(index).epoch() == Epoch(2)));
+    assert!(net.events.contains(&(0, Event::EpochSeen(Epoch(2)))));
+    net.nodes[3] = Some(Catalog::new(config(3)));
+    net.run(3_000);
+    assert_eq!(net.node(3).epoch(), Epoch(2));
+    assert_eq!(net.disagreement(), None);
+}
+
+#[test]
+fn an_older_epoch_is_not_believed() {
+    let mut net = Net::of(2, CALM, 1);
+    let mut newer = Catalog::new(CatalogConfig { epoch: Epoch(2), ..config(2) });
+    net.insert(0, 5, Plane::Global);
+    let first = net.node_mut(0).poll_datagram(Millis(0)).unwrap();
+    assert_eq!(newer.handle(udp(0), &first, Millis(0)), Ok(Some(Event::Joined(NodeId(1_000)))));
+    let delta = net.node_mut(0).poll_datagram(Millis(300)).unwrap();
+    newer.handle(udp(0), &delta, Millis(300)).unwrap();
+    assert_eq!(holders(&newer, 5, Plane::Global), []);
+    assert_eq!(newer.standing(newer.peer(NodeId(1_000)).unwrap()), Standing::OtherEpoch);
+    assert_eq!(newer.stats().older_epoch, 2);
+}
+
+/// A peer with another model is shown, so that the user sees why it never helps, but it is never asked.
+#[test]
+fn a_peer_with_another_model_is_listed_and_never_asked() {
+    let mut net = Net::of(3, Weather { loss: 40, ..CALM }, 1);
+    net.nodes[2] = Some(Catalog::new(CatalogConfig { fingerprint: Fingerprint([8; 16]), ..config(2) }));
+    (0..200).for_each(|number| net.insert(2, number, Plane::Global));
+    net.run(2 * INTERVAL);
+    let node = net.node(0);
+    assert_eq!(node.standing(node.peer(NodeId(1_002)).unwrap()), Standing::OtherModel);
+    assert_eq!(holders(node, 5, Plane::Global), []);
+    assert_eq!(net.node(2).stats().pulls, 0);
+}
+
+#[test]
+fn another_swarm_on_the_same_port_is_not_heard() {
+    let mut net = Net::of(2, CALM, 1);
+    net.nodes[1] = Some(Catalog::new(CatalogConfig { swarm: SwarmTag(78), ..config(1) }));
+    net.run(INTERVAL);
+    assert_eq!(net.node(0).peers().count(), 0);
+    assert!(net.node(0).stats().other_swarm > 0);
+}
+
+/// Copying an SD card copies the node's id.
+#[test]
+fn a_copied_identity_is_noticed() {
+    let mut net = Net::of(2, CALM, 1);
+    net.nodes[1] = Some(Catalog::new(CatalogConfig { boot: BootId(99), ..config(0) }));
+    net.run(1_000);
+    assert!(net.events.contains(&(0, Event::DuplicateIdentity(udp(1)))));
+    assert!(net.events.contains(&(1, Event::DuplicateIdentity(udp(0)))));
+    assert!(net.node(0).stats().echoes > 0, "multicast comes back to its sender");
+}
+
+/// Every datagram carries all digests, so what the air lost is missed with the next one, not an announcement later.
+#[test]
+fn a_lost_delta_is_noticed_with_the_next_and_repaired_within_a_second() {
+    let mut net = Net::of(3, CALM, 1);
+    net.run(2_000);
+    net.weather.loss = 100;
+    (0..20).for_each(|number| net.insert(0, number, Plane::Global));
+    net.run(500);
+    net.weather.loss = 0;
+    assert_eq!(holders(net.node(1), 5, Plane::Global), []);
+    net.insert(0, 1_000, Plane::Global);
+    net.run(1_000);
+    assert_eq!(net.disagreement(), None);
+    assert_eq!(net.node(1).stats().pulls, 1);
+    assert_eq!(net.node(1).peer(NodeId(1_000)).unwrap().lost, 1);
+}
+
+/// A peer that answers no pull must not be asked in a loop, and is asked again when it may have come back.
+#[test]
+fn pulls_that_fail_come_less_and_less_often_but_go_on() {
+    let mut net = Net::of(2, Weather { pull_failure: 100, ..CALM }, 1);
+    net.run(2_000);
+    net.side = vec![0, 1];
+    net.insert(0, 5, Plane::Global);
+    net.run(1_000);
+    net.side = vec![0, 0];
+    net.run(180_000);
+    let pulls = net.node(1).stats().pulls;
+    assert!((6..=9).contains(&pulls), "{pulls} pulls in three minutes");
+    assert_eq!(net.node(1).peer(NodeId(1_000)).unwrap().stale_segments(), 1);
+    net.weather = CALM;
+    net.run(90_000);
+    assert_eq!(net.disagreement(), None);
+}
+
+/// Segments out of date, of another boot or without sense are refused, and do not spoil what is known.
+#[test]
+fn a_pulled_segment_is_checked_before_it_is_used() {
+    let mut net = Net::of(2, CALM, 1);
+    net.run(2_000);
+    let old: Vec<u8> = net.node(0).own_segment(0).unwrap().1.to_vec();
+    (0..40).for_each(|number| net.insert(0, number, Plane::Global));
+    net.run(1_000);
+    let (node, boot, now) = (NodeId(1_000), BootId(2_000), net.now);
+    let (generation, bytes) = net.node(0).own_segment(0).map(|(generation, bytes)| (generation, bytes.to_vec())).unwrap();
+    let puller = net.node_mut(1);
+    assert_eq!(puller.apply_segment(node, boot, generation - 1, 0, &old, now), Err(CatalogFault::Outdated));
+    assert_eq!(puller.apply_segment(node, boot, generation, 0, &old, now), Err(CatalogFault::Digest));
+    assert_eq!(puller.apply_segment(node, BootId(1), generation, 0, &bytes, now), Err(CatalogFault::NotAsked));
+    assert_eq!(puller.apply_segment(NodeId(1), boot, generation, 0, &bytes, now), Err(CatalogFault::NotAsked));
+    assert_eq!(puller.apply_segment(node, boot, generation, 16, &bytes, now), Err(CatalogFault::NotAsked));
+    assert_eq!(puller.apply_segment(node, boot, generation, 0, &bytes[1..], now), Err(CatalogFault::NotAsked));
+    assert_eq!(puller.stats().pull_faults, 6);
+    assert_eq!(puller.apply_segment(node, boot, generation, 0, &bytes, now), Ok(()));
+    assert_eq!(net.disagreement(), None);
+}
+
+/// A flood of nodes costs no memory, and the peers that are there stay known.
+#[test]
+fn a_full_table_keeps_the_living_and_replaces_the_silent() {
+    let mut catalog = Catalog::new(config(0));
+    let announce = |number: u64| {
+        let boot = BootId(number);
+        Catalog::new(CatalogConfig { node: NodeId(number), boot, ..config(1) }).poll_datagram(Millis(0)).unwrap()
+    };
+    for number in 1..=MAX_PEERS as u64 {
+        let at = Millis(number);
+        assert_eq!(catalog.handle(udp(1), &announce(number), at), Ok(Some(Event::Joined(NodeId(number)))));
+    }
+    assert_eq!(catalog.handle(udp(1), &announce(500), Millis(100)), Ok(None));
+    assert_eq!(catalog.stats().table_full, 1);
+    let later = Millis(2 * INTERVAL);
+    assert_eq!(catalog.handle(udp(1), &announce(500), later), Ok(Some(Event::Joined(NodeId(500)))));
+    assert!(catalog.peer(NodeId(1)).is_none(), "the one that was silent longest");
+    assert_eq!((catalog.peers().count(), catalog.stats().evicted), (MAX_PEERS, 1));
+}
+
+/// The more nodes, the rarer each announces; together they take at most 1/200 of the air.
+#[test]
+fn a_large_swarm_announces_less_often() {
+    let mut net = Net::of(60, CALM, 1);
+    net.run(60_000);
+    let announced = |net: &Net| net.nodes.iter().flatten().map(|node| node.stats().announcements_sent).sum::<u64>();
+    let before = (announced(&net), net.bytes_sent);
+    net.run(600_000);
+    let (count, bytes) = (announced(&net) - before.0, net.bytes_sent - before.1);
+    let air_us = 8 * (bytes + count * (64 - net::UDP_IP_BYTES)) + 1_000 * count;
+    assert!(air_us < 600 * 1_000_000 / 170, "{air_us} microseconds of air in ten minutes");
+    assert!(net.node(0).peers().all(|peer| peer.interval_ms > 20_000));
+}
+
+/// A board that computes for hours does not fill the air with deltas.
+#[test]
+fn long_work_is_told_in_fewer_deltas() {
+    let mut net = Net::of(3, CALM, 1);
+    for number in 0..4_000 {
+        net.insert((number % 3) as usize, number, Plane::Global);
+        net.run(150);
+        if number >= 600 {
+            net.remove((number % 3) as usize, number - 600, Plane::Global);
+        }
+    }
+    let sent = net.node(0).stats().deltas_sent;
+    assert!((600..=900).contains(&sent), "{sent} deltas in 600 seconds");
+    net.run(2_000);
+    assert_eq!(net.disagreement(), None);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Whatever the air did, once it is quiet every directory equals the filters that it describes.
+    #[test]
+    fn quiet_directories_equal_the_filters_they_describe(
+        seed in any::<u64>(),
+        (loss, doubled, pull_failure, delay) in (0u64..50, 0u64..30, 0u64..50, 1u64..400),
+        work in proptest::collection::vec((0usize..5, 0u64..120, 0u8..12, 0u64..600), 50..250),
+    ) {
+        let weather = Weather { loss, doubled, pull_failure, delay };
+        let mut net = Net::of(5, weather, seed);
+        let mut boots = 100;
+        for (node, number, what, pause) in work {
+            let plane = Plane::ALL[(number % 2) as usize];
+            match what {
+                0..=6 => (0..8).for_each(|more| net.insert(node, number + more, plane)),
+                7..=9 => (0..8).for_each(|more| net.remove(node, number + more, plane)),
+                10 => net.side[node] ^= 1,
+                _ => {
+                    boots += 1;
+                    let epoch = net.node(node).epoch();
+                    let again = CatalogConfig { boot: BootId(boots), epoch, ..config(node as u8) };
+                    net.nodes[node] = Some(Catalog::new(again));
+                    net.held[node].clear();
+                    if boots % 3 == 0 {
+                        let now = net.now;
+                        net.node_mut(node).set_epoch(Epoch(boots), now);
+                    }
+                }
+            }
+            net.run(pause);
+        }
+        net.side = vec![0; 5];
+        net.weather = CALM;
+        net.run(130_000);
+        prop_assert_eq!(net.disagreement(), None);
+    }
+
+    /// Datagrams that were tampered with cost a counter at most, and honest ones are heard afterwards.
+    #[test]
+    fn altered_datagrams_never_panic(
+        changes in proptest::collection::vec((5usize..200, any::<u8>()), 1..8),
+        numbers in proptest::collection::vec(0u64..10_000, 1..400),
+    ) {
+        let (mut sender, mut receiver) = (Catalog::new(config(0)), Catalog::new(config(1)));
+        let first = sender.poll_datagram(Millis(0)).unwrap();
+        receiver.handle(udp(0), &first, Millis(0)).unwrap();
+        numbers.iter().for_each(|&number| sender.insert(&key(number), Plane::Global, Millis(0)));
+        for at in [Millis(300), Millis(20_000)] {
+            while let Some(mut datagram) = sender.poll_datagram(at) {
+                for &(place, value) in &changes {
+                    let place = place % datagram.len();
+                    datagram[place] ^= value;
+                }
+                let _ = receiver.handle(udp(0), &datagram, at);
+                while receiver.poll_datagram(at).is_some() {}
+                let _ = receiver.poll_pull(at);
+                prop_assert!(receiver.deadline().is_some_and(|deadline| deadline > at));
+            }
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! A peer's filter as it is known here: the bits, and for each segment whether they are the ones that the peer promised.
+//!
+//! Whatever arrives, from the air or by TCP, in whatever order: a segment counts as right exactly when its bytes have the
+//! digest of the newest generation heard of. Bits of a wrong segment are kept as the best guess until it is repaired.
+
+use super::CatalogFault;
+use super::filter::{Geometry, SEGMENT_BITS, contains, digest, set_bit, span};
+use super::wire::Digests;
+use crate::id::BlockKey;
+use crate::kv::Plane;
+use crate::limits::{FILTER_SEGMENT_BYTES, MAX_FILTER_SEGMENTS};
+
+/// Bytes set aside for one peer's filter.
+pub(super) const VIEW_BYTES: usize = MAX_FILTER_SEGMENTS * FILTER_SEGMENT_BYTES;
+
+#[derive(Clone, Copy, Default)]
+struct SegmentState {
+    /// Digest of the bytes that are here.
+    have: u64,
+    /// Digest of the peer's bytes at `as_of`.
+    want: u64,
+    /// The generation that `want` belongs to.
+    as_of: u64,
+}
+
+/// The filter of one peer.
+pub(super) struct View {
+    geometry: Geometry,
+    bits: Box<[u8]>,
+    segments: [SegmentState; MAX_FILTER_SEGMENTS],
+}
+
+impl View {
+    /// An empty filter of `geometry` in `bits`, which has `VIEW_BYTES` bytes.
+    pub(super) fn new(geometry: Geometry, bits: Box<[u8]>) -> View {
+        let mut view = View { geometry, bits, segments: Default::default() };
+        view.clear();
+        view
+    }
+
+    /// Gives the memory back.
+    pub(super) fn into_bits(self) -> Box<[u8]> {
+        self.bits
+    }
+
+    pub(super) fn geometry(&self) -> Geometry {
+        self.geometry
+    }
+
+    /// Forgets all bits, for a filter of the same geometry.
+    pub(super) fn clear(&mut self) {
+        self.bits.fill(0);
+        let empty = digest(&self.bits[span(0)]);
+        self.segments.fill(SegmentState { have: empty, want: empty, as_of: 0 });
+    }
+
+    pub(super) fn contains(&self, key: &BlockKey, plane: Plane) -> bool {
+        contains(self.geometry, &self.bits, key, plane)
+    }
+
+    /// The bytes of the filter as known.
+    #[cfg(test)]
+    pub(super) fn bits(&self) -> &[u8] {
+        &self.bits[..self.geometry.bytes()]
+    }
+
+    /// The segments that are not what the peer promised.
+    pub(super) fn stale(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.geometry.segments()).filter(|&index| self.segments[index].have != self.segments[index].want)
+    }
+
+    /// Takes a peer's word for its digests at `generation`. Segments that are known at a later one keep that.
+    pub(super) fn promise(&mut self, generation: u64, digests: Digests<'_>) {
+        for (segment, want) in self.segments.iter_mut().zip(digests.iter()) {
+            if generation >= segment.as_of {
+                (segment.want, segment.as_of) = (want, generation);
+            }
+        }
+    }
+
+    /// Makes the changes that led to `generation`, places in ascending order.
+    pub(super) fn change(&mut self, generation: u64, changes: impl Iterator<Item = (usize, bool)>) {
+        let mut touched = [false; MAX_FILTER_SEGMENTS];
+        for (place, value) in changes.take_while(|(place, _)| *place < self.geometry.segments() * SEGMENT_BITS) {
+            let index = place / SEGMENT_BITS;
+            if generation > self.segments[index].as_of {
+                set_bit(&mut self.bits, place, value);
+                touched[index] = true;
+            }
+        }
+        for index in (0..MAX_FILTER_SEGMENTS).filter(|&index| touched[index]) {
+            self.segments[index].have = digest(&self.bits[span(index)]);
+        }
+    }
+
+    /// Takes a whole segment as it was at `generation`; `bytes` has `FILTER_SEGMENT_BYTES` bytes, `index` is in the geometry.
+    pub(super) fn replace(&mut self, generation: u64, index: usize, bytes: &[u8]) -> Result<(), CatalogFault> {
+        let segment = &mut self.segments[index];
+        let have = digest(bytes);
+        if generation < segment.as_of && have != segment.want {
+            return Err(CatalogFault::Outdated);
+        }
+        if generation == segment.as_of && have != segment.want {
+            return Err(CatalogFault::Digest);
+        }
+        if generation > segment.as_of {
+            (segment.want, segment.as_of) = (have, generation);
+        }
+        segment.have = have;
+        self.bits[span(index)].copy_from_slice(bytes);
+        Ok(())
+    }
+}

@@ -1,0 +1,254 @@
+//! Sums, norms and the functions that other programs take from libm.
+//!
+//! - A sum over a row runs in 16 lanes: lane `l` takes the elements `l`, `l + 16`, `l + 32`, … in that order; then the lanes are
+//!   added in halves (8 + 8, 4 + 4, 2 + 2, 1 + 1).
+//! - `exp` is Cody-Waite reduction by ln 2 and a polynomial of degree 7, within 2 ulp of the true value where the argument lies
+//!   in −87.3..=88; arguments outside are taken as the nearer end. NaN stays NaN.
+//! - GELU (tanh) is computed as `x · sigmoid(2u)`, `u = sqrt(2/π)(x + 0.044715 x³)`: the same function without cancellation.
+
+use super::isa::per_isa;
+
+/// Lanes of every float sum: one AVX-512 register, two of AVX2, four of NEON.
+pub(super) const LANES: usize = 16;
+
+/// Adds the lanes in halves.
+#[inline(always)]
+pub(super) fn tree(mut lanes: [f32; LANES]) -> f32 {
+    let mut width = LANES / 2;
+    while width > 0 {
+        for i in 0..width {
+            lanes[i] += lanes[i + width];
+        }
+        width /= 2;
+    }
+    lanes[0]
+}
+
+/// The dot products of `w` with each of `T` rows of the same length. Each is the sum of the file header; how many go together
+/// changes no bit.
+#[inline(always)]
+pub(super) fn dots<const T: usize>(w: &[f32], x: [&[f32]; T]) -> [f32; T] {
+    let mut lanes = [[0f32; LANES]; T];
+    let (w_whole, w_rest) = w.as_chunks::<LANES>();
+    let x = x.map(|row| row[..w.len()].as_chunks::<LANES>());
+    for (i, w) in w_whole.iter().enumerate() {
+        for t in 0..T {
+            let row = &x[t].0[i];
+            for l in 0..LANES {
+                lanes[t][l] = w[l].mul_add(row[l], lanes[t][l]);
+            }
+        }
+    }
+    for t in 0..T {
+        for ((lane, w), x) in lanes[t].iter_mut().zip(w_rest).zip(x[t].1) {
+            *lane = w.mul_add(*x, *lane);
+        }
+    }
+    lanes.map(tree)
+}
+
+#[inline(always)]
+fn sum(row: &[f32]) -> f32 {
+    let mut lanes = [0f32; LANES];
+    for chunk in row.chunks(LANES) {
+        for (lane, value) in lanes.iter_mut().zip(chunk) {
+            *lane += value;
+        }
+    }
+    tree(lanes)
+}
+
+/// Added to a float below 2²² in size and taken off again, it leaves the nearest whole number, ties to even; between the two,
+/// the low bits of the sum are that number in two's complement.
+pub(super) const ROUND: f32 = 12_582_912.0;
+
+/// e to the `x`. See the file header.
+#[inline(always)]
+pub(super) fn exp(x: f32) -> f32 {
+    const LN_2_HIGH: f32 = 0.693_359_375;
+    const LN_2_LOW: f32 = -2.121_944_4e-4;
+    // 1/7!, 1/6!, … 1/0!
+    const TERMS: [f32; 8] = [1.0 / 5040.0, 1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0];
+    let x = x.clamp(-87.3, 88.0);
+    let shifted = x.mul_add(core::f32::consts::LOG2_E, ROUND);
+    let n = shifted - ROUND;
+    let r = n.mul_add(-LN_2_LOW, n.mul_add(-LN_2_HIGH, x));
+    let mut p = TERMS[0];
+    for term in &TERMS[1..] {
+        p = p.mul_add(r, *term);
+    }
+    let exponent = shifted.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127);
+    p * f32::from_bits(exponent << 23)
+}
+
+#[inline(always)]
+fn gelu(x: f32) -> f32 {
+    // 2·sqrt(2/π) and that times 0.044715.
+    const LINEAR: f32 = 1.595_769_1;
+    const CUBIC: f32 = 0.071_354_814;
+    let u = x * (x * x).mul_add(CUBIC, LINEAR);
+    x / (1.0 + exp(-u))
+}
+
+#[inline(always)]
+fn gelu_mul_body(gate: &[f32], up: &[f32], out: &mut [f32]) {
+    assert!(gate.len() == up.len() && up.len() == out.len(), "gelu_mul takes three slices of one length");
+    for ((out, gate), up) in out.iter_mut().zip(gate).zip(up) {
+        *out = gelu(*gate) * up;
+    }
+}
+
+per_isa! {
+    /// `out[i] = gelu_tanh(gate[i]) · up[i]`, all of one length.
+    pub fn gelu_mul(gate: &[f32], up: &[f32], out: &mut [f32]) = gelu_mul_body;
+}
+
+/// What a row is multiplied by to have a mean square of 1: `1 / sqrt(Σx²/n + eps)`.
+#[inline(always)]
+fn rms_factor(row: &[f32], eps: f32) -> f32 {
+    let [squares] = dots(row, [row]);
+    1.0 / (squares / row.len() as f32 + eps).sqrt()
+}
+
+#[inline(always)]
+fn rms_norm_body(x: &[f32], weight: &[f32], eps: f32, residual: Option<&[f32]>, out: &mut [f32]) {
+    let cols = weight.len();
+    assert!(x.len() == out.len() && x.len() % cols == 0, "rms_norm takes whole rows of {cols}");
+    for (r, (row, out)) in x.chunks_exact(cols).zip(out.chunks_exact_mut(cols)).enumerate() {
+        let factor = rms_factor(row, eps);
+        match residual {
+            None => {
+                for ((out, x), w) in out.iter_mut().zip(row).zip(weight) {
+                    *out = x * factor * w;
+                }
+            }
+            Some(residual) => {
+                let residual = &residual[r * cols..][..cols];
+                for (((out, x), w), add) in out.iter_mut().zip(row).zip(weight).zip(residual) {
+                    *out = add + x * factor * w;
+                }
+            }
+        }
+    }
+}
+
+per_isa! {
+    /// RMSNorm of each row: `out = x · (1 / sqrt(Σx²/n + eps)) · weight`, and `residual +` that where one is given.
+    ///
+    /// # Shapes
+    /// x, residual, out: rows × n; weight: n, holding 1 + w.
+    pub fn rms_norm(x: &[f32], weight: &[f32], eps: f32, residual: Option<&[f32]>, out: &mut [f32]) = rms_norm_body;
+}
+
+#[inline(always)]
+fn softmax_body(row: &mut [f32], total: &mut f32) {
+    let mut largest = f32::NEG_INFINITY;
+    for &score in row.iter() {
+        largest = if score > largest { score } else { largest };
+    }
+    for score in row.iter_mut() {
+        *score = exp(*score - largest);
+    }
+    *total = sum(row);
+}
+
+per_isa! {
+    /// Replaces scores by `exp(score − largest)` and leaves their sum in `total`; the caller divides by it at the end.
+    pub fn softmax(row: &mut [f32], total: &mut f32) = softmax_body;
+}
+
+#[inline(always)]
+fn normalize_body(row: &mut [f32], total: f32) {
+    let factor = 1.0 / total;
+    for value in row {
+        *value *= factor;
+    }
+}
+
+per_isa! {
+    /// Multiplies a row by `1 / total`.
+    pub fn normalize(row: &mut [f32], total: f32) = normalize_body;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::Isa;
+
+    #[test]
+    fn exp_is_within_two_ulp_over_its_range() {
+        let mut worst = 0f64;
+        for i in 0..=2_000_000 {
+            let x = -87.3 + (i as f32) * (175.3 / 2_000_000.0);
+            let truth = libm::exp(f64::from(x.clamp(-87.3, 88.0)));
+            worst = worst.max(((f64::from(exp(x)) - truth) / truth).abs());
+        }
+        assert!(worst < 2.4e-7, "relative error {worst:e}");
+    }
+
+    #[test]
+    fn exp_outside_its_range_is_the_nearer_end_and_nan_stays() {
+        assert_eq!(exp(f32::NEG_INFINITY), exp(-87.3));
+        assert_eq!(exp(f32::INFINITY), exp(88.0));
+        assert_eq!(exp(0.0), 1.0);
+        assert!(exp(f32::NAN).is_nan());
+    }
+
+    #[test]
+    fn gelu_is_the_tanh_form_of_hugging_face() {
+        let mut worst = 0f64;
+        for i in -200_000..=200_000 {
+            let x = i as f32 * 1e-4;
+            let d = f64::from(x);
+            let truth = 0.5 * d * (1.0 + libm::tanh((2.0 / core::f64::consts::PI).sqrt() * (d + 0.044715 * d * d * d)));
+            worst = worst.max((f64::from(gelu(x)) - truth).abs() / d.abs().max(1.0));
+        }
+        assert!(worst < 4e-7, "error {worst:e}");
+        assert_eq!(gelu(1e30), 1e30);
+        assert!(gelu(-1e9).abs() < 1e-25);
+    }
+
+    #[test]
+    fn a_sum_has_the_documented_order() {
+        let w: Vec<f32> = (0..37).map(|i| 1.0 + (i * i % 17) as f32 / 7.0).collect();
+        let x: Vec<f32> = (0..37).map(|i| (i * 5 % 13) as f32 - 6.3).collect();
+        let mut lanes = [0f32; 16];
+        for i in 0..37 {
+            lanes[i % 16] = w[i].mul_add(x[i], lanes[i % 16]);
+        }
+        let eight: Vec<f32> = (0..8).map(|i| lanes[i] + lanes[i + 8]).collect();
+        let four: Vec<f32> = (0..4).map(|i| eight[i] + eight[i + 4]).collect();
+        let expected = (four[0] + four[2]) + (four[1] + four[3]);
+        assert_eq!(dots(&w, [&x])[0].to_bits(), expected.to_bits());
+        assert_eq!(dots(&w, [&x, &w, &x])[2].to_bits(), expected.to_bits());
+    }
+
+    fn noise(n: usize, seed: u32) -> Vec<f32> {
+        crate::kernels::quantize::tests::noise(n, seed)
+    }
+
+    #[test]
+    fn every_instruction_set_gives_the_bits_of_the_oracle() {
+        let both = [Isa::PORTABLE, Isa::best()];
+        for n in [1usize, 2, 15, 16, 17, 31, 33, 64, 100, 640] {
+            let (x, y, weight) = (noise(3 * n, 1), noise(3 * n, 2), noise(n, 3));
+            let results = both.map(|isa| {
+                let mut bits = Vec::new();
+                let mut out = vec![0f32; 3 * n];
+                gelu_mul(isa, &x, &y, &mut out);
+                bits.extend(out.iter().map(|v| v.to_bits()));
+                rms_norm(isa, &x, &weight, 1e-6, None, &mut out);
+                bits.extend(out.iter().map(|v| v.to_bits()));
+                rms_norm(isa, &x, &weight, 1e-6, Some(&y), &mut out);
+                bits.extend(out.iter().map(|v| v.to_bits()));
+                let mut row: Vec<f32> = x.iter().map(|v| v * 40.0).collect();
+                let mut total = 0.0;
+                softmax(isa, &mut row, &mut total);
+                normalize(isa, &mut row, total);
+                bits.extend(row.iter().map(|v| v.to_bits()));
+                bits
+            });
+            assert_eq!(results[0], results[1], "rows of {n}");
+        }
+    }
+}

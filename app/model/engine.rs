@@ -1,0 +1,280 @@
+//! A model ready to run: weights checked against the configuration, and one call that takes tokens through it.
+//!
+//! Promise: what [`Model::forward`] computes for a token depends on the tokens before it and nothing else. Cutting a prompt
+//! differently, or taking the state of its head from a cache, changes no bit of the logits or of the KV state.
+
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use super::gemma3::{Chunk, Gemma3};
+use super::{LayerWeights, ModelConfig, Precision, Rope, Weight, Weights, ops};
+use crate::id::TokenId;
+use crate::kernels::RopeTable;
+use crate::kv::{KvShape, Plane, Sequence, ShapeError};
+use crate::limits::{BLOCK_TOKENS, MAX_CONTEXT_TOKENS};
+
+/// Tokens that pass through the layers together. More would share each reading of the weights further, but their activations
+/// would leave the second cache; it bounds the scratch memory of a pass.
+const CHUNK_TOKENS: usize = 64;
+
+/// Why a model cannot be made or cannot run.
+#[derive(Clone, PartialEq, Debug, Error)]
+pub enum ModelError {
+    /// A size in the configuration that no Gemma 3 has.
+    #[error("the model's configuration is unusable: {0}; take a Gemma 3 file, or convert it anew")]
+    Config(&'static str),
+    /// The KV state of such a model cannot be laid out.
+    #[error(transparent)]
+    Shape(#[from] ShapeError),
+    /// The weights of another number of layers than the configuration names.
+    #[error(
+        "the file has the weights of {found} layers, its configuration names {expected}; the file is damaged, fetch or convert it anew"
+    )]
+    Layers {
+        /// In the weights.
+        found: usize,
+        /// In the configuration.
+        expected: usize,
+    },
+    /// A tensor whose shape does not follow from the configuration.
+    #[error("tensor {name} is {} × {}, the configuration asks for {} × {}; the file is damaged or another model's, fetch or convert it anew", found.0, found.1, expected.0, expected.1)]
+    Tensor {
+        /// As GGUF names it.
+        name: String,
+        /// Rows and columns in the file.
+        found: (usize, usize),
+        /// Rows and columns by the configuration.
+        expected: (usize, usize),
+    },
+    /// A token id that the vocabulary does not have.
+    #[error(
+        "token {token} is outside the model's vocabulary of {vocab}; the tokenizer belongs to another model, use the model's own"
+    )]
+    Token {
+        /// The id.
+        token: u32,
+        /// Rows of the embedding.
+        vocab: usize,
+    },
+    /// A sequence longer than the model or this build takes.
+    #[error("the text takes {needed} tokens, at most {limit} fit; shorten it")]
+    Context {
+        /// Tokens asked for.
+        needed: usize,
+        /// The model's context or this build's, whichever is less.
+        limit: usize,
+    },
+    /// A sequence laid out for another model or KV format.
+    #[error("the sequence's KV pages are laid out for another model; make it from this model's kv_shape")]
+    ForeignSequence,
+    /// A page that is needed and absent or too short.
+    #[error("the {plane:?} page of token {position} is missing or too short; fetch its block again or start the prompt anew")]
+    Page {
+        /// Of which layers.
+        plane: Plane,
+        /// The first token of the block.
+        position: usize,
+    },
+    /// Infinities or NaN came out of the layers: what was written for this call's tokens is worthless.
+    #[error("the model's numbers overflowed at token {position}; the model file is damaged, fetch or convert it anew")]
+    NotFinite {
+        /// The first token that is off.
+        position: usize,
+    },
+}
+
+/// Which logits a pass returns.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Logits {
+    /// None: the pass is for the KV state.
+    None,
+    /// Of the last token: vocab values.
+    Last,
+    /// Of every token: tokens × vocab values.
+    All,
+}
+
+/// A model ready to run. Making one reads no matrix; the file's pages come in as they are used.
+#[derive(Debug)]
+pub struct Model {
+    config: ModelConfig,
+    precision: Precision,
+    shape: Arc<KvShape>,
+    network: Gemma3,
+}
+
+impl Model {
+    /// Binds weights to a configuration, after checking every tensor's shape.
+    pub fn new(config: ModelConfig, weights: Weights, precision: Precision) -> Result<Model, ModelError> {
+        check_config(&config)?;
+        check_weights(&config, &weights)?;
+        let shape = KvShape::new(&config.layers, config.kv_heads, config.head_dim, config.window, precision.kv)?;
+        let network = Gemma3::new(&config, &weights, precision);
+        Ok(Model { config, precision, shape: Arc::new(shape), network })
+    }
+
+    /// What the model is.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// Which arithmetic it runs.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// How its KV state is laid out: sequences for [`Model::forward`] are made from it.
+    pub fn kv_shape(&self) -> &Arc<KvShape> {
+        &self.shape
+    }
+
+    /// Tokens of the longest sequence: the model's own context or this build's, whichever is less.
+    pub fn context(&self) -> usize {
+        self.config.context.min(MAX_CONTEXT_TOKENS)
+    }
+
+    /// Runs `tokens` at the positions `first ..` and writes their keys and values into the pages of `sequence`, which must hold
+    /// the state of all positions before `first`: in the global plane all of them, in the sliding plane those from
+    /// [`KvShape::first_sliding`] on. Returns the logits asked for, token by token, each `vocab` values.
+    ///
+    /// Everything is checked before the first byte is written, except that the numbers stay finite.
+    pub fn forward(
+        &self,
+        tokens: &[TokenId],
+        first: usize,
+        sequence: &Arc<Sequence>,
+        logits: Logits,
+    ) -> Result<Vec<f32>, ModelError> {
+        self.check_call(tokens, first, sequence)?;
+        let mut out = Vec::new();
+        let mut done = 0;
+        for part in tokens.chunks(CHUNK_TOKENS) {
+            let chunk = self.chunk(sequence, first + done, part.len());
+            done += part.len();
+            let hidden = self.network.forward(part, &chunk);
+            self.check_finite(&ops::into_vec(hidden.clone()), chunk.first)?;
+            match logits {
+                Logits::All => out.extend(ops::into_vec(self.network.logits(hidden))),
+                Logits::Last if done == tokens.len() => {
+                    let last = hidden.slice([part.len() - 1..part.len()]);
+                    out = ops::into_vec(self.network.logits(last));
+                }
+                Logits::Last | Logits::None => {}
+            }
+        }
+        Ok(out)
+    }
+
+    fn chunk(&self, sequence: &Arc<Sequence>, first: usize, tokens: usize) -> Chunk {
+        let table = |rope: Rope| Arc::new(RopeTable::new(rope.base, rope.factor, self.config.head_dim, first, tokens));
+        Chunk {
+            sequence: sequence.clone(),
+            first,
+            rope_global: table(self.config.rope_global),
+            rope_sliding: table(self.config.rope_sliding),
+        }
+    }
+
+    fn check_call(&self, tokens: &[TokenId], first: usize, sequence: &Sequence) -> Result<(), ModelError> {
+        let needed = first.saturating_add(tokens.len());
+        if needed > self.context() {
+            return Err(ModelError::Context { needed, limit: self.context() });
+        }
+        if let Some(token) = tokens.iter().find(|token| token.0 as usize >= self.config.vocab) {
+            return Err(ModelError::Token { token: token.0, vocab: self.config.vocab });
+        }
+        if *sequence.shape != *self.shape {
+            return Err(ModelError::ForeignSequence);
+        }
+        for plane in Plane::ALL {
+            let bytes = self.shape.plane_bytes(plane, BLOCK_TOKENS);
+            let from = match plane {
+                Plane::Global => 0,
+                Plane::Sliding => self.shape.first_sliding(first),
+            };
+            if bytes == 0 || tokens.is_empty() {
+                continue;
+            }
+            for block in from / BLOCK_TOKENS..needed.div_ceil(BLOCK_TOKENS) {
+                let page = sequence.blocks.get(block).and_then(|block| block.plane(plane));
+                if page.is_none_or(|page| page.read().len() < bytes) {
+                    return Err(ModelError::Page { plane, position: block * BLOCK_TOKENS });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn check_finite(&self, hidden: &[f32], first: usize) -> Result<(), ModelError> {
+        match hidden.iter().position(|value| !value.is_finite()) {
+            None => Ok(()),
+            Some(at) => Err(ModelError::NotFinite { position: first + at / self.config.hidden }),
+        }
+    }
+}
+
+fn check_config(config: &ModelConfig) -> Result<(), ModelError> {
+    let fail = |reason| Err(ModelError::Config(reason));
+    let sizes = [config.vocab, config.hidden, config.ffn, config.heads, config.kv_heads, config.head_dim, config.context];
+    if sizes.contains(&0) {
+        return fail("a size is zero");
+    }
+    if sizes.iter().any(|size| *size > u32::MAX as usize / 64) {
+        return fail("a size is beyond reason");
+    }
+    if !config.heads.is_multiple_of(config.kv_heads) {
+        return fail("the query heads do not divide among the KV heads");
+    }
+    if !config.head_dim.is_multiple_of(2) {
+        return fail("the head size is odd, so RoPE has no pairs to turn");
+    }
+    let positive = |value: f32| value.is_finite() && value > 0.0;
+    let ropes = [config.rope_global, config.rope_sliding];
+    if !ropes.iter().all(|rope| positive(rope.base) && positive(rope.factor)) {
+        return fail("a RoPE base or factor is not a positive number");
+    }
+    if !positive(config.query_scale) || !config.rms_eps.is_finite() || config.rms_eps < 0.0 {
+        return fail("the query scale or the norm epsilon is not a sound number");
+    }
+    Ok(())
+}
+
+fn check_weights(config: &ModelConfig, weights: &Weights) -> Result<(), ModelError> {
+    let (vocab, hidden) = (config.vocab, config.hidden);
+    check_tensor("token_embd.weight", &weights.embedding, (vocab, hidden))?;
+    if let Some(output) = &weights.output {
+        check_tensor("output.weight", output, (vocab, hidden))?;
+    }
+    check_tensor("output_norm.weight", &weights.output_norm, (1, hidden))?;
+    if weights.layers.len() != config.layers.len() {
+        return Err(ModelError::Layers { found: weights.layers.len(), expected: config.layers.len() });
+    }
+    weights.layers.iter().enumerate().try_for_each(|(i, layer)| check_layer(config, i, layer))
+}
+
+fn check_layer(config: &ModelConfig, i: usize, layer: &LayerWeights) -> Result<(), ModelError> {
+    let hidden = config.hidden;
+    let (queries, keys) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
+    let tensors = [
+        ("attn_norm", &layer.attention_norm, (1, hidden)),
+        ("attn_q", &layer.query, (queries, hidden)),
+        ("attn_k", &layer.key, (keys, hidden)),
+        ("attn_v", &layer.value, (keys, hidden)),
+        ("attn_q_norm", &layer.query_norm, (1, config.head_dim)),
+        ("attn_k_norm", &layer.key_norm, (1, config.head_dim)),
+        ("attn_output", &layer.attention_output, (hidden, queries)),
+        ("post_attention_norm", &layer.post_attention_norm, (1, hidden)),
+        ("ffn_norm", &layer.ffn_norm, (1, hidden)),
+        ("ffn_gate", &layer.gate, (config.ffn, hidden)),
+        ("ffn_up", &layer.up, (config.ffn, hidden)),
+        ("ffn_down", &layer.down, (hidden, config.ffn)),
+        ("post_ffw_norm", &layer.post_ffn_norm, (1, hidden)),
+    ];
+    tensors.into_iter().try_for_each(|(name, weight, expected)| check_tensor(&format!("blk.{i}.{name}.weight"), weight, expected))
+}
+
+fn check_tensor(name: &str, weight: &Weight, expected: (usize, usize)) -> Result<(), ModelError> {
+    let found = (weight.rows(), weight.cols());
+    if found == expected { Ok(()) } else { Err(ModelError::Tensor { name: name.to_owned(), found, expected }) }
+}

@@ -1,0 +1,260 @@
+//! Gemma 3 as burn modules, in the order in which a token meets them.
+//!
+//! Between modules flow `Tensor<2>` of [tokens, features]; matrices stay where the file has them. The modules carry no parameter
+//! that burn could train or move: their weights are views.
+
+use std::sync::Arc;
+
+use burn::module::{Content, Module, ModuleDisplay, ModuleDisplayDefault};
+use burn::tensor::Tensor;
+
+use super::attention::AttentionSite;
+use super::ops::{self, NormWeight};
+use super::{LayerWeights, ModelConfig, Precision, Weight, Weights};
+use crate::id::TokenId;
+use crate::kernels::RopeTable;
+use crate::kv::{Plane, Sequence};
+
+/// What a chunk of tokens carries through the layers: where it stands, and how its positions turn.
+#[derive(Clone, Debug)]
+pub struct Chunk {
+    /// The pages that the chunk writes and reads.
+    pub sequence: Arc<Sequence>,
+    /// The position of its first token.
+    pub first: usize,
+    /// RoPE of the layers in the global plane.
+    pub rope_global: Arc<RopeTable>,
+    /// RoPE of the layers in the sliding plane.
+    pub rope_sliding: Arc<RopeTable>,
+}
+
+/// The whole network.
+#[derive(Module, Debug)]
+pub struct Gemma3 {
+    embedding: Embedding,
+    layers: Vec<Layer>,
+    norm: RmsNorm,
+    output: Linear,
+}
+
+impl Gemma3 {
+    /// Binds checked weights. The output is the embedding where the file ties them.
+    pub fn new(config: &ModelConfig, weights: &Weights, precision: Precision) -> Gemma3 {
+        let output = weights.output.as_ref().unwrap_or(&weights.embedding);
+        Gemma3 {
+            embedding: Embedding { weight: weights.embedding.clone(), scale: (config.hidden as f32).sqrt() },
+            layers: (0..config.layers.len()).map(|i| Layer::new(config, &weights.layers[i], i, precision)).collect(),
+            norm: RmsNorm::new(&weights.output_norm, config.rms_eps),
+            output: Linear::new(output, precision),
+        }
+    }
+
+    /// Runs a chunk through all layers, and leaves its keys and values in its pages.
+    ///
+    /// # Shapes
+    /// tokens: [tokens] -> [tokens, hidden], before the last norm.
+    pub fn forward(&self, tokens: &[TokenId], chunk: &Chunk) -> Tensor<2> {
+        self.layers.iter().fold(self.embedding.forward(tokens), |x, layer| layer.forward(x, chunk))
+    }
+
+    /// The logits of hidden states.
+    ///
+    /// # Shapes
+    /// [tokens, hidden] -> [tokens, vocab]
+    pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
+        self.output.forward(self.norm.forward(hidden))
+    }
+}
+
+/// Token ids to rows of the residual stream, times sqrt(hidden).
+#[derive(Module, Debug)]
+pub struct Embedding {
+    #[module(skip)]
+    weight: Weight,
+    #[module(skip)]
+    scale: f32,
+}
+
+impl Embedding {
+    /// # Shapes
+    /// tokens: [tokens] -> [tokens, hidden]
+    pub fn forward(&self, tokens: &[TokenId]) -> Tensor<2> {
+        ops::embed(&self.weight, tokens, self.scale)
+    }
+}
+
+/// Attention and feed-forward, each between two norms, each added to the residual stream.
+#[derive(Module, Debug)]
+pub struct Layer {
+    attention_norm: RmsNorm,
+    attention: Attention,
+    post_attention_norm: RmsNorm,
+    ffn_norm: RmsNorm,
+    ffn: FeedForward,
+    post_ffn_norm: RmsNorm,
+}
+
+impl Layer {
+    fn new(config: &ModelConfig, weights: &LayerWeights, layer: usize, precision: Precision) -> Layer {
+        let norm = |weight: &Weight| RmsNorm::new(weight, config.rms_eps);
+        Layer {
+            attention_norm: norm(&weights.attention_norm),
+            attention: Attention::new(config, weights, layer, precision),
+            post_attention_norm: norm(&weights.post_attention_norm),
+            ffn_norm: norm(&weights.ffn_norm),
+            ffn: FeedForward::new(weights, precision),
+            post_ffn_norm: norm(&weights.post_ffn_norm),
+        }
+    }
+
+    /// # Shapes
+    /// [tokens, hidden] -> [tokens, hidden]
+    pub fn forward(&self, x: Tensor<2>, chunk: &Chunk) -> Tensor<2> {
+        let attended = self.attention.forward(self.attention_norm.forward(x.clone()), chunk);
+        let x = self.post_attention_norm.forward_add(attended, x);
+        let fed = self.ffn.forward(self.ffn_norm.forward(x.clone()));
+        self.post_ffn_norm.forward_add(fed, x)
+    }
+}
+
+/// Grouped-query attention with norms on queries and keys, over the pages of the sequence.
+#[derive(Module, Debug)]
+pub struct Attention {
+    query: Linear,
+    key: Linear,
+    value: Linear,
+    query_norm: RmsNorm,
+    key_norm: RmsNorm,
+    output: Linear,
+    #[module(skip)]
+    layer: usize,
+    #[module(skip)]
+    sliding: bool,
+    #[module(skip)]
+    heads: usize,
+    #[module(skip)]
+    kv_heads: usize,
+    #[module(skip)]
+    query_scale: f32,
+}
+
+impl Attention {
+    fn new(config: &ModelConfig, weights: &LayerWeights, layer: usize, precision: Precision) -> Attention {
+        Attention {
+            query: Linear::new(&weights.query, precision),
+            key: Linear::new(&weights.key, precision),
+            value: Linear::new(&weights.value, precision),
+            query_norm: RmsNorm::new(&weights.query_norm, config.rms_eps),
+            key_norm: RmsNorm::new(&weights.key_norm, config.rms_eps),
+            output: Linear::new(&weights.attention_output, precision),
+            layer,
+            sliding: config.layers[layer] == Plane::Sliding,
+            heads: config.heads,
+            kv_heads: config.kv_heads,
+            query_scale: config.query_scale,
+        }
+    }
+
+    /// # Shapes
+    /// [tokens, hidden] -> [tokens, hidden]
+    pub fn forward(&self, x: Tensor<2>, chunk: &Chunk) -> Tensor<2> {
+        let rope = if self.sliding { &chunk.rope_sliding } else { &chunk.rope_global };
+        let query = self.query_norm.forward(self.query.forward(x.clone()));
+        let key = self.key_norm.forward(self.key.forward(x.clone()));
+        let value = self.value.forward(x);
+        let query = ops::rotate(query, rope, self.heads, self.query_scale);
+        let key = ops::rotate(key, rope, self.kv_heads, 1.0);
+        let site = AttentionSite { sequence: chunk.sequence.clone(), layer: self.layer, first: chunk.first, heads: self.heads };
+        self.output.forward(ops::attend(query, key, value, site))
+    }
+}
+
+/// GELU-gated: `down(gelu_tanh(gate(x)) × up(x))`.
+#[derive(Module, Debug)]
+pub struct FeedForward {
+    gate: Linear,
+    up: Linear,
+    down: Linear,
+}
+
+impl FeedForward {
+    fn new(weights: &LayerWeights, precision: Precision) -> FeedForward {
+        FeedForward {
+            gate: Linear::new(&weights.gate, precision),
+            up: Linear::new(&weights.up, precision),
+            down: Linear::new(&weights.down, precision),
+        }
+    }
+
+    /// # Shapes
+    /// [tokens, hidden] -> [tokens, hidden]
+    pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        self.down.forward(ops::gated(self.gate.forward(x.clone()), self.up.forward(x)))
+    }
+}
+
+/// A product with a mapped matrix, without bias.
+#[derive(Module, Debug)]
+pub struct Linear {
+    #[module(skip)]
+    weight: Weight,
+    #[module(skip)]
+    int8: bool,
+}
+
+impl Linear {
+    fn new(weight: &Weight, precision: Precision) -> Linear {
+        Linear { weight: weight.clone(), int8: precision.int8_activations }
+    }
+
+    /// # Shapes
+    /// [tokens, cols] -> [tokens, rows]
+    pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        ops::linear(x, &self.weight, self.int8)
+    }
+}
+
+/// Scales each run of `n` values to a mean square of 1, then by 1 + w; `n` is a row, or a head within it.
+#[derive(Module, Debug)]
+pub struct RmsNorm {
+    #[module(skip)]
+    weight: NormWeight,
+    #[module(skip)]
+    eps: f32,
+}
+
+impl RmsNorm {
+    fn new(weight: &Weight, eps: f32) -> RmsNorm {
+        RmsNorm { weight: NormWeight(weight.row(0).into()), eps }
+    }
+
+    /// # Shapes
+    /// [tokens, features] -> [tokens, features], features a multiple of n
+    pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        ops::norm(x, &self.weight, self.eps)
+    }
+
+    /// The norm of `x`, added to the residual stream.
+    ///
+    /// # Shapes
+    /// [tokens, hidden], [tokens, hidden] -> [tokens, hidden]
+    pub fn forward_add(&self, x: Tensor<2>, residual: Tensor<2>) -> Tensor<2> {
+        ops::norm_add(x, residual, &self.weight, self.eps)
+    }
+}
+
+impl ModuleDisplayDefault for Weight {
+    fn content(&self, content: Content) -> Option<Content> {
+        Some(content)
+    }
+}
+
+impl ModuleDisplay for Weight {}
+
+impl ModuleDisplayDefault for NormWeight {
+    fn content(&self, content: Content) -> Option<Content> {
+        Some(content)
+    }
+}
+
+impl ModuleDisplay for NormWeight {}

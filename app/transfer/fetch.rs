@@ -1,0 +1,405 @@
+//! The fetching side of one connection: asks for planes, checks what comes, puts it into pages.
+//!
+//! Nothing touches a page before its checksum, and nothing is done before the page itself has the digest that `Found` named.
+//! A cancelled or expired want gives its page back at once; its place in the table stays taken until the peer's last word on
+//! it, so that chunks already on their way are recognised, counted against the plane's length, and dropped.
+
+use heapless::Vec as Bounded;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::meter::Meter;
+use super::wanted::{Expected, Phase, Wanted};
+use super::{ByeReason, Fault, Frame, Hello, Sample, encode};
+use crate::id::Millis;
+use crate::kv::Page;
+use crate::limits::{
+    FILTER_SEGMENT_BYTES, MAX_FILTER_SEGMENTS, MAX_FILTER_WANTS_IN_FLIGHT, MAX_WANTS_IN_FLIGHT, STALL_TIMEOUT_MS,
+};
+
+/// What a frame means to the node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FetchEvent<'a> {
+    /// The peer has said who it is, and serves this node.
+    Ready(Hello),
+    /// The next bytes of a plane are in its page.
+    Progress {
+        /// The want.
+        id: u32,
+        /// Bytes in the page by now.
+        bytes: usize,
+    },
+    /// The plane is in its page, whole and checked.
+    Done {
+        /// The want.
+        id: u32,
+    },
+    /// The peer does not hold the plane.
+    Absent {
+        /// The want.
+        id: u32,
+    },
+    /// The peer has too much to do.
+    Busy {
+        /// The want.
+        id: u32,
+    },
+    /// A segment of the peer's filter; no bytes when its filter has no such segment.
+    FilterSegment {
+        /// The segment's number.
+        segment: u8,
+        /// The generation of the filter that it was copied from.
+        generation: u64,
+        /// The segment.
+        bytes: &'a [u8],
+    },
+    /// The peer has said its last word: close. What is still wanted stays unknown.
+    Closed(ByeReason),
+    /// Nothing that the node needs to know.
+    Nothing,
+}
+
+/// As many wants as the limits allow are under way on this connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{MAX_WANTS_IN_FLIGHT} wants are under way on this connection")]
+pub struct Full;
+
+/// The fetching side of one connection.
+pub struct Fetcher {
+    local: Hello,
+    peer: Option<Hello>,
+    hello_sent: Option<Millis>,
+    wants: Bounded<Wanted, MAX_WANTS_IN_FLIGHT>,
+    /// A bit for every segment to ask for, and for every one asked for.
+    segments_wanted: u64,
+    segments_asked: u64,
+    ping_wanted: bool,
+    ping_sent: Option<(u64, Millis)>,
+    pings: u64,
+    meter: Meter,
+    bye: Option<ByeReason>,
+    closed: bool,
+}
+
+impl Fetcher {
+    /// The fetching side of a connection just made, by a node that says `local` of itself.
+    pub fn new(local: Hello) -> Fetcher {
+        Fetcher {
+            local,
+            peer: None,
+            hello_sent: None,
+            wants: Bounded::new(),
+            segments_wanted: 0,
+            segments_asked: 0,
+            ping_wanted: false,
+            ping_sent: None,
+            pings: 0,
+            meter: Meter::default(),
+            bye: None,
+            closed: false,
+        }
+    }
+
+    /// Who serves, once it has said so.
+    pub fn peer(&self) -> Option<&Hello> {
+        self.peer.as_ref()
+    }
+
+    /// How many more wants there is room for.
+    pub fn room(&self) -> usize {
+        if self.closed { 0 } else { self.wants.capacity() - self.wants.len() }
+    }
+
+    /// The wants that have not ended: what becomes unknown when the connection does.
+    pub fn outstanding(&self) -> impl Iterator<Item = u32> + '_ {
+        self.wants.iter().filter(|want| !matches!(want.phase, Phase::Draining { .. })).map(|want| want.id)
+    }
+
+    /// Asks for a plane, to be written to the first `expected.bytes` bytes of `page`, until `deadline`. Wants may be made before
+    /// the peer has said hello; they go out right behind this side's own. An id is used once on a connection.
+    ///
+    /// # Panics
+    /// When the page is too short or the id is in use: the caller's own mistake.
+    pub fn want(&mut self, id: u32, expected: Expected, page: Page, deadline: Millis) -> Result<(), Full> {
+        assert!(page.read().len() >= expected.bytes, "the page has no room for {} bytes", expected.bytes);
+        assert!(self.find(id).is_none(), "the id {id} is in use");
+        if self.closed {
+            return Err(Full);
+        }
+        self.wants.push(Wanted { id, expected, deadline, phase: Phase::Queued(page) }).map_err(|_| Full)
+    }
+
+    /// Gives up a want; its page is free when this returns. Nothing more is reported of it. An id that has ended is ignored.
+    pub fn cancel(&mut self, id: u32, now: Millis) {
+        if let Some(index) = self.find(id) {
+            self.withdraw(index, now);
+            self.note_idle();
+        }
+    }
+
+    /// Asks for a segment of the peer's filter. Segments that no filter has are ignored.
+    pub fn want_filter(&mut self, segment: u8) {
+        if usize::from(segment) < MAX_FILTER_SEGMENTS && !self.closed {
+            self.segments_wanted |= 1 << segment & !self.segments_asked;
+        }
+    }
+
+    /// Measures the round trip once more, as soon as nothing else is under way.
+    pub fn ping(&mut self) {
+        self.ping_wanted = true;
+    }
+
+    /// The oldest measurement not taken yet.
+    pub fn poll_sample(&mut self) -> Option<Sample> {
+        self.meter.poll_sample()
+    }
+
+    /// Takes one frame and its payload. After a fault the peer gets a `Bye` with its reason, and whatever else it sends is
+    /// ignored: no page is written any more, what was still wanted is unknown, the caller closes.
+    pub fn on_frame<'a>(&mut self, frame: Frame, payload: &'a [u8], now: Millis) -> Result<FetchEvent<'a>, Fault> {
+        if self.closed {
+            return Ok(FetchEvent::Nothing);
+        }
+        let event = self.take(frame, payload, now);
+        match &event {
+            Ok(FetchEvent::Closed(_)) => self.close(),
+            Ok(_) => self.note_idle(),
+            Err(fault) => self.bye(fault.reason()),
+        }
+        event
+    }
+
+    fn take<'a>(&mut self, frame: Frame, payload: &'a [u8], now: Millis) -> Result<FetchEvent<'a>, Fault> {
+        if self.peer.is_none() {
+            return match frame {
+                Frame::Hello(theirs) => {
+                    self.local.check(&theirs)?;
+                    self.peer = Some(theirs);
+                    if let Some(sent) = self.hello_sent {
+                        self.meter.round_trip(now - sent);
+                    }
+                    Ok(FetchEvent::Ready(theirs))
+                }
+                Frame::Bye { reason } => Ok(FetchEvent::Closed(reason)),
+                other => Err(Fault::NotHello(other.name())),
+            };
+        }
+        match frame {
+            Frame::Found { id, plane, parent, tokens, bytes, digest } => {
+                let index = self.answered(id, "Found")?;
+                self.wants[index].found(plane, &parent, &tokens, bytes, digest)?;
+                self.end_if_complete(index)
+            }
+            Frame::Chunk { id, offset, checksum, len } => {
+                let index = self.answered(id, "Chunk")?;
+                let landed = self.wants[index].chunk(offset, checksum, len, payload)?;
+                if landed {
+                    self.meter.landed(payload.len(), now);
+                }
+                self.end_if_complete(index)
+            }
+            Frame::Absent { id } => self.end_unserved(id, "Absent", FetchEvent::Absent { id }),
+            Frame::Busy { id } => self.end_unserved(id, "Busy", FetchEvent::Busy { id }),
+            Frame::Stopped { id } => {
+                let index = self.answered(id, "Stopped")?;
+                if !matches!(self.wants[index].phase, Phase::Draining { cancel_sent: true, .. }) {
+                    return Err(Fault::UnknownId { frame: "Stopped", id });
+                }
+                self.wants.remove(index);
+                Ok(FetchEvent::Nothing)
+            }
+            Frame::FilterSegment { segment, generation, checksum, .. } => {
+                self.take_segment(segment, generation, checksum, payload)
+            }
+            Frame::Pong { nonce } => match self.ping_sent.take() {
+                Some((sent, at)) if sent == nonce => {
+                    self.meter.round_trip(now - at);
+                    Ok(FetchEvent::Nothing)
+                }
+                _ => Err(Fault::Unexpected("Pong")),
+            },
+            Frame::Bye { reason } => Ok(FetchEvent::Closed(reason)),
+            other => Err(Fault::Unexpected(other.name())),
+        }
+    }
+
+    /// The place of a want that the peer may speak of: one that was sent.
+    fn answered(&self, id: u32, frame: &'static str) -> Result<usize, Fault> {
+        self.find(id).filter(|&index| !matches!(self.wants[index].phase, Phase::Queued(_))).ok_or(Fault::UnknownId { frame, id })
+    }
+
+    fn end_if_complete<'a>(&mut self, index: usize) -> Result<FetchEvent<'a>, Fault> {
+        let want = &self.wants[index];
+        let (id, bytes) = (want.id, want.expected.bytes);
+        match &want.phase {
+            Phase::Receiving { page, digest, offset } if *offset == bytes => {
+                if xxh3_64(&page.read()[..bytes]) != *digest {
+                    return Err(Fault::Digest(id));
+                }
+                self.wants.remove(index);
+                Ok(FetchEvent::Done { id })
+            }
+            Phase::Receiving { offset: 0, .. } => Ok(FetchEvent::Nothing),
+            Phase::Receiving { offset, .. } => Ok(FetchEvent::Progress { id, bytes: *offset }),
+            Phase::Draining { offset: Some(offset), .. } if *offset == bytes => {
+                self.wants.remove(index);
+                Ok(FetchEvent::Nothing)
+            }
+            Phase::Draining { .. } | Phase::Queued(_) | Phase::Asked(_) => Ok(FetchEvent::Nothing),
+        }
+    }
+
+    fn end_unserved<'a>(&mut self, id: u32, name: &'static str, event: FetchEvent<'a>) -> Result<FetchEvent<'a>, Fault> {
+        let index = self.answered(id, name)?;
+        let event = match self.wants[index].phase {
+            Phase::Asked(_) => event,
+            Phase::Draining { offset: None, .. } => FetchEvent::Nothing,
+            _ => return Err(Fault::Unexpected(name)),
+        };
+        self.wants.remove(index);
+        Ok(event)
+    }
+
+    fn take_segment<'a>(
+        &mut self,
+        segment: u8,
+        generation: u64,
+        checksum: u64,
+        bytes: &'a [u8],
+    ) -> Result<FetchEvent<'a>, Fault> {
+        let bit = 1u64.checked_shl(u32::from(segment)).unwrap_or(0);
+        if self.segments_asked & bit == 0 {
+            return Err(Fault::UnknownId { frame: "FilterSegment", id: u32::from(segment) });
+        }
+        if bytes.len() > FILTER_SEGMENT_BYTES {
+            return Err(Fault::SegmentTooLong(bytes.len()));
+        }
+        if xxh3_64(bytes) != checksum {
+            return Err(Fault::SegmentChecksum(segment));
+        }
+        self.segments_asked &= !bit;
+        Ok(FetchEvent::FilterSegment { segment, generation, bytes })
+    }
+
+    /// Ends the connection from this side: the peer gets a `Bye`, and nothing else any more.
+    pub fn bye(&mut self, reason: ByeReason) {
+        if !self.closed {
+            self.close();
+            self.bye = Some(reason);
+        }
+    }
+
+    fn close(&mut self) {
+        self.closed = true;
+        self.meter.idle();
+    }
+
+    /// Appends the next frame to `out`; false when there is nothing to send. To be called when the socket can take more.
+    pub fn poll_send(&mut self, now: Millis, out: &mut Vec<u8>) -> bool {
+        let Some(frame) = self.next_frame(now) else { return false };
+        encode(&frame, &[], out);
+        true
+    }
+
+    fn next_frame(&mut self, now: Millis) -> Option<Frame> {
+        if self.closed {
+            return self.bye.take().map(|reason| Frame::Bye { reason });
+        }
+        if self.hello_sent.is_none() {
+            self.hello_sent = Some(now);
+            return Some(Frame::Hello(self.local));
+        }
+        for want in &mut self.wants {
+            if let Phase::Draining { cancel_sent: cancel_sent @ false, .. } = &mut want.phase {
+                *cancel_sent = true;
+                return Some(Frame::Cancel { id: want.id });
+            }
+        }
+        for want in &mut self.wants {
+            if let Phase::Queued(page) = &want.phase {
+                want.phase = Phase::Asked(page.clone());
+                self.meter.asked(now);
+                return Some(Frame::Want { id: want.id, key: want.expected.key, plane: want.expected.plane });
+            }
+        }
+        self.next_filter_want().or_else(|| self.next_ping(now))
+    }
+
+    fn next_filter_want(&mut self) -> Option<Frame> {
+        if self.segments_wanted == 0 || self.segments_asked.count_ones() as usize >= MAX_FILTER_WANTS_IN_FLIGHT {
+            return None;
+        }
+        let segment = self.segments_wanted.trailing_zeros();
+        self.segments_wanted &= !(1 << segment);
+        self.segments_asked |= 1 << segment;
+        Some(Frame::FilterWant { segment: segment as u8 })
+    }
+
+    fn next_ping(&mut self, now: Millis) -> Option<Frame> {
+        let quiet = self.peer.is_some() && self.wants.is_empty() && self.segments_asked == 0 && self.ping_sent.is_none();
+        if !self.ping_wanted || !quiet {
+            return None;
+        }
+        self.ping_wanted = false;
+        self.pings += 1;
+        self.ping_sent = Some((self.pings, now));
+        Some(Frame::Ping { nonce: self.pings })
+    }
+
+    /// When `on_deadline` wants to be called, if nothing happens before.
+    pub fn deadline(&self) -> Option<Millis> {
+        if self.closed {
+            return None;
+        }
+        self.wants.iter().map(|want| want.deadline).min()
+    }
+
+    /// Looks at the clock: the wants whose time is up, now withdrawn. Whether the peer holds them is unknown. A peer that does
+    /// not answer a cancel either is a fault, as in `on_frame`.
+    pub fn on_deadline(&mut self, now: Millis) -> Result<Bounded<u32, MAX_WANTS_IN_FLIGHT>, Fault> {
+        let mut expired = Bounded::new();
+        if self.closed {
+            return Ok(expired);
+        }
+        let stuck = |want: &Wanted| want.deadline <= now && matches!(want.phase, Phase::Draining { .. });
+        if self.wants.iter().any(stuck) {
+            self.bye(Fault::Stalled.reason());
+            return Err(Fault::Stalled);
+        }
+        while let Some(index) = self.wants.iter().position(|want| want.deadline <= now) {
+            let pushed = expired.push(self.wants[index].id);
+            debug_assert!(pushed.is_ok(), "no more can expire than there are");
+            self.withdraw(index, now);
+        }
+        if !expired.is_empty() {
+            self.meter.expired(now);
+            self.note_idle();
+        }
+        Ok(expired)
+    }
+
+    fn withdraw(&mut self, index: usize, now: Millis) {
+        let want = &mut self.wants[index];
+        let offset = match &want.phase {
+            Phase::Queued(_) => {
+                self.wants.remove(index);
+                return;
+            }
+            Phase::Asked(_) => None,
+            Phase::Receiving { offset, .. } => Some(*offset),
+            Phase::Draining { .. } => return,
+        };
+        want.phase = Phase::Draining { cancel_sent: false, offset };
+        want.deadline = now + Millis(STALL_TIMEOUT_MS);
+    }
+
+    fn note_idle(&mut self) {
+        let busy = |want: &Wanted| matches!(want.phase, Phase::Asked(_) | Phase::Receiving { .. });
+        if !self.wants.iter().any(busy) {
+            self.meter.idle();
+        }
+    }
+
+    fn find(&self, id: u32) -> Option<usize> {
+        self.wants.iter().position(|want| want.id == id)
+    }
+}

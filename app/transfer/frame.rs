@@ -1,0 +1,313 @@
+//! The frames of a connection and their bytes.
+//!
+//! ```text
+//! 0        2            2 + n                2 + n + len
+//! +--------+------------+--------------------+
+//! | n u16  | header     | payload            |   n little endian, 1 to 512
+//! +--------+------------+--------------------+   header: postcard of `Frame`; len is in it, at most 16,384
+//! ```
+//!
+//! The order of the variants is their number on the wire: a new one goes to the end, an old one keeps its place. The golden
+//! test below pins the bytes of each.
+
+use heapless::Vec as Bounded;
+use serde::{Deserialize, Serialize};
+
+use super::Fault;
+use crate::id::{BlockKey, BootId, Epoch, Fingerprint, NodeId, SwarmTag, TokenId};
+use crate::kv::Plane;
+use crate::limits::{BLOCK_TOKENS, MAX_CHUNK_BYTES, MAX_FRAME_HEADER_BYTES};
+
+/// The first bytes of every hello: this is potluck's transfer protocol and nothing else.
+pub const MAGIC: [u8; 4] = *b"PTLK";
+
+/// The version of the protocol. Peers of different versions part at once.
+pub const VERSION: u16 = 1;
+
+/// Bytes of the longest frame: its length, its header, its payload.
+pub const MAX_FRAME_BYTES: usize = 2 + MAX_FRAME_HEADER_BYTES + MAX_CHUNK_BYTES;
+
+/// The token ids of one block; fewer than 16 for the ragged end of a prompt.
+pub type Tokens = Bounded<TokenId, BLOCK_TOKENS>;
+
+/// What each side says first. It keeps this layout in every version, so that peers can tell each other why they part.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Hello {
+    /// [`MAGIC`].
+    pub magic: [u8; 4],
+    /// [`VERSION`].
+    pub version: u16,
+    /// The swarm that the speaker belongs to.
+    pub swarm: SwarmTag,
+    /// The speaker.
+    pub node: NodeId,
+    /// The speaker's present start.
+    pub boot: BootId,
+    /// The epoch that the speaker lives in.
+    pub epoch: Epoch,
+    /// What the speaker's KV bytes can be mixed with.
+    pub fingerprint: Fingerprint,
+}
+
+/// One message. Frames from the fetching side: `Want`, `Cancel`, `FilterWant`, `Ping`. From the serving side: `Found`,
+/// `Chunk`, `Absent`, `Busy`, `Stopped`, `FilterSegment`, `Pong`. From both: `Hello` first, `Bye` last.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Frame {
+    /// Who speaks. The first frame each way.
+    Hello(Hello),
+    /// Asks for one plane of one block.
+    Want {
+        /// Chosen by the asking side, used once on a connection.
+        id: u32,
+        /// The block.
+        key: BlockKey,
+        /// Which of its planes.
+        plane: Plane,
+    },
+    /// The want is not needed any more. Answered by `Stopped`, unless the last word on the want is already on its way.
+    Cancel {
+        /// The want.
+        id: u32,
+    },
+    /// The plane is here and follows in chunks.
+    Found {
+        /// The want.
+        id: u32,
+        /// The plane that is sent.
+        plane: Plane,
+        /// The key of the block before; for the first block, the root of the chain.
+        parent: BlockKey,
+        /// The block's tokens.
+        tokens: Tokens,
+        /// Bytes of the plane.
+        bytes: u32,
+        /// XXH3-64 of the whole plane.
+        digest: u64,
+    },
+    /// The next bytes of a plane, as payload. Every chunk but the last has 16,384.
+    Chunk {
+        /// The want.
+        id: u32,
+        /// Where in the plane the payload starts.
+        offset: u32,
+        /// XXH3-64 of the payload.
+        checksum: u64,
+        /// Bytes of the payload.
+        len: u16,
+    },
+    /// The serving side does not hold the plane.
+    Absent {
+        /// The want.
+        id: u32,
+    },
+    /// The serving side has too much to do; the plane may well be there.
+    Busy {
+        /// The want.
+        id: u32,
+    },
+    /// A cancelled want ends here.
+    Stopped {
+        /// The want.
+        id: u32,
+    },
+    /// Asks for one segment of the serving side's Bloom filter.
+    FilterWant {
+        /// The segment's number.
+        segment: u8,
+    },
+    /// A segment of the filter, as payload; empty when the filter has no such segment.
+    FilterSegment {
+        /// The segment's number.
+        segment: u8,
+        /// The filter's generation at the moment of sending.
+        generation: u64,
+        /// XXH3-64 of the payload.
+        checksum: u64,
+        /// Bytes of the payload.
+        len: u16,
+    },
+    /// Asks for a `Pong`, to measure the round trip.
+    Ping {
+        /// Comes back in the `Pong`.
+        nonce: u64,
+    },
+    /// Answers a `Ping`.
+    Pong {
+        /// The `Ping`'s.
+        nonce: u64,
+    },
+    /// The last frame: the speaker closes the connection.
+    Bye {
+        /// Why.
+        reason: ByeReason,
+    },
+}
+
+/// Why a side closes the connection. The order of the variants is their number on the wire.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum ByeReason {
+    /// The node stops.
+    Leaving,
+    /// Nobody asked for anything for a long time.
+    Idle,
+    /// All served connections are taken.
+    Full,
+    /// The other side speaks another protocol, or another version of it.
+    Version,
+    /// The other side belongs to another swarm.
+    Swarm,
+    /// The other side lives in another epoch.
+    Epoch,
+    /// The other side runs another model or build.
+    Fingerprint,
+    /// The node has reached itself.
+    SameNode,
+    /// The other side reads or answers too slowly.
+    Stalled,
+    /// The other side broke a rule of the protocol.
+    Protocol,
+}
+
+impl Hello {
+    /// What this node says of itself.
+    pub fn new(swarm: SwarmTag, node: NodeId, boot: BootId, epoch: Epoch, fingerprint: Fingerprint) -> Hello {
+        Hello { magic: MAGIC, version: VERSION, swarm, node, boot, epoch, fingerprint }
+    }
+
+    /// Whether this node and the one that said `theirs` can exchange blocks; the fault says why not.
+    pub fn check(&self, theirs: &Hello) -> Result<(), Fault> {
+        if theirs.magic != self.magic {
+            return Err(Fault::Magic);
+        }
+        if theirs.version != self.version {
+            return Err(Fault::Version { ours: self.version, theirs: theirs.version });
+        }
+        if theirs.swarm != self.swarm {
+            return Err(Fault::Swarm);
+        }
+        if theirs.node == self.node {
+            return Err(Fault::SameNode);
+        }
+        if theirs.epoch != self.epoch {
+            return Err(Fault::Epoch { ours: self.epoch.0, theirs: theirs.epoch.0 });
+        }
+        if theirs.fingerprint != self.fingerprint {
+            return Err(Fault::Fingerprint { ours: self.fingerprint, theirs: theirs.fingerprint });
+        }
+        Ok(())
+    }
+}
+
+impl Frame {
+    /// Bytes of the payload that follows the header.
+    pub fn payload_len(&self) -> usize {
+        match self {
+            Frame::Chunk { len, .. } | Frame::FilterSegment { len, .. } => usize::from(*len),
+            _ => 0,
+        }
+    }
+
+    /// The frame's name, for messages.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Frame::Hello(_) => "Hello",
+            Frame::Want { .. } => "Want",
+            Frame::Cancel { .. } => "Cancel",
+            Frame::Found { .. } => "Found",
+            Frame::Chunk { .. } => "Chunk",
+            Frame::Absent { .. } => "Absent",
+            Frame::Busy { .. } => "Busy",
+            Frame::Stopped { .. } => "Stopped",
+            Frame::FilterWant { .. } => "FilterWant",
+            Frame::FilterSegment { .. } => "FilterSegment",
+            Frame::Ping { .. } => "Ping",
+            Frame::Pong { .. } => "Pong",
+            Frame::Bye { .. } => "Bye",
+        }
+    }
+}
+
+/// Appends the bytes of `frame` and its `payload` to `out`.
+///
+/// # Panics
+/// When the payload's length is not the one in the frame, or over the limit: the caller's own mistake.
+pub fn encode(frame: &Frame, payload: &[u8], out: &mut Vec<u8>) {
+    assert!(payload.len() == frame.payload_len() && payload.len() <= MAX_CHUNK_BYTES, "{} bytes of payload", payload.len());
+    let mut header = [0; MAX_FRAME_HEADER_BYTES];
+    let header = postcard::to_slice(frame, &mut header).expect("the longest header is far below the limit");
+    out.extend_from_slice(&(header.len() as u16).to_le_bytes());
+    out.extend_from_slice(header);
+    out.extend_from_slice(payload);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    fn golden(frame: Frame, payload: &[u8], expected: &str) {
+        let mut bytes = Vec::new();
+        encode(&frame, payload, &mut bytes);
+        assert_eq!(hex(&bytes), expected, "{} changed its bytes: nodes of the same version would not talk", frame.name());
+        let mut decoder = super::super::Decoder::new();
+        assert_eq!(decoder.push(&bytes), bytes.len());
+        let (again, rest) = decoder.next_frame().unwrap().unwrap();
+        assert_eq!((again, rest), (frame, payload));
+    }
+
+    #[test]
+    fn every_frame_has_the_bytes_that_the_wire_document_shows() {
+        let hello = Hello::new(SwarmTag(0x0102), NodeId(3), BootId(4), Epoch(5), Fingerprint([6; 16]));
+        golden(Frame::Hello(hello), b"", "1b000050544c4b01820203040506060606060606060606060606060606");
+        let key = BlockKey([7; 16]);
+        golden(Frame::Want { id: 300, key, plane: Plane::Sliding }, b"", "140001ac020707070707070707070707070707070701");
+        golden(Frame::Cancel { id: 300 }, b"", "030002ac02");
+        let tokens = Tokens::from_slice(&[TokenId(2), TokenId(262_143)]).unwrap();
+        golden(
+            Frame::Found { id: 1, plane: Plane::Global, parent: key, tokens, bytes: 26_112, digest: 0x1234 },
+            b"",
+            "1d00030100070707070707070707070707070707070202ffff0f80cc01b424",
+        );
+        golden(Frame::Chunk { id: 1, offset: 16_384, checksum: 0x80, len: 3 }, b"abc", "08000401808001800103616263");
+        golden(Frame::Absent { id: 1 }, b"", "02000501");
+        golden(Frame::Busy { id: 1 }, b"", "02000601");
+        golden(Frame::Stopped { id: 1 }, b"", "02000701");
+        golden(Frame::FilterWant { segment: 15 }, b"", "0200080f");
+        golden(Frame::FilterSegment { segment: 15, generation: 9, checksum: 1, len: 2 }, &[0xff, 0], "0500090f090102ff00");
+        golden(Frame::Ping { nonce: 129 }, b"", "03000a8101");
+        golden(Frame::Pong { nonce: 129 }, b"", "03000b8101");
+    }
+
+    #[test]
+    fn every_reason_to_part_keeps_its_number() {
+        use ByeReason::*;
+        let reasons = [Leaving, Idle, Full, Version, Swarm, Epoch, Fingerprint, SameNode, Stalled, Protocol];
+        for (number, reason) in reasons.into_iter().enumerate() {
+            golden(Frame::Bye { reason }, b"", &format!("02000c{number:02x}"));
+        }
+    }
+
+    #[test]
+    fn the_longest_headers_fit_the_limit() {
+        let tokens = Tokens::from_slice(&[TokenId(u32::MAX); BLOCK_TOKENS]).unwrap();
+        let (parent, plane) = (BlockKey([255; 16]), Plane::Sliding);
+        let found = Frame::Found { id: u32::MAX, plane, parent, tokens, bytes: u32::MAX, digest: u64::MAX };
+        let hello = Hello {
+            magic: [255; 4],
+            version: u16::MAX,
+            swarm: SwarmTag(u64::MAX),
+            node: NodeId(u64::MAX),
+            boot: BootId(u64::MAX),
+            epoch: Epoch(u64::MAX),
+            fingerprint: Fingerprint([255; 16]),
+        };
+        for frame in [found, Frame::Hello(hello)] {
+            let mut bytes = Vec::new();
+            encode(&frame, &[], &mut bytes);
+            assert!(bytes.len() <= 2 + MAX_FRAME_HEADER_BYTES / 2);
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! What a connection learns about its peer's speed while it fetches.
+
+use heapless::Deque;
+
+use crate::id::Millis;
+
+/// Time over which goodput is taken at least, unless the bytes below come first. Below it, the clock's millisecond and the
+/// radio's bursts (tens of kilobytes at once) would be what is measured.
+const SAMPLE_MS: u64 = 50;
+
+/// Bytes after which goodput is taken even if no time seems to have passed: a wired LAN or loopback moves a prompt's worth in a
+/// millisecond.
+const SAMPLE_BYTES: u64 = 512 << 10;
+
+/// Samples kept for a caller that does not ask; the oldest gives way.
+const MAX_SAMPLES: usize = 4;
+
+/// One measurement.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sample {
+    /// The time from a question to its answer, while both sides had nothing else to do for it.
+    RoundTrip(Millis),
+    /// Payload bytes that arrived, and the time that this took while more was on its way; never less than a millisecond.
+    Goodput {
+        /// Bytes of payload.
+        bytes: u64,
+        /// Time on the wire.
+        elapsed: Millis,
+    },
+}
+
+/// Measures goodput over the stretches of time in which wants are under way. What comes before the first chunk of a stretch is
+/// round trip, not goodput, so a stretch is measured from its first chunk on; short stretches are added up.
+#[derive(Default)]
+pub(super) struct Meter {
+    bytes: u64,
+    elapsed: Millis,
+    last_chunk: Option<Millis>,
+    stretch: Option<Stretch>,
+    samples: Deque<Sample, MAX_SAMPLES>,
+}
+
+struct Stretch {
+    began: Millis,
+    bytes: u64,
+}
+
+impl Meter {
+    /// A want has gone out.
+    pub(super) fn asked(&mut self, now: Millis) {
+        self.stretch.get_or_insert(Stretch { began: now, bytes: 0 });
+    }
+
+    /// A chunk has landed.
+    pub(super) fn landed(&mut self, bytes: usize, now: Millis) {
+        let bytes = bytes as u64;
+        if let Some(last) = self.last_chunk {
+            self.bytes += bytes;
+            self.elapsed = self.elapsed + (now - last);
+        }
+        self.last_chunk = Some(now);
+        if let Some(stretch) = &mut self.stretch {
+            stretch.bytes += bytes;
+        }
+        if self.bytes > 0 && (self.elapsed.0 >= SAMPLE_MS || self.bytes >= SAMPLE_BYTES) {
+            let elapsed = self.elapsed.max(Millis(1));
+            self.keep(Sample::Goodput { bytes: self.bytes, elapsed });
+            (self.bytes, self.elapsed) = (0, Millis(0));
+        }
+    }
+
+    /// No want is under way any more.
+    pub(super) fn idle(&mut self) {
+        self.last_chunk = None;
+        self.stretch = None;
+    }
+
+    /// A want ran out of time: what the stretch has brought so far is the peer's speed, however little, so that a slow peer is
+    /// not taken for an unknown one the next time.
+    pub(super) fn expired(&mut self, now: Millis) {
+        if let Some(stretch) = self.stretch.take() {
+            self.keep(Sample::Goodput { bytes: stretch.bytes, elapsed: (now - stretch.began).max(Millis(1)) });
+            (self.bytes, self.elapsed, self.last_chunk) = (0, Millis(0), None);
+        }
+    }
+
+    /// A question was answered after `elapsed`.
+    pub(super) fn round_trip(&mut self, elapsed: Millis) {
+        self.keep(Sample::RoundTrip(elapsed));
+    }
+
+    /// The oldest measurement not taken yet.
+    pub(super) fn poll_sample(&mut self) -> Option<Sample> {
+        self.samples.pop_front()
+    }
+
+    fn keep(&mut self, sample: Sample) {
+        if self.samples.is_full() {
+            self.samples.pop_front();
+        }
+        let kept = self.samples.push_back(sample);
+        debug_assert!(kept.is_ok(), "room was made");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn goodput_leaves_out_the_wait_for_the_first_chunk() {
+        let mut meter = Meter::default();
+        meter.asked(Millis(0));
+        for i in 0..=10 {
+            meter.landed(16_384, Millis(100 + 6 * i));
+        }
+        let sample = meter.poll_sample();
+        assert_eq!(sample, Some(Sample::Goodput { bytes: 9 * 16_384, elapsed: Millis(54) }), "2.7 MB/s, not less");
+    }
+
+    #[test]
+    fn short_fetches_add_up_and_the_pauses_between_them_do_not_count() {
+        let mut meter = Meter::default();
+        for i in 0..10 {
+            let now = 1_000 * i;
+            meter.asked(Millis(now));
+            meter.landed(16_384, Millis(now + 20));
+            meter.landed(10_000, Millis(now + 26));
+            meter.idle();
+        }
+        assert_eq!(meter.poll_sample(), Some(Sample::Goodput { bytes: 90_000, elapsed: Millis(54) }));
+        assert_eq!(meter.poll_sample(), None);
+    }
+
+    #[test]
+    fn a_peer_that_sends_nothing_in_time_is_known_to_be_slow() {
+        let mut meter = Meter::default();
+        meter.asked(Millis(0));
+        meter.expired(Millis(800));
+        assert_eq!(meter.poll_sample(), Some(Sample::Goodput { bytes: 0, elapsed: Millis(800) }));
+    }
+
+    #[test]
+    fn loopback_is_measured_although_no_time_seems_to_pass() {
+        let mut meter = Meter::default();
+        meter.asked(Millis(0));
+        (0..=32).for_each(|_| meter.landed(16_384, Millis(0)));
+        assert_eq!(meter.poll_sample(), Some(Sample::Goodput { bytes: 512 << 10, elapsed: Millis(1) }));
+    }
+}

@@ -1,0 +1,349 @@
+//! The serving side of one connection: takes wants, sends planes out of pinned pages.
+//!
+//! Each want that is handed to the node as [`ServeEvent::Want`] is answered by it exactly once, with [`found`](Server::found),
+//! [`absent`](Server::absent) or [`busy`](Server::busy). What was found and taken stays pinned until
+//! [`poll_finished`](Server::poll_finished) names it: when its last chunk is handed over, when it is cancelled, or when the
+//! connection ends ([`close`](Server::close)). A want keeps its place in the table until then, so a peer can pin, and make
+//! this node say, no more than the table holds.
+//!
+//! Planes are sent one after another in the order of their wants (one that the node is still looking for is passed over), not
+//! in turns: the peer works through a prefix from its head, and a whole block now is worth more than a part of each.
+
+use heapless::{Deque, Vec as Bounded};
+
+use super::serving::{Phase, Segment, Sending, Serving};
+use super::{ByeReason, Fault, Frame, Hello, Tokens, encode};
+use crate::id::{BlockKey, Millis};
+use crate::kv::{Page, Plane};
+use crate::limits::{HELLO_TIMEOUT_MS, IDLE_TIMEOUT_MS, MAX_FILTER_WANTS_IN_FLIGHT, MAX_WANTS_IN_FLIGHT, STALL_TIMEOUT_MS};
+
+/// What a frame means to the node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ServeEvent {
+    /// The peer has said who it is, and may be served.
+    Ready(Hello),
+    /// The peer wants a plane. Answer with `found`, `absent` or `busy`.
+    Want {
+        /// To be named in the answer.
+        id: u32,
+        /// The block.
+        key: BlockKey,
+        /// Which of its planes.
+        plane: Plane,
+    },
+    /// A want that the node has not answered yet is not needed any more. An answer is still due: `absent` will do.
+    Cancelled {
+        /// The want.
+        id: u32,
+    },
+    /// The peer wants a segment of this node's filter. Answer with `filter_segment`.
+    FilterWant {
+        /// The segment's number.
+        segment: u8,
+    },
+    /// The peer has said its last word: close.
+    Closed(ByeReason),
+    /// Nothing that the node needs to know.
+    Nothing,
+}
+
+/// The serving side of one connection.
+pub struct Server {
+    local: Hello,
+    peer: Option<Hello>,
+    hello_sent: bool,
+    pong: Option<u64>,
+    refused: Deque<u32, MAX_WANTS_IN_FLIGHT>,
+    wants: Bounded<Serving, MAX_WANTS_IN_FLIGHT>,
+    filter_wants: usize,
+    segments: Deque<Segment, MAX_FILTER_WANTS_IN_FLIGHT>,
+    bye: Option<ByeReason>,
+    closed: bool,
+    /// When a frame last came or went.
+    active: Millis,
+    waiting_since: Option<Millis>,
+}
+
+impl Server {
+    /// The serving side of a connection accepted at `now`, by a node that says `local` of itself.
+    pub fn new(local: Hello, now: Millis) -> Server {
+        Server {
+            local,
+            peer: None,
+            hello_sent: false,
+            pong: None,
+            refused: Deque::new(),
+            wants: Bounded::new(),
+            filter_wants: 0,
+            segments: Deque::new(),
+            bye: None,
+            closed: false,
+            active: now,
+            waiting_since: None,
+        }
+    }
+
+    /// Who is served, once it has said so.
+    pub fn peer(&self) -> Option<&Hello> {
+        self.peer.as_ref()
+    }
+
+    /// Takes one frame. After a fault the peer gets a `Bye` with its reason, and whatever else it sends is ignored; the caller
+    /// sends what `poll_send` still has, unpins what `poll_finished` names, and closes.
+    pub fn on_frame(&mut self, frame: Frame, now: Millis) -> Result<ServeEvent, Fault> {
+        if self.closed {
+            return Ok(ServeEvent::Nothing);
+        }
+        self.active = now;
+        let event = self.take(frame);
+        match &event {
+            Ok(ServeEvent::Closed(_)) => self.close(),
+            Ok(_) => self.note_waiting(),
+            Err(fault) => self.bye(fault.reason()),
+        }
+        event
+    }
+
+    fn take(&mut self, frame: Frame) -> Result<ServeEvent, Fault> {
+        if self.peer.is_none() {
+            return match frame {
+                Frame::Hello(theirs) => {
+                    self.local.check(&theirs)?;
+                    self.peer = Some(theirs);
+                    Ok(ServeEvent::Ready(theirs))
+                }
+                Frame::Bye { reason } => Ok(ServeEvent::Closed(reason)),
+                other => Err(Fault::NotHello(other.name())),
+            };
+        }
+        match frame {
+            Frame::Want { id, key, plane } => self.take_want(id, key, plane),
+            Frame::Cancel { id } => Ok(self.take_cancel(id)),
+            Frame::FilterWant { segment } => {
+                if self.filter_wants == MAX_FILTER_WANTS_IN_FLIGHT {
+                    return Err(Fault::Flood);
+                }
+                self.filter_wants += 1;
+                Ok(ServeEvent::FilterWant { segment })
+            }
+            Frame::Ping { nonce } => match self.pong.replace(nonce) {
+                None => Ok(ServeEvent::Nothing),
+                Some(_) => Err(Fault::Flood),
+            },
+            Frame::Bye { reason } => Ok(ServeEvent::Closed(reason)),
+            other => Err(Fault::Unexpected(other.name())),
+        }
+    }
+
+    fn take_want(&mut self, id: u32, key: BlockKey, plane: Plane) -> Result<ServeEvent, Fault> {
+        if self.find(id).is_some() {
+            return Err(Fault::DuplicateWant(id));
+        }
+        let serving = Serving { id, key, plane, phase: Phase::Asked, reply: None, unpin: false };
+        if self.wants.push(serving).is_err() {
+            self.refused.push_back(id).map_err(|_| Fault::Flood)?;
+            return Ok(ServeEvent::Nothing);
+        }
+        Ok(ServeEvent::Want { id, key, plane })
+    }
+
+    fn take_cancel(&mut self, id: u32) -> ServeEvent {
+        // An unknown id crossed its last word on the way here, and one with a reply has it coming: nothing to add.
+        let Some(want) = self.find(id) else { return ServeEvent::Nothing };
+        match want.phase {
+            Phase::Asked => {
+                want.phase = Phase::Withdrawn;
+                want.reply = Some(Frame::Stopped { id });
+                ServeEvent::Cancelled { id }
+            }
+            Phase::Sending(_) => {
+                want.phase = Phase::Over;
+                want.unpin = true;
+                want.reply = Some(Frame::Stopped { id });
+                ServeEvent::Nothing
+            }
+            Phase::Withdrawn | Phase::Over => ServeEvent::Nothing,
+        }
+    }
+
+    /// Answers a want: the plane is the first `bytes` bytes of `page`. True: it stays pinned until `poll_finished` names it.
+    /// False: the peer has cancelled or is gone, and the node unpins it at once. Reads the plane once, for its digest.
+    ///
+    /// # Panics
+    /// When the page is shorter than `bytes`: the caller's own mistake.
+    #[must_use]
+    pub fn found(&mut self, id: u32, parent: BlockKey, tokens: Tokens, page: Page, bytes: usize) -> bool {
+        let Some(want) = self.find(id) else { return false };
+        let taken = match want.phase {
+            Phase::Asked => {
+                want.phase = Phase::Sending(Sending::new(parent, tokens, page, bytes));
+                true
+            }
+            Phase::Withdrawn => {
+                want.phase = Phase::Over;
+                false
+            }
+            Phase::Sending(_) | Phase::Over => false,
+        };
+        self.sweep();
+        self.note_waiting();
+        taken
+    }
+
+    /// Answers a want: this node does not hold the plane.
+    pub fn absent(&mut self, id: u32) {
+        self.end_unserved(id, Frame::Absent { id });
+    }
+
+    /// Answers a want: this node has too much to do.
+    pub fn busy(&mut self, id: u32) {
+        self.end_unserved(id, Frame::Busy { id });
+    }
+
+    fn end_unserved(&mut self, id: u32, word: Frame) {
+        let Some(want) = self.find(id) else { return };
+        match want.phase {
+            Phase::Asked => {
+                want.phase = Phase::Over;
+                want.reply = Some(word);
+            }
+            Phase::Withdrawn => want.phase = Phase::Over,
+            Phase::Sending(_) | Phase::Over => {}
+        }
+        self.sweep();
+        self.note_waiting();
+    }
+
+    /// Answers a `FilterWant` with a copy of the segment; no bytes when the filter has no such segment.
+    ///
+    /// # Panics
+    /// When the segment is longer than `FILTER_SEGMENT_BYTES`: the caller's own mistake.
+    pub fn filter_segment(&mut self, segment: u8, generation: u64, bytes: &[u8]) {
+        if self.segments.len() < self.filter_wants {
+            let pushed = self.segments.push_back(Segment::new(segment, generation, bytes));
+            assert!(pushed.is_ok(), "as many places as wants");
+        }
+        self.note_waiting();
+    }
+
+    /// Ends the connection from this side: the peer gets a `Bye`, and nothing else any more.
+    pub fn bye(&mut self, reason: ByeReason) {
+        if !self.closed {
+            self.close();
+            self.bye = Some(reason);
+        }
+    }
+
+    /// Ends the connection without a word (the socket is gone): all pages are ready to be unpinned. A want that the node has
+    /// not answered yet is forgotten.
+    pub fn close(&mut self) {
+        self.closed = true;
+        self.waiting_since = None;
+        for want in &mut self.wants {
+            want.unpin |= matches!(want.phase, Phase::Sending(_));
+            want.reply = None;
+            want.phase = Phase::Over;
+        }
+        self.sweep();
+    }
+
+    /// Appends the next frame to `out`, at most one chunk; false when there is nothing to send. To be called when the socket
+    /// can take more.
+    pub fn poll_send(&mut self, now: Millis, out: &mut Vec<u8>) -> bool {
+        if self.closed {
+            let Some(reason) = self.bye.take() else { return false };
+            encode(&Frame::Bye { reason }, &[], out);
+            return true;
+        }
+        let sent = self.send_one(out);
+        if sent {
+            self.active = now;
+            self.sweep();
+            self.waiting_since = self.has_output().then_some(now);
+        }
+        sent
+    }
+
+    fn send_one(&mut self, out: &mut Vec<u8>) -> bool {
+        if self.peer.is_none() {
+            return false;
+        }
+        if !self.hello_sent {
+            self.hello_sent = true;
+            encode(&Frame::Hello(self.local), &[], out);
+        } else if let Some(nonce) = self.pong.take() {
+            encode(&Frame::Pong { nonce }, &[], out);
+        } else if let Some(id) = self.refused.pop_front() {
+            encode(&Frame::Busy { id }, &[], out);
+        } else if let Some(word) = self.wants.iter_mut().find_map(|want| want.reply.take()) {
+            encode(&word, &[], out);
+        } else if let Some(segment) = self.segments.pop_front() {
+            self.filter_wants -= 1;
+            segment.encode(out);
+        } else {
+            return self.wants.iter_mut().any(|want| want.send(out));
+        }
+        true
+    }
+
+    /// A plane whose bytes this side will not read again: the node unpins it. To be called until `None` after every
+    /// `on_frame`, answer and `poll_send`, and after the connection has ended.
+    pub fn poll_finished(&mut self) -> Option<(BlockKey, Plane)> {
+        let want = self.wants.iter_mut().find(|want| want.unpin)?;
+        want.unpin = false;
+        let finished = (want.key, want.plane);
+        self.sweep();
+        Some(finished)
+    }
+
+    /// When `on_deadline` wants to be called, if nothing happens before; `None` once the connection has ended.
+    pub fn deadline(&self) -> Option<Millis> {
+        if self.closed {
+            return None;
+        }
+        Some(match (&self.peer, self.waiting_since) {
+            (None, _) => self.active + Millis(HELLO_TIMEOUT_MS),
+            (Some(_), Some(since)) => since + Millis(STALL_TIMEOUT_MS),
+            (Some(_), None) => self.active + Millis(IDLE_TIMEOUT_MS),
+        })
+    }
+
+    /// Looks at the clock. A peer that said no hello, does not read, or has been idle for too long is a fault, as in
+    /// `on_frame`.
+    pub fn on_deadline(&mut self, now: Millis) -> Result<(), Fault> {
+        if self.deadline().is_none_or(|deadline| now < deadline) {
+            return Ok(());
+        }
+        let fault = match (&self.peer, self.waiting_since) {
+            (None, _) => Fault::Silent,
+            (Some(_), Some(_)) => Fault::Stalled,
+            (Some(_), None) => Fault::Idle,
+        };
+        self.bye(fault.reason());
+        Err(fault)
+    }
+
+    fn find(&mut self, id: u32) -> Option<&mut Serving> {
+        self.wants.iter_mut().find(|want| want.id == id)
+    }
+
+    fn sweep(&mut self) {
+        self.wants.retain(|want| !(matches!(want.phase, Phase::Over) && want.reply.is_none() && !want.unpin));
+    }
+
+    fn has_output(&self) -> bool {
+        self.peer.is_some()
+            && (!self.hello_sent
+                || self.pong.is_some()
+                || !self.refused.is_empty()
+                || !self.segments.is_empty()
+                || self.wants.iter().any(|want| want.reply.is_some() || matches!(want.phase, Phase::Sending(_))))
+    }
+
+    /// From the moment on that something waits for the peer to read it, the peer's patience is measured.
+    fn note_waiting(&mut self) {
+        if self.waiting_since.is_none() && !self.closed && self.has_output() {
+            self.waiting_since = Some(self.active);
+        }
+    }
+}

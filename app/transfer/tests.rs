@@ -1,0 +1,6 @@
+//! Both sides of a connection against each other, in memory.
+
+mod damage;
+mod pair;
+mod rules;
+mod talk;
