@@ -60,7 +60,7 @@ pub const MAX_WANTS_IN_FLIGHT: usize = 16;
 /// Connections that a node serves at once; one more is refused, and that peer asks another or computes.
 pub const MAX_SERVED_CONNECTIONS: usize = 32;
 
-const _: () = assert!(MAX_CONTEXT_TOKENS % BLOCK_TOKENS == 0);
+const _: () = assert!(MAX_CONTEXT_TOKENS.is_multiple_of(BLOCK_TOKENS));
 const _: () = assert!(MAX_BLOCKS.is_power_of_two(), "heapless maps want a power of two");
 const _: () = assert!(MAX_CONTEXT_BLOCKS < MAX_BLOCKS, "one sequence must fit the index");
 const _: () = assert!(

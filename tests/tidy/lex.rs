@@ -115,7 +115,7 @@ fn skipped(rest: &str) -> Option<usize> {
             let prefix = word(rest);
             let hashes = rest[prefix..].bytes().take_while(|&b| b == b'#').count();
             let raw = rest[..prefix].ends_with('r');
-            match (&rest[..prefix], rest[prefix + hashes..].as_bytes().first()) {
+            match (&rest[..prefix], rest.as_bytes().get(prefix + hashes)) {
                 ("b", Some(b'\'')) if hashes == 0 => Some(1 + quoted(&rest[1..], '\'')),
                 ("b" | "c", Some(b'"')) if hashes == 0 => Some(1 + quoted(&rest[1..], '"')),
                 ("r" | "br" | "cr", Some(b'"')) if raw => {

@@ -16,7 +16,7 @@ pub fn room_of(file: &str) -> Option<&str> {
     Some(room.strip_suffix(".rs").unwrap_or(room))
 }
 
-/// Rooms name only the rooms that they may, and only their own doors to the outside.
+/// Rooms name only the rooms that they may, and only their own doors to the outside. (Tests may use all of `std`.)
 pub fn edges(file: &str, source: &str, submodules: &[String]) -> Complaints {
     let Some(room) = room_of(file).filter(|&room| room != "lib") else { return Vec::new() };
     let Some((_, may_use)) = ROOMS.iter().find(|(name, _)| *name == room) else {
@@ -24,8 +24,10 @@ pub fn edges(file: &str, source: &str, submodules: &[String]) -> Complaints {
             "{file}: the room `{room}` is new; say whom it may know in tests/tidy/house.rs and ARCHITECTURE.md"
         )];
     };
+    let all = tokens(source);
+    let shipped = without_tests(file, &all);
     let mut out = Vec::new();
-    for Path { line, segments } in paths(&tokens(source)) {
+    for Path { line, segments } in paths(&all) {
         if let Some(other) = named_room(room, &segments, submodules).filter(|other| *other != room && !may_use.contains(other)) {
             out.push(format!(
                 "{file}:{line}: `{room}` names `{other}`, but may know only {may_use:?}; \
@@ -34,7 +36,8 @@ pub fn edges(file: &str, source: &str, submodules: &[String]) -> Complaints {
         }
         for (door, rooms) in DOORS {
             let door_segments: Vec<&str> = door.split("::").collect();
-            if segments.starts_with(&door_segments) && !rooms.contains(&room) {
+            let spared = door_segments[0] == "std" && !shipped.iter().any(|token| token.line == line);
+            if segments.starts_with(&door_segments) && !rooms.contains(&room) && !spared {
                 out.push(format!(
                     "{file}:{line}: `{room}` names `{door}`, which belongs to {rooms:?}; pass in the value that is needed"
                 ));
@@ -76,18 +79,53 @@ pub fn words(file: &str, source: &str) -> Complaints {
     out
 }
 
-/// The platform's mathematics in a room whose bits must be the same everywhere. Tests may compare with it.
-pub fn platform_maths(file: &str, source: &str) -> Complaints {
-    if !room_of(file).is_some_and(|room| SAME_BITS.contains(&room)) || file.ends_with("tests.rs") {
+/// The tokens of `file` that a user runs: no test file, no item under `#[cfg(test)]`.
+fn without_tests<'a>(file: &str, all: &[Token<'a>]) -> Vec<Token<'a>> {
+    if file.ends_with("tests.rs") {
         return Vec::new();
     }
-    let tokens = tokens(source);
-    let tests = tokens.windows(3).position(|t| t[0].text == "(" && t[1].text == "test" && t[2].text == ")");
-    let called = tokens[..tests.unwrap_or(tokens.len())].windows(3).filter(|t| {
-        let method = t[0].text == "." || (t[0].text == "::" && t[2].text != ";");
-        method && t[2].text == "(" && PLATFORM_MATHS.contains(&t[1].text)
+    let mut out = Vec::new();
+    let mut at = 0;
+    while at < all.len() {
+        let marks = ["#", "[", "cfg", "(", "test", ")", "]"];
+        if all[at..].iter().map(|token| token.text).take(marks.len()).eq(marks) {
+            at = end_of_item(all, at + marks.len());
+        } else {
+            out.push(all[at]);
+            at += 1;
+        }
+    }
+    out
+}
+
+/// The place behind the item that starts at `at`: behind its `;`, or behind its outermost braces.
+fn end_of_item(all: &[Token<'_>], at: usize) -> usize {
+    let mut depth = 0;
+    for (place, token) in all.iter().enumerate().skip(at) {
+        match token.text {
+            "{" | "(" | "[" => depth += 1,
+            "}" | ")" | "]" => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 && (token.text == "}" || token.text == ";") {
+            return place + 1;
+        }
+    }
+    all.len()
+}
+
+/// The platform's mathematics in a room whose bits must be the same everywhere. Tests may compare with it.
+pub fn platform_maths(file: &str, source: &str) -> Complaints {
+    if !room_of(file).is_some_and(|room| SAME_BITS.contains(&room)) {
+        return Vec::new();
+    }
+    let all = tokens(source);
+    let shipped = without_tests(file, &all);
+    let calls = shipped.windows(4).filter(|t| {
+        let of_floats = t[1].text == "." || (t[1].text == "::" && ["f32", "f64"].contains(&t[0].text));
+        of_floats && t[3].text == "(" && PLATFORM_MATHS.contains(&t[2].text)
     });
-    called.map(|t| format!("{file}:{}: {}() is the platform's, bit for bit; use ours in kernels", t[1].line, t[1].text)).collect()
+    calls.map(|t| format!("{file}:{}: {}() is the platform's, bit for bit; use ours in kernels", t[2].line, t[2].text)).collect()
 }
 
 /// Phrases that mark unfinished work, comments included.

@@ -39,6 +39,9 @@ fn a_crate_or_a_clock_in_the_wrong_room_is_found() {
     only(rules::edges("app/catalog/mod.rs", "let t = std::thread::spawn(f);", &[]), "std::thread");
     only(rules::edges("app/drive/mod.rs", "burn::tensor::Tensor::zeros()", &[]), "`burn`, which belongs to [\"model\"]");
     only(rules::edges("app/model/mod.rs", "extern crate smol;", &[]), "`smol`");
+    only(rules::edges("app/id.rs", "#[cfg(test)]\nmod tests;\nuse std::thread;\n", &[]), "id.rs:3");
+    only(rules::edges("app/id.rs", "#[cfg(test)]\nmod tests {\n use smol::block_on;\n}", &[]), "`smol`");
+    none(rules::edges("app/id.rs", "#[cfg(test)]\nmod tests {\n use std::thread;\n}", &[]));
     none(rules::edges("app/model/mod.rs", "use burn::tensor::Tensor; use core::time::Duration;", &[]));
 }
 
@@ -57,6 +60,8 @@ fn the_platforms_mathematics_is_found_outside_tests() {
     let maths = |source| rules::platform_maths("app/kernels/math.rs", source);
     only(maths("fn f(x: f32) -> f32 {\n x.exp() }"), "math.rs:2: exp()");
     only(maths("let y = f32::powf(a, b);"), "powf()");
+    only(maths("#[cfg(test)]\nfn f(x: [u8; 3]) { x.exp() }\nfn g() { x.ln() }"), "math.rs:3: ln()");
+    none(maths("let y = libm::cos(x); let z = ours::exp(x);"));
     none(maths("fn exp(x: f32) -> f32 { x.sqrt().mul_add(x, x) }\n#[cfg(test)]\nmod tests { fn f() { x.exp() } }"));
     none(rules::platform_maths("app/console/mod.rs", "x.exp()"));
 }
