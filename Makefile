@@ -1,0 +1,62 @@
+# potluck: everything that is done to the project, in one place. Bare `make` lists it.
+
+CARGO ?= cargo
+RUSTC ?= rustc
+# How many compilers run at once; empty leaves it to cargo.
+JOBS ?=
+# A Gemma 3 GGUF for the demo; empty takes a small one with random weights, made on first use.
+MODEL ?=
+
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+BIN := $(TARGET_DIR)/debug/potluck
+FLAGS := --locked $(if $(JOBS),--jobs $(JOBS))
+# The one place that says which compiler is needed.
+RUST_VERSION := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test build release lint fmt doc clean toolchain
+
+help: ## Show this list
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "  MODEL=FILE.gguf  the model of the demo    JOBS=N  compilers at once    CARGO=...  the cargo to use"
+
+demo: build ## Three nodes answer MMLU prompts and share what they computed (MODEL=FILE.gguf)
+	@$(BIN) swarm --nodes 3 --mmlu tests/data/mmlu $(if $(MODEL),--model "$(MODEL)")
+
+test: toolchain ## Run every test, then the pure core's alone (without burn and smol)
+	$(CARGO) test $(FLAGS)
+	$(CARGO) test $(FLAGS) --no-default-features --lib
+
+build: toolchain ## Build the binary for daily work: target/debug/potluck
+	$(CARGO) build $(FLAGS)
+
+release: toolchain ## Build the optimised binary: target/release/potluck (takes minutes)
+	$(CARGO) build $(FLAGS) --release
+
+lint: toolchain ## Check format, clippy, documentation links, and licences where cargo-deny is installed
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy $(FLAGS) --all-targets -- -D warnings
+	$(CARGO) clippy $(FLAGS) --all-targets --no-default-features -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(FLAGS) --no-deps --document-private-items
+	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny check --allow duplicate licenses bans sources; \
+	else echo "cargo-deny is not installed (cargo install cargo-deny): licences were not checked"; fi
+
+fmt: toolchain ## Format the source
+	$(CARGO) fmt --all
+
+doc: toolchain ## Write the API documentation: target/doc/potluck
+	$(CARGO) doc $(FLAGS) --no-deps --document-private-items
+
+clean: ## Remove everything that was built
+	$(CARGO) clean
+
+# One clear line beats the linker's.
+toolchain:
+	@command -v $(CARGO) >/dev/null && command -v $(RUSTC) >/dev/null || \
+		{ echo "potluck needs Rust $(RUST_VERSION) or later, and finds no $(CARGO). See https://www.rust-lang.org/tools/install" >&2; exit 1; }
+	@found=$$($(RUSTC) --version | cut -d' ' -f2); \
+		printf '%s\n' $(RUST_VERSION) $$found | sort -CV || \
+		{ echo "potluck needs Rust $(RUST_VERSION) or later, and finds $$found. Update it, for example with: rustup update" >&2; exit 1; }
+	@command -v cc >/dev/null || \
+		{ echo "potluck needs a C compiler to link with, and finds no cc. On Debian: apt-get install gcc libc6-dev" >&2; exit 1; }

@@ -1,0 +1,65 @@
+//! Figures of the documents that the code can compute. A reader who sizes a slab or a network by them must not be misled.
+
+use potluck::kv::{KvFormat, KvShape, Plane};
+use potluck::limits::BLOCK_TOKENS;
+
+const KV: &str = include_str!("../docs/kv.md");
+
+/// The published models: name and layers. One KV head of 256 values, a window of 512, every sixth layer global.
+const MODELS: [(&str, usize); 2] = [("Gemma-3 270M", 18), ("Gemma-3 1B", 26)];
+
+fn shape(layers: usize, format: KvFormat) -> KvShape {
+    let planes: Vec<Plane> = (0..layers).map(|i| if i % 6 == 5 { Plane::Global } else { Plane::Sliding }).collect();
+    KvShape::new(&planes, 1, 256, 512, format).expect("a published shape")
+}
+
+/// `1234567` as `1,234,567`.
+fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+fn row(cells: &[String]) -> String {
+    format!("| {} |", cells.join(" | "))
+}
+
+#[test]
+fn the_block_sizes_in_kv_md_are_those_of_the_code() {
+    for format in [KvFormat::Int8, KvFormat::F32] {
+        for (name, layers) in MODELS {
+            let shape = shape(layers, format);
+            let global = shape.layers().iter().filter(|&&plane| plane == Plane::Global).count();
+            let bytes = |tokens| Plane::ALL.map(|plane| shape.plane_bytes(plane, tokens));
+            let [of_global, of_sliding] = bytes(BLOCK_TOKENS);
+            let figures = [bytes(1).iter().sum(), of_global, of_sliding, of_global + of_sliding];
+            let head = [name.to_owned(), format!("{global} + {}", layers - global)];
+            let expected = row(&[&head[..], &figures.map(grouped)[..]].concat());
+            assert!(KV.contains(&expected), "docs/kv.md lacks the row that the code computes:\n{expected}");
+        }
+    }
+}
+
+#[test]
+fn the_prefix_sizes_in_kv_md_are_those_of_the_code() {
+    for prefix in [64, 400, 512, 1_024, 2_048] {
+        let mut cells = vec![grouped(prefix)];
+        for (_, layers) in MODELS {
+            let shape = shape(layers, KvFormat::Int8);
+            let block = |plane| shape.plane_bytes(plane, BLOCK_TOKENS);
+            let blocks = prefix / BLOCK_TOKENS;
+            let out_of_window = shape.first_sliding(prefix) / BLOCK_TOKENS;
+            let needed = blocks * block(Plane::Global) + (blocks - out_of_window) * block(Plane::Sliding);
+            cells.push(grouped(needed));
+            cells.push(grouped(blocks * (block(Plane::Global) + block(Plane::Sliding))));
+        }
+        let expected = row(&cells);
+        assert!(KV.contains(&expected), "docs/kv.md lacks the row that the code computes:\n{expected}");
+    }
+}

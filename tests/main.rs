@@ -1,0 +1,9 @@
+//! What potluck promises, chapter by chapter. Each module is a chapter, each test says what would break for a user.
+
+/// The documents' figures are those that the code computes.
+mod docs;
+/// The house rules: who may know whom, what every file and document must have.
+mod tidy;
+/// The model's answers against Hugging Face's, and a handed-over prefix against one computed here.
+#[cfg(feature = "model")]
+mod golden;

@@ -1,0 +1,126 @@
+//! The house as data: who may know whom, and which words and sizes are not wanted. ARCHITECTURE.md gives the reasons.
+
+/// A room, and the rooms that it may name besides itself. The list of `node` says how far the pure core reaches.
+pub const ROOMS: &[(&str, &[&str])] = &[
+    ("id", &[]),
+    ("limits", &[]),
+    ("kv", &["id", "limits"]),
+    ("kernels", &["limits"]),
+    ("cache", &["kv", "id", "limits"]),
+    ("catalog", &["kv", "id", "limits"]),
+    ("transfer", &["kv", "id", "limits"]),
+    ("planner", &["kv", "id", "limits"]),
+    ("sampler", &["id", "limits"]),
+    ("console", &["sampler", "id", "limits"]),
+    ("mmlu", &[]),
+    ("tokenizer", &["id", "limits"]),
+    ("model", &["kernels", "tokenizer", "kv", "id", "limits"]),
+    ("node", &["cache", "catalog", "transfer", "planner", "sampler", "console", "kv", "id", "limits"]),
+    ("drive", EVERY),
+    ("main", EVERY),
+];
+
+const EVERY: &[&str] = &[
+    "drive",
+    "node",
+    "model",
+    "tokenizer",
+    "mmlu",
+    "console",
+    "sampler",
+    "planner",
+    "transfer",
+    "catalog",
+    "cache",
+    "kernels",
+    "kv",
+    "id",
+    "limits",
+];
+
+/// A path from outside the house, and the rooms that may name it.
+pub const DOORS: &[(&str, &[&str])] = &[
+    ("burn", &["model"]),
+    ("burn_ndarray", &["model"]),
+    ("ndarray", &["model"]),
+    ("memmap2", &["model"]),
+    ("safetensors", &["model"]),
+    ("tokenizers", &["tokenizer"]),
+    ("serde_json", &["model", "tokenizer", "drive", "main"]),
+    ("smol", &["drive"]),
+    ("async_net", &["drive"]),
+    ("async_io", &["drive"]),
+    ("socket2", &["drive"]),
+    ("getrandom", &["drive"]),
+    ("clap", &["drive", "main"]),
+    ("std::net", &["drive"]),
+    ("std::thread", &["drive"]),
+    ("std::time::Instant", &["drive"]),
+    ("std::time::SystemTime", &["drive"]),
+    ("std::time::*", &["drive"]),
+    ("std::process::Command", &["drive", "main"]),
+    ("std::process::exit", &["drive", "main"]),
+    ("std::env", &["drive", "main"]),
+    ("std::fs", &["model", "tokenizer", "mmlu", "drive", "main"]),
+];
+
+/// Files and folders that may hold the word `unsafe`: arithmetic, and the one place where a file becomes memory.
+pub const UNSAFE: &[&str] = &["app/kernels/", "app/model/map.rs"];
+
+/// Words that no source of the house holds, and what to write instead.
+pub const BARRED: &[(&str, &str)] = &[
+    ("HashMap", "its order differs from run to run; take BTreeMap, a heapless map or a Vec"),
+    ("HashSet", "its order differs from run to run; take BTreeSet or a Vec"),
+];
+
+/// Macros that mark what is not finished.
+pub const BARRED_MACROS: &[&str] = &["todo", "unimplemented", "dbg"];
+
+/// Phrases that mark what is not finished, in code and comments alike. Split, so that this file holds none of them.
+pub const UNFINISHED: &[&str] = &[
+    concat!("FIX", "ME"),
+    concat!("XX", "X"),
+    concat!("TO", "DO"),
+    concat!("place", "holder"),
+    concat!("dum", "my"),
+    concat!("for", " now"),
+    concat!("not yet ", "implemented"),
+    concat!("not ", "implemented"),
+];
+
+/// Methods that the platform's libm answers: another board, another last bit. Norms, softmax and RoPE have one definition of
+/// ours, in `kernels`. (Square root and fused multiply-add are exact everywhere.)
+pub const PLATFORM_MATHS: &[&str] = &[
+    "exp", "exp2", "exp_m1", "ln", "ln_1p", "log", "log2", "log10", "sin", "cos", "sin_cos", "tan", "tanh", "sinh", "cosh",
+    "atan2", "powf", "powi", "cbrt", "hypot",
+];
+
+/// Rooms whose results must be the same bits on every board.
+pub const SAME_BITS: &[&str] = &["kernels", "sampler"];
+
+/// Lines past which a file is asked what it is really two of, and lines past which it does not pass.
+pub const LONG: usize = 400;
+pub const TOO_LONG: usize = 500;
+
+/// What the pure core is built from: the only dependencies that are not optional.
+pub const PURE_DEPENDENCIES: &[&str] = &["blake3", "half", "heapless", "libm", "postcard", "serde", "thiserror", "xxhash-rust"];
+
+/// Hosts that a document or manifest may point to.
+pub const HOSTS: &[&str] = &[
+    "arxiv.org",
+    "crates.io",
+    "docs.rs",
+    "github.com",
+    "huggingface.co",
+    "keepachangelog.com",
+    "postcard.jamesmunns.com",
+    "semver.org",
+    "www.apache.org",
+    "www.rfc-editor.org",
+    "www.rust-lang.org",
+    "127.0.0.1",
+    "localhost",
+];
+
+/// Paths that exist on somebody's machine only. Split, as above.
+pub const PRIVATE_PATHS: &[&str] = &[concat!("/ro", "ot/"), concat!("/ho", "me/"), concat!("/Us", "ers/")];

@@ -1,0 +1,219 @@
+//! The checkers: from the text of one file to complaints, each of which says where, what, and what to do.
+
+use super::house::{
+    BARRED, BARRED_MACROS, DOORS, HOSTS, PLATFORM_MATHS, PRIVATE_PATHS, PURE_DEPENDENCIES, ROOMS, SAME_BITS, TOO_LONG,
+    UNFINISHED, UNSAFE,
+};
+use super::lex::{Path, Token, paths, tokens};
+
+/// Complaints about one file; none when it is tidy.
+pub type Complaints = Vec<String>;
+
+/// The room that a source file belongs to: `app/kv/shape.rs` and `app/kv.rs` are both of `kv`.
+pub fn room_of(file: &str) -> Option<&str> {
+    let inside = file.strip_prefix("app/")?;
+    let room = inside.split('/').next()?;
+    Some(room.strip_suffix(".rs").unwrap_or(room))
+}
+
+/// Rooms name only the rooms that they may, and only their own doors to the outside. (Tests may use all of `std`.)
+pub fn edges(file: &str, source: &str, submodules: &[String]) -> Complaints {
+    let Some(room) = room_of(file).filter(|&room| room != "lib") else { return Vec::new() };
+    let Some((_, may_use)) = ROOMS.iter().find(|(name, _)| *name == room) else {
+        return vec![format!(
+            "{file}: the room `{room}` is new; say whom it may know in tests/tidy/house.rs and ARCHITECTURE.md"
+        )];
+    };
+    let all = tokens(source);
+    let shipped = without_tests(file, &all);
+    let mut out = Vec::new();
+    for Path { line, segments } in paths(&all) {
+        if let Some(other) = named_room(room, &segments, submodules).filter(|other| *other != room && !may_use.contains(other)) {
+            out.push(format!(
+                "{file}:{line}: `{room}` names `{other}`, but may know only {may_use:?}; \
+                 move what they share to `kv` or `id`, or let `node` join them"
+            ));
+        }
+        for (door, rooms) in DOORS {
+            let door_segments: Vec<&str> = door.split("::").collect();
+            let spared = door_segments[0] == "std" && !shipped.iter().any(|token| token.line == line);
+            if segments.starts_with(&door_segments) && !rooms.contains(&room) && !spared {
+                out.push(format!(
+                    "{file}:{line}: `{room}` names `{door}`, which belongs to {rooms:?}; pass in the value that is needed"
+                ));
+            }
+        }
+    }
+    out
+}
+
+/// The room that a path leads to, when it leads to one: by `crate::`, by `potluck::`, or by `super::` out of the own room.
+fn named_room<'a>(room: &str, segments: &[&'a str], submodules: &[String]) -> Option<&'a str> {
+    let is_room = |name: &str| ROOMS.iter().any(|(known, _)| *known == name);
+    match segments {
+        ["crate", name, ..] if room != "main" => Some(*name).filter(|name| is_room(name)),
+        ["potluck", name, ..] => Some(*name).filter(|name| is_room(name)),
+        ["super", rest @ ..] => {
+            let name = rest.iter().find(|name| **name != "super")?;
+            Some(*name).filter(|name| is_room(name) && !submodules.iter().any(|own| own == name))
+        }
+        _ => None,
+    }
+}
+
+/// Words and macros that no source holds, and `unsafe` where it does not belong.
+pub fn words(file: &str, source: &str) -> Complaints {
+    let tokens = tokens(source);
+    let mut out = Vec::new();
+    for (at, &Token { line, text }) in tokens.iter().enumerate() {
+        if let Some((word, instead)) = BARRED.iter().find(|(word, _)| *word == text) {
+            out.push(format!("{file}:{line}: {word}: {instead}"));
+        }
+        if BARRED_MACROS.contains(&text) && tokens.get(at + 1).is_some_and(|t| t.text == "!") {
+            out.push(format!("{file}:{line}: {text}! is left in; finish the work or take it out"));
+        }
+        if text == "unsafe" && !UNSAFE.iter().any(|place| file.starts_with(place)) {
+            out.push(format!("{file}:{line}: `unsafe` belongs to {UNSAFE:?} alone; call a safe function of theirs"));
+        }
+    }
+    out
+}
+
+/// The tokens of `file` that a user runs: no test file, no item under `#[cfg(test)]`.
+fn without_tests<'a>(file: &str, all: &[Token<'a>]) -> Vec<Token<'a>> {
+    if file.ends_with("tests.rs") {
+        return Vec::new();
+    }
+    let mut out = Vec::new();
+    let mut at = 0;
+    while at < all.len() {
+        let marks = ["#", "[", "cfg", "(", "test", ")", "]"];
+        if all[at..].iter().map(|token| token.text).take(marks.len()).eq(marks) {
+            at = end_of_item(all, at + marks.len());
+        } else {
+            out.push(all[at]);
+            at += 1;
+        }
+    }
+    out
+}
+
+/// The place behind the item that starts at `at`: behind its `;`, or behind its outermost braces.
+fn end_of_item(all: &[Token<'_>], at: usize) -> usize {
+    let mut depth = 0;
+    for (place, token) in all.iter().enumerate().skip(at) {
+        match token.text {
+            "{" | "(" | "[" => depth += 1,
+            "}" | ")" | "]" => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 && (token.text == "}" || token.text == ";") {
+            return place + 1;
+        }
+    }
+    all.len()
+}
+
+/// The platform's mathematics in a room whose bits must be the same everywhere. Tests may compare with it.
+pub fn platform_maths(file: &str, source: &str) -> Complaints {
+    if !room_of(file).is_some_and(|room| SAME_BITS.contains(&room)) {
+        return Vec::new();
+    }
+    let all = tokens(source);
+    let shipped = without_tests(file, &all);
+    let calls = shipped.windows(4).filter(|t| {
+        let of_floats = t[1].text == "." || (t[1].text == "::" && ["f32", "f64"].contains(&t[0].text));
+        of_floats && t[3].text == "(" && PLATFORM_MATHS.contains(&t[2].text)
+    });
+    calls.map(|t| format!("{file}:{}: {}() is the platform's, bit for bit; use ours in kernels", t[2].line, t[2].text)).collect()
+}
+
+/// Phrases that mark unfinished work, comments included.
+pub fn unfinished(file: &str, source: &str) -> Complaints {
+    let phrase = |line: &str| UNFINISHED.iter().find(|phrase| line.contains(**phrase)).copied();
+    let found = source.lines().enumerate().filter_map(|(at, line)| Some((at + 1, phrase(line)?)));
+    found.map(|(line, phrase)| format!("{file}:{line}: \"{phrase}\": finish it, or file what is left and take it out")).collect()
+}
+
+/// A file opens with what it is for, and fits in the head.
+pub fn shape(file: &str, source: &str) -> Complaints {
+    let mut out = Vec::new();
+    if !source.starts_with("//! ") {
+        out.push(format!("{file}: opens without `//!`; say first what the file is for and what it promises"));
+    }
+    let lines = source.lines().count();
+    if lines > TOO_LONG {
+        out.push(format!("{file}: {lines} lines; at most {TOO_LONG}. What is it really two of?"));
+    }
+    if source.contains(concat!("#[", "ignore")) {
+        out.push(format!("{file}: holds a test that never runs; make it run or remove it"));
+    }
+    out
+}
+
+/// Every limit says its reason.
+pub fn limits(file: &str, source: &str) -> Complaints {
+    let mut reason = false;
+    let mut out = Vec::new();
+    for (at, line) in source.lines().enumerate() {
+        let name = line.trim_start_matches("pub ").strip_prefix("const ").and_then(|rest| rest.split(':').next());
+        if let Some(name) = name.filter(|name| *name != "_" && !reason) {
+            out.push(format!("{file}:{}: {name} has no reason; say above it why it is that large", at + 1));
+        }
+        reason = line.starts_with("/// ") || (reason && line.starts_with('#'));
+    }
+    out
+}
+
+/// Targets of the relative links in a Markdown text, without their anchors.
+pub fn relative_links(text: &str) -> Vec<&str> {
+    let targets = text.split("](").skip(1).filter_map(|rest| rest.split([')', ' ']).next());
+    let files = targets.filter(|target| !target.contains("://") && !target.starts_with("mailto:"));
+    files.filter_map(|target| target.split('#').next()).filter(|target| !target.is_empty()).collect()
+}
+
+/// Paths of one machine, and hosts that the project does not point to.
+pub fn places(file: &str, text: &str) -> Complaints {
+    let mut out = Vec::new();
+    for (at, line) in text.lines().enumerate() {
+        let at = at + 1;
+        if let Some(path) = PRIVATE_PATHS.iter().find(|path| line.contains(**path)) {
+            out.push(format!("{file}:{at}: names {path}, which is somebody's own machine; write a relative path"));
+        }
+        for rest in line.split("://").skip(1) {
+            let host = rest.split(|c: char| !(c.is_ascii_alphanumeric() || ".-".contains(c))).next().unwrap_or_default();
+            if host.contains('.') && !HOSTS.contains(&host.trim_end_matches('.')) {
+                out.push(format!("{file}:{at}: points to {host}; name a place that every reader has, or add it to HOSTS"));
+            }
+        }
+    }
+    out
+}
+
+/// The pure core stays pure: what is not optional in Cargo.toml is on the list, and features name only what is optional.
+pub fn manifest(text: &str) -> Complaints {
+    let mut section = "";
+    let mut out = Vec::new();
+    let mut optional = Vec::new();
+    let mut awaited = Vec::new();
+    for line in text.lines() {
+        if line.starts_with('[') {
+            section = line;
+        }
+        let Some((name, value)) = line.split_once(" = ").filter(|_| !line.starts_with('#')) else { continue };
+        match section {
+            "[dependencies]" if value.contains("optional = true") => optional.push(name),
+            "[dependencies]" if !PURE_DEPENDENCIES.contains(&name) => out.push(format!(
+                "Cargo.toml: {name} would enter the pure core; make it optional and let the feature `model` or `net` ask for it"
+            )),
+            "[features]" => awaited.extend(value.split('"').filter_map(|word| word.strip_prefix("dep:"))),
+            _ => {}
+        }
+    }
+    if optional.is_empty() {
+        out.push("Cargo.toml: no optional dependency found; tests/tidy/rules.rs no longer reads the manifest as it is".into());
+    }
+    let lost = optional.iter().filter(|name| !awaited.contains(*name));
+    out.extend(lost.map(|name| format!("Cargo.toml: no feature asks for {name}; add `dep:{name}` to one or remove it")));
+    out
+}

@@ -1,0 +1,116 @@
+//! Every rule can fail: each is shown a small text that breaks it and one that keeps it.
+
+use super::rules::{self, Complaints};
+
+/// The only complaint of a list, which must name its file and hold `words`.
+fn only(complaints: Complaints, words: &str) {
+    assert_eq!(complaints.len(), 1, "{complaints:?}");
+    assert!(complaints[0].contains(words), "{complaints:?} says nothing of {words:?}");
+}
+
+fn none(complaints: Complaints) {
+    assert!(complaints.is_empty(), "{complaints:?}");
+}
+
+#[test]
+fn a_forbidden_edge_is_found_however_it_is_written() {
+    let edges = |source| rules::edges("app/cache/slab.rs", source, &["index".to_owned()]);
+    only(edges("use crate::catalog::Filter;"), "app/cache/slab.rs:1: `cache` names `catalog`");
+    only(edges("use crate::{id::BlockKey,\n transfer::Want};"), "slab.rs:2");
+    only(edges("fn f() { crate::planner::plan() }"), "`planner`");
+    only(edges("use super::super::node::Node;"), "`node`");
+    none(edges("use crate::kv::Plane; use super::index; // crate::node is told of it"));
+    only(rules::edges("app/kv/page.rs", "use crate::cache::Slab;", &[]), "may know only [\"id\", \"limits\"]");
+    only(rules::edges("app/planner.rs", "use super::catalog::Peer;", &[]), "`catalog`");
+    none(rules::edges("app/node/plan.rs", "use super::transfer::Part;", &["transfer".to_owned()]));
+}
+
+#[test]
+fn a_room_that_nobody_described_is_found() {
+    only(rules::edges("app/shed.rs", "", &[]), "the room `shed` is new");
+    none(rules::edges("app/lib.rs", "pub mod cache;", &[]));
+    none(rules::edges("app/main.rs", "use potluck::drive;", &[]));
+}
+
+#[test]
+fn a_crate_or_a_clock_in_the_wrong_room_is_found() {
+    only(rules::edges("app/node/mod.rs", "use std::{time::{Duration, Instant}};", &[]), "std::time::Instant");
+    only(rules::edges("app/node/mod.rs", "use core::net::SocketAddr; use std::net::UdpSocket;", &[]), "std::net");
+    only(rules::edges("app/catalog/mod.rs", "let t = std::thread::spawn(f);", &[]), "std::thread");
+    only(rules::edges("app/drive/mod.rs", "burn::tensor::Tensor::zeros()", &[]), "`burn`, which belongs to [\"model\"]");
+    only(rules::edges("app/model/mod.rs", "extern crate smol;", &[]), "`smol`");
+    only(rules::edges("app/id.rs", "#[cfg(test)]\nmod tests;\nuse std::thread;\n", &[]), "id.rs:3");
+    only(rules::edges("app/id.rs", "#[cfg(test)]\nmod tests {\n use smol::block_on;\n}", &[]), "`smol`");
+    none(rules::edges("app/id.rs", "#[cfg(test)]\nmod tests {\n use std::thread;\n}", &[]));
+    none(rules::edges("app/model/mod.rs", "use burn::tensor::Tensor; use core::time::Duration;", &[]));
+}
+
+#[test]
+fn barred_words_are_found_in_code_and_only_there() {
+    let words = |source| rules::words("app/cache/mod.rs", source);
+    only(words("use std::collections::HashMap;"), "BTreeMap");
+    only(words("fn f() {\n unsafe { g() } }"), "app/cache/mod.rs:2");
+    only(words("dbg!(x)"), "dbg!");
+    none(words("// no HashMap, no unsafe\n#![deny(unsafe_code)] let s = \"HashMap\"; fn dbg() {}"));
+    none(rules::words("app/kernels/neon.rs", "unsafe { g() }"));
+}
+
+#[test]
+fn the_platforms_mathematics_is_found_outside_tests() {
+    let maths = |source| rules::platform_maths("app/kernels/math.rs", source);
+    only(maths("fn f(x: f32) -> f32 {\n x.exp() }"), "math.rs:2: exp()");
+    only(maths("let y = f32::powf(a, b);"), "powf()");
+    only(maths("#[cfg(test)]\nfn f(x: [u8; 3]) { x.exp() }\nfn g() { x.ln() }"), "math.rs:3: ln()");
+    none(maths("let y = libm::cos(x); let z = ours::exp(x);"));
+    none(maths("fn exp(x: f32) -> f32 { x.sqrt().mul_add(x, x) }\n#[cfg(test)]\nmod tests { fn f() { x.exp() } }"));
+    none(rules::platform_maths("app/console/mod.rs", "x.exp()"));
+}
+
+#[test]
+fn unfinished_work_is_found_in_comments_too() {
+    let bad = format!("fine\n// good enough {}", concat!("for", " now"));
+    only(rules::unfinished("Makefile", &bad), "Makefile:2");
+    none(rules::unfinished("Makefile", "# forever"));
+}
+
+#[test]
+fn a_file_without_a_header_or_too_long_or_with_a_sleeping_test_is_found() {
+    only(rules::shape("app/x.rs", "use a;"), "opens without");
+    only(rules::shape("app/x.rs", &format!("//! X.\n{}", "x\n".repeat(500))), "501 lines");
+    only(rules::shape("app/x.rs", &format!("//! X.\n{}]", concat!("#[", "ignore"))), "never runs");
+    none(rules::shape("app/x.rs", &format!("//! X.\n{}", "x\n".repeat(499))));
+}
+
+#[test]
+fn a_limit_without_a_reason_is_found() {
+    only(rules::limits("limits.rs", "/// Why.\npub const A: usize = 1;\n\npub const B: usize = 2;"), "limits.rs:4: B");
+    only(rules::limits("limits.rs", "const HIDDEN: u8 = 1;"), "HIDDEN");
+    none(rules::limits("limits.rs", "/// Why.\n#[allow(x)]\npub const A: usize = 1;\nconst _: () = assert!(A > 0);"));
+}
+
+#[test]
+fn links_are_read_without_their_anchors_and_without_the_web() {
+    let text = "[a](docs/kv.md#planes) ![b](../b.png \"B\") [c](https://docs.rs/x) [d](#here) [e](mailto:x@y)";
+    assert_eq!(rules::relative_links(text), ["docs/kv.md", "../b.png"]);
+}
+
+#[test]
+fn machine_paths_and_unknown_hosts_are_found() {
+    only(rules::places("a.md", &format!("see {}ann/potluck", concat!("/ho", "me/"))), "a.md:1");
+    only(rules::places("a.md", concat!("get it from https:", "//mirror.example/x")), "mirror.example");
+    none(rules::places("a.md", "https://docs.rs/heapless. tcp://127.0.0.1:7654"));
+}
+
+#[test]
+fn an_impure_dependency_is_found() {
+    let manifest = |dependencies: &str| {
+        rules::manifest(&format!(
+            "[features]\nmodel = [\"dep:burn\"]\n[dependencies]\n{dependencies}\n[dev-dependencies]\nx = \"1\""
+        ))
+    };
+    let burn = "burn = { version = \"1\", optional = true }\n";
+    only(manifest(&format!("{burn}smol = \"2\"")), "smol would enter the pure core");
+    only(manifest(&format!("{burn}clap = {{ version = \"4\", optional = true }}")), "no feature asks for clap");
+    only(manifest("serde = \"1\""), "no optional dependency found");
+    none(manifest(&format!("{burn}serde = \"1\"")));
+}
