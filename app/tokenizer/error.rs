@@ -14,10 +14,12 @@ pub enum TokenizerError {
         source: std::io::Error,
     },
     /// Something is larger than its limit in [`crate::limits`].
-    #[error("the {what} has {found}, at most {limit} are supported")]
+    #[error("the {what} is too large: {found} {unit}, at most {limit} are supported")]
     TooLarge {
-        /// The thing, with the unit: `"tokenizer.json, in bytes,"`.
+        /// The thing.
         what: &'static str,
+        /// What is counted.
+        unit: &'static str,
         /// Its size.
         found: usize,
         /// The largest size that is taken.
@@ -48,7 +50,7 @@ pub enum TokenizerError {
          take the tokenizer.json that came with the model"
     )]
     BeyondEmbedding {
-        /// The first token without a row.
+        /// The last token that needs a row.
         id: usize,
         /// Its text.
         text: String,

@@ -134,7 +134,7 @@ impl Vocabulary {
     /// [`TokenizerError::Json`] for what is no such file, [`TokenizerError::Unsupported`] for one of another kind of
     /// tokenizer, [`TokenizerError::Damaged`] or [`TokenizerError::TooLarge`] for one that contradicts itself.
     pub fn from_tokenizer_json(json: &str) -> Result<Vocabulary, TokenizerError> {
-        at_most("tokenizer.json, in bytes,", json.len(), MAX_TOKENIZER_FILE_BYTES)?;
+        at_most("tokenizer.json", "bytes", json.len(), MAX_TOKENIZER_FILE_BYTES)?;
         let outline: Outline = serde_json::from_str(json)?;
         let model = outline.model.name.unwrap_or_else(|| "BPE".to_owned());
         if model != "BPE" {
@@ -231,7 +231,7 @@ fn place(file: File) -> Result<Vocabulary, TokenizerError> {
     let damaged = |line: String| Err(TokenizerError::Damaged(line));
     let ids = file.model.vocab.0.iter().map(|(_, id)| *id).chain(file.added_tokens.iter().map(|added| added.id));
     let count = ids.max().map_or(0, |id| id as usize + 1);
-    at_most("vocabulary, in tokens,", count, MAX_VOCABULARY_TOKENS)?;
+    at_most("vocabulary", "tokens", count, MAX_VOCABULARY_TOKENS)?;
     let mut tokens: Vec<Option<String>> = vec![None; count];
     for (text, id) in file.model.vocab.0 {
         match &mut tokens[id as usize] {

@@ -93,7 +93,7 @@ pub(super) fn implied(vocabulary: &Vocabulary) -> Result<Vec<Merge>, TokenizerEr
             }
         },
     );
-    at_most("vocabulary, in merges that follow from its scores,", merges.len(), MAX_MERGES)?;
+    at_most("vocabulary", "merges that follow from its scores", merges.len(), MAX_MERGES)?;
 
     let precedence = precedence(vocabulary);
     let characters: Vec<u16> = vocabulary.tokens.iter().map(|token| token.chars().count() as u16).collect();

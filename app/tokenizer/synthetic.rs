@@ -120,11 +120,8 @@ impl Pieces {
         ends.skip(1).all(|end| self.add(&text[..end]))
     }
 
-    /// Fragments, every letter after a space, then the words: after a space, alone, and capitalised.
+    /// Letters after a space, fragments, then the words: after a space, alone, and capitalised.
     fn add_words(&mut self) {
-        for fragment in FRAGMENTS.split_whitespace().take(64) {
-            self.add(fragment);
-        }
         for letter in "tasoicwbphmfdrelngu".chars() {
             self.add(&format!("▁{letter}"));
         }

@@ -100,7 +100,11 @@ impl Vocabulary {
     /// # Errors
     /// [`TokenizerError::BeyondEmbedding`] where a token that texts do become has no row.
     pub fn fit(&mut self, rows: usize) -> Result<(), TokenizerError> {
-        self.check_rows(rows)?;
+        let last = self.last_needed().map_or(0, |last| last.0 as usize);
+        if last >= rows {
+            let text = self.tokens.get(last).cloned().unwrap_or_default();
+            return Err(TokenizerError::BeyondEmbedding { id: last, text, rows });
+        }
         let from = self.tokens.len();
         let removed = self.tokens.split_off(rows.min(from));
         if !removed.is_empty() {
@@ -116,17 +120,12 @@ impl Vocabulary {
         Ok(())
     }
 
-    /// Whether every token that can enter a prompt has one of the embedding's rows.
-    pub(super) fn check_rows(&self, rows: usize) -> Result<(), TokenizerError> {
-        let named = [self.bos, self.eos, self.find(START_OF_TURN), self.find(END_OF_TURN)];
-        let needs_row = |id: usize| {
-            !matches!(self.kinds.get(id), Some(TokenKind::Control | TokenKind::Unused | TokenKind::Unknown))
-                || named.contains(&Some(TokenId(id as u32)))
-        };
-        match (rows..self.tokens.len()).find(|id| needs_row(*id)) {
-            Some(id) => Err(TokenizerError::BeyondEmbedding { id, text: self.tokens[id].clone(), rows }),
-            None => Ok(()),
-        }
+    /// The last token that needs a row of the embedding: that a text, a chat or the model's end can bring.
+    pub(super) fn last_needed(&self) -> Option<TokenId> {
+        let kind = |id: usize| self.kinds.get(id).copied().unwrap_or(TokenKind::Normal);
+        let is_idle = |id: usize| matches!(kind(id), TokenKind::Control | TokenKind::Unused | TokenKind::Unknown);
+        let text = (0..self.tokens.len()).rfind(|id| !is_idle(*id)).map(|id| TokenId(id as u32));
+        [text, self.bos, self.eos, self.find(START_OF_TURN), self.find(END_OF_TURN)].into_iter().flatten().max()
     }
 
     /// Whether a tokenizer can be built: sizes agree and stay within limits, no two pieces of text are equal, every
@@ -137,8 +136,8 @@ impl Vocabulary {
     pub fn check(&self) -> Result<(), TokenizerError> {
         let damaged = |line: String| Err(TokenizerError::Damaged(line));
         let count = self.tokens.len();
-        at_most("vocabulary, in tokens,", count, MAX_VOCABULARY_TOKENS)?;
-        at_most("vocabulary, in merges,", self.merges.len(), MAX_MERGES)?;
+        at_most("vocabulary", "tokens", count, MAX_VOCABULARY_TOKENS)?;
+        at_most("vocabulary", "merges", self.merges.len(), MAX_MERGES)?;
         if self.scores.len() != count || self.kinds.len() != count {
             return damaged(format!("{count} tokens, {} scores, {} kinds", self.scores.len(), self.kinds.len()));
         }
@@ -153,7 +152,7 @@ impl Vocabulary {
         let mut pieces = BTreeMap::new();
         let mut bytes = [false; 256];
         for (id, (text, kind)) in self.tokens.iter().zip(&self.kinds).enumerate() {
-            at_most("longest piece of the vocabulary, in bytes,", text.len(), MAX_PIECE_BYTES)?;
+            at_most("longest piece of the vocabulary", "bytes", text.len(), MAX_PIECE_BYTES)?;
             if self.scores[id].is_nan() {
                 return damaged(format!("token {id} ({text:?}) has no score"));
             }
@@ -186,7 +185,7 @@ impl Vocabulary {
     }
 
     /// Brings the ways in which files differ to one form: a run of plain spaces, as GGUF files have it, is written with
-    /// marks, and whatever names a role (bos, turns, ...) is a control token, so that no text can become it.
+    /// marks, bytes in capitals, and whatever names a role (bos, turns, ...) is a control token, so that no text can become it.
     pub(super) fn normalise(&mut self) {
         let roles = [self.bos, self.eos, self.padding].map(|id| id.map(|id| id.0 as usize));
         for (id, (text, kind)) in self.tokens.iter_mut().zip(&mut self.kinds).enumerate() {
@@ -197,6 +196,9 @@ impl Vocabulary {
             if kind.is_text() && !text.is_empty() && text.bytes().all(|byte| byte == b' ') {
                 *text = text.replace(' ', "▁");
             }
+            if let (TokenKind::Byte, Some(byte)) = (*kind, byte_of(text)) {
+                *text = format!("<0x{byte:02X}>");
+            }
         }
         if let Some(kind) = self.unknown.and_then(|id| self.kinds.get_mut(id.0 as usize)) {
             *kind = TokenKind::Unknown;
@@ -204,6 +206,6 @@ impl Vocabulary {
     }
 }
 
-pub(super) fn at_most(what: &'static str, found: usize, limit: usize) -> Result<(), TokenizerError> {
-    if found > limit { Err(TokenizerError::TooLarge { what, found, limit }) } else { Ok(()) }
+pub(super) fn at_most(what: &'static str, unit: &'static str, found: usize, limit: usize) -> Result<(), TokenizerError> {
+    if found > limit { Err(TokenizerError::TooLarge { what, unit, found, limit }) } else { Ok(()) }
 }
