@@ -156,8 +156,8 @@ pub const MAX_GGUF_ARRAY: u64 = 4 << 20;
 /// Values of the widest activation (hidden, feed-forward, all heads of one layer). Gemma 3 27B has 21,504.
 pub const MAX_WIDTH: usize = 1 << 16;
 
-/// Bytes of a text file that convert reads whole: config.json takes a few kB, a shard index 100 kB, Gemma's tokenizer.json 33 MB.
-pub const MAX_TEXT_FILE_BYTES: u64 = 256 << 20;
+/// Bytes of a JSON file that convert reads whole: config.json takes a few kB, the index of shards 100 kB.
+pub const MAX_JSON_FILE_BYTES: u64 = 8 << 20;
 
 /// Shards of one Hugging Face model. Gemma 3 27B is published in 12.
 pub const MAX_SHARDS: usize = 128;

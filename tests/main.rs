@@ -2,8 +2,8 @@
 
 /// The documents' figures are those that the code computes.
 mod docs;
-/// The house rules: who may know whom, what every file and document must have.
-mod tidy;
 /// The model's answers against Hugging Face's, and a handed-over prefix against one computed here.
 #[cfg(feature = "model")]
 mod golden;
+/// The house rules: who may know whom, what every file and document must have.
+mod tidy;

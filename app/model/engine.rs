@@ -16,7 +16,7 @@ use crate::limits::{BLOCK_TOKENS, MAX_CONTEXT_TOKENS};
 
 /// Tokens that pass through the layers together. More would share each reading of the weights further, but their activations
 /// would leave the second cache; it bounds the scratch memory of a pass.
-const CHUNK_TOKENS: usize = 64;
+pub(super) const CHUNK_TOKENS: usize = 64;
 
 /// Why a model cannot be made or cannot run.
 #[derive(Clone, PartialEq, Debug, Error)]

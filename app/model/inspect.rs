@@ -6,10 +6,11 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::config::Precision;
+use super::config::{ModelConfig, Precision};
+use super::engine::CHUNK_TOKENS;
 use super::fault::{Fault, FileError};
 use super::gguf::dtype_name;
-use super::load::{count, fingerprint, named, open};
+use super::load::{fingerprint, named, open};
 use crate::kv::{KvFormat, KvShape, Plane};
 use crate::limits::{BLOCK_TOKENS, MAX_CONTEXT_TOKENS};
 
@@ -78,7 +79,7 @@ pub struct Memory {
     pub sequence_tokens: u64,
     /// Slab for one such sequence: every block's global plane, and the sliding planes of a window and a block.
     pub slab_bytes: u64,
-    /// Activations of one block in flight and a row of logits: an estimate.
+    /// Activations of the tokens that pass through the layers together, and a row of logits: an estimate.
     pub scratch_bytes: u64,
 }
 
@@ -96,6 +97,7 @@ pub fn inspect(path: &Path) -> Result<Inspection, FileError> {
     }
     let shape = KvShape::new(&config.layers, config.kv_heads, config.head_dim, config.window, KvFormat::Int8)
         .map_err(|error| FileError::new(path, Fault::Shape(error)))?;
+    let layers = |plane| config.layers.iter().filter(|&&other| other == plane).count();
     let weights_bytes = tensors.values().map(|count| count.bytes).sum();
     Ok(Inspection {
         path: path.display().to_string(),
@@ -108,8 +110,8 @@ pub fn inspect(path: &Path) -> Result<Inspection, FileError> {
         heads: config.heads,
         kv_heads: config.kv_heads,
         head_dim: config.head_dim,
-        global_layers: count(&config.layers, Plane::Global),
-        sliding_layers: count(&config.layers, Plane::Sliding),
+        global_layers: layers(Plane::Global),
+        sliding_layers: layers(Plane::Sliding),
         window: config.window,
         context: config.context,
         vocabulary: config.vocab,
@@ -120,14 +122,14 @@ pub fn inspect(path: &Path) -> Result<Inspection, FileError> {
     })
 }
 
-fn memory(weights_bytes: u64, shape: &KvShape, config: &super::ModelConfig) -> Memory {
+fn memory(weights_bytes: u64, shape: &KvShape, config: &ModelConfig) -> Memory {
     let token = |plane| shape.plane_bytes(plane, 1);
     let tokens = config.context.min(MAX_CONTEXT_TOKENS);
     let blocks = tokens.div_ceil(BLOCK_TOKENS);
     let near = (config.window.div_ceil(BLOCK_TOKENS) + 1).min(blocks);
     let slab = blocks * shape.plane_bytes(Plane::Global, BLOCK_TOKENS) + near * shape.plane_bytes(Plane::Sliding, BLOCK_TOKENS);
     // Residual, normed input and block output; queries and attention output; keys and values; gate and up; all f32, for the
-    // tokens of a block, and a row of logits.
+    // tokens that pass together, and a row of logits.
     let widths = 3 * config.hidden + 2 * config.heads * config.head_dim + 2 * config.kv_heads * config.head_dim + 2 * config.ffn;
     Memory {
         weights_bytes,
@@ -135,7 +137,7 @@ fn memory(weights_bytes: u64, shape: &KvShape, config: &super::ModelConfig) -> M
         sliding_bytes_a_token: token(Plane::Sliding) as u64,
         sequence_tokens: tokens as u64,
         slab_bytes: slab as u64,
-        scratch_bytes: 4 * (widths * BLOCK_TOKENS + config.vocab) as u64,
+        scratch_bytes: 4 * (widths * CHUNK_TOKENS + config.vocab) as u64,
     }
 }
 

@@ -14,7 +14,6 @@ use super::gguf::Gguf;
 use super::weight::{Weight, Weights};
 use crate::id::Fingerprint;
 use crate::kernels::NUMERICS_VERSION;
-use crate::kv::Plane;
 use crate::limits::BLOCK_TOKENS;
 
 const CONTENT_DOMAIN: &[u8] = b"potluck model content 1";
@@ -112,15 +111,10 @@ pub(super) fn named(weights: &Weights) -> Vec<(String, &Weight)> {
     named
 }
 
-/// The planes as a plan for humans: how many layers of each.
-pub(super) fn count(planes: &[Plane], plane: Plane) -> usize {
-    planes.iter().filter(|&&p| p == plane).count()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kv::KvFormat;
+    use crate::kv::{KvFormat, Plane};
     use crate::model::convert::ConvertType;
     use crate::model::synth::{Shape, synth_config};
 

@@ -11,7 +11,7 @@ use safetensors::{SafeTensorError, SafeTensors};
 use super::fault::{Fault, FileError};
 use super::map::map;
 use super::weight::Bytes;
-use crate::limits::{MAX_SHARDS, MAX_TEXT_FILE_BYTES};
+use crate::limits::{MAX_JSON_FILE_BYTES, MAX_SHARDS};
 
 /// A tensor where it lies in its shard.
 #[derive(Clone, Debug)]
@@ -163,20 +163,13 @@ fn numbered(dir: &Path) -> Result<BTreeSet<String>, FileError> {
     }
 }
 
-/// A small text file, whole.
-pub(super) fn read_text(path: &Path) -> Result<String, FileError> {
+/// A small JSON file, whole.
+pub(super) fn read_json(path: &Path) -> Result<serde_json::Value, FileError> {
     let at = |fault| FileError::new(path, fault);
     let meta = std::fs::metadata(path).map_err(|error| at(Fault::Open(error)))?;
-    if meta.len() > MAX_TEXT_FILE_BYTES {
+    if meta.len() > MAX_JSON_FILE_BYTES {
         return Err(at(Fault::TooLarge(meta.len())));
     }
     let bytes = std::fs::read(path).map_err(|error| at(Fault::Open(error)))?;
-    String::from_utf8(bytes).map_err(|_| at(Fault::Damaged("not UTF-8".into())))
-}
-
-/// A small JSON file, whole.
-pub(super) fn read_json(path: &Path) -> Result<serde_json::Value, FileError> {
-    let text = read_text(path)?;
-    serde_json::from_str(&text)
-        .map_err(|error| FileError::new(path, Fault::Damaged(format!("not JSON ({})", one_line(&error.to_string())))))
+    serde_json::from_slice(&bytes).map_err(|error| at(Fault::Damaged(format!("not JSON ({})", one_line(&error.to_string())))))
 }

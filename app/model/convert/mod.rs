@@ -23,7 +23,7 @@ use super::draft::Draft;
 use super::fault::{Fault, FileError};
 use super::gguf::{Part, Writer, model_entries, vocabulary_entries};
 use super::quantize::{Unstorable, encode};
-use super::safetensors::{Tensor, one_line, open_directory, read_json, read_text};
+use super::safetensors::{Tensor, one_line, open_directory, read_json};
 use crate::tokenizer::{TokenizerError, Vocabulary};
 
 pub use plan::ConvertType;
@@ -118,12 +118,13 @@ fn vocabulary(dir: &Path, config: &ModelConfig, notes: &mut Vec<String>) -> Resu
         return Ok(None);
     }
     let refuse = |source| ConvertError::Tokenizer { path: path.display().to_string(), source };
-    let mut vocabulary = Vocabulary::from_tokenizer_json(&read_text(&path)?).map_err(refuse)?;
+    let mut vocabulary = Vocabulary::from_tokenizer_json_file(&path).map_err(refuse)?;
     let had = vocabulary.tokens.len();
     vocabulary.fit(config.vocab).map_err(refuse)?;
     if had != config.vocab {
         notes.push(format!("tokenizer.json has {had} tokens, the embedding {} rows: fitted", config.vocab));
     }
+    vocabulary.drop_implied_merges().map_err(refuse)?;
     if vocabulary.merges.iter().any(|(left, right)| left.contains(' ') || right.contains(' ')) {
         let message = "a merge holds a plain space, which GGUF cannot say: not Gemma's tokenizer".to_owned();
         return Err(FileError::new(&path, Fault::Unsupported(message)).into());

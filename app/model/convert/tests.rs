@@ -326,3 +326,44 @@ fn a_conversion_that_cannot_be_written_says_so() {
     let line = convert(case.dir.path(), case.dir.path(), ConvertType::F32, &mut |_| {}).unwrap_err().to_string();
     assert!(line.ends_with("is a directory; name a file in it"), "{line}");
 }
+
+/// A tokenizer.json as Gemma's is written, around the pieces of `vocabulary` and a token beyond its end.
+fn tokenizer_json(vocabulary: &Vocabulary) -> String {
+    let unmark = json!({"type": "Replace", "pattern": {"String": "▁"}, "content": " "});
+    let added: Vec<Value> = ["<pad>", "<eos>", "<bos>", "<unk>", "<image_soft_token>"]
+        .iter()
+        .map(|text| (*text, vocabulary.find(text).map_or(vocabulary.tokens.len() as u32, |id| id.0)))
+        .map(|(text, id)| json!({"id": id, "content": text, "special": true}))
+        .collect();
+    let pieces: BTreeMap<&String, usize> = vocabulary.tokens.iter().enumerate().map(|(id, text)| (text, id)).collect();
+    json!({
+        "added_tokens": added,
+        "normalizer": {"type": "Replace", "pattern": {"String": " "}, "content": "▁"},
+        "decoder": {"type": "Sequence", "decoders": [unmark, {"type": "ByteFallback"}, {"type": "Fuse"}]},
+        "model": {"type": "BPE", "unk_token": "<unk>", "byte_fallback": true, "vocab": pieces, "merges": []},
+    })
+    .to_string()
+}
+
+#[test]
+fn the_vocabulary_comes_along_fitted_to_the_embedding() {
+    let made_up = Vocabulary::synthetic(512, 1);
+    let dir = tempfile::tempdir().unwrap();
+    for file in ["config.json", "model.safetensors"] {
+        fs::copy(golden().join(file), dir.path().join(file)).unwrap();
+    }
+    fs::write(dir.path().join("tokenizer.json"), tokenizer_json(&made_up)).unwrap();
+    let out = dir.path().join("out.gguf");
+    let report = convert(dir.path(), &out, ConvertType::Q8_0, &mut |_| {}).unwrap();
+    assert_eq!(report.vocabulary, Some(512));
+    assert_eq!(report.notes, ["tokenizer.json has 513 tokens, the embedding 512 rows: fitted"]);
+    let vocabulary = open(&out).unwrap().gguf.vocabulary().unwrap().unwrap();
+    assert_eq!((vocabulary.tokens.len(), vocabulary.bos), (512, made_up.find("<bos>")));
+    assert_eq!(vocabulary.tokens, made_up.tokens);
+
+    fs::remove_file(&out).unwrap();
+    fs::write(dir.path().join("tokenizer.json"), tokenizer_json(&Vocabulary::synthetic(700, 1))).unwrap();
+    let line = convert(dir.path(), &out, ConvertType::Q8_0, &mut |_| {}).unwrap_err().to_string();
+    assert!(line.contains("tokenizer.json: ") && line.contains("does not belong to this model"), "{line}");
+    assert!(!out.exists());
+}

@@ -81,9 +81,11 @@ pub enum VerifyError {
     },
 }
 
-/// Verifies the directory `dir`. `progress` counts sequences, for each of the stages it names.
-pub fn verify(dir: &Path, progress: &mut dyn FnMut(Progress<'_>)) -> Result<VerifyReport, VerifyError> {
-    let scratch = Scratch::new()?;
+/// Verifies the directory `dir`. The converted files lie in a directory of their own within `scratch` (the system's directory
+/// for temporary files will do) and are gone afterwards. `progress` counts bytes while converting, then sequences, for each
+/// of the stages it names.
+pub fn verify(dir: &Path, scratch: &Path, progress: &mut dyn FnMut(Progress<'_>)) -> Result<VerifyReport, VerifyError> {
+    let scratch = Scratch::new(scratch)?;
     let open_as = |ty: ConvertType, progress: &mut dyn FnMut(Progress<'_>)| -> Result<Opened, VerifyError> {
         let path = scratch.0.join(format!("{ty}.gguf"));
         convert(dir, &path, ty, progress)?;
@@ -233,10 +235,10 @@ impl fmt::Display for VerifyReport {
 struct Scratch(PathBuf);
 
 impl Scratch {
-    fn new() -> Result<Scratch, FileError> {
+    fn new(within: &Path) -> Result<Scratch, FileError> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("potluck-verify-{}-{number}", std::process::id()));
+        let path = within.join(format!("potluck-verify-{}-{number}", std::process::id()));
         fs::create_dir(&path).map_err(|error| FileError::new(&path, Fault::Write(error)))?;
         Ok(Scratch(path))
     }
