@@ -179,6 +179,15 @@ fn an_older_epoch_is_not_believed() {
     assert_eq!(holders(&newer, 5, Plane::Global), []);
     assert_eq!(newer.standing(newer.peer(NodeId(1_000)).unwrap()), Standing::OtherEpoch);
     assert_eq!(newer.stats().older_epoch, 2);
+
+    assert!(newer.poll_datagram(Millis(1_300)).is_some(), "to the newcomer");
+    let again = net.node_mut(0).goodbye();
+    newer.handle(udp(0), &again, Millis(1_400)).unwrap();
+    assert!(newer.deadline() > Some(Millis(9_000)));
+    net.node_mut(0).insert(&key(6), Plane::Global, Millis(1_500));
+    let delta = net.node_mut(0).poll_datagram(Millis(1_800)).unwrap();
+    newer.handle(udp(0), &delta, Millis(1_800)).unwrap();
+    assert!(newer.poll_datagram(Millis(2_500)).is_some(), "to whoever is still at the older epoch");
 }
 
 /// A peer with another model is shown, so that the user sees why it never helps, but it is never asked.
