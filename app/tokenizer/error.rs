@@ -14,10 +14,12 @@ pub enum TokenizerError {
         source: std::io::Error,
     },
     /// Something is larger than its limit in [`crate::limits`].
-    #[error("the {what} has {found}, at most {limit} are supported")]
+    #[error("the {what} is too large: {found} {unit}, at most {limit} are supported")]
     TooLarge {
-        /// The thing, with the unit: `"tokenizer.json, in bytes,"`.
+        /// The thing.
         what: &'static str,
+        /// What is counted.
+        unit: &'static str,
         /// Its size.
         found: usize,
         /// The largest size that is taken.
@@ -25,7 +27,7 @@ pub enum TokenizerError {
     },
     /// The file is no `tokenizer.json`.
     #[error("this is not a tokenizer.json: {0}")]
-    Json(#[from] serde_json::Error),
+    Json(String),
     /// The file describes a tokenizer of another kind.
     #[error("this tokenizer.json is not of Gemma's kind: its {part} is {found}, needed is {needed}")]
     Unsupported {
@@ -48,7 +50,7 @@ pub enum TokenizerError {
          take the tokenizer.json that came with the model"
     )]
     BeyondEmbedding {
-        /// The first token without a row.
+        /// The last token that needs a row.
         id: usize,
         /// Its text.
         text: String,
@@ -64,4 +66,18 @@ pub enum TokenizerError {
     /// The crate `tokenizers` refused something that the checks above let through.
     #[error("the tokenizer cannot be built: {0}")]
     Library(String),
+}
+
+impl From<serde_json::Error> for TokenizerError {
+    fn from(error: serde_json::Error) -> TokenizerError {
+        TokenizerError::Json(clipped(&error.to_string()))
+    }
+}
+
+/// The beginning of what a file says, for a file may say a lot and a console line is short.
+pub(super) fn clipped(text: &str) -> String {
+    match text.char_indices().nth(160) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
+    }
 }

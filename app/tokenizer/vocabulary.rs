@@ -100,7 +100,11 @@ impl Vocabulary {
     /// # Errors
     /// [`TokenizerError::BeyondEmbedding`] where a token that texts do become has no row.
     pub fn fit(&mut self, rows: usize) -> Result<(), TokenizerError> {
-        self.check_rows(rows)?;
+        let last = self.last_needed().map_or(0, |last| last.0 as usize);
+        if last >= rows {
+            let text = self.tokens.get(last).cloned().unwrap_or_default();
+            return Err(TokenizerError::BeyondEmbedding { id: last, text, rows });
+        }
         let from = self.tokens.len();
         let removed = self.tokens.split_off(rows.min(from));
         if !removed.is_empty() {
@@ -116,17 +120,12 @@ impl Vocabulary {
         Ok(())
     }
 
-    /// Whether every token that can enter a prompt has one of the embedding's rows.
-    pub(super) fn check_rows(&self, rows: usize) -> Result<(), TokenizerError> {
-        let named = [self.bos, self.eos, self.find(START_OF_TURN), self.find(END_OF_TURN)];
-        let needs_row = |id: usize| {
-            !matches!(self.kinds.get(id), Some(TokenKind::Control | TokenKind::Unused | TokenKind::Unknown))
-                || named.contains(&Some(TokenId(id as u32)))
-        };
-        match (rows..self.tokens.len()).find(|id| needs_row(*id)) {
-            Some(id) => Err(TokenizerError::BeyondEmbedding { id, text: self.tokens[id].clone(), rows }),
-            None => Ok(()),
-        }
+    /// The last token that needs a row of the embedding: that a text, a chat or the model's end can bring.
+    pub(super) fn last_needed(&self) -> Option<TokenId> {
+        let kind = |id: usize| self.kinds.get(id).copied().unwrap_or(TokenKind::Normal);
+        let is_idle = |id: usize| matches!(kind(id), TokenKind::Control | TokenKind::Unused | TokenKind::Unknown);
+        let text = (0..self.tokens.len()).rfind(|id| !is_idle(*id)).map(|id| TokenId(id as u32));
+        [text, self.bos, self.eos, self.find(START_OF_TURN), self.find(END_OF_TURN)].into_iter().flatten().max()
     }
 
     /// Whether a tokenizer can be built: sizes agree and stay within limits, no two pieces of text are equal, every
@@ -137,8 +136,8 @@ impl Vocabulary {
     pub fn check(&self) -> Result<(), TokenizerError> {
         let damaged = |line: String| Err(TokenizerError::Damaged(line));
         let count = self.tokens.len();
-        at_most("vocabulary, in tokens,", count, MAX_VOCABULARY_TOKENS)?;
-        at_most("vocabulary, in merges,", self.merges.len(), MAX_MERGES)?;
+        at_most("vocabulary", "tokens", count, MAX_VOCABULARY_TOKENS)?;
+        at_most("vocabulary", "merges", self.merges.len(), MAX_MERGES)?;
         if self.scores.len() != count || self.kinds.len() != count {
             return damaged(format!("{count} tokens, {} scores, {} kinds", self.scores.len(), self.kinds.len()));
         }
@@ -150,10 +149,12 @@ impl Vocabulary {
         if self.add_bos && self.bos.is_none() {
             return damaged("prompts are to begin with a bos token, and it has none".to_owned());
         }
+        let longest = self.merges.iter().map(|(left, right)| left.len().max(right.len())).max();
+        at_most("longest half of a merge", "bytes", longest.unwrap_or(0), MAX_PIECE_BYTES)?;
         let mut pieces = BTreeMap::new();
         let mut bytes = [false; 256];
         for (id, (text, kind)) in self.tokens.iter().zip(&self.kinds).enumerate() {
-            at_most("longest piece of the vocabulary, in bytes,", text.len(), MAX_PIECE_BYTES)?;
+            at_most("longest piece of the vocabulary", "bytes", text.len(), MAX_PIECE_BYTES)?;
             if self.scores[id].is_nan() {
                 return damaged(format!("token {id} ({text:?}) has no score"));
             }
@@ -186,7 +187,7 @@ impl Vocabulary {
     }
 
     /// Brings the ways in which files differ to one form: a run of plain spaces, as GGUF files have it, is written with
-    /// marks, and whatever names a role (bos, turns, ...) is a control token, so that no text can become it.
+    /// marks, bytes in capitals, and whatever names a role (bos, turns, ...) is a control token, so that no text can become it.
     pub(super) fn normalise(&mut self) {
         let roles = [self.bos, self.eos, self.padding].map(|id| id.map(|id| id.0 as usize));
         for (id, (text, kind)) in self.tokens.iter_mut().zip(&mut self.kinds).enumerate() {
@@ -197,6 +198,9 @@ impl Vocabulary {
             if kind.is_text() && !text.is_empty() && text.bytes().all(|byte| byte == b' ') {
                 *text = text.replace(' ', "▁");
             }
+            if let (TokenKind::Byte, Some(byte)) = (*kind, byte_of(text)) {
+                *text = format!("<0x{byte:02X}>");
+            }
         }
         if let Some(kind) = self.unknown.and_then(|id| self.kinds.get_mut(id.0 as usize)) {
             *kind = TokenKind::Unknown;
@@ -204,6 +208,62 @@ impl Vocabulary {
     }
 }
 
-pub(super) fn at_most(what: &'static str, found: usize, limit: usize) -> Result<(), TokenizerError> {
-    if found > limit { Err(TokenizerError::TooLarge { what, found, limit }) } else { Ok(()) }
+pub(super) fn at_most(what: &'static str, unit: &'static str, found: usize, limit: usize) -> Result<(), TokenizerError> {
+    if found > limit { Err(TokenizerError::TooLarge { what, unit, found, limit }) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `check` says after a good vocabulary was damaged.
+    fn said(damage: impl FnOnce(&mut Vocabulary)) -> String {
+        let mut vocabulary = Vocabulary::synthetic(600, 1);
+        vocabulary.check().unwrap();
+        damage(&mut vocabulary);
+        vocabulary.check().unwrap_err().to_string()
+    }
+
+    #[test]
+    fn every_damage_is_one_clear_line() {
+        assert!(said(|vocabulary| vocabulary.scores.truncate(599)).contains("600 tokens, 599 scores, 600 kinds"));
+        assert!(said(|vocabulary| vocabulary.kinds.truncate(599)).contains("599 kinds"));
+        assert!(said(|vocabulary| vocabulary.scores[550] = f32::NAN).contains("token 550"));
+        assert!(said(|vocabulary| vocabulary.tokens[550] = vocabulary.tokens[551].clone()).contains("tokens 550 and 551"));
+        assert!(said(|vocabulary| vocabulary.tokens[550].clear()).contains("token 550 has no text"));
+        assert!(said(|vocabulary| vocabulary.tokens[550] = "x".repeat(MAX_PIECE_BYTES + 1)).contains("at most 512"));
+        assert!(said(|vocabulary| vocabulary.kinds[550] = TokenKind::Byte).contains("byte token 550"));
+        assert!(said(|vocabulary| vocabulary.bos = Some(TokenId(600))).contains("bos token is 600"));
+        assert!(said(|vocabulary| vocabulary.eos = Some(TokenId(u32::MAX))).contains("eos"));
+        assert!(said(|vocabulary| vocabulary.bos = None).contains("none"));
+        let place = |text| Vocabulary::synthetic(600, 1).find(text).unwrap().0 as usize;
+        assert!(said(|vocabulary| vocabulary.tokens[place("▁")] = "other".to_owned()).contains("space (▁)"));
+        assert!(said(|vocabulary| vocabulary.kinds[place("<0xC3>")] = TokenKind::Unused).contains("<0xC3>"));
+        let empty = Vocabulary { tokens: vec![], scores: vec![], kinds: vec![], ..Vocabulary::synthetic(512, 1) };
+        assert!(empty.check().is_err());
+    }
+
+    #[test]
+    fn a_byte_that_is_a_piece_needs_no_byte_token() {
+        let mut vocabulary = Vocabulary::synthetic(600, 1);
+        let tab = vocabulary.find("<0x09>").unwrap().0 as usize;
+        vocabulary.kinds[tab] = TokenKind::Unused;
+        vocabulary.check().unwrap();
+    }
+
+    #[test]
+    fn kinds_are_ggufs_numbers() {
+        for number in 1..=6 {
+            assert_eq!(TokenKind::try_from(number).unwrap() as i32, number, "files of others would be misread");
+        }
+        assert_eq!(TokenKind::try_from(4).unwrap(), TokenKind::UserDefined);
+        assert!([0, 7, -1].iter().all(|number| TokenKind::try_from(*number).is_err()));
+    }
+
+    #[test]
+    fn byte_tokens_are_told_by_their_form() {
+        assert_eq!(byte_of("<0x0A>"), Some(10));
+        assert_eq!(byte_of("<0xff>"), Some(255));
+        assert!(["<0x0>", "<0x+A>", "<0x0A", "0x0A", "<0x000A>", "<0xé>"].iter().all(|text| byte_of(text).is_none()));
+    }
 }
