@@ -74,8 +74,7 @@ pub(super) fn open(path: &Path) -> Result<BTreeMap<String, Tensor>, FileError> {
     let data = 8 + head;
     let tensors = metadata.tensors().into_iter().map(|(name, info)| {
         let range = data + info.data_offsets.0..data + info.data_offsets.1;
-        let tensor =
-            Tensor { path: path.to_owned(), dims: info.shape.clone(), dtype: info.dtype, bytes: bytes.clone(), range };
+        let tensor = Tensor { path: path.to_owned(), dims: info.shape.clone(), dtype: info.dtype, bytes: bytes.clone(), range };
         (name, tensor)
     });
     Ok(tensors.collect())

@@ -183,7 +183,11 @@ mod tests {
     #[test]
     fn numbers_are_nearly_normal_and_the_same_everywhere() {
         let mut normals = Normals::new(7);
-        assert_eq!([normals.next(), normals.next()], [0, 0], "another generator makes other models of the same seed");
+        assert_eq!(
+            [normals.next(), normals.next(), normals.next()],
+            [1021219803524665661, 3174977118032272916, 13236943193235544178],
+            "another generator makes other models of the same seed"
+        );
         let draws: Vec<f64> = (0..100_000).map(|_| f64::from(normals.draw())).collect();
         let mean = draws.iter().sum::<f64>() / 1e5;
         let variance = draws.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / 1e5;
@@ -213,7 +217,7 @@ mod tests {
     #[test]
     fn the_published_shapes_have_the_published_sizes() {
         let bytes = |shape: Shape, ty| -> usize { plan(&shape.config(), true, ty).0.iter().map(|p| p.plan.bytes).sum() };
-        assert_eq!(bytes(Shape::Gemma3_270M, ConvertType::Q8_0) / 1_000_000, 284);
+        assert_eq!(bytes(Shape::Gemma3_270M, ConvertType::Q8_0) / 1_000_000, 285);
         assert_eq!(bytes(Shape::Gemma3_270M, ConvertType::Q4_0) / 1_000_000, 234);
         assert_eq!(bytes(Shape::Gemma3_1B, ConvertType::Q8_0) / 1_000_000, 1_062);
     }

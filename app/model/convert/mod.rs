@@ -17,13 +17,13 @@ use std::path::Path;
 
 use thiserror::Error;
 
+use super::Progress;
 use super::config::ModelConfig;
 use super::draft::Draft;
 use super::fault::{Fault, FileError};
 use super::gguf::{Part, Writer, model_entries, vocabulary_entries};
 use super::quantize::{Unstorable, encode};
 use super::safetensors::{Tensor, one_line, open_directory, read_json, read_text};
-use super::Progress;
 use crate::tokenizer::{TokenizerError, Vocabulary};
 
 pub use plan::ConvertType;
@@ -73,12 +73,7 @@ pub enum ConvertError {
 }
 
 /// Converts the Hugging Face directory `dir` to the GGUF `out`, matrices stored as `ty`. `progress` counts bytes of tensors.
-pub fn convert(
-    dir: &Path,
-    out: &Path,
-    ty: ConvertType,
-    progress: &mut dyn FnMut(Progress<'_>),
-) -> Result<Report, ConvertError> {
+pub fn convert(dir: &Path, out: &Path, ty: ConvertType, progress: &mut dyn FnMut(Progress<'_>)) -> Result<Report, ConvertError> {
     let tensors = open_directory(dir)?;
     let source = Source::find(dir, &tensors)?;
     let json_path = dir.join("config.json");
@@ -182,13 +177,7 @@ impl<'a> Source<'a> {
     }
 
     /// Every planned tensor is there in a fitting shape and type, and nothing is there that would be lost.
-    fn check(
-        &self,
-        config: &ModelConfig,
-        tied: bool,
-        planned: &[Planned],
-        notes: &mut Vec<String>,
-    ) -> Result<(), FileError> {
+    fn check(&self, config: &ModelConfig, tied: bool, planned: &[Planned], notes: &mut Vec<String>) -> Result<(), FileError> {
         let mut used = Vec::with_capacity(planned.len());
         for planned in planned {
             let (name, tensor) = self.tensor(planned)?;
@@ -259,11 +248,7 @@ impl From<io::Error> for ChunkError {
 }
 
 /// Reads, converts and hands on `tensor` in chunks of whole rows.
-fn write_tensor(
-    tensor: &Tensor,
-    planned: &Planned,
-    sink: &mut dyn FnMut(&[u8]) -> io::Result<()>,
-) -> Result<(), ChunkError> {
+fn write_tensor(tensor: &Tensor, planned: &Planned, sink: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> Result<(), ChunkError> {
     let Planned { rows, cols, .. } = *planned;
     let rows_a_chunk = (CHUNK_VALUES / cols).max(1);
     let (mut values, mut bytes) = (Vec::new(), Vec::new());

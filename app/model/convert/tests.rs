@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use ::safetensors::tensor::{Dtype, TensorView, serialize_to_file};
 use half::bf16;
-use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::*;
 use crate::kv::Plane;
+use crate::model::DType;
 use crate::model::config::Rope;
 use crate::model::load::{named, open};
 use crate::model::safetensors;
@@ -159,8 +160,7 @@ fn shards_are_read_with_their_index_and_without() {
     case.write_shard(names[0], first);
     case.write_shard(names[1], |name| !first(name));
     let (numbered, _) = case.run(ConvertType::F32).unwrap();
-    let map: BTreeMap<&str, &str> =
-        case.tensors.keys().map(|name| (name.as_str(), names[usize::from(!first(name))])).collect();
+    let map: BTreeMap<&str, &str> = case.tensors.keys().map(|name| (name.as_str(), names[usize::from(!first(name))])).collect();
     fs::write(case.path("model.safetensors.index.json"), json!({"weight_map": map}).to_string()).unwrap();
     let (indexed, _) = case.run(ConvertType::F32).unwrap();
     assert_eq!((whole.content, whole.content), (numbered.content, indexed.content));

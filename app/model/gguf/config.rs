@@ -97,14 +97,15 @@ impl Gguf {
         let Some((kind, count, bytes)) = self.array(&full)? else { return Err(self.wrong_type(&full, "an array")) };
         let step = match kind {
             Kind::Bool => 1,
-            kind => kind.fixed_bytes().filter(|_| integer(kind, &[0; 8][..kind.fixed_bytes().unwrap_or(0)]).is_some()).unwrap_or(0),
+            kind => {
+                kind.fixed_bytes().filter(|_| integer(kind, &[0; 8][..kind.fixed_bytes().unwrap_or(0)]).is_some()).unwrap_or(0)
+            }
         };
         if step == 0 || count != layers {
             return Err(self.refuse(PATTERN, &format!("must name true or false for each of the {layers} layers")));
         }
-        let planes = bytes.chunks_exact(step).map(|flag| {
-            if flag.iter().any(|&byte| byte != 0) { Plane::Sliding } else { Plane::Global }
-        });
+        let planes =
+            bytes.chunks_exact(step).map(|flag| if flag.iter().any(|&byte| byte != 0) { Plane::Sliding } else { Plane::Global });
         Ok((planes.collect(), window))
     }
 

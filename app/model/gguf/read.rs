@@ -139,7 +139,7 @@ impl Gguf {
     }
 
     /// The strings of the array at `key`, in order, where they lie; an error where another type lies there.
-    pub fn strings(&self, key: &str) -> Result<Option<impl Iterator<Item = &str>>, FileError> {
+    pub fn strings<'a>(&'a self, key: &str) -> Result<Option<impl Iterator<Item = &'a str> + use<'a>>, FileError> {
         let Some((kind, count, bytes)) = self.array(key)? else { return Ok(None) };
         if kind != Kind::String {
             return Err(self.wrong_type(key, "an array of text"));
@@ -230,9 +230,9 @@ fn alignment(bytes: &[u8], metadata: &BTreeMap<String, Value>) -> Result<u64, Fa
         _ => None,
     };
     let alignment = number.and_then(|number| u64::try_from(number).ok()).filter(|a| (8..=MAX_ALIGNMENT).contains(a));
-    alignment.filter(|a| a.is_power_of_two()).ok_or_else(|| {
-        Fault::Damaged(format!("general.alignment must be a power of two between 8 and {MAX_ALIGNMENT}"))
-    })
+    alignment
+        .filter(|a| a.is_power_of_two())
+        .ok_or_else(|| Fault::Damaged(format!("general.alignment must be a power of two between 8 and {MAX_ALIGNMENT}")))
 }
 
 /// A tensor's description as the file gives it.
@@ -391,7 +391,9 @@ impl<'a> Cursor<'a> {
             let dim = self.u64(&what)?;
             let product = values.checked_mul(dim).filter(|&product| dim > 0 && product <= MAX_MODEL_FILE_BYTES * 8);
             let Some(product) = product else {
-                return Err(Fault::Damaged(format!("tensor {name} has a dimension of {dim}: its size is zero or beyond any file")));
+                return Err(Fault::Damaged(format!(
+                    "tensor {name} has a dimension of {dim}: its size is zero or beyond any file"
+                )));
             };
             values = product;
             dims.push(usize::try_from(dim).map_err(|_| Fault::Damaged(format!("tensor {name} exceeds this machine's memory")))?);
@@ -404,7 +406,10 @@ impl<'a> Cursor<'a> {
         };
         if dims[0] % ty.unit != 0 {
             let (cols, unit) = (dims[0], ty.unit);
-            return Err(Fault::Damaged(format!("tensor {name} has rows of {cols}, no multiple of the {unit} of its type {}", ty.name)));
+            return Err(Fault::Damaged(format!(
+                "tensor {name} has rows of {cols}, no multiple of the {unit} of its type {}",
+                ty.name
+            )));
         }
         let bytes = values / ty.unit as u64 * ty.unit_bytes as u64;
         let offset = self.u64(&what)?;

@@ -226,7 +226,10 @@ fn what_potluck_does_not_run_is_refused_with_what_it_does() {
     assert!(refused("gemma3.attention.scale", float(f32::NAN)).contains("must be a positive number"));
     assert!(refused("gemma3.attention.sliding_window_pattern", bools(&[1])).contains("each of the 2 layers"));
     assert!(refused("gemma3.context_length", text("long")).contains("is not a whole number"));
-    assert_eq!(refusal(&tiny().without("gemma3.rope.freq_base")), "damaged: metadata gemma3.rope.freq_base is missing; download it again");
+    assert_eq!(
+        refusal(&tiny().without("gemma3.rope.freq_base")),
+        "damaged: metadata gemma3.rope.freq_base is missing; download it again"
+    );
 
     let mut raw = tiny();
     *raw.tensor("blk.1.ffn_up.weight") =
@@ -235,7 +238,8 @@ fn what_potluck_does_not_run_is_refused_with_what_it_does() {
     let mut raw = tiny();
     let up = raw.tensor("blk.1.ffn_up.weight");
     (up.ty, up.data) = (3, vec![0; 64 * 20]);
-    let line = "type Q4_1 of tensor blk.1.ffn_up.weight: this build reads F32, F16, BF16, Q8_0, Q4_0; convert with potluck convert";
+    let line =
+        "type Q4_1 of tensor blk.1.ffn_up.weight: this build reads F32, F16, BF16, Q8_0, Q4_0; convert with potluck convert";
     assert_eq!(refusal(&raw), line);
     let mut raw = tiny();
     raw.tensor("blk.1.ffn_up.weight").ty = 99;
@@ -252,7 +256,10 @@ fn a_damaged_file_is_named_as_such() {
     let whole = tiny().build();
     let line = read(whole[..whole.len() - 40].to_vec()).err().unwrap();
     let (has, needs) = (whole.len() - 40, whole.len());
-    assert_eq!(line, format!("truncated: tensor output_norm.weight ends at byte {needs}, but the file has {has}; download it again"));
+    assert_eq!(
+        line,
+        format!("truncated: tensor output_norm.weight ends at byte {needs}, but the file has {has}; download it again")
+    );
     assert!(read(whole[..3].to_vec()).err().unwrap().starts_with("is no GGUF file"));
     assert!(read(whole[..20].to_vec()).err().unwrap().starts_with("truncated: "));
     assert!(read(b"\x40\0\0\0\0\0\0\0{\"a\":1}".to_vec()).err().unwrap().contains("run potluck convert on its directory"));

@@ -155,9 +155,10 @@ impl Gguf {
     fn refuse_unknown(&self, config: &ModelConfig) -> Result<(), FileError> {
         let mut known: Vec<String> = tensor_names(config.layers.len(), false).into_iter().map(|(name, _)| name).collect();
         known.sort_unstable();
-        let unknown = self.tensors().keys().find(|name| {
-            known.binary_search(name).is_err() && !VISION.iter().any(|prefix| name.starts_with(prefix))
-        });
+        let unknown = self
+            .tensors()
+            .keys()
+            .find(|name| known.binary_search(name).is_err() && !VISION.iter().any(|prefix| name.starts_with(prefix)));
         match unknown {
             None => Ok(()),
             Some(name) => {

@@ -1,0 +1,57 @@
+//! Weights as the golden file rounds them.
+//!
+//! `logits_q8w` comes from matrices rounded per 32 values over the whole matrix, row after row. Where the columns are a
+//! multiple of 32 that is what Q8_0 stores, and the converted file is used as it is. Elsewhere a group spans two rows, which
+//! GGUF cannot say (the converted file has F16 there): such a matrix is rounded here and kept as f32.
+
+use half::f16;
+
+use crate::model::quantize::encode;
+use crate::model::weight::{Bytes, DType, Weight, Weights};
+
+/// The weights of the Q8_0 file, with what it could not round taken from the f32 file and rounded; none where a matrix has no
+/// whole number of groups, so that the golden file cannot have rounded it.
+pub(super) fn weights(float: &Weights, q8: &Weights) -> Option<Weights> {
+    let mut weights = q8.clone();
+    replace(&float.embedding, &mut weights.embedding)?;
+    if let (Some(from), Some(to)) = (&float.output, &mut weights.output) {
+        replace(from, to)?;
+    }
+    for (from, to) in float.layers.iter().zip(&mut weights.layers) {
+        for (from, to) in [
+            (&from.query, &mut to.query),
+            (&from.key, &mut to.key),
+            (&from.value, &mut to.value),
+            (&from.attention_output, &mut to.attention_output),
+            (&from.gate, &mut to.gate),
+            (&from.up, &mut to.up),
+            (&from.down, &mut to.down),
+        ] {
+            replace(from, to)?;
+        }
+    }
+    Some(weights)
+}
+
+fn replace(float: &Weight, weight: &mut Weight) -> Option<()> {
+    if weight.dtype() == DType::F16 {
+        *weight = rounded(float)?;
+    }
+    Some(())
+}
+
+fn rounded(float: &Weight) -> Option<Weight> {
+    let values: Vec<f32> = float.bytes().as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
+    if values.len() % 32 != 0 {
+        return None;
+    }
+    let mut stored = Vec::new();
+    encode(DType::Q8_0, &values, &mut stored).ok()?;
+    let mut bytes = Vec::with_capacity(values.len() * 4);
+    for block in stored.as_chunks::<34>().0 {
+        let scale = f16::from_le_bytes([block[0], block[1]]).to_f32();
+        bytes.extend(block[2..].iter().flat_map(|&code| (scale * f32::from(code as i8)).to_le_bytes()));
+    }
+    let length = bytes.len();
+    Weight::new(Bytes::new(bytes), 0..length, DType::F32, float.rows(), float.cols())
+}
