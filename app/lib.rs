@@ -20,6 +20,8 @@ pub mod transfer;
 
 #[cfg(feature = "net")]
 pub mod drive;
+#[cfg(feature = "net")]
+pub mod mmlu;
 #[cfg(feature = "model")]
 pub mod model;
 #[cfg(feature = "model")]

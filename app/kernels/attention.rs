@@ -4,7 +4,7 @@
 //! one fused multiply-add each: so cutting the positions into blocks, or a prompt into chunks, changes no bit.
 
 use super::isa::per_isa;
-use super::math::dots;
+use super::math::{dot, dot_4};
 
 /// Positions whose scores are computed together.
 const TILE: usize = 4;
@@ -19,12 +19,12 @@ fn scores_body(query: &[f32], keys: &[f32], out: &mut [f32]) {
     let key = |p: usize| &keys[p * dim..][..dim];
     let mut p = 0;
     while p + TILE <= out.len() {
-        let sums = dots::<TILE>(query, core::array::from_fn(|i| key(p + i)));
+        let sums = dot_4(query, core::array::from_fn(|i| key(p + i)));
         out[p..p + TILE].copy_from_slice(&sums);
         p += TILE;
     }
     for p in p..out.len() {
-        [out[p]] = dots::<1>(query, [key(p)]);
+        out[p] = dot(query, key(p));
     }
 }
 
@@ -95,7 +95,7 @@ mod tests {
                     scores(isa, &query, &rows[..cut * dim], &mut got[..cut]);
                     scores(isa, &query, &rows[cut * dim..], &mut got[cut..]);
                     for p in 0..11 {
-                        let [alone] = dots::<1>(&query, [&rows[p * dim..][..dim]]);
+                        let alone = dot(&query, &rows[p * dim..][..dim]);
                         assert_eq!(got[p].to_bits(), alone.to_bits());
                     }
                 }

@@ -100,8 +100,8 @@ pub(super) fn unpack(format: Format, bytes: &[u8], codes: &mut [i8], scales: &mu
             for ((block, codes), scale) in blocks.iter().zip(groups).zip(scales) {
                 *scale = f16_to_f32([block[0], block[1]]);
                 for i in 0..GROUP / 2 {
-                    codes[i] = (block[2 + i] & 15) as i8 - 8;
-                    codes[i + GROUP / 2] = (block[2 + i] >> 4) as i8 - 8;
+                    codes[i] = ((block[2 + i] & 15) as i8).wrapping_sub(8);
+                    codes[i + GROUP / 2] = ((block[2 + i] >> 4) as i8).wrapping_sub(8);
                 }
             }
         }
@@ -110,13 +110,12 @@ pub(super) fn unpack(format: Format, bytes: &[u8], codes: &mut [i8], scales: &mu
 }
 
 #[inline(always)]
-fn dequantize_blocks<const BYTES: usize>(bytes: &[u8], out: &mut [f32], value: impl Fn(&[u8; BYTES], usize) -> i8) {
-    let (blocks, _) = bytes.as_chunks::<BYTES>();
-    let (groups, _) = out.as_chunks_mut::<GROUP>();
-    for (block, out) in blocks.iter().zip(groups) {
-        let scale = f16_to_f32([block[0], block[1]]);
-        for (i, out) in out.iter_mut().enumerate() {
-            *out = scale * f32::from(value(block, i));
+fn dequantize_blocks<const BYTES: usize>(format: Format, bytes: &[u8], out: &mut [f32]) {
+    let (mut codes, mut scale) = ([0i8; GROUP], [0f32]);
+    for (block, out) in bytes.as_chunks::<BYTES>().0.iter().zip(out.as_chunks_mut::<GROUP>().0) {
+        unpack(format, block, &mut codes, &mut scale);
+        for i in 0..GROUP {
+            out[i] = scale[0] * f32::from(codes[i]);
         }
     }
 }
@@ -140,11 +139,8 @@ pub(super) fn dequantize_body(format: Format, bytes: &[u8], out: &mut [f32]) {
                 *out = f32::from_bits(u32::from(u16::from_le_bytes(*bytes)) << 16);
             }
         }
-        Format::Q8_0 => dequantize_blocks::<34>(bytes, out, |block, i| block[2 + i] as i8),
-        Format::Q4_0 => dequantize_blocks::<18>(bytes, out, |block, i| {
-            let byte = block[2 + i % 16];
-            (if i < 16 { byte & 15 } else { byte >> 4 }) as i8 - 8
-        }),
+        Format::Q8_0 => dequantize_blocks::<34>(Format::Q8_0, bytes, out),
+        Format::Q4_0 => dequantize_blocks::<18>(Format::Q4_0, bytes, out),
     }
 }
 

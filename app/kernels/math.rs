@@ -24,27 +24,48 @@ pub(super) fn tree(mut lanes: [f32; LANES]) -> f32 {
     lanes[0]
 }
 
-/// The dot products of `w` with each of `T` rows of the same length. Each is the sum of the file header; how many go together
-/// changes no bit.
+/// `lanes + w · x`, lane by lane. By value, so that lanes stay in registers.
 #[inline(always)]
-pub(super) fn dots<const T: usize>(w: &[f32], x: [&[f32]; T]) -> [f32; T] {
-    let mut lanes = [[0f32; LANES]; T];
-    let (w_whole, w_rest) = w.as_chunks::<LANES>();
-    let x = x.map(|row| row[..w.len()].as_chunks::<LANES>());
-    for (i, w) in w_whole.iter().enumerate() {
-        for t in 0..T {
-            let row = &x[t].0[i];
-            for l in 0..LANES {
-                lanes[t][l] = w[l].mul_add(row[l], lanes[t][l]);
-            }
-        }
+fn fused(mut lanes: [f32; LANES], w: &[f32; LANES], x: &[f32; LANES]) -> [f32; LANES] {
+    for l in 0..LANES {
+        lanes[l] = w[l].mul_add(x[l], lanes[l]);
     }
-    for t in 0..T {
-        for ((lane, w), x) in lanes[t].iter_mut().zip(w_rest).zip(x[t].1) {
-            *lane = w.mul_add(*x, *lane);
-        }
+    lanes
+}
+
+/// Ends a sum: the last elements, fewer than there are lanes, then the halves.
+#[inline(always)]
+fn finish(mut lanes: [f32; LANES], w: &[f32], x: &[f32]) -> f32 {
+    for ((lane, w), x) in lanes.iter_mut().zip(w).zip(x) {
+        *lane = w.mul_add(*x, *lane);
     }
-    lanes.map(tree)
+    tree(lanes)
+}
+
+/// The dot product of `w` and `x`, of one length.
+#[inline(always)]
+pub(super) fn dot(w: &[f32], x: &[f32]) -> f32 {
+    let ((w, w_rest), (x, x_rest)) = (w.as_chunks::<LANES>(), x[..w.len()].as_chunks::<LANES>());
+    let mut lanes = [0f32; LANES];
+    for (w, x) in w.iter().zip(x) {
+        lanes = fused(lanes, w, x);
+    }
+    finish(lanes, w_rest, x_rest)
+}
+
+/// The dot products of `w` with four rows: [`dot`] of each, reading `w` once.
+#[inline(always)]
+pub(super) fn dot_4(w: &[f32], rows: [&[f32]; 4]) -> [f32; 4] {
+    let [a, b, c, d] = rows.map(|row| row[..w.len()].as_chunks::<LANES>());
+    let (w, w_rest) = w.as_chunks::<LANES>();
+    let [mut sum_a, mut sum_b, mut sum_c, mut sum_d] = [[0f32; LANES]; 4];
+    for ((((w, a), b), c), d) in w.iter().zip(a.0).zip(b.0).zip(c.0).zip(d.0) {
+        sum_a = fused(sum_a, w, a);
+        sum_b = fused(sum_b, w, b);
+        sum_c = fused(sum_c, w, c);
+        sum_d = fused(sum_d, w, d);
+    }
+    [finish(sum_a, w_rest, a.1), finish(sum_b, w_rest, b.1), finish(sum_c, w_rest, c.1), finish(sum_d, w_rest, d.1)]
 }
 
 #[inline(always)]
@@ -106,7 +127,7 @@ per_isa! {
 /// What a row is multiplied by to have a mean square of 1: `1 / sqrt(Σx²/n + eps)`.
 #[inline(always)]
 fn rms_factor(row: &[f32], eps: f32) -> f32 {
-    let [squares] = dots(row, [row]);
+    let squares = dot(row, row);
     1.0 / (squares / row.len() as f32 + eps).sqrt()
 }
 
@@ -219,8 +240,8 @@ mod tests {
         let eight: Vec<f32> = (0..8).map(|i| lanes[i] + lanes[i + 8]).collect();
         let four: Vec<f32> = (0..4).map(|i| eight[i] + eight[i + 4]).collect();
         let expected = (four[0] + four[2]) + (four[1] + four[3]);
-        assert_eq!(dots(&w, [&x])[0].to_bits(), expected.to_bits());
-        assert_eq!(dots(&w, [&x, &w, &x])[2].to_bits(), expected.to_bits());
+        assert_eq!(dot(&w, &x).to_bits(), expected.to_bits());
+        assert_eq!(dot_4(&w, [&w, &w, &w, &x])[3].to_bits(), expected.to_bits());
     }
 
     fn noise(n: usize, seed: u32) -> Vec<f32> {

@@ -8,7 +8,7 @@
 
 use super::format::{dequantize_body, unpack};
 use super::isa::per_isa;
-use super::math::dots;
+use super::math::{dot, dot_4};
 use super::quantize::QuantizedRows;
 use super::{GROUP, Matrix};
 
@@ -31,14 +31,14 @@ fn matmul_body(m: Matrix<'_>, x: &[f32], y: &mut [f32]) {
         dequantize_body(m.format, m.row(r), &mut weights);
         let mut t = 0;
         while t + TILE <= tokens {
-            let sums = dots::<TILE>(&weights, core::array::from_fn(|i| &x[(t + i) * m.cols..][..m.cols]));
+            let sums = dot_4(&weights, core::array::from_fn(|i| &x[(t + i) * m.cols..][..m.cols]));
             for i in 0..TILE {
                 y[(t + i) * m.rows + r] = sums[i];
             }
             t += TILE;
         }
         for t in t..tokens {
-            [y[t * m.rows + r]] = dots::<1>(&weights, [&x[t * m.cols..][..m.cols]]);
+            y[t * m.rows + r] = dot(&weights, &x[t * m.cols..][..m.cols]);
         }
     }
 }
@@ -62,7 +62,8 @@ fn int8_dots<const T: usize>(codes: &[[i8; GROUP]], scales: &[f32], x: [(&[[i8; 
             let (w, a) = (&codes[b], &x[t].0[b]);
             let mut sum = 0i32;
             for i in 0..GROUP {
-                sum += i32::from(w[i]) * i32::from(a[i]);
+                // At most 32 × 128 × 127 in size: nothing wraps. Saying so keeps overflow checks, and their branches, out.
+                sum = sum.wrapping_add(i32::from(w[i]).wrapping_mul(i32::from(a[i])));
             }
             acc[t] = (sum as f32).mul_add(scales[b] * x[t].1[b], acc[t]);
         }

@@ -252,6 +252,12 @@ fn a_prompt_cut_into_any_pieces_gives_the_same_bits() {
     }
 }
 
+/// The engine's thread takes the model with it.
+const _: fn() = || {
+    fn sent<T: Send + 'static>() {}
+    sent::<Model>();
+};
+
 fn small() -> (ModelConfig, Weights) {
     let config = config(32, (2, 1), 16, 20, 3);
     let weights = weights(&config, &QUANTIZED, true, 1);

@@ -1,6 +1,7 @@
 //! The planner against a second, naive reading of its rules.
 
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 
 use super::*;
 
@@ -280,7 +281,14 @@ fn any_blocks() -> impl Strategy<Value = Vec<BlockSupply>> {
     })
 }
 
+/// The same cases on every run.
+fn cases(cases: u32) -> ProptestConfig {
+    ProptestConfig { cases, rng_seed: RngSeed::Fixed(1), failure_persistence: None, ..ProptestConfig::default() }
+}
+
 proptest! {
+    #![proptest_config(cases(512))]
+
     #[test]
     fn any_plan_is_valid_and_pays(
         blocks in any_blocks(),

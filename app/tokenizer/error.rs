@@ -27,7 +27,7 @@ pub enum TokenizerError {
     },
     /// The file is no `tokenizer.json`.
     #[error("this is not a tokenizer.json: {0}")]
-    Json(#[from] serde_json::Error),
+    Json(String),
     /// The file describes a tokenizer of another kind.
     #[error("this tokenizer.json is not of Gemma's kind: its {part} is {found}, needed is {needed}")]
     Unsupported {
@@ -66,4 +66,18 @@ pub enum TokenizerError {
     /// The crate `tokenizers` refused something that the checks above let through.
     #[error("the tokenizer cannot be built: {0}")]
     Library(String),
+}
+
+impl From<serde_json::Error> for TokenizerError {
+    fn from(error: serde_json::Error) -> TokenizerError {
+        TokenizerError::Json(clipped(&error.to_string()))
+    }
+}
+
+/// The beginning of what a file says, for a file may say a lot and a console line is short.
+pub(super) fn clipped(text: &str) -> String {
+    match text.char_indices().nth(160) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
+    }
 }

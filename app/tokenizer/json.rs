@@ -9,11 +9,12 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Value, json};
 
+use super::error::clipped;
 use super::merges;
 use super::vocabulary::{at_most, byte_of};
 use super::{TokenKind, TokenizerError, Vocabulary};
 use crate::id::TokenId;
-use crate::limits::{MAX_TOKENIZER_FILE_BYTES, MAX_VOCABULARY_TOKENS};
+use crate::limits::{MAX_PIECE_BYTES, MAX_TOKENIZER_FILE_BYTES, MAX_VOCABULARY_TOKENS};
 
 /// The score of a piece that no merge forms: below every rank.
 const NEVER_MERGED: f32 = -1e9;
@@ -107,7 +108,7 @@ impl<'de> Deserialize<'de> for Pair {
                     Some((left, right)) if !left.is_empty() && !right.is_empty() && !right.contains(' ') => {
                         Ok(Pair(left.to_owned(), right.to_owned()))
                     }
-                    _ => Err(E::invalid_value(serde::de::Unexpected::Str(text), &self)),
+                    _ => Err(E::invalid_value(serde::de::Unexpected::Other("another text"), &self)),
                 }
             }
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Pair, A::Error> {
@@ -138,10 +139,13 @@ impl Vocabulary {
         let outline: Outline = serde_json::from_str(json)?;
         let model = outline.model.name.unwrap_or_else(|| "BPE".to_owned());
         if model != "BPE" {
-            return Err(TokenizerError::Unsupported { part: "model", found: model, needed: "BPE" });
+            return Err(TokenizerError::Unsupported { part: "model", found: clipped(&model), needed: "BPE" });
         }
         let file: File = serde_json::from_str(json)?;
         check_pipeline(&file)?;
+        let texts = file.model.vocab.0.iter().map(|(text, _)| text).chain(file.added_tokens.iter().map(|added| &added.content));
+        let longest = texts.map(String::len).max().unwrap_or(0);
+        at_most("longest piece of the vocabulary", "bytes", longest, MAX_PIECE_BYTES)?;
         let bos_processed = file.post_processor.as_ref().map(|processor| inserts(processor, "<bos>"));
         let mut vocabulary = place(file)?;
         vocabulary.add_bos = vocabulary.bos.is_some() && bos_processed.unwrap_or(true);
@@ -177,13 +181,13 @@ fn check_pipeline(file: &File) -> Result<(), TokenizerError> {
     let unmark = json!({"type": "Replace", "pattern": {"String": "▁"}, "content": " "});
     let decoder = json!({"type": "Sequence", "decoders": [unmark, {"type": "ByteFallback"}, {"type": "Fuse"}]});
     if file.normalizer.as_ref().is_none_or(|found| *found != mark) {
-        return refuse("normalizer", beginning(&file.normalizer), "Replace of \" \" with \"▁\"");
+        return refuse("normalizer", written(&file.normalizer), "Replace of \" \" with \"▁\"");
     }
     if file.pre_tokenizer.as_ref().is_some_and(|found| *found != split) {
-        return refuse("pre_tokenizer", beginning(&file.pre_tokenizer), "Split on \" \" or none");
+        return refuse("pre_tokenizer", written(&file.pre_tokenizer), "Split on \" \" or none");
     }
     if file.decoder.as_ref().is_some_and(|found| *found != decoder) {
-        return refuse("decoder", beginning(&file.decoder), "Sequence of Replace, ByteFallback, Fuse");
+        return refuse("decoder", written(&file.decoder), "Sequence of Replace, ByteFallback, Fuse");
     }
     let model = &file.model;
     let is_set = |affix: &Option<String>| affix.as_ref().is_some_and(|affix| !affix.is_empty());
@@ -202,21 +206,16 @@ fn check_pipeline(file: &File) -> Result<(), TokenizerError> {
     match file.added_tokens.iter().find(|added| added.single_word || added.lstrip || added.rstrip) {
         Some(added) => refuse(
             "added_tokens",
-            format!("{:?} with single_word, lstrip or rstrip", added.content),
+            clipped(&format!("{:?} with single_word, lstrip or rstrip", added.content)),
             "tokens without these flags",
         ),
         None => Ok(()),
     }
 }
 
-/// The beginning of a part of the pipeline, enough to recognise it by.
-fn beginning(part: &Option<Value>) -> String {
-    let Some(part) = part else { return "missing".to_owned() };
-    let text = part.to_string();
-    match text.char_indices().nth(120) {
-        Some((end, _)) => format!("{}...", &text[..end]),
-        None => text,
-    }
+/// A part of the pipeline as the file has it.
+fn written(part: &Option<Value>) -> String {
+    part.as_ref().map_or_else(|| "missing".to_owned(), |part| clipped(&part.to_string()))
 }
 
 /// Whether a post-processor puts the token before a single text.
@@ -286,5 +285,135 @@ fn kind_of(text: &str) -> TokenKind {
         TokenKind::Unused
     } else {
         TokenKind::Normal
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A good file, small: the bytes, a space mark, `a`, `b`, `ab` and some added tokens.
+    fn good() -> Value {
+        let mut vocab: serde_json::Map<String, Value> =
+            (0..=255_u32).map(|byte| (format!("<0x{byte:02X}>"), json!(byte))).collect();
+        for (text, id) in [("▁", 256), ("a", 257), ("b", 258), ("ab", 259), ("<bos>", 260), ("<unused3>", 261)] {
+            vocab.insert(text.to_owned(), json!(id));
+        }
+        json!({
+            "added_tokens": [
+                {"id": 260, "content": "<bos>", "special": true, "normalized": false},
+                {"id": 262, "content": "<unk>", "special": true, "normalized": false},
+                {"id": 263, "content": "<h1>", "special": false, "normalized": false},
+                {"id": 261, "content": "<unused3>", "special": false, "normalized": false},
+            ],
+            "normalizer": {"type": "Replace", "pattern": {"String": " "}, "content": "▁"},
+            "pre_tokenizer": null,
+            "post_processor": {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<bos>", "type_id": 0}}]},
+            "model": {"type": "BPE", "byte_fallback": true, "unk_token": "<unk>", "vocab": vocab, "merges": ["a b"]},
+        })
+    }
+
+    fn said(json: &str) -> String {
+        let line = Vocabulary::from_tokenizer_json(json).unwrap_err().to_string();
+        assert!(!line.contains('\n') && line.chars().count() < 400, "not one line: {line}");
+        line
+    }
+
+    /// What is said when the value at a path was replaced.
+    fn replaced(path: &str, value: Value) -> String {
+        let mut file = good();
+        let (parent, key) = path.rsplit_once('/').unwrap();
+        let parent = file.pointer_mut(parent).unwrap();
+        match parent {
+            Value::Array(items) => items[key.parse::<usize>().unwrap()] = value,
+            other => other[key] = value,
+        }
+        said(&file.to_string())
+    }
+
+    #[test]
+    fn a_good_file_is_read_in_both_spellings() {
+        let vocabulary = Vocabulary::from_tokenizer_json(&good().to_string()).unwrap();
+        assert_eq!(vocabulary.tokens.len(), 264);
+        assert_eq!(
+            vocabulary.kinds[256..264],
+            [
+                TokenKind::Normal,
+                TokenKind::Normal,
+                TokenKind::Normal,
+                TokenKind::Normal,
+                TokenKind::Control,
+                TokenKind::Unused,
+                TokenKind::Unknown,
+                TokenKind::UserDefined
+            ]
+        );
+        assert_eq!((vocabulary.bos, vocabulary.eos, vocabulary.unknown), (Some(TokenId(260)), None, Some(TokenId(262))));
+        assert!(vocabulary.add_bos);
+        assert_eq!(vocabulary.scores[259], 0.0);
+        let mut newer = good();
+        newer["model"]["merges"] = json!([["a", "b"]]);
+        assert_eq!(Vocabulary::from_tokenizer_json(&newer.to_string()).unwrap(), vocabulary);
+        newer["post_processor"] = json!({"type": "TemplateProcessing", "single": [{"Sequence": {"id": "A"}}]});
+        assert!(!Vocabulary::from_tokenizer_json(&newer.to_string()).unwrap().add_bos);
+    }
+
+    #[test]
+    fn merges_that_follow_from_scores_can_be_dropped() {
+        let mut vocabulary = Vocabulary::from_tokenizer_json(&good().to_string()).unwrap();
+        assert!(vocabulary.drop_implied_merges().unwrap());
+        assert_eq!(vocabulary.merges, []);
+        vocabulary.tokens.extend(["ba", "aba"].map(str::to_owned));
+        vocabulary.kinds.extend([TokenKind::Normal; 2]);
+        vocabulary.scores.extend([-1.0, -2.0]);
+        let pair = |left: &str, right: &str| (left.to_owned(), right.to_owned());
+        vocabulary.merges = vec![pair("a", "b"), pair("b", "a"), pair("ab", "a")];
+        assert!(!vocabulary.drop_implied_merges().unwrap(), "(a, ba) is not in the list");
+        assert_eq!(vocabulary.merges.len(), 3);
+    }
+
+    #[test]
+    fn other_kinds_of_tokenizer_are_refused_with_what_they_are() {
+        let split = json!({"type": "ByteLevel", "add_prefix_space": false});
+        assert!(
+            replaced("/pre_tokenizer", split).contains("pre_tokenizer is {\"add_prefix_space\":false,\"type\":\"ByteLevel\"}")
+        );
+        assert!(replaced("/normalizer", Value::Null).contains("normalizer is missing, needed is Replace"));
+        assert!(replaced("/normalizer", json!({"type": "NFKC"})).contains("NFKC"));
+        assert!(replaced("/decoder", json!({"type": "Metaspace", "x": "é".repeat(999)})).contains("..."));
+        assert!(replaced("/model", json!({"type": "Unigram", "vocab": [["a", 0.0]]})).contains("model is Unigram"));
+        assert!(replaced("/model/byte_fallback", json!(false)).contains("byte_fallback"));
+        assert!(replaced("/model/ignore_merges", json!(true)).contains("ignore_merges"));
+        assert!(replaced("/model/dropout", json!(0.1)).contains("dropout"));
+        assert!(replaced("/model/end_of_word_suffix", json!("</w>")).contains("suffixes"));
+        assert!(replaced("/added_tokens/2/lstrip", json!(true)).contains("\"<h1>\" with single_word"));
+    }
+
+    #[test]
+    fn hostile_files_are_refused_in_one_line() {
+        for text in ["", "{", "[]", "null", "{\"model\":null}", "{\"model\":{}}", "\u{0}", &"[".repeat(100_000)] {
+            said(text);
+        }
+        assert!(replaced("/model/vocab/a", json!(-1)).contains("expected u32"));
+        assert!(replaced("/model/vocab/a", json!(u32::MAX)).contains("too large"));
+        assert!(replaced("/model/vocab/a", json!(258)).contains("id 258 is both"));
+        assert!(replaced("/model/vocab/a", json!(400)).contains("none has the id 257"));
+        assert!(replaced("/added_tokens/2/id", json!(4_000_000_000_u32)).contains("too large"));
+        assert!(replaced("/added_tokens/2/id", json!(257)).contains("id 257 is both \"a\" and the added token \"<h1>\""));
+        assert!(replaced("/added_tokens/2/content", json!("a")).contains("are both \"a\""));
+        assert!(replaced("/model/merges", json!(["a ab"])).contains("\"aab\", which is no token"));
+        assert!(replaced("/model/merges", json!(["ab"])).contains("expected a merge"));
+        assert!(replaced("/model/merges", json!([["a"]])).contains("two texts"));
+        assert!(replaced("/model/merges", json!([["a", "b", "c"]])).contains("two texts"));
+        assert!(replaced("/model/merges", json!([3])).contains("expected a merge"));
+        let long = "x".repeat(1 << 20);
+        assert!(replaced("/model/vocab", json!({long.as_str(): 0})).contains("too large"));
+        assert!(replaced("/model/merges", json!([[long.as_str(), "a"]])).contains("too large"));
+        replaced("/model/merges", json!([long]));
+        replaced("/model/vocab/a", json!(long));
+        replaced("/model/type", json!(long));
+        let twice = good().to_string().replace("\"ab\":259", "\"ab\":259,\"ab\":264");
+        assert!(said(&twice).contains("are both \"ab\""));
+        assert!(said(&" ".repeat(MAX_TOKENIZER_FILE_BYTES + 1)).contains("at most"));
     }
 }

@@ -131,3 +131,119 @@ fn nested(sorted: &[u32], is_inside: impl Fn(u32, u32) -> bool, mut visit: impl 
         stack.push(*piece);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tokenizer::vocabulary::SPACE_MARK;
+
+    /// A vocabulary of these pieces, with the bytes that every one needs.
+    fn vocabulary(pieces: &[(&str, f32, TokenKind)]) -> Vocabulary {
+        let bytes = (0..=u8::MAX).map(|byte| (format!("<0x{byte:02X}>"), 0.0, TokenKind::Byte));
+        let own = pieces.iter().map(|(text, score, kind)| ((*text).to_owned(), *score, *kind));
+        let mark = (SPACE_MARK.to_string(), -100.0, TokenKind::Normal);
+        let all: Vec<_> = own.chain([mark]).chain(bytes).collect();
+        let vocabulary = Vocabulary {
+            tokens: all.iter().map(|(text, _, _)| text.clone()).collect(),
+            scores: all.iter().map(|(_, score, _)| *score).collect(),
+            kinds: all.iter().map(|(_, _, kind)| *kind).collect(),
+            merges: Vec::new(),
+            bos: None,
+            eos: None,
+            unknown: None,
+            padding: None,
+            add_bos: false,
+        };
+        vocabulary.check().unwrap();
+        vocabulary
+    }
+
+    fn written(vocabulary: &Vocabulary, merges: &[Merge]) -> Vec<String> {
+        let text = |id: u32| vocabulary.tokens[id as usize].as_str();
+        merges.iter().map(|merge| format!("{} {}", text(merge.left), text(merge.right))).collect()
+    }
+
+    /// Hugging Face's rule, word for word.
+    fn plain(vocabulary: &Vocabulary) -> Vec<Merge> {
+        let id = |text: &str| {
+            let at = vocabulary.tokens.iter().position(|token| token == text)?;
+            vocabulary.kinds[at].is_text().then_some(at as u32)
+        };
+        let mut merges = Vec::new();
+        for product in (0..vocabulary.tokens.len()).filter(|id| vocabulary.kinds[*id].is_text()) {
+            let text = &vocabulary.tokens[product];
+            for (at, _) in text.char_indices().skip(1) {
+                if let (Some(left), Some(right)) = (id(&text[..at]), id(&text[at..])) {
+                    merges.push(Merge { left, right, product: product as u32 });
+                }
+            }
+        }
+        let length = |id: u32| vocabulary.tokens[id as usize].chars().count();
+        let score = |merge: &Merge| match vocabulary.kinds[merge.product as usize] {
+            TokenKind::UserDefined => f32::INFINITY,
+            _ => vocabulary.scores[merge.product as usize],
+        };
+        merges.sort_by(|a, b| {
+            let by_score = score(b).partial_cmp(&score(a)).unwrap();
+            by_score.then(length(b.left).cmp(&length(a.left))).then(length(b.right).cmp(&length(a.right)))
+        });
+        merges
+    }
+
+    #[test]
+    fn merges_follow_from_scores_as_in_hugging_faces_converter() {
+        let small = vocabulary(&[
+            ("a", -9.0, TokenKind::Normal),
+            ("é", -9.0, TokenKind::Normal),
+            ("aa", -2.0, TokenKind::Normal),
+            ("aaa", -1.0, TokenKind::Normal),
+            ("éa", 0.0, TokenKind::Normal),
+            ("aé", -0.0, TokenKind::Normal),
+            ("aéa", -1.0, TokenKind::Normal),
+        ]);
+        let found = implied(&small).unwrap();
+        assert_eq!(written(&small, &found), ["é a", "a é", "aa a", "aé a", "a aa", "a éa", "a a"]);
+        assert_eq!(found, plain(&small));
+        for seed in 0..3 {
+            let mut large = Vocabulary::synthetic(2_500, seed);
+            // Equal scores, so that the order among equals is seen too.
+            large.scores.iter_mut().for_each(|score| *score = (*score / 50.0).trunc());
+            assert_eq!(implied(&large).unwrap(), plain(&large), "a GGUF file would be read differently");
+        }
+    }
+
+    #[test]
+    fn runs_of_spaces_merge_first_and_from_the_left() {
+        let found = vocabulary(&[
+            ("▁▁", -1000.0, TokenKind::UserDefined),
+            ("▁▁▁", -1000.0, TokenKind::UserDefined),
+            ("▁▁▁▁", -1000.0, TokenKind::UserDefined),
+            ("a", -9.0, TokenKind::Normal),
+            ("▁a", 0.0, TokenKind::Normal),
+        ]);
+        let merges = written(&found, &implied(&found).unwrap());
+        assert_eq!(merges, ["▁▁▁ ▁", "▁▁ ▁▁", "▁▁ ▁", "▁ ▁▁▁", "▁ ▁▁", "▁ ▁", "▁ a"]);
+    }
+
+    #[test]
+    fn what_no_text_may_become_is_in_no_merge() {
+        let mut steered = vocabulary(&[
+            ("<", -9.0, TokenKind::Normal),
+            ("e", -9.0, TokenKind::Normal),
+            ("<e", -1.0, TokenKind::Control),
+            ("<ee", -1.0, TokenKind::Normal),
+            ("ee", -1.0, TokenKind::Unused),
+        ]);
+        assert_eq!(implied(&steered).unwrap(), []);
+        steered.merges = vec![("<".to_owned(), "e".to_owned()), ("<e".to_owned(), "e".to_owned())];
+        assert_eq!(listed(&steered).unwrap(), []);
+    }
+
+    #[test]
+    fn a_merge_of_nothing_is_named() {
+        let mut wrong = vocabulary(&[("a", 0.0, TokenKind::Normal)]);
+        wrong.merges = vec![("a".to_owned(), "a".to_owned())];
+        let line = listed(&wrong).unwrap_err().to_string();
+        assert!(line.contains(r#"merge 0 ("a", "a") needs "aa""#), "{line}");
+    }
+}

@@ -171,3 +171,51 @@ fn capitalised(word: &str) -> String {
     let mut letters = word.chars();
     letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tokenizer::{Tokenizer, merges};
+
+    #[test]
+    fn every_piece_can_be_formed() {
+        for size in [MIN_SYNTHETIC_TOKENS, 4_096, 40_000] {
+            let vocabulary = Vocabulary::synthetic(size, 5);
+            vocabulary.check().unwrap();
+            assert_eq!(vocabulary.tokens.len(), size);
+            let mut formed: Vec<bool> = vocabulary.tokens.iter().map(|text| text.chars().count() == 1).collect();
+            for merge in merges::implied(&vocabulary).unwrap() {
+                formed[merge.product as usize] |= merge.left < merge.product && merge.right < merge.product;
+            }
+            let idle = (0..size).find(|id| vocabulary.kinds[*id] == TokenKind::Normal && !formed[*id]);
+            assert_eq!(idle.map(|id| &vocabulary.tokens[id]), None, "no text would ever use this row of the model");
+        }
+    }
+
+    #[test]
+    fn the_seed_decides_the_rare_pieces_only() {
+        let vocabulary = Vocabulary::synthetic(60_000, 5);
+        assert_eq!(vocabulary, Vocabulary::synthetic(60_000, 5), "a demo must be the same everywhere");
+        let other = Vocabulary::synthetic(60_000, 6);
+        assert_ne!(vocabulary, other);
+        assert_eq!(vocabulary.tokens[..6_000], other.tokens[..6_000]);
+    }
+
+    #[test]
+    fn english_takes_few_tokens_even_with_a_small_vocabulary() {
+        let text = "Which of the following statements about the value of the function is correct? The energy of the system \
+            increases with its temperature, and the cost of production falls.";
+        for (size, characters) in [(512, 1.5), (4_096, 3.0), (16_384, 4.0)] {
+            let tokenizer = Tokenizer::from_vocabulary(&Vocabulary::synthetic(size, 5)).unwrap();
+            let tokens = tokenizer.encode_prompt(text).unwrap().len() as f64;
+            let found = text.len() as f64 / tokens;
+            assert!(found > characters, "{size} tokens: {found:.2} characters a token make prompts too long");
+        }
+    }
+
+    #[test]
+    fn sizes_stay_within_what_loads() {
+        assert_eq!(Vocabulary::synthetic(0, 1).tokens.len(), MIN_SYNTHETIC_TOKENS);
+        assert_eq!(Vocabulary::synthetic(600, 1).tokens.len(), 600);
+    }
+}

@@ -1,6 +1,7 @@
 //! What a user sees of the tokenizer: the ids of Hugging Face, texts that come back, words of command that stay words.
 
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 use serde_json::json;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::{AddedToken, Tokenizer as Stock, Trainer};
@@ -11,6 +12,11 @@ const SENTENCES: &str = "The following are multiple choice questions (with answe
     of the trigeminal nerve contain somatic motor processes? A. The supraorbital nerve  B. The infraorbital nerve\n\n\n\
     Answer: D   the state of the other side; 1,024 is 2^10, isn't it? Größe, naïve, déjà vu, Ελλάδα, привет мир, 漢字かな \
     🙂🙂 fn main() {\n\tprintln!(\"hello\");\n}\n";
+
+/// So many cases, the same in every run.
+fn cases(cases: u32) -> ProptestConfig {
+    ProptestConfig { cases, rng_seed: RngSeed::Fixed(3), failure_persistence: None, ..ProptestConfig::default() }
+}
 
 /// A `tokenizer.json` as Gemma's is written.
 fn json_of(vocabulary: &Vocabulary, merges: &[(String, String)], pairs_as_text: bool) -> String {
@@ -149,14 +155,14 @@ fn any_text() -> impl Strategy<Value = String> {
 fn a_trained_vocabulary_gives_hugging_faces_ids_with_and_without_its_merges() {
     let trio = Trio::new(&trained().1);
     trio.check(SENTENCES);
-    proptest!(ProptestConfig::with_cases(600), |(text in any_text())| trio.check(&text));
+    proptest!(cases(600), |(text in any_text())| trio.check(&text));
 }
 
 #[test]
 fn a_synthetic_vocabulary_gives_hugging_faces_ids_with_and_without_its_merges() {
     let trio = Trio::new(&synthetic_json(6_000));
     trio.check(SENTENCES);
-    proptest!(ProptestConfig::with_cases(600), |(text in any_text())| trio.check(&text));
+    proptest!(cases(600), |(text in any_text())| trio.check(&text));
 }
 
 #[test]
@@ -175,7 +181,7 @@ fn a_gguf_files_way_of_writing_gives_the_same_ids() {
         }
     }
     let (json, gguf) = (Tokenizer::from_vocabulary(&from_json).unwrap(), Tokenizer::from_vocabulary(&from_gguf).unwrap());
-    proptest!(ProptestConfig::with_cases(300), |(text in any_text())| {
+    proptest!(cases(300), |(text in any_text())| {
         let ids = gguf.encode_prompt(&text).unwrap();
         prop_assert_eq!(&ids, &json.encode_prompt(&text).unwrap());
         prop_assert_eq!(gguf.decode(&ids), json.decode(&ids));
@@ -187,7 +193,7 @@ fn a_stream_says_what_the_whole_says() {
     let tokenizer = Tokenizer::from_vocabulary(&Vocabulary::synthetic(1_000, 1)).unwrap();
     let byte = tokenizer.pipeline.token_to_id("<0x00>").unwrap();
     let token = prop_oneof![0..1_010_u32, byte..byte + 256, byte + 0x80..byte + 256];
-    proptest!(ProptestConfig::with_cases(2_000), |(ids in prop::collection::vec(token, 0..24))| {
+    proptest!(cases(2_000), |(ids in prop::collection::vec(token, 0..24))| {
         let ids: Vec<TokenId> = ids.into_iter().map(TokenId).collect();
         let mut stream = tokenizer.stream();
         let mut said: String = ids.iter().map(|id| stream.push(*id)).collect();

@@ -149,6 +149,8 @@ impl Vocabulary {
         if self.add_bos && self.bos.is_none() {
             return damaged("prompts are to begin with a bos token, and it has none".to_owned());
         }
+        let longest = self.merges.iter().map(|(left, right)| left.len().max(right.len())).max();
+        at_most("longest half of a merge", "bytes", longest.unwrap_or(0), MAX_PIECE_BYTES)?;
         let mut pieces = BTreeMap::new();
         let mut bytes = [false; 256];
         for (id, (text, kind)) in self.tokens.iter().zip(&self.kinds).enumerate() {
@@ -208,4 +210,60 @@ impl Vocabulary {
 
 pub(super) fn at_most(what: &'static str, unit: &'static str, found: usize, limit: usize) -> Result<(), TokenizerError> {
     if found > limit { Err(TokenizerError::TooLarge { what, unit, found, limit }) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `check` says after a good vocabulary was damaged.
+    fn said(damage: impl FnOnce(&mut Vocabulary)) -> String {
+        let mut vocabulary = Vocabulary::synthetic(600, 1);
+        vocabulary.check().unwrap();
+        damage(&mut vocabulary);
+        vocabulary.check().unwrap_err().to_string()
+    }
+
+    #[test]
+    fn every_damage_is_one_clear_line() {
+        assert!(said(|vocabulary| vocabulary.scores.truncate(599)).contains("600 tokens, 599 scores, 600 kinds"));
+        assert!(said(|vocabulary| vocabulary.kinds.truncate(599)).contains("599 kinds"));
+        assert!(said(|vocabulary| vocabulary.scores[550] = f32::NAN).contains("token 550"));
+        assert!(said(|vocabulary| vocabulary.tokens[550] = vocabulary.tokens[551].clone()).contains("tokens 550 and 551"));
+        assert!(said(|vocabulary| vocabulary.tokens[550].clear()).contains("token 550 has no text"));
+        assert!(said(|vocabulary| vocabulary.tokens[550] = "x".repeat(MAX_PIECE_BYTES + 1)).contains("at most 512"));
+        assert!(said(|vocabulary| vocabulary.kinds[550] = TokenKind::Byte).contains("byte token 550"));
+        assert!(said(|vocabulary| vocabulary.bos = Some(TokenId(600))).contains("bos token is 600"));
+        assert!(said(|vocabulary| vocabulary.eos = Some(TokenId(u32::MAX))).contains("eos"));
+        assert!(said(|vocabulary| vocabulary.bos = None).contains("none"));
+        let place = |text| Vocabulary::synthetic(600, 1).find(text).unwrap().0 as usize;
+        assert!(said(|vocabulary| vocabulary.tokens[place("▁")] = "other".to_owned()).contains("space (▁)"));
+        assert!(said(|vocabulary| vocabulary.kinds[place("<0xC3>")] = TokenKind::Unused).contains("<0xC3>"));
+        let empty = Vocabulary { tokens: vec![], scores: vec![], kinds: vec![], ..Vocabulary::synthetic(512, 1) };
+        assert!(empty.check().is_err());
+    }
+
+    #[test]
+    fn a_byte_that_is_a_piece_needs_no_byte_token() {
+        let mut vocabulary = Vocabulary::synthetic(600, 1);
+        let tab = vocabulary.find("<0x09>").unwrap().0 as usize;
+        vocabulary.kinds[tab] = TokenKind::Unused;
+        vocabulary.check().unwrap();
+    }
+
+    #[test]
+    fn kinds_are_ggufs_numbers() {
+        for number in 1..=6 {
+            assert_eq!(TokenKind::try_from(number).unwrap() as i32, number, "files of others would be misread");
+        }
+        assert_eq!(TokenKind::try_from(4).unwrap(), TokenKind::UserDefined);
+        assert!([0, 7, -1].iter().all(|number| TokenKind::try_from(*number).is_err()));
+    }
+
+    #[test]
+    fn byte_tokens_are_told_by_their_form() {
+        assert_eq!(byte_of("<0x0A>"), Some(10));
+        assert_eq!(byte_of("<0xff>"), Some(255));
+        assert!(["<0x0>", "<0x+A>", "<0x0A", "0x0A", "<0x000A>", "<0xé>"].iter().all(|text| byte_of(text).is_none()));
+    }
 }

@@ -156,6 +156,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(super::super::tests::cases(256))]
+
         #[test]
         fn how_the_stream_was_cut_makes_no_difference(cuts in prop::collection::vec(1usize..40_000, 1..6)) {
             let stream = stream();

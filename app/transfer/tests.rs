@@ -4,3 +4,5 @@ mod damage;
 mod pair;
 mod rules;
 mod talk;
+
+pub(super) use pair::cases;

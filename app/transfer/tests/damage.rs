@@ -41,7 +41,7 @@ fn any_damaged_bit_on_the_way_up_costs_at_most_the_connection() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(cases(400))]
 
     #[test]
     fn a_damaged_bit_on_the_way_down_never_ends_in_a_wrong_plane(at in any::<prop::sample::Index>(), head in any::<bool>()) {

@@ -2,9 +2,17 @@
 
 use std::collections::BTreeMap;
 
+use proptest::prelude::ProptestConfig;
+use proptest::test_runner::RngSeed;
+
 use super::super::*;
 use crate::id::{BlockKey, BootId, Epoch, Fingerprint, Millis, NodeId, SwarmTag, TokenId};
 use crate::kv::{Page, Plane};
+
+/// The same cases on every run.
+pub fn cases(cases: u32) -> ProptestConfig {
+    ProptestConfig { cases, rng_seed: RngSeed::Fixed(1), failure_persistence: None, ..ProptestConfig::default() }
+}
 
 pub fn hello(node: u64) -> Hello {
     Hello::new(SwarmTag(1), NodeId(node), BootId(10 + node), Epoch(3), Fingerprint([9; 16]))
