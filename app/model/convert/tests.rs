@@ -107,7 +107,7 @@ impl Case {
 
     fn refusal(&self) -> String {
         self.write();
-        self.run(ConvertType::F32).err().expect("it was converted")
+        self.run(ConvertType::F32).expect_err("it was converted")
     }
 }
 

@@ -2,7 +2,7 @@
 //! is checked; what Gemma 3's text model does not have is refused rather than ignored.
 
 use super::read::Gguf;
-use super::value::{Kind, Value, integer};
+use super::value::{Elements, Kind, Value};
 use super::{ARCHITECTURE, layer_tensors};
 use crate::kv::{KvFormat, KvShape, Plane};
 use crate::limits::{MAX_LAYERS, MAX_VOCABULARY_TOKENS, MAX_WIDTH};
@@ -94,16 +94,16 @@ impl Gguf {
             let every = self.size_or(PATTERN, u32::MAX as usize, DEFAULT_PATTERN)?;
             return Ok((every_nth_global(layers, every), window));
         };
-        let Some((kind, count, bytes)) = self.array(&full)? else { return Err(self.wrong_type(&full, "an array")) };
-        let step = match kind {
-            Kind::Bool => 1,
-            kind => {
-                kind.fixed_bytes().filter(|_| integer(kind, &[0; 8][..kind.fixed_bytes().unwrap_or(0)]).is_some()).unwrap_or(0)
-            }
+        let Some(Elements { kind, count, bytes }) = self.array(&full)? else {
+            return Err(self.wrong_type(&full, "an array"));
         };
-        if step == 0 || count != layers {
+        let step = match kind {
+            Kind::F32 | Kind::F64 => None,
+            kind => kind.fixed_bytes(),
+        };
+        let Some(step) = step.filter(|_| count == layers) else {
             return Err(self.refuse(PATTERN, &format!("must name true or false for each of the {layers} layers")));
-        }
+        };
         let planes =
             bytes.chunks_exact(step).map(|flag| if flag.iter().any(|&byte| byte != 0) { Plane::Sliding } else { Plane::Global });
         Ok((planes.collect(), window))

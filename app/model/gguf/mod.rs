@@ -17,6 +17,7 @@
 //! [`Gguf::vocabulary`] then check the meaning.
 
 mod config;
+mod cursor;
 mod ggml;
 mod read;
 mod value;
@@ -30,7 +31,7 @@ mod tests;
 pub(super) use config::{check, every_nth_global, inverse_root};
 pub use ggml::{GgmlType, dtype_name};
 pub use read::{Gguf, TensorInfo};
-pub use value::{Kind, Value};
+pub use value::{Elements, Kind, Value};
 pub use weights::{Part, layer_tensors, tensor_names};
 pub use write::{Entry, TensorPlan, Writer, model_entries, vocabulary_entries};
 

@@ -1,14 +1,13 @@
-//! The checked view of a GGUF file. Every length in it is a stranger's claim until it has been compared with the file.
+//! The checked view of a GGUF file: structure and places first, values when they are asked for.
 
 use core::ops::Range;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::cursor::{Cursor, Described};
 use super::ggml::GgmlType;
-use super::value::{Kind, Value, float, integer};
-use crate::limits::{
-    MAX_GGUF_ARRAY, MAX_GGUF_ENTRIES, MAX_GGUF_NAME_BYTES, MAX_GGUF_STRING_BYTES, MAX_GGUF_TENSORS, MAX_MODEL_FILE_BYTES,
-};
+use super::value::{Elements, Kind, Value, float, integer};
+use crate::limits::{MAX_GGUF_ENTRIES, MAX_GGUF_STRING_BYTES, MAX_GGUF_TENSORS, MAX_MODEL_FILE_BYTES};
 use crate::model::fault::{Fault, FileError};
 use crate::model::map::map;
 use crate::model::weight::Bytes;
@@ -129,18 +128,20 @@ impl Gguf {
         }
     }
 
-    /// The array at `key` as its element type, count and bytes; an error where another type lies there.
-    pub fn array(&self, key: &str) -> Result<Option<(Kind, usize, &[u8])>, FileError> {
+    /// The array at `key`; an error where another type lies there.
+    pub fn array(&self, key: &str) -> Result<Option<Elements<'_>>, FileError> {
         match self.metadata.get(key) {
             None => Ok(None),
-            Some(Value::Array { kind, count, at }) => Ok(Some((*kind, *count, &self.bytes.as_slice()[at.clone()]))),
+            Some(Value::Array { kind, count, at }) => {
+                Ok(Some(Elements { kind: *kind, count: *count, bytes: &self.bytes.as_slice()[at.clone()] }))
+            }
             Some(_) => Err(self.wrong_type(key, "an array")),
         }
     }
 
     /// The strings of the array at `key`, in order, where they lie; an error where another type lies there.
     pub fn strings<'a>(&'a self, key: &str) -> Result<Option<impl Iterator<Item = &'a str> + use<'a>>, FileError> {
-        let Some((kind, count, bytes)) = self.array(key)? else { return Ok(None) };
+        let Some(Elements { kind, count, bytes }) = self.array(key)? else { return Ok(None) };
         if kind != Kind::String {
             return Err(self.wrong_type(key, "an array of text"));
         }
@@ -235,15 +236,6 @@ fn alignment(bytes: &[u8], metadata: &BTreeMap<String, Value>) -> Result<u64, Fa
         .ok_or_else(|| Fault::Damaged(format!("general.alignment must be a power of two between 8 and {MAX_ALIGNMENT}")))
 }
 
-/// A tensor's description as the file gives it.
-struct Described {
-    name: String,
-    dims: Vec<usize>,
-    ty: GgmlType,
-    bytes: u64,
-    offset: u64,
-}
-
 /// Checks where every tensor lies and that no two share a byte.
 fn place(described: Vec<Described>, data: u64, alignment: u64, has: u64) -> Result<BTreeMap<String, TensorInfo>, Fault> {
     let mut order: Vec<(u64, u64, usize)> = Vec::with_capacity(described.len());
@@ -282,137 +274,4 @@ fn place(described: Vec<Described>, data: u64, alignment: u64, has: u64) -> Resu
         }
     }
     Ok(tensors)
-}
-
-/// Walks the file's head. Every step is checked against the end.
-struct Cursor<'a> {
-    bytes: &'a [u8],
-    at: usize,
-}
-
-impl<'a> Cursor<'a> {
-    fn new(bytes: &'a [u8]) -> Cursor<'a> {
-        Cursor { bytes, at: 0 }
-    }
-
-    fn take(&mut self, count: u64, what: &str) -> Result<Range<usize>, Fault> {
-        let has = self.bytes.len() as u64;
-        let needs = (self.at as u64).saturating_add(count);
-        if needs > has {
-            return Err(Fault::Truncated { what: what.to_owned(), needs, has });
-        }
-        let range = self.at..needs as usize;
-        self.at = range.end;
-        Ok(range)
-    }
-
-    fn u32(&mut self, what: &str) -> Result<u32, Fault> {
-        let at = self.take(4, what)?.start;
-        Ok(u32::from_le_bytes([self.bytes[at], self.bytes[at + 1], self.bytes[at + 2], self.bytes[at + 3]]))
-    }
-
-    fn u64(&mut self, what: &str) -> Result<u64, Fault> {
-        let low = self.u32(what)?;
-        let high = self.u32(what)?;
-        Ok(u64::from(low) | u64::from(high) << 32)
-    }
-
-    fn string(&mut self, what: &str, limit: u64) -> Result<Range<usize>, Fault> {
-        let length = self.u64(what)?;
-        if length > limit {
-            return Err(Fault::Damaged(format!("{what} announces {length} bytes; this build takes at most {limit}")));
-        }
-        let at = self.take(length, what)?;
-        match core::str::from_utf8(&self.bytes[at.clone()]) {
-            Ok(_) => Ok(at),
-            Err(_) => Err(Fault::Damaged(format!("{what} is not UTF-8"))),
-        }
-    }
-
-    fn name(&mut self, what: &str) -> Result<String, Fault> {
-        let at = self.string(what, MAX_GGUF_NAME_BYTES)?;
-        let name = String::from_utf8_lossy(&self.bytes[at]).into_owned();
-        if name.is_empty() || name.chars().any(char::is_control) {
-            return Err(Fault::Damaged(format!("{what} is empty or holds control characters")));
-        }
-        Ok(name)
-    }
-
-    fn value(&mut self, key: &str, kind: Kind) -> Result<Value, Fault> {
-        let what = format!("metadata {key}");
-        match kind {
-            Kind::String => Ok(Value::Text(self.string(&what, MAX_GGUF_STRING_BYTES)?)),
-            Kind::Array => self.array(key, &what),
-            _ => {
-                let at = self.take(kind.fixed_bytes().unwrap_or(0) as u64, &what)?;
-                if kind == Kind::Bool && self.bytes[at.start] > 1 {
-                    return Err(Fault::Damaged(format!("{what} is a boolean of {}", self.bytes[at.start])));
-                }
-                Ok(Value::Scalar { kind, at })
-            }
-        }
-    }
-
-    fn array(&mut self, key: &str, what: &str) -> Result<Value, Fault> {
-        let number = self.u32(what)?;
-        let kind = Kind::from_number(number)
-            .ok_or_else(|| Fault::Damaged(format!("{what} is an array of type {number}, which GGUF does not have")))?;
-        if kind == Kind::Array {
-            return Err(Fault::Unsupported(format!("metadata {key} nests arrays; no Gemma 3 has such: convert the model anew")));
-        }
-        let count = self.u64(what)?;
-        if count > MAX_GGUF_ARRAY {
-            return Err(Fault::Damaged(format!("{what} announces {count} elements; this build takes at most {MAX_GGUF_ARRAY}")));
-        }
-        let start = self.at;
-        match kind.fixed_bytes() {
-            Some(bytes) => {
-                self.take(count * bytes as u64, what)?;
-            }
-            None => {
-                for _ in 0..count {
-                    self.string(what, MAX_GGUF_STRING_BYTES)?;
-                }
-            }
-        }
-        Ok(Value::Array { kind, count: count as usize, at: start..self.at })
-    }
-
-    fn tensor(&mut self) -> Result<Described, Fault> {
-        let name = self.name("a tensor's name")?;
-        let what = format!("the description of tensor {name}");
-        let rank = self.u32(&what)?;
-        if !(1..=4).contains(&rank) {
-            return Err(Fault::Damaged(format!("tensor {name} has {rank} dimensions; GGUF has 1 to 4")));
-        }
-        let mut dims = Vec::with_capacity(4);
-        let mut values = 1u64;
-        for _ in 0..rank {
-            let dim = self.u64(&what)?;
-            let product = values.checked_mul(dim).filter(|&product| dim > 0 && product <= MAX_MODEL_FILE_BYTES * 8);
-            let Some(product) = product else {
-                return Err(Fault::Damaged(format!(
-                    "tensor {name} has a dimension of {dim}: its size is zero or beyond any file"
-                )));
-            };
-            values = product;
-            dims.push(usize::try_from(dim).map_err(|_| Fault::Damaged(format!("tensor {name} exceeds this machine's memory")))?);
-        }
-        let number = self.u32(&what)?;
-        let Some(ty) = GgmlType::from_number(number) else {
-            return Err(Fault::Unsupported(format!(
-                "tensor {name} has type {number}, unknown here; this build reads F32, F16, BF16, Q8_0, Q4_0: use potluck convert"
-            )));
-        };
-        if dims[0] % ty.unit != 0 {
-            let (cols, unit) = (dims[0], ty.unit);
-            return Err(Fault::Damaged(format!(
-                "tensor {name} has rows of {cols}, no multiple of the {unit} of its type {}",
-                ty.name
-            )));
-        }
-        let bytes = values / ty.unit as u64 * ty.unit_bytes as u64;
-        let offset = self.u64(&what)?;
-        Ok(Described { name, dims, ty, bytes, offset })
-    }
 }

@@ -163,7 +163,7 @@ fn read(bytes: Vec<u8>) -> Result<(Gguf, ModelConfig), String> {
 }
 
 fn refusal(raw: &Raw) -> String {
-    read(raw.build()).err().expect("it was taken")
+    read(raw.build()).expect_err("it was taken")
 }
 
 #[test]

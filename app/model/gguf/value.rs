@@ -76,6 +76,17 @@ pub enum Value {
     },
 }
 
+/// The elements of an array, where they lie.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Elements<'a> {
+    /// Their type; never an array.
+    pub kind: Kind,
+    /// How many.
+    pub count: usize,
+    /// All their bytes, strings with their lengths.
+    pub bytes: &'a [u8],
+}
+
 /// Reads the number `bytes` of type `kind` as an integer; none where it is no integer or no `i128` fits it exactly.
 pub(super) fn integer(kind: Kind, bytes: &[u8]) -> Option<i128> {
     Some(match kind {

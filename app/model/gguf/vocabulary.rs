@@ -1,7 +1,7 @@
 //! The vocabulary inside a GGUF, as llama.cpp writes it for SentencePiece models.
 
 use super::read::Gguf;
-use super::value::{Kind, integer};
+use super::value::{Elements, Kind, integer};
 use crate::id::TokenId;
 use crate::limits::MAX_VOCABULARY_TOKENS;
 use crate::model::fault::{Fault, FileError};
@@ -39,7 +39,7 @@ impl Gguf {
 
     /// The number of tokens, compared with the rows of the embedding; none where the file has no vocabulary.
     pub(in crate::model) fn vocabulary_size(&self) -> Result<Option<usize>, FileError> {
-        let Some((_, count, _)) = self.array(&key("tokens"))? else { return Ok(None) };
+        let Some(Elements { count, .. }) = self.array(&key("tokens"))? else { return Ok(None) };
         let rows = self.tensors().get("token_embd.weight").and_then(|tensor| tensor.matrix()).map_or(0, |(rows, _)| rows);
         if count != rows || count > MAX_VOCABULARY_TOKENS {
             let message = format!("the vocabulary has {count} tokens, the embedding {rows} rows: they are of different models");
@@ -52,7 +52,7 @@ impl Gguf {
         let key = key("scores");
         match self.array(&key)? {
             None => Ok(vec![0.0; count]),
-            Some((Kind::F32, length, bytes)) if length == count => {
+            Some(Elements { kind: Kind::F32, count: length, bytes }) if length == count => {
                 let scores: Vec<f32> = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
                 if scores.iter().any(|score| score.is_nan()) { Err(self.wrong_type(&key, "numbers")) } else { Ok(scores) }
             }
@@ -65,7 +65,7 @@ impl Gguf {
         let wrong = || self.wrong_type(&key, &format!("a token type (1 to 6) for each of the {count} tokens"));
         match self.array(&key)? {
             None => Ok(vec![TokenKind::Normal; count]),
-            Some((kind @ (Kind::I32 | Kind::U32), length, bytes)) if length == count => bytes
+            Some(Elements { kind: kind @ (Kind::I32 | Kind::U32), count: length, bytes }) if length == count => bytes
                 .chunks_exact(4)
                 .map(|number| integer(kind, number).and_then(|n| i32::try_from(n).ok()))
                 .map(|number| number.and_then(|n| TokenKind::try_from(n).ok()).ok_or_else(wrong))

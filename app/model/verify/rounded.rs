@@ -42,7 +42,7 @@ fn replace(float: &Weight, weight: &mut Weight) -> Option<()> {
 
 fn rounded(float: &Weight) -> Option<Weight> {
     let values: Vec<f32> = float.bytes().as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
-    if values.len() % 32 != 0 {
+    if !values.len().is_multiple_of(32) {
         return None;
     }
     let mut stored = Vec::new();
