@@ -23,8 +23,8 @@ fn scores_body(query: &[f32], keys: &[f32], out: &mut [f32]) {
         out[p..p + TILE].copy_from_slice(&sums);
         p += TILE;
     }
-    for p in p..out.len() {
-        out[p] = dot(query, key(p));
+    for (out, key) in out[p..].iter_mut().zip(keys[p * dim..].chunks_exact(dim)) {
+        *out = dot(query, key);
     }
 }
 
@@ -91,7 +91,7 @@ mod tests {
                     accumulate(isa, &weights[cut..], &rows[cut * dim..], &mut out);
                     assert_eq!(out, expected);
 
-                    let mut got = vec![0f32; 11];
+                    let mut got = [0f32; 11];
                     scores(isa, &query, &rows[..cut * dim], &mut got[..cut]);
                     scores(isa, &query, &rows[cut * dim..], &mut got[cut..]);
                     for p in 0..11 {

@@ -86,7 +86,7 @@ pub(super) const ROUND: f32 = 12_582_912.0;
 /// e to the `x`. See the file header.
 #[inline(always)]
 pub(super) fn exp(x: f32) -> f32 {
-    const LN_2_HIGH: f32 = 0.693_359_375;
+    const LN_2_HIGH: f32 = 355.0 / 512.0;
     const LN_2_LOW: f32 = -2.121_944_4e-4;
     // 1/7!, 1/6!, … 1/0!
     const TERMS: [f32; 8] = [1.0 / 5040.0, 1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0];
@@ -105,7 +105,7 @@ pub(super) fn exp(x: f32) -> f32 {
 #[inline(always)]
 fn gelu(x: f32) -> f32 {
     // 2·sqrt(2/π) and that times 0.044715.
-    const LINEAR: f32 = 1.595_769_1;
+    const LINEAR: f32 = 1.595_769;
     const CUBIC: f32 = 0.071_354_814;
     let u = x * (x * x).mul_add(CUBIC, LINEAR);
     x / (1.0 + exp(-u))
@@ -134,7 +134,7 @@ fn rms_factor(row: &[f32], eps: f32) -> f32 {
 #[inline(always)]
 fn rms_norm_body(x: &[f32], weight: &[f32], eps: f32, residual: Option<&[f32]>, out: &mut [f32]) {
     let cols = weight.len();
-    assert!(x.len() == out.len() && x.len() % cols == 0, "rms_norm takes whole rows of {cols}");
+    assert!(x.len() == out.len() && x.len().is_multiple_of(cols), "rms_norm takes whole rows of {cols}");
     for (r, (row, out)) in x.chunks_exact(cols).zip(out.chunks_exact_mut(cols)).enumerate() {
         let factor = rms_factor(row, eps);
         match residual {

@@ -94,11 +94,11 @@ pub(super) mod tests {
     fn codes_and_scales_follow_the_definition() {
         let x = noise(96, 5);
         let rows = quantize_rows(Isa::best(), &x, 96);
-        for g in 0..3 {
-            let largest = x[g * 32..][..32].iter().fold(0f32, |m, v| m.max(v.abs()));
+        for (g, group) in x.chunks(32).enumerate() {
+            let largest = group.iter().fold(0f32, |m, v| m.max(v.abs()));
             assert_eq!(rows.scales[g], largest / 127.0);
-            for i in g * 32..g * 32 + 32 {
-                assert_eq!(f32::from(rows.codes[i]), (x[i] * (127.0 / largest)).round_ties_even());
+            for (code, value) in rows.codes[g * 32..].iter().zip(group) {
+                assert_eq!(f32::from(*code), (value * (127.0 / largest)).round_ties_even());
             }
         }
     }

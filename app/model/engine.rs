@@ -157,7 +157,7 @@ impl Model {
             match logits {
                 Logits::All => out.extend(ops::into_vec(self.network.logits(hidden))),
                 Logits::Last if done == tokens.len() => {
-                    let last = hidden.slice([part.len() - 1..part.len()]);
+                    let last = hidden.narrow(0, part.len() - 1, 1);
                     out = ops::into_vec(self.network.logits(last));
                 }
                 Logits::Last | Logits::None => {}
