@@ -375,9 +375,8 @@ mod tests {
     #[test]
     fn other_kinds_of_tokenizer_are_refused_with_what_they_are() {
         let split = json!({"type": "ByteLevel", "add_prefix_space": false});
-        assert!(
-            replaced("/pre_tokenizer", split).contains("pre_tokenizer is {\"add_prefix_space\":false,\"type\":\"ByteLevel\"}")
-        );
+        let line = replaced("/pre_tokenizer", split);
+        assert!(line.contains("its pre_tokenizer is {") && line.contains("ByteLevel"), "{line}");
         assert!(replaced("/normalizer", Value::Null).contains("normalizer is missing, needed is Replace"));
         assert!(replaced("/normalizer", json!({"type": "NFKC"})).contains("NFKC"));
         assert!(replaced("/decoder", json!({"type": "Metaspace", "x": "é".repeat(999)})).contains("..."));
