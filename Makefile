@@ -9,6 +9,7 @@ MODEL ?=
 
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 BIN := $(TARGET_DIR)/debug/potluck
+DEMO_MODEL := $(TARGET_DIR)/potluck-demo.gguf
 FLAGS := --locked $(if $(JOBS),--jobs $(JOBS))
 # The one place that says which compiler is needed.
 RUST_VERSION := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
@@ -21,8 +22,11 @@ help: ## Show this list
 	@echo
 	@echo "  MODEL=FILE.gguf  the model of the demo    JOBS=N  compilers at once    CARGO=...  the cargo to use"
 
-demo: build ## Three nodes answer MMLU prompts and share what they computed (MODEL=FILE.gguf)
-	@$(BIN) swarm --nodes 3 --mmlu tests/data/mmlu $(if $(MODEL),--model "$(MODEL)")
+demo: build $(if $(MODEL),,$(DEMO_MODEL)) ## Three nodes answer MMLU prompts and share what they computed (MODEL=FILE.gguf)
+	@$(BIN) swarm --nodes 3 --mmlu tests/data/mmlu --model "$(or $(MODEL),$(DEMO_MODEL))"
+
+$(DEMO_MODEL): | build
+	@$(BIN) synth --shape demo --seed 1 $@
 
 test: toolchain ## Run every test, then the pure core's alone (without burn and smol)
 	$(CARGO) test $(FLAGS)

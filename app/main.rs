@@ -1,3 +1,5 @@
 //! The command line of the one binary, `potluck`.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    potluck::drive::main()
+}

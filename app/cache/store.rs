@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use serde::Serialize;
 use thiserror::Error;
 
 use super::changes::{Change, Changes};
@@ -90,7 +91,7 @@ pub struct Held {
 }
 
 /// One plane's figures.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
 pub struct PlaneStats {
     /// Slots in all; none where the model has no layer in the plane.
     pub slots: usize,
@@ -105,7 +106,7 @@ pub struct PlaneStats {
 }
 
 /// The cache's figures.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
 pub struct CacheStats {
     /// By `Plane as usize`.
     pub planes: [PlaneStats; 2],

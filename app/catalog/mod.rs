@@ -258,6 +258,16 @@ impl Catalog {
         self.own.segment(index).map(|bytes| (self.own.generation(), bytes))
     }
 
+    /// The generation of this node's filter, as peers were told.
+    pub fn generation(&self) -> u64 {
+        self.own.generation()
+    }
+
+    /// Whether peers were told of every change.
+    pub fn is_told(&self) -> bool {
+        self.own.is_told()
+    }
+
     /// The next datagram to multicast, if one is due.
     pub fn poll_datagram(&mut self, now: Millis) -> Option<Datagram> {
         self.expire(now);

@@ -1,9 +1,11 @@
 //! What the catalog counted since the node started.
 
+use serde::Serialize;
+
 use super::CatalogFault;
 
 /// Counters of the catalog. They only grow.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize)]
 pub struct CatalogStats {
     /// Announcements sent.
     pub announcements_sent: u64,

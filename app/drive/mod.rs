@@ -1,1 +1,292 @@
-//! (drive)
+//! The driver: the only room that knows sockets, threads and clocks. It feeds the node's state machine and does what that says.
+//!
+//! One thread runs every task; the node sits in a `RefCell` that is never borrowed across an await. The engine has a thread of its
+//! own, and so has the console's reader.
+
+mod answer;
+mod cli;
+mod engine;
+mod net;
+mod run;
+mod setup;
+mod swarm;
+mod tools;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::rc::{Rc, Weak};
+use std::time::{Duration, Instant};
+
+use async_net::{TcpListener, TcpStream};
+use smol::channel::{Receiver, Sender, bounded, unbounded};
+use smol::future::{self, FutureExt};
+use smol::io::{AsyncReadExt, AsyncWriteExt};
+use smol::{LocalExecutor, Timer};
+
+use crate::catalog::Datagram;
+use crate::id::Millis;
+use crate::limits::{MAX_CHUNK_BYTES, MAX_DATAGRAM_BYTES};
+use crate::node::{AskId, ConnId, Input, Node, Output, Reply, Status};
+
+pub use cli::main;
+pub use engine::run_job;
+pub use net::NetSettings;
+
+use cli::Fail;
+use engine::Engine;
+use net::CatalogSocket;
+
+/// A connection is given up when it does not stand after this long.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// A peer that takes no byte for this long has gone: its connection is closed so that it holds no pins.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Datagrams that wait for the socket; a socket that takes none for longer loses them, and the catalog repairs itself.
+const MAX_QUEUED_DATAGRAMS: usize = 64;
+
+/// What the node has to say to people.
+#[derive(Debug)]
+enum Word {
+    /// Part or end of an answer.
+    Reply(AskId, Reply),
+    /// A line for the log.
+    Note(String),
+}
+
+/// Both ends of a channel between the driver's own tasks.
+type Channel<T> = (Sender<T>, Receiver<T>);
+
+/// The node and all that it acts through.
+struct Driver {
+    node: RefCell<Node>,
+    start: Instant,
+    engine: Engine,
+    socket: Option<CatalogSocket>,
+    conns: RefCell<BTreeMap<ConnId, Sender<()>>>,
+    connects: Channel<(ConnId, SocketAddr)>,
+    datagrams: Channel<Datagram>,
+    timer: Channel<()>,
+    words: Sender<Word>,
+}
+
+impl Driver {
+    /// A driver around `node`; what it says comes out of the receiver. Without a socket the node is alone.
+    fn new(node: Node, start: Instant, engine: Engine, socket: Option<CatalogSocket>) -> (Driver, Receiver<Word>) {
+        // The words are bounded by what one input makes the node say: whoever reads them keeps up, or memory is the console's.
+        let (words, out) = unbounded();
+        let driver = Driver {
+            node: RefCell::new(node),
+            start,
+            engine,
+            socket,
+            conns: RefCell::default(),
+            connects: unbounded(),
+            datagrams: bounded(MAX_QUEUED_DATAGRAMS),
+            timer: bounded(1),
+            words,
+        };
+        (driver, out)
+    }
+
+    /// Lets something happen to the node, then does what it wants done.
+    fn handle(&self, input: Input<'_>) {
+        let now = self.now();
+        self.node.borrow_mut().handle(input, now);
+        self.pump();
+    }
+
+    /// What the node says of itself.
+    fn status(&self) -> Status {
+        self.node.borrow().status(self.now())
+    }
+
+    /// Runs the node's side of the world until `until` ends, then says farewell to the swarm.
+    fn run<T>(self: &Rc<Self>, listener: Option<TcpListener>, until: impl Future<Output = T>) -> T {
+        let executor = Rc::new(LocalExecutor::new());
+        executor.spawn(self.clone().engine_results()).detach();
+        executor.spawn(self.clone().deadlines()).detach();
+        if self.socket.is_some() {
+            executor.spawn(self.clone().receive()).detach();
+            executor.spawn(self.clone().send()).detach();
+        }
+        if let Some(listener) = listener {
+            executor.spawn(self.clone().accept(Rc::downgrade(&executor), listener)).detach();
+            executor.spawn(self.clone().connect_as_told(Rc::downgrade(&executor))).detach();
+        }
+        self.handle(Input::Tick);
+        future::block_on(executor.run(async {
+            let result = until.await;
+            let farewell = self.node.borrow_mut().poll_farewell();
+            if let (Some(socket), Some(farewell)) = (&self.socket, farewell) {
+                socket.send(&farewell).await;
+            }
+            result
+        }))
+    }
+
+    fn now(&self) -> Millis {
+        Millis(self.start.elapsed().as_millis() as u64)
+    }
+
+    /// Does what the node wants done.
+    fn pump(&self) {
+        loop {
+            let output = self.node.borrow_mut().poll_output();
+            match output {
+                None => break,
+                Some(Output::Connect { conn, addr }) => wake(&self.connects.0, (conn, addr)),
+                Some(Output::Close(conn)) => drop(self.conns.borrow_mut().remove(&conn)),
+                Some(Output::Wake(conn)) => {
+                    if let Some(writer) = self.conns.borrow().get(&conn) {
+                        wake(writer, ());
+                    }
+                }
+                Some(Output::Engine(job)) => wake(&self.engine.jobs, job),
+                Some(Output::Reply(ask, reply)) => wake(&self.words, Word::Reply(ask, reply)),
+                Some(Output::Note(line)) => wake(&self.words, Word::Note(line)),
+            }
+        }
+        while let Some(datagram) = self.node.borrow_mut().poll_datagram(self.now()) {
+            wake(&self.datagrams.0, datagram);
+        }
+        wake(&self.timer.0, ());
+    }
+
+    async fn engine_results(self: Rc<Self>) {
+        while let Ok(done) = self.engine.done.recv().await {
+            self.handle(Input::Engine(done));
+        }
+    }
+
+    async fn deadlines(self: Rc<Self>) {
+        loop {
+            let deadline = self.node.borrow().deadline();
+            let due = async {
+                match deadline {
+                    Some(at) => drop(Timer::at(self.start + Duration::from_millis(at.0)).await),
+                    None => future::pending().await,
+                }
+                true
+            };
+            let changed = async {
+                let _ = self.timer.1.recv().await;
+                false
+            };
+            if due.or(changed).await {
+                self.handle(Input::Tick);
+                // A deadline that stays due must not keep the other tasks from what would move it.
+                future::yield_now().await;
+            }
+        }
+    }
+
+    async fn receive(self: Rc<Self>) {
+        let Some(socket) = &self.socket else { return };
+        let mut buffer = [0; MAX_DATAGRAM_BYTES + 1];
+        loop {
+            match socket.receive(&mut buffer).await {
+                Ok((len, from)) => self.handle(Input::Datagram { from, bytes: &buffer[..len] }),
+                // An unreachable static peer is reported here; the next datagram may be fine.
+                Err(_) => drop(Timer::after(Duration::from_millis(100)).await),
+            }
+        }
+    }
+
+    async fn send(self: Rc<Self>) {
+        let Some(socket) = &self.socket else { return };
+        while let Ok(datagram) = self.datagrams.1.recv().await {
+            socket.send(&datagram).await;
+        }
+    }
+
+    async fn accept(self: Rc<Self>, executor: Weak<LocalExecutor<'static>>, listener: TcpListener) {
+        loop {
+            let Ok((stream, _)) = listener.accept().await else {
+                // Out of descriptors: those that stand must end first.
+                Timer::after(Duration::from_millis(100)).await;
+                continue;
+            };
+            let Some(executor) = executor.upgrade() else { return };
+            let conn = self.node.borrow_mut().accept(self.now());
+            if let Some(conn) = conn {
+                executor.spawn(self.clone().converse(conn, stream)).detach();
+            }
+        }
+    }
+
+    async fn connect_as_told(self: Rc<Self>, executor: Weak<LocalExecutor<'static>>) {
+        while let Ok((conn, addr)) = self.connects.1.recv().await {
+            let Some(executor) = executor.upgrade() else { return };
+            let driver = self.clone();
+            executor
+                .spawn(async move {
+                    let timeout = async {
+                        Timer::after(CONNECT_TIMEOUT).await;
+                        Err(std::io::ErrorKind::TimedOut.into())
+                    };
+                    match TcpStream::connect(addr).or(timeout).await {
+                        Ok(stream) => driver.converse(conn, stream).await,
+                        Err(_) => driver.handle(Input::Closed(conn)),
+                    }
+                })
+                .detach();
+        }
+    }
+
+    /// Carries one connection's bytes both ways until either side ends it.
+    async fn converse(self: Rc<Self>, conn: ConnId, stream: TcpStream) {
+        // Small frames (wants, hellos) must not wait for more.
+        let _ = stream.set_nodelay(true);
+        let (waker, woken) = bounded(1);
+        self.conns.borrow_mut().insert(conn, waker);
+        self.handle(Input::Connected(conn));
+        let reading = self.read(conn, stream.clone());
+        let writing = self.write(conn, stream, woken);
+        reading.or(writing).await;
+        if self.conns.borrow_mut().remove(&conn).is_some() {
+            self.handle(Input::Closed(conn));
+        }
+    }
+
+    async fn read(&self, conn: ConnId, mut stream: TcpStream) {
+        let mut buffer = vec![0; MAX_CHUNK_BYTES];
+        while let Ok(len) = stream.read(&mut buffer).await {
+            if len == 0 || !self.conns.borrow().contains_key(&conn) {
+                return;
+            }
+            self.handle(Input::Bytes { conn, bytes: &buffer[..len] });
+        }
+    }
+
+    /// Writes whatever the node has for this connection; ends when the node closes it.
+    async fn write(&self, conn: ConnId, mut stream: TcpStream, woken: Receiver<()>) {
+        let mut out = Vec::with_capacity(2 * MAX_CHUNK_BYTES);
+        loop {
+            out.clear();
+            let any = self.node.borrow_mut().poll_send(conn, self.now(), &mut out);
+            if !any {
+                // Having nothing to say may have closed the connection.
+                self.pump();
+                if woken.recv().await.is_err() {
+                    return;
+                }
+                continue;
+            }
+            let timeout = async {
+                Timer::after(WRITE_TIMEOUT).await;
+                Err(std::io::ErrorKind::TimedOut.into())
+            };
+            if stream.write_all(&out).or(timeout).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Sends without waiting. A full channel of one already says what there is to say, a full queue of datagrams loses one as the air
+/// does, and the engine is never given more than one job.
+fn wake<T>(channel: &Sender<T>, message: T) {
+    let _ = channel.try_send(message);
+}

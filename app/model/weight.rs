@@ -56,7 +56,7 @@ impl DType {
     /// Bytes of `values` values, or none where they do not fill whole units (or the count overflows).
     pub fn bytes(self, values: usize) -> Option<usize> {
         let (unit, bytes) = self.block();
-        if values % unit != 0 { None } else { (values / unit).checked_mul(bytes) }
+        if values.is_multiple_of(unit) { (values / unit).checked_mul(bytes) } else { None }
     }
 }
 

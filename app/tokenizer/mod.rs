@@ -168,6 +168,11 @@ impl Tokenizer {
         self.ends.contains(&token)
     }
 
+    /// The tokens with which the model says that it has finished.
+    pub fn end_tokens(&self) -> &[TokenId] {
+        &self.ends
+    }
+
     /// Tokens of the vocabulary.
     pub fn vocab_size(&self) -> usize {
         self.sayings.len()

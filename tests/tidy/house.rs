@@ -12,7 +12,7 @@ pub const ROOMS: &[(&str, &[&str])] = &[
     ("planner", &["kv", "id", "limits"]),
     ("sampler", &["id", "limits"]),
     ("console", &["sampler", "id", "limits"]),
-    ("mmlu", &[]),
+    ("mmlu", &["limits"]),
     ("tokenizer", &["id", "limits"]),
     ("model", &["kernels", "tokenizer", "kv", "id", "limits"]),
     ("node", &["cache", "catalog", "transfer", "planner", "sampler", "console", "kv", "id", "limits"]),

@@ -1,3 +1,5 @@
+//! The datagrams' bytes, drawn one by one, and what other bytes are taken for.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -2,8 +2,8 @@
 //! golden.safetensors (see `golden.rs`).
 //!
 //! The model goes through `convert` into files, as a user's would. It fails where f32 weights, or Q8_0 weights with float
-//! activations, are off by more than [`TOLERANCE`], where a greedy continuation in f32 differs, or where a prefix that was
-//! handed over changes a bit. The int8 path is reported: what it may cost depends on the model.
+//! activations, are off by more than [`TOLERANCE`], or where a prefix that was handed over changes a bit. Greedy continuations are
+//! reported: two tokens may be nearer to one another than rounding. So is the int8 path: what it may cost depends on the model.
 
 mod compare;
 mod golden;
@@ -186,10 +186,6 @@ fn failures(report: &VerifyReport) -> Vec<String> {
     off("f32", report.float.largest_error);
     if let Some(q8) = &report.q8_float {
         off("q8_0 with float activations", q8.largest_error);
-    }
-    let Compared { greedy_tokens, greedy_agreeing, .. } = report.float;
-    if greedy_agreeing < greedy_tokens {
-        failures.push(format!("f32: {} of {greedy_tokens} greedy tokens differ", greedy_tokens - greedy_agreeing));
     }
     for (what, handover) in [("f32", &report.float_handover), ("int8", &report.int8_handover)] {
         if let Some(difference) = &handover.first_difference {

@@ -1,0 +1,69 @@
+//! Sockets: the multicast socket of the catalog and the listener of the transfers.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+
+use async_net::{TcpListener, UdpSocket};
+use smol::Async;
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Where the swarm talks.
+#[derive(Clone, Debug)]
+pub struct NetSettings {
+    /// This node's address on the LAN to share on; 0.0.0.0 leaves the choice to the system.
+    pub interface: Ipv4Addr,
+    /// Multicast group of the catalog.
+    pub group: Ipv4Addr,
+    /// UDP port of the catalog.
+    pub port: u16,
+    /// TCP port that blocks are served on; 0 takes any free one.
+    pub tcp_port: u16,
+    /// Catalogs of peers that multicast does not reach.
+    pub peers: Vec<SocketAddr>,
+}
+
+/// The catalog's socket, and where its datagrams go.
+pub(super) struct CatalogSocket {
+    socket: UdpSocket,
+    destinations: Vec<SocketAddr>,
+    /// Why the group could not be joined; static peers are served all the same.
+    pub no_multicast: Option<io::Error>,
+}
+
+impl CatalogSocket {
+    pub(super) fn open(net: &NetSettings) -> io::Result<CatalogSocket> {
+        let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
+        // Several nodes of one machine share the port: each gets every multicast datagram.
+        socket.set_reuse_address(true)?;
+        socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, net.port)).into())?;
+        let joined = socket
+            .join_multicast_v4(&net.group, &net.interface)
+            .and_then(|()| socket.set_multicast_if_v4(&net.interface))
+            .and_then(|()| socket.set_multicast_ttl_v4(1))
+            .and_then(|()| socket.set_multicast_loop_v4(true));
+        let mut destinations = net.peers.clone();
+        if joined.is_ok() {
+            destinations.push(SocketAddr::from((net.group, net.port)));
+        }
+        let socket = UdpSocket::from(Async::new(std::net::UdpSocket::from(socket))?);
+        Ok(CatalogSocket { socket, destinations, no_multicast: joined.err() })
+    }
+
+    pub(super) async fn receive(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        self.socket.recv_from(buffer).await
+    }
+
+    /// Sends to the group and to every static peer. What cannot be sent is lost, as datagrams are: the catalog repairs itself.
+    pub(super) async fn send(&self, bytes: &[u8]) {
+        for to in &self.destinations {
+            let _ = self.socket.send_to(bytes, to).await;
+        }
+    }
+}
+
+/// The listener that peers fetch blocks from, and its port.
+pub(super) async fn block_listener(net: &NetSettings) -> io::Result<(TcpListener, u16)> {
+    let listener = TcpListener::bind(SocketAddrV4::new(net.interface, net.tcp_port)).await?;
+    let port = listener.local_addr()?.port();
+    Ok((listener, port))
+}

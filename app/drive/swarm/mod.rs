@@ -1,0 +1,206 @@
+//! `potluck swarm`: several `potluck run` processes on this machine answer real MMLU prompts, and every claim is checked: the same
+//! answers as without sharing, and what was computed once is not computed again.
+
+mod process;
+mod report;
+
+use std::fs;
+use std::io;
+use std::net::{Ipv4Addr, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use thiserror::Error;
+
+use crate::limits::BLOCK_TOKENS;
+use crate::mmlu::{self, MmluError, Question};
+use crate::model;
+use crate::tokenizer::{Tokenizer, TokenizerError};
+
+use super::setup::{SetupError, vocabulary_inside};
+
+use process::NodeProcess;
+use report::{Row, Totals};
+
+/// The longest that any one answer or start may take before the demonstration is called failed.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// How long the catalogs of the nodes may take to agree after an answer. A delta goes out within a quarter of a second; the rest is
+/// for a busy machine and for repairs.
+const CATALOG_PATIENCE: Duration = Duration::from_secs(20);
+
+/// Time between two looks at a node's catalog.
+const POLL: Duration = Duration::from_millis(20);
+
+/// A repeated prompt takes at least this share of the tokens that its node does not hold from a peer.
+const REPEATED_SHARE: f64 = 0.95;
+
+/// What to show.
+#[derive(Clone, Debug)]
+pub(super) struct SwarmSettings {
+    pub model: PathBuf,
+    pub mmlu: PathBuf,
+    pub nodes: usize,
+    pub subjects: usize,
+    pub max_tokens: usize,
+}
+
+/// Why the swarm cannot be shown.
+#[derive(Debug, Error)]
+pub(super) enum SwarmError {
+    #[error("{0}: {1}: give --mmlu a directory with dev/SUBJECT_dev.csv and test/SUBJECT_test.csv")]
+    Questions(PathBuf, io::Error),
+    #[error("{0}: {1}")]
+    Csv(PathBuf, MmluError),
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    #[error("a node cannot be started: {0}")]
+    Start(io::Error),
+    #[error("{0} ended unexpectedly: run `potluck run` with the same model to see why")]
+    Ended(String),
+    #[error("{0} did not answer within {PATIENCE:?}")]
+    Silent(String),
+    #[error("{0} refused: {1}")]
+    Refused(String, String),
+    #[error("{0}: a subject needs two questions: add some to its file, or leave it out")]
+    TooFew(String),
+    #[error("{0} has not heard of what {1} holds after {CATALOG_PATIENCE:?}: does loopback carry multicast here?")]
+    Catalog(String, String),
+}
+
+/// A prompt of the programme: who is asked what, and what sharing must give.
+struct Item {
+    node: usize,
+    subject: String,
+    shots: usize,
+    what: &'static str,
+    text: String,
+    expect: Expect,
+}
+
+enum Expect {
+    /// Nobody has seen it.
+    New,
+    /// The same prompt was answered by another node.
+    Repeated,
+    /// This prompt (an earlier item's, on another node) has its first tokens in common.
+    SharedWith(usize),
+}
+
+/// Shows it; true when every check held.
+pub(super) fn run(settings: &SwarmSettings) -> Result<bool, SwarmError> {
+    let start = Instant::now();
+    let tokenizer = vocabulary_inside(&model::open(&settings.model).map_err(SetupError::from)?, &settings.model)?;
+    let programme = programme(settings)?;
+    let names: Vec<String> = (0..settings.nodes).map(|n| format!("node {}", (b'A' + n as u8) as char)).collect();
+    let port = free_port().map_err(SwarmError::Start)?;
+    let mut nodes = Vec::new();
+    for (number, name) in names.iter().enumerate() {
+        nodes.push(NodeProcess::start(name, &settings.model, Some((port, number as u64 + 1)))?);
+    }
+    let mut alone = NodeProcess::start("the node that shares nothing", &settings.model, None)?;
+    for node in nodes.iter_mut().chain([&mut alone]) {
+        node.ready()?;
+    }
+    println!("{} nodes and one that shares nothing are up after {:.1} s\n", nodes.len(), start.elapsed().as_secs_f64());
+    println!("{}", Row::HEADER);
+    let mut totals = Totals::default();
+    for (number, item) in programme.iter().enumerate() {
+        let answer = nodes[item.node].ask(number as u64, &item.text, settings.max_tokens)?;
+        let reference = alone.ask(number as u64, &item.text, settings.max_tokens)?;
+        let missing = answer.figures.prompt_tokens - answer.figures.own;
+        let shared = match item.expect {
+            Expect::New => None,
+            Expect::Repeated => Some((missing as f64 * REPEATED_SHARE).ceil() as usize),
+            Expect::SharedWith(other) => {
+                let common = common_blocks(&tokenizer, &item.text, &programme[other].text)?;
+                Some(common.saturating_sub(answer.figures.own))
+            }
+        };
+        totals.add(item, &answer, &reference, shared);
+        println!("{}", Row { name: &names[item.node], item, answer: &answer, shared, reference: &reference });
+        settle(&mut nodes, item.node)?;
+    }
+    println!("\n{totals}");
+    Ok(totals.held())
+}
+
+/// For each subject: a prompt, the same on the next node, another question with the same examples on the one after, and that one
+/// again. Subjects take turns with five examples, one and none.
+fn programme(settings: &SwarmSettings) -> Result<Vec<Item>, SwarmError> {
+    let mut items: Vec<Item> = Vec::new();
+    for (number, subject) in subjects(&settings.mmlu)?.into_iter().take(settings.subjects).enumerate() {
+        let dev = questions(&settings.mmlu.join("dev").join(format!("{subject}_dev.csv")))?;
+        let test = questions(&settings.mmlu.join("test").join(format!("{subject}_test.csv")))?;
+        let shots = [5, 5, 1, 0][number % 4].min(dev.len());
+        let first = number % settings.nodes;
+        let [one, other] = test.first_chunk().ok_or_else(|| SwarmError::TooFew(subject.clone()))?;
+        let at = items.len();
+        let mut add = |step: usize, what, question: &Question, expect| {
+            let text = mmlu::prompt(&subject, &dev[..shots], question);
+            items.push(Item { node: (first + step) % settings.nodes, subject: subject.clone(), shots, what, text, expect });
+        };
+        add(0, "new", one, Expect::New);
+        add(1, "repeated", one, Expect::Repeated);
+        add(2, "same examples", other, Expect::SharedWith(at));
+        add(3, "repeated", other, Expect::Repeated);
+    }
+    Ok(items)
+}
+
+fn subjects(mmlu: &Path) -> Result<Vec<String>, SwarmError> {
+    let dir = mmlu.join("test");
+    let unreadable = |error| SwarmError::Questions(dir.clone(), error);
+    let mut subjects = Vec::new();
+    for entry in fs::read_dir(&dir).map_err(unreadable)? {
+        let name = entry.map_err(unreadable)?.file_name().to_string_lossy().into_owned();
+        subjects.extend(name.strip_suffix("_test.csv").map(str::to_string));
+    }
+    subjects.sort();
+    Ok(subjects)
+}
+
+fn questions(path: &Path) -> Result<Vec<Question>, SwarmError> {
+    let text = fs::read_to_string(path).map_err(|error| SwarmError::Questions(path.to_path_buf(), error))?;
+    mmlu::parse_csv(&text).map_err(|error| SwarmError::Csv(path.to_path_buf(), error))
+}
+
+/// Tokens of the whole blocks that two prompts begin with in common.
+fn common_blocks(tokenizer: &Tokenizer, one: &str, other: &str) -> Result<usize, SwarmError> {
+    let (one, other) = (tokenizer.encode_prompt(one)?, tokenizer.encode_prompt(other)?);
+    let common = one.iter().zip(&other).take_while(|(a, b)| a == b).count();
+    Ok(common / BLOCK_TOKENS * BLOCK_TOKENS)
+}
+
+/// A UDP port that nobody uses now.
+fn free_port() -> io::Result<u16> {
+    Ok(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}
+
+/// Waits until `asked` has told all that it holds, and every other node's directory shows it.
+fn settle(nodes: &mut [NodeProcess], asked: usize) -> Result<(), SwarmError> {
+    let start = Instant::now();
+    let own = loop {
+        let status = nodes[asked].status()?;
+        if status.told {
+            break status;
+        }
+        thread::sleep(POLL);
+    };
+    for other in (0..nodes.len()).filter(|other| *other != asked) {
+        loop {
+            let status = nodes[other].status()?;
+            if status.peers.iter().any(|peer| peer.node == own.node && peer.generation >= own.generation && peer.current) {
+                break;
+            }
+            if start.elapsed() > CATALOG_PATIENCE {
+                return Err(SwarmError::Catalog(nodes[other].name.clone(), nodes[asked].name.clone()));
+            }
+            thread::sleep(POLL);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,328 @@
+//! One prompt's life, from its arrival to its last token.
+
+use std::sync::Arc;
+
+use crate::cache::{Chain, Link};
+use crate::id::{Millis, NodeId, TokenId};
+use crate::kv::{Plane, Sequence};
+use crate::limits::{BLOCK_TOKENS, MAX_QUEUED_PROMPTS, PREFILL_STEP_TOKENS};
+use crate::sampler::Sampling;
+
+use super::fetching::Fetching;
+use super::figures::{Figures, StopReason};
+use super::pages::Place;
+use super::{Node, Output};
+
+/// Names one prompt for whoever asked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct AskId(pub u64);
+
+/// A prompt to be answered.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// Named by the asker.
+    pub id: AskId,
+    /// The prompt, beginning-of-sequence token included.
+    pub tokens: Vec<TokenId>,
+    /// Tokens of the answer, at most.
+    pub max_tokens: usize,
+    /// How the answer's tokens are chosen.
+    pub sampling: Sampling,
+}
+
+/// Work for the engine: run `tokens` at positions from `first` on, on the pages of `sequence`.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// Named by the node.
+    pub id: u64,
+    /// At least one.
+    pub tokens: Vec<TokenId>,
+    /// Position of the first of them.
+    pub first: usize,
+    /// Where their KV goes, and where the KV of all before them is.
+    pub sequence: Arc<Sequence>,
+    /// When given, the token after the last is to be chosen.
+    pub sampling: Option<Sampling>,
+}
+
+/// A finished job.
+#[derive(Clone, Debug)]
+pub struct JobDone {
+    /// The job's name.
+    pub id: u64,
+    /// The chosen token, if one was asked for; else why the job failed.
+    pub result: Result<Option<TokenId>, String>,
+    /// How long it took.
+    pub micros: u64,
+}
+
+/// What comes back to whoever asked.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Reply {
+    /// The next token of the answer.
+    Token(TokenId),
+    /// The answer is complete.
+    Done(Figures),
+    /// There is no answer, and why.
+    Failed(String),
+}
+
+/// The prompt being answered.
+pub(super) struct Active {
+    pub ask: AskId,
+    pub chain: Chain,
+    /// The prompt, then the answer.
+    pub tokens: Vec<TokenId>,
+    pub figures: Figures,
+    /// The peer that gave each block, where one did.
+    pub given_by: Vec<(usize, NodeId)>,
+    pub fetching: Option<Fetching>,
+    pub links: Vec<Link>,
+    pub places: Vec<[Place; 2]>,
+    max_tokens: usize,
+    sampling: Sampling,
+    asked_at: Millis,
+    /// Tokens whose KV is in place.
+    pub ready: usize,
+    /// End of the job under way.
+    target: usize,
+    job: Option<u64>,
+    stopping: bool,
+}
+
+impl Active {
+    pub(super) fn deadline(&self) -> Option<Millis> {
+        self.fetching.as_ref().map(|fetching| fetching.deadline)
+    }
+}
+
+impl Node {
+    pub(super) fn on_ask(&mut self, ask: Ask, now: Millis) {
+        if self.active.is_none() {
+            self.begin(ask, now, now);
+        } else if self.queue.len() < MAX_QUEUED_PROMPTS {
+            self.queue.push_back((ask, now));
+        } else {
+            self.refuse(ask.id, format!("{MAX_QUEUED_PROMPTS} prompts wait already: ask again when one is answered"));
+        }
+    }
+
+    pub(super) fn on_stop(&mut self) {
+        if let Some(active) = &mut self.active {
+            active.stopping = true;
+        }
+    }
+
+    fn refuse(&mut self, ask: AskId, reason: String) {
+        self.stats.refused += 1;
+        self.outputs.push_back(Output::Reply(ask, Reply::Failed(reason)));
+    }
+
+    /// Why this prompt cannot be answered on this node, if so.
+    fn objection(&self, ask: &Ask) -> Option<String> {
+        let count = ask.tokens.len();
+        if count == 0 {
+            return Some("the prompt is empty: type some text".to_string());
+        }
+        if count >= self.config.context {
+            let room = self.config.context - 1;
+            return Some(format!("the prompt has {count} tokens, the context takes {room}: shorten it or raise --context"));
+        }
+        let blocks = (count + ask.max_tokens.max(1)).min(self.config.context).div_ceil(BLOCK_TOKENS);
+        let near = (self.config.shape.window() + PREFILL_STEP_TOKENS).div_ceil(BLOCK_TOKENS) + 2;
+        for (plane, needed) in [(Plane::Global, blocks + 1), (Plane::Sliding, blocks.min(near) + 1)] {
+            let slots = self.cache.stats().planes[plane as usize].slots;
+            if needed > slots && self.config.shape.plane_bytes(plane, 1) > 0 {
+                return Some(format!("the prompt needs {needed} blocks, the slab has {slots}: shorten it or raise --slab"));
+            }
+        }
+        None
+    }
+
+    fn begin(&mut self, ask: Ask, asked_at: Millis, now: Millis) {
+        if let Some(reason) = self.objection(&ask) {
+            self.refuse(ask.id, reason);
+            return self.begin_next(now);
+        }
+        let chain = Chain::of(&self.secret, self.root, &ask.tokens);
+        let supply = self.supply(&chain, &ask.tokens, self.config.sharing);
+        let plan = self.plan(&supply, ask.tokens.len(), self.config.sharing, now);
+        let mut active = Active {
+            ask: ask.id,
+            figures: Figures::new(ask.tokens.len()),
+            links: chain.blocks.clone(),
+            chain,
+            tokens: ask.tokens,
+            given_by: Vec::new(),
+            fetching: None,
+            places: Vec::new(),
+            max_tokens: ask.max_tokens.max(1),
+            sampling: ask.sampling,
+            asked_at,
+            ready: 0,
+            target: 0,
+            job: None,
+            stopping: false,
+        };
+        if !plan.fetch.is_empty() {
+            self.hold_own(&mut active, &supply, plan.resume);
+            self.start_fetch(&mut active, &supply, &plan, now);
+        }
+        let fetching = active.fetching.is_some();
+        self.active = Some(active);
+        if fetching { self.issue_wants(now) } else { self.compute(now) }
+    }
+
+    fn begin_next(&mut self, now: Millis) {
+        if let Some((ask, asked_at)) = self.queue.pop_front() {
+            self.begin(ask, asked_at, now);
+        }
+    }
+
+    /// Everything that will be fetched is here: settles where to resume, and starts the engine.
+    pub(super) fn compute(&mut self, now: Millis) {
+        let Some(mut active) = self.active.take() else { return };
+        let supply = self.supply(&active.chain, &active.tokens, false);
+        let resume = self.plan(&supply, active.tokens.len(), false, now).resume;
+        self.release_beyond(&mut active, resume);
+        self.hold_own(&mut active, &supply, resume);
+        let resume = self.resume_within(&mut active, &supply, resume);
+        self.account(&mut active, resume);
+        active.ready = resume;
+        self.active = Some(active);
+        self.next_prefill(now);
+    }
+
+    fn account(&mut self, active: &mut Active, resume: usize) {
+        for start in (0..resume).step_by(BLOCK_TOKENS) {
+            let block = start / BLOCK_TOKENS;
+            let giver = active.given_by.iter().find(|(given, _)| *given == block).map(|(_, node)| *node);
+            active.figures.took(giver, (resume - start).min(BLOCK_TOKENS));
+        }
+        active.figures.computed = active.figures.prompt_tokens - resume;
+    }
+
+    /// Sends the engine the next piece of the prompt, ending on a block boundary or at the prompt's end.
+    fn next_prefill(&mut self, now: Millis) {
+        let Some(active) = &self.active else { return };
+        let total = active.tokens.len();
+        let end = active.ready + PREFILL_STEP_TOKENS;
+        let end = if end >= total { total } else { end - end % BLOCK_TOKENS };
+        self.run_to(end, now);
+    }
+
+    /// Makes room for the tokens up to `end` and gives them to the engine.
+    fn run_to(&mut self, end: usize, now: Millis) {
+        let Some(mut active) = self.active.take() else { return };
+        for block in active.ready / BLOCK_TOKENS..end.div_ceil(BLOCK_TOKENS) {
+            for plane in Plane::ALL {
+                if matches!(active.place(block, plane), Place::None) {
+                    let Some(slot) = self.reserve(plane) else {
+                        return self.out_of_slots(active, now);
+                    };
+                    *active.place(block, plane) = Place::Private(slot);
+                }
+            }
+        }
+        let sampling = (end == active.tokens.len()).then_some(active.sampling);
+        self.jobs += 1;
+        active.target = end;
+        active.job = Some(self.jobs);
+        let job = Job {
+            id: self.jobs,
+            tokens: active.tokens[active.ready..end].to_vec(),
+            first: active.ready,
+            sequence: Arc::new(active.sequence(&self.config.shape)),
+            sampling,
+        };
+        self.outputs.push_back(Output::Engine(job));
+        self.active = Some(active);
+    }
+
+    fn out_of_slots(&mut self, active: Active, now: Millis) {
+        if active.figures.generated > 0 {
+            return self.finish(active, StopReason::SlabFull, now);
+        }
+        let reason = "the slab is full of blocks in use: ask again in a moment, or raise --slab".to_string();
+        self.fail(active, reason, now);
+    }
+
+    pub(super) fn on_engine(&mut self, done: JobDone, now: Millis) {
+        let Some(mut active) = self.active.take() else { return };
+        if active.job != Some(done.id) {
+            self.active = Some(active);
+            return;
+        }
+        active.job = None;
+        let next = match done.result {
+            Ok(next) => next,
+            Err(reason) => return self.fail(active, reason, now),
+        };
+        let prompt_end = active.figures.prompt_tokens;
+        if active.ready < prompt_end {
+            self.rates.prefilled(active.target - active.ready, done.micros, now);
+        }
+        active.ready = active.target;
+        self.share_finished(&mut active);
+        if active.ready == prompt_end {
+            self.share_ragged(&mut active);
+        }
+        match next {
+            _ if active.stopping => self.finish(active, StopReason::Stopped, now),
+            None => {
+                self.active = Some(active);
+                self.next_prefill(now);
+            }
+            Some(token) => self.on_token(active, token, now),
+        }
+    }
+
+    fn on_token(&mut self, mut active: Active, token: TokenId, now: Millis) {
+        let elapsed = Figures::since(active.asked_at, now);
+        if active.figures.generated == 0 {
+            active.figures.ttft_ms = elapsed;
+        }
+        active.figures.ttlt_ms = elapsed;
+        if self.config.end_tokens.contains(&token) {
+            return self.finish(active, StopReason::End, now);
+        }
+        active.figures.generated += 1;
+        active.tokens.push(token);
+        self.outputs.push_back(Output::Reply(active.ask, Reply::Token(token)));
+        if active.figures.generated >= active.max_tokens {
+            return self.finish(active, StopReason::MaxTokens, now);
+        }
+        if active.tokens.len() >= self.config.context {
+            return self.finish(active, StopReason::ContextFull, now);
+        }
+        let end = active.tokens.len();
+        self.active = Some(active);
+        self.run_to(end, now);
+    }
+
+    fn finish(&mut self, mut active: Active, stop: StopReason, now: Millis) {
+        if active.ready > active.figures.prompt_tokens {
+            self.share_ragged(&mut active);
+        }
+        active.figures.stop = stop;
+        if active.figures.generated == 0 {
+            active.figures.ttlt_ms = Figures::since(active.asked_at, now);
+            active.figures.ttft_ms = active.figures.ttlt_ms;
+        }
+        self.stats.answered += 1;
+        self.outputs.push_back(Output::Reply(active.ask, Reply::Done(active.figures.clone())));
+        self.let_go(active);
+        self.begin_next(now);
+    }
+
+    fn fail(&mut self, active: Active, reason: String, now: Millis) {
+        self.refuse(active.ask, reason);
+        self.let_go(active);
+        self.begin_next(now);
+    }
+
+    /// Prompts waiting, and whether one is being answered.
+    pub fn load(&self) -> (usize, bool) {
+        (self.queue.len(), self.active.is_some())
+    }
+}

@@ -1,0 +1,71 @@
+//! Measured rates: how fast this node computes and how fast each peer delivers.
+
+use heapless::index_map::FnvIndexMap;
+
+use crate::id::{Millis, NodeId};
+use crate::limits::{BLOCK_TOKENS, MAX_PEERS};
+use crate::planner::{PeerRate, PeerSpeed, Smoothed};
+use crate::transfer::Sample;
+
+/// What was seen lately. Peers beyond the table's size are forgotten, the longest known first.
+#[derive(Debug, Default)]
+pub(super) struct Rates {
+    prefill: Smoothed,
+    peers: FnvIndexMap<NodeId, PeerSpeed, MAX_PEERS>,
+}
+
+impl Rates {
+    pub(super) fn prefill_tokens_per_s(&self, now: Millis) -> Option<f32> {
+        self.prefill.value(now)
+    }
+
+    pub(super) fn peer(&self, node: NodeId, now: Millis) -> PeerRate {
+        self.peers.get(&node).copied().unwrap_or_default().rate(node, now)
+    }
+
+    /// A prefill step took `micros`. Steps shorter than a block say more about overheads than about the rate.
+    pub(super) fn prefilled(&mut self, tokens: usize, micros: u64, now: Millis) {
+        if tokens >= BLOCK_TOKENS {
+            self.prefill.update(tokens as f32 * 1e6 / micros.max(1) as f32, now);
+        }
+    }
+
+    /// What a connection to `node` has shown.
+    pub(super) fn sample(&mut self, node: NodeId, sample: Sample, now: Millis) {
+        let speed = self.speed(node);
+        match sample {
+            Sample::Goodput { bytes, elapsed } => speed.delivered(bytes, elapsed, now),
+            Sample::RoundTrip(elapsed) => speed.answered(elapsed, now),
+        }
+    }
+
+    /// The peer brought nothing of what was still wanted of it within `waited`.
+    pub(super) fn late(&mut self, node: NodeId, waited: Millis, now: Millis) {
+        self.speed(node).delivered(0, waited, now);
+    }
+
+    fn speed(&mut self, node: NodeId) -> &mut PeerSpeed {
+        if !self.peers.contains_key(&node)
+            && self.peers.len() == MAX_PEERS
+            && let Some(oldest) = self.peers.keys().next().copied()
+        {
+            self.peers.remove(&oldest);
+        }
+        self.peers.entry(node).or_default().expect("room was made")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_peers_than_the_table_holds_are_forgotten_not_fatal() {
+        let mut rates = Rates::default();
+        for node in 0..3 * MAX_PEERS as u64 {
+            rates.sample(NodeId(node), Sample::RoundTrip(Millis(5)), Millis(0));
+        }
+        assert!(rates.peers.len() <= MAX_PEERS);
+        assert!(rates.peer(NodeId(3 * MAX_PEERS as u64 - 1), Millis(0)).round_trip_ms.is_some());
+    }
+}

@@ -1,0 +1,243 @@
+//! What a swarm promises, on a LAN in memory: the same answers whatever the network does, and nothing computed twice that a peer
+//! could have given.
+
+use std::sync::Arc;
+
+use potluck::id::{Fingerprint, TokenId};
+use potluck::kv::KvShape;
+use potluck::limits::BLOCK_TOKENS;
+
+use crate::world::fake::FakeEngine;
+use crate::world::{Answer, World, config};
+
+const SLAB: usize = 4 << 20;
+/// The board: some 37 ms a token.
+const SLOW: u64 = 37_000;
+
+fn prompt(seed: u32, len: usize) -> Vec<TokenId> {
+    (0..len as u32).map(|at| TokenId((at.wrapping_mul(2_654_435_761) ^ seed.wrapping_mul(40_503)) % 50_000)).collect()
+}
+
+fn swarm(nodes: u64, shape: &Arc<KvShape>) -> World {
+    let mut world = World::new();
+    for number in 0..nodes {
+        world.join(config(number, shape, SLAB), Box::new(FakeEngine::new(SLOW)));
+    }
+    world.pass(2_000);
+    world
+}
+
+fn alone(shape: &Arc<KvShape>, tokens: &[TokenId], max_tokens: usize) -> Answer {
+    let mut world = World::new();
+    world.join(config(9, shape, SLAB), Box::new(FakeEngine::new(1)));
+    world.answer_now(0, tokens, max_tokens)
+}
+
+#[test]
+fn a_repeated_prompt_comes_from_the_peer_but_for_its_last_token() {
+    let shape = FakeEngine::shape(64);
+    for len in [1, 2, 15, 16, 17, 31, 32, 33, 63, 64, 65, 100, 160, 161, 300] {
+        let mut world = swarm(3, &shape);
+        let tokens = prompt(len as u32, len);
+        let expected = alone(&shape, &tokens, 20);
+        let first = world.answer_now(0, &tokens, 20);
+        assert_eq!(first.tokens(), expected.tokens(), "{len} tokens");
+        let second = world.answer_now(1, &tokens, 20);
+        assert_eq!(second.tokens(), expected.tokens(), "{len} tokens, fetched");
+        assert_eq!(second.figures().from_peers(), len - 1, "{len} tokens: {:?} {:?}", second.figures(), world.notes(1));
+        assert_eq!(second.figures().computed, 1);
+        let third = world.answer_now(1, &tokens, 20);
+        assert_eq!(third.tokens(), expected.tokens());
+        assert_eq!(third.figures().own, len - 1, "{len} tokens, from the own slab");
+    }
+}
+
+#[test]
+fn prompts_that_share_their_beginning_share_its_whole_blocks() {
+    let shape = FakeEngine::shape(40);
+    let mut world = swarm(3, &shape);
+    let mut one = prompt(1, 203);
+    world.answer_now(0, &one, 4);
+    one.truncate(150);
+    one.extend(prompt(2, 60));
+    let answer = world.answer_now(2, &one, 4);
+    assert_eq!(answer.tokens(), alone(&shape, &one, 4).tokens());
+    assert_eq!(answer.figures().from_peers(), 150 / BLOCK_TOKENS * BLOCK_TOKENS);
+}
+
+#[test]
+fn a_conversation_goes_on_from_its_very_end_on_any_node() {
+    let shape = FakeEngine::shape(64);
+    let mut world = swarm(2, &shape);
+    let mut tokens = prompt(5, 37);
+    let answer = world.answer_now(0, &tokens, 30);
+    tokens.extend(answer.tokens());
+    // The last token of an answer has no KV yet.
+    let known = tokens.len() - 1;
+    tokens.extend(prompt(6, 25));
+    let next = world.answer_now(1, &tokens, 5);
+    assert_eq!(next.tokens(), alone(&shape, &tokens, 5).tokens());
+    assert_eq!(next.figures().from_peers(), known);
+}
+
+#[test]
+fn a_peer_that_dies_in_mid_transfer_costs_a_recomputation_and_nothing_else() {
+    let shape = FakeEngine::shape(64);
+    let tokens = prompt(3, 200);
+    let expected = alone(&shape, &tokens, 6);
+    for killed_after in [0, 1, 3, 10, 30, 60] {
+        let mut world = swarm(2, &shape);
+        world.weather.bytes_per_ms = 500;
+        world.answer_now(0, &tokens, 6);
+        let asked = world.ask(1, &tokens, 6);
+        world.pass(killed_after);
+        world.kill(0);
+        world.pass(20_000);
+        let answer = world.answer(1, asked).unwrap_or_else(|| panic!("killed after {killed_after} ms: no answer"));
+        assert_eq!(answer.tokens(), expected.tokens(), "killed after {killed_after} ms");
+    }
+}
+
+#[test]
+fn a_peer_that_falls_silent_delays_an_answer_by_less_than_half_of_what_it_could_have_saved() {
+    let shape = FakeEngine::shape(64);
+    let tokens = prompt(4, 200);
+    let expected = alone(&shape, &tokens, 1);
+    for stalled_after in [0, 2, 20, 45] {
+        let mut world = swarm(2, &shape);
+        world.weather.bytes_per_ms = 1_000;
+        world.answer_now(0, &tokens, 1);
+        world.weather.stall_at = Some(world.now + potluck::id::Millis(stalled_after));
+        let answer = world.answer_now(1, &tokens, 1);
+        assert_eq!(answer.tokens(), expected.tokens());
+        let computing_ms = 200 * SLOW / 1_000;
+        let figures = answer.figures();
+        assert!(figures.ttft_ms <= computing_ms * 3 / 2 + 50, "stalled after {stalled_after} ms: {figures:?}");
+        assert!(world.status(1).node_stats.wants_late > 0 || figures.computed == 1);
+    }
+}
+
+#[test]
+fn a_damaged_byte_anywhere_in_a_transfer_never_changes_an_answer() {
+    let shape = FakeEngine::shape(64);
+    let tokens = prompt(8, 100);
+    let expected = alone(&shape, &tokens, 4);
+    let mut faults = 0;
+    for byte in (0..30_000).step_by(577) {
+        let mut world = swarm(2, &shape);
+        world.answer_now(0, &tokens, 4);
+        world.weather.damage_byte = Some(byte);
+        let answer = world.answer_now(1, &tokens, 4);
+        assert_eq!(answer.tokens(), expected.tokens(), "byte {byte}");
+        let stats = world.status(1).node_stats;
+        faults += stats.peer_faults + stats.connections_lost + stats.wants_absent + stats.wants_late;
+    }
+    assert!(faults > 20, "the damage was seen {faults} times only");
+}
+
+#[test]
+fn nodes_with_another_model_or_key_share_nothing_and_answer_all_the_same() {
+    let shape = FakeEngine::shape(64);
+    let tokens = prompt(9, 100);
+    let mut world = World::new();
+    world.join(config(0, &shape, SLAB), Box::new(FakeEngine::new(SLOW)));
+    let other_model = potluck::node::NodeConfig { fingerprint: Fingerprint([8; 16]), ..config(1, &shape, SLAB) };
+    world.join(other_model, Box::new(FakeEngine::new(SLOW)));
+    let key = b"another".to_vec();
+    let swarm = potluck::node::swarm_tag(&key);
+    world.join(potluck::node::NodeConfig { swarm_key: key, swarm, ..config(2, &shape, SLAB) }, Box::new(FakeEngine::new(SLOW)));
+    world.pass(2_000);
+    let first = world.answer_now(0, &tokens, 3);
+    for member in 1..3 {
+        let answer = world.answer_now(member, &tokens, 3);
+        assert_eq!(answer.tokens(), first.tokens());
+        assert_eq!(answer.figures().computed, 100);
+        assert_eq!(world.status(member).node_stats.wants_sent, 0);
+    }
+    assert!(world.notes(0).iter().any(|note| note.contains("another model")), "{:?}", world.notes(0));
+    assert!(world.status(2).peers.is_empty());
+}
+
+#[test]
+fn a_full_slab_evicts_and_what_was_evicted_is_computed_or_fetched_again() {
+    let shape = FakeEngine::shape(64);
+    // About 24 blocks: one prompt of 200 tokens takes half of them.
+    let small = 24 * 16 * 204;
+    let mut world = World::new();
+    for number in 0..2 {
+        world.join(config(number, &shape, small), Box::new(FakeEngine::new(SLOW)));
+    }
+    world.pass(2_000);
+    for round in 0..3 {
+        for seed in 0..6 {
+            let tokens = prompt(seed, 200);
+            let expected = alone(&shape, &tokens, 20);
+            let member = ((seed + round) % 2) as usize;
+            assert_eq!(world.answer_now(member, &tokens, 20).tokens(), expected.tokens(), "round {round}, prompt {seed}");
+        }
+    }
+    for member in 0..2 {
+        let status = world.status(member);
+        assert!(status.cache.evicted > 0);
+        assert_eq!(status.cache.planes.map(|plane| (plane.pinned, plane.reserved)), [(0, 0), (0, 0)], "nothing is held for ever");
+    }
+}
+
+#[test]
+fn what_cannot_be_answered_is_refused_with_a_reason_and_the_next_is_answered() {
+    let shape = FakeEngine::shape(64);
+    let mut world = World::new();
+    world.join(config(0, &shape, 12 * 16 * 204), Box::new(FakeEngine::new(10)));
+    for (tokens, part) in [(Vec::new(), "empty"), (prompt(1, 5_000), "context"), (prompt(1, 1_500), "slab")] {
+        match world.answer_now(0, &tokens, 5) {
+            Answer::Failed(reason) => assert!(reason.contains(part), "{reason}"),
+            Answer::Done { .. } => panic!("a prompt of {} tokens was answered", tokens.len()),
+        }
+    }
+    assert_eq!(world.answer_now(0, &prompt(1, 50), 5).tokens().len(), 5);
+}
+
+#[test]
+fn prompts_wait_their_turn_and_stop_ends_only_the_one_under_way() {
+    let shape = FakeEngine::shape(64);
+    let mut world = swarm(1, &shape);
+    let long = world.ask(0, &prompt(1, 100), 500);
+    let next = world.ask(0, &prompt(2, 40), 3);
+    world.pass(6_000);
+    world.stop(0);
+    world.pass(6_000);
+    let stopped = world.answer(0, long).expect("stopped answers end").figures().clone();
+    assert_eq!(stopped.stop, potluck::node::StopReason::Stopped);
+    assert!(stopped.generated > 0 && stopped.generated < 500);
+    assert_eq!(world.answer(0, next).expect("the next was answered").tokens().len(), 3);
+}
+
+#[test]
+fn lost_datagrams_are_repaired_and_sharing_goes_on() {
+    let shape = FakeEngine::shape(64);
+    let mut world = swarm(3, &shape);
+    world.weather.lose_percent = 33;
+    for seed in 0..6 {
+        world.answer_now((seed % 3) as usize, &prompt(seed, 120), 2);
+    }
+    world.pass(60_000);
+    for seed in 0..6 {
+        let answer = world.answer_now(((seed + 1) % 3) as usize, &prompt(seed, 120), 2);
+        assert_eq!(answer.figures().computed, 1, "prompt {seed}: {:?}", answer.figures());
+    }
+}
+
+#[test]
+fn three_idle_nodes_send_less_than_a_kilobyte_a_second() {
+    let shape = FakeEngine::shape(64);
+    let mut world = swarm(3, &shape);
+    for seed in 0..3 {
+        world.answer_now(seed as usize, &prompt(seed, 200), 2);
+    }
+    world.pass(30_000);
+    let before = world.datagram_bytes;
+    world.pass(300_000);
+    let rate = (world.datagram_bytes - before) as f64 / 300.0;
+    assert!(rate <= 1_000.0, "{rate:.0} bytes a second");
+    assert!(rate > 0.0, "nodes that say nothing are forgotten");
+}

@@ -1,0 +1,340 @@
+//! A LAN in memory: nodes, the datagrams and connections between them, and a clock that only moves when told. The same inputs give
+//! the same run.
+
+#![allow(dead_code, reason = "each test uses what it needs of the world")]
+
+pub mod fake;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use potluck::id::{BootId, Epoch, Fingerprint, Millis, NodeId, TokenId};
+use potluck::kv::KvShape;
+use potluck::node::{Ask, AskId, ConnId, Figures, Input, Job, JobDone, Node, NodeConfig, Output, Reply, Status, swarm_tag};
+use potluck::sampler::Sampling;
+
+/// Runs a node's jobs.
+pub trait Engine {
+    /// Does the job; `micros` in the result is how long it would have taken.
+    fn run(&mut self, job: &Job) -> JobDone;
+}
+
+/// An answer as it came.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Answer {
+    Done { tokens: Vec<TokenId>, figures: Figures },
+    Failed(String),
+}
+
+impl Answer {
+    pub fn tokens(&self) -> &[TokenId] {
+        match self {
+            Answer::Done { tokens, .. } => tokens,
+            Answer::Failed(reason) => panic!("no answer: {reason}"),
+        }
+    }
+
+    pub fn figures(&self) -> &Figures {
+        match self {
+            Answer::Done { figures, .. } => figures,
+            Answer::Failed(reason) => panic!("no answer: {reason}"),
+        }
+    }
+}
+
+struct Member {
+    node: Node,
+    engine: Box<dyn Engine>,
+    addr: SocketAddr,
+    alive: bool,
+    tokens: BTreeMap<u64, Vec<TokenId>>,
+    answers: BTreeMap<u64, Answer>,
+    /// A job under way and when it ends.
+    job: Option<(Millis, JobDone)>,
+    notes: Vec<String>,
+}
+
+/// A connection: bytes on their way to each end.
+struct Wire {
+    ends: [(usize, ConnId); 2],
+    /// To end 0 and to end 1.
+    flying: [VecDeque<u8>; 2],
+}
+
+/// What goes wrong.
+#[derive(Clone, Debug)]
+pub struct Weather {
+    /// Bytes that one connection carries a millisecond, each way.
+    pub bytes_per_ms: usize,
+    /// Of a hundred datagrams, how many are lost, at random.
+    pub lose_percent: u64,
+    /// From this millisecond on connections carry nothing.
+    pub stall_at: Option<Millis>,
+    /// The n-th byte that any connection carries is damaged.
+    pub damage_byte: Option<u64>,
+}
+
+impl Default for Weather {
+    fn default() -> Weather {
+        Weather { bytes_per_ms: 100_000, lose_percent: 0, stall_at: None, damage_byte: None }
+    }
+}
+
+/// The LAN.
+pub struct World {
+    members: Vec<Member>,
+    wires: Vec<Wire>,
+    pub now: Millis,
+    pub weather: Weather,
+    datagrams: u64,
+    carried: u64,
+    asked: u64,
+    /// Bytes of all datagrams sent, with IP and UDP headers.
+    pub datagram_bytes: u64,
+}
+
+/// A node's settings as the tests use them.
+pub fn config(number: u64, shape: &Arc<KvShape>, slab_bytes: usize) -> NodeConfig {
+    NodeConfig {
+        node: NodeId(number + 1),
+        boot: BootId(1_000 + number),
+        swarm_key: b"test".to_vec(),
+        swarm: swarm_tag(b"test"),
+        fingerprint: Fingerprint([7; 16]),
+        epoch: Epoch(0),
+        shape: shape.clone(),
+        slab_bytes,
+        context: 2_048,
+        tcp_port: 1,
+        sharing: true,
+        reuse: true,
+        announce_interval_ms: 10_000,
+        end_tokens: Vec::new(),
+    }
+}
+
+impl World {
+    pub fn new() -> World {
+        World {
+            members: Vec::new(),
+            wires: Vec::new(),
+            now: Millis(0),
+            weather: Weather::default(),
+            datagrams: 0,
+            carried: 0,
+            asked: 0,
+            datagram_bytes: 0,
+        }
+    }
+
+    /// A new node; gives its number.
+    pub fn join(&mut self, config: NodeConfig, engine: Box<dyn Engine>) -> usize {
+        let number = self.members.len();
+        let addr = SocketAddr::from(([10, 0, 0, number as u8 + 1], 1));
+        let node = Node::new(NodeConfig { tcp_port: addr.port(), ..config }).expect("the test's settings are good");
+        self.members.push(Member {
+            node,
+            engine,
+            addr,
+            alive: true,
+            tokens: BTreeMap::new(),
+            answers: BTreeMap::new(),
+            job: None,
+            notes: Vec::new(),
+        });
+        self.handle(number, Input::Tick);
+        number
+    }
+
+    /// The node is gone, without a word; its connections break.
+    pub fn kill(&mut self, member: usize) {
+        self.members[member].alive = false;
+        self.members[member].job = None;
+        let (broken, rest): (Vec<Wire>, Vec<Wire>) =
+            self.wires.drain(..).partition(|wire| wire.ends.iter().any(|(end, _)| *end == member));
+        self.wires = rest;
+        for wire in broken {
+            for (end, conn) in wire.ends {
+                if end != member {
+                    self.handle(end, Input::Closed(conn));
+                }
+            }
+        }
+    }
+
+    pub fn status(&self, member: usize) -> Status {
+        self.members[member].node.status(self.now)
+    }
+
+    pub fn notes(&self, member: usize) -> &[String] {
+        &self.members[member].notes
+    }
+
+    /// Gives a node a prompt; gives the prompt's number.
+    pub fn ask(&mut self, member: usize, tokens: &[TokenId], max_tokens: usize) -> u64 {
+        self.asked += 1;
+        let id = AskId(self.asked);
+        let ask = Ask { id, tokens: tokens.to_vec(), max_tokens, sampling: Sampling::GREEDY };
+        self.handle(member, Input::Ask(ask));
+        self.asked
+    }
+
+    pub fn stop(&mut self, member: usize) {
+        self.handle(member, Input::Stop);
+    }
+
+    /// The answer to prompt `asked`, if it is complete.
+    pub fn answer(&self, member: usize, asked: u64) -> Option<&Answer> {
+        self.members[member].answers.get(&asked)
+    }
+
+    /// Asks, and lets time pass until the answer is there, and then until the swarm has heard of it.
+    pub fn answer_now(&mut self, member: usize, tokens: &[TokenId], max_tokens: usize) -> Answer {
+        let asked = self.ask(member, tokens, max_tokens);
+        let patience = self.now + Millis(3_600_000);
+        while self.answer(member, asked).is_none() {
+            assert!(self.now < patience, "no answer after an hour: {:?}", self.notes(member));
+            self.step();
+        }
+        let answer = self.answer(member, asked).cloned().expect("just seen");
+        self.pass(600);
+        answer
+    }
+
+    /// Lets `ms` milliseconds pass.
+    pub fn pass(&mut self, ms: u64) {
+        let until = self.now + Millis(ms);
+        while self.now < until {
+            self.step();
+        }
+    }
+
+    /// Lets one millisecond pass.
+    pub fn step(&mut self) {
+        self.now = self.now + Millis(1);
+        self.carry();
+        for member in 0..self.members.len() {
+            if !self.members[member].alive {
+                continue;
+            }
+            if let Some((_, done)) = self.members[member].job.take_if(|(at, _)| *at <= self.now) {
+                self.handle(member, Input::Engine(done));
+            }
+            if self.members[member].node.deadline().is_some_and(|at| at <= self.now) {
+                self.handle(member, Input::Tick);
+            }
+        }
+    }
+
+    fn handle(&mut self, member: usize, input: Input<'_>) {
+        if self.members[member].alive {
+            self.members[member].node.handle(input, self.now);
+            self.drain(member);
+        }
+    }
+
+    fn drain(&mut self, member: usize) {
+        while let Some(output) = self.members[member].node.poll_output() {
+            match output {
+                Output::Connect { conn, addr } => self.connect(member, conn, addr),
+                Output::Close(conn) => self.close(member, conn),
+                Output::Wake(_) => {}
+                Output::Engine(job) => {
+                    let own = &mut self.members[member];
+                    let done = own.engine.run(&job);
+                    assert!(own.job.is_none(), "one job at a time");
+                    own.job = Some((self.now + Millis(done.micros.div_ceil(1_000)), done));
+                }
+                Output::Reply(ask, reply) => self.replied(member, ask.0, reply),
+                Output::Note(line) => self.members[member].notes.push(line),
+            }
+        }
+        while let Some(datagram) = self.members[member].node.poll_datagram(self.now) {
+            self.datagrams += 1;
+            self.datagram_bytes += datagram.len() as u64 + 28;
+            if (self.datagrams.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33) % 100 < self.weather.lose_percent {
+                continue;
+            }
+            let from = self.members[member].addr;
+            for other in (0..self.members.len()).filter(|other| *other != member) {
+                self.handle(other, Input::Datagram { from, bytes: &datagram });
+            }
+        }
+    }
+
+    fn replied(&mut self, member: usize, asked: u64, reply: Reply) {
+        let own = &mut self.members[member];
+        match reply {
+            Reply::Token(token) => own.tokens.entry(asked).or_default().push(token),
+            Reply::Done(figures) => {
+                let tokens = own.tokens.remove(&asked).unwrap_or_default();
+                own.answers.insert(asked, Answer::Done { tokens, figures });
+            }
+            Reply::Failed(reason) => drop(own.answers.insert(asked, Answer::Failed(reason))),
+        }
+    }
+
+    fn connect(&mut self, member: usize, conn: ConnId, addr: SocketAddr) {
+        let callee = self.members.iter().position(|other| other.addr == addr && other.alive);
+        let accepted = callee.and_then(|callee| Some((callee, self.members[callee].node.accept(self.now)?)));
+        match accepted {
+            Some(end) => {
+                self.wires.push(Wire { ends: [(member, conn), end], flying: [VecDeque::new(), VecDeque::new()] });
+                self.handle(member, Input::Connected(conn));
+            }
+            None => self.handle(member, Input::Closed(conn)),
+        }
+    }
+
+    fn close(&mut self, member: usize, conn: ConnId) {
+        let Some(at) = self.wires.iter().position(|wire| wire.ends.contains(&(member, conn))) else { return };
+        let wire = self.wires.remove(at);
+        for (end, conn) in wire.ends.into_iter().filter(|(end, _)| *end != member) {
+            self.handle(end, Input::Closed(conn));
+        }
+    }
+
+    /// Moves bytes along every connection, as many as a millisecond allows.
+    fn carry(&mut self) {
+        if self.weather.stall_at.is_some_and(|at| self.now >= at) {
+            return;
+        }
+        let conns: Vec<[(usize, ConnId); 2]> = self.wires.iter().map(|wire| wire.ends).collect();
+        for ends in conns {
+            for to in 0..2 {
+                self.carry_to(ends, to);
+            }
+        }
+    }
+
+    fn carry_to(&mut self, ends: [(usize, ConnId); 2], to: usize) {
+        let (source, conn) = ends[1 - to];
+        let mut out = Vec::new();
+        let room = self.weather.bytes_per_ms;
+        let waiting = |world: &World| world.wires.iter().find(|wire| wire.ends == ends).map(|wire| wire.flying[to].len());
+        while waiting(self).is_some_and(|flying| flying < room) {
+            out.clear();
+            if !self.members[source].node.poll_send(conn, self.now, &mut out) {
+                break;
+            }
+            if let Some(wire) = self.wires.iter_mut().find(|wire| wire.ends == ends) {
+                wire.flying[to].extend(&out);
+            }
+        }
+        let Some(wire) = self.wires.iter_mut().find(|wire| wire.ends == ends) else { return self.drain(source) };
+        let count = room.min(wire.flying[to].len());
+        let mut bytes: Vec<u8> = wire.flying[to].drain(..count).collect();
+        if let Some(at) = self.weather.damage_byte
+            && (self.carried..self.carried + bytes.len() as u64).contains(&at)
+        {
+            bytes[(at - self.carried) as usize] ^= 0x10;
+        }
+        self.carried += bytes.len() as u64;
+        self.drain(source);
+        let (target, conn) = ends[to];
+        if !bytes.is_empty() {
+            self.handle(target, Input::Bytes { conn, bytes: &bytes });
+        }
+    }
+}
