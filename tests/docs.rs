@@ -4,6 +4,7 @@ use potluck::kv::{KvFormat, KvShape, Plane};
 use potluck::limits::BLOCK_TOKENS;
 
 const KV: &str = include_str!("../docs/kv.md");
+const PRECISION: &str = include_str!("../docs/precision.md");
 
 /// The published models: name and layers. One KV head of 256 values, a window of 512, every sixth layer global.
 const MODELS: [(&str, usize); 2] = [("Gemma-3 270M", 18), ("Gemma-3 1B", 26)];
@@ -61,5 +62,16 @@ fn the_prefix_sizes_in_kv_md_are_those_of_the_code() {
         }
         let expected = row(&cells);
         assert!(KV.contains(&expected), "docs/kv.md lacks the row that the code computes:\n{expected}");
+    }
+}
+
+#[test]
+fn the_memory_a_token_in_precision_md_is_that_of_the_code() {
+    for (name, layers) in MODELS {
+        let of = |format| Plane::ALL.iter().map(|&plane| shape(layers, format).plane_bytes(plane, 1)).sum::<usize>();
+        let (int8, float) = (of(KvFormat::Int8), of(KvFormat::F32));
+        let times = format!("{:.2}", float as f64 / int8 as f64);
+        let expected = row(&[name.to_owned(), grouped(int8), grouped(float), times]);
+        assert!(PRECISION.contains(&expected), "docs/precision.md lacks the row that the code computes:\n{expected}");
     }
 }
