@@ -6,7 +6,7 @@
 //! is plain prefill behind the own prefix.
 //!
 //! What it promises, with *the gain* for the computing time that the fetch would replace, as estimated from this node's measured
-//! rate (before its first prompt: from [`PRIOR_PREFILL_TOKENS_PER_S`]):
+//! rate (where none is known: from [`PRIOR_PREFILL_TOKENS_PER_S`]):
 //!
 //! - Nothing is fetched unless the fetch is expected to take less than three fifths of the gain ([`WAIT_SHARE`]); less than a
 //!   quarter ([`UNMEASURED_SHARE`]) where a peer's speed has yet to be measured.
@@ -56,7 +56,7 @@ pub const PRIOR_GOODPUT_BYTES_PER_S: f32 = 118e6;
 /// Round trip to a peer that has not been measured, in milliseconds: a quiet LAN. Optimistic for the same reason.
 pub const PRIOR_ROUND_TRIP_MS: f32 = 1.0;
 
-/// Prefill rate of a node that has not computed anything yet, in tokens a second: Gemma-3 270M on a Zero 2 W as published (33 to
+/// Prefill rate of a node that has not computed anything lately, in tokens a second: Gemma-3 270M on a Zero 2 W as published (33 to
 /// 40 ms a token, arXiv 2602.22812).
 pub const PRIOR_PREFILL_TOKENS_PER_S: f32 = 27.0;
 

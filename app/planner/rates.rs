@@ -1,4 +1,4 @@
-//! What a node remembers of how fast things are.
+//! What a node remembers of how fast things are: smoothed, and forgotten after a minute without a new measurement.
 
 use super::PeerRate;
 use crate::id::{Millis, NodeId};
