@@ -10,6 +10,8 @@ use crate::model::{self, Model, Opened, Precision};
 use crate::node::{NodeConfig, swarm_tag};
 use crate::tokenizer::{Tokenizer, TokenizerError};
 
+use super::engine::measure_prefill;
+
 /// Why nothing can run: each says what to do.
 #[derive(Debug, Error)]
 pub enum SetupError {
@@ -83,11 +85,12 @@ impl Loaded {
             epoch: Epoch(0),
             shape: self.model.kv_shape().clone(),
             slab_bytes: settings.slab_bytes,
-            context: settings.context.min(self.model.config().context),
+            context: settings.context.min(self.model.context()),
             tcp_port: settings.tcp_port,
             sharing: settings.sharing,
             reuse: settings.reuse,
             announce_interval_ms: settings.announce_interval_ms,
+            prefill_tokens_per_s: if settings.sharing { measure_prefill(&self.model) } else { None },
             end_tokens: self.tokenizer.end_tokens().to_vec(),
         }
     }
