@@ -169,6 +169,9 @@ pub const MAX_MERGES: usize = 1 << 21;
 /// Bytes of the largest `tokenizer.json`. Gemma 3's has 33 MB.
 pub const MAX_TOKENIZER_FILE_BYTES: usize = 64 << 20;
 
+/// Peers configured by address, for networks without multicast: each gets a copy of every announcement.
+pub const MAX_STATIC_PEERS: usize = 16;
+
 /// Bytes of the largest `potluck.toml`. With every key and its comment it takes 5 kB.
 pub const MAX_CONFIG_FILE_BYTES: usize = 64 << 10;
 

@@ -126,20 +126,29 @@ impl Broken<'_> {
     fn mend(self, lines: &mut [String]) -> (Problem, bool) {
         let error_line = self.at.line - 1;
         // A value that runs on over what looks like the next setting was never closed.
-        let runs_on = |key_line: usize| key_line < self.at.line && (starts_statement(&lines[error_line]) || lines[error_line..].iter().all(|line| line.is_empty()));
-        let closing = self.message.starts_with("invalid") || self.message.starts_with("unclosed");
+        let runs_on = |key_line: usize| {
+            key_line < self.at.line
+                && (starts_statement(&lines[error_line]) || lines[error_line..].iter().all(|line| line.is_empty()))
+        };
+        let unclosed = self.message.contains("string, ") || self.message.starts_with("unclosed");
+        let opens = |value_at: &Place| lines[value_at.line - 1].chars().nth(value_at.column - 1);
+        let is_list = |value_at: &Place| opens(value_at) == Some('[');
+        let is_bare = |value_at: &Place| !opens(value_at).is_some_and(|c| "\"'[{".contains(c));
+        let unquoted = self.message.contains("must be quoted");
         let problem = match &self.owner {
-            Some((key, key_at, value_at)) if runs_on(key_at.line) || closing => Problem::at(*value_at, Fault::NotClosed(shown(key))),
-            Some((key, ..)) if self.message.contains("must be quoted") => Problem::at(self.at, Fault::Unquoted(example(key))),
+            Some((key, key_at, value_at)) if runs_on(key_at.line) || (unclosed && !unquoted) => {
+                Problem::at(*value_at, Fault::NotClosed(shown(key)))
+            }
+            Some((key, _, value_at)) if is_bare(value_at) => Problem::at(*value_at, Fault::Unquoted(example(key))),
+            Some((key, _, value_at)) if is_list(value_at) => Problem::at(self.at, Fault::Unquoted(example(key))),
             _ if self.header => Problem::at(self.at, Fault::Header(meant_section(&lines[error_line]))),
-            Some((key, ..)) if self.message == DUPLICATE => Problem::at(self.at, Fault::Twice(shown(key))),
             _ if self.message == DUPLICATE => Problem::at(self.at, Fault::Twice(key_name(&lines[error_line]))),
-            _ if self.message.starts_with("key with no value") => Problem::at(self.at, Fault::NotASetting),
+            _ if !lines[error_line].contains('=') => Problem::at(self.at, Fault::NotASetting),
             _ => Problem::at(self.at, Fault::Syntax(self.message.to_string())),
         };
         let first = self.owner.as_ref().map_or(error_line, |(_, at, _)| at.line - 1);
         // Where the error is told at the end of the file, the broken line is the last that holds anything.
-        let Some(first) = (0..=first).rev().find(|&line| !lines[line].trim().is_empty()) else { return (problem, false) };
+        let Some(first) = (0..=first).rev().find(|&line| !lines[line].is_empty()) else { return (problem, false) };
         if self.header && first == error_line {
             let meant = format!("[{}]", header_name(&lines[first]));
             let known = TABLE.iter().any(|key| meant[1..meant.len() - 1] == *key.section);

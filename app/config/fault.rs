@@ -26,7 +26,7 @@ pub enum Fault {
     #[error("this line is not UTF-8: save the file as UTF-8, and type the line again")]
     NotUtf8,
     /// `slab = 96 MB`
-    #[error("text needs quotation marks: write {0}")]
+    #[error("this is neither a number nor text in quotation marks: write {0}")]
     Unquoted(String),
     /// `slab`
     #[error("a setting is written key = value, a section [name]: this line is neither")]

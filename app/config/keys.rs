@@ -3,9 +3,7 @@
 use core::net::Ipv4Addr;
 use std::path::PathBuf;
 
-use crate::limits::{
-    ANNOUNCE_INTERVAL_MS, BLOCK_TOKENS, MAX_CONTEXT_TOKENS, MAX_INTERVAL_MS, MAX_VOCABULARY_TOKENS,
-};
+use crate::limits::{ANNOUNCE_INTERVAL_MS, BLOCK_TOKENS, MAX_CONTEXT_TOKENS, MAX_INTERVAL_MS, MAX_VOCABULARY_TOKENS};
 
 use super::value::{
     Count, Country, Group, HostName, Id, Passphrase, Peer, Port, Precision, Secret, Size, Ssid, Temperature, TopP,

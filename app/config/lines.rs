@@ -14,7 +14,7 @@ pub(super) struct Place {
     pub column: usize,
 }
 
-/// The lines of a file. Those that are not UTF-8 are told and become empty.
+/// The lines of a file. Those that are not UTF-8 are told and become empty, as do those that hold nothing to be seen.
 pub(super) fn of(bytes: &[u8], problems: &mut Vec<Problem>) -> Vec<String> {
     if bytes.len() > MAX_CONFIG_FILE_BYTES {
         problems.push(Problem::whole(Fault::TooLarge));
@@ -29,6 +29,7 @@ pub(super) fn of(bytes: &[u8], problems: &mut Vec<Problem>) -> Vec<String> {
     for (at, line) in bytes.split(|&byte| byte == b'\n').enumerate() {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         match str::from_utf8(line) {
+            Ok(line) if line.trim().is_empty() => lines.push(String::new()),
             Ok(line) => lines.push(line.to_string()),
             Err(error) => {
                 let good = line[..error.valid_up_to()].utf8_chunks().map(|chunk| chunk.valid().chars().count());

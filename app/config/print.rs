@@ -98,10 +98,8 @@ pub fn reference() -> String {
             let default = key.toml(&defaults).map_or("not set".to_string(), |toml| format!("`{toml}`"));
             let option = key.option.map_or(String::new(), |option| format!("`--{option} {}`", key.value.replace('|', "\\|")));
             let value = (key.needs)();
-            text += &format!(
-                "| `{}` | {value}: `{}` | {default}: {} | {option} | {} |\n",
-                key.key, key.example, key.why, key.about
-            );
+            text +=
+                &format!("| `{}` | {value}: `{}` | {default}: {} | {option} | {} |\n", key.key, key.example, key.why, key.about);
         }
     }
     text

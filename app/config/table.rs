@@ -129,15 +129,7 @@ pub static TABLE: [Key; KEYS] = [
         SECRET
     ),
     row!(wifi.ssid, None, "NAME", "\"My network\"", "The name of the Wi-Fi network", "the radio stays off"),
-    row!(
-        wifi.password,
-        None,
-        "TEXT",
-        "\"the network's password\"",
-        "Its password",
-        "an open network has none",
-        SECRET
-    ),
+    row!(wifi.password, None, "TEXT", "\"the network's password\"", "Its password", "an open network has none", SECRET),
     row!(
         wifi.country,
         None,
@@ -266,12 +258,5 @@ pub static TABLE: [Key; KEYS] = [
         "Choose among the likeliest tokens that together have this probability",
         "as published with Gemma 3"
     ),
-    row!(
-        answers.seed,
-        Some("seed"),
-        "N",
-        "1",
-        "The same seed gives the same answer",
-        "any will do"
-    ),
+    row!(answers.seed, Some("seed"), "N", "1", "The same seed gives the same answer", "any will do"),
 ];
