@@ -77,6 +77,15 @@ impl Assignment {
 
 /// Every assignment of the file that is TOML, in known sections or none.
 pub(super) fn parse(mut lines: Vec<String>, problems: &mut Vec<Problem>) -> Vec<Assignment> {
+    for (number, line) in lines.iter_mut().enumerate() {
+        let doubled =
+            line.trim_start().strip_prefix("[[").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_alphabetic()));
+        if doubled && problems.len() < MAX_CONFIG_PROBLEMS {
+            let at = Place { line: number + 1, column: 1 };
+            problems.push(Problem::at(at, Fault::Header(meant_section(line))));
+            *line = format!("[{}]", header_name(line));
+        }
+    }
     // A section that begins twice is told once; `toml` joins its halves.
     let mut joined = BTreeSet::new();
     loop {

@@ -93,13 +93,12 @@ pub fn reference() -> String {
     let mut text = REFERENCE_HEAD.to_string();
     for (section, keys) in sections() {
         text += &format!("\n## [{section}]\n\n{}\n\n", about_section(section));
-        text += "| key | value | default | option | what it is |\n|---|---|---|---|---|\n";
+        text += "| key | what it is | value | example | default, and why | option |\n|---|---|---|---|---|---|\n";
         for key in keys {
             let default = key.toml(&defaults).map_or("not set".to_string(), |toml| format!("`{toml}`"));
             let option = key.option.map_or(String::new(), |option| format!("`--{option} {}`", key.value.replace('|', "\\|")));
-            let value = (key.needs)();
-            text +=
-                &format!("| `{}` | {value}: `{}` | {default}: {} | {option} | {} |\n", key.key, key.example, key.why, key.about);
+            let (name, needs, Key { about, example, why, .. }) = (key.key, (key.needs)(), key);
+            text += &format!("| `{name}` | {about} | {needs} | `{example}` | {default}: {why} | {option} |\n");
         }
     }
     text

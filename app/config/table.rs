@@ -191,8 +191,8 @@ pub static TABLE: [Key; KEYS] = [
         Some("model"),
         "FILE",
         "\"gemma-3-270m-it.gguf\"",
-        "A Gemma 3 model, GGUF; a relative path begins where this file lies",
-        "the one .gguf file beside this file"
+        "A Gemma 3 model, GGUF; a relative path begins where potluck.toml lies",
+        "the one .gguf file beside potluck.toml"
     ),
     row!(
         model.tokenizer,

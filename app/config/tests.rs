@@ -149,7 +149,7 @@ fn what_is_no_toml_costs_its_own_line_only() {
     }
     tells("[memory]\nslab = 64\nslab = 65\n", &["3:1: slab is set already: the first counts; remove one"]);
     tells("[memory\nslab = 64\n", &["1:8: a section is written [name], such as [memory]"]);
-    tells("[[memory]]\nslab = 65\n[memory]\nslab = 64", &["1:3: a section is written [name], such as [memory]"]);
+    tells("[[memory]]\nslab = 64\n", &["1:1: a section is written [name], such as [memory]"]);
 }
 
 #[test]
