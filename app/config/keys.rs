@@ -3,11 +3,10 @@
 use core::net::Ipv4Addr;
 use std::path::PathBuf;
 
-use crate::limits::{ANNOUNCE_INTERVAL_MS, BLOCK_TOKENS, MAX_CONTEXT_TOKENS, MAX_INTERVAL_MS, MAX_VOCABULARY_TOKENS};
+use crate::limits::{ANNOUNCE_INTERVAL_MS, MAX_CONTEXT_TOKENS, MAX_INTERVAL_MS, MAX_VOCABULARY_TOKENS};
 
-use super::value::{
-    Count, Country, Group, HostName, Id, Passphrase, Peer, Port, Precision, Secret, Size, Ssid, Temperature, TopP,
-};
+use super::value::{Count, Group, HostName, Id, Peer, Port, Precision, Secret, Size, Temperature, TopP};
+use super::wifi::{Country, Passphrase, Ssid};
 
 /// `[node]`: this board.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -72,7 +71,7 @@ pub struct Memory {
     /// Memory for KV blocks.
     pub slab: Size,
     /// Longest prompt and answer, in tokens.
-    pub context: Count<BLOCK_TOKENS, MAX_CONTEXT_TOKENS>,
+    pub context: Count<2, MAX_CONTEXT_TOKENS>,
 }
 
 /// `[answers]`: how answers are made unless a request says otherwise.

@@ -24,10 +24,10 @@ use std::path::Path;
 pub use fault::{Fault, Problem};
 pub use keys::{Answers, Memory, Model, Network, Node, Swarm, Wifi};
 pub use print::{default_file, reference};
-pub use table::{Key, TABLE};
-pub use value::{
-    Count, Country, Group, HostName, Id, Kind, Passphrase, Peer, Port, Precision, Secret, Setting, Size, Ssid, Temperature, TopP,
-};
+pub use table::{Key, TABLE, key};
+pub use value::{Count, Group, HostName, Id, Kind, Peer, Port, Precision, Secret, Setting, Size, Temperature, TopP};
+
+pub use wifi::{Country, Passphrase, Ssid};
 
 use document::{Assignment, Given};
 use table::KEYS;

@@ -90,6 +90,15 @@ fn needs_of<T: Setting>(_: fn(&Config) -> &T) -> String {
 
 const SECRET: bool = true;
 
+/// The key of that name.
+///
+/// # Panics
+/// Where the table has none: only names that stand in the source are asked for.
+pub fn key(section: &str, name: &str) -> &'static Key {
+    let found = TABLE.iter().find(|key| key.section == section && key.key == name);
+    found.unwrap_or_else(|| unreachable!("no key {section}.{name}"))
+}
+
 /// How many keys there are.
 pub(super) const KEYS: usize = 23;
 
@@ -223,8 +232,8 @@ pub static TABLE: [Key; KEYS] = [
         Some("context"),
         "TOKENS",
         "1024",
-        "Longest prompt and answer, in tokens",
-        "five MMLU examples, a question and the answer take less in most subjects"
+        "Longest prompt and answer together, in tokens; not more than the model takes",
+        "five examples and a question of MMLU take up to 1,500"
     ),
     row!(
         answers.max_tokens,

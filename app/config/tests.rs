@@ -89,7 +89,7 @@ fn a_bad_value_is_told_with_its_place_and_what_would_do() {
             "2:9: port = 0: a port from 1 to 65535 is needed",
             "3:13: interface = \"wlan0\": an IPv4 address of this machine such as \"192.168.1.20\" is needed",
             "4:27: peers = \"attic\": a list of at most 16 addresses such as [\"192.168.1.20:7654\"] is needed",
-            "7:11: context = true: a whole number from 16 to 8192 is needed",
+            "7:11: context = true: a whole number from 2 to 8192 is needed",
         ],
     );
     let (_, problems) = read("[memory]\nslab = \"lots\"");

@@ -58,6 +58,8 @@ macro_rules! single {
     };
 }
 
+pub(super) use single;
+
 /// Nothing, or a value; an empty text is nothing.
 impl<T: Setting> Setting for Option<T> {
     const KIND: Kind = T::KIND;
@@ -128,6 +130,14 @@ impl Secret {
     /// What stands for a secret wherever settings are shown.
     pub const HIDDEN: &'static str = "(hidden)";
 
+    pub(super) fn new(text: &str) -> Secret {
+        Secret(text.to_string())
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// The text itself: for keys, never for a message.
     pub fn as_bytes(&self) -> &[u8] {
         self.0.as_bytes()
@@ -146,80 +156,6 @@ single!(
     |text| (1..=MAX_SWARM_KEY_BYTES).contains(&text.len()).then(|| Secret(text.to_string())),
     |_| Secret::HIDDEN.to_string(),
     format!("a text of at most {MAX_SWARM_KEY_BYTES} bytes")
-);
-
-/// A Wi-Fi network's name: up to 32 bytes of any kind (IEEE 802.11).
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Ssid(String);
-
-impl Ssid {
-    /// The name.
-    pub fn as_bytes(&self) -> &[u8] {
-        self.0.as_bytes()
-    }
-}
-
-single!(
-    Ssid,
-    Kind::Text,
-    |text| (1..=32).contains(&text.len()).then(|| Ssid(text.to_string())),
-    |ssid| ssid.0.clone(),
-    "a network's name of at most 32 bytes"
-);
-
-/// A WPA passphrase: 8 to 63 printable ASCII characters, or the key itself as 64 hexadecimal digits (IEEE 802.11).
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Passphrase(Secret);
-
-impl Passphrase {
-    /// The characters, for the radio's own configuration.
-    pub(super) fn as_str(&self) -> &str {
-        &self.0.0
-    }
-
-    /// Whether it is the key itself.
-    pub(super) fn is_key(&self) -> bool {
-        self.0.0.len() == 64
-    }
-
-    fn parse(text: &str) -> Option<Passphrase> {
-        let printable = text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
-        let taken = match text.len() {
-            8..=63 => printable,
-            64 => text.bytes().all(|byte| byte.is_ascii_hexdigit()),
-            _ => false,
-        };
-        taken.then(|| Passphrase(Secret(text.to_string())))
-    }
-}
-
-single!(
-    Passphrase,
-    Kind::Text,
-    Passphrase::parse,
-    |_| Secret::HIDDEN.to_string(),
-    "a password of 8 to 63 ASCII characters (or a key of 64 hexadecimal digits)"
-);
-
-/// Two letters of ISO 3166.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Country([u8; 2]);
-
-impl fmt::Display for Country {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", char::from(self.0[0]), char::from(self.0[1]))
-    }
-}
-
-single!(
-    Country,
-    Kind::Text,
-    |text| {
-        let letters: [u8; 2] = text.as_bytes().try_into().ok()?;
-        letters.iter().all(u8::is_ascii_alphabetic).then(|| Country(letters.map(|letter| letter.to_ascii_uppercase())))
-    },
-    Country::to_string,
-    "a country's two letters such as \"DE\""
 );
 
 single!(

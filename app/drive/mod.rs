@@ -7,9 +7,12 @@ mod answer;
 mod cli;
 mod engine;
 mod net;
+mod options;
 mod run;
+mod settings;
 mod setup;
 mod swarm;
+mod terminal;
 mod tools;
 
 use std::cell::RefCell;
@@ -53,6 +56,8 @@ enum Word {
     Reply(AskId, Reply),
     /// A line for the log.
     Note(String),
+    /// The engine's thread is no more: there will be no answer.
+    EngineEnded,
 }
 
 /// Both ends of a channel between the driver's own tasks.
@@ -158,6 +163,7 @@ impl Driver {
         while let Ok(done) = self.engine.done.recv().await {
             self.handle(Input::Engine(done));
         }
+        wake(&self.words, Word::EngineEnded);
     }
 
     async fn deadlines(self: Rc<Self>) {

@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use async_net::{TcpListener, UdpSocket};
 use smol::Async;
 use socket2::{Domain, Protocol, Socket, Type};
+use thiserror::Error;
 
 /// Where the swarm talks.
 #[derive(Clone, Debug)]
@@ -22,6 +23,17 @@ pub struct NetSettings {
     pub peers: Vec<SocketAddr>,
 }
 
+/// Why a node cannot be reached.
+#[derive(Debug, Error)]
+pub(super) enum NetError {
+    #[error("{0} is no address of this machine: give --interface one that it has on the LAN, or leave it out")]
+    Interface(Ipv4Addr),
+    #[error("TCP port {0} cannot be served on ({1}): give another --tcp-port, or 0 for any free one")]
+    TcpPort(u16, io::Error),
+    #[error("UDP port {0} cannot be used ({1}): give another --port, the same to every node")]
+    UdpPort(u16, io::Error),
+}
+
 /// The catalog's socket, and where its datagrams go.
 pub(super) struct CatalogSocket {
     socket: UdpSocket,
@@ -31,7 +43,11 @@ pub(super) struct CatalogSocket {
 }
 
 impl CatalogSocket {
-    pub(super) fn open(net: &NetSettings) -> io::Result<CatalogSocket> {
+    pub(super) fn open(net: &NetSettings) -> Result<CatalogSocket, NetError> {
+        CatalogSocket::bind(net).map_err(|error| NetError::UdpPort(net.port, error))
+    }
+
+    fn bind(net: &NetSettings) -> io::Result<CatalogSocket> {
         let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
         // Several nodes of one machine share the port: each gets every multicast datagram.
         socket.set_reuse_address(true)?;
@@ -62,8 +78,12 @@ impl CatalogSocket {
 }
 
 /// The listener that peers fetch blocks from, and its port.
-pub(super) async fn block_listener(net: &NetSettings) -> io::Result<(TcpListener, u16)> {
-    let listener = TcpListener::bind(SocketAddrV4::new(net.interface, net.tcp_port)).await?;
-    let port = listener.local_addr()?.port();
+pub(super) async fn block_listener(net: &NetSettings) -> Result<(TcpListener, u16), NetError> {
+    let refused = |error: io::Error| match error.kind() {
+        io::ErrorKind::AddrNotAvailable => NetError::Interface(net.interface),
+        _ => NetError::TcpPort(net.tcp_port, error),
+    };
+    let listener = TcpListener::bind(SocketAddrV4::new(net.interface, net.tcp_port)).await.map_err(refused)?;
+    let port = listener.local_addr().map_err(refused)?.port();
     Ok((listener, port))
 }
