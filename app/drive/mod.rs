@@ -194,7 +194,7 @@ impl Driver {
         loop {
             match socket.receive(&mut buffer).await {
                 Ok((len, from)) => self.handle(Input::Datagram { from, bytes: &buffer[..len] }),
-                // An unreachable static peer is reported here; the next datagram may be fine.
+                // The interface may be down; the next datagram may be fine.
                 Err(_) => drop(Timer::after(Duration::from_millis(100)).await),
             }
         }
