@@ -11,7 +11,8 @@ const FILE_HEAD: &str = "\
 #
 # Everything after # is a comment. To set something, remove the # before its
 # name and change its value; what is not set keeps its default. Nothing here can
-# keep the board from starting: what is wrong is told on its console.
+# keep the board from starting: what is wrong is told on its console. Files are
+# looked for beside this one.
 ";
 
 const REFERENCE_HEAD: &str = "\
@@ -24,7 +25,8 @@ is TOML: sections in brackets, then `key = value`, and comments behind `#`. UTF-
 out. `potluck config default` prints a file with every key and its default as a comment.
 
 What is wrong is told on the console with line and column, and has its default; the rest counts. `potluck config check FILE` tells
-the same before the board does, or what differs from the defaults. An option of the command line overrides the file.
+the same before the board does, or what differs from the defaults. An option of the command line overrides the file. In the
+file, a relative path begins in the folder where it lies.
 
 | command | what it prints |
 |---|---|

@@ -200,7 +200,7 @@ pub static TABLE: [Key; KEYS] = [
         Some("model"),
         "FILE",
         "\"gemma-3-270m-it.gguf\"",
-        "A Gemma 3 model, GGUF; a relative path begins where potluck.toml lies",
+        "A Gemma 3 model, GGUF",
         "the one .gguf file beside potluck.toml"
     ),
     row!(

@@ -65,9 +65,7 @@ impl<const NODE: bool> FromArgMatches for Options<NODE> {
         for (key, option) in optional(NODE) {
             let Some(texts) = matches.get_many::<String>(option) else { continue };
             let texts: Vec<String> = texts.cloned().collect();
-            Config::default()
-                .set_option(key, &texts)
-                .map_err(|fault| clap::Error::raw(ErrorKind::ValueValidation, format!("{fault}\n")))?;
+            Config::default().set_option(key, &texts).map_err(|fault| clap::Error::raw(ErrorKind::ValueValidation, fault))?;
             given.push((key, texts));
         }
         Ok(Options { file: matches.get_one::<PathBuf>("config").cloned(), given })
