@@ -11,12 +11,14 @@ use crate::transfer::Sample;
 #[derive(Debug, Default)]
 pub(super) struct Rates {
     prefill: Smoothed,
+    /// The last measurement. A node does not forget how fast it is itself: the bound on every wait comes from it.
+    prefill_before: Option<f32>,
     peers: FnvIndexMap<NodeId, PeerSpeed, MAX_PEERS>,
 }
 
 impl Rates {
     pub(super) fn prefill_tokens_per_s(&self, now: Millis) -> Option<f32> {
-        self.prefill.value(now)
+        self.prefill.value(now).or(self.prefill_before)
     }
 
     pub(super) fn peer(&self, node: NodeId, now: Millis) -> PeerRate {
@@ -27,6 +29,7 @@ impl Rates {
     pub(super) fn prefilled(&mut self, tokens: usize, micros: u64, now: Millis) {
         if tokens >= BLOCK_TOKENS {
             self.prefill.update(tokens as f32 * 1e6 / micros.max(1) as f32, now);
+            self.prefill_before = self.prefill.value(now);
         }
     }
 
@@ -42,6 +45,18 @@ impl Rates {
     /// The peer brought nothing of what was still wanted of it within `waited`.
     pub(super) fn late(&mut self, node: NodeId, waited: Millis, now: Millis) {
         self.speed(node).delivered(0, waited, now);
+    }
+
+    /// The peer cannot be reached, is not who it was taken for, or gives what is of no use: it is not asked for as long as a
+    /// measurement is believed, whatever it was measured at before.
+    pub(super) fn unusable(&mut self, node: NodeId, now: Millis) {
+        self.forget(node);
+        self.speed(node).delivered(0, Millis(1), now);
+    }
+
+    /// What was measured of the peer does not hold any more.
+    pub(super) fn forget(&mut self, node: NodeId) {
+        self.peers.remove(&node);
     }
 
     fn speed(&mut self, node: NodeId) -> &mut PeerSpeed {
@@ -67,5 +82,12 @@ mod tests {
         }
         assert!(rates.peers.len() <= MAX_PEERS);
         assert!(rates.peer(NodeId(3 * MAX_PEERS as u64 - 1), Millis(0)).round_trip_ms.is_some());
+    }
+
+    #[test]
+    fn a_fast_machine_does_not_wait_for_peers_like_a_slow_one_after_an_idle_hour() {
+        let mut rates = Rates::default();
+        rates.prefilled(64, 64_000, Millis(0));
+        assert_eq!(rates.prefill_tokens_per_s(Millis(3_600_000)), Some(1_000.0));
     }
 }
