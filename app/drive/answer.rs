@@ -61,7 +61,8 @@ impl<'t> Speaker<'t> {
     pub(super) fn say(&self, event: &Event<'_>, text: &str) {
         match self.form {
             Form::Json => print_json(event),
-            Form::Text => eprintln!("{text}"),
+            // A terminal that is gone takes nothing; that is no reason to fail.
+            Form::Text => drop(writeln!(io::stderr(), "{text}")),
         }
     }
 
@@ -94,8 +95,8 @@ impl<'t> Speaker<'t> {
                 match self.form {
                     Form::Json => print_json(&Event::Done { id: ask.0, text: &text, tokens: &tokens, figures }),
                     Form::Text => {
-                        println!();
-                        eprintln!("[{figures}]");
+                        print_text("\n");
+                        let _ = writeln!(io::stderr(), "[{figures}]");
                     }
                 }
                 Some(Some(text))
@@ -115,11 +116,17 @@ impl<'t> Speaker<'t> {
         match self.form {
             Form::Json => print_json(&Event::Text { id: ask.0, text }),
             Form::Text => {
-                print!("{text}");
-                let _ = io::stdout().flush();
+                print_text(text);
             }
         }
     }
+}
+
+/// Writes to standard output at once. A closed pipe is no reason to fail: it ends the program soon enough.
+pub(super) fn print_text(text: impl AsRef<str>) {
+    let mut out = io::stdout().lock();
+    let _ = out.write_all(text.as_ref().as_bytes());
+    let _ = out.flush();
 }
 
 fn print_json(event: &Event<'_>) {

@@ -256,6 +256,8 @@ pub(super) enum Fail {
     Thread(#[from] io::Error),
     #[error("the prompt is empty: give some text")]
     EmptyPrompt,
+    #[error("the engine ended by a fault of its own, said above: report it, and start the node again")]
+    EngineEnded,
 }
 
 /// What `potluck` does.
@@ -303,7 +305,7 @@ fn run_node(args: RunArgs) -> Result<(), Fail> {
     let node = NodeSettings {
         id: args.id,
         swarm_key: args.swarm_key,
-        slab_bytes: args.memory.slab * 1_000_000,
+        slab_bytes: args.memory.slab.saturating_mul(1_000_000),
         context: args.memory.context,
         tcp_port: args.tcp_port,
         sharing: !args.alone,
@@ -329,7 +331,7 @@ fn ask(args: AskArgs) -> Result<(), Fail> {
     let node = NodeSettings {
         id: None,
         swarm_key: String::new(),
-        slab_bytes: args.memory.slab * 1_000_000,
+        slab_bytes: args.memory.slab.saturating_mul(1_000_000),
         context: args.memory.context,
         tcp_port: 0,
         sharing: false,

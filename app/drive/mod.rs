@@ -103,9 +103,9 @@ impl Driver {
     }
 
     /// Runs the node's side of the world until `until` ends, then says farewell to the swarm.
-    fn run<T>(self: &Rc<Self>, listener: Option<TcpListener>, until: impl Future<Output = T>) -> T {
+    /// Fails when the engine ends before that.
+    fn run<T>(self: &Rc<Self>, listener: Option<TcpListener>, until: impl Future<Output = T>) -> Result<T, Fail> {
         let executor = Rc::new(LocalExecutor::new());
-        executor.spawn(self.clone().engine_results()).detach();
         executor.spawn(self.clone().deadlines()).detach();
         if self.socket.is_some() {
             executor.spawn(self.clone().receive()).detach();
@@ -117,7 +117,8 @@ impl Driver {
         }
         self.handle(Input::Tick);
         future::block_on(executor.run(async {
-            let result = until.await;
+            let answered = async { Ok(until.await) };
+            let result = answered.or(self.engine_results()).await;
             let farewell = self.node.borrow_mut().poll_farewell();
             if let (Some(socket), Some(farewell)) = (&self.socket, farewell) {
                 socket.send(&farewell).await;
@@ -154,10 +155,12 @@ impl Driver {
         wake(&self.timer.0, ());
     }
 
-    async fn engine_results(self: Rc<Self>) {
+    /// Passes on what the engine has done. Ends only when the engine's thread does, which it does by a panic alone.
+    async fn engine_results<T>(&self) -> Result<T, Fail> {
         while let Ok(done) = self.engine.done.recv().await {
             self.handle(Input::Engine(done));
         }
+        Err(Fail::EngineEnded)
     }
 
     async fn deadlines(self: Rc<Self>) {
@@ -187,7 +190,11 @@ impl Driver {
         let mut buffer = [0; MAX_DATAGRAM_BYTES + 1];
         loop {
             match socket.receive(&mut buffer).await {
-                Ok((len, from)) => self.handle(Input::Datagram { from, bytes: &buffer[..len] }),
+                Ok((len, from)) => {
+                    self.handle(Input::Datagram { from, bytes: &buffer[..len] });
+                    // A flood of datagrams must not keep the other tasks from their turn.
+                    future::yield_now().await;
+                }
                 // An unreachable static peer is reported here; the next datagram may be fine.
                 Err(_) => drop(Timer::after(Duration::from_millis(100)).await),
             }
@@ -242,6 +249,10 @@ impl Driver {
         let (waker, woken) = bounded(1);
         self.conns.borrow_mut().insert(conn, waker);
         self.handle(Input::Connected(conn));
+        if !self.conns.borrow().contains_key(&conn) {
+            // The node gave it up while it was being made.
+            return;
+        }
         let reading = self.read(conn, stream.clone());
         let writing = self.write(conn, stream, woken);
         reading.or(writing).await;
@@ -257,6 +268,8 @@ impl Driver {
                 return;
             }
             self.handle(Input::Bytes { conn, bytes: &buffer[..len] });
+            // A peer that never stops sending must not keep the other tasks from their turn.
+            future::yield_now().await;
         }
     }
 

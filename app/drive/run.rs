@@ -16,7 +16,7 @@ use crate::node::{Ask, AskId, Input, Node, Reply, StopReason};
 use crate::sampler::Sampling;
 use crate::tokenizer::{Role, Tokenizer, Turn};
 
-use super::answer::{Event, Form, Speaker};
+use super::answer::{Event, Form, Speaker, print_text};
 use super::engine::Engine;
 use super::net::{CatalogSocket, NetSettings, block_listener};
 use super::setup::{Loaded, NodeSettings};
@@ -80,7 +80,7 @@ pub(super) fn ask(loaded: Loaded, node: &NodeSettings, asking: &AskSettings, tex
             }
         }
         false
-    });
+    })?;
     if answered { Ok(()) } else { Err(Fail::Said) }
 }
 
@@ -119,8 +119,7 @@ pub(super) fn run(
     speaker.say(&ready, &format!("node {id} with {name} is ready; help lists the commands"));
     let lines = if console == Console::None { None } else { Some(read_lines()?) };
     let session = Session { driver: driver.clone(), tokenizer: &tokenizer, asking, open: Cell::new(0), next: Cell::new(1) };
-    driver.run(listener, session.serve(speaker, lines, words, form));
-    Ok(())
+    driver.run(listener, session.serve(speaker, lines, words, form))
 }
 
 /// A console and the answers that it waits for.
@@ -143,7 +142,7 @@ impl Session<'_> {
     async fn serve(&self, mut speaker: Speaker<'_>, lines: Option<Receiver<Line>>, words: Receiver<Word>, form: Form) {
         let mut chat = Chat::default();
         let mut lines = lines;
-        let mut ending = false;
+        let (mut ending, mut leaving) = (false, false);
         while !(ending && self.open.get() == 0) {
             match next(&lines, &words).await {
                 Happening::Ended => {
@@ -160,7 +159,10 @@ impl Session<'_> {
                         (Ok(line), Form::Json) => self.request(&line, &mut speaker),
                     };
                     match result {
-                        Ok(leave) => ending |= leave,
+                        Ok(leave) => {
+                            leaving |= leave;
+                            ending |= leave;
+                        }
                         Err(reason) => speaker.say(&Event::Error { reason: &reason }, &reason),
                     }
                     if ending {
@@ -171,6 +173,10 @@ impl Session<'_> {
                 Happening::Word(Word::Reply(ask, reply)) => {
                     if let Some(answer) = speaker.reply(ask, &reply) {
                         self.open.set(self.open.get() - 1);
+                        if leaving {
+                            // The prompts that waited are not begun for nobody.
+                            self.driver.handle(Input::Stop);
+                        }
                         let ended = matches!(&reply, Reply::Done(figures) if figures.stop != StopReason::Stopped);
                         chat.answered(ask, answer.filter(|_| ended));
                     }
@@ -191,8 +197,8 @@ impl Session<'_> {
             }
             Command::New => *chat = Chat::default(),
             Command::Stop => self.driver.handle(Input::Stop),
-            Command::Help => print!("{}", console::help()),
-            Command::Version => println!("potluck {}", env!("CARGO_PKG_VERSION")),
+            Command::Help => print_text(console::help()),
+            Command::Version => print_text(concat!("potluck ", env!("CARGO_PKG_VERSION"), "\n")),
             Command::Quit => {
                 self.driver.handle(Input::Stop);
                 return Ok(true);

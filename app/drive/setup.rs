@@ -83,7 +83,7 @@ impl Loaded {
             epoch: Epoch(0),
             shape: self.model.kv_shape().clone(),
             slab_bytes: settings.slab_bytes,
-            context: settings.context.min(self.model.config().context),
+            context: settings.context.min(self.model.context()),
             tcp_port: settings.tcp_port,
             sharing: settings.sharing,
             reuse: settings.reuse,
