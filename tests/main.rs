@@ -3,6 +3,9 @@
 /// Real MMLU prompts, with sharing on and off.
 #[cfg(all(feature = "model", feature = "net"))]
 mod answers;
+/// `potluck.toml`, through the binary.
+#[cfg(all(feature = "model", feature = "net"))]
+mod config;
 /// The documents' figures are those that the code computes.
 mod docs;
 /// The model's answers against Hugging Face's, and a handed-over prefix against one computed here.
