@@ -21,5 +21,7 @@ mod processes;
 mod sharing;
 /// The house rules: who may know whom, what every file and document must have.
 mod tidy;
+/// What peers, full slabs and impatient people can do to a node.
+mod trouble;
 /// A LAN in memory.
 mod world;
