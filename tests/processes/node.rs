@@ -180,8 +180,9 @@ impl NodeProcess {
 
     /// What it sees of the peer with this id, once it sees it.
     pub fn peer(&mut self, id: u64) -> Option<Value> {
+        let id = format!("{id:016x}");
         let status = self.status();
-        status["peers"].as_array()?.iter().find(|peer| peer["node"] == id).cloned()
+        status["peers"].as_array()?.iter().find(|peer| peer["node"] == id.as_str()).cloned()
     }
 
     /// Waits until it has said a line that contains `part`.
@@ -195,7 +196,8 @@ impl NodeProcess {
     /// Waits until it knows all that `other` holds at this moment.
     pub fn wait_to_know(&mut self, other: &mut NodeProcess) {
         let told = until("a node has told all that it holds", || Some(other.status()).filter(|status| status["told"] == true));
-        let (id, generation) = (count(&told, "/node"), count(&told, "/generation"));
+        let id = told["node"].as_str().and_then(|id| u64::from_str_radix(id, 16).ok()).expect("a node says its id");
+        let generation = count(&told, "/generation");
         until("a node knows what its peer holds", || {
             let peer = self.peer(id)?;
             (peer["current"] == true && count(&peer, "/generation") >= generation).then_some(())
