@@ -1,7 +1,7 @@
 #!/bin/sh
-# Checks the board's binary that tools/firmware.sh made: its checksum, that it is one static aarch64 file of at most 16 MB without
-# an instruction that the board lacks; and, in an emulator of the board's processor, that it says and computes what the binary of
-# this machine does, bit for bit. Needs binutils, binutils-aarch64-linux-gnu and qemu-user, all Debian's.
+# Checks the board's binary that tools/firmware.sh made: its checksum; that it is one static aarch64 file of at most 16 MB
+# without an instruction that the board lacks; and, in an emulator of the board's processor, that it says and computes what the
+# binary of this machine does, bit for bit. Needs binutils, binutils-aarch64-linux-gnu and qemu-user, all Debian's.
 #
 #   tools/firmware-check.sh HOST MODEL.gguf     HOST is this machine's potluck, of the same commit
 # Environment: CARGO_TARGET_DIR as for cargo.
@@ -36,12 +36,15 @@ if readelf --wide --program-headers "$firmware" | grep -q 'INTERP'; then fail "$
 if readelf --wide --dynamic "$firmware" | grep -q 'NEEDED'; then fail "$firmware asks for a library"; fi
 ok "aarch64, static: no loader, no library"
 
-# The instructions are read off the twin that has its functions' names, so it must be the same program: equal code, byte for byte.
-code() { readelf --wide --section-headers "$1" | sed -n 's/.* \.text  *PROGBITS  *\([0-9a-f]*\) \([0-9a-f]*\) \([0-9a-f]*\) .*/0x\2 0x\3/p'; }
-text() { set -- "$1" $(code "$1"); tail -c +$(($2 + 1)) "$1" | head -c $(($3)) | sha256sum; }
-[ "$(text "$firmware")" = "$(text "$firmware.symbols")" ] || fail "$firmware.symbols is another program"
+# The instructions are read off the twin that has its functions' names, so it must be the same program: equal code.
+code_of() {
+    set -- "$1" $(readelf --wide --section-headers "$1" |
+        sed -n 's/.* \.text  *PROGBITS  *[0-9a-f]* \([0-9a-f]*\) \([0-9a-f]*\) .*/\1 \2/p')
+    tail -c +$((0x$2 + 1)) "$1" | head -c $((0x$3)) | sha256sum
+}
+[ "$(code_of "$firmware")" = "$(code_of "$firmware.symbols")" ] || fail "$firmware.symbols is another program"
 aarch64-linux-gnu-objdump --disassemble "$firmware.symbols" | awk -f tools/beyond-armv8.0.awk ||
-    fail "the board has no such instructions; who holds them and asks the CPU first goes on the list in tools/beyond-armv8.0.awk"
+    fail "the board has no such instructions; a function that asks the CPU first belongs on the list in tools/beyond-armv8.0.awk"
 ok "nothing beyond ARMv8.0-A"
 
 board() { qemu-aarch64 -cpu cortex-a53 "$firmware" "$@"; }

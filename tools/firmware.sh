@@ -5,7 +5,7 @@
 #
 #   tools/firmware.sh build [WAY]   target/firmware/potluck
 #   tools/firmware.sh test [WAY [CARGO'S ARGUMENTS]]
-#                                   the tests, compiled for the board and run here in an emulator (Debian's qemu-user)
+#                                   the tests, compiled for the board and run in an emulator of its processor
 #
 # The way is chosen by what is there, unless it is given:
 #   published  cross in its published image, where Docker, a container registry and rustup's servers answer
@@ -138,20 +138,14 @@ build() {
         "sha256 $(cut -d' ' -f1 "$out/potluck.sha256")"
 }
 
-# The tests that $1 chooses, compiled by the way's compiler and run by the emulator. What cargo says of an executable is its
-# path; in a container the target folder is called /target.
+# The tests that each argument chooses, in an emulator of the board's processor. The published image has a runner of its own.
 run_tests() {
-    command -v qemu-aarch64 >/dev/null || fail "no emulator to run the tests in: apt-get install qemu-user"
+    [ $way = published ] || export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -cpu cortex-a53"
+    [ $way != plain ] || command -v qemu-aarch64 >/dev/null || fail "no emulator to run the tests in: apt-get install qemu-user"
     for what in "$@"; do
+        say "tests: $what"
         # shellcheck disable=SC2086
-        compile test --no-run --message-format json-render-diagnostics $what >"$tools/tests.json"
-        sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' "$tools/tests.json" | sed "s#^/target/#$CARGO_TARGET_DIR/#" |
-            grep -v '/release/\|/debug/potluck$' >"$tools/tests.list"
-        [ -s "$tools/tests.list" ] || fail "cargo named no test for $what"
-        while read -r test; do
-            say "$what: ${test##*/}"
-            qemu-aarch64 -cpu cortex-a53 "$test" --quiet </dev/null
-        done <"$tools/tests.list"
+        compile test $what
     done
 }
 
