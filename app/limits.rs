@@ -30,6 +30,9 @@ pub const MAX_QUEUED_PROMPTS: usize = 8;
 /// Peers in the directory. A home or a class room; hundreds are simulated with a larger table.
 pub const MAX_PEERS: usize = 64;
 
+/// Peers configured by address, for networks without multicast.
+pub const MAX_STATIC_PEERS: usize = 16;
+
 /// Bits of the Bloom filter spent on each block plane that a node may hold. 12 bits and 8 probes give 0.3 % false
 /// positives at full load (Summary Cache uses 8 to 16).
 pub const FILTER_BITS_PER_ENTRY: usize = 12;

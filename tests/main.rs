@@ -8,6 +8,12 @@ mod docs;
 /// The model's answers against Hugging Face's, and a handed-over prefix against one computed here.
 #[cfg(feature = "model")]
 mod golden;
+/// Several prompts at once on one small cache, and blocks that left and came back.
+#[cfg(feature = "model")]
+mod interleaved;
+/// The binary itself: several processes, real sockets, signals.
+#[cfg(all(feature = "model", feature = "net"))]
+mod processes;
 /// What a swarm promises, whatever the network does.
 mod sharing;
 /// The house rules: who may know whom, what every file and document must have.

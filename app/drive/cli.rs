@@ -1,13 +1,14 @@
 //! The command line.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use thiserror::Error;
 
+use crate::limits::MAX_STATIC_PEERS;
 use crate::model::Precision;
 use crate::model::convert::ConvertType;
 use crate::model::synth::Shape;
@@ -15,10 +16,12 @@ use crate::node::NodeError;
 use crate::sampler::{Sampling, SamplingError};
 use crate::tokenizer::TokenizerError;
 
-use super::net::NetSettings;
+use super::net::{NetError, NetSettings};
 use super::run::{AskSettings, Console};
 use super::setup::{NodeSettings, SetupError, load};
 use super::swarm::{SwarmError, SwarmSettings};
+use super::terminal::{OutputError, tell};
+use super::tools::ToolError;
 use super::{run, swarm, tools};
 
 /// Boards on one LAN answer prompts with Gemma 3 and share the KV state of every prompt prefix.
@@ -69,16 +72,16 @@ enum PrecisionArg {
 #[derive(Args)]
 struct AnswerArgs {
     /// Tokens of an answer, at most
-    #[arg(long, value_name = "N", default_value_t = 128)]
-    max_tokens: usize,
+    #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u64).range(1..))]
+    max_tokens: u64,
     /// 0 always takes the likeliest token; higher is more varied
-    #[arg(long, value_name = "T", default_value_t = 0.0)]
+    #[arg(long, value_name = "T", default_value_t = 0.0, allow_negative_numbers = true)]
     temperature: f32,
     /// Choose among the K likeliest tokens; 0 means all
     #[arg(long, value_name = "K", default_value_t = 64)]
     top_k: usize,
     /// Choose among the likeliest tokens that together have this probability
-    #[arg(long, value_name = "P", default_value_t = 0.95)]
+    #[arg(long, value_name = "P", default_value_t = 0.95, allow_negative_numbers = true)]
     top_p: f32,
     /// The same seed gives the same answer
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -90,9 +93,9 @@ struct MemoryArgs {
     /// Memory for KV blocks, in MB (10^6 bytes)
     #[arg(long, value_name = "MB", default_value_t = 96)]
     slab: usize,
-    /// Longest prompt and answer, in tokens
-    #[arg(long, value_name = "TOKENS", default_value_t = 2048)]
-    context: usize,
+    /// Longest prompt and answer together, in tokens [default: 2048, or what the model takes]
+    #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u64).range(2..))]
+    context: Option<u64>,
 }
 
 #[derive(Args)]
@@ -116,13 +119,13 @@ struct RunArgs {
     #[arg(long, value_name = "ADDR", default_value_t = Ipv4Addr::new(239, 255, 80, 76), value_parser = multicast)]
     group: Ipv4Addr,
     /// UDP port of the catalog
-    #[arg(long, value_name = "PORT", default_value_t = 7654)]
+    #[arg(long, value_name = "PORT", default_value_t = 7654, value_parser = clap::value_parser!(u16).range(1..))]
     port: u16,
     /// TCP port that blocks are served on; 0 takes any free one
     #[arg(long, value_name = "PORT", default_value_t = 0)]
     tcp_port: u16,
     /// The catalog of a peer that multicast does not reach; may be given several times
-    #[arg(long = "peer", value_name = "ADDR:PORT")]
+    #[arg(long = "peer", value_name = "ADDR:PORT", value_parser = peer)]
     peers: Vec<SocketAddr>,
     /// Seconds between announcements when nothing changes
     #[arg(long, value_name = "S", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=300))]
@@ -212,11 +215,11 @@ struct SwarmArgs {
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(2..=8))]
     nodes: u64,
     /// How many subjects
-    #[arg(long, default_value_t = 4)]
-    subjects: usize,
-    /// Tokens of an answer
-    #[arg(long, default_value_t = 8)]
-    max_tokens: usize,
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..))]
+    subjects: u64,
+    /// Tokens of an answer, at most
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..))]
+    max_tokens: u64,
 }
 
 fn hex(text: &str) -> Result<u64, String> {
@@ -226,6 +229,11 @@ fn hex(text: &str) -> Result<u64, String> {
 fn multicast(text: &str) -> Result<Ipv4Addr, String> {
     let addr: Ipv4Addr = text.parse().map_err(|_| "not an IPv4 address".to_string())?;
     if addr.is_multicast() { Ok(addr) } else { Err("not a multicast address: take one from 239.0.0.0/8".to_string()) }
+}
+
+fn peer(text: &str) -> Result<SocketAddr, String> {
+    let addr: SocketAddrV4 = text.parse().map_err(|_| "not an IPv4 address and port, such as 192.168.1.20:7654".to_string())?;
+    if addr.port() == 0 { Err("port 0 reaches nobody".to_string()) } else { Ok(addr.into()) }
 }
 
 /// Why a command ended without doing what was asked.
@@ -243,31 +251,45 @@ pub(super) enum Fail {
     #[error(transparent)]
     Sampling(#[from] SamplingError),
     #[error(transparent)]
-    Tool(#[from] tools::ToolError),
+    Tool(#[from] ToolError),
     #[error(transparent)]
     Swarm(#[from] SwarmError),
-    #[error(
-        "TCP port {0} cannot be served on ({1}): give another --tcp-port, or 0 for any free one; --interface must be an address of this machine"
-    )]
-    TcpPort(u16, io::Error),
-    #[error("UDP port {0} cannot be used ({1}): give another --port, the same to every node")]
-    UdpPort(u16, io::Error),
+    #[error(transparent)]
+    Net(#[from] NetError),
+    #[error("{0} peers are named: --peer may be given {MAX_STATIC_PEERS} times at most")]
+    TooManyPeers(usize),
+    #[error(transparent)]
+    Output(#[from] OutputError),
     #[error("the console or engine cannot be started: {0}")]
     Thread(#[from] io::Error),
     #[error("the prompt is empty: give some text")]
     EmptyPrompt,
+    #[error("no answer: {0}")]
+    NoAnswer(String),
+    #[error("the engine has failed and nothing more can be answered: start again, and report what was said before this line")]
+    Engine,
+}
+
+impl Fail {
+    /// Whether there is nothing to say: it has been said, or whoever listened has gone.
+    fn is_silent(&self) -> bool {
+        match self {
+            Fail::Said => true,
+            Fail::Output(error) | Fail::Tool(ToolError::Output(error)) | Fail::Swarm(SwarmError::Output(error)) => {
+                error.is_unread()
+            }
+            _ => false,
+        }
+    }
 }
 
 /// What `potluck` does.
 pub fn main() -> ExitCode {
-    match obey(Cli::parse().command) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(Fail::Said) => ExitCode::FAILURE,
-        Err(fail) => {
-            eprintln!("potluck: {fail}");
-            ExitCode::FAILURE
-        }
+    let Err(fail) = obey(Cli::parse().command) else { return ExitCode::SUCCESS };
+    if !fail.is_silent() {
+        tell(format_args!("potluck: {fail}\n"));
     }
+    ExitCode::FAILURE
 }
 
 fn obey(command: Sub) -> Result<(), Fail> {
@@ -289,8 +311,8 @@ fn obey(command: Sub) -> Result<(), Fail> {
                 model: args.model,
                 mmlu: args.mmlu,
                 nodes: args.nodes as usize,
-                subjects: args.subjects,
-                max_tokens: args.max_tokens,
+                subjects: size(args.subjects),
+                max_tokens: size(args.max_tokens),
             };
             if swarm::run(&settings)? { Ok(()) } else { Err(Fail::Said) }
         }
@@ -299,12 +321,15 @@ fn obey(command: Sub) -> Result<(), Fail> {
 
 fn run_node(args: RunArgs) -> Result<(), Fail> {
     let asking = args.answers.settings()?;
+    if args.peers.len() > MAX_STATIC_PEERS {
+        return Err(Fail::TooManyPeers(args.peers.len()));
+    }
     let loaded = load(&args.model.model, args.model.tokenizer.as_deref(), args.model.precision.into())?;
     let node = NodeSettings {
         id: args.id,
         swarm_key: args.swarm_key,
-        slab_bytes: args.memory.slab * 1_000_000,
-        context: args.memory.context,
+        slab_bytes: args.memory.slab_bytes(),
+        context: args.memory.context.map(size),
         tcp_port: args.tcp_port,
         sharing: !args.alone,
         reuse: !args.no_reuse,
@@ -329,8 +354,8 @@ fn ask(args: AskArgs) -> Result<(), Fail> {
     let node = NodeSettings {
         id: None,
         swarm_key: String::new(),
-        slab_bytes: args.memory.slab * 1_000_000,
-        context: args.memory.context,
+        slab_bytes: args.memory.slab_bytes(),
+        context: args.memory.context.map(size),
         tcp_port: 0,
         sharing: false,
         reuse: true,
@@ -346,8 +371,19 @@ fn name_of(path: &Path) -> String {
 impl AnswerArgs {
     fn settings(&self) -> Result<AskSettings, SamplingError> {
         let sampling = Sampling::new(self.temperature, self.top_k, self.top_p, self.seed)?;
-        Ok(AskSettings { max_tokens: self.max_tokens, sampling })
+        Ok(AskSettings { max_tokens: size(self.max_tokens), sampling })
     }
+}
+
+impl MemoryArgs {
+    fn slab_bytes(&self) -> usize {
+        self.slab.saturating_mul(1_000_000)
+    }
+}
+
+/// A count as this machine counts; what is larger than its memory is as good as endless.
+fn size(count: u64) -> usize {
+    usize::try_from(count).unwrap_or(usize::MAX)
 }
 
 impl From<PrecisionArg> for Precision {

@@ -10,6 +10,7 @@ mod net;
 mod run;
 mod setup;
 mod swarm;
+mod terminal;
 mod tools;
 
 use std::cell::RefCell;
@@ -53,6 +54,8 @@ enum Word {
     Reply(AskId, Reply),
     /// A line for the log.
     Note(String),
+    /// The engine's thread is no more: there will be no answer.
+    EngineEnded,
 }
 
 /// Both ends of a channel between the driver's own tasks.
@@ -158,6 +161,7 @@ impl Driver {
         while let Ok(done) = self.engine.done.recv().await {
             self.handle(Input::Engine(done));
         }
+        wake(&self.words, Word::EngineEnded);
     }
 
     async fn deadlines(self: Rc<Self>) {
@@ -188,7 +192,7 @@ impl Driver {
         loop {
             match socket.receive(&mut buffer).await {
                 Ok((len, from)) => self.handle(Input::Datagram { from, bytes: &buffer[..len] }),
-                // An unreachable static peer is reported here; the next datagram may be fine.
+                // The interface may be down; the next datagram may be fine.
                 Err(_) => drop(Timer::after(Duration::from_millis(100)).await),
             }
         }

@@ -6,9 +6,15 @@ use std::time::Instant;
 use thiserror::Error;
 
 use crate::id::{BootId, Epoch, Fingerprint, NodeId};
+use crate::limits::MAX_CONTEXT_TOKENS;
 use crate::model::{self, Model, Opened, Precision};
 use crate::node::{NodeConfig, swarm_tag};
 use crate::tokenizer::{Tokenizer, TokenizerError};
+
+use super::engine::measure_prefill;
+
+/// Tokens of the context when nobody says: five examples and a question of MMLU take up to 1,500.
+const USUAL_CONTEXT_TOKENS: usize = 2_048;
 
 /// Why nothing can run: each says what to do.
 #[derive(Debug, Error)]
@@ -19,9 +25,22 @@ pub enum SetupError {
     /// The model's tensors.
     #[error(transparent)]
     Engine(#[from] model::ModelError),
-    /// The tokenizer.
-    #[error(transparent)]
-    Tokenizer(#[from] TokenizerError),
+    /// The tokenizer, and the file that it comes from.
+    #[error("{path}: {source}")]
+    Tokenizer {
+        /// A tokenizer.json, or the model file with a vocabulary inside.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: TokenizerError,
+    },
+    /// A longer context than there can be.
+    #[error("the context cannot have {asked} tokens: with this model --context takes at most {most}")]
+    Context {
+        /// Tokens asked for.
+        asked: usize,
+        /// Tokens that the model was made for.
+        most: usize,
+    },
     /// No vocabulary anywhere.
     #[error(
         "{0}: the file holds no vocabulary: give --tokenizer tokenizer.json, or convert again with tokenizer.json in the directory"
@@ -39,11 +58,11 @@ pub(super) struct Loaded {
 /// Maps and checks `path`, and makes its tokenizer: from `tokenizer` where given, else from the vocabulary inside.
 pub(super) fn load(path: &Path, tokenizer: Option<&Path>, precision: Precision) -> Result<Loaded, SetupError> {
     let opened = model::open(path)?;
-    let tokenizer = match tokenizer {
-        Some(json) => Tokenizer::from_json_file(json)?,
-        None => vocabulary_inside(&opened, path)?,
+    let (tokenizer, source) = match tokenizer {
+        Some(json) => (Tokenizer::from_json_file(json).map_err(refuse(json))?, json),
+        None => (vocabulary_inside(&opened, path)?, path),
     };
-    tokenizer.check_vocabulary(opened.config.vocab)?;
+    tokenizer.check_vocabulary(opened.config.vocab).map_err(refuse(source))?;
     let fingerprint = model::fingerprint(&opened, precision);
     let model = Model::new(opened.config, opened.weights, precision)?;
     Ok(Loaded { model, tokenizer, fingerprint })
@@ -52,9 +71,14 @@ pub(super) fn load(path: &Path, tokenizer: Option<&Path>, precision: Precision) 
 /// The tokenizer that the model file carries.
 pub(super) fn vocabulary_inside(opened: &Opened, path: &Path) -> Result<Tokenizer, SetupError> {
     match opened.gguf.vocabulary()? {
-        Some(vocabulary) => Ok(Tokenizer::from_vocabulary(&vocabulary)?),
+        Some(vocabulary) => Tokenizer::from_vocabulary(&vocabulary).map_err(refuse(path)),
         None => Err(SetupError::NoVocabulary(path.to_path_buf())),
     }
+}
+
+fn refuse(path: &Path) -> impl FnOnce(TokenizerError) -> SetupError {
+    let path = path.to_path_buf();
+    |source| SetupError::Tokenizer { path, source }
 }
 
 /// What a person may set about a node, beside the model.
@@ -64,7 +88,8 @@ pub(super) struct NodeSettings {
     pub id: Option<u64>,
     pub swarm_key: String,
     pub slab_bytes: usize,
-    pub context: usize,
+    /// Tokens; none takes what is usual.
+    pub context: Option<usize>,
     pub tcp_port: u16,
     pub sharing: bool,
     pub reuse: bool,
@@ -72,9 +97,14 @@ pub(super) struct NodeSettings {
 }
 
 impl Loaded {
-    pub(super) fn node_config(&self, settings: &NodeSettings) -> NodeConfig {
+    pub(super) fn node_config(&self, settings: &NodeSettings) -> Result<NodeConfig, SetupError> {
         let key = settings.swarm_key.as_bytes();
-        NodeConfig {
+        let most = self.model.config().context.min(MAX_CONTEXT_TOKENS);
+        let context = match settings.context {
+            Some(asked) if asked > most => return Err(SetupError::Context { asked, most }),
+            asked => asked.unwrap_or(USUAL_CONTEXT_TOKENS).min(most),
+        };
+        Ok(NodeConfig {
             node: NodeId(settings.id.unwrap_or_else(random)),
             boot: BootId(random()),
             swarm_key: key.to_vec(),
@@ -83,13 +113,14 @@ impl Loaded {
             epoch: Epoch(0),
             shape: self.model.kv_shape().clone(),
             slab_bytes: settings.slab_bytes,
-            context: settings.context.min(self.model.config().context),
+            context,
             tcp_port: settings.tcp_port,
             sharing: settings.sharing,
             reuse: settings.reuse,
             announce_interval_ms: settings.announce_interval_ms,
+            prefill_tokens_per_s: if settings.sharing { measure_prefill(&self.model) } else { None },
             end_tokens: self.tokenizer.end_tokens().to_vec(),
-        }
+        })
     }
 }
 

@@ -122,6 +122,7 @@ impl Node {
             seed: config.boot.0,
         });
         let links = Links::new(config.hello());
+        let rates = Rates::new(config.prefill_tokens_per_s);
         Ok(Node {
             config,
             secret,
@@ -129,7 +130,7 @@ impl Node {
             cache,
             catalog,
             links,
-            rates: Rates::default(),
+            rates,
             active: None,
             queue: VecDeque::with_capacity(MAX_QUEUED_PROMPTS),
             outputs: VecDeque::new(),
@@ -241,7 +242,7 @@ impl Node {
             epoch: self.config.epoch,
             generation: self.catalog.generation(),
             told: self.catalog.is_told(),
-            prefill_tokens_per_s: self.rates.prefill_tokens_per_s(now),
+            prefill_tokens_per_s: self.rates.prefill_tokens_per_s(),
             peers: peers.collect(),
             cache: self.cache.stats(),
             catalog: *self.catalog.stats(),

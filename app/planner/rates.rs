@@ -26,6 +26,11 @@ impl Smoothed {
         }
     }
 
+    /// The smoothed value however old it is; `None` when nothing was ever measured.
+    pub fn latest(&self) -> Option<f32> {
+        self.last.map(|(value, _)| value)
+    }
+
     /// The smoothed value; `None` when nothing was measured lately.
     pub fn value(&self, now: Millis) -> Option<f32> {
         self.last.filter(|(_, at)| now - *at < Millis(BELIEVED_MS)).map(|(value, _)| value)

@@ -50,6 +50,7 @@ pub const DOORS: &[(&str, &[&str])] = &[
     ("smol", &["drive"]),
     ("async_net", &["drive"]),
     ("async_io", &["drive"]),
+    ("async_signal", &["drive"]),
     ("socket2", &["drive"]),
     ("getrandom", &["drive"]),
     ("clap", &["drive", "main"]),
