@@ -159,6 +159,9 @@ esac
 "$cargo" fetch --locked
 case $goal in
     build) build ;;
-    # The pure core's first: they compile in a minute.
-    test) if [ $# -gt 0 ]; then run_tests "$*"; else run_tests '--lib --no-default-features' '--lib --test potluck'; fi ;;
+    test)
+        [ $# = 0 ] || { run_tests "$*"; exit; }
+        # The pure core's first: they compile in a minute. Those that start other processes need a kernel that runs aarch64.
+        run_tests '--lib --no-default-features' '--lib --test potluck -- --skip processes::'
+        ;;
 esac
