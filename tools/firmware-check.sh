@@ -44,7 +44,7 @@ code_of() {
 }
 [ "$(code_of "$firmware")" = "$(code_of "$firmware.symbols")" ] || fail "$firmware.symbols is another program"
 aarch64-linux-gnu-objdump --disassemble "$firmware.symbols" | awk -f tools/beyond-armv8.0.awk ||
-    fail "the board has no such instructions; a function that asks the CPU first belongs on the list in tools/beyond-armv8.0.awk"
+    fail "the board has no such instructions; functions that ask the CPU first are listed in tools/beyond-armv8.0.awk"
 ok "nothing beyond ARMv8.0-A"
 
 board() { qemu-aarch64 -cpu cortex-a53 "$firmware" "$@"; }
