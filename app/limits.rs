@@ -172,6 +172,22 @@ pub const MAX_MERGES: usize = 1 << 21;
 /// Bytes of the largest `tokenizer.json`. Gemma 3's has 33 MB.
 pub const MAX_TOKENIZER_FILE_BYTES: usize = 64 << 20;
 
+/// Bytes of the largest `potluck.toml`. With every key and its comment it takes 5 kB.
+pub const MAX_CONFIG_FILE_BYTES: usize = 64 << 10;
+
+/// Broken lines of one `potluck.toml` that are told: more than it has keys. A file with more is another kind of file.
+pub const MAX_CONFIG_PROBLEMS: usize = 64;
+
+/// Bytes of a swarm key: a long sentence. It is hashed, so more would make nothing safer.
+pub const MAX_SWARM_KEY_BYTES: usize = 128;
+
+/// Bytes of the largest slab that may be asked for: `MAX_BLOCKS` of the largest published shape that a PC would share (Gemma 3 4B
+/// in f32, some 4 MB a block). More is a slip of the finger.
+pub const MAX_SLAB_BYTES: u64 = 16_000_000_000;
+
+/// The highest temperature that is taken: beyond it every token is about as likely as any other.
+pub const MAX_TEMPERATURE: f32 = 100.0;
+
 /// Bytes of the largest file of MMLU questions. The largest published one has 2.2 MB.
 pub const MAX_QUESTIONS_FILE_BYTES: usize = 4 << 20;
 

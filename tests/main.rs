@@ -3,6 +3,9 @@
 /// Real MMLU prompts, with sharing on and off.
 #[cfg(all(feature = "model", feature = "net"))]
 mod answers;
+/// `potluck.toml`, through the binary.
+#[cfg(all(feature = "model", feature = "net"))]
+mod config;
 /// The documents' figures are those that the code computes.
 mod docs;
 /// The model's answers against Hugging Face's, and a handed-over prefix against one computed here.
@@ -18,5 +21,7 @@ mod processes;
 mod sharing;
 /// The house rules: who may know whom, what every file and document must have.
 mod tidy;
+/// What peers, full slabs and impatient people can do to a node.
+mod trouble;
 /// A LAN in memory.
 mod world;

@@ -111,10 +111,11 @@ impl<'t> Speaker<'t> {
         self.keep(given);
     }
 
-    /// Says that the node runs.
-    pub(super) fn ready(&mut self, node: NodeId, model: &str, fingerprint: Fingerprint, tcp_port: u16) {
+    /// Says that the node runs, to people by the name that they gave it.
+    pub(super) fn ready(&mut self, name: Option<&str>, node: NodeId, model: &str, fingerprint: Fingerprint, tcp_port: u16) {
         let event = Event::Ready { node, model, fingerprint, tcp_port };
-        self.say(&event, '·', &format!("node {node} with {model} is ready; help lists the commands"));
+        let who = name.map_or(format!("node {node}"), |name| format!("{name} (node {node})"));
+        self.say(&event, '·', &format!("{who} with {model} is ready; help lists the commands"));
     }
 
     /// A line for the log.

@@ -1,14 +1,13 @@
 //! The command line.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use thiserror::Error;
 
-use crate::limits::MAX_STATIC_PEERS;
+use crate::config::{self, Config, Origin};
 use crate::model::Precision;
 use crate::model::convert::ConvertType;
 use crate::model::synth::Shape;
@@ -17,8 +16,10 @@ use crate::sampler::{Sampling, SamplingError};
 use crate::tokenizer::TokenizerError;
 
 use super::net::{NetError, NetSettings};
+use super::options::{NoModel, Options};
 use super::run::{AskSettings, Console};
-use super::setup::{NodeSettings, SetupError, load};
+use super::settings::{self, Settings, SettingsError};
+use super::setup::{Loaded, NodeSettings, SetupError, load};
 use super::swarm::{SwarmError, SwarmSettings};
 use super::terminal::{OutputError, tell};
 use super::tools::ToolError;
@@ -48,88 +49,15 @@ enum Sub {
     Verify(VerifyArgs),
     /// Run several nodes on this machine over real MMLU prompts, and check what they share
     Swarm(SwarmArgs),
-}
-
-#[derive(Args)]
-struct ModelArgs {
-    /// A Gemma 3 model, GGUF
-    #[arg(long, value_name = "FILE")]
-    model: PathBuf,
-    /// A tokenizer.json to use instead of the vocabulary inside the model file
-    #[arg(long, value_name = "FILE")]
-    tokenizer: Option<PathBuf>,
-    /// The arithmetic: int8 activations and KV, or f32 ones (the exact reference: slower, four times the KV)
-    #[arg(long, value_enum, default_value_t = PrecisionArg::Int8)]
-    precision: PrecisionArg,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum PrecisionArg {
-    Int8,
-    Float,
-}
-
-#[derive(Args)]
-struct AnswerArgs {
-    /// Tokens of an answer, at most
-    #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u64).range(1..))]
-    max_tokens: u64,
-    /// 0 always takes the likeliest token; higher is more varied
-    #[arg(long, value_name = "T", default_value_t = 0.0, allow_negative_numbers = true)]
-    temperature: f32,
-    /// Choose among the K likeliest tokens; 0 means all
-    #[arg(long, value_name = "K", default_value_t = 64)]
-    top_k: usize,
-    /// Choose among the likeliest tokens that together have this probability
-    #[arg(long, value_name = "P", default_value_t = 0.95, allow_negative_numbers = true)]
-    top_p: f32,
-    /// The same seed gives the same answer
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    seed: u64,
-}
-
-#[derive(Args)]
-struct MemoryArgs {
-    /// Memory for KV blocks, in MB (10^6 bytes)
-    #[arg(long, value_name = "MB", default_value_t = 96)]
-    slab: usize,
-    /// Longest prompt and answer together, in tokens [default: 2048, or what the model takes]
-    #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u64).range(2..))]
-    context: Option<u64>,
+    /// Check a potluck.toml, or print what it may hold
+    #[command(subcommand)]
+    Config(Settings),
 }
 
 #[derive(Args)]
 struct RunArgs {
     #[command(flatten)]
-    model: ModelArgs,
-    #[command(flatten)]
-    answers: AnswerArgs,
-    #[command(flatten)]
-    memory: MemoryArgs,
-    /// This node's id, in hexadecimal; drawn at random when not given
-    #[arg(long, value_name = "HEX", value_parser = hex)]
-    id: Option<u64>,
-    /// Nodes share only with nodes that have the same key
-    #[arg(long, value_name = "KEY", default_value = "")]
-    swarm_key: String,
-    /// This machine's address on the LAN to share on; by default the system chooses
-    #[arg(long, value_name = "ADDR", default_value_t = Ipv4Addr::UNSPECIFIED)]
-    interface: Ipv4Addr,
-    /// Multicast group of the catalog
-    #[arg(long, value_name = "ADDR", default_value_t = Ipv4Addr::new(239, 255, 80, 76), value_parser = multicast)]
-    group: Ipv4Addr,
-    /// UDP port of the catalog
-    #[arg(long, value_name = "PORT", default_value_t = 7654, value_parser = clap::value_parser!(u16).range(1..))]
-    port: u16,
-    /// TCP port that blocks are served on; 0 takes any free one
-    #[arg(long, value_name = "PORT", default_value_t = 0)]
-    tcp_port: u16,
-    /// The catalog of a peer that multicast does not reach; may be given several times
-    #[arg(long = "peer", value_name = "ADDR:PORT", value_parser = peer)]
-    peers: Vec<SocketAddr>,
-    /// Seconds between announcements when nothing changes
-    #[arg(long, value_name = "S", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=300))]
-    announce: u32,
+    options: Options<true>,
     /// Share nothing: compute everything here
     #[arg(long)]
     alone: bool,
@@ -147,11 +75,7 @@ struct RunArgs {
 #[derive(Args)]
 struct AskArgs {
     #[command(flatten)]
-    model: ModelArgs,
-    #[command(flatten)]
-    answers: AnswerArgs,
-    #[command(flatten)]
-    memory: MemoryArgs,
+    options: Options<false>,
     /// Wrap the text in Gemma's chat template
     #[arg(long)]
     chat: bool,
@@ -222,20 +146,6 @@ struct SwarmArgs {
     max_tokens: u64,
 }
 
-fn hex(text: &str) -> Result<u64, String> {
-    u64::from_str_radix(text, 16).map_err(|_| "an id is up to 16 hexadecimal digits".to_string())
-}
-
-fn multicast(text: &str) -> Result<Ipv4Addr, String> {
-    let addr: Ipv4Addr = text.parse().map_err(|_| "not an IPv4 address".to_string())?;
-    if addr.is_multicast() { Ok(addr) } else { Err("not a multicast address: take one from 239.0.0.0/8".to_string()) }
-}
-
-fn peer(text: &str) -> Result<SocketAddr, String> {
-    let addr: SocketAddrV4 = text.parse().map_err(|_| "not an IPv4 address and port, such as 192.168.1.20:7654".to_string())?;
-    if addr.port() == 0 { Err("port 0 reaches nobody".to_string()) } else { Ok(addr.into()) }
-}
-
 /// Why a command ended without doing what was asked.
 #[derive(Debug, Error)]
 pub(super) enum Fail {
@@ -244,6 +154,10 @@ pub(super) enum Fail {
     Said,
     #[error(transparent)]
     Setup(#[from] SetupError),
+    #[error(transparent)]
+    NoModel(#[from] NoModel),
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
     #[error(transparent)]
@@ -256,8 +170,6 @@ pub(super) enum Fail {
     Swarm(#[from] SwarmError),
     #[error(transparent)]
     Net(#[from] NetError),
-    #[error("{0} peers are named: --peer may be given {MAX_STATIC_PEERS} times at most")]
-    TooManyPeers(usize),
     #[error(transparent)]
     Output(#[from] OutputError),
     #[error("the console or engine cannot be started: {0}")]
@@ -275,9 +187,10 @@ impl Fail {
     fn is_silent(&self) -> bool {
         match self {
             Fail::Said => true,
-            Fail::Output(error) | Fail::Tool(ToolError::Output(error)) | Fail::Swarm(SwarmError::Output(error)) => {
-                error.is_unread()
-            }
+            Fail::Output(error)
+            | Fail::Tool(ToolError::Output(error))
+            | Fail::Swarm(SwarmError::Output(error))
+            | Fail::Settings(SettingsError::Output(error)) => error.is_unread(),
             _ => false,
         }
     }
@@ -306,6 +219,13 @@ fn obey(command: Sub) -> Result<(), Fail> {
                 Err(Fail::Said)
             }
         }
+        Sub::Config(what) => {
+            if settings::obey(&what)? {
+                Ok(())
+            } else {
+                Err(Fail::Said)
+            }
+        }
         Sub::Swarm(args) => {
             let settings = SwarmSettings {
                 model: args.model,
@@ -320,64 +240,66 @@ fn obey(command: Sub) -> Result<(), Fail> {
 }
 
 fn run_node(args: RunArgs) -> Result<(), Fail> {
-    let asking = args.answers.settings()?;
-    if args.peers.len() > MAX_STATIC_PEERS {
-        return Err(Fail::TooManyPeers(args.peers.len()));
-    }
-    let loaded = load(&args.model.model, args.model.tokenizer.as_deref(), args.model.precision.into())?;
+    let (config, model) = settle(&args.options)?;
+    let asking = answers(&config)?;
+    let loaded = load(&model, config.model.tokenizer.as_deref(), precision(&config))?;
     let node = NodeSettings {
-        id: args.id,
-        swarm_key: args.swarm_key,
-        slab_bytes: args.memory.slab_bytes(),
-        context: args.memory.context.map(size),
-        tcp_port: args.tcp_port,
+        name: config.node.name.as_ref().map(|name| name.as_str().to_string()),
+        id: config.node.id.map(|id| id.0.0),
+        swarm_key: config.swarm.key.as_ref().map_or(Vec::new(), |key| key.as_bytes().to_vec()),
         sharing: !args.alone,
         reuse: !args.no_reuse,
-        announce_interval_ms: args.announce * 1_000,
+        ..alone(&config, &loaded)
     };
-    let net =
-        NetSettings { interface: args.interface, group: args.group, port: args.port, tcp_port: args.tcp_port, peers: args.peers };
+    let net = NetSettings {
+        interface: config.network.interface,
+        group: config.network.group.addr(),
+        port: config.network.port.number(),
+        tcp_port: config.network.tcp_port,
+        peers: config.network.peers.iter().map(|peer| peer.addr().into()).collect(),
+    };
     let console = match (args.json, args.no_console) {
         (true, _) => Console::Json,
         (_, true) => Console::None,
         _ => Console::Text,
     };
-    run::run(loaded, &name_of(&args.model.model), &node, &net, &asking, console)
+    run::run(loaded, &name_of(&model), &node, &net, &asking, console)
 }
 
 fn ask(args: AskArgs) -> Result<(), Fail> {
     if args.text.trim().is_empty() {
         return Err(Fail::EmptyPrompt);
     }
-    let asking = args.answers.settings()?;
-    let loaded = load(&args.model.model, args.model.tokenizer.as_deref(), args.model.precision.into())?;
-    let node = NodeSettings {
-        id: None,
-        swarm_key: String::new(),
-        slab_bytes: args.memory.slab_bytes(),
-        context: args.memory.context.map(size),
-        tcp_port: 0,
-        sharing: false,
-        reuse: true,
-        announce_interval_ms: 10_000,
-    };
+    let (config, model) = settle(&args.options)?;
+    let asking = answers(&config)?;
+    let loaded = load(&model, config.model.tokenizer.as_deref(), precision(&config))?;
+    let node = alone(&config, &loaded);
     run::ask(loaded, &node, &asking, &args.text, args.chat)
 }
 
-fn name_of(path: &Path) -> String {
-    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+/// The settings that hold and the model that they name. What the file got wrong is said on the console and stops nothing.
+fn settle<const NODE: bool>(options: &Options<NODE>) -> Result<(Config, PathBuf), Fail> {
+    let (config, problems) = options.settle();
+    problems.iter().for_each(|line| tell(format_args!("{line}\n")));
+    let model = options.model(&config)?;
+    Ok((config, model))
 }
 
-impl AnswerArgs {
-    fn settings(&self) -> Result<AskSettings, SamplingError> {
-        let sampling = Sampling::new(self.temperature, self.top_k, self.top_p, self.seed)?;
-        Ok(AskSettings { max_tokens: size(self.max_tokens), sampling })
-    }
-}
-
-impl MemoryArgs {
-    fn slab_bytes(&self) -> usize {
-        self.slab.saturating_mul(1_000_000)
+/// A node that shares nothing.
+fn alone(config: &Config, loaded: &Loaded) -> NodeSettings {
+    let (asked, most) = (config.memory.context.get(), loaded.most_context());
+    // A person who types an option is told that it is too much; a board must come up with what its model takes.
+    let context = if config.origin(config::key("memory", "context")) == Origin::Option { asked } else { asked.min(most) };
+    NodeSettings {
+        name: None,
+        id: None,
+        swarm_key: Vec::new(),
+        slab_bytes: size(config.memory.slab.bytes()),
+        context,
+        tcp_port: config.network.tcp_port,
+        sharing: false,
+        reuse: true,
+        announce_interval_ms: config.network.announce.get() as u32 * 1_000,
     }
 }
 
@@ -386,13 +308,21 @@ fn size(count: u64) -> usize {
     usize::try_from(count).unwrap_or(usize::MAX)
 }
 
-impl From<PrecisionArg> for Precision {
-    fn from(arg: PrecisionArg) -> Precision {
-        match arg {
-            PrecisionArg::Int8 => Precision::INT8,
-            PrecisionArg::Float => Precision::FLOAT,
-        }
+fn answers(config: &Config) -> Result<AskSettings, SamplingError> {
+    let answers = &config.answers;
+    let sampling = Sampling::new(answers.temperature.get(), answers.top_k.get(), answers.top_p.get(), answers.seed)?;
+    Ok(AskSettings { max_tokens: answers.max_tokens.get(), sampling })
+}
+
+fn precision(config: &Config) -> Precision {
+    match config.model.precision {
+        config::Precision::Int8 => Precision::INT8,
+        config::Precision::Float => Precision::FLOAT,
     }
+}
+
+fn name_of(path: &Path) -> String {
+    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }
 
 #[cfg(test)]

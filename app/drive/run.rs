@@ -122,7 +122,7 @@ pub(super) fn run(
     let driver = Driver::new(Node::new(config)?, Instant::now(), Engine::start(model)?, socket);
     let (driver, words) = (Rc::new(driver.0), driver.1);
     let mut signals = Signals::new([Signal::Int, Signal::Term])?;
-    speaker.ready(id, name, fingerprint, tcp_port);
+    speaker.ready(node.name.as_deref(), id, name, fingerprint, tcp_port);
     let lines = if console == Console::None { None } else { Some(read_lines()?) };
     let session = Session { driver: driver.clone(), tokenizer: &tokenizer, asking, open: Cell::new(0), next: Cell::new(1) };
     // Ended by a signal, too, the node says farewell to its peers.

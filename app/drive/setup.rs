@@ -13,9 +13,6 @@ use crate::tokenizer::{Tokenizer, TokenizerError};
 
 use super::engine::measure_prefill;
 
-/// Tokens of the context when nobody says: five examples and a question of MMLU take up to 1,500.
-const USUAL_CONTEXT_TOKENS: usize = 2_048;
-
 /// Why nothing can run: each says what to do.
 #[derive(Debug, Error)]
 pub enum SetupError {
@@ -84,12 +81,14 @@ fn refuse(path: &Path) -> impl FnOnce(TokenizerError) -> SetupError {
 /// What a person may set about a node, beside the model.
 #[derive(Clone, Debug)]
 pub(super) struct NodeSettings {
+    /// What people call it.
+    pub name: Option<String>,
     /// The node's id; none draws one.
     pub id: Option<u64>,
-    pub swarm_key: String,
+    pub swarm_key: Vec<u8>,
     pub slab_bytes: usize,
-    /// Tokens; none takes what is usual.
-    pub context: Option<usize>,
+    /// Tokens; more than the model takes is refused.
+    pub context: usize,
     pub tcp_port: u16,
     pub sharing: bool,
     pub reuse: bool,
@@ -97,13 +96,17 @@ pub(super) struct NodeSettings {
 }
 
 impl Loaded {
+    /// Tokens of the longest context that this model takes.
+    pub(super) fn most_context(&self) -> usize {
+        self.model.config().context.min(MAX_CONTEXT_TOKENS)
+    }
+
     pub(super) fn node_config(&self, settings: &NodeSettings) -> Result<NodeConfig, SetupError> {
-        let key = settings.swarm_key.as_bytes();
-        let most = self.model.config().context.min(MAX_CONTEXT_TOKENS);
-        let context = match settings.context {
-            Some(asked) if asked > most => return Err(SetupError::Context { asked, most }),
-            asked => asked.unwrap_or(USUAL_CONTEXT_TOKENS).min(most),
-        };
+        let key = settings.swarm_key.as_slice();
+        let (asked, most) = (settings.context, self.most_context());
+        if asked > most {
+            return Err(SetupError::Context { asked, most });
+        }
         Ok(NodeConfig {
             node: NodeId(settings.id.unwrap_or_else(random)),
             boot: BootId(random()),
@@ -113,7 +116,7 @@ impl Loaded {
             epoch: Epoch(0),
             shape: self.model.kv_shape().clone(),
             slab_bytes: settings.slab_bytes,
-            context,
+            context: asked,
             tcp_port: settings.tcp_port,
             sharing: settings.sharing,
             reuse: settings.reuse,

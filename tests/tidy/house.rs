@@ -4,6 +4,7 @@
 pub const ROOMS: &[(&str, &[&str])] = &[
     ("id", &[]),
     ("limits", &[]),
+    ("config", &["id", "limits"]),
     ("kv", &["id", "limits"]),
     ("kernels", &["limits"]),
     ("cache", &["kv", "id", "limits"]),
@@ -26,6 +27,7 @@ const EVERY: &[&str] = &[
     "model",
     "tokenizer",
     "mmlu",
+    "config",
     "console",
     "sampler",
     "planner",
@@ -52,6 +54,7 @@ pub const DOORS: &[(&str, &[&str])] = &[
     ("async_io", &["drive"]),
     ("async_signal", &["drive"]),
     ("socket2", &["drive"]),
+    ("toml", &["config"]),
     ("getrandom", &["drive"]),
     ("clap", &["drive", "main"]),
     ("std::net", &["drive"]),
