@@ -4,6 +4,8 @@ CARGO ?= cargo
 RUSTC ?= rustc
 # How many compilers run at once; empty leaves it to cargo.
 JOBS ?=
+# How the firmware is built: published, local or plain (docs/firmware.md); empty takes the best that this machine has.
+WAY ?=
 # A Gemma 3 GGUF for the demo; empty takes a small one with random weights, made on first use.
 MODEL ?=
 
@@ -15,12 +17,13 @@ FLAGS := --locked $(if $(JOBS),--jobs $(JOBS))
 RUST_VERSION := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build release lint fmt doc clean toolchain
+.PHONY: help demo test build release firmware firmware-check firmware-test lint fmt doc clean toolchain
 
 help: ## Show this list
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  MODEL=FILE.gguf  the model of the demo    JOBS=N  compilers at once    CARGO=...  the cargo to use"
+	@echo "  WAY=published|local|plain  how the firmware is built"
 
 demo: build $(if $(MODEL),,$(DEMO_MODEL)) ## Three nodes answer MMLU prompts and share what they computed (MODEL=FILE.gguf)
 	@$(BIN) swarm --nodes 3 --mmlu tests/data/mmlu --model "$(or $(MODEL),$(DEMO_MODEL))"
@@ -37,6 +40,15 @@ build: toolchain ## Build the binary for daily work: target/debug/potluck
 
 release: toolchain ## Build the optimised binary: target/release/potluck (takes minutes)
 	$(CARGO) build $(FLAGS) --release
+
+firmware: toolchain ## Build the board's static binary: target/firmware/potluck (20 minutes the first time)
+	@JOBS="$(JOBS)" CARGO="$(CARGO)" tools/firmware.sh build $(WAY)
+
+firmware-check: build $(DEMO_MODEL) ## Check that binary, and that an emulated board computes what this machine does
+	@tools/firmware-check.sh $(BIN) $(DEMO_MODEL)
+
+firmware-test: toolchain ## Run the tests on an emulated board
+	@JOBS="$(JOBS)" CARGO="$(CARGO)" tools/firmware.sh test $(WAY)
 
 lint: toolchain ## Check format, clippy, documentation links, and licences where cargo-deny is installed
 	$(CARGO) fmt --all --check

@@ -1,0 +1,76 @@
+# Reads `objdump -d` of an aarch64 program with its symbols, and prints each instruction that a Cortex-A53 of the board does
+# not have, under the function that holds it: everything after ARMv8.0-A, and ARMv8.0's cryptographic extension, which the
+# Zero 2 W's chip was made without. (CRC32 is there.) Hints like `paciasp` and `bti` do nothing on it and may stand.
+#
+# Functions on the list below may hold those of the extensions named there: they ask the CPU first, or whoever calls them does.
+
+BEGIN {
+    # glibc chooses among its string functions when the program starts, by what the kernel says of the CPU (ifunc).
+    guarded["^__(memcpy|memmove|memset)_mops$"] = "(memory copies)"
+    guarded["^__(memcpy|memmove|memset)_(sve|sve_zva64|a64fx)$"] = "(SVE)"
+    # Atomics out of line: each reads a variable that libgcc or Rust's runtime sets at the start.
+    guarded["^__aarch64_(cas|swp|ldadd|ldset|ldclr|ldeor)[0-9]+_(relax|acq|rel|acq_rel|sync)$"] = "(atomics)"
+    # glibc's allocator tags memory where a tunable asks for it and the kernel has granted it.
+    guarded["^(__libc_|__|_int_|_mid_)?(malloc|calloc|realloc|free|memalign|malloc_usable_size)([.]|$)"] = "(memory tags)"
+    guarded["^__libc_mtag_tag_(zero_)?region$"] = "(memory tags)"
+    # The unwinder asks for the length of a vector only where a frame was described with one.
+    guarded["^(uw_update_context(_1)?|_Unwind_GetGR|execute_stack_op)([.]|$)"] = "(SVE)"
+    # What leaves the matrix unit before a long jump looks first whether there is one.
+    guarded["^(__libc_arm_za_disable|__arm_za_disable|__arm_tpidr2_save)$"] = "(SME) (SVE)"
+}
+
+# The line that opens a function: 0000000000400580 <name>:
+/^[0-9a-f]+ <.*>:$/ { name = substr($2, 2, length($2) - 3); next }
+
+# An instruction: address, word, mnemonic, operands, set apart by tabs.
+NF < 3 || $1 !~ /^[0-9a-f]+:$/ { next }
+{
+    split($0, column, "\t")
+    op = column[3]
+    on = column[4]
+    seen++
+    why = beyond(op, on)
+    if (why == "") next
+    for (pattern in guarded) if (index(guarded[pattern], why) && name ~ pattern) { asked[name]; next }
+    found++
+    key = name " " why
+    if (!(key in count)) sample[key] = op " " on
+    count[key]++
+}
+
+END {
+    for (key in count) printf "%s, %d times, as in: %s\n", key, count[key], sample[key]
+    for (name in asked) names++
+    printf "%d instructions, %d of them beyond ARMv8.0-A, besides %d functions that ask first\n", seen, found, names
+    if (seen < 1000) { print "that is no program" > "/dev/stderr"; exit 2 }
+    exit found > 0
+}
+
+# The extension that an instruction belongs to, or nothing.
+function beyond(op, on) {
+    if (op ~ /^(sdot|udot|usdot|sudot)$/) return "(dot product)"
+    if (op ~ /^(smmla|ummla|usmmla)$/) return "(int8 matrix)"
+    if (op ~ /^bf(dot|mmla|mlal|cvt|add|sub|mul)/) return "(bfloat16)"
+    if (op ~ /^(fmlal|fmlsl)2?$/) return "(half-precision multiply)"
+    # Conversion is the only thing that ARMv8.0 does with halves.
+    if (op ~ /^[fsu][a-z0-9]+$/ && op ~ /^(f|scvtf|ucvtf)/ && op !~ /^fcvt(l2?|n2?)?$/ &&
+        (on ~ /(^|[ ,])h[0-9]+/ || on ~ /\.[48]?h/)) return "(half-precision arithmetic)"
+    if (op ~ /^sqrdml[as]h$/) return "(rounding multiply)"
+    if (op ~ /^(casp?|swp|(ld|st)(add|clr|eor|set|[su]max|[su]min))(a|l|al)?[bh]?$/)
+        return "(atomics)"
+    if (op ~ /^(aes|sha1|sha256|sha512|rax1|xar|bcax|eor3|sm3|sm4)/ || (op ~ /^pmull2?$/ && on ~ /\.1q/))
+        return "(cryptography)"
+    if (op ~ /^(ldapr|ldapur|stlur|ldiapp|stilp)/) return "(release consistency)"
+    if (op ~ /^(fjcvtzs|fcmla|fcadd|frint(32|64)[xz]|cfinv|rmif|setf8|setf16|axflag|xaflag|sb|wfet|wfit)$/)
+        return "(ARMv8.3 to 8.7)"
+    if (op ~ /^(pac|aut)(ia|ib|da|db|iza|izb|dza|dzb|ga)$/ || op ~ /^(br|blr|ret|eret|ldr)a[ab]z?$/ || op ~ /^xpac[id]$/)
+        return "(pointer authentication)"
+    if (op ~ /^(irg|gmi|addg|subg|subps?|stz?2?g|ldg|ldgm|stz?gm|stgp)$/) return "(memory tags)"
+    if (op ~ /^(cpyf?[pme]|set[pme]|setg[pme])/) return "(memory copies)"
+    if (op ~ /^(ld64b|st64b)/) return "(64-byte stores)"
+    if (op ~ /^(smstart|smstop|rdsvl|addsvl|gcs|chkfeat)/ || on ~ /(^|[ ,{])za[0-9.\[]/) return "(SME)"
+    if (on ~ /(^|[ ,{])z[0-9]+(\.[bhsdq]|[,}]|$)/ || on ~ /(^|[ ,{])p[0-9]+(\/[mz]|\.[bhsd])/ ||
+        op ~ /^(ptrue|whilel|cnt[bhwd]$|inc[bhwd]$|rdvl|addvl|addpl|rdffr)/) return "(SVE)"
+    if (op ~ /^(abs|cnt|ctz|[su]max|[su]min)$/ && on ~ /^[wx][0-9z]/) return "(CSSC)"
+    return ""
+}

@@ -1,0 +1,167 @@
+#!/bin/sh
+# Makes the board's binary: one statically linked aarch64 `potluck` in target/firmware, with its checksum, what it was built
+# with, and a twin that still has its symbols. The compiler and the paths that it sees are fixed by flags, so the same commit
+# built the same way with the same compiler gives the same bytes, wherever the clone lies.
+#
+#   tools/firmware.sh build [WAY]   target/firmware/potluck
+#   tools/firmware.sh test [WAY [CARGO'S ARGUMENTS]]
+#                                   the tests, compiled for the board and run in an emulator of its processor
+#
+# The way is chosen by what is there, unless it is given:
+#   published  cross in its published image, where Docker, a container registry and rustup's servers answer
+#   local      cross in an image made here out of Debian packages (tools/cross-image.sh), where there is Docker alone
+#   plain      cargo with Debian's cross compiler (unpacked by tools/debian-toolchain.sh if need be), where there is no Docker
+# Environment: CARGO_TARGET_DIR as for cargo, JOBS (compilers at once), CARGO.
+set -eu
+cd "$(dirname "$0")/.."
+
+target=aarch64-unknown-linux-gnu
+cross_version=0.2.5
+published_image=ghcr.io/cross-rs/$target:$cross_version
+local_image=potluck-cross:trixie
+
+cargo=${CARGO:-cargo}
+root=$(pwd)
+target_dir=${CARGO_TARGET_DIR:-target}
+case $target_dir in /*) ;; *) target_dir=$root/$target_dir ;; esac
+tools=$target_dir/tools
+out=$target_dir/firmware
+cargo_home=${CARGO_HOME:-$HOME/.cargo}
+
+say() { echo "firmware: $*" >&2; }
+fail() { say "$*"; exit 1; }
+case $root$target_dir$cargo_home in *' '*) fail "a path with a space cannot be passed through RUSTFLAGS; move the clone" ;; esac
+
+docker_answers() { command -v docker >/dev/null && timeout 20 docker info >/dev/null 2>&1; }
+registry_answers() {
+    docker image inspect "$published_image" >/dev/null 2>&1 ||
+        timeout 30 docker manifest inspect "$published_image" >/dev/null 2>&1
+}
+target_std_is_there() { [ -d "$(rustc --print target-libdir --target $target)" ]; }
+rustup_answers() { command -v rustup >/dev/null && { target_std_is_there || timeout 300 rustup target add $target; }; }
+
+choose() {
+    if ! docker_answers; then
+        way=plain why="no Docker engine answers"
+    elif registry_answers && rustup_answers; then
+        way=published why="a container registry and rustup answer"
+    else
+        way=local why="Docker answers, but no container registry or no rustup server"
+    fi
+}
+
+goal=${1:-}
+case $goal in build | test) shift ;; *) fail "say build or test, and a way if it matters which" ;; esac
+case ${1:-} in
+    '') choose ;;
+    published | local | plain) way=$1 why="as asked"; shift ;;
+    *) fail "there is no way called $1; give published, local, plain or nothing" ;;
+esac
+
+# The compiler writes paths into panic messages and hashes; these are the ones that differ from clone to clone. Under cross
+# the last two are what the container calls the registry and the target folder.
+remap=
+for pair in "$cargo_home=cargo" "$target_dir=target" "$root=potluck" /cargo=cargo /target=target; do
+    remap="$remap --remap-path-prefix=$pair"
+done
+# Only the flags of .cargo/config.toml and these: the caller's would change the bytes.
+unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_RUSTFLAGS RUSTC_WRAPPER CARGO_BUILD_TARGET
+export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS="${remap# }"
+# Stripped below, by us: the check reads instructions by the names of their functions, and a crash's addresses want names.
+export CARGO_PROFILE_RELEASE_STRIP=debuginfo CARGO_INCREMENTAL=0
+# A folder of its own: what the container's compiler builds for the host need not run here.
+export CARGO_TARGET_DIR="$target_dir/$way"
+mkdir -p "$CARGO_TARGET_DIR" "$tools" "$out"
+
+# Makes $tools/bin/cross, and a stand-in for the rustup that it asks. cross 0.2.5 cannot read the list in which today's rustup
+# marks the active toolchain, and would install that once more: the stand-in names the one in use, and installs nothing.
+prepare_cross() {
+    image=$1
+    if [ ! -x "$tools/bin/cross" ]; then
+        say "installing cross $cross_version into ${tools#"$root"/}"
+        (unset CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS CARGO_PROFILE_RELEASE_STRIP
+         CARGO_TARGET_DIR="$tools/build" "$cargo" install cross --version $cross_version --locked --root "$tools" \
+            ${JOBS:+--jobs "$JOBS"})
+        rm -rf "$tools/build"
+    fi
+    sysroot=$(rustc --print sysroot)
+    mkdir -p "$tools/stand-in"
+    cat >"$tools/stand-in/rustup" <<STAND_IN
+#!/bin/sh
+[ "\$*" = "toolchain list" ] && echo "${sysroot##*/}" && exit
+echo "firmware: cross asks rustup for: \$*" >&2
+exit 1
+STAND_IN
+    chmod +x "$tools/stand-in/rustup"
+    # cargo COMMAND ARGUMENTS... for the target, in the container.
+    compile() {
+        command=$1
+        shift
+        PATH="$tools/stand-in:$PATH" CROSS_CUSTOM_TOOLCHAIN=1 CROSS_TARGET_AARCH64_UNKNOWN_LINUX_GNU_IMAGE="$image" \
+            "$tools/bin/cross" "$command" --frozen --target $target ${JOBS:+--jobs "$JOBS"} "$@"
+    }
+    # A shell's COMMAND in the output folder, with the compiler's tools at hand.
+    with_tools() {
+        docker run --rm --network none --user "$(id -u):$(id -g)" -v "$sysroot:/rust:ro" -v "$out:/firmware" "$image" \
+            sh -c "PATH=\$PATH:/rust/bin; cd /firmware && $1"
+    }
+}
+
+# The same two commands with what Debian has: what is installed here, or else what can be unpacked.
+prepare_plain() {
+    bin=
+    if ! target_std_is_there || ! command -v aarch64-linux-gnu-gcc >/dev/null; then
+        bin=$tools/debian/bin
+        [ -e "$bin/rustc" ] || tools/debian-toolchain.sh "$tools/debian"
+        export RUSTC="$bin/rustc" CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER="$bin/aarch64-linux-gnu-gcc"
+    fi
+    compile() {
+        command=$1
+        shift
+        "$cargo" "$command" --frozen --target $target ${JOBS:+--jobs "$JOBS"} "$@"
+    }
+    with_tools() { (PATH="${bin:+$bin:}$PATH"; cd "$out" && sh -c "$1"); }
+}
+
+build() {
+    began=$(date +%s)
+    compile build --release --bin potluck
+    cp "$CARGO_TARGET_DIR/$target/release/potluck" "$out/potluck.symbols"
+    with_tools 'aarch64-linux-gnu-strip --strip-all -o potluck potluck.symbols'
+    {
+        echo "commit $(git describe --always --dirty --abbrev=40 2>/dev/null || echo unknown)"
+        echo "way $way"
+        with_tools 'rustc --version; aarch64-linux-gnu-gcc --version | head -n 1'
+    } >"$out/potluck.built-with"
+    (cd "$out" && sha256sum potluck >potluck.sha256)
+    say "${out#"$root"/}/potluck: $(wc -c <"$out/potluck") bytes in $(($(date +%s) - began)) s," \
+        "sha256 $(cut -d' ' -f1 "$out/potluck.sha256")"
+}
+
+# The tests that each argument chooses, in an emulator of the board's processor. The published image has a runner of its own.
+run_tests() {
+    [ $way = published ] || export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -cpu cortex-a53"
+    [ $way != plain ] || command -v qemu-aarch64 >/dev/null || fail "no emulator to run the tests in: apt-get install qemu-user"
+    for what in "$@"; do
+        say "tests: $what"
+        # shellcheck disable=SC2086
+        compile test $what
+    done
+}
+
+say "way '$way', for $why"
+case $way in
+    published) rustup_answers || fail "rustup cannot fetch the standard library of $target"; prepare_cross "$published_image" ;;
+    local) tools/cross-image.sh $local_image; prepare_cross $local_image ;;
+    plain) prepare_plain ;;
+esac
+# Fetched here, and nothing from here on: what compiles needs no network.
+"$cargo" fetch --locked
+case $goal in
+    build) build ;;
+    test)
+        [ $# = 0 ] || { run_tests "$*"; exit; }
+        # The pure core's first: they compile in a minute. Those that start other processes need a kernel that runs aarch64.
+        run_tests '--lib --no-default-features' '--lib --test potluck -- --skip processes::'
+        ;;
+esac
