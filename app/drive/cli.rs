@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use thiserror::Error;
 
-use crate::limits::MAX_STATIC_PEERS;
+use crate::limits::{MAX_CONTEXT_TOKENS, MAX_STATIC_PEERS};
 use crate::model::Precision;
 use crate::model::convert::ConvertType;
 use crate::model::synth::Shape;
@@ -94,7 +94,7 @@ struct MemoryArgs {
     #[arg(long, value_name = "MB", default_value_t = 96)]
     slab: usize,
     /// Longest prompt and answer together, in tokens [default: 2048, or what the model takes]
-    #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u64).range(2..))]
+    #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u64).range(2..=MAX_CONTEXT_TOKENS as u64))]
     context: Option<u64>,
 }
 
