@@ -3,6 +3,9 @@
 /// Real MMLU prompts, with sharing on and off.
 #[cfg(all(feature = "model", feature = "net"))]
 mod answers;
+/// The binary as a newcomer meets it.
+#[cfg(all(feature = "model", feature = "net"))]
+mod commands;
 /// The documents' figures are those that the code computes.
 mod docs;
 /// The model's answers against Hugging Face's, and a handed-over prefix against one computed here.
