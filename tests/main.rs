@@ -3,6 +3,9 @@
 /// Real MMLU prompts, with sharing on and off.
 #[cfg(all(feature = "model", feature = "net"))]
 mod answers;
+/// The binary as a newcomer meets it.
+#[cfg(all(feature = "model", feature = "net"))]
+mod commands;
 /// `potluck.toml`, through the binary.
 #[cfg(all(feature = "model", feature = "net"))]
 mod config;

@@ -36,7 +36,7 @@ use crate::kv::Plane;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 pub enum CacheError {
     /// The budget has no room for one block.
-    #[error("the slab is given {budget_bytes} bytes, but one block of this model takes {needed_bytes}; give it more")]
+    #[error("the slab is given {budget_bytes} bytes, but one block of this model takes {needed_bytes}: raise --slab")]
     Budget {
         /// Bytes that the slab may take.
         budget_bytes: usize,

@@ -77,7 +77,12 @@ const TABLE: &[Entry] = &[
     },
     Entry { word: "help", argument: "", help: "these lines", takes: Takes::Nothing(Command::Help) },
     Entry { word: "version", argument: "", help: "which build this is", takes: Takes::Nothing(Command::Version) },
-    Entry { word: "quit", argument: "", help: "leave the swarm and end", takes: Takes::Nothing(Command::Quit) },
+    Entry {
+        word: "quit",
+        argument: "",
+        help: "end all answers, leave the swarm and end; so does Ctrl-C",
+        takes: Takes::Nothing(Command::Quit),
+    },
 ];
 
 /// Understands one line. A command that takes no words is one only when it stands alone, so that "help me write a poem" is a

@@ -225,6 +225,15 @@ impl<'t> Speaker<'t> {
     }
 }
 
+impl Drop for Speaker<'_> {
+    /// Leaves the shell a line of its own.
+    fn drop(&mut self) {
+        if self.typed && self.line != Line::Empty {
+            tell("\n");
+        }
+    }
+}
+
 /// Text that moves no cursor, changes no colour and sets no title: a model may say any byte.
 fn harmless(text: &str) -> String {
     let is_safe = |character: char| !character.is_control() || matches!(character, '\n' | '\t');

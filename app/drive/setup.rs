@@ -9,7 +9,7 @@ use crate::id::{BootId, Epoch, Fingerprint, NodeId};
 use crate::limits::MAX_CONTEXT_TOKENS;
 use crate::model::{self, Model, Opened, Precision};
 use crate::node::{NodeConfig, swarm_tag};
-use crate::tokenizer::{Tokenizer, TokenizerError};
+use crate::tokenizer::{TokenKind, Tokenizer, TokenizerError, Vocabulary};
 
 use super::engine::measure_prefill;
 
@@ -29,6 +29,16 @@ pub enum SetupError {
         path: PathBuf,
         /// What is wrong with it.
         source: TokenizerError,
+    },
+    /// A tokenizer.json that would make other tokens of a text than the model knows: its answers would be nonsense.
+    #[error(
+        "{path}: the tokenizer does not belong to this model: {difference}; take the tokenizer.json that came with the model"
+    )]
+    OtherTokenizer {
+        /// The tokenizer.json.
+        path: PathBuf,
+        /// The first that differs.
+        difference: String,
     },
     /// A longer context than there can be.
     #[error("the context cannot have {asked} tokens: with this model --context takes at most {most}")]
@@ -56,7 +66,13 @@ pub(super) struct Loaded {
 pub(super) fn load(path: &Path, tokenizer: Option<&Path>, precision: Precision) -> Result<Loaded, SetupError> {
     let opened = model::open(path)?;
     let (tokenizer, source) = match tokenizer {
-        Some(json) => (Tokenizer::from_json_file(json).map_err(refuse(json))?, json),
+        Some(json) => {
+            let given = Vocabulary::from_tokenizer_json_file(json).map_err(refuse(json))?;
+            if let Some(difference) = difference(&given, opened.gguf.vocabulary()?.as_ref(), opened.config.vocab) {
+                return Err(SetupError::OtherTokenizer { path: json.to_path_buf(), difference });
+            }
+            (Tokenizer::from_vocabulary(&given).map_err(refuse(json))?, json)
+        }
         None => (vocabulary_inside(&opened, path)?, path),
     };
     tokenizer.check_vocabulary(opened.config.vocab).map_err(refuse(source))?;
@@ -71,6 +87,20 @@ pub(super) fn vocabulary_inside(opened: &Opened, path: &Path) -> Result<Tokenize
         Some(vocabulary) => Tokenizer::from_vocabulary(&vocabulary).map_err(refuse(path)),
         None => Err(SetupError::NoVocabulary(path.to_path_buf())),
     }
+}
+
+/// Where the `given` vocabulary cannot be the model's: it says another text than the one inside the model file, or has not even
+/// half of the embedding's `rows` (embeddings are padded, but never that much).
+fn difference(given: &Vocabulary, inside: Option<&Vocabulary>, rows: usize) -> Option<String> {
+    let count = given.tokens.len();
+    if count < rows / 2 {
+        return Some(format!("it has {count} tokens, the model {rows}"));
+    }
+    let inside = inside?;
+    let is_text = |vocabulary: &Vocabulary, id: usize| vocabulary.kinds.get(id) == Some(&TokenKind::Normal);
+    let id = (0..count.min(inside.tokens.len()))
+        .find(|&id| is_text(given, id) && is_text(inside, id) && given.tokens[id] != inside.tokens[id])?;
+    Some(format!("token {id} is {:?}, but {:?} in the model file", given.tokens[id], inside.tokens[id]))
 }
 
 fn refuse(path: &Path) -> impl FnOnce(TokenizerError) -> SetupError {

@@ -100,9 +100,15 @@ impl fmt::Display for Figures {
         }
         write!(f, ", {} computed; {} generated; ", self.computed, self.generated)?;
         write!(f, "TTFT {:.3} s, TTLT {:.3} s", self.ttft_ms as f64 / 1e3, self.ttlt_ms as f64 / 1e3)?;
-        match self.tokens_per_s() {
-            Some(rate) => write!(f, ", {rate:.1} tokens/s"),
-            None => Ok(()),
+        if let Some(rate) = self.tokens_per_s() {
+            write!(f, ", {rate:.1} tokens/s")?;
+        }
+        match self.stop {
+            StopReason::End => Ok(()),
+            StopReason::MaxTokens => write!(f, "; cut at the number of tokens asked for"),
+            StopReason::ContextFull => write!(f, "; cut because the context is full"),
+            StopReason::SlabFull => write!(f, "; cut because the slab is full"),
+            StopReason::Stopped => write!(f, "; stopped"),
         }
     }
 }
@@ -190,10 +196,12 @@ impl Status {
         let [global, sliding] = self.cache.planes;
         let rate = self.prefill_tokens_per_s.map_or("not measured yet".to_string(), |rate| format!("{rate:.0} tokens/s"));
         format!(
-            "node {}, model and build {}, epoch {}\nslab {:.1} MB: {} of {} global and {} of {} sliding slots hold state, {} blocks known\nprefill {rate}; {} peers\n",
+            "node     {}, epoch {}\nmodel    {} (with this build and precision)\n\
+             slab     {:.1} MB: {} of {} global and {} of {} sliding slots hold state, {} blocks known\n\
+             prefill  {rate}\npeers    {}\n",
             self.node,
-            self.fingerprint,
             self.epoch.0,
+            self.fingerprint,
             self.cache.slab_bytes() as f64 / 1e6,
             global.held,
             global.slots,
@@ -223,12 +231,66 @@ impl Status {
         text
     }
 
-    /// The counters, a group a line, for a person.
+    /// The counters, a group a line, for a person. What should not happen at all is named only where it did.
     pub fn counters(&self) -> String {
         let (node, cache, catalog) = (&self.node_stats, &self.cache, &self.catalog);
-        format!(
-            "prompts  {node:?}\ncache    inserted {}, evicted {}, collisions {}, refused {}\ncatalog  {catalog:?}\n",
-            cache.inserted, cache.evicted, cache.collisions, cache.refused
-        )
+        let mut text = format!("prompts  {} answered, {} refused\n", node.answered, node.refused);
+        text += &format!(
+            "fetched  {} planes, {:.1} MB; asked for {}, of which {} absent, {} late; {} fetches cut short\n",
+            node.planes_fetched,
+            node.bytes_fetched as f64 / 1e6,
+            node.wants_sent,
+            node.wants_absent,
+            node.wants_late,
+            node.fetches_cut_short,
+        );
+        text += &format!("served   {} planes\n", node.planes_served);
+        text += &format!("slab     {} planes stored, {} evicted, {} refused\n", cache.inserted, cache.evicted, cache.refused);
+        text += &format!(
+            "said     {} announcements, {} deltas, {} segments, {:.1} kB\n",
+            catalog.announcements_sent,
+            catalog.deltas_sent,
+            catalog.segments_sent,
+            catalog.bytes_sent as f64 / 1e3,
+        );
+        text += &format!(
+            "heard    {} announcements, {} deltas, {} segments, {:.1} kB\n",
+            catalog.announcements_heard,
+            catalog.deltas_heard,
+            catalog.segments_heard,
+            catalog.bytes_heard as f64 / 1e3,
+        );
+        text += &format!(
+            "peers    {} joined, {} restarted, {} left, {} fell silent; {} filter repairs of {} segments\n",
+            catalog.joined, catalog.restarted, catalog.left, catalog.forgotten, catalog.pulls, catalog.segments_pulled,
+        );
+        let odd = self.oddities();
+        let odd: Vec<String> =
+            odd.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+        text + &format!("odd      {}\n", if odd.is_empty() { "nothing".to_string() } else { odd.join(", ") })
+    }
+
+    /// What a healthy swarm of one kind does not have.
+    fn oddities(&self) -> [(u64, &'static str); 17] {
+        let (node, catalog) = (&self.node_stats, &self.catalog);
+        [
+            (node.connections_lost, "connections lost in mid-fetch"),
+            (node.connections_refused, "connections refused for want of room"),
+            (node.peer_faults, "connections closed for a peer's fault"),
+            (self.cache.collisions, "collisions of keys"),
+            (catalog.duplicate_identity, "datagrams of another node with this id"),
+            (catalog.overtaken, "datagrams too late or twice"),
+            (catalog.strangers, "datagrams of nodes not announced"),
+            (catalog.newer_epoch + catalog.older_epoch, "datagrams of another epoch"),
+            (catalog.evicted + catalog.table_full, "peers without a place in the table"),
+            (catalog.pull_faults, "repairs of no use"),
+            (catalog.removed_absent, "removals of what was not there"),
+            (catalog.foreign, "datagrams not potluck's"),
+            (catalog.other_version, "datagrams of another version"),
+            (catalog.other_swarm, "datagrams of another swarm"),
+            (catalog.malformed, "datagrams that cannot be decoded"),
+            (catalog.out_of_limits, "datagrams with impossible sizes"),
+            (catalog.contradictions, "datagrams that contradict others"),
+        ]
     }
 }

@@ -1,0 +1,129 @@
+//! The binary as a newcomer meets it: what its commands give, what they say when they cannot, and what they leave behind.
+
+mod console;
+mod files;
+mod refusals;
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::LazyLock;
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::Duration;
+
+use potluck::model::convert::ConvertType;
+use potluck::model::synth::{Shape, synth};
+use potluck::tokenizer::{TokenKind, Vocabulary};
+use tempfile::TempDir;
+
+/// Far beyond what anything here takes on a loaded machine: what takes longer hangs.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The demo's model, 4,096 tokens of vocabulary and of context, made once for all tests.
+static DEMO: LazyLock<PathBuf> = LazyLock::new(|| {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("demo.gguf");
+    synth(Shape::Demo, 1, ConvertType::Q8_0, &path, &mut |_| {}).unwrap();
+    path
+});
+
+fn demo() -> &'static Path {
+    &DEMO
+}
+
+/// A Gemma 3 of 512 tokens as Hugging Face would have it, with golden logits.
+fn golden() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/gemma3-tiny")
+}
+
+fn potluck() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_potluck"));
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// The output of a child that must end by itself.
+fn ended(child: Child) -> Output {
+    let (sender, receiver) = channel();
+    thread::spawn(move || sender.send(child.wait_with_output()));
+    receiver.recv_timeout(PATIENCE).expect("potluck does not end").unwrap()
+}
+
+fn run<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Output {
+    ended(potluck().args(args).spawn().unwrap())
+}
+
+/// The output of a child that is given `input` and then its end.
+fn fed<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>, input: &[u8]) -> Output {
+    let mut child = potluck().args(args).stdin(Stdio::piped()).spawn().unwrap();
+    let mut pipe = child.stdin.take().unwrap();
+    let input = input.to_vec();
+    // On a thread, for the child may stop reading while it answers.
+    thread::spawn(move || pipe.write_all(&input));
+    ended(child)
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// What the command gave; it must have done what was asked.
+fn done(output: &Output) -> String {
+    assert!(output.status.success(), "{output:?}");
+    text(&output.stdout)
+}
+
+/// The one line that says why nothing was done; there must be nothing else.
+fn refused(output: &Output) -> String {
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(output.stdout.is_empty(), "{output:?}");
+    assert!(said.starts_with("potluck: ") && said.ends_with('\n') && said.lines().count() == 1, "{said}");
+    assert!(!said.contains("panicked") && said.len() < 400, "{said}");
+    said
+}
+
+/// What the parser of the command line says of a wrong use.
+fn misused(args: &[&str]) -> String {
+    let output = run(args);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert!(output.stdout.is_empty(), "{output:?}");
+    text(&output.stderr)
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let mut names: Vec<String> =
+        fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// The golden model's directory, without its golden logits, with a tokenizer.json around `vocabulary`.
+fn hub(vocabulary: &Vocabulary) -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for file in ["config.json", "model.safetensors"] {
+        fs::copy(golden().join(file), dir.path().join(file)).unwrap();
+    }
+    fs::write(dir.path().join("tokenizer.json"), tokenizer_json(vocabulary)).unwrap();
+    dir
+}
+
+/// A tokenizer.json as Gemma's is written.
+fn tokenizer_json(vocabulary: &Vocabulary) -> String {
+    let pieces: serde_json::Map<_, _> = vocabulary.tokens.iter().zip(0..).map(|(text, id)| (text.clone(), id.into())).collect();
+    let whole = vocabulary.tokens.iter().zip(&vocabulary.kinds).zip(0..);
+    let added: Vec<_> = whole
+        .filter(|((_, kind), _)| !matches!(kind, TokenKind::Normal | TokenKind::Byte))
+        .map(|((text, kind), id)| serde_json::json!({"id": id, "content": text, "special": *kind != TokenKind::UserDefined}))
+        .collect();
+    let unmark = serde_json::json!({"type": "Replace", "pattern": {"String": "▁"}, "content": " "});
+    serde_json::json!({
+        "added_tokens": added,
+        "normalizer": {"type": "Replace", "pattern": {"String": " "}, "content": "▁"},
+        "decoder": {"type": "Sequence", "decoders": [unmark, {"type": "ByteFallback"}, {"type": "Fuse"}]},
+        "model": {"type": "BPE", "unk_token": "<unk>", "byte_fallback": true, "vocab": pieces, "merges": []},
+    })
+    .to_string()
+}

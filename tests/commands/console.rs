@@ -1,0 +1,235 @@
+//! `potluck ask`, and the consoles of `potluck run`: answers, turns, stop, quit, and what two nodes notice of one another.
+
+use std::io::{BufRead, BufReader};
+use std::net::UdpSocket;
+use std::process::ChildStdin;
+use std::sync::mpsc::Receiver;
+
+use super::*;
+
+const ALONE: [&str; 4] = ["run", "--alone", "--max-tokens", "6"];
+
+fn alone() -> Vec<String> {
+    ALONE.into_iter().map(str::to_string).chain(["--model".to_string(), demo().display().to_string()]).collect()
+}
+
+/// A `potluck run --json` that is talked with. Killed when dropped.
+struct Node {
+    child: Child,
+    input: Option<ChildStdin>,
+    events: Receiver<serde_json::Value>,
+}
+
+impl Node {
+    fn start(model: &Path, args: &[&str]) -> Node {
+        let mut command = potluck();
+        command.args(["run", "--json", "--model"]).arg(model).args(args);
+        let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+        let (input, output) = (child.stdin.take(), child.stdout.take().unwrap());
+        let (sender, events) = channel();
+        thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                let _ = sender.send(serde_json::from_str(&line).unwrap());
+            }
+        });
+        Node { child, input, events }
+    }
+
+    fn say(&mut self, request: &str) {
+        writeln!(self.input.as_mut().unwrap(), "{request}").unwrap();
+    }
+
+    /// The next event of this kind.
+    fn hear(&self, event: &str) -> serde_json::Value {
+        self.hear_where(event, |_| true)
+    }
+
+    fn hear_where(&self, event: &str, wanted: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
+        loop {
+            let heard = self.events.recv_timeout(PATIENCE).unwrap_or_else(|error| panic!("no {event} came: {error}"));
+            if heard["event"] == event && wanted(&heard) {
+                return heard;
+            }
+        }
+    }
+
+    fn hear_note(&self, part: &str) {
+        self.hear_where("note", |note| note["text"].as_str().unwrap().contains(part));
+    }
+
+    /// Waits for the end that must come.
+    fn end(mut self) {
+        self.input = None;
+        while self.events.recv_timeout(PATIENCE).is_ok() {}
+        assert!(self.child.wait().unwrap().success());
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A UDP port that nobody uses.
+fn free_port() -> String {
+    UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string()
+}
+
+#[test]
+fn an_answer_goes_to_standard_output_alone_and_ends_with_its_figures() {
+    let ask = |more: &[&str]| {
+        let output = ended(
+            potluck()
+                .args(["ask", "Why is the sky blue?", "--max-tokens", "9", "--model"])
+                .arg(demo())
+                .args(more)
+                .spawn()
+                .unwrap(),
+        );
+        (done(&output), text(&output.stderr))
+    };
+    let (answer, figures) = ask(&[]);
+    assert!(answer.trim().len() > 9 && answer.ends_with('\n'), "{answer}");
+    assert_eq!(figures.lines().count(), 1, "{figures}");
+    assert!(figures.contains(" prompt tokens: 0 own slab, 0 peers, ") && figures.contains("9 generated; TTFT "), "{figures}");
+    assert_eq!(ask(&[]).0, answer, "greedy answers repeat");
+    assert_ne!(ask(&["--chat"]).0, answer, "a chat is another prompt");
+    let warm = ["--temperature", "2", "--seed", "5"];
+    assert_eq!(ask(&warm).0, ask(&warm).0, "the same seed gives the same answer");
+    assert_ne!(ask(&warm).0, answer);
+}
+
+#[test]
+fn lines_piped_in_are_prompts_and_commands_and_all_are_answered_before_the_end() {
+    let output = fed(alone(), b"Hello there\n\nchat Who are you?\nask Hello there\nhelp me write a poem\n");
+    let (answers, notes) = (done(&output), text(&output.stderr));
+    let marked = |mark: &str| notes.lines().filter(|line| line.starts_with(mark)).count();
+    assert_eq!(marked("["), 4, "figures of four answers: {notes}");
+    assert_eq!((marked("· node "), marked("!"), notes.lines().count()), (1, 0, 5), "{notes}");
+    assert!(!answers.contains("prompt tokens"), "{answers}");
+    assert!(
+        notes.lines().nth(3).unwrap().contains(" own slab") && !notes.lines().nth(3).unwrap().contains(": 0 own slab"),
+        "{notes}"
+    );
+}
+
+#[test]
+fn what_a_command_asks_for_is_given_in_lines_that_can_be_read() {
+    let output = fed(alone(), b"status\npeers\nstats\nhelp\nversion\n");
+    let said = done(&output);
+    for part in [
+        "node     ",
+        "slab     ",
+        "no peer has been heard",
+        "prompts  0 answered, 0 refused",
+        "odd      nothing",
+        "chat TEXT",
+        "potluck 0.",
+    ] {
+        assert!(said.contains(part), "{part} in {said}");
+    }
+    assert!(!said.contains('{'), "{said}");
+}
+
+#[test]
+fn a_line_of_no_use_is_refused_and_the_next_is_answered() {
+    let long = [vec![b'x'; 200_000], b"\n".to_vec()].concat();
+    let input = [b"ask\ncaf\xe9\nstop\n".as_slice(), &long, b"Hello"].concat();
+    let output = fed(alone(), &input);
+    done(&output);
+    let notes = text(&output.stderr);
+    let refusals: Vec<&str> = notes.lines().filter(|line| line.starts_with("! ")).collect();
+    let parts = ["ask what?", "not UTF-8", "nothing is being answered", "131072 bytes: shorten it"];
+    assert_eq!(refusals.len(), parts.len(), "{notes}");
+    assert!(refusals.iter().zip(parts).all(|(line, part)| line.contains(part)), "{notes}");
+    assert!(notes.ends_with("number of tokens asked for]\n"), "{notes}");
+}
+
+#[test]
+fn a_program_gets_one_event_a_line_and_ids_that_it_can_compare() {
+    let mut node = Node::start(demo(), &["--alone", "--id", "fedcba9876543211"]);
+    let ready = node.hear("ready");
+    assert_eq!((ready["node"].as_str(), ready["model"].as_str()), (Some("fedcba9876543211"), Some("demo.gguf")));
+    node.say(r#"{"ask": "Hello there", "id": 7, "max_tokens": 5}"#);
+    let done = node.hear("done");
+    assert_eq!((&done["id"], done["tokens"].as_array().unwrap().len()), (&7.into(), 5));
+    assert_eq!(done["figures"]["stop"], "max_tokens");
+    node.say(r#"{"command": "status"}"#);
+    let status = &node.hear("status")["status"];
+    assert_eq!((&status["node"], &status["fingerprint"]), (&ready["node"], &ready["fingerprint"]));
+    for (request, part) in [
+        ("hello", "not understood"),
+        (r#"{"ask": 5}"#, "not understood"),
+        (r#"{"command": "dance"}"#, "status, stop or quit"),
+        (r#"{"ask": "a", "command": "quit"}"#, "status, stop or quit"),
+        (r#"{"command": "stop"}"#, "nothing is being answered"),
+    ] {
+        node.say(request);
+        let reason = node.hear("error")["reason"].clone();
+        assert!(reason.as_str().unwrap().contains(part), "{reason}");
+    }
+    node.say(r#"{"ask": " ", "id": 8}"#);
+    let failed = node.hear("failed");
+    assert_eq!(failed["id"], 8);
+    assert!(failed["reason"].as_str().unwrap().contains("the prompt is empty"));
+    node.end();
+}
+
+#[test]
+fn stop_ends_an_answer_and_quit_all_of_them() {
+    let mut node = Node::start(demo(), &["--alone", "--context", "4096"]);
+    let long = |id: u32| format!(r#"{{"ask": "Why is the sky blue?", "id": {id}, "max_tokens": 4000}}"#);
+    node.say(&long(1));
+    node.hear("text");
+    node.say(r#"{"command": "stop"}"#);
+    let done = node.hear("done");
+    assert_eq!((&done["id"], &done["figures"]["stop"]), (&1.into(), &"stopped".into()), "{done}");
+    for id in 2..6 {
+        node.say(&long(id));
+    }
+    node.hear("text");
+    node.say(r#"{"command": "quit"}"#);
+    for id in 2..6 {
+        let done = node.hear("done");
+        assert_eq!((&done["id"], &done["figures"]["stop"]), (&id.into(), &"stopped".into()), "{done}");
+    }
+    node.end();
+}
+
+#[test]
+fn a_node_hears_of_its_peer_and_of_its_farewell_even_when_a_signal_ends_it() {
+    let (port, other_port) = (free_port(), free_port());
+    let net = ["--interface", "127.0.0.1", "--port"];
+    let first = Node::start(demo(), &[net.as_slice(), &[&port, "--id", "a"]].concat());
+    first.hear("ready");
+    let address = format!("127.0.0.1:{port}");
+    let peer = Node::start(demo(), &[net.as_slice(), &[&other_port, "--id", "b", "--peer", &address]].concat());
+    peer.hear("ready");
+    first.hear_note("peer 000000000000000b is here");
+    let killed = Command::new("kill").args(["-TERM", &peer.child.id().to_string()]).status().unwrap();
+    assert!(killed.success());
+    peer.end();
+    first.hear_note("peer 000000000000000b has left");
+    first.end();
+}
+
+#[test]
+fn a_peer_with_another_model_is_named_and_nothing_is_shared_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let other = dir.path().join("other.gguf");
+    synth(Shape::Demo, 2, ConvertType::Q8_0, &other, &mut |_| {}).unwrap();
+    let (port, other_port) = (free_port(), free_port());
+    let net = ["--interface", "127.0.0.1", "--port"];
+    let mut first = Node::start(demo(), &[net.as_slice(), &[&port]].concat());
+    first.hear("ready");
+    let address = format!("127.0.0.1:{port}");
+    let peer = Node::start(&other, &[net.as_slice(), &[&other_port, "--id", "b", "--peer", &address]].concat());
+    peer.hear("ready");
+    first.hear_note("peer 000000000000000b runs another model");
+    first.say(r#"{"command": "status"}"#);
+    assert_eq!(first.hear("status")["status"]["peers"][0]["shares"], false);
+    first.end();
+    peer.end();
+}
