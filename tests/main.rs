@@ -8,6 +8,8 @@ mod docs;
 /// The model's answers against Hugging Face's, and a handed-over prefix against one computed here.
 #[cfg(feature = "model")]
 mod golden;
+/// A reset reaches every node, and nothing else passes for one.
+mod reset;
 /// What a swarm promises, whatever the network does.
 mod sharing;
 /// The house rules: who may know whom, what every file and document must have.

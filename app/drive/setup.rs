@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use thiserror::Error;
 
-use crate::id::{BootId, Epoch, Fingerprint, NodeId};
+use crate::id::{BootId, EpochState, Fingerprint, NodeId};
 use crate::model::{self, Model, Opened, Precision};
 use crate::node::{NodeConfig, swarm_tag};
 use crate::tokenizer::{Tokenizer, TokenizerError};
@@ -80,7 +80,7 @@ impl Loaded {
             swarm_key: key.to_vec(),
             swarm: swarm_tag(key),
             fingerprint: self.fingerprint,
-            epoch: Epoch(0),
+            epochs: EpochState::default(),
             shape: self.model.kv_shape().clone(),
             slab_bytes: settings.slab_bytes,
             context: settings.context.min(self.model.config().context),

@@ -141,9 +141,11 @@ impl Node {
             self.rates.late(node, waited, now);
         }
         self.stats.wants_late += late.len() as u64;
-        for (id, _) in late {
-            self.drop_want(id, now);
-        }
+        self.cut_fetch(now);
+    }
+
+    /// Ends the fetch under way, if there is one: what has not arrived is computed.
+    pub(super) fn cut_fetch(&mut self, now: Millis) {
         self.forgo(|_| true, now);
         self.end_fetch(now);
     }

@@ -88,6 +88,8 @@ pub(super) struct Active {
     target: usize,
     job: Option<u64>,
     stopping: bool,
+    /// A reset of the blocks came meanwhile: the answer ends as it began, and leaves nothing in the cache.
+    pub outdated: bool,
 }
 
 impl Active {
@@ -163,6 +165,7 @@ impl Node {
             target: 0,
             job: None,
             stopping: false,
+            outdated: false,
         };
         if !plan.fetch.is_empty() {
             self.hold_own(&mut active, &supply, plan.resume);

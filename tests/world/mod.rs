@@ -4,14 +4,18 @@
 #![allow(dead_code, reason = "each test uses what it needs of the world")]
 
 pub mod fake;
+pub mod faults;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use potluck::id::{BootId, Epoch, Fingerprint, Millis, NodeId, TokenId};
+use potluck::catalog::Datagram;
+use potluck::id::{BootId, EpochState, Fingerprint, Millis, NodeId, TokenId};
 use potluck::kv::KvShape;
-use potluck::node::{Ask, AskId, ConnId, Figures, Input, Job, JobDone, Node, NodeConfig, Output, Reply, Status, swarm_tag};
+use potluck::node::{
+    Ask, AskId, ConnId, Figures, Input, Job, JobDone, Node, NodeConfig, Output, Reply, ResetNews, Status, swarm_tag,
+};
 use potluck::sampler::Sampling;
 
 /// Runs a node's jobs.
@@ -53,6 +57,10 @@ struct Member {
     /// A job under way and when it ends.
     job: Option<(Millis, JobDone)>,
     notes: Vec<String>,
+    card: faults::Card,
+    /// No datagram reaches it, and none of its own anyone else.
+    deaf: bool,
+    resets: Vec<ResetNews>,
 }
 
 /// A connection: bytes on their way to each end.
@@ -92,6 +100,8 @@ pub struct World {
     asked: u64,
     /// Bytes of all datagrams sent, with IP and UDP headers.
     pub datagram_bytes: u64,
+    /// Every datagram sent, when it is to be kept.
+    pub recorded: Option<Vec<(SocketAddr, Datagram)>>,
 }
 
 /// A node's settings as the tests use them.
@@ -102,7 +112,7 @@ pub fn config(number: u64, shape: &Arc<KvShape>, slab_bytes: usize) -> NodeConfi
         swarm_key: b"test".to_vec(),
         swarm: swarm_tag(b"test"),
         fingerprint: Fingerprint([7; 16]),
-        epoch: Epoch(0),
+        epochs: EpochState::default(),
         shape: shape.clone(),
         slab_bytes,
         context: 2_048,
@@ -125,6 +135,7 @@ impl World {
             carried: 0,
             asked: 0,
             datagram_bytes: 0,
+            recorded: None,
         }
     }
 
@@ -142,6 +153,9 @@ impl World {
             answers: BTreeMap::new(),
             job: None,
             notes: Vec::new(),
+            card: faults::Card::default(),
+            deaf: false,
+            resets: Vec::new(),
         });
         self.handle(number, Input::Tick);
         number
@@ -221,6 +235,7 @@ impl World {
             if let Some((_, done)) = self.members[member].job.take_if(|(at, _)| *at <= self.now) {
                 self.handle(member, Input::Engine(done));
             }
+            self.save(member);
             if self.members[member].node.deadline().is_some_and(|at| at <= self.now) {
                 self.handle(member, Input::Tick);
             }
@@ -247,18 +262,23 @@ impl World {
                     own.job = Some((self.now + Millis(done.micros.div_ceil(1_000)), done));
                 }
                 Output::Reply(ask, reply) => self.replied(member, ask.0, reply),
+                Output::Persist(epochs) => self.members[member].card.saving = Some(epochs),
+                Output::Reset(news) => self.members[member].resets.push(news),
                 Output::Note(line) => self.members[member].notes.push(line),
             }
         }
         while let Some(datagram) = self.members[member].node.poll_datagram(self.now) {
             self.datagrams += 1;
             self.datagram_bytes += datagram.len() as u64 + 28;
+            let from = self.members[member].addr;
+            if let Some(recorded) = &mut self.recorded {
+                recorded.push((from, datagram.clone()));
+            }
             if (self.datagrams.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33) % 100 < self.weather.lose_percent {
                 continue;
             }
-            let from = self.members[member].addr;
-            for other in (0..self.members.len()).filter(|other| *other != member) {
-                self.handle(other, Input::Datagram { from, bytes: &datagram });
+            if !self.members[member].deaf {
+                self.multicast(from, &datagram);
             }
         }
     }
