@@ -1,6 +1,6 @@
 //! potluck: boards on one LAN answer prompts with Gemma 3 and share the KV state of every prompt prefix.
 //!
-//! ARCHITECTURE.md walks through the rooms. The pure core (everything but `model`, `tokenizer` and `drive`)
+//! ARCHITECTURE.md walks through the rooms. The pure core (everything but `model`, `tokenizer`, `mmlu` and `drive`)
 //! builds without burn and without smol: `cargo check --no-default-features`.
 
 #![deny(missing_docs)]

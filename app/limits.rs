@@ -10,9 +10,6 @@ pub const MAX_LAYERS: usize = 64;
 /// Tokens of the longest sequence (prompt and answer) that a node works on; the default is far below.
 pub const MAX_CONTEXT_TOKENS: usize = 8_192;
 
-/// Blocks of the longest sequence.
-pub const MAX_CONTEXT_BLOCKS: usize = MAX_CONTEXT_TOKENS / BLOCK_TOKENS;
-
 /// Blocks that a node's index knows at once. At 157 kB a block that is 640 MB: more than the board has.
 pub const MAX_BLOCKS: usize = 4_096;
 
@@ -32,9 +29,6 @@ pub const MAX_QUEUED_PROMPTS: usize = 8;
 
 /// Peers in the directory. A home or a class room; hundreds are simulated with a larger table.
 pub const MAX_PEERS: usize = 64;
-
-/// Peers configured by address, for networks without multicast.
-pub const MAX_STATIC_PEERS: usize = 16;
 
 /// Bits of the Bloom filter spent on each block plane that a node may hold. 12 bits and 8 probes give 0.3 % false
 /// positives at full load (Summary Cache uses 8 to 16).
@@ -205,7 +199,7 @@ pub const MAX_QUESTIONS_FILE_BYTES: usize = 4 << 20;
 
 const _: () = assert!(MAX_CONTEXT_TOKENS.is_multiple_of(BLOCK_TOKENS));
 const _: () = assert!(MAX_BLOCKS.is_power_of_two(), "heapless maps want a power of two");
-const _: () = assert!(MAX_CONTEXT_BLOCKS < MAX_BLOCKS, "one sequence must fit the index");
+const _: () = assert!(MAX_CONTEXT_TOKENS / BLOCK_TOKENS < MAX_BLOCKS, "one sequence must fit the index");
 const _: () = assert!(
     2 * MAX_BLOCKS * FILTER_BITS_PER_ENTRY <= MAX_FILTER_SEGMENTS * FILTER_SEGMENT_BYTES * 8,
     "a full index, both planes of every block, must fit the largest filter"

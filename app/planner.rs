@@ -5,14 +5,16 @@
 //! looks at every such `r`, estimates fetching plus computing the rest, and takes the cheapest; without a peer worth asking it
 //! is plain prefill behind the own prefix.
 //!
-//! What it promises, with *the gain* for the computing time that the fetch would replace:
+//! What it promises, with *the gain* for the computing time that the fetch would replace, as estimated from this node's measured
+//! rate (where none is known: from [`PRIOR_PREFILL_TOKENS_PER_S`]):
 //!
-//! - nothing is fetched unless the fetch is expected to take less than three fifths of the gain ([`WAIT_SHARE`]);
-//! - the wait ends after twice the expected time, and never later than three fifths of the gain; a quarter ([`UNMEASURED_SHARE`]) if a
-//!   peer's speed has yet to be measured; a tenth of a second ([`GRACE_MS`]) where that is more. That is the bound: no answer
-//!   comes later than computing alone by more than three fifths of the gain or a tenth of a second, whichever is more. Mostly
-//!   it is far less, because a fetch worth making is short against its gain;
-//! - a plan fetches exactly the planes that its resume point needs and this node lacks.
+//! - Nothing is fetched unless the fetch is expected to take less than three fifths of the gain ([`WAIT_SHARE`]); less than a
+//!   quarter ([`UNMEASURED_SHARE`]) where a peer's speed has yet to be measured.
+//! - The wait ends after twice the expected time ([`PATIENCE`]), or, with an unmeasured peer, after a quarter of the gain. It never
+//!   lasts longer than three fifths of the gain, or a tenth of a second ([`GRACE_MS`]) where that is more. So this is the bound:
+//!   an answer comes later than computing alone by at most three fifths of the gain or a tenth of a second, whichever is more.
+//!   Mostly it is far less, because a fetch worth making is short against its gain.
+//! - A plan fetches exactly the planes that its resume point needs and this node lacks.
 
 mod rates;
 
@@ -54,7 +56,7 @@ pub const PRIOR_GOODPUT_BYTES_PER_S: f32 = 118e6;
 /// Round trip to a peer that has not been measured, in milliseconds: a quiet LAN. Optimistic for the same reason.
 pub const PRIOR_ROUND_TRIP_MS: f32 = 1.0;
 
-/// Prefill rate of a node that has not computed anything yet, in tokens a second: Gemma-3 270M on a Zero 2 W as published (33 to
+/// Prefill rate of a node that has not computed anything lately, in tokens a second: Gemma-3 270M on a Zero 2 W as published (33 to
 /// 40 ms a token, arXiv 2602.22812).
 pub const PRIOR_PREFILL_TOKENS_PER_S: f32 = 27.0;
 

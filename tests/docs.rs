@@ -1,9 +1,12 @@
-//! Figures of the documents that the code can compute. A reader who sizes a slab or a network by them must not be misled.
+//! Figures and options of the documents, as the code has them. A reader who sizes a slab or a network by them must not be misled.
 
 use potluck::kv::{KvFormat, KvShape, Plane};
 use potluck::limits::BLOCK_TOKENS;
 
 const KV: &str = include_str!("../docs/kv.md");
+const PRECISION: &str = include_str!("../docs/precision.md");
+const README: &str = include_str!("../README.md");
+const COMMAND_LINE: &str = include_str!("../app/drive/cli.rs");
 
 /// The published models: name and layers. One KV head of 256 values, a window of 512, every sixth layer global.
 const MODELS: [(&str, usize); 2] = [("Gemma-3 270M", 18), ("Gemma-3 1B", 26)];
@@ -61,5 +64,44 @@ fn the_prefix_sizes_in_kv_md_are_those_of_the_code() {
         }
         let expected = row(&cells);
         assert!(KV.contains(&expected), "docs/kv.md lacks the row that the code computes:\n{expected}");
+    }
+}
+
+#[test]
+fn the_memory_a_token_in_precision_md_is_that_of_the_code() {
+    for (name, layers) in MODELS {
+        let of = |format| Plane::ALL.iter().map(|&plane| shape(layers, format).plane_bytes(plane, 1)).sum::<usize>();
+        let (int8, float) = (of(KvFormat::Int8), of(KvFormat::F32));
+        let times = format!("{:.2}", float as f64 / int8 as f64);
+        let expected = row(&[name.to_owned(), grouped(int8), grouped(float), times]);
+        assert!(PRECISION.contains(&expected), "docs/precision.md lacks the row that the code computes:\n{expected}");
+    }
+}
+
+/// The options of the command line, by the names that a user types, each with its declaration.
+fn options() -> Vec<(String, &'static str)> {
+    let declared = COMMAND_LINE.split("#[arg(").skip(1).filter_map(|rest| {
+        let (attribute, field) = rest.split_once(")]")?;
+        let given = attribute.split_once("long = \"").and_then(|(_, name)| name.split('"').next());
+        let name = given.unwrap_or_else(|| field.trim_start().split(':').next().unwrap_or_default());
+        Some((format!("--{}", name.replace('_', "-")), attribute))
+    });
+    declared.collect()
+}
+
+#[test]
+fn every_option_in_the_readme_exists_and_has_the_default_shown() {
+    let options = options();
+    let words: Vec<&str> = README.split(|c: char| c.is_whitespace() || c == '`' || c == '(').collect();
+    for (at, option) in words.iter().enumerate().filter(|(_, word)| word.starts_with("--") && **word != "--help") {
+        let declared: Vec<&str> = options.iter().filter(|(name, _)| name == option).map(|(_, attribute)| *attribute).collect();
+        assert!(!declared.is_empty(), "README.md names {option}, which no command has");
+        let shown = words.get(at + 1).and_then(|word| word.parse::<f64>().ok());
+        let defaults = declared.iter().filter_map(|attribute| {
+            let (_, after) = attribute.split_once("default_value_t = ")?;
+            after.split([',', ')']).next()?.parse::<f64>().ok()
+        });
+        let defaults: Vec<f64> = defaults.collect();
+        assert!(shown.is_none_or(|shown| defaults.contains(&shown)), "README.md shows {option} {shown:?}, not {defaults:?}");
     }
 }

@@ -1,5 +1,8 @@
 //! Reset over the air: whoever says so, every node forgets what it knew of the others, and nobody misses it for long.
 
+#[cfg(all(feature = "model", feature = "net"))]
+mod processes;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 

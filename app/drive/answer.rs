@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use crate::id::TokenId;
+use crate::id::{Epoch, NodeId, TokenId};
 use crate::node::{AskId, Figures, Reply, Status};
 use crate::tokenizer::{TextStream, Tokenizer};
 
@@ -34,7 +34,13 @@ pub(super) enum Event<'a> {
     Status { status: &'a Status },
     /// A line for the log.
     Note { text: &'a str },
-    /// A request was not understood.
+    /// The swarm was reset from here.
+    Reset { epoch: Epoch, store: bool, peers: usize },
+    /// A peer has obeyed the reset.
+    Acknowledged { node: NodeId },
+    /// Everybody has, or the time for it is over.
+    ResetEnded { acknowledged: usize, missing: &'a [NodeId] },
+    /// A request was not understood, or cannot be obeyed.
     Error { reason: &'a str },
 }
 

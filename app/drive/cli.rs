@@ -4,6 +4,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use thiserror::Error;
@@ -16,10 +17,11 @@ use crate::sampler::{Sampling, SamplingError};
 use crate::tokenizer::TokenizerError;
 
 use super::net::NetSettings;
+use super::reset::{ResetError, ResetSettings};
 use super::run::{AskSettings, Console};
 use super::setup::{NodeSettings, SetupError, load};
 use super::swarm::{SwarmError, SwarmSettings};
-use super::{run, swarm, tools};
+use super::{reset, run, swarm, tools};
 
 /// Boards on one LAN answer prompts with Gemma 3 and share the KV state of every prompt prefix.
 #[derive(Parser)]
@@ -43,6 +45,8 @@ enum Sub {
     Inspect(InspectArgs),
     /// Check this build's arithmetic and cache on a directory with config.json, model.safetensors and golden.safetensors
     Verify(VerifyArgs),
+    /// Make every node on the LAN forget what its peers hold, and with --store its own blocks
+    Reset(ResetArgs),
     /// Run several nodes on this machine over real MMLU prompts, and check what they share
     Swarm(SwarmArgs),
 }
@@ -127,6 +131,9 @@ struct RunArgs {
     /// Seconds between announcements when nothing changes
     #[arg(long, value_name = "S", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=300))]
     announce: u32,
+    /// Directory for what survives a restart: the swarm's epoch. Each node needs its own
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
     /// Share nothing: compute everything here
     #[arg(long)]
     alone: bool,
@@ -201,6 +208,28 @@ struct VerifyArgs {
 }
 
 #[derive(Args)]
+struct ResetArgs {
+    /// Drop the blocks of every node too
+    #[arg(long)]
+    store: bool,
+    /// The key of the swarm that is to be reset
+    #[arg(long, value_name = "KEY", default_value = "")]
+    swarm_key: String,
+    /// This machine's address on the nodes' LAN; by default the system chooses
+    #[arg(long, value_name = "ADDR", default_value_t = Ipv4Addr::UNSPECIFIED)]
+    interface: Ipv4Addr,
+    /// Multicast group of the catalog
+    #[arg(long, value_name = "ADDR", default_value_t = Ipv4Addr::new(239, 255, 80, 76), value_parser = multicast)]
+    group: Ipv4Addr,
+    /// UDP port of the catalog
+    #[arg(long, value_name = "PORT", default_value_t = 7654)]
+    port: u16,
+    /// Seconds to wait for nodes that do not answer
+    #[arg(long, value_name = "S", default_value_t = 15, value_parser = clap::value_parser!(u32).range(3..=600))]
+    wait: u32,
+}
+
+#[derive(Args)]
 struct SwarmArgs {
     /// A Gemma 3 model, GGUF, with its vocabulary inside
     #[arg(long, value_name = "FILE")]
@@ -246,6 +275,8 @@ pub(super) enum Fail {
     Tool(#[from] tools::ToolError),
     #[error(transparent)]
     Swarm(#[from] SwarmError),
+    #[error(transparent)]
+    Reset(#[from] ResetError),
     #[error(
         "TCP port {0} cannot be served on ({1}): give another --tcp-port, or 0 for any free one; --interface must be an address of this machine"
     )]
@@ -284,6 +315,12 @@ fn obey(command: Sub) -> Result<(), Fail> {
                 Err(Fail::Said)
             }
         }
+        Sub::Reset(args) => {
+            let (interface, group, port) = (args.interface, args.group, args.port);
+            let net = NetSettings { interface, group, port, tcp_port: 0, peers: Vec::new() };
+            let wait = Duration::from_secs(args.wait.into());
+            reset::reset(&net, &ResetSettings { swarm_key: args.swarm_key, store: args.store, wait })
+        }
         Sub::Swarm(args) => {
             let settings = SwarmSettings {
                 model: args.model,
@@ -309,6 +346,7 @@ fn run_node(args: RunArgs) -> Result<(), Fail> {
         sharing: !args.alone,
         reuse: !args.no_reuse,
         announce_interval_ms: args.announce * 1_000,
+        state: args.state,
     };
     let net =
         NetSettings { interface: args.interface, group: args.group, port: args.port, tcp_port: args.tcp_port, peers: args.peers };
@@ -335,6 +373,7 @@ fn ask(args: AskArgs) -> Result<(), Fail> {
         sharing: false,
         reuse: true,
         announce_interval_ms: 10_000,
+        state: None,
     };
     run::ask(loaded, &node, &asking, &args.text, args.chat)
 }

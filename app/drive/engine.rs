@@ -1,10 +1,14 @@
 //! The engine: the model on a thread of its own, one job at a time.
 
+use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
 use smol::channel::{Receiver, Sender, bounded};
 
+use crate::id::TokenId;
+use crate::kv::Sequence;
+use crate::limits::BLOCK_TOKENS;
 use crate::model::{Logits, Model};
 use crate::node::{Job, JobDone};
 
@@ -16,6 +20,16 @@ pub fn run_job(model: &Model, job: &Job) -> JobDone {
     let position = job.first + job.tokens.len();
     let result = result.map(|logits| job.sampling.as_ref().map(|sampling| sampling.sample(&logits, position)));
     JobDone { id: job.id, result: result.map_err(|error| error.to_string()), micros: start.elapsed().as_micros() as u64 }
+}
+
+/// Tokens a second of prefill, measured over two blocks on pages of its own: what the planner weighs a peer's offer against
+/// before the first prompt. None when the model cannot run that many.
+pub(super) fn measure_prefill(model: &Model) -> Option<f32> {
+    let tokens = vec![TokenId(0); 2 * BLOCK_TOKENS];
+    let sequence = Arc::new(Sequence::private(model.kv_shape(), tokens.len()));
+    let start = Instant::now();
+    model.forward(&tokens, 0, &sequence, Logits::None).ok()?;
+    Some(tokens.len() as f32 / start.elapsed().as_secs_f32().max(1e-6))
 }
 
 /// Both ends of the engine's thread. The thread ends when the sender is dropped.

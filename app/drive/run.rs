@@ -20,6 +20,7 @@ use super::answer::{Event, Form, Speaker};
 use super::engine::Engine;
 use super::net::{CatalogSocket, NetSettings, block_listener};
 use super::setup::{Loaded, NodeSettings};
+use super::state::StateDir;
 use super::{Driver, Fail, Word};
 
 /// How answers are made unless a request says otherwise.
@@ -49,6 +50,9 @@ struct Request {
     ask: Option<String>,
     command: Option<String>,
     max_tokens: Option<usize>,
+    /// Of a reset: the blocks too.
+    #[serde(default)]
+    store: bool,
 }
 
 /// Answers one prompt and ends. `chat` wraps it in the model's chat template.
@@ -72,6 +76,7 @@ pub(super) fn ask(loaded: Loaded, node: &NodeSettings, asking: &AskSettings, tex
         while let Ok(word) = words.recv().await {
             match word {
                 Word::Note(line) => speaker.note(&line),
+                Word::Reset(_) => {}
                 Word::Reply(ask, reply) => {
                     if let Some(text) = speaker.reply(ask, &reply) {
                         return text.is_some();
@@ -112,9 +117,15 @@ pub(super) fn run(
         };
         speaker.note(&format!("no multicast on {} ({error}): {remedy}", net.interface));
     }
+    let state = node.state.as_deref().map(StateDir::at);
+    if let Some(state) = &state {
+        let (epochs, complaint) = state.load();
+        config.epochs = epochs;
+        complaint.iter().for_each(|complaint| speaker.note(complaint));
+    }
     let (id, tcp_port) = (config.node, config.tcp_port);
     let driver = Driver::new(Node::new(config)?, Instant::now(), Engine::start(model)?, socket);
-    let (driver, words) = (Rc::new(driver.0), driver.1);
+    let (driver, words) = (Rc::new(driver.0.with_state(state)), driver.1);
     let ready = Event::Ready { node: id.to_string(), model: name, fingerprint: fingerprint.to_string(), tcp_port };
     speaker.say(&ready, &format!("node {id} with {name} is ready; help lists the commands"));
     let lines = if console == Console::None { None } else { Some(read_lines()?) };
@@ -168,6 +179,7 @@ impl Session<'_> {
                     }
                 }
                 Happening::Word(Word::Note(line)) => speaker.note(&line),
+                Happening::Word(Word::Reset(news)) => speaker.reset(&news),
                 Happening::Word(Word::Reply(ask, reply)) => {
                     if let Some(answer) = speaker.reply(ask, &reply) {
                         self.open.set(self.open.get() - 1);
@@ -191,6 +203,7 @@ impl Session<'_> {
             }
             Command::New => *chat = Chat::default(),
             Command::Stop => self.driver.handle(Input::Stop),
+            Command::Reset { store } => self.driver.handle(Input::Reset { store }),
             Command::Help => print!("{}", console::help()),
             Command::Version => println!("potluck {}", env!("CARGO_PKG_VERSION")),
             Command::Quit => {
@@ -236,11 +249,15 @@ impl Session<'_> {
                 self.driver.handle(Input::Stop);
                 Ok(false)
             }
+            Some("reset") => {
+                self.driver.handle(Input::Reset { store: request.store });
+                Ok(false)
+            }
             Some("quit") => {
                 self.driver.handle(Input::Stop);
                 Ok(true)
             }
-            _ => Err("a request has \"ask\", or \"command\" with status, stop or quit".to_string()),
+            _ => Err("a request has \"ask\", or \"command\" with status, stop, reset or quit".to_string()),
         }
     }
 

@@ -10,6 +10,8 @@ use crate::model::{self, Model, Opened, Precision};
 use crate::node::{NodeConfig, swarm_tag};
 use crate::tokenizer::{Tokenizer, TokenizerError};
 
+use super::engine::measure_prefill;
+
 /// Why nothing can run: each says what to do.
 #[derive(Debug, Error)]
 pub enum SetupError {
@@ -69,6 +71,8 @@ pub(super) struct NodeSettings {
     pub sharing: bool,
     pub reuse: bool,
     pub announce_interval_ms: u32,
+    /// Where it keeps what survives a restart; none keeps nothing.
+    pub state: Option<PathBuf>,
 }
 
 impl Loaded {
@@ -83,18 +87,19 @@ impl Loaded {
             epochs: EpochState::default(),
             shape: self.model.kv_shape().clone(),
             slab_bytes: settings.slab_bytes,
-            context: settings.context.min(self.model.config().context),
+            context: settings.context.min(self.model.context()),
             tcp_port: settings.tcp_port,
             sharing: settings.sharing,
             reuse: settings.reuse,
             announce_interval_ms: settings.announce_interval_ms,
+            prefill_tokens_per_s: if settings.sharing { measure_prefill(&self.model) } else { None },
             end_tokens: self.tokenizer.end_tokens().to_vec(),
         }
     }
 }
 
 /// A number that no other node draws. The one door through which randomness comes in.
-fn random() -> u64 {
+pub(super) fn random() -> u64 {
     // Without a source of randomness the time since boot still tells two starts of one board apart.
     getrandom::u64().unwrap_or_else(|_| Instant::now().elapsed().as_nanos() as u64 ^ u64::from(std::process::id()))
 }

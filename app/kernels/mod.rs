@@ -1,5 +1,5 @@
-//! The arithmetic of the model, defined once. docs of each file give its order of operations; together they are
-//! [`NUMERICS_VERSION`].
+//! The arithmetic of the model, defined once. The header of each file gives its order of operations; together they are what
+//! [`NUMERICS_VERSION`] numbers, and docs/precision.md tells them in one piece.
 //!
 //! Promises:
 //! - A result depends on the values that enter it, never on the batch, the tile, the chunk of a prompt or the CPU. Every sum

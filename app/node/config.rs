@@ -39,6 +39,8 @@ pub struct NodeConfig {
     pub reuse: bool,
     /// Time between announcements when nothing changes, before stretching.
     pub announce_interval_ms: u32,
+    /// This node's prefill rate as measured before its first prompt; none lets the planner assume a board's.
+    pub prefill_tokens_per_s: Option<f32>,
     /// Tokens that end an answer.
     pub end_tokens: Vec<TokenId>,
 }

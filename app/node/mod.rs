@@ -4,9 +4,9 @@
 //! every connection that can take bytes, [`Node::poll_send`]; and wakes it at [`Node::deadline`]. The same inputs give the same
 //! outputs: a driver, a test and a simulator all see the same node.
 //!
-//! One prompt is answered at a time; its life is in [`prompt`](self) order: chain its tokens, look the blocks up here and in the
-//! peers' filters, plan, fetch, compute what is left in steps, decode. Every finished block is committed to the cache at once, and
-//! from there goes into the catalog.
+//! One prompt is answered at a time (`prompt.rs` follows it): chain its tokens, look the blocks up here and in the peers' filters,
+//! plan, fetch, compute what is left in steps, decode. Every finished block is committed to the cache at once, and from there
+//! goes into the catalog.
 
 mod config;
 mod fetching;
@@ -143,6 +143,7 @@ impl Node {
             seed: config.boot.0,
         });
         let links = Links::new(config.hello());
+        let rates = Rates::new(config.prefill_tokens_per_s);
         Ok(Node {
             config,
             secret,
@@ -150,7 +151,7 @@ impl Node {
             cache,
             catalog,
             links,
-            rates: Rates::default(),
+            rates,
             active: None,
             queue: VecDeque::with_capacity(MAX_QUEUED_PROMPTS),
             outputs: VecDeque::new(),
@@ -267,7 +268,7 @@ impl Node {
             epoch: self.config.epochs.epoch,
             generation: self.catalog.generation(),
             told: self.catalog.is_told(),
-            prefill_tokens_per_s: self.rates.prefill_tokens_per_s(now),
+            prefill_tokens_per_s: self.rates.prefill_tokens_per_s(),
             peers: peers.collect(),
             cache: self.cache.stats(),
             catalog: *self.catalog.stats(),

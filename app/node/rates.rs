@@ -15,8 +15,18 @@ pub(super) struct Rates {
 }
 
 impl Rates {
-    pub(super) fn prefill_tokens_per_s(&self, now: Millis) -> Option<f32> {
-        self.prefill.value(now)
+    /// Nothing known but, perhaps, this node's own speed.
+    pub(super) fn new(prefill_tokens_per_s: Option<f32>) -> Rates {
+        let mut rates = Rates::default();
+        if let Some(rate) = prefill_tokens_per_s {
+            rates.prefill.update(rate, Millis(0));
+        }
+        rates
+    }
+
+    /// A node's own speed does not change while it is idle: the last measurement counts, however old.
+    pub(super) fn prefill_tokens_per_s(&self) -> Option<f32> {
+        self.prefill.latest()
     }
 
     pub(super) fn peer(&self, node: NodeId, now: Millis) -> PeerRate {
@@ -58,6 +68,15 @@ impl Rates {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_fast_node_does_not_wait_for_peers_after_a_quiet_hour() {
+        let mut rates = Rates::default();
+        rates.prefilled(64, 64_000, Millis(0));
+        rates.sample(NodeId(1), Sample::RoundTrip(Millis(5)), Millis(0));
+        assert_eq!(rates.prefill_tokens_per_s(), Some(1_000.0));
+        assert_eq!(rates.peer(NodeId(1), Millis(3_600_000)).round_trip_ms, None);
+    }
 
     #[test]
     fn more_peers_than_the_table_holds_are_forgotten_not_fatal() {

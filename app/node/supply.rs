@@ -69,7 +69,7 @@ impl Node {
         if ask_peers {
             peers.extend(self.catalog.peers().take(MAX_PEERS).map(|peer| self.rates.peer(peer.node, now)));
         }
-        let costs = Costs { prefill_tokens_per_s: self.rates.prefill_tokens_per_s(now), link_bytes_per_s: None, peers: &peers };
+        let costs = Costs { prefill_tokens_per_s: self.rates.prefill_tokens_per_s(), link_bytes_per_s: None, peers: &peers };
         planner::plan(&supply.blocks, total_tokens, |resume| self.config.shape.first_sliding(resume), &costs)
     }
 }

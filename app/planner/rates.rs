@@ -1,4 +1,4 @@
-//! What a node remembers of how fast things are.
+//! What a node remembers of how fast things are: smoothed, and forgotten after a minute without a new measurement.
 
 use super::PeerRate;
 use crate::id::{Millis, NodeId};
@@ -24,6 +24,11 @@ impl Smoothed {
             let value = self.value(now).map_or(sample, |old| old + GAIN * (sample - old));
             self.last = Some((value, now));
         }
+    }
+
+    /// The smoothed value however old it is; `None` when nothing was ever measured.
+    pub fn latest(&self) -> Option<f32> {
+        self.last.map(|(value, _)| value)
     }
 
     /// The smoothed value; `None` when nothing was measured lately.

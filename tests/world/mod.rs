@@ -120,6 +120,7 @@ pub fn config(number: u64, shape: &Arc<KvShape>, slab_bytes: usize) -> NodeConfi
         sharing: true,
         reuse: true,
         announce_interval_ms: 10_000,
+        prefill_tokens_per_s: None,
         end_tokens: Vec::new(),
     }
 }
