@@ -3,10 +3,11 @@
 use core::fmt;
 use core::ops::{Add, Sub};
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A node of the swarm. Drawn at random when the node starts for the first time.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct NodeId(pub u64);
 
 /// One start of a node. Drawn at random at every start, so that peers can tell a restart from a replay.
@@ -50,7 +51,7 @@ pub struct SwarmTag(pub u64);
 
 /// What must be equal for two nodes' KV bytes to be interchangeable: the model's content, the weight and KV
 /// formats, the RoPE set-up and the numerics version. It is the root of every key chain.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Fingerprint(pub [u8; 16]);
 
 /// Names one block of KV state: a hash over the block's tokens and, through its parent, over all before them.
@@ -91,6 +92,34 @@ impl fmt::Display for NodeId {
     }
 }
 
+/// Forms for people (JSON) name it as the console does, in hexadecimal digits: many readers of JSON round a number of 64 bits.
+/// Binary forms carry the number itself.
+macro_rules! hexadecimal_in_text {
+    ($name:ident, $inner:ty, $parse:expr) => {
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                if to.is_human_readable() { to.collect_str(self) } else { self.0.serialize(to) }
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(from: D) -> Result<$name, D::Error> {
+                if !from.is_human_readable() {
+                    return <$inner>::deserialize(from).map($name);
+                }
+                let digits = String::deserialize(from)?;
+                let count = 2 * size_of::<$inner>();
+                let is_id = digits.len() == count && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+                let parsed = $parse(&digits, 16).ok().filter(|_| is_id);
+                parsed.map($name).ok_or_else(|| D::Error::custom(format_args!("{digits:?} is not {count} hexadecimal digits")))
+            }
+        }
+    };
+}
+
+hexadecimal_in_text!(NodeId, u64, u64::from_str_radix);
+hexadecimal_in_text!(Fingerprint, [u8; 16], |digits: &str, radix| u128::from_str_radix(digits, radix).map(u128::to_be_bytes));
+
 fn hex(bytes: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
     bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
 }
@@ -104,5 +133,17 @@ impl fmt::Display for Fingerprint {
 impl fmt::Display for BlockKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         hex(&self.0, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn binary_forms_carry_the_number_itself() {
+        let bytes = postcard::to_allocvec(&(NodeId(1 << 40), Fingerprint([7; 16]))).unwrap();
+        assert_eq!(bytes, postcard::to_allocvec(&(1_u64 << 40, [7_u8; 16])).unwrap());
+        assert_eq!(postcard::from_bytes(&bytes), Ok((NodeId(1 << 40), Fingerprint([7; 16]))));
     }
 }

@@ -19,6 +19,8 @@ pub mod sampler;
 pub mod transfer;
 
 #[cfg(feature = "net")]
+pub mod config;
+#[cfg(feature = "net")]
 pub mod drive;
 #[cfg(feature = "net")]
 pub mod mmlu;

@@ -30,6 +30,9 @@ pub const MAX_QUEUED_PROMPTS: usize = 8;
 /// Peers in the directory. A home or a class room; hundreds are simulated with a larger table.
 pub const MAX_PEERS: usize = 64;
 
+/// Peers configured by address, for networks without multicast.
+pub const MAX_STATIC_PEERS: usize = 16;
+
 /// Bits of the Bloom filter spent on each block plane that a node may hold. 12 bits and 8 probes give 0.3 % false
 /// positives at full load (Summary Cache uses 8 to 16).
 pub const FILTER_BITS_PER_ENTRY: usize = 12;
@@ -193,6 +196,22 @@ pub const MAX_MERGES: usize = 1 << 21;
 
 /// Bytes of the largest `tokenizer.json`. Gemma 3's has 33 MB.
 pub const MAX_TOKENIZER_FILE_BYTES: usize = 64 << 20;
+
+/// Bytes of the largest `potluck.toml`. With every key and its comment it takes 5 kB.
+pub const MAX_CONFIG_FILE_BYTES: usize = 64 << 10;
+
+/// Broken lines of one `potluck.toml` that are told: more than it has keys. A file with more is another kind of file.
+pub const MAX_CONFIG_PROBLEMS: usize = 64;
+
+/// Bytes of a swarm key: a long sentence. It is hashed, so more would make nothing safer.
+pub const MAX_SWARM_KEY_BYTES: usize = 128;
+
+/// Bytes of the largest slab that may be asked for: `MAX_BLOCKS` of the largest published shape that a PC would share (Gemma 3 4B
+/// in f32, some 4 MB a block). More is a slip of the finger.
+pub const MAX_SLAB_BYTES: u64 = 16_000_000_000;
+
+/// The highest temperature that is taken: beyond it every token is about as likely as any other.
+pub const MAX_TEMPERATURE: f32 = 100.0;
 
 /// Bytes of the largest file of MMLU questions. The largest published one has 2.2 MB.
 pub const MAX_QUESTIONS_FILE_BYTES: usize = 4 << 20;

@@ -12,9 +12,7 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::id::TokenId;
-
-/// The highest temperature that is taken: beyond it every token is about as likely as any other.
-pub const MAX_TEMPERATURE: f32 = 100.0;
+use crate::limits::MAX_TEMPERATURE;
 
 /// How a token is chosen.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]

@@ -1,11 +1,17 @@
 //! Figures and options of the documents, as the code has them. A reader who sizes a slab or a network by them must not be misled.
 
+#[cfg(feature = "net")]
+use potluck::config::{Config, TABLE};
 use potluck::kv::{KvFormat, KvShape, Plane};
 use potluck::limits::BLOCK_TOKENS;
 
 const KV: &str = include_str!("../docs/kv.md");
 const PRECISION: &str = include_str!("../docs/precision.md");
+#[cfg(feature = "net")]
+const CONFIG: &str = include_str!("../docs/config.md");
+#[cfg(feature = "net")]
 const README: &str = include_str!("../README.md");
+#[cfg(feature = "net")]
 const COMMAND_LINE: &str = include_str!("../app/drive/cli.rs");
 
 /// The published models: name and layers. One KV head of 256 values, a window of 512, every sixth layer global.
@@ -78,30 +84,40 @@ fn the_memory_a_token_in_precision_md_is_that_of_the_code() {
     }
 }
 
-/// The options of the command line, by the names that a user types, each with its declaration.
-fn options() -> Vec<(String, &'static str)> {
+/// The options of the command line, by the names that a user types, each with its default where that is a number.
+#[cfg(feature = "net")]
+fn options() -> Vec<(String, Option<f64>)> {
     let declared = COMMAND_LINE.split("#[arg(").skip(1).filter_map(|rest| {
         let (attribute, field) = rest.split_once(")]")?;
         let given = attribute.split_once("long = \"").and_then(|(_, name)| name.split('"').next());
         let name = given.unwrap_or_else(|| field.trim_start().split(':').next().unwrap_or_default());
-        Some((format!("--{}", name.replace('_', "-")), attribute))
+        let default = attribute.split_once("default_value_t = ").and_then(|(_, after)| after.split([',', ')']).next());
+        Some((format!("--{}", name.replace('_', "-")), default.and_then(|default| default.parse().ok())))
     });
-    declared.collect()
+    let defaults = Config::default();
+    let of_table = TABLE.iter().filter_map(|key| {
+        let default = (key.show)(&defaults).first().and_then(|text| text.split(' ').next()?.parse().ok());
+        Some((format!("--{}", key.option?), default))
+    });
+    declared.chain(of_table).chain([("--config".to_string(), None)]).collect()
 }
 
+#[cfg(feature = "net")]
 #[test]
 fn every_option_in_the_readme_exists_and_has_the_default_shown() {
     let options = options();
     let words: Vec<&str> = README.split(|c: char| c.is_whitespace() || c == '`' || c == '(').collect();
     for (at, option) in words.iter().enumerate().filter(|(_, word)| word.starts_with("--") && **word != "--help") {
-        let declared: Vec<&str> = options.iter().filter(|(name, _)| name == option).map(|(_, attribute)| *attribute).collect();
+        let declared: Vec<Option<f64>> = options.iter().filter(|(name, _)| name == option).map(|(_, default)| *default).collect();
         assert!(!declared.is_empty(), "README.md names {option}, which no command has");
         let shown = words.get(at + 1).and_then(|word| word.parse::<f64>().ok());
-        let defaults = declared.iter().filter_map(|attribute| {
-            let (_, after) = attribute.split_once("default_value_t = ")?;
-            after.split([',', ')']).next()?.parse::<f64>().ok()
-        });
-        let defaults: Vec<f64> = defaults.collect();
-        assert!(shown.is_none_or(|shown| defaults.contains(&shown)), "README.md shows {option} {shown:?}, not {defaults:?}");
+        assert!(shown.is_none() || declared.contains(&shown), "README.md shows {option} {shown:?}, not {declared:?}");
     }
+}
+
+#[cfg(feature = "net")]
+#[test]
+fn config_md_is_what_the_table_of_keys_gives() {
+    let given = potluck::config::reference();
+    assert!(CONFIG == given, "docs/config.md is old: run `potluck config reference > docs/config.md`");
 }

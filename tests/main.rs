@@ -3,16 +3,27 @@
 /// Real MMLU prompts, with sharing on and off.
 #[cfg(all(feature = "model", feature = "net"))]
 mod answers;
+/// `potluck.toml`, through the binary.
+#[cfg(all(feature = "model", feature = "net"))]
+mod config;
 /// The documents' figures are those that the code computes.
 mod docs;
 /// The model's answers against Hugging Face's, and a handed-over prefix against one computed here.
 #[cfg(feature = "model")]
 mod golden;
+/// Several prompts at once on one small cache, and blocks that left and came back.
+#[cfg(feature = "model")]
+mod interleaved;
+/// The binary itself: several processes, real sockets, signals.
+#[cfg(all(feature = "model", feature = "net"))]
+mod processes;
 /// A reset reaches every node, and nothing else passes for one.
 mod reset;
 /// What a swarm promises, whatever the network does.
 mod sharing;
 /// The house rules: who may know whom, what every file and document must have.
 mod tidy;
+/// What peers, full slabs and impatient people can do to a node.
+mod trouble;
 /// A LAN in memory.
 mod world;

@@ -121,12 +121,12 @@ fn a_node_that_was_off_converges_when_it_returns_and_remembers_afterwards() {
     world.reset(0, true);
     world.pass(INTERVAL + 3_000);
     assert_eq!(ended(&world, 0), Some((1, vec![NodeId(3)])), "the console says who has not answered");
-    world.restart(2, config(2, &shape, SLAB));
+    world.restart(2);
     world.pass(1_500);
     assert_eq!(epochs(&world, 3), [1; 3]);
     assert_eq!(world.saved(2), state(1, 1));
     world.kill(2);
-    world.restart(2, config(2, &shape, SLAB));
+    world.restart(2);
     assert_eq!(world.status(2).epoch, Epoch(1));
 }
 

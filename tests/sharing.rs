@@ -10,15 +10,15 @@ use potluck::limits::BLOCK_TOKENS;
 use crate::world::fake::FakeEngine;
 use crate::world::{Answer, World, config};
 
-const SLAB: usize = 4 << 20;
+pub const SLAB: usize = 4 << 20;
 /// The board: some 37 ms a token.
-const SLOW: u64 = 37_000;
+pub const SLOW: u64 = 37_000;
 
-fn prompt(seed: u32, len: usize) -> Vec<TokenId> {
+pub fn prompt(seed: u32, len: usize) -> Vec<TokenId> {
     (0..len as u32).map(|at| TokenId((at.wrapping_mul(2_654_435_761) ^ seed.wrapping_mul(40_503)) % 50_000)).collect()
 }
 
-fn swarm(nodes: u64, shape: &Arc<KvShape>) -> World {
+pub fn swarm(nodes: u64, shape: &Arc<KvShape>) -> World {
     let mut world = World::new();
     for number in 0..nodes {
         world.join(config(number, shape, SLAB), Box::new(FakeEngine::new(SLOW)));
@@ -27,7 +27,7 @@ fn swarm(nodes: u64, shape: &Arc<KvShape>) -> World {
     world
 }
 
-fn alone(shape: &Arc<KvShape>, tokens: &[TokenId], max_tokens: usize) -> Answer {
+pub fn alone(shape: &Arc<KvShape>, tokens: &[TokenId], max_tokens: usize) -> Answer {
     let mut world = World::new();
     world.join(config(9, shape, SLAB), Box::new(FakeEngine::new(1)));
     world.answer_now(0, tokens, max_tokens)
@@ -53,7 +53,7 @@ fn a_repeated_prompt_comes_from_the_peer_but_for_its_last_token() {
 }
 
 #[test]
-fn prompts_that_share_their_beginning_share_its_whole_blocks() {
+pub fn prompts_that_share_their_beginning_share_its_whole_blocks() {
     let shape = FakeEngine::shape(40);
     let mut world = swarm(3, &shape);
     let mut one = prompt(1, 203);
@@ -198,7 +198,7 @@ fn what_cannot_be_answered_is_refused_with_a_reason_and_the_next_is_answered() {
 }
 
 #[test]
-fn prompts_wait_their_turn_and_stop_ends_only_the_one_under_way() {
+pub fn prompts_wait_their_turn_and_stop_ends_only_the_one_under_way() {
     let shape = FakeEngine::shape(64);
     let mut world = swarm(1, &shape);
     let long = world.ask(0, &prompt(1, 100), 500);

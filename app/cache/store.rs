@@ -254,11 +254,23 @@ impl Cache {
     /// Forgets every block. What is pinned is found no longer, and goes when it is unpinned; until then no block can be put
     /// in its place or after it. Reserved slots stay with their owners.
     pub fn clear(&mut self) {
-        let keys: Vec<BlockKey> = self.index.iter().map(|entry| entry.link.key).collect();
+        self.withdraw(self.index.iter().map(|entry| entry.link.key).collect());
+    }
+
+    /// Forgets one block and all that stand on it, as [`Cache::clear`] does.
+    pub fn forget(&mut self, key: &BlockKey) {
+        let (mut keys, mut next) = (vec![*key], 0);
+        while let Some(parent) = keys.get(next).copied() {
+            keys.extend(self.index.iter().filter(|entry| entry.link.parent == parent).map(|entry| entry.link.key));
+            next += 1;
+        }
+        self.withdraw(keys);
+    }
+
+    fn withdraw(&mut self, keys: Vec<BlockKey>) {
         for key in &keys {
             for plane in Plane::ALL {
-                let Some(entry) = self.index.get(key) else { continue };
-                if entry.visible(plane).is_some() {
+                if self.index.get(key).is_some_and(|entry| entry.visible(plane).is_some()) {
                     self.changes.remove(*key, plane);
                 }
             }

@@ -376,6 +376,24 @@ fn the_same_calls_give_the_same_state() {
 }
 
 #[test]
+fn a_block_that_is_forgotten_takes_along_what_stands_on_it_and_nothing_else() {
+    let mut cache = cache(shape(1, 1), 64);
+    let (chain, other) = (prompt(&cache, 0, 70), prompt(&cache, 9_000, 40));
+    put_all(&mut cache, chain.links());
+    put_all(&mut cache, other.links());
+    cache.pin(&chain.blocks[3], Plane::Global).unwrap();
+    cache.forget(&chain.blocks[1].key);
+    for plane in Plane::ALL {
+        assert!(cache.holds(&chain.blocks[0], plane));
+        assert!(chain.links().skip(1).all(|link| !cache.holds(link, plane)));
+        assert!(other.links().all(|link| cache.holds(link, plane)));
+    }
+    cache.unpin(&chain.blocks[3].key, Plane::Global);
+    put_all(&mut cache, chain.links().skip(1));
+    assert!(chain.links().all(|link| cache.holds(link, Plane::Global)));
+}
+
+#[test]
 fn the_largest_cache_is_made_and_used_on_a_small_stack() {
     let work = || {
         let mut cache = cache(shape(1, 1), MAX_BLOCKS);

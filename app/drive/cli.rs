@@ -1,14 +1,14 @@
 //! The command line.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use thiserror::Error;
 
+use crate::config::{self, Config, Origin};
 use crate::model::Precision;
 use crate::model::convert::ConvertType;
 use crate::model::synth::Shape;
@@ -16,11 +16,15 @@ use crate::node::NodeError;
 use crate::sampler::{Sampling, SamplingError};
 use crate::tokenizer::TokenizerError;
 
-use super::net::NetSettings;
+use super::net::{NetError, NetSettings};
+use super::options::{ASK, NoModel, Options, RESET, RUN};
 use super::reset::{ResetError, ResetSettings};
 use super::run::{AskSettings, Console};
-use super::setup::{NodeSettings, SetupError, load};
+use super::settings::{self, Settings, SettingsError};
+use super::setup::{Loaded, NodeSettings, SetupError, load};
 use super::swarm::{SwarmError, SwarmSettings};
+use super::terminal::{OutputError, tell};
+use super::tools::ToolError;
 use super::{reset, run, swarm, tools};
 
 /// Boards on one LAN answer prompts with Gemma 3 and share the KV state of every prompt prefix.
@@ -45,95 +49,19 @@ enum Sub {
     Inspect(InspectArgs),
     /// Check this build's arithmetic and cache on a directory with config.json, model.safetensors and golden.safetensors
     Verify(VerifyArgs),
-    /// Make every node on the LAN forget what its peers hold, and with --store its own blocks
+    /// Make every node of the swarm forget what its peers hold, and with --store its own blocks
     Reset(ResetArgs),
     /// Run several nodes on this machine over real MMLU prompts, and check what they share
     Swarm(SwarmArgs),
-}
-
-#[derive(Args)]
-struct ModelArgs {
-    /// A Gemma 3 model, GGUF
-    #[arg(long, value_name = "FILE")]
-    model: PathBuf,
-    /// A tokenizer.json to use instead of the vocabulary inside the model file
-    #[arg(long, value_name = "FILE")]
-    tokenizer: Option<PathBuf>,
-    /// The arithmetic: int8 activations and KV, or f32 ones (the exact reference: slower, four times the KV)
-    #[arg(long, value_enum, default_value_t = PrecisionArg::Int8)]
-    precision: PrecisionArg,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum PrecisionArg {
-    Int8,
-    Float,
-}
-
-#[derive(Args)]
-struct AnswerArgs {
-    /// Tokens of an answer, at most
-    #[arg(long, value_name = "N", default_value_t = 128)]
-    max_tokens: usize,
-    /// 0 always takes the likeliest token; higher is more varied
-    #[arg(long, value_name = "T", default_value_t = 0.0)]
-    temperature: f32,
-    /// Choose among the K likeliest tokens; 0 means all
-    #[arg(long, value_name = "K", default_value_t = 64)]
-    top_k: usize,
-    /// Choose among the likeliest tokens that together have this probability
-    #[arg(long, value_name = "P", default_value_t = 0.95)]
-    top_p: f32,
-    /// The same seed gives the same answer
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    seed: u64,
-}
-
-#[derive(Args)]
-struct MemoryArgs {
-    /// Memory for KV blocks, in MB (10^6 bytes)
-    #[arg(long, value_name = "MB", default_value_t = 96)]
-    slab: usize,
-    /// Longest prompt and answer, in tokens
-    #[arg(long, value_name = "TOKENS", default_value_t = 2048)]
-    context: usize,
+    /// Check a potluck.toml, or print what it may hold
+    #[command(subcommand)]
+    Config(Settings),
 }
 
 #[derive(Args)]
 struct RunArgs {
     #[command(flatten)]
-    model: ModelArgs,
-    #[command(flatten)]
-    answers: AnswerArgs,
-    #[command(flatten)]
-    memory: MemoryArgs,
-    /// This node's id, in hexadecimal; drawn at random when not given
-    #[arg(long, value_name = "HEX", value_parser = hex)]
-    id: Option<u64>,
-    /// Nodes share only with nodes that have the same key
-    #[arg(long, value_name = "KEY", default_value = "")]
-    swarm_key: String,
-    /// This machine's address on the LAN to share on; by default the system chooses
-    #[arg(long, value_name = "ADDR", default_value_t = Ipv4Addr::UNSPECIFIED)]
-    interface: Ipv4Addr,
-    /// Multicast group of the catalog
-    #[arg(long, value_name = "ADDR", default_value_t = Ipv4Addr::new(239, 255, 80, 76), value_parser = multicast)]
-    group: Ipv4Addr,
-    /// UDP port of the catalog
-    #[arg(long, value_name = "PORT", default_value_t = 7654)]
-    port: u16,
-    /// TCP port that blocks are served on; 0 takes any free one
-    #[arg(long, value_name = "PORT", default_value_t = 0)]
-    tcp_port: u16,
-    /// The catalog of a peer that multicast does not reach; may be given several times
-    #[arg(long = "peer", value_name = "ADDR:PORT")]
-    peers: Vec<SocketAddr>,
-    /// Seconds between announcements when nothing changes
-    #[arg(long, value_name = "S", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=300))]
-    announce: u32,
-    /// Directory for what survives a restart: the swarm's epoch. Each node needs its own
-    #[arg(long, value_name = "DIR")]
-    state: Option<PathBuf>,
+    options: Options<RUN>,
     /// Share nothing: compute everything here
     #[arg(long)]
     alone: bool,
@@ -151,11 +79,7 @@ struct RunArgs {
 #[derive(Args)]
 struct AskArgs {
     #[command(flatten)]
-    model: ModelArgs,
-    #[command(flatten)]
-    answers: AnswerArgs,
-    #[command(flatten)]
-    memory: MemoryArgs,
+    options: Options<ASK>,
     /// Wrap the text in Gemma's chat template
     #[arg(long)]
     chat: bool,
@@ -209,21 +133,11 @@ struct VerifyArgs {
 
 #[derive(Args)]
 struct ResetArgs {
+    #[command(flatten)]
+    options: Options<RESET>,
     /// Drop the blocks of every node too
     #[arg(long)]
     store: bool,
-    /// The key of the swarm that is to be reset
-    #[arg(long, value_name = "KEY", default_value = "")]
-    swarm_key: String,
-    /// This machine's address on the nodes' LAN; by default the system chooses
-    #[arg(long, value_name = "ADDR", default_value_t = Ipv4Addr::UNSPECIFIED)]
-    interface: Ipv4Addr,
-    /// Multicast group of the catalog
-    #[arg(long, value_name = "ADDR", default_value_t = Ipv4Addr::new(239, 255, 80, 76), value_parser = multicast)]
-    group: Ipv4Addr,
-    /// UDP port of the catalog
-    #[arg(long, value_name = "PORT", default_value_t = 7654)]
-    port: u16,
     /// Seconds to wait for nodes that do not answer
     #[arg(long, value_name = "S", default_value_t = 15, value_parser = clap::value_parser!(u32).range(3..=600))]
     wait: u32,
@@ -241,20 +155,11 @@ struct SwarmArgs {
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(2..=8))]
     nodes: u64,
     /// How many subjects
-    #[arg(long, default_value_t = 4)]
-    subjects: usize,
-    /// Tokens of an answer
-    #[arg(long, default_value_t = 8)]
-    max_tokens: usize,
-}
-
-fn hex(text: &str) -> Result<u64, String> {
-    u64::from_str_radix(text, 16).map_err(|_| "an id is up to 16 hexadecimal digits".to_string())
-}
-
-fn multicast(text: &str) -> Result<Ipv4Addr, String> {
-    let addr: Ipv4Addr = text.parse().map_err(|_| "not an IPv4 address".to_string())?;
-    if addr.is_multicast() { Ok(addr) } else { Err("not a multicast address: take one from 239.0.0.0/8".to_string()) }
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..))]
+    subjects: u64,
+    /// Tokens of an answer, at most
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..))]
+    max_tokens: u64,
 }
 
 /// Why a command ended without doing what was asked.
@@ -266,39 +171,56 @@ pub(super) enum Fail {
     #[error(transparent)]
     Setup(#[from] SetupError),
     #[error(transparent)]
+    NoModel(#[from] NoModel),
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
     #[error(transparent)]
     Node(#[from] NodeError),
     #[error(transparent)]
     Sampling(#[from] SamplingError),
     #[error(transparent)]
-    Tool(#[from] tools::ToolError),
+    Tool(#[from] ToolError),
     #[error(transparent)]
     Swarm(#[from] SwarmError),
     #[error(transparent)]
     Reset(#[from] ResetError),
-    #[error(
-        "TCP port {0} cannot be served on ({1}): give another --tcp-port, or 0 for any free one; --interface must be an address of this machine"
-    )]
-    TcpPort(u16, io::Error),
-    #[error("UDP port {0} cannot be used ({1}): give another --port, the same to every node")]
-    UdpPort(u16, io::Error),
+    #[error(transparent)]
+    Net(#[from] NetError),
+    #[error(transparent)]
+    Output(#[from] OutputError),
     #[error("the console or engine cannot be started: {0}")]
     Thread(#[from] io::Error),
     #[error("the prompt is empty: give some text")]
     EmptyPrompt,
+    #[error("no answer: {0}")]
+    NoAnswer(String),
+    #[error("the engine has failed and nothing more can be answered: start again, and report what was said before this line")]
+    Engine,
+}
+
+impl Fail {
+    /// Whether there is nothing to say: it has been said, or whoever listened has gone.
+    fn is_silent(&self) -> bool {
+        match self {
+            Fail::Said => true,
+            Fail::Output(error)
+            | Fail::Tool(ToolError::Output(error))
+            | Fail::Swarm(SwarmError::Output(error))
+            | Fail::Settings(SettingsError::Output(error)) => error.is_unread(),
+            _ => false,
+        }
+    }
 }
 
 /// What `potluck` does.
 pub fn main() -> ExitCode {
-    match obey(Cli::parse().command) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(Fail::Said) => ExitCode::FAILURE,
-        Err(fail) => {
-            eprintln!("potluck: {fail}");
-            ExitCode::FAILURE
-        }
+    let Err(fail) = obey(Cli::parse().command) else { return ExitCode::SUCCESS };
+    if !fail.is_silent() {
+        tell(format_args!("potluck: {fail}\n"));
     }
+    ExitCode::FAILURE
 }
 
 fn obey(command: Sub) -> Result<(), Fail> {
@@ -315,19 +237,21 @@ fn obey(command: Sub) -> Result<(), Fail> {
                 Err(Fail::Said)
             }
         }
-        Sub::Reset(args) => {
-            let (interface, group, port) = (args.interface, args.group, args.port);
-            let net = NetSettings { interface, group, port, tcp_port: 0, peers: Vec::new() };
-            let wait = Duration::from_secs(args.wait.into());
-            reset::reset(&net, &ResetSettings { swarm_key: args.swarm_key, store: args.store, wait })
+        Sub::Reset(args) => order_reset(args),
+        Sub::Config(what) => {
+            if settings::obey(&what)? {
+                Ok(())
+            } else {
+                Err(Fail::Said)
+            }
         }
         Sub::Swarm(args) => {
             let settings = SwarmSettings {
                 model: args.model,
                 mmlu: args.mmlu,
                 nodes: args.nodes as usize,
-                subjects: args.subjects,
-                max_tokens: args.max_tokens,
+                subjects: size(args.subjects),
+                max_tokens: size(args.max_tokens),
             };
             if swarm::run(&settings)? { Ok(()) } else { Err(Fail::Said) }
         }
@@ -335,67 +259,107 @@ fn obey(command: Sub) -> Result<(), Fail> {
 }
 
 fn run_node(args: RunArgs) -> Result<(), Fail> {
-    let asking = args.answers.settings()?;
-    let loaded = load(&args.model.model, args.model.tokenizer.as_deref(), args.model.precision.into())?;
+    let (config, model) = settle(&args.options)?;
+    let asking = answers(&config)?;
+    let loaded = load(&model, config.model.tokenizer.as_deref(), precision(&config))?;
     let node = NodeSettings {
-        id: args.id,
-        swarm_key: args.swarm_key,
-        slab_bytes: args.memory.slab * 1_000_000,
-        context: args.memory.context,
-        tcp_port: args.tcp_port,
+        name: config.node.name.as_ref().map(|name| name.as_str().to_string()),
+        id: config.node.id.map(|id| id.0.0),
+        swarm_key: swarm_key(&config),
         sharing: !args.alone,
         reuse: !args.no_reuse,
-        announce_interval_ms: args.announce * 1_000,
-        state: args.state,
+        state: config.node.state.clone(),
+        ..alone(&config, &loaded)
     };
-    let net =
-        NetSettings { interface: args.interface, group: args.group, port: args.port, tcp_port: args.tcp_port, peers: args.peers };
+    let net = net(&config);
     let console = match (args.json, args.no_console) {
         (true, _) => Console::Json,
         (_, true) => Console::None,
         _ => Console::Text,
     };
-    run::run(loaded, &name_of(&args.model.model), &node, &net, &asking, console)
+    run::run(loaded, &name_of(&model), &node, &net, &asking, console)
 }
 
 fn ask(args: AskArgs) -> Result<(), Fail> {
     if args.text.trim().is_empty() {
         return Err(Fail::EmptyPrompt);
     }
-    let asking = args.answers.settings()?;
-    let loaded = load(&args.model.model, args.model.tokenizer.as_deref(), args.model.precision.into())?;
-    let node = NodeSettings {
+    let (config, model) = settle(&args.options)?;
+    let asking = answers(&config)?;
+    let loaded = load(&model, config.model.tokenizer.as_deref(), precision(&config))?;
+    let node = alone(&config, &loaded);
+    run::ask(loaded, &node, &asking, &args.text, args.chat)
+}
+
+/// The settings that hold and the model that they name. What the file got wrong is said on the console and stops nothing.
+fn settle<const COMMAND: u8>(options: &Options<COMMAND>) -> Result<(Config, PathBuf), Fail> {
+    let (config, problems) = options.settle();
+    problems.iter().for_each(|line| tell(format_args!("{line}\n")));
+    let model = options.model(&config)?;
+    Ok((config, model))
+}
+
+fn order_reset(args: ResetArgs) -> Result<(), Fail> {
+    let (config, problems) = args.options.settle();
+    problems.iter().for_each(|line| tell(format_args!("{line}\n")));
+    let (swarm_key, wait) = (swarm_key(&config), Duration::from_secs(args.wait.into()));
+    reset::reset(&net(&config), &ResetSettings { swarm_key, store: args.store, wait })
+}
+
+fn swarm_key(config: &Config) -> Vec<u8> {
+    config.swarm.key.as_ref().map_or(Vec::new(), |key| key.as_bytes().to_vec())
+}
+
+/// Where the swarm talks.
+fn net(config: &Config) -> NetSettings {
+    NetSettings {
+        interface: config.network.interface,
+        group: config.network.group.addr(),
+        port: config.network.port.number(),
+        tcp_port: config.network.tcp_port,
+        peers: config.network.peers.iter().map(|peer| peer.addr().into()).collect(),
+    }
+}
+
+/// A node that shares nothing.
+fn alone(config: &Config, loaded: &Loaded) -> NodeSettings {
+    let (asked, most) = (config.memory.context.get(), loaded.most_context());
+    // A person who types an option is told that it is too much; a board must come up with what its model takes.
+    let context = if config.origin(config::key("memory", "context")) == Origin::Option { asked } else { asked.min(most) };
+    NodeSettings {
+        name: None,
         id: None,
-        swarm_key: String::new(),
-        slab_bytes: args.memory.slab * 1_000_000,
-        context: args.memory.context,
-        tcp_port: 0,
+        swarm_key: Vec::new(),
+        slab_bytes: size(config.memory.slab.bytes()),
+        context,
+        tcp_port: config.network.tcp_port,
         sharing: false,
         reuse: true,
-        announce_interval_ms: 10_000,
+        announce_interval_ms: config.network.announce.get() as u32 * 1_000,
         state: None,
-    };
-    run::ask(loaded, &node, &asking, &args.text, args.chat)
+    }
+}
+
+/// A count as this machine counts; what is larger than its memory is as good as endless.
+fn size(count: u64) -> usize {
+    usize::try_from(count).unwrap_or(usize::MAX)
+}
+
+fn answers(config: &Config) -> Result<AskSettings, SamplingError> {
+    let answers = &config.answers;
+    let sampling = Sampling::new(answers.temperature.get(), answers.top_k.get(), answers.top_p.get(), answers.seed)?;
+    Ok(AskSettings { max_tokens: answers.max_tokens.get(), sampling })
+}
+
+fn precision(config: &Config) -> Precision {
+    match config.model.precision {
+        config::Precision::Int8 => Precision::INT8,
+        config::Precision::Float => Precision::FLOAT,
+    }
 }
 
 fn name_of(path: &Path) -> String {
     path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
-}
-
-impl AnswerArgs {
-    fn settings(&self) -> Result<AskSettings, SamplingError> {
-        let sampling = Sampling::new(self.temperature, self.top_k, self.top_p, self.seed)?;
-        Ok(AskSettings { max_tokens: self.max_tokens, sampling })
-    }
-}
-
-impl From<PrecisionArg> for Precision {
-    fn from(arg: PrecisionArg) -> Precision {
-        match arg {
-            PrecisionArg::Int8 => Precision::INT8,
-            PrecisionArg::Float => Precision::FLOAT,
-        }
-    }
 }
 
 #[cfg(test)]

@@ -7,11 +7,14 @@ mod answer;
 mod cli;
 mod engine;
 mod net;
+mod options;
 mod reset;
 mod run;
+mod settings;
 mod setup;
 mod state;
 mod swarm;
+mod terminal;
 mod tools;
 
 use std::cell::RefCell;
@@ -58,6 +61,8 @@ enum Word {
     Reset(ResetNews),
     /// A line for the log.
     Note(String),
+    /// The engine's thread is no more: there will be no answer.
+    EngineEnded,
 }
 
 /// Both ends of a channel between the driver's own tasks.
@@ -172,10 +177,12 @@ impl Driver {
         wake(&self.timer.0, ());
     }
 
+    /// Passes on what the engine has done. Ends only when the engine's thread does, which it does by a panic alone.
     async fn engine_results(self: Rc<Self>) {
         while let Ok(done) = self.engine.done.recv().await {
             self.handle(Input::Engine(done));
         }
+        wake(&self.words, Word::EngineEnded);
     }
 
     async fn deadlines(self: Rc<Self>) {
@@ -205,8 +212,12 @@ impl Driver {
         let mut buffer = [0; MAX_DATAGRAM_BYTES + 1];
         loop {
             match socket.receive(&mut buffer).await {
-                Ok((len, from)) => self.handle(Input::Datagram { from, bytes: &buffer[..len] }),
-                // An unreachable static peer is reported here; the next datagram may be fine.
+                Ok((len, from)) => {
+                    self.handle(Input::Datagram { from, bytes: &buffer[..len] });
+                    // A flood of datagrams must not keep the other tasks from their turn.
+                    future::yield_now().await;
+                }
+                // The interface may be down; the next datagram may be fine.
                 Err(_) => drop(Timer::after(Duration::from_millis(100)).await),
             }
         }
@@ -260,6 +271,10 @@ impl Driver {
         let (waker, woken) = bounded(1);
         self.conns.borrow_mut().insert(conn, waker);
         self.handle(Input::Connected(conn));
+        if !self.conns.borrow().contains_key(&conn) {
+            // The node gave it up while it was being made.
+            return;
+        }
         let reading = self.read(conn, stream.clone());
         let writing = self.write(conn, stream, woken);
         reading.or(writing).await;
@@ -275,6 +290,8 @@ impl Driver {
                 return;
             }
             self.handle(Input::Bytes { conn, bytes: &buffer[..len] });
+            // A peer that never stops sending must not keep the other tasks from their turn.
+            future::yield_now().await;
         }
     }
 

@@ -1,4 +1,4 @@
-//! Sockets: the multicast socket of the catalog and the listener of the transfers.
+//! Sockets: those of the catalog, and the listener of the transfers.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use async_net::{TcpListener, UdpSocket};
 use smol::Async;
 use socket2::{Domain, Protocol, Socket, Type};
+use thiserror::Error;
 
 /// Where the swarm talks.
 #[derive(Clone, Debug)]
@@ -22,48 +23,76 @@ pub struct NetSettings {
     pub peers: Vec<SocketAddr>,
 }
 
-/// The catalog's socket, and where its datagrams go.
+/// Why a node cannot be reached.
+#[derive(Debug, Error)]
+pub(super) enum NetError {
+    #[error("{0} is no address of this machine: give --interface one that it has on the LAN, or leave it out")]
+    Interface(Ipv4Addr),
+    #[error("TCP port {0} cannot be served on ({1}): give another --tcp-port, or 0 for any free one")]
+    TcpPort(u16, io::Error),
+    #[error("UDP port {0} cannot be used ({1}): give another --port, the same to every node")]
+    UdpPort(u16, io::Error),
+}
+
+/// The catalog's sockets, and where its datagrams go.
 pub(super) struct CatalogSocket {
-    socket: UdpSocket,
+    hearing: UdpSocket,
+    /// Bound to the interface's address, which peers take for the address that blocks are served on. The hearing one cannot be: then
+    /// it would hear no multicast.
+    speaking: UdpSocket,
     destinations: Vec<SocketAddr>,
     /// Why the group could not be joined; static peers are served all the same.
     pub no_multicast: Option<io::Error>,
 }
 
 impl CatalogSocket {
-    pub(super) fn open(net: &NetSettings) -> io::Result<CatalogSocket> {
-        let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
-        // Several nodes of one machine share the port: each gets every multicast datagram.
-        socket.set_reuse_address(true)?;
-        socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, net.port)).into())?;
-        let joined = socket
+    pub(super) fn open(net: &NetSettings) -> Result<CatalogSocket, NetError> {
+        CatalogSocket::bind(net).map_err(|error| NetError::UdpPort(net.port, error))
+    }
+
+    fn bind(net: &NetSettings) -> io::Result<CatalogSocket> {
+        let hearing = udp(Ipv4Addr::UNSPECIFIED, net.port)?;
+        let speaking = udp(net.interface, 0)?;
+        let joined = hearing
             .join_multicast_v4(&net.group, &net.interface)
-            .and_then(|()| socket.set_multicast_if_v4(&net.interface))
-            .and_then(|()| socket.set_multicast_ttl_v4(1))
-            .and_then(|()| socket.set_multicast_loop_v4(true));
+            .and_then(|()| speaking.set_multicast_if_v4(&net.interface))
+            .and_then(|()| speaking.set_multicast_ttl_v4(1))
+            .and_then(|()| speaking.set_multicast_loop_v4(true));
         let mut destinations = net.peers.clone();
         if joined.is_ok() {
             destinations.push(SocketAddr::from((net.group, net.port)));
         }
-        let socket = UdpSocket::from(Async::new(std::net::UdpSocket::from(socket))?);
-        Ok(CatalogSocket { socket, destinations, no_multicast: joined.err() })
+        let wrap = |socket: Socket| Ok::<_, io::Error>(UdpSocket::from(Async::new(std::net::UdpSocket::from(socket))?));
+        Ok(CatalogSocket { hearing: wrap(hearing)?, speaking: wrap(speaking)?, destinations, no_multicast: joined.err() })
     }
 
     pub(super) async fn receive(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        self.socket.recv_from(buffer).await
+        self.hearing.recv_from(buffer).await
     }
 
     /// Sends to the group and to every static peer. What cannot be sent is lost, as datagrams are: the catalog repairs itself.
     pub(super) async fn send(&self, bytes: &[u8]) {
         for to in &self.destinations {
-            let _ = self.socket.send_to(bytes, to).await;
+            let _ = self.speaking.send_to(bytes, to).await;
         }
     }
 }
 
+fn udp(addr: Ipv4Addr, port: u16) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
+    // Several nodes of one machine share the catalog's port: each gets every multicast datagram.
+    socket.set_reuse_address(true)?;
+    socket.bind(&SocketAddr::from((addr, port)).into())?;
+    Ok(socket)
+}
+
 /// The listener that peers fetch blocks from, and its port.
-pub(super) async fn block_listener(net: &NetSettings) -> io::Result<(TcpListener, u16)> {
-    let listener = TcpListener::bind(SocketAddrV4::new(net.interface, net.tcp_port)).await?;
-    let port = listener.local_addr()?.port();
+pub(super) async fn block_listener(net: &NetSettings) -> Result<(TcpListener, u16), NetError> {
+    let refused = |error: io::Error| match error.kind() {
+        io::ErrorKind::AddrNotAvailable => NetError::Interface(net.interface),
+        _ => NetError::TcpPort(net.tcp_port, error),
+    };
+    let listener = TcpListener::bind(SocketAddrV4::new(net.interface, net.tcp_port)).await.map_err(refused)?;
+    let port = listener.local_addr().map_err(refused)?.port();
     Ok((listener, port))
 }

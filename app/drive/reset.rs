@@ -2,7 +2,7 @@
 //! `potluck reset`, which orders one from a computer that is no node.
 
 use std::fmt;
-use std::io::{self, Write};
+use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,7 @@ use crate::node::{Input, ResetNews, swarm_tag};
 use super::answer::{Event, Speaker};
 use super::net::{CatalogSocket, NetSettings};
 use super::setup::random;
+use super::terminal::give_line;
 use super::{Driver, Fail, Word, wake};
 
 impl Driver {
@@ -47,16 +48,16 @@ impl Speaker<'_> {
         match news {
             ResetNews::Ordered { epochs, peers } => {
                 let event = Event::Reset { epoch: epochs.epoch, store: epochs.epoch == epochs.store_epoch, peers: *peers };
-                self.say(&event, &format!("{}; {peers} peers are told", Effect(*epochs)));
+                self.say(&event, '·', &format!("{}; {peers} peers are told", Effect(*epochs)));
             }
             ResetNews::Failed { reason } => {
                 let reason = format!(
                     "no reset: the epoch cannot be saved here ({reason}). Free the card or reset from another console; nobody was told"
                 );
-                self.say(&Event::Error { reason: &reason }, &reason);
+                self.error(&reason);
             }
             ResetNews::Acknowledged { node } => {
-                self.say(&Event::Acknowledged { node: *node }, &format!("node {node} has acknowledged"));
+                self.say(&Event::Acknowledged { node: *node }, '·', &format!("node {node} has acknowledged"));
             }
             ResetNews::Ended { acknowledged, missing } => {
                 let known = acknowledged + missing.len();
@@ -68,7 +69,7 @@ impl Speaker<'_> {
                         listed(missing)
                     ),
                 };
-                self.say(&Event::ResetEnded { acknowledged: *acknowledged, missing }, &text);
+                self.say(&Event::ResetEnded { acknowledged: *acknowledged, missing }, '·', &text);
             }
         }
     }
@@ -92,7 +93,7 @@ fn listed(nodes: &[NodeId]) -> String {
 /// What `potluck reset` is told.
 #[derive(Clone, Debug)]
 pub(super) struct ResetSettings {
-    pub swarm_key: String,
+    pub swarm_key: Vec<u8>,
     pub store: bool,
     /// How long nodes are waited for.
     pub wait: Duration,
@@ -117,11 +118,11 @@ pub(super) enum ResetError {
 
 /// Orders a reset, and says who has obeyed. Fails unless some node was heard, and every one that was has obeyed.
 pub(super) fn reset(net: &NetSettings, settings: &ResetSettings) -> Result<(), Fail> {
-    let socket = CatalogSocket::open(net).map_err(|error| Fail::UdpPort(net.port, error))?;
+    let socket = CatalogSocket::open(net)?;
     if let Some(error) = socket.no_multicast {
         return Err(ResetError::NoMulticast(net.interface, error).into());
     }
-    let key = settings.swarm_key.as_bytes();
+    let key = settings.swarm_key.as_slice();
     let config = HeraldConfig {
         node: NodeId(random()),
         boot: BootId(random()),
@@ -181,6 +182,6 @@ fn outcome(herald: &Herald, wait: Duration) -> Result<(), ResetError> {
 }
 
 /// A line for whoever runs the command. That nobody reads it does not stop a reset.
-fn say(line: String) {
-    let _ = writeln!(io::stdout(), "{line}");
+fn say(line: impl fmt::Display) {
+    let _ = give_line(line);
 }

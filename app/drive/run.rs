@@ -6,17 +6,20 @@ use std::rc::Rc;
 use std::thread;
 use std::time::Instant;
 
+use async_signal::{Signal, Signals};
 use serde::Deserialize;
 use smol::channel::{Receiver, bounded};
 use smol::future::{self, FutureExt};
+use smol::stream::StreamExt;
 
 use crate::console::{self, Command};
+use crate::id::TokenId;
 use crate::limits::MAX_PROMPT_BYTES;
 use crate::node::{Ask, AskId, Input, Node, Reply, StopReason};
 use crate::sampler::Sampling;
 use crate::tokenizer::{Role, Tokenizer, Turn};
 
-use super::answer::{Event, Form, Speaker};
+use super::answer::{Form, Speaker};
 use super::engine::Engine;
 use super::net::{CatalogSocket, NetSettings, block_listener};
 use super::setup::{Loaded, NodeSettings};
@@ -63,7 +66,7 @@ pub(super) fn ask(loaded: Loaded, node: &NodeSettings, asking: &AskSettings, tex
     } else {
         tokenizer.encode_prompt(text)?
     };
-    let config = loaded.node_config(node);
+    let config = loaded.node_config(node)?;
     let Loaded { model, tokenizer, .. } = loaded;
     let start = Instant::now();
     let node = Node::new(config)?;
@@ -72,21 +75,24 @@ pub(super) fn ask(loaded: Loaded, node: &NodeSettings, asking: &AskSettings, tex
     let mut speaker = Speaker::new(&tokenizer, Form::Text);
     let ask = Ask { id: AskId(0), tokens, max_tokens: asking.max_tokens, sampling: asking.sampling };
     driver.handle(Input::Ask(ask));
-    let answered = driver.run(None, async {
+    driver.run(None, async {
         while let Ok(word) = words.recv().await {
             match word {
                 Word::Note(line) => speaker.note(&line),
                 Word::Reset(_) => {}
+                Word::Reply(_, Reply::Failed(reason)) => return Err(Fail::NoAnswer(reason)),
                 Word::Reply(ask, reply) => {
-                    if let Some(text) = speaker.reply(ask, &reply) {
-                        return text.is_some();
+                    let answered = speaker.reply(ask, &reply).is_some();
+                    speaker.check()?;
+                    if answered {
+                        return Ok(());
                     }
                 }
+                Word::EngineEnded => break,
             }
         }
-        false
-    });
-    if answered { Ok(()) } else { Err(Fail::Said) }
+        Err(Fail::Engine)
+    })
 }
 
 /// Runs a node until its console ends.
@@ -99,16 +105,16 @@ pub(super) fn run(
     console: Console,
 ) -> Result<(), Fail> {
     let form = if console == Console::Json { Form::Json } else { Form::Text };
-    let mut config = loaded.node_config(node);
-    let Loaded { model, tokenizer, fingerprint } = loaded;
+    let mut config = loaded.node_config(node)?;
+    let Loaded { model, tokenizer, fingerprint, .. } = loaded;
     let (socket, listener) = if node.sharing {
-        let (listener, tcp_port) = future::block_on(block_listener(net)).map_err(|error| Fail::TcpPort(net.tcp_port, error))?;
+        let (listener, tcp_port) = future::block_on(block_listener(net))?;
         config.tcp_port = tcp_port;
-        (Some(CatalogSocket::open(net).map_err(|error| Fail::UdpPort(net.port, error))?), Some(listener))
+        (Some(CatalogSocket::open(net)?), Some(listener))
     } else {
         (None, None)
     };
-    let speaker = Speaker::new(&tokenizer, form);
+    let mut speaker = Speaker::new(&tokenizer, form);
     if let Some(error) = socket.as_ref().and_then(|socket| socket.no_multicast.as_ref()) {
         let remedy = if net.peers.is_empty() {
             "name peers with --peer, or another --interface"
@@ -126,12 +132,16 @@ pub(super) fn run(
     let (id, tcp_port) = (config.node, config.tcp_port);
     let driver = Driver::new(Node::new(config)?, Instant::now(), Engine::start(model)?, socket);
     let (driver, words) = (Rc::new(driver.0.with_state(state)), driver.1);
-    let ready = Event::Ready { node: id.to_string(), model: name, fingerprint: fingerprint.to_string(), tcp_port };
-    speaker.say(&ready, &format!("node {id} with {name} is ready; help lists the commands"));
+    let mut signals = Signals::new([Signal::Int, Signal::Term])?;
+    speaker.ready(node.name.as_deref(), id, name, fingerprint, tcp_port);
     let lines = if console == Console::None { None } else { Some(read_lines()?) };
     let session = Session { driver: driver.clone(), tokenizer: &tokenizer, asking, open: Cell::new(0), next: Cell::new(1) };
-    driver.run(listener, session.serve(speaker, lines, words, form));
-    Ok(())
+    // Ended by a signal, too, the node says farewell to its peers.
+    let told_to_end = async {
+        signals.next().await;
+        Ok(())
+    };
+    driver.run(listener, told_to_end.or(session.serve(speaker, lines, words, form)))
 }
 
 /// A console and the answers that it waits for.
@@ -151,17 +161,28 @@ enum Happening {
 }
 
 impl Session<'_> {
-    async fn serve(&self, mut speaker: Speaker<'_>, lines: Option<Receiver<Line>>, words: Receiver<Word>, form: Form) {
+    async fn serve(
+        &self,
+        mut speaker: Speaker<'_>,
+        lines: Option<Receiver<Line>>,
+        words: Receiver<Word>,
+        form: Form,
+    ) -> Result<(), Fail> {
         let mut chat = Chat::default();
         let mut lines = lines;
-        let mut ending = false;
+        // At the end of the input the prompts that wait are answered; told to quit, they are not.
+        let (mut ending, mut quitting) = (false, false);
         while !(ending && self.open.get() == 0) {
+            if lines.is_some() && self.open.get() == 0 {
+                speaker.invite();
+            }
             match next(&lines, &words).await {
                 Happening::Ended => {
                     lines = None;
                     ending = true;
                 }
                 Happening::Line(line) => {
+                    speaker.entered();
                     let result = match (line, form) {
                         (Err(BadLine::TooLong), _) => Err(format!("a line may have {MAX_PROMPT_BYTES} bytes: shorten it")),
                         (Err(BadLine::NotUtf8), _) => {
@@ -171,15 +192,17 @@ impl Session<'_> {
                         (Ok(line), Form::Json) => self.request(&line, &mut speaker),
                     };
                     match result {
-                        Ok(leave) => ending |= leave,
-                        Err(reason) => speaker.say(&Event::Error { reason: &reason }, &reason),
+                        Ok(leave) => quitting = leave,
+                        Err(reason) => speaker.error(&reason),
                     }
-                    if ending {
+                    if quitting {
                         lines = None;
+                        ending = true;
                     }
                 }
                 Happening::Word(Word::Note(line)) => speaker.note(&line),
                 Happening::Word(Word::Reset(news)) => speaker.reset(&news),
+                Happening::Word(Word::EngineEnded) => return Err(Fail::Engine),
                 Happening::Word(Word::Reply(ask, reply)) => {
                     if let Some(answer) = speaker.reply(ask, &reply) {
                         self.open.set(self.open.get() - 1);
@@ -188,28 +211,35 @@ impl Session<'_> {
                     }
                 }
             }
+            if quitting && self.open.get() > 0 {
+                self.driver.handle(Input::Stop);
+            }
+            speaker.check()?;
         }
+        Ok(())
     }
 
     /// Obeys a typed line; true when it says to leave.
     fn command(&self, line: &str, chat: &mut Chat, speaker: &mut Speaker<'_>) -> Result<bool, String> {
         let Some(command) = console::parse(line).map_err(|error| error.to_string())? else { return Ok(false) };
         match command {
-            Command::Ask(text) => self.ask(None, self.tokenizer.encode_prompt(&text), None).map(drop)?,
+            Command::Ask(text) => {
+                let tokens = self.tokenizer.encode_prompt(&text).map_err(|error| error.to_string())?;
+                self.ask(self.next_id(), tokens, None);
+            }
             Command::Chat(text) => {
                 let turns = chat.with(text)?;
-                let id = self.ask(None, self.tokenizer.encode_chat(&turns), None)?;
+                let tokens = self.tokenizer.encode_chat(&turns).map_err(|error| error.to_string())?;
+                let id = self.next_id();
                 chat.asked(id, turns);
+                self.ask(id, tokens, None);
             }
             Command::New => *chat = Chat::default(),
-            Command::Stop => self.driver.handle(Input::Stop),
+            Command::Stop => self.stop()?,
             Command::Reset { store } => self.driver.handle(Input::Reset { store }),
-            Command::Help => print!("{}", console::help()),
-            Command::Version => println!("potluck {}", env!("CARGO_PKG_VERSION")),
-            Command::Quit => {
-                self.driver.handle(Input::Stop);
-                return Ok(true);
-            }
+            Command::Help => speaker.text(&console::help()),
+            Command::Version => speaker.text(concat!("potluck ", env!("CARGO_PKG_VERSION"))),
+            Command::Quit => return Ok(true),
             Command::Status | Command::Peers | Command::Stats => {
                 let status = self.driver.status();
                 let text = match command {
@@ -217,7 +247,7 @@ impl Session<'_> {
                     Command::Peers => status.peer_table(),
                     _ => status.counters(),
                 };
-                speaker.say(&Event::Status { status: &status }, text.trim_end());
+                speaker.text(&text);
             }
         }
         Ok(false)
@@ -231,51 +261,46 @@ impl Session<'_> {
         let request: Request = serde_json::from_str(line).map_err(|error| {
             format!("not understood: {error}; say {{\"ask\": \"text\", \"id\": 1}} or {{\"command\": \"status\"}}")
         })?;
-        if let Some(text) = request.ask {
-            if text.is_empty() {
-                return Err("the prompt is empty: give some text".to_string());
+        match (request.ask, request.command.as_deref()) {
+            (Some(text), None) => {
+                let id = AskId(request.id);
+                let tokens = if text.trim().is_empty() {
+                    Err("the prompt is empty: give some text".to_string())
+                } else {
+                    self.tokenizer.encode_prompt(&text).map_err(|error| error.to_string())
+                };
+                match tokens {
+                    Ok(tokens) => self.ask(id, tokens, request.max_tokens),
+                    Err(reason) => speaker.failed(id, &reason),
+                }
             }
-            let id = AskId(request.id);
-            self.ask(Some(id), self.tokenizer.encode_prompt(&text), request.max_tokens)?;
-            return Ok(false);
+            (None, Some("status")) => speaker.status(&self.driver.status()),
+            (None, Some("stop")) => self.stop()?,
+            (None, Some("reset")) => self.driver.handle(Input::Reset { store: request.store }),
+            (None, Some("quit")) => return Ok(true),
+            _ => return Err("a request has \"ask\", or \"command\" with status, stop, reset or quit".to_string()),
         }
-        match request.command.as_deref() {
-            Some("status") => {
-                let status = self.driver.status();
-                speaker.say(&Event::Status { status: &status }, "");
-                Ok(false)
-            }
-            Some("stop") => {
-                self.driver.handle(Input::Stop);
-                Ok(false)
-            }
-            Some("reset") => {
-                self.driver.handle(Input::Reset { store: request.store });
-                Ok(false)
-            }
-            Some("quit") => {
-                self.driver.handle(Input::Stop);
-                Ok(true)
-            }
-            _ => Err("a request has \"ask\", or \"command\" with status, stop, reset or quit".to_string()),
-        }
+        Ok(false)
     }
 
-    fn ask<E: std::fmt::Display>(
-        &self,
-        id: Option<AskId>,
-        tokens: Result<Vec<crate::id::TokenId>, E>,
-        max_tokens: Option<usize>,
-    ) -> Result<AskId, String> {
-        let tokens = tokens.map_err(|error| error.to_string())?;
-        let id = id.unwrap_or_else(|| {
-            self.next.set(self.next.get() + 1);
-            AskId(self.next.get())
-        });
+    fn stop(&self) -> Result<(), String> {
+        if self.open.get() == 0 {
+            return Err("nothing is being answered: there is nothing to stop".to_string());
+        }
+        self.driver.handle(Input::Stop);
+        Ok(())
+    }
+
+    fn ask(&self, id: AskId, tokens: Vec<TokenId>, max_tokens: Option<usize>) {
         self.open.set(self.open.get() + 1);
         let max_tokens = max_tokens.unwrap_or(self.asking.max_tokens);
         self.driver.handle(Input::Ask(Ask { id, tokens, max_tokens, sampling: self.asking.sampling }));
-        Ok(id)
+    }
+
+    /// A name for a typed prompt.
+    fn next_id(&self) -> AskId {
+        self.next.set(self.next.get() + 1);
+        AskId(self.next.get())
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Instant;
 use thiserror::Error;
 
 use crate::id::{BootId, EpochState, Fingerprint, NodeId};
+use crate::limits::MAX_CONTEXT_TOKENS;
 use crate::model::{self, Model, Opened, Precision};
 use crate::node::{NodeConfig, swarm_tag};
 use crate::tokenizer::{Tokenizer, TokenizerError};
@@ -21,9 +22,22 @@ pub enum SetupError {
     /// The model's tensors.
     #[error(transparent)]
     Engine(#[from] model::ModelError),
-    /// The tokenizer.
-    #[error(transparent)]
-    Tokenizer(#[from] TokenizerError),
+    /// The tokenizer, and the file that it comes from.
+    #[error("{path}: {source}")]
+    Tokenizer {
+        /// A tokenizer.json, or the model file with a vocabulary inside.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: TokenizerError,
+    },
+    /// A longer context than there can be.
+    #[error("the context cannot have {asked} tokens: with this model --context takes at most {most}")]
+    Context {
+        /// Tokens asked for.
+        asked: usize,
+        /// Tokens that the model was made for.
+        most: usize,
+    },
     /// No vocabulary anywhere.
     #[error(
         "{0}: the file holds no vocabulary: give --tokenizer tokenizer.json, or convert again with tokenizer.json in the directory"
@@ -41,11 +55,11 @@ pub(super) struct Loaded {
 /// Maps and checks `path`, and makes its tokenizer: from `tokenizer` where given, else from the vocabulary inside.
 pub(super) fn load(path: &Path, tokenizer: Option<&Path>, precision: Precision) -> Result<Loaded, SetupError> {
     let opened = model::open(path)?;
-    let tokenizer = match tokenizer {
-        Some(json) => Tokenizer::from_json_file(json)?,
-        None => vocabulary_inside(&opened, path)?,
+    let (tokenizer, source) = match tokenizer {
+        Some(json) => (Tokenizer::from_json_file(json).map_err(refuse(json))?, json),
+        None => (vocabulary_inside(&opened, path)?, path),
     };
-    tokenizer.check_vocabulary(opened.config.vocab)?;
+    tokenizer.check_vocabulary(opened.config.vocab).map_err(refuse(source))?;
     let fingerprint = model::fingerprint(&opened, precision);
     let model = Model::new(opened.config, opened.weights, precision)?;
     Ok(Loaded { model, tokenizer, fingerprint })
@@ -54,18 +68,26 @@ pub(super) fn load(path: &Path, tokenizer: Option<&Path>, precision: Precision) 
 /// The tokenizer that the model file carries.
 pub(super) fn vocabulary_inside(opened: &Opened, path: &Path) -> Result<Tokenizer, SetupError> {
     match opened.gguf.vocabulary()? {
-        Some(vocabulary) => Ok(Tokenizer::from_vocabulary(&vocabulary)?),
+        Some(vocabulary) => Tokenizer::from_vocabulary(&vocabulary).map_err(refuse(path)),
         None => Err(SetupError::NoVocabulary(path.to_path_buf())),
     }
+}
+
+fn refuse(path: &Path) -> impl FnOnce(TokenizerError) -> SetupError {
+    let path = path.to_path_buf();
+    |source| SetupError::Tokenizer { path, source }
 }
 
 /// What a person may set about a node, beside the model.
 #[derive(Clone, Debug)]
 pub(super) struct NodeSettings {
+    /// What people call it.
+    pub name: Option<String>,
     /// The node's id; none draws one.
     pub id: Option<u64>,
-    pub swarm_key: String,
+    pub swarm_key: Vec<u8>,
     pub slab_bytes: usize,
+    /// Tokens; more than the model takes is refused.
     pub context: usize,
     pub tcp_port: u16,
     pub sharing: bool,
@@ -76,9 +98,18 @@ pub(super) struct NodeSettings {
 }
 
 impl Loaded {
-    pub(super) fn node_config(&self, settings: &NodeSettings) -> NodeConfig {
-        let key = settings.swarm_key.as_bytes();
-        NodeConfig {
+    /// Tokens of the longest context that this model takes.
+    pub(super) fn most_context(&self) -> usize {
+        self.model.config().context.min(MAX_CONTEXT_TOKENS)
+    }
+
+    pub(super) fn node_config(&self, settings: &NodeSettings) -> Result<NodeConfig, SetupError> {
+        let key = settings.swarm_key.as_slice();
+        let (asked, most) = (settings.context, self.most_context());
+        if asked > most {
+            return Err(SetupError::Context { asked, most });
+        }
+        Ok(NodeConfig {
             node: NodeId(settings.id.unwrap_or_else(random)),
             boot: BootId(random()),
             swarm_key: key.to_vec(),
@@ -87,14 +118,14 @@ impl Loaded {
             epochs: EpochState::default(),
             shape: self.model.kv_shape().clone(),
             slab_bytes: settings.slab_bytes,
-            context: settings.context.min(self.model.context()),
+            context: asked,
             tcp_port: settings.tcp_port,
             sharing: settings.sharing,
             reuse: settings.reuse,
             announce_interval_ms: settings.announce_interval_ms,
             prefill_tokens_per_s: if settings.sharing { measure_prefill(&self.model) } else { None },
             end_tokens: self.tokenizer.end_tokens().to_vec(),
-        }
+        })
     }
 }
 

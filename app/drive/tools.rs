@@ -1,6 +1,6 @@
 //! The commands that work on files: convert, synth, inspect, verify. Progress goes to standard error, results to standard output.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,8 @@ use crate::model::inspect;
 use crate::model::synth::{self, Shape};
 use crate::model::verify::{self, VerifyError};
 use crate::model::{FileError, Progress};
+
+use super::terminal::{OutputError, give_line, tell};
 
 /// Progress is shown this often on a terminal. A log gets none: the result is enough there.
 const SHOWN_EVERY: Duration = Duration::from_millis(100);
@@ -25,31 +27,30 @@ pub(super) enum ToolError {
     File(#[from] FileError),
     #[error(transparent)]
     Verify(#[from] VerifyError),
-    #[error("the result cannot be written: {0}")]
-    Output(#[from] io::Error),
+    #[error(transparent)]
+    Output(#[from] OutputError),
 }
 
 pub(super) fn convert(dir: &Path, out: &Path, kind: ConvertType) -> Result<(), ToolError> {
     let mut bar = Bar::new();
     let report = convert::convert(dir, out, kind, &mut |progress| bar.show(progress))?;
-    bar.clear();
-    written(out, &report);
-    Ok(())
+    drop(bar);
+    written(out, &report)
 }
 
 pub(super) fn synth(shape: Shape, seed: u64, kind: ConvertType, out: &Path) -> Result<(), ToolError> {
     let mut bar = Bar::new();
     let report = synth::synth(shape, seed, kind, out, &mut |progress| bar.show(progress))?;
-    bar.clear();
-    written(out, &report);
-    Ok(())
+    drop(bar);
+    written(out, &report)
 }
 
-fn written(out: &Path, report: &Report) {
+fn written(out: &Path, report: &Report) -> Result<(), ToolError> {
     for note in &report.notes {
-        println!("{note}");
+        give_line(note)?;
     }
-    println!("{}: {} tensors, {:.1} MB", out.display(), report.tensors, report.tensor_bytes as f64 / 1e6);
+    let Report { tensors, tensor_bytes, .. } = report;
+    Ok(give_line(format_args!("{}: {tensors} tensors, {:.1} MB", out.display(), *tensor_bytes as f64 / 1e6))?)
 }
 
 pub(super) fn inspect(file: &Path, json: bool) -> Result<(), ToolError> {
@@ -57,30 +58,28 @@ pub(super) fn inspect(file: &Path, json: bool) -> Result<(), ToolError> {
     if json {
         return print_json(&inspection);
     }
-    println!("{inspection}");
-    Ok(())
+    Ok(give_line(inspection)?)
 }
 
 /// True when everything holds that must.
 pub(super) fn verify(dir: &Path, json: bool) -> Result<bool, ToolError> {
     let mut bar = Bar::new();
     let report = verify::verify(dir, &std::env::temp_dir(), &mut |progress| bar.show(progress))?;
-    bar.clear();
+    drop(bar);
     if json {
         print_json(&report)?;
     } else {
-        println!("{report}");
+        give_line(&report)?;
     }
     Ok(report.passed)
 }
 
 fn print_json(value: &impl Serialize) -> Result<(), ToolError> {
-    let text = serde_json::to_string_pretty(value).map_err(io::Error::from)?;
-    println!("{text}");
-    Ok(())
+    let text = serde_json::to_string_pretty(value).map_err(|error| OutputError::from(io::Error::from(error)))?;
+    Ok(give_line(text)?)
 }
 
-/// A line of progress on a terminal.
+/// A line of progress on a terminal, gone when dropped: what follows, a result or why there is none, has the line for itself.
 struct Bar {
     shown: Option<Instant>,
     terminal: bool,
@@ -97,13 +96,14 @@ impl Bar {
         }
         self.shown = Some(Instant::now());
         let percent = 100 * progress.done / progress.total.max(1);
-        eprint!("\r\x1b[K{percent:3} % {}", progress.item);
-        let _ = io::stderr().flush();
+        tell(format_args!("\r\x1b[K{percent:3} % {}", progress.item));
     }
+}
 
-    fn clear(&self) {
+impl Drop for Bar {
+    fn drop(&mut self) {
         if self.shown.is_some() {
-            eprint!("\r\x1b[K");
+            tell("\r\x1b[K");
         }
     }
 }

@@ -5,6 +5,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use super::fault::{Fault, FileError};
+use super::map::regular;
 
 /// A file under a temporary name. Dropped, it is gone; [`Draft::keep`] makes it the target.
 #[derive(Debug)]
@@ -15,11 +16,13 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    /// Starts a draft of `target`, in the same directory.
+    /// Starts a draft of `target`, in the same directory. A link is followed, so that what it points to is replaced; a target
+    /// that is there and no regular file is refused: renaming over a device would take it away from everybody.
     pub(super) fn create(target: &Path) -> Result<Draft, FileError> {
-        if target.is_dir() {
-            return Err(FileError::new(target, Fault::Directory));
+        if target.exists() {
+            regular(target)?;
         }
+        let target = &target.canonicalize().unwrap_or_else(|_| target.to_owned());
         let mut name = target.file_name().unwrap_or_default().to_owned();
         name.push(format!(".{}.partial", std::process::id()));
         let temporary = target.with_file_name(name);
@@ -56,5 +59,31 @@ impl Drop for Draft {
         self.file = None;
         // Once kept, nothing lies here any more.
         let _ = std::fs::remove_file(&self.temporary);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_is_never_replaced_by_a_file() {
+        let refused = Draft::create(Path::new("/dev/null")).unwrap_err();
+        assert!(matches!(refused.fault, Fault::NotAFile), "{refused}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_stays_one_and_what_it_points_to_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let (real, link) = (dir.path().join("real"), dir.path().join("link"));
+        std::fs::write(&real, "old").unwrap();
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        let mut draft = Draft::create(&link).unwrap();
+        draft.write_all(b"new").unwrap();
+        draft.keep().unwrap();
+        assert!(link.is_symlink());
+        assert_eq!(std::fs::read(&real).unwrap(), b"new");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
     }
 }

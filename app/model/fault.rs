@@ -30,16 +30,16 @@ impl FileError {
 #[derive(Debug, Error)]
 pub enum Fault {
     /// The system does not let us read it.
-    #[error("cannot be read: {0}")]
+    #[error("cannot be read: {0}; check its name and who may read it")]
     Open(io::Error),
     /// The system does not let us write it.
-    #[error("cannot be written: {0}")]
+    #[error("cannot be written: {0}; make room or choose another place")]
     Write(io::Error),
     /// A directory where a file was expected.
     #[error("is a directory; name a file in it")]
     Directory,
     /// A device, socket or pipe.
-    #[error("is no regular file; a model must be mapped from one")]
+    #[error("is no regular file; name one")]
     NotAFile,
     /// No bytes at all.
     #[error("is empty; download it again")]

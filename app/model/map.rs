@@ -1,7 +1,7 @@
 //! Opens a file as memory: read-only, mapped, never copied. The kernel brings pages in as they are touched and may drop
 //! them again, so a model costs the board no more memory than what it uses of it.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::path::Path;
 
 use super::fault::{Fault, FileError};
@@ -11,14 +11,8 @@ use crate::limits::MAX_MODEL_FILE_BYTES;
 /// Maps the file at `path`. Refuses what is no regular file, is empty, or exceeds `MAX_MODEL_FILE_BYTES`.
 pub fn map(path: &Path) -> Result<Bytes, FileError> {
     let at = |fault| FileError::new(path, fault);
+    let meta = regular(path)?;
     let file = File::open(path).map_err(|error| at(Fault::Open(error)))?;
-    let meta = file.metadata().map_err(|error| at(Fault::Open(error)))?;
-    if meta.is_dir() {
-        return Err(at(Fault::Directory));
-    }
-    if !meta.is_file() {
-        return Err(at(Fault::NotAFile));
-    }
     if meta.len() == 0 {
         return Err(at(Fault::Empty));
     }
@@ -26,6 +20,18 @@ pub fn map(path: &Path) -> Result<Bytes, FileError> {
         return Err(at(Fault::TooLarge(meta.len())));
     }
     map_file(&file).map_err(|error| at(Fault::Open(error)))
+}
+
+/// What the system knows of the file at `path`, which must be a regular one. To be asked before the file is opened: opening a
+/// pipe waits for whoever writes to it.
+pub(super) fn regular(path: &Path) -> Result<Metadata, FileError> {
+    let at = |fault| FileError::new(path, fault);
+    let meta = std::fs::metadata(path).map_err(|error| at(Fault::Open(error)))?;
+    match (meta.is_dir(), meta.is_file()) {
+        (true, _) => Err(at(Fault::Directory)),
+        (_, false) => Err(at(Fault::NotAFile)),
+        _ => Ok(meta),
+    }
 }
 
 #[allow(unsafe_code)]

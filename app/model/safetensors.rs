@@ -9,7 +9,7 @@ use safetensors::tensor::Dtype;
 use safetensors::{SafeTensorError, SafeTensors};
 
 use super::fault::{Fault, FileError};
-use super::map::map;
+use super::map::{map, regular};
 use super::weight::Bytes;
 use crate::limits::{MAX_JSON_FILE_BYTES, MAX_SHARDS};
 
@@ -166,7 +166,7 @@ fn numbered(dir: &Path) -> Result<BTreeSet<String>, FileError> {
 /// A small JSON file, whole.
 pub(super) fn read_json(path: &Path) -> Result<serde_json::Value, FileError> {
     let at = |fault| FileError::new(path, fault);
-    let meta = std::fs::metadata(path).map_err(|error| at(Fault::Open(error)))?;
+    let meta = regular(path)?;
     if meta.len() > MAX_JSON_FILE_BYTES {
         return Err(at(Fault::TooLarge(meta.len())));
     }

@@ -1,7 +1,7 @@
 //! The fetching part of a prompt's life: wants under way, what has arrived, and the deadline after which computing goes ahead
 //! with what is there.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::cache::{Link, Slot};
 use crate::id::{Millis, NodeId};
@@ -9,6 +9,7 @@ use crate::kv::Plane;
 use crate::planner::{Fetch, Plan};
 use crate::transfer::Expected;
 
+use super::figures::StopReason;
 use super::links::ConnId;
 use super::prompt::Active;
 use super::supply::Supply;
@@ -71,11 +72,15 @@ impl Node {
 
     fn issue(&mut self, fetching: &mut Fetching, fetch: &Fetch, now: Millis) -> Issued {
         let Some(conn) = self.link_to(fetch.node, now) else { return Issued::Impossible };
+        if self.links.outgoing(conn).is_none_or(|outgoing| outgoing.fetcher.room() == 0) {
+            return Issued::Later;
+        }
         let link = &fetching.links[fetch.block];
         let bytes = self.config.shape.plane_bytes(fetch.plane, link.tokens.len());
         let Some(slot) = self.reserve(fetch.plane) else { return Issued::Impossible };
         let expected = Expected { key: link.key, parent: link.parent, tokens: link.tokens.clone(), plane: fetch.plane, bytes };
         let outgoing = self.links.outgoing(conn).expect("just linked");
+        outgoing.used_at = now;
         let id = self.stats.wants_sent as u32;
         if outgoing.fetcher.want(id, expected, slot.page().clone(), fetching.deadline).is_err() {
             self.cache.release(slot);
@@ -122,9 +127,7 @@ impl Node {
             self.drop_want(*id, now);
         }
         self.forgo(|fetch| peers.contains(&fetch.node), now);
-        if !lost.is_empty() {
-            self.issue_wants(now);
-        }
+        self.issue_wants(now);
         !lost.is_empty()
     }
 
@@ -134,19 +137,14 @@ impl Node {
             return;
         }
         let waited = now - fetching.began;
-        let late: Vec<(u32, NodeId)> = fetching.open.iter().map(|(id, want)| (*id, want.fetch.node)).collect();
-        let mut slow: Vec<NodeId> = late.iter().map(|(_, node)| *node).collect();
-        slow.dedup();
-        for node in slow {
-            self.rates.late(node, waited, now);
+        let late: BTreeSet<(ConnId, NodeId)> = fetching.open.values().map(|want| (want.conn, want.fetch.node)).collect();
+        self.stats.wants_late += fetching.open.len() as u64;
+        for (conn, node) in late {
+            // What has come counts. Where the connection has measured nothing, not even a want has gone out.
+            if !self.take_samples(conn, now) {
+                self.rates.late(node, waited, now);
+            }
         }
-        self.stats.wants_late += late.len() as u64;
-        self.cut_fetch(now);
-    }
-
-    /// Ends the fetch under way, if there is one: what has not arrived is computed.
-    pub(super) fn cut_fetch(&mut self, now: Millis) {
-        self.forgo(|_| true, now);
         self.end_fetch(now);
     }
 
@@ -177,8 +175,9 @@ impl Node {
         }
     }
 
-    /// No more comes: keeps what has arrived, in order, and computes the rest.
-    fn end_fetch(&mut self, now: Millis) {
+    /// No more is waited for: keeps what has arrived, in order, and computes the rest.
+    pub(super) fn end_fetch(&mut self, now: Millis) {
+        self.forgo(|_| true, now);
         let Some(mut active) = self.active.take() else { return };
         let Some(mut fetching) = active.fetching.take() else {
             self.active = Some(active);
@@ -192,6 +191,9 @@ impl Node {
             if kept && !active.given_by.iter().any(|(block, _)| *block == fetch.block) {
                 active.given_by.push((fetch.block, fetch.node));
             }
+        }
+        if active.stopping {
+            return self.finish(active, StopReason::Stopped, now);
         }
         self.active = Some(active);
         self.compute(now);

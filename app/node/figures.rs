@@ -132,6 +132,10 @@ pub struct NodeStats {
     pub connections_lost: u64,
     /// Connections closed because the peer sent what it must not.
     pub peer_faults: u64,
+    /// Prompts begun anew because the engine could do nothing with the state that was here.
+    pub states_distrusted: u64,
+    /// Connections ended because their peers held on to room that an answer needed.
+    pub serves_ended: u64,
     /// Connections refused because too many stood.
     pub connections_refused: u64,
 }

@@ -3,6 +3,7 @@
 //! The side that connected fetches, the side that accepted serves. A connection whose peer breaks the protocol is closed with a
 //! note and a counter; what was open on it is computed instead.
 
+use core::mem;
 use core::net::SocketAddr;
 use std::collections::BTreeMap;
 
@@ -10,7 +11,7 @@ use crate::catalog::Pull;
 use crate::id::{BlockKey, Millis, NodeId};
 use crate::kv::Plane;
 use crate::limits::{MAX_CHUNK_BYTES, MAX_PEERS, MAX_SERVED_CONNECTIONS};
-use crate::transfer::{ByeReason, Decoder, Fault, FetchEvent, Fetcher, Hello, ServeEvent, Server};
+use crate::transfer::{ByeReason, Decoder, Fault, FetchEvent, Fetcher, Hello, Sample, ServeEvent, Server};
 
 use super::{Node, Output};
 
@@ -30,7 +31,8 @@ pub(super) struct Outgoing {
     pub fetcher: Fetcher,
     decoder: Decoder,
     connected: bool,
-    used_at: Millis,
+    /// When something was last asked on it or heard, once the peer has said hello; until then, when it was asked for.
+    pub used_at: Millis,
     /// Nothing more is wanted of it: it closes as soon as the last word is out.
     closing: bool,
 }
@@ -149,7 +151,6 @@ impl Node {
             return;
         };
         let link = self.links.outgoing.get_mut(&conn).expect("just found or made");
-        link.used_at = now;
         for &segment in &pull.segments {
             link.fetcher.want_filter(segment);
         }
@@ -161,7 +162,33 @@ impl Node {
             link.connected = true;
             link.used_at = now;
             self.outputs.push_back(Output::Wake(conn));
+        } else if !self.links.incoming.contains_key(&conn) {
+            // It was given up while it was being made.
+            self.outputs.push_back(Output::Close(conn));
         }
+    }
+
+    /// A peer started anew or left: what was open with its earlier start ends, and what was measured of it is forgotten.
+    pub(super) fn part_from(&mut self, peer: NodeId, now: Millis) {
+        self.rates.forget(peer);
+        let boot = self.catalog.peer(peer).map(|known| known.boot);
+        let earlier = |link: &Outgoing| link.peer == peer && link.fetcher.peer().is_some_and(|hello| Some(hello.boot) != boot);
+        let conns: Vec<ConnId> = self.links.outgoing.iter().filter(|(_, link)| earlier(link)).map(|(conn, _)| *conn).collect();
+        for conn in conns {
+            self.outputs.push_back(Output::Close(conn));
+            self.on_closed(conn, now);
+        }
+    }
+
+    /// Ends the serving of the connection that has most pinned; false when none has anything pinned.
+    pub(super) fn end_serving(&mut self, now: Millis) -> bool {
+        let busiest = self.links.incoming.iter().max_by_key(|(_, link)| link.pins.len());
+        let Some(conn) = busiest.filter(|(_, link)| !link.pins.is_empty()).map(|(conn, _)| *conn) else { return false };
+        self.stats.serves_ended += 1;
+        self.wind_up(conn, ByeReason::Full, now);
+        let pins = self.links.incoming.get_mut(&conn).map(|link| mem::take(&mut link.pins)).unwrap_or_default();
+        self.drop_pins(pins);
+        true
     }
 
     pub(super) fn on_closed(&mut self, conn: ConnId, now: Millis) {
@@ -174,6 +201,9 @@ impl Node {
     }
 
     fn lost(&mut self, link: &Outgoing, conn: ConnId, now: Millis) {
+        if link.fetcher.peer().is_none() {
+            self.rates.unusable(link.peer, now);
+        }
         if self.abandon_conn(conn, now) {
             self.stats.connections_lost += 1;
             self.note(format!("peer {} was lost in mid transfer: computing instead", link.peer));
@@ -182,12 +212,11 @@ impl Node {
 
     pub(super) fn on_bytes(&mut self, conn: ConnId, mut bytes: &[u8], now: Millis) {
         while !bytes.is_empty() {
-            let result = if self.links.outgoing.contains_key(&conn) {
-                self.fetch_bytes(conn, &mut bytes, now)
-            } else if self.links.incoming.contains_key(&conn) {
-                self.serve_bytes(conn, &mut bytes, now)
-            } else {
-                return;
+            let result = match (self.links.outgoing.get(&conn), self.links.incoming.get(&conn)) {
+                (Some(link), _) if !link.closing => self.fetch_bytes(conn, &mut bytes, now),
+                (_, Some(link)) if !link.closing => self.serve_bytes(conn, &mut bytes, now),
+                // What comes after the last word is not listened to: it may never end.
+                _ => return,
             };
             if let Err(fault) = result {
                 self.on_fault(conn, &fault, now);
@@ -205,6 +234,9 @@ impl Node {
             (_, Some(link)) => link.server.peer().map_or("a caller".to_string(), |hello| format!("peer {}", hello.node)),
             _ => return,
         };
+        if let Some(link) = self.links.outgoing.get(&conn) {
+            self.rates.unusable(link.peer, now);
+        }
         self.note(format!("{peer}: {fault}; connection closed"));
         self.wind_up(conn, fault.reason(), now);
     }
@@ -227,7 +259,9 @@ impl Node {
         let link = self.links.outgoing.get_mut(&conn).expect("checked by the caller");
         let taken = link.decoder.push(bytes);
         *bytes = &bytes[taken..];
-        link.used_at = now;
+        if link.fetcher.peer().is_some() {
+            link.used_at = now;
+        }
         let mut ended = Vec::new();
         let mut closed = None;
         while let Some((frame, payload)) = link.decoder.next_frame()? {
@@ -237,7 +271,7 @@ impl Node {
                     // A segment that does not fit is counted by the catalog, which asks again later.
                     let _ = self.catalog.apply_segment(link.peer, boot, generation, segment.into(), bytes, now);
                 }
-                FetchEvent::Ready(hello) if hello.node != link.peer => closed = Some(ByeReason::Leaving),
+                FetchEvent::Ready(hello) if hello.node != link.peer => return Err(Fault::OtherNode(hello.node)),
                 FetchEvent::Done { id } => ended.push((id, true)),
                 FetchEvent::Absent { id } | FetchEvent::Busy { id } => ended.push((id, false)),
                 FetchEvent::Closed(reason) => closed = Some(reason),
@@ -248,17 +282,23 @@ impl Node {
         for (id, here) in ended {
             if here { self.on_plane(id, now) } else { self.on_refused(id, now) }
         }
+        // A want that ended unheard of may have made room for one that waits.
+        self.issue_wants(now);
         if let Some(reason) = closed {
             self.wind_up(conn, reason, now);
         }
         Ok(())
     }
 
-    fn take_samples(&mut self, conn: ConnId, now: Millis) {
-        let Some(link) = self.links.outgoing.get_mut(&conn) else { return };
+    /// Learns what a connection has measured; says whether its goodput was among it.
+    pub(super) fn take_samples(&mut self, conn: ConnId, now: Millis) -> bool {
+        let Some(link) = self.links.outgoing.get_mut(&conn) else { return false };
+        let mut goodput = false;
         while let Some(sample) = link.fetcher.poll_sample() {
+            goodput |= matches!(sample, Sample::Goodput { .. });
             self.rates.sample(link.peer, sample, now);
         }
+        goodput
     }
 
     fn serve_bytes(&mut self, conn: ConnId, bytes: &mut &[u8], now: Millis) -> Result<(), Fault> {
@@ -312,12 +352,15 @@ impl Node {
     }
 
     /// Drops every connection without a word, and says `hello` on those to come. No fetch is under way.
-    pub(super) fn drop_links(&mut self, hello: Hello, now: Millis) {
+    pub(super) fn drop_links(&mut self, hello: Hello) {
         self.links.hello = hello;
         let conns: Vec<ConnId> = self.links.outgoing.keys().chain(self.links.incoming.keys()).copied().collect();
         for conn in conns {
             self.outputs.push_back(Output::Close(conn));
-            self.on_closed(conn, now);
+            self.links.outgoing.remove(&conn);
+            if let Some(link) = self.links.incoming.remove(&conn) {
+                self.drop_pins(link.pins);
+            }
         }
     }
 

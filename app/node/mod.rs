@@ -169,7 +169,7 @@ impl Node {
             Input::Closed(conn) => self.on_closed(conn, now),
             Input::Bytes { conn, bytes } => self.on_bytes(conn, bytes, now),
             Input::Ask(ask) => self.on_ask(ask, now),
-            Input::Stop => self.on_stop(),
+            Input::Stop => self.on_stop(now),
             Input::Engine(done) => self.on_engine(done, now),
             Input::Reset { store } => self.on_reset(store, now),
             Input::Persisted { epochs, result } => self.on_persisted(epochs, result, now),
@@ -204,6 +204,7 @@ impl Node {
     fn on_datagram(&mut self, from: SocketAddr, bytes: &[u8], now: Millis) {
         match self.catalog.handle(from, bytes, now) {
             Ok(Some(Event::Joined(peer))) => {
+                self.rates.forget(peer);
                 let known = self.catalog.peer(peer).map(|known| self.catalog.standing(known));
                 match known {
                     Some(Standing::OtherModel) => self.note(format!(
@@ -212,8 +213,14 @@ impl Node {
                     _ => self.note(format!("peer {peer} is here")),
                 }
             }
-            Ok(Some(Event::Restarted(peer))) => self.note(format!("peer {peer} has started anew")),
-            Ok(Some(Event::Left(peer))) => self.note(format!("peer {peer} has left")),
+            Ok(Some(Event::Restarted(peer))) => {
+                self.note(format!("peer {peer} has started anew"));
+                self.part_from(peer, now);
+            }
+            Ok(Some(Event::Left(peer))) => {
+                self.note(format!("peer {peer} has left"));
+                self.part_from(peer, now);
+            }
             Ok(Some(Event::DuplicateIdentity(addr))) => {
                 self.note(format!("the node at {addr} uses this node's id: start one of them with another --id"));
             }

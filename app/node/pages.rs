@@ -5,7 +5,7 @@ use std::mem;
 use std::sync::Arc;
 
 use crate::cache::{Committed, Link, Slot};
-use crate::id::BlockKey;
+use crate::id::{BlockKey, Millis};
 use crate::kv::{BlockPages, KvShape, Page, Plane, Sequence, copy_tokens};
 use crate::limits::BLOCK_TOKENS;
 
@@ -91,41 +91,47 @@ impl Node {
     }
 
     /// When work resumes within a block, that block is this prompt's own: its first tokens are copied from the cached block.
-    /// Gives the place to resume, which is the block's start when there is no room for the copy.
-    pub(super) fn resume_within(&mut self, active: &mut Active, supply: &Supply, resume: usize) -> usize {
+    /// False, with nothing kept of the block, when there is no room for the copy.
+    pub(super) fn resume_within(&mut self, active: &mut Active, supply: &Supply, resume: usize) -> bool {
         let block = resume / BLOCK_TOKENS;
         let count = resume % BLOCK_TOKENS;
         if count == 0 {
-            return resume;
+            return true;
         }
         let link = &supply.links[block];
         for plane in Plane::ALL {
-            let Some(source) = self.cache.pin(link, plane) else { return self.give_up_within(active, block) };
+            let Some(source) = self.cache.pin(link, plane) else { break };
             let slot = self.reserve(plane);
             if let Some(slot) = slot {
-                let shape = &self.config.shape;
-                let from = source.read();
-                let mut to = slot.page().write();
-                copy_tokens(shape, plane, count, (&from, link.tokens.len()), (&mut to, BLOCK_TOKENS));
-                drop(to);
+                self.copy(plane, count, (&source, link.tokens.len()), (slot.page(), BLOCK_TOKENS));
                 *active.place(block, plane) = Place::Private(slot);
             }
             self.cache.unpin(&link.key, plane);
             if matches!(active.place(block, plane), Place::None) {
-                return self.give_up_within(active, block);
+                break;
             }
         }
-        resume
-    }
-
-    fn give_up_within(&mut self, active: &mut Active, block: usize) -> usize {
-        self.release_beyond(active, block * BLOCK_TOKENS);
-        block * BLOCK_TOKENS
+        let whole = Plane::ALL.into_iter().all(|plane| !matches!(active.place(block, plane), Place::None));
+        if !whole {
+            self.release_beyond(active, resume - count);
+        }
+        whole
     }
 
     pub(super) fn reserve(&mut self, plane: Plane) -> Option<Slot> {
         let catalog = &self.catalog;
         self.cache.reserve(plane, &|key| catalog.held_by_any(key, plane)).ok()
+    }
+
+    /// As `reserve`, for what an answer cannot do without: connections whose peers hold on to planes give way to it, the one that
+    /// holds most first.
+    pub(super) fn reserve_before_peers(&mut self, plane: Plane, now: Millis) -> Option<Slot> {
+        loop {
+            let slot = self.reserve(plane);
+            if slot.is_some() || !self.end_serving(now) {
+                return slot;
+            }
+        }
     }
 
     /// Commits the blocks that have become whole, and lets go of sliding planes that the window has left behind.
@@ -195,15 +201,21 @@ impl Node {
             }
             let Some(slot) = self.reserve(plane) else { return };
             if let Place::Private(source) = &active.places[block][plane as usize] {
-                let from = source.page().read();
-                let mut to = slot.page().write();
-                copy_tokens(&self.config.shape, plane, count, (&from, BLOCK_TOKENS), (&mut to, count));
+                self.copy(plane, count, (source.page(), BLOCK_TOKENS), (slot.page(), count));
             } else {
                 return self.cache.release(slot);
             }
             if let Some(slot) = self.cache.commit(&link, slot).into_slot() {
                 return self.cache.release(slot);
             }
+        }
+    }
+
+    /// Copies the first `count` tokens of a plane. Planes of no bytes share one page, which cannot be read and written at once.
+    fn copy(&self, plane: Plane, count: usize, (from, from_tokens): (&Page, usize), (to, to_tokens): (&Page, usize)) {
+        if self.config.shape.plane_bytes(plane, 1) > 0 {
+            let (from, mut to) = (from.read(), to.write());
+            copy_tokens(&self.config.shape, plane, count, (&from, from_tokens), (&mut to, to_tokens));
         }
     }
 

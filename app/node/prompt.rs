@@ -87,7 +87,9 @@ pub(super) struct Active {
     /// End of the job under way.
     target: usize,
     job: Option<u64>,
-    stopping: bool,
+    pub stopping: bool,
+    /// It was begun anew, without the state that was here.
+    again: bool,
     /// A reset of the blocks came meanwhile: the answer ends as it began, and leaves nothing in the cache.
     pub outdated: bool,
 }
@@ -109,9 +111,14 @@ impl Node {
         }
     }
 
-    pub(super) fn on_stop(&mut self) {
-        if let Some(active) = &mut self.active {
-            active.stopping = true;
+    /// Ends the answer under way: at once when it waits for peers, else when the engine has done its step.
+    pub(super) fn on_stop(&mut self, now: Millis) {
+        let Some(mut active) = self.active.take() else { return };
+        active.stopping = true;
+        let fetches = active.fetching.is_some();
+        self.active = Some(active);
+        if fetches {
+            self.end_fetch(now);
         }
     }
 
@@ -127,10 +134,10 @@ impl Node {
             return Some("the prompt is empty: type some text".to_string());
         }
         if count >= self.config.context {
-            let room = self.config.context - 1;
+            let room = self.config.context.saturating_sub(1);
             return Some(format!("the prompt has {count} tokens, the context takes {room}: shorten it or raise --context"));
         }
-        let blocks = (count + ask.max_tokens.max(1)).min(self.config.context).div_ceil(BLOCK_TOKENS);
+        let blocks = count.saturating_add(ask.max_tokens.max(1)).min(self.config.context).div_ceil(BLOCK_TOKENS);
         let near = (self.config.shape.window() + PREFILL_STEP_TOKENS).div_ceil(BLOCK_TOKENS) + 2;
         for (plane, needed) in [(Plane::Global, blocks + 1), (Plane::Sliding, blocks.min(near) + 1)] {
             let slots = self.cache.stats().planes[plane as usize].slots;
@@ -165,6 +172,7 @@ impl Node {
             target: 0,
             job: None,
             stopping: false,
+            again: false,
             outdated: false,
         };
         if !plan.fetch.is_empty() {
@@ -185,11 +193,17 @@ impl Node {
     /// Everything that will be fetched is here: settles where to resume, and starts the engine.
     pub(super) fn compute(&mut self, now: Millis) {
         let Some(mut active) = self.active.take() else { return };
-        let supply = self.supply(&active.chain, &active.tokens, false);
-        let resume = self.plan(&supply, active.tokens.len(), false, now).resume;
-        self.release_beyond(&mut active, resume);
-        self.hold_own(&mut active, &supply, resume);
-        let resume = self.resume_within(&mut active, &supply, resume);
+        let mut supply = self.supply(&active.chain, &active.tokens, false);
+        let resume = loop {
+            let resume = self.plan(&supply, active.tokens.len(), false, now).resume;
+            self.release_beyond(&mut active, resume);
+            self.hold_own(&mut active, &supply, resume);
+            if self.resume_within(&mut active, &supply, resume) {
+                break resume;
+            }
+            // An earlier place may need sliding planes that this one did not: it is planned, not assumed.
+            supply.truncate(resume / BLOCK_TOKENS);
+        };
         self.account(&mut active, resume);
         active.ready = resume;
         self.active = Some(active);
@@ -220,7 +234,7 @@ impl Node {
         for block in active.ready / BLOCK_TOKENS..end.div_ceil(BLOCK_TOKENS) {
             for plane in Plane::ALL {
                 if matches!(active.place(block, plane), Place::None) {
-                    let Some(slot) = self.reserve(plane) else {
+                    let Some(slot) = self.reserve_before_peers(plane, now) else {
                         return self.out_of_slots(active, now);
                     };
                     *active.place(block, plane) = Place::Private(slot);
@@ -259,6 +273,9 @@ impl Node {
         active.job = None;
         let next = match done.result {
             Ok(next) => next,
+            Err(reason) if active.figures.generated == 0 && !active.again && !active.stopping => {
+                return self.compute_again(active, reason, now);
+            }
             Err(reason) => return self.fail(active, reason, now),
         };
         let prompt_end = active.figures.prompt_tokens;
@@ -278,6 +295,26 @@ impl Node {
             }
             Some(token) => self.on_token(active, token, now),
         }
+    }
+
+    /// The engine failed before its first token. When it stood on state that was here already, that state may be what is wrong, on
+    /// this node or on the peer that gave it: it is forgotten, the peer is left alone for a while, and everything is computed, once.
+    fn compute_again(&mut self, mut active: Active, reason: String, now: Millis) {
+        let supply = self.supply(&active.chain, &active.tokens, false);
+        let Some(first) = supply.links.first().filter(|_| active.figures.computed < active.figures.prompt_tokens) else {
+            return self.fail(active, reason, now);
+        };
+        self.stats.states_distrusted += 1;
+        self.note(format!("the state that the prompt began with is of no use ({reason}): forgotten, and computed again"));
+        self.release_beyond(&mut active, 0);
+        self.cache.forget(&first.key);
+        for (_, node) in active.given_by.drain(..) {
+            self.rates.unusable(node, now);
+        }
+        active.figures = Figures::new(active.tokens.len());
+        active.again = true;
+        self.active = Some(active);
+        self.compute(now);
     }
 
     fn on_token(&mut self, mut active: Active, token: TokenId, now: Millis) {
@@ -303,7 +340,7 @@ impl Node {
         self.run_to(end, now);
     }
 
-    fn finish(&mut self, mut active: Active, stop: StopReason, now: Millis) {
+    pub(super) fn finish(&mut self, mut active: Active, stop: StopReason, now: Millis) {
         if active.ready > active.figures.prompt_tokens {
             self.share_ragged(&mut active);
         }

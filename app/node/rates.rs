@@ -54,6 +54,18 @@ impl Rates {
         self.speed(node).delivered(0, waited, now);
     }
 
+    /// The peer cannot be reached, is not who it was taken for, or gives what is of no use: it is not asked for as long as a
+    /// measurement is believed, whatever it was measured at before.
+    pub(super) fn unusable(&mut self, node: NodeId, now: Millis) {
+        self.forget(node);
+        self.speed(node).delivered(0, Millis(1), now);
+    }
+
+    /// What was measured of the peer does not hold any more.
+    pub(super) fn forget(&mut self, node: NodeId) {
+        self.peers.remove(&node);
+    }
+
     fn speed(&mut self, node: NodeId) -> &mut PeerSpeed {
         if !self.peers.contains_key(&node)
             && self.peers.len() == MAX_PEERS

@@ -128,7 +128,7 @@ impl Node {
                 self.resets.not_before = now + Millis(EPOCH_GAP_MS);
                 self.obey(epochs, now);
                 self.config.epochs = epochs;
-                self.greet_as(epochs, now);
+                self.greet_as(epochs);
                 self.catalog.set_epochs(epochs, now);
                 match known {
                     Some(known) => self.order(epochs, known, now),
@@ -147,7 +147,7 @@ impl Node {
                         effect(epochs)
                     ));
                     self.obey(epochs, now);
-                    self.greet_as(epochs, now);
+                    self.greet_as(epochs);
                     self.catalog.forget_before(epochs);
                     self.resets.unsaved = self.resets.unsaved.join(epochs);
                 }
@@ -156,14 +156,14 @@ impl Node {
     }
 
     /// Drops all connections; whoever connects from now on must be at this epoch.
-    fn greet_as(&mut self, epochs: EpochState, now: Millis) {
+    fn greet_as(&mut self, epochs: EpochState) {
         let hello = Hello { epoch: epochs.epoch, ..self.config.hello() };
-        self.drop_links(hello, now);
+        self.drop_links(hello);
     }
 
     /// Does what the resets up to `epochs` say, but for the peers and connections.
     fn obey(&mut self, epochs: EpochState, now: Millis) {
-        self.cut_fetch(now);
+        self.end_fetch(now);
         let dropped = self.config.epochs.join(self.resets.unsaved).store_epoch;
         if epochs.store_epoch > dropped {
             if let Some(active) = &mut self.active {

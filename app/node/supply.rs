@@ -14,6 +14,14 @@ pub(super) struct Supply {
     pub blocks: Vec<BlockSupply>,
 }
 
+impl Supply {
+    /// Forgets all but the first `blocks` blocks.
+    pub(super) fn truncate(&mut self, blocks: usize) {
+        self.links.truncate(blocks);
+        self.blocks.truncate(blocks);
+    }
+}
+
 impl Node {
     /// Looks up every block of `chain` here, and where `ask_peers`, in the peers' filters. After the last full block that anyone
     /// has, the longest ragged block of the same tokens is looked for too: an earlier, shorter prompt may have ended there.

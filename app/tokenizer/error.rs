@@ -1,18 +1,14 @@
 //! What can be wrong with a vocabulary, a `tokenizer.json` or a text, as one line for the person at the console.
 
-use std::path::PathBuf;
-
 /// Why a tokenizer could not be made, or a text not be encoded.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenizerError {
     /// The file cannot be opened or read.
-    #[error("cannot read {}: {source}", path.display())]
-    Read {
-        /// The file as it was named.
-        path: PathBuf,
-        /// What the system says.
-        source: std::io::Error,
-    },
+    #[error("cannot be read: {0}; check its name and who may read it")]
+    Read(#[source] std::io::Error),
+    /// A directory, device, socket or pipe.
+    #[error("is no regular file; name a tokenizer.json")]
+    NotAFile,
     /// Something is larger than its limit in [`crate::limits`].
     #[error("the {what} is too large: {found} {unit}, at most {limit} are supported")]
     TooLarge {
@@ -26,10 +22,10 @@ pub enum TokenizerError {
         limit: usize,
     },
     /// The file is no `tokenizer.json`.
-    #[error("this is not a tokenizer.json: {0}")]
+    #[error("not a tokenizer.json: {0}; take the one that came with the model")]
     Json(String),
     /// The file describes a tokenizer of another kind.
-    #[error("this tokenizer.json is not of Gemma's kind: its {part} is {found}, needed is {needed}")]
+    #[error("this tokenizer.json is not of Gemma's kind: its {part} is {found}, needed is {needed}; take the model's own")]
     Unsupported {
         /// Which part of the file.
         part: &'static str,

@@ -75,7 +75,7 @@ impl Tokenizer {
     /// Reads a `tokenizer.json` file.
     ///
     /// # Errors
-    /// As [`Tokenizer::from_json`], and [`TokenizerError::Read`].
+    /// As [`Tokenizer::from_json`], [`TokenizerError::Read`] and [`TokenizerError::NotAFile`]. None names the file.
     pub fn from_json_file(path: &Path) -> Result<Tokenizer, TokenizerError> {
         Tokenizer::from_vocabulary(&Vocabulary::from_tokenizer_json_file(path)?)
     }
@@ -213,13 +213,20 @@ impl Vocabulary {
     /// Reads a `tokenizer.json` file, of which no more than [`MAX_TOKENIZER_FILE_BYTES`] are taken into memory.
     ///
     /// # Errors
-    /// As [`Vocabulary::from_tokenizer_json`], and [`TokenizerError::Read`].
+    /// As [`Vocabulary::from_tokenizer_json`], [`TokenizerError::Read`] and [`TokenizerError::NotAFile`]. None names the file.
     pub fn from_tokenizer_json_file(path: &Path) -> Result<Vocabulary, TokenizerError> {
-        let failed = |source| TokenizerError::Read { path: path.to_owned(), source };
-        let file = File::open(path).map_err(failed)?;
-        let mut json = String::new();
-        file.take(MAX_TOKENIZER_FILE_BYTES as u64 + 1).read_to_string(&mut json).map_err(failed)?;
-        Vocabulary::from_tokenizer_json(&json)
+        // Asked first: opening a pipe waits for whoever writes to it.
+        let meta = std::fs::metadata(path).map_err(TokenizerError::Read)?;
+        if !meta.is_file() {
+            return Err(TokenizerError::NotAFile);
+        }
+        let size = usize::try_from(meta.len()).unwrap_or(usize::MAX);
+        at_most("tokenizer.json", "bytes", size, MAX_TOKENIZER_FILE_BYTES)?;
+        let file = File::open(path).map_err(TokenizerError::Read)?;
+        let mut json = Vec::new();
+        file.take(MAX_TOKENIZER_FILE_BYTES as u64 + 1).read_to_end(&mut json).map_err(TokenizerError::Read)?;
+        let json = str::from_utf8(&json).map_err(|_| TokenizerError::Json("it is not UTF-8".to_owned()))?;
+        Vocabulary::from_tokenizer_json(json)
     }
 }
 

@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use super::ByeReason;
-use crate::id::Fingerprint;
+use crate::id::{Fingerprint, NodeId};
 use crate::limits::{FILTER_SEGMENT_BYTES, MAX_CHUNK_BYTES, MAX_FRAME_HEADER_BYTES};
 
 /// Why a connection is closed. The text follows the peer's name in the log.
@@ -38,6 +38,9 @@ pub enum Fault {
     /// A hello with this node's own id.
     #[error("is this node itself, or a copy of its identity: take the address out of the peers, or give the copy its own")]
     SameNode,
+    /// A hello of another node than the one that was called.
+    #[error("is no longer at its address: node {0} answered there")]
+    OtherNode(NodeId),
     /// A hello of another epoch.
     #[error("lives in epoch {theirs}, this node in {ours}: the one behind catches up with the next announcement")]
     Epoch {
@@ -137,6 +140,7 @@ impl Fault {
             Fault::SameNode => ByeReason::SameNode,
             Fault::Epoch { .. } => ByeReason::Epoch,
             Fault::Fingerprint { .. } => ByeReason::Fingerprint,
+            Fault::OtherNode(_) => ByeReason::Leaving,
             Fault::Silent | Fault::Stalled => ByeReason::Stalled,
             Fault::Idle => ByeReason::Idle,
             _ => ByeReason::Protocol,

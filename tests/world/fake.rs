@@ -10,6 +10,9 @@ use potluck::node::{Job, JobDone};
 
 use super::Engine;
 
+/// A row of nothing but these bytes is no state that any model computes: the engine fails on it, as the model does on infinities.
+pub const NO_NUMBER: u8 = 0xff;
+
 /// Bytes of one row: keys, their scales, values, their scales.
 type Row = Vec<u8>;
 
@@ -28,24 +31,29 @@ impl FakeEngine {
 
     /// Two sliding layers and a global one; a row of 2 × 34 bytes each.
     pub fn shape(window: usize) -> Arc<KvShape> {
-        let layers = [Plane::Sliding, Plane::Global, Plane::Sliding];
-        Arc::new(KvShape::new(&layers, 1, 32, window, KvFormat::Int8).expect("a good shape"))
+        FakeEngine::shape_of(&[Plane::Sliding, Plane::Global, Plane::Sliding], window)
+    }
+
+    pub fn shape_of(layers: &[Plane], window: usize) -> Arc<KvShape> {
+        Arc::new(KvShape::new(layers, 1, 32, window, KvFormat::Int8).expect("a good shape"))
     }
 }
 
 impl Engine for FakeEngine {
     fn run(&mut self, job: &Job) -> JobDone {
         self.ran.fetch_add(job.tokens.len(), std::sync::atomic::Ordering::Relaxed);
-        let mut last = 0;
+        let mut last = Some(0);
         for (offset, token) in job.tokens.iter().enumerate() {
-            last = run_token(&job.sequence, *token, job.first + offset);
+            last = last.and_then(|_| run_token(&job.sequence, *token, job.first + offset));
         }
-        let next = job.sampling.as_ref().map(|_| TokenId((last % u64::from(self.vocabulary)) as u32));
-        JobDone { id: job.id, result: Ok(next), micros: self.micros_per_token * job.tokens.len() as u64 }
+        let next = |last: u64| job.sampling.as_ref().map(|_| TokenId((last % u64::from(self.vocabulary)) as u32));
+        let result = last.map(next).ok_or_else(|| "no number".to_string());
+        JobDone { id: job.id, result, micros: self.micros_per_token * job.tokens.len() as u64 }
     }
 }
 
-fn run_token(sequence: &Sequence, token: TokenId, position: usize) -> u64 {
+/// None when the state before is no number.
+fn run_token(sequence: &Sequence, token: TokenId, position: usize) -> Option<u64> {
     let shape = &sequence.shape;
     let mut state = mix(u64::from(token.0) << 32 | position as u64);
     for (layer, plane) in shape.layers().iter().enumerate() {
@@ -54,13 +62,17 @@ fn run_token(sequence: &Sequence, token: TokenId, position: usize) -> u64 {
             Plane::Sliding => shape.first_sliding(position),
         };
         for before in first..position {
-            for byte in row(sequence, layer, before) {
+            let row = row(sequence, layer, before);
+            if row.iter().all(|byte| *byte == NO_NUMBER) {
+                return None;
+            }
+            for byte in row {
                 state = mix(state ^ u64::from(byte));
             }
         }
         write_row(sequence, layer, position, state);
     }
-    state
+    Some(state)
 }
 
 fn mix(x: u64) -> u64 {

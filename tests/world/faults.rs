@@ -3,8 +3,8 @@
 
 use std::net::SocketAddr;
 
-use potluck::id::{BootId, EpochState};
-use potluck::node::{Input, Node, NodeConfig, ResetNews};
+use potluck::id::EpochState;
+use potluck::node::{Input, ResetNews};
 
 use super::World;
 
@@ -13,7 +13,7 @@ use super::World;
 pub struct Card {
     /// Asked for, done in the next millisecond.
     pub(super) saving: Option<EpochState>,
-    saved: EpochState,
+    pub(super) saved: EpochState,
     full: bool,
 }
 
@@ -41,17 +41,6 @@ impl World {
     /// From now on a node hears and sends no datagram, or does again.
     pub fn deafen(&mut self, member: usize, deaf: bool) {
         self.members[member].deaf = deaf;
-    }
-
-    /// A node that was killed starts again with what its card holds.
-    pub fn restart(&mut self, member: usize, config: NodeConfig) {
-        let own = &mut self.members[member];
-        let boot = BootId(config.boot.0 + 100_000 + self.now.0);
-        let config = NodeConfig { tcp_port: own.addr.port(), boot, epochs: own.card.saved, ..config };
-        own.node = Node::new(config).expect("the test's settings are good");
-        own.alive = true;
-        own.card.saving = None;
-        self.handle(member, Input::Tick);
     }
 
     /// A datagram from `from` reaches every node but the one at that address.

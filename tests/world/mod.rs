@@ -5,18 +5,25 @@
 
 pub mod fake;
 pub mod faults;
+pub mod impostor;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use impostor::{Impostor, Mischief, Truth};
+use potluck::cache::{Chain, ChainSecret};
 use potluck::catalog::Datagram;
-use potluck::id::{BootId, EpochState, Fingerprint, Millis, NodeId, TokenId};
+use potluck::id::{BlockKey, BootId, EpochState, Fingerprint, Millis, NodeId, TokenId};
 use potluck::kv::KvShape;
 use potluck::node::{
     Ask, AskId, ConnId, Figures, Input, Job, JobDone, Node, NodeConfig, Output, Reply, ResetNews, Status, swarm_tag,
 };
 use potluck::sampler::Sampling;
+use potluck::transfer::Hello;
+
+/// How long the driver tries to connect.
+const CONNECT_MS: u64 = 3_000;
 
 /// Runs a node's jobs.
 pub trait Engine {
@@ -61,6 +68,9 @@ struct Member {
     /// No datagram reaches it, and none of its own anyone else.
     deaf: bool,
     resets: Vec<ResetNews>,
+    config: NodeConfig,
+    mischief: Option<Mischief>,
+    impostors: BTreeMap<ConnId, Impostor>,
 }
 
 /// A connection: bytes on their way to each end.
@@ -98,6 +108,12 @@ pub struct World {
     datagrams: u64,
     carried: u64,
     asked: u64,
+    /// Connection attempts that nobody answers, and when they are given up.
+    hanging: Vec<(Millis, usize, ConnId)>,
+    /// Connection attempts so far.
+    pub connects: u64,
+    /// Every block of every prompt.
+    truths: BTreeMap<BlockKey, Truth>,
     /// Bytes of all datagrams sent, with IP and UDP headers.
     pub datagram_bytes: u64,
     /// Every datagram sent, when it is to be kept.
@@ -135,6 +151,9 @@ impl World {
             datagrams: 0,
             carried: 0,
             asked: 0,
+            hanging: Vec::new(),
+            connects: 0,
+            truths: BTreeMap::new(),
             datagram_bytes: 0,
             recorded: None,
         }
@@ -144,7 +163,8 @@ impl World {
     pub fn join(&mut self, config: NodeConfig, engine: Box<dyn Engine>) -> usize {
         let number = self.members.len();
         let addr = SocketAddr::from(([10, 0, 0, number as u8 + 1], 1));
-        let node = Node::new(NodeConfig { tcp_port: addr.port(), ..config }).expect("the test's settings are good");
+        let config = NodeConfig { tcp_port: addr.port(), ..config };
+        let node = Node::new(config.clone()).expect("the test's settings are good");
         self.members.push(Member {
             node,
             engine,
@@ -157,9 +177,42 @@ impl World {
             card: faults::Card::default(),
             deaf: false,
             resets: Vec::new(),
+            config,
+            mischief: None,
+            impostors: BTreeMap::new(),
         });
         self.handle(number, Input::Tick);
         number
+    }
+
+    /// From here on the node does this to whoever connects to it.
+    pub fn corrupt(&mut self, member: usize, mischief: Mischief) {
+        self.members[member].mischief = Some(mischief);
+    }
+
+    /// The power of a node fails; its peers are told nothing.
+    pub fn cut_power(&mut self, member: usize) {
+        self.members[member].alive = false;
+        self.members[member].job = None;
+    }
+
+    /// The node comes back as another start of the same, with nothing but what its card holds.
+    pub fn restart(&mut self, member: usize) {
+        let own = &mut self.members[member];
+        own.config.boot.0 += 1_000;
+        own.config.epochs = own.card.saved;
+        own.card.saving = None;
+        own.node = Node::new(own.config.clone()).expect("the settings were good before");
+        own.alive = true;
+        self.handle(member, Input::Tick);
+    }
+
+    /// Nothing is pinned or reserved on any node: what the end of every answer must leave behind.
+    pub fn assert_quiet(&self) {
+        for (number, member) in self.members.iter().enumerate() {
+            let planes = member.node.status(self.now).cache.planes.map(|plane| (plane.pinned, plane.reserved));
+            assert_eq!(planes, [(0, 0), (0, 0)], "pinned and reserved slots of node {number}: {:?}", member.notes);
+        }
     }
 
     /// The node is gone, without a word; its connections break.
@@ -189,6 +242,12 @@ impl World {
     /// Gives a node a prompt; gives the prompt's number.
     pub fn ask(&mut self, member: usize, tokens: &[TokenId], max_tokens: usize) -> u64 {
         self.asked += 1;
+        let config = &self.members[member].config;
+        let secret = ChainSecret::derive(&config.swarm_key);
+        let root = potluck::cache::root(&secret, config.fingerprint);
+        for link in Chain::of(&secret, root, tokens).links() {
+            self.truths.insert(link.key, Some((link.parent, link.tokens.clone())));
+        }
         let id = AskId(self.asked);
         let ask = Ask { id, tokens: tokens.to_vec(), max_tokens, sampling: Sampling::GREEDY };
         self.handle(member, Input::Ask(ask));
@@ -229,6 +288,12 @@ impl World {
     pub fn step(&mut self) {
         self.now = self.now + Millis(1);
         self.carry();
+        let (over, rest) = self.hanging.drain(..).partition(|(at, ..)| *at <= self.now);
+        self.hanging = rest;
+        let over: Vec<(Millis, usize, ConnId)> = over;
+        for (_, member, conn) in over {
+            self.handle(member, Input::Closed(conn));
+        }
         for member in 0..self.members.len() {
             if !self.members[member].alive {
                 continue;
@@ -297,8 +362,12 @@ impl World {
     }
 
     fn connect(&mut self, member: usize, conn: ConnId, addr: SocketAddr) {
+        self.connects += 1;
         let callee = self.members.iter().position(|other| other.addr == addr && other.alive);
-        let accepted = callee.and_then(|callee| Some((callee, self.members[callee].node.accept(self.now)?)));
+        let accepted = callee.and_then(|callee| Some((callee, self.accept(callee)?)));
+        if callee.is_some_and(|callee| self.members[callee].mischief == Some(Mischief::Unreachable)) {
+            return self.hanging.push((self.now + Millis(CONNECT_MS), member, conn));
+        }
         match accepted {
             Some(end) => {
                 self.wires.push(Wire { ends: [(member, conn), end], flying: [VecDeque::new(), VecDeque::new()] });
@@ -308,11 +377,37 @@ impl World {
         }
     }
 
+    fn accept(&mut self, callee: usize) -> Option<ConnId> {
+        let now = self.now;
+        let own = &mut self.members[callee];
+        match own.mischief {
+            None => own.node.accept(now),
+            Some(Mischief::Refuses | Mischief::Unreachable) => None,
+            Some(mischief) => {
+                let NodeConfig { swarm, node, boot, epochs, fingerprint, shape, .. } = &own.config;
+                let hello = Hello::new(*swarm, *node, *boot, epochs.epoch, *fingerprint);
+                let conn = ConnId(1 << 40 | self.connects);
+                own.impostors.insert(conn, Impostor::new(mischief, hello, shape, now));
+                Some(conn)
+            }
+        }
+    }
+
+    fn poll_send(&mut self, member: usize, conn: ConnId, out: &mut Vec<u8>) -> bool {
+        let own = &mut self.members[member];
+        match own.impostors.get_mut(&conn) {
+            Some(impostor) => impostor.say(self.now, out),
+            None => own.alive && own.node.poll_send(conn, self.now, out),
+        }
+    }
+
     fn close(&mut self, member: usize, conn: ConnId) {
         let Some(at) = self.wires.iter().position(|wire| wire.ends.contains(&(member, conn))) else { return };
         let wire = self.wires.remove(at);
         for (end, conn) in wire.ends.into_iter().filter(|(end, _)| *end != member) {
-            self.handle(end, Input::Closed(conn));
+            if self.members[end].impostors.remove(&conn).is_none() {
+                self.handle(end, Input::Closed(conn));
+            }
         }
     }
 
@@ -336,7 +431,7 @@ impl World {
         let waiting = |world: &World| world.wires.iter().find(|wire| wire.ends == ends).map(|wire| wire.flying[to].len());
         while waiting(self).is_some_and(|flying| flying < room) {
             out.clear();
-            if !self.members[source].node.poll_send(conn, self.now, &mut out) {
+            if !self.poll_send(source, conn, &mut out) {
                 break;
             }
             if let Some(wire) = self.wires.iter_mut().find(|wire| wire.ends == ends) {
@@ -354,7 +449,9 @@ impl World {
         self.carried += bytes.len() as u64;
         self.drain(source);
         let (target, conn) = ends[to];
-        if !bytes.is_empty() {
+        if let Some(impostor) = self.members[target].impostors.get_mut(&conn) {
+            impostor.hear(&bytes, |key| self.truths.get(key).cloned().flatten(), self.now);
+        } else if !bytes.is_empty() {
             self.handle(target, Input::Bytes { conn, bytes: &bytes });
         }
     }

@@ -19,6 +19,7 @@ use crate::model;
 use crate::tokenizer::{Tokenizer, TokenizerError};
 
 use super::setup::{SetupError, vocabulary_inside};
+use super::terminal::{OutputError, give_line};
 
 use process::NodeProcess;
 use report::{Row, Totals};
@@ -57,6 +58,8 @@ pub(super) enum SwarmError {
     Setup(#[from] SetupError),
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
+    #[error(transparent)]
+    Output(#[from] OutputError),
     #[error("a node cannot be started: {0}")]
     Start(io::Error),
     #[error("{0} ended unexpectedly: run `potluck run` with the same model to see why")]
@@ -105,8 +108,9 @@ pub(super) fn run(settings: &SwarmSettings) -> Result<bool, SwarmError> {
     for node in nodes.iter_mut().chain([&mut alone]) {
         node.ready()?;
     }
-    println!("{} nodes and one that shares nothing are up after {:.1} s\n", nodes.len(), start.elapsed().as_secs_f64());
-    println!("{}", Row::HEADER);
+    let took = start.elapsed().as_secs_f64();
+    give_line(format_args!("{} nodes and one that shares nothing are up after {took:.1} s\n", nodes.len()))?;
+    give_line(Row::HEADER)?;
     let mut totals = Totals::default();
     for (number, item) in programme.iter().enumerate() {
         let answer = nodes[item.node].ask(number as u64, &item.text, settings.max_tokens)?;
@@ -121,10 +125,10 @@ pub(super) fn run(settings: &SwarmSettings) -> Result<bool, SwarmError> {
             }
         };
         totals.add(item, &answer, &reference, shared);
-        println!("{}", Row { name: &names[item.node], item, answer: &answer, shared, reference: &reference });
+        give_line(Row { name: &names[item.node], item, answer: &answer, shared, reference: &reference })?;
         settle(&mut nodes, item.node)?;
     }
-    println!("\n{totals}");
+    give_line(format_args!("\n{totals}"))?;
     Ok(totals.held())
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
-use crate::id::TokenId;
+use crate::id::{NodeId, TokenId};
 
 use super::{PATIENCE, SwarmError};
 
@@ -30,7 +30,7 @@ enum Said {
 pub(in crate::drive) struct SaidFigures {
     pub prompt_tokens: usize,
     pub own: usize,
-    pub peers: Vec<(u64, usize)>,
+    pub peers: Vec<(NodeId, usize)>,
     pub computed: usize,
     pub ttft_ms: u64,
     pub ttlt_ms: u64,
@@ -38,7 +38,7 @@ pub(in crate::drive) struct SaidFigures {
 
 #[derive(Deserialize)]
 pub(in crate::drive) struct SaidStatus {
-    pub node: u64,
+    pub node: NodeId,
     pub generation: u64,
     pub told: bool,
     pub peers: Vec<SaidPeer>,
@@ -46,7 +46,7 @@ pub(in crate::drive) struct SaidStatus {
 
 #[derive(Deserialize)]
 pub(in crate::drive) struct SaidPeer {
-    pub node: u64,
+    pub node: NodeId,
     pub generation: u64,
     pub current: bool,
 }

@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use crate::id::NodeId;
+
 use super::process::Answer;
 use super::{Expect, Item};
 
@@ -48,8 +50,8 @@ impl fmt::Display for Row<'_> {
 }
 
 /// The letter of the node with this id: the demonstration numbers them from 1.
-fn letter(node: u64) -> char {
-    (b'A' + (node.saturating_sub(1) % 26) as u8) as char
+fn letter(node: NodeId) -> char {
+    (b'A' + (node.0.saturating_sub(1) % 26) as u8) as char
 }
 
 fn same(answer: &Answer, reference: &Answer) -> bool {

@@ -1,0 +1,269 @@
+//! From lines to assignments, over the crate `toml`. What is no TOML is told and blanked, statement by statement, so that every
+//! other line still counts.
+
+use std::collections::BTreeSet;
+
+use toml::de::{DeTable, DeValue};
+
+use crate::limits::MAX_CONFIG_PROBLEMS;
+
+use super::fault::{Fault, Problem, shown};
+use super::lines::{Place, place};
+use super::near::nearest;
+use super::table::{Key, TABLE};
+
+/// `key = value`, found in `section`.
+pub(super) struct Assignment {
+    pub section: Option<String>,
+    pub key: String,
+    pub at: Place,
+    pub given: Given,
+    value_at: Place,
+    /// The value as written.
+    source: String,
+}
+
+/// A value as TOML knows it.
+pub(super) enum Given {
+    Text(String),
+    Number(String),
+    /// A list whose elements are all texts.
+    List(Vec<Part>),
+    Other,
+}
+
+/// An element of a list.
+pub(super) struct Part {
+    pub text: String,
+    at: Place,
+    source: String,
+}
+
+impl Assignment {
+    /// The key of the table that is meant.
+    pub(super) fn known(&self) -> Result<&'static Key, Fault> {
+        let section = self.section.as_deref();
+        if let Some(key) = TABLE.iter().find(|known| Some(known.section) == section && known.key == self.key) {
+            return Ok(key);
+        }
+        if let Some(other) = TABLE.iter().find(|known| known.key == self.key) {
+            return Err(Fault::Misplaced { key: shown(&self.key), section: other.section });
+        }
+        // Of keys that look alike, the one of this section comes first.
+        let (here, there): (Vec<&Key>, Vec<&Key>) = TABLE.iter().partition(|known| Some(known.section) == section);
+        match nearest(&self.key, here.into_iter().chain(there), |known| known.key) {
+            Some((near, _)) => Err(Fault::UnknownKey { key: shown(&self.key), nearest: near.key, section: near.section }),
+            None => Err(Fault::NotASetting),
+        }
+    }
+
+    /// Where the given element of the value stands, or the whole value.
+    pub(super) fn place_of(&self, part: usize) -> Place {
+        self.part(part).map_or(self.value_at, |part| part.at)
+    }
+
+    /// The given element as written, or the whole value.
+    pub(super) fn source_of(&self, part: usize) -> &str {
+        self.part(part).map_or(&self.source, |part| &part.source)
+    }
+
+    fn part(&self, part: usize) -> Option<&Part> {
+        match &self.given {
+            Given::List(parts) => parts.get(part),
+            _ => None,
+        }
+    }
+}
+
+/// Every assignment of the file that is TOML, in known sections or none.
+pub(super) fn parse(mut lines: Vec<String>, problems: &mut Vec<Problem>) -> Vec<Assignment> {
+    for (number, line) in lines.iter_mut().enumerate() {
+        let doubled =
+            line.trim_start().strip_prefix("[[").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_alphabetic()));
+        if doubled && problems.len() < MAX_CONFIG_PROBLEMS {
+            let at = Place { line: number + 1, column: 1 };
+            problems.push(Problem::at(at, Fault::Header(meant_section(line))));
+            *line = format!("[{}]", header_name(line));
+        }
+    }
+    // A section that begins twice is told once; `toml` joins its halves.
+    let mut joined = BTreeSet::new();
+    loop {
+        let text = lines.join("\n");
+        let (table, errors) = DeTable::parse_recoverable(&text);
+        let mut found: Vec<(usize, &str)> =
+            errors.iter().map(|error| (error.span().map_or(0, |span| span.start), error.message())).collect();
+        found.retain(|(offset, message)| !(*message == DUPLICATE && joined.contains(&place(&text, *offset).line)));
+        let Some(&(offset, message)) = found.iter().min_by_key(|(offset, _)| *offset) else {
+            return assignments(table.get_ref(), &text, problems);
+        };
+        if problems.len() >= MAX_CONFIG_PROBLEMS {
+            problems.push(Problem::whole(Fault::TooMany));
+            return Vec::new();
+        }
+        let at = place(&text, offset);
+        let header = lines[at.line - 1].trim_start().starts_with('[');
+        let broken = Broken { at, message, owner: owner(table.get_ref(), &text, offset), header };
+        if header && message == DUPLICATE {
+            joined.insert(at.line);
+            problems.push(Problem::at(at, Fault::SectionTwice(header_name(&lines[at.line - 1]))));
+            continue;
+        }
+        let (problem, blanked) = broken.mend(&mut lines);
+        problems.push(problem);
+        if !blanked {
+            return Vec::new();
+        }
+    }
+}
+
+/// What the crate says of a key or section that is there already.
+const DUPLICATE: &str = "duplicate key";
+
+/// A statement that is no TOML.
+struct Broken<'a> {
+    at: Place,
+    message: &'a str,
+    /// The key whose value it is in, and where it and its value begin.
+    owner: Option<(String, Place, Place)>,
+    /// Whether it is a section's line.
+    header: bool,
+}
+
+impl Broken<'_> {
+    /// Tells it and takes it out of the lines; false where there is nothing to take out.
+    fn mend(self, lines: &mut [String]) -> (Problem, bool) {
+        let error_line = self.at.line - 1;
+        // A value that runs on over what looks like the next setting was never closed.
+        let runs_on = |key_line: usize| {
+            key_line < self.at.line
+                && (starts_statement(&lines[error_line]) || lines[error_line..].iter().all(|line| line.is_empty()))
+        };
+        let unclosed = self.message.contains("string, ") || self.message.starts_with("unclosed");
+        let opens = |value_at: &Place| lines[value_at.line - 1].chars().nth(value_at.column - 1);
+        let is_list = |value_at: &Place| opens(value_at) == Some('[');
+        let is_bare = |value_at: &Place| !opens(value_at).is_some_and(|c| "\"'[{".contains(c));
+        let unquoted = self.message.contains("must be quoted");
+        let problem = match &self.owner {
+            Some((key, key_at, value_at)) if runs_on(key_at.line) || (unclosed && !unquoted) => {
+                Problem::at(*value_at, Fault::NotClosed(shown(key)))
+            }
+            Some((key, _, value_at)) if is_bare(value_at) => Problem::at(*value_at, Fault::Unquoted(example(key))),
+            Some((key, _, value_at)) if is_list(value_at) => Problem::at(self.at, Fault::Unquoted(example(key))),
+            _ if self.header => Problem::at(self.at, Fault::Header(meant_section(&lines[error_line]))),
+            _ if self.message == DUPLICATE => Problem::at(self.at, Fault::Twice(key_name(&lines[error_line]))),
+            _ if !lines[error_line].contains('=') => Problem::at(self.at, Fault::NotASetting),
+            _ => Problem::at(self.at, Fault::Syntax(self.message.to_string())),
+        };
+        let first = self.owner.as_ref().map_or(error_line, |(_, at, _)| at.line - 1);
+        // Where the error is told at the end of the file, the broken line is the last that holds anything.
+        let Some(first) = (0..=first).rev().find(|&line| !lines[line].is_empty()) else { return (problem, false) };
+        if self.header && first == error_line {
+            let meant = format!("[{}]", header_name(&lines[first]));
+            let known = TABLE.iter().any(|key| meant[1..meant.len() - 1] == *key.section);
+            if known && lines[first] != meant {
+                lines[first] = meant;
+                return (problem, true);
+            }
+            // Settings of a section whose name cannot be read belong nowhere.
+            let rest = lines[first + 1..].iter().position(|line| starts_section(line)).map_or(lines.len(), |at| first + 1 + at);
+            lines[first..rest].iter_mut().for_each(String::clear);
+            return (problem, true);
+        }
+        let rest = lines[first + 1..].iter().position(|line| starts_statement(line)).map_or(lines.len(), |at| first + 1 + at);
+        let last = if self.owner.is_some() { rest } else { first + 1 };
+        lines[first..last].iter_mut().for_each(String::clear);
+        (problem, true)
+    }
+}
+
+/// How the key would be written.
+fn example(key: &str) -> String {
+    let known = TABLE.iter().find(|known| known.key == key);
+    known.map_or_else(|| format!("{} = \"...\"", shown(key)), |known| format!("{key} = {}", known.example))
+}
+
+fn starts_section(line: &str) -> bool {
+    line.trim_start().strip_prefix('[').is_some_and(|rest| rest.trim_start().starts_with(|c: char| c.is_ascii_alphabetic()))
+}
+
+fn starts_statement(line: &str) -> bool {
+    let key = line.split_once('=').map_or("", |(key, _)| key.trim());
+    let is_key = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c));
+    is_key || starts_section(line)
+}
+
+/// The word in a section's line.
+fn header_name(line: &str) -> String {
+    line.trim_start_matches(|c: char| c == '[' || c.is_whitespace())
+        .chars()
+        .take_while(|c| c.is_ascii_alphanumeric() || *c == '_' || *c == '-')
+        .collect()
+}
+
+/// The word before the sign of equality.
+fn key_name(line: &str) -> String {
+    shown(line.split_once('=').map_or(line, |(key, _)| key).trim())
+}
+
+/// The section that a broken section's line most likely means.
+fn meant_section(line: &str) -> &'static str {
+    nearest(&header_name(line), TABLE.iter(), |key| key.section).map_or("", |(key, _)| key.section)
+}
+
+/// The key whose value holds the byte at `offset`, and where it and its value begin.
+fn owner(table: &DeTable<'_>, text: &str, offset: usize) -> Option<(String, Place, Place)> {
+    table.iter().find_map(|(key, value)| match value.get_ref() {
+        DeValue::Table(inner) => owner(inner, text, offset),
+        _ if (value.span().start..=value.span().end).contains(&offset) => {
+            Some((key.get_ref().to_string(), place(text, key.span().start), place(text, value.span().start)))
+        }
+        _ => None,
+    })
+}
+
+fn assignments(table: &DeTable<'_>, text: &str, problems: &mut Vec<Problem>) -> Vec<Assignment> {
+    let mut out = Vec::new();
+    for (key, value) in table {
+        let at = place(text, key.span().start);
+        let name = key.get_ref().as_ref();
+        let known = TABLE.iter().find(|known| known.section == name);
+        match (value.get_ref(), known) {
+            (DeValue::Table(inner), Some(_)) => {
+                out.extend(inner.iter().map(|(key, value)| assignment(Some(name), key.get_ref(), key.span().start, value, text)));
+            }
+            (_, Some(known)) => problems.push(Problem::at(at, Fault::Header(known.section))),
+            (DeValue::Table(_), None) => {
+                let nearest = meant_section(name);
+                problems.push(Problem::at(at, Fault::UnknownSection { section: shown(name), nearest }));
+            }
+            _ => out.push(assignment(None, name, key.span().start, value, text)),
+        }
+    }
+    out
+}
+
+fn assignment(section: Option<&str>, key: &str, offset: usize, value: &toml::Spanned<DeValue<'_>>, text: &str) -> Assignment {
+    let source = |value: &toml::Spanned<DeValue<'_>>| text.get(value.span()).unwrap_or_default().to_string();
+    let part = |value: &toml::Spanned<DeValue<'_>>| match value.get_ref() {
+        DeValue::String(element) => {
+            Some(Part { text: element.to_string(), at: place(text, value.span().start), source: source(value) })
+        }
+        _ => None,
+    };
+    let given = match value.get_ref() {
+        DeValue::String(string) => Given::Text(string.to_string()),
+        DeValue::Integer(number) => Given::Number(number.to_string()),
+        DeValue::Float(number) => Given::Number(number.to_string()),
+        DeValue::Array(array) => array.iter().map(part).collect::<Option<_>>().map_or(Given::Other, Given::List),
+        _ => Given::Other,
+    };
+    Assignment {
+        section: section.map(str::to_string),
+        key: key.to_string(),
+        at: place(text, offset),
+        given,
+        value_at: place(text, value.span().start),
+        source: source(value),
+    }
+}

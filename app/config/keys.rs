@@ -1,0 +1,121 @@
+//! The settings by section, with their defaults. The names are those of the file: `config.memory.slab` is `slab` in `[memory]`.
+
+use core::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use crate::limits::{ANNOUNCE_INTERVAL_MS, MAX_CONTEXT_TOKENS, MAX_INTERVAL_MS, MAX_VOCABULARY_TOKENS};
+
+use super::value::{Count, Group, HostName, Id, Peer, Port, Precision, Secret, Size, Temperature, TopP};
+use super::wifi::{Country, Passphrase, Ssid};
+
+/// `[node]`: this board.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Node {
+    /// What people call it.
+    pub name: Option<HostName>,
+    /// Its id; none draws one at every start.
+    pub id: Option<Id>,
+    /// The directory for what must survive a restart; none keeps nothing.
+    pub state: Option<PathBuf>,
+}
+
+/// `[swarm]`: who shares with whom.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Swarm {
+    /// Nodes share only with nodes that have the same key.
+    pub key: Option<Secret>,
+}
+
+/// `[wifi]`: for the scripts that bring the board's radio up.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Wifi {
+    /// The network's name.
+    pub ssid: Option<Ssid>,
+    /// Its password; none for an open network.
+    pub password: Option<Passphrase>,
+    /// The country whose radio rules hold.
+    pub country: Option<Country>,
+}
+
+/// `[network]`: how nodes find and reach one another.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Network {
+    /// This machine's address on the LAN to share on; 0.0.0.0 leaves the choice to the system.
+    pub interface: Ipv4Addr,
+    /// Multicast group of the catalog.
+    pub group: Group,
+    /// UDP port of the catalog.
+    pub port: Port,
+    /// TCP port that blocks are served on; 0 takes any free one.
+    pub tcp_port: u16,
+    /// Catalogs of peers that multicast does not reach.
+    pub peers: Vec<Peer>,
+    /// Seconds between announcements when nothing changes.
+    pub announce: Count<1, { MAX_INTERVAL_MS as usize / 1_000 }>,
+}
+
+/// `[model]`: what answers.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Model {
+    /// A Gemma 3 model, GGUF.
+    pub file: Option<PathBuf>,
+    /// A tokenizer.json to use instead of the vocabulary inside the model file.
+    pub tokenizer: Option<PathBuf>,
+    /// The arithmetic.
+    pub precision: Precision,
+}
+
+/// `[memory]`: what is set aside at start.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Memory {
+    /// Memory for KV blocks.
+    pub slab: Size,
+    /// Longest prompt and answer, in tokens.
+    pub context: Count<2, MAX_CONTEXT_TOKENS>,
+}
+
+/// `[answers]`: how answers are made unless a request says otherwise.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Answers {
+    /// Tokens of an answer, at most.
+    pub max_tokens: Count<1, MAX_CONTEXT_TOKENS>,
+    /// 0 always takes the likeliest token.
+    pub temperature: Temperature,
+    /// Choose among so many of the likeliest tokens; 0 means all.
+    pub top_k: Count<0, MAX_VOCABULARY_TOKENS>,
+    /// Choose among the likeliest tokens that together have this probability.
+    pub top_p: TopP,
+    /// The same seed gives the same answer.
+    pub seed: u64,
+}
+
+impl Default for Network {
+    fn default() -> Network {
+        Network {
+            interface: Ipv4Addr::UNSPECIFIED,
+            group: Group::DEFAULT,
+            port: Port::CATALOG,
+            tcp_port: 0,
+            peers: Vec::new(),
+            announce: const { Count::new(ANNOUNCE_INTERVAL_MS as usize / 1_000) },
+        }
+    }
+}
+
+impl Default for Memory {
+    fn default() -> Memory {
+        Memory { slab: const { Size::from_mb(96) }, context: const { Count::new(2_048) } }
+    }
+}
+
+impl Default for Answers {
+    fn default() -> Answers {
+        Answers {
+            max_tokens: const { Count::new(128) },
+            temperature: Temperature::GREEDY,
+            top_k: const { Count::new(64) },
+            top_p: TopP::DEFAULT,
+            seed: 0,
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! What the table prints: the commented default file, and the reference in docs/config.md.
+
+use super::Config;
+use super::table::{Key, TABLE};
+
+/// Columns of a comment in the default file: narrow enough for any editor's window.
+const COMMENT_COLUMNS: usize = 78;
+
+const FILE_HEAD: &str = "\
+# potluck.toml: the settings of one board.
+#
+# Everything after # is a comment. To set something, remove the # before its
+# name and change its value; what is not set keeps its default. Nothing here can
+# keep the board from starting: what is wrong is told on its console.
+";
+
+const REFERENCE_HEAD: &str = "\
+# The settings in potluck.toml
+
+`potluck config reference` printed this page from the table that also reads the file; a test compares them.
+
+`potluck.toml` lies on the board's boot partition and can be edited on any computer; on a PC, `potluck run --config FILE` names it. It
+is TOML: sections in brackets, then `key = value`, and comments behind `#`. UTF-8, with either kind of line end. Every key may be left
+out. `potluck config default` prints a file with every key and its default as a comment.
+
+What is wrong is told on the console with line and column, and has its default; the rest counts. `potluck config check FILE` tells
+the same before the board does, or what differs from the defaults. An option of the command line overrides the file.
+
+| command | what it prints |
+|---|---|
+| `potluck config default` | a commented file |
+| `potluck config check FILE` | every problem (and ends with status 1), or what differs from the defaults |
+| `potluck config get SECTION.KEY FILE` | one value as it counts, for scripts; nothing where there is none; no secrets |
+| `potluck config wifi FILE` | `[wifi]` as wpa_supplicant.conf |
+| `potluck config reference` | this page |
+";
+
+fn about_section(section: &str) -> &'static str {
+    match section {
+        "node" => "This board.",
+        "swarm" => "Who shares with whom.",
+        "wifi" => "The board's radio. Only the scripts that start a board read this; on a PC it does nothing.",
+        "network" => "How nodes find and reach one another.",
+        "model" => "What answers.",
+        "memory" => "What is set aside at start.",
+        "answers" => "How answers are made unless a request says otherwise.",
+        _ => "",
+    }
+}
+
+/// The keys, section by section.
+fn sections() -> impl Iterator<Item = (&'static str, &'static [Key])> {
+    TABLE.chunk_by(|one, next| one.section == next.section).map(|keys| (keys[0].section, keys))
+}
+
+/// A file that sets nothing, with every key and its default in comments.
+pub fn default_file() -> String {
+    let defaults = Config::default();
+    let mut text = FILE_HEAD.to_string();
+    for (section, keys) in sections() {
+        text += &format!("\n[{section}]\n");
+        for key in keys {
+            let default = key.toml(&defaults);
+            let unset = if default.is_none() { format!(" Not set: {}.", key.why) } else { String::new() };
+            text += &comment(&format!("{}.{unset}", key.about));
+            text += &format!("#{} = {}\n\n", key.key, default.as_deref().unwrap_or(key.example));
+        }
+        text.truncate(text.trim_end().len());
+        text.push('\n');
+    }
+    text
+}
+
+/// Lines of a comment.
+fn comment(text: &str) -> String {
+    let mut out = String::from("#");
+    let mut column = 1;
+    for word in text.split(' ') {
+        if column + 1 + word.chars().count() > COMMENT_COLUMNS {
+            out.push_str("\n#");
+            column = 1;
+        }
+        out.push(' ');
+        out.push_str(word);
+        column += 1 + word.chars().count();
+    }
+    out + "\n"
+}
+
+/// docs/config.md.
+pub fn reference() -> String {
+    let defaults = Config::default();
+    let mut text = REFERENCE_HEAD.to_string();
+    for (section, keys) in sections() {
+        text += &format!("\n## [{section}]\n\n{}\n\n", about_section(section));
+        text += "| key | what it is | value | example | default, and why | option |\n|---|---|---|---|---|---|\n";
+        for key in keys {
+            let default = key.toml(&defaults).map_or("not set".to_string(), |toml| format!("`{toml}`"));
+            let option = key.option.map_or(String::new(), |option| format!("`--{option} {}`", key.value.replace('|', "\\|")));
+            let (name, needs, Key { about, example, why, .. }) = (key.key, (key.needs)(), key);
+            text += &format!("| `{name}` | {about} | {needs} | `{example}` | {default}: {why} | {option} |\n");
+        }
+    }
+    text
+}

@@ -1,0 +1,380 @@
+//! The types of values: each is made from text alone, so that having one proves that it was checked.
+
+use core::fmt;
+use core::net::{Ipv4Addr, SocketAddrV4};
+use core::num::NonZeroU16;
+use std::path::PathBuf;
+
+use crate::id::NodeId;
+use crate::limits::{MAX_SLAB_BYTES, MAX_STATIC_PEERS, MAX_SWARM_KEY_BYTES, MAX_TEMPERATURE};
+
+/// What a file may hold for a value. Quoted text does for all.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// Text in quotation marks.
+    Text,
+    /// A number, or text for one with its unit.
+    Number,
+    /// A list of texts.
+    List,
+}
+
+/// A type of values.
+pub trait Setting: Sized {
+    /// How it is written.
+    const KIND: Kind;
+
+    /// Makes one from what is given: the elements of a list, else one text.
+    ///
+    /// # Errors
+    /// Which element cannot be meant.
+    fn read(given: &[&str]) -> Result<Self, usize>;
+
+    /// How it would be given; nothing where there is none. Secrets show that they are there.
+    fn show(&self) -> Vec<String>;
+
+    /// What is taken, for a message: "a number from 1 to 3".
+    fn needs() -> String;
+}
+
+/// What nearly every type is: made from one text.
+macro_rules! single {
+    ($type:ty, $kind:expr, $parse:expr, $show:expr, $needs:expr) => {
+        impl Setting for $type {
+            const KIND: Kind = $kind;
+            fn read(given: &[&str]) -> Result<Self, usize> {
+                let [text] = given else { return Err(0) };
+                let parse: fn(&str) -> Option<Self> = $parse;
+                parse(text).ok_or(0)
+            }
+            fn show(&self) -> Vec<String> {
+                let show: fn(&Self) -> String = $show;
+                vec![show(self)]
+            }
+            fn needs() -> String {
+                $needs.to_string()
+            }
+        }
+    };
+}
+
+pub(super) use single;
+
+/// Nothing, or a value; an empty text is nothing.
+impl<T: Setting> Setting for Option<T> {
+    const KIND: Kind = T::KIND;
+    fn read(given: &[&str]) -> Result<Option<T>, usize> {
+        if given == [""] { Ok(None) } else { T::read(given).map(Some) }
+    }
+    fn show(&self) -> Vec<String> {
+        self.as_ref().map_or(Vec::new(), T::show)
+    }
+    fn needs() -> String {
+        T::needs()
+    }
+}
+
+/// A host name of one label (RFC 1123): letters, digits and hyphens between them, at most 63.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HostName(String);
+
+impl HostName {
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    fn parse(text: &str) -> Option<HostName> {
+        let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        let is_label = plain && (1..=63).contains(&text.len()) && !text.starts_with('-') && !text.ends_with('-');
+        is_label.then(|| HostName(text.to_string()))
+    }
+}
+
+single!(
+    HostName,
+    Kind::Text,
+    HostName::parse,
+    |name| name.0.clone(),
+    "a name of at most 63 letters, digits and hyphens, such as \"kitchen\""
+);
+
+/// A node's id, written in hexadecimal.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Id(pub NodeId);
+
+single!(
+    Id,
+    Kind::Text,
+    |text| {
+        let digits = text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        u64::from_str_radix(text, 16).ok().filter(|_| digits).map(|id| Id(NodeId(id)))
+    },
+    |id| format!("{:x}", id.0.0),
+    "up to 16 hexadecimal digits such as \"c0ffee\""
+);
+
+single!(
+    PathBuf,
+    Kind::Text,
+    |text| (!text.is_empty() && !text.contains(char::is_control)).then(|| PathBuf::from(text)),
+    |path| path.display().to_string(),
+    "a path such as \"gemma.gguf\""
+);
+
+/// A text that is shown to nobody.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// What stands for a secret wherever settings are shown.
+    pub const HIDDEN: &'static str = "(hidden)";
+
+    pub(super) fn new(text: &str) -> Secret {
+        Secret(text.to_string())
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The text itself: for keys, never for a message.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(Secret::HIDDEN)
+    }
+}
+
+single!(
+    Secret,
+    Kind::Text,
+    |text| (1..=MAX_SWARM_KEY_BYTES).contains(&text.len()).then(|| Secret(text.to_string())),
+    |_| Secret::HIDDEN.to_string(),
+    format!("a text of at most {MAX_SWARM_KEY_BYTES} bytes")
+);
+
+single!(
+    Ipv4Addr,
+    Kind::Text,
+    |text| text.parse().ok().filter(|addr: &Ipv4Addr| !addr.is_multicast() && !addr.is_broadcast()),
+    Ipv4Addr::to_string,
+    "an IPv4 address of this machine such as \"192.168.1.20\""
+);
+
+/// A multicast group.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Group(Ipv4Addr);
+
+impl Group {
+    /// Administratively scoped (RFC 2365), then "PL".
+    pub const DEFAULT: Group = Group(Ipv4Addr::new(239, 255, 80, 76));
+
+    /// The address.
+    pub fn addr(self) -> Ipv4Addr {
+        self.0
+    }
+}
+
+single!(
+    Group,
+    Kind::Text,
+    |text| text.parse().ok().filter(Ipv4Addr::is_multicast).map(Group),
+    |group| group.0.to_string(),
+    "a multicast address such as \"239.255.80.76\""
+);
+
+/// A port that is not 0.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Port(NonZeroU16);
+
+impl Port {
+    /// The catalog's.
+    pub const CATALOG: Port = Port(NonZeroU16::new(7_654).unwrap());
+
+    /// The number.
+    pub fn number(self) -> u16 {
+        self.0.get()
+    }
+}
+
+single!(Port, Kind::Number, |text| text.parse().ok().map(Port), |port| port.0.to_string(), "a port from 1 to 65535");
+single!(u16, Kind::Number, |text| text.parse().ok(), u16::to_string, "a port from 1 to 65535, or 0 for any free one");
+
+/// The address of a peer's catalog.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Peer(SocketAddrV4);
+
+impl Peer {
+    /// The address.
+    pub fn addr(self) -> SocketAddrV4 {
+        self.0
+    }
+
+    fn parse(text: &str) -> Option<Peer> {
+        let addr: SocketAddrV4 = text.parse().ok()?;
+        let ip = addr.ip();
+        let is_host = !ip.is_unspecified() && !ip.is_multicast() && !ip.is_broadcast();
+        (is_host && addr.port() != 0).then_some(Peer(addr))
+    }
+}
+
+impl Setting for Vec<Peer> {
+    const KIND: Kind = Kind::List;
+    fn read(given: &[&str]) -> Result<Vec<Peer>, usize> {
+        if given.len() > MAX_STATIC_PEERS {
+            return Err(MAX_STATIC_PEERS);
+        }
+        given.iter().enumerate().map(|(at, text)| Peer::parse(text).ok_or(at)).collect()
+    }
+    fn show(&self) -> Vec<String> {
+        self.iter().map(|peer| peer.0.to_string()).collect()
+    }
+    fn needs() -> String {
+        format!("a list of at most {MAX_STATIC_PEERS} addresses such as [\"192.168.1.20:7654\"]")
+    }
+}
+
+/// An amount of memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Size(u64);
+
+impl Size {
+    const MB: u64 = 1_000_000;
+
+    /// So many MB (10^6 bytes), at least one and within the limits.
+    pub const fn from_mb(mb: u64) -> Size {
+        assert!(0 < mb && mb <= MAX_SLAB_BYTES / Size::MB);
+        Size(mb * Size::MB)
+    }
+
+    /// In bytes.
+    pub fn bytes(self) -> u64 {
+        self.0
+    }
+
+    fn parse(text: &str) -> Option<Size> {
+        let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+        let unit = match text[digits.len()..].to_ascii_uppercase().as_str() {
+            "" | "MB" => Size::MB,
+            "GB" => 1_000 * Size::MB,
+            _ => return None,
+        };
+        let bytes = digits.trim().parse::<u64>().ok()?.checked_mul(unit)?;
+        (1..=MAX_SLAB_BYTES).contains(&bytes).then_some(Size(bytes))
+    }
+}
+
+single!(
+    Size,
+    Kind::Number,
+    Size::parse,
+    |size| format!("{} MB", size.0 / Size::MB),
+    format!("a size such as \"96 MB\", at most \"{} GB\"", MAX_SLAB_BYTES / 1_000 / Size::MB)
+);
+
+/// A whole number within bounds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Count<const MIN: usize, const MAX: usize>(usize);
+
+impl<const MIN: usize, const MAX: usize> Count<MIN, MAX> {
+    /// A number that is known to be within the bounds.
+    pub(super) const fn new(number: usize) -> Self {
+        assert!(MIN <= number && number <= MAX);
+        Count(number)
+    }
+
+    /// The number.
+    pub fn get(self) -> usize {
+        self.0
+    }
+}
+
+impl<const MIN: usize, const MAX: usize> Setting for Count<MIN, MAX> {
+    const KIND: Kind = Kind::Number;
+    fn read(given: &[&str]) -> Result<Self, usize> {
+        let [text] = given else { return Err(0) };
+        text.parse().ok().filter(|number| (MIN..=MAX).contains(number)).map(Count).ok_or(0)
+    }
+    fn show(&self) -> Vec<String> {
+        vec![self.0.to_string()]
+    }
+    fn needs() -> String {
+        format!("a whole number from {MIN} to {MAX}")
+    }
+}
+
+single!(u64, Kind::Number, |text| text.parse().ok(), u64::to_string, "a whole number");
+
+/// How varied answers are.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Temperature(f32);
+
+impl Temperature {
+    /// Always the likeliest token.
+    pub const GREEDY: Temperature = Temperature(0.0);
+
+    /// The number.
+    pub fn get(self) -> f32 {
+        self.0
+    }
+}
+
+single!(
+    Temperature,
+    Kind::Number,
+    |text| text.parse().ok().filter(|number| (0.0..=MAX_TEMPERATURE).contains(number)).map(Temperature),
+    |temperature| format!("{:?}", temperature.0),
+    format!("a number from 0 (always the likeliest token) to {MAX_TEMPERATURE}")
+);
+
+/// A probability above 0.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct TopP(f32);
+
+impl TopP {
+    /// As published with Gemma 3.
+    pub const DEFAULT: TopP = TopP(0.95);
+
+    /// The number.
+    pub fn get(self) -> f32 {
+        self.0
+    }
+}
+
+single!(
+    TopP,
+    Kind::Number,
+    |text| text.parse().ok().filter(|number| *number > 0.0 && *number <= 1.0).map(TopP),
+    |top_p| format!("{:?}", top_p.0),
+    "a number above 0 and at most 1"
+);
+
+/// The arithmetic.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Precision {
+    /// int8 activations and KV.
+    #[default]
+    Int8,
+    /// f32 activations and KV: the exact reference.
+    Float,
+}
+
+single!(
+    Precision,
+    Kind::Text,
+    |text| match text {
+        "int8" => Some(Precision::Int8),
+        "float" => Some(Precision::Float),
+        _ => None,
+    },
+    |precision| match precision {
+        Precision::Int8 => "int8".to_string(),
+        Precision::Float => "float".to_string(),
+    },
+    "\"int8\" or \"float\""
+);

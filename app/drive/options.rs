@@ -1,0 +1,160 @@
+//! The options that are keys of `potluck.toml`: made from its table, so that names, help and defaults are said once. File and
+//! options meet here in one [`Config`]; the options win.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use clap::error::ErrorKind;
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_parser};
+use thiserror::Error;
+
+use crate::config::{Config, Key, Kind, Problem, TABLE};
+use crate::limits::MAX_CONFIG_FILE_BYTES;
+
+/// Sections whose keys mean something to a command that answers one prompt alone.
+const ALONE: [&str; 3] = ["model", "memory", "answers"];
+
+/// The command run: every key that has an option.
+pub(super) const RUN: u8 = 0;
+/// The command ask: the keys of a command that works alone.
+pub(super) const ASK: u8 = 1;
+/// The command reset: the keys that lead to the nodes.
+pub(super) const RESET: u8 = 2;
+
+/// Options by which nodes are reached.
+const REACHING: [&str; 4] = ["swarm-key", "interface", "group", "port"];
+
+/// What the command line says: the file, and the keys that it overrides.
+pub(super) struct Options<const COMMAND: u8> {
+    file: Option<PathBuf>,
+    /// Checked.
+    given: Vec<(&'static Key, Vec<String>)>,
+}
+
+/// Why there is no model to answer with.
+#[derive(Debug, Error)]
+pub(super) enum NoModel {
+    #[error("no model is named: give --model FILE, or --config FILE with file = \"...\" in [model]")]
+    Unnamed,
+    #[error("no model: put a .gguf file beside {0}, or name one there (file in [model]) or with --model")]
+    NoneBeside(PathBuf),
+    #[error("{1} lie beside {0}: name one of them there (file in [model]) or with --model")]
+    ManyBeside(PathBuf, String),
+}
+
+/// The keys that have an option of the command, with its name.
+fn optional(command: u8) -> impl Iterator<Item = (&'static Key, &'static str)> {
+    let takes = move |key: &Key, option: &str| match command {
+        RESET => REACHING.contains(&option),
+        ASK => ALONE.contains(&key.section),
+        _ => true,
+    };
+    TABLE.iter().filter_map(|key| Some((key, key.option?))).filter(move |(key, option)| takes(key, option))
+}
+
+impl<const COMMAND: u8> Args for Options<COMMAND> {
+    fn augment_args(command: Command) -> Command {
+        let file = Arg::new("config").long("config").value_name("FILE").value_parser(value_parser!(PathBuf));
+        let file = file.help("Settings in the form of potluck.toml; the options below override it");
+        let defaults = Config::default();
+        optional(COMMAND).fold(command.arg(file), |command, (key, option)| {
+            let default = (key.show)(&defaults).join(", ");
+            let default = if default.is_empty() { format!("not set: {}", key.why) } else { format!("default: {default}") };
+            let several = if key.kind == Kind::List { "; may be given several times" } else { "" };
+            let arg = Arg::new(option).long(option).value_name(key.value).help(format!("{}{several} [{default}]", key.about));
+            let arg = arg.allow_negative_numbers(key.kind == Kind::Number);
+            command.arg(arg.action(if key.kind == Kind::List { ArgAction::Append } else { ArgAction::Set }))
+        })
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl<const COMMAND: u8> FromArgMatches for Options<COMMAND> {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut given = Vec::new();
+        for (key, option) in optional(COMMAND) {
+            let Some(texts) = matches.get_many::<String>(option) else { continue };
+            let texts: Vec<String> = texts.cloned().collect();
+            Config::default()
+                .set_option(key, &texts)
+                .map_err(|fault| clap::Error::raw(ErrorKind::ValueValidation, format!("{fault}\n")))?;
+            given.push((key, texts));
+        }
+        Ok(Options { file: matches.get_one::<PathBuf>("config").cloned(), given })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl<const COMMAND: u8> Options<COMMAND> {
+    /// Every text was taken when the command line was read, so it is again.
+    fn override_in(&self, config: &mut Config) {
+        self.given.iter().for_each(|(key, texts)| assert_eq!(config.set_option(key, texts), Ok(())));
+    }
+
+    /// The settings that hold, and a line for the console about each that the file got wrong.
+    pub(super) fn settle(&self) -> (Config, Vec<String>) {
+        let (mut config, problems) = match &self.file {
+            None => (Config::default(), Vec::new()),
+            Some(file) => match read(file) {
+                Ok((config, problems)) => (config, in_file(file, &problems)),
+                Err(error) => {
+                    let line = format!("{}: cannot be read ({error}): every setting has its default", file.display());
+                    (Config::default(), vec![line])
+                }
+            },
+        };
+        self.override_in(&mut config);
+        (config, problems)
+    }
+
+    /// The model: as set, else the only one beside the file.
+    pub(super) fn model(&self, config: &Config) -> Result<PathBuf, NoModel> {
+        if let Some(model) = &config.model.file {
+            return Ok(model.clone());
+        }
+        let file = self.file.as_deref().ok_or(NoModel::Unnamed)?;
+        let mut models = models_beside(file);
+        match models.len() {
+            0 => Err(NoModel::NoneBeside(file.to_path_buf())),
+            1 => Ok(models.remove(0)),
+            _ => {
+                let names: Vec<_> =
+                    models.iter().filter_map(|model| model.file_name()).map(|name| name.to_string_lossy()).collect();
+                Err(NoModel::ManyBeside(file.to_path_buf(), names.join(", ")))
+            }
+        }
+    }
+}
+
+/// What `file` sets, and what is wrong with it.
+pub(super) fn read(file: &Path) -> io::Result<(Config, Vec<Problem>)> {
+    let mut bytes = Vec::new();
+    File::open(file)?.take(MAX_CONFIG_FILE_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(Config::read(&bytes, file.parent().unwrap_or(Path::new(""))))
+}
+
+/// A line for each problem.
+pub(super) fn in_file(file: &Path, problems: &[Problem]) -> Vec<String> {
+    problems.iter().map(|problem| problem.in_file(&file.display().to_string())).collect()
+}
+
+/// The GGUF files in the folder of `file`, in order. Hidden ones are some computers' notes about the others.
+fn models_beside(file: &Path) -> Vec<PathBuf> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let is_model = |path: &PathBuf| {
+        let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+        path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf")) && !hidden
+    };
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut models: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(is_model).collect();
+    models.sort();
+    models
+}

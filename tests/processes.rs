@@ -1,0 +1,373 @@
+//! The real binary, as several processes on this machine's loopback: what sharing promises must survive sockets, schedulers and
+//! signals. Nothing here waits for a length of time; everything waits for what must come to be.
+//!
+//! A node that has computed nothing takes itself for a Zero 2 W, so it waits seconds for a fetch: enough for a busy machine. Nodes
+//! that must fetch are therefore fresh ones.
+
+mod node;
+
+use std::net::{Ipv4Addr, UdpSocket};
+use std::path::PathBuf;
+use std::process::Output;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+use potluck::limits::BLOCK_TOKENS;
+use potluck::mmlu::{self, Question};
+use potluck::node::swarm_tag;
+use potluck::tokenizer::Tokenizer;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use node::{Answer, MODELS, NodeProcess, count, potluck, signal, until};
+
+static TOKENIZER: LazyLock<Tokenizer> = LazyLock::new(|| {
+    let opened = potluck::model::open(&MODELS[0]).unwrap();
+    Tokenizer::from_vocabulary(&opened.gguf.vocabulary().unwrap().unwrap()).unwrap()
+});
+
+fn questions_dir() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/mmlu")
+}
+
+fn questions(part: &str, subject: &str) -> Vec<Question> {
+    let path = questions_dir().join(part).join(format!("{subject}_{part}.csv"));
+    mmlu::parse_csv(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+/// A prompt with five examples.
+fn prompt(subject: &str, question: usize) -> String {
+    mmlu::prompt(subject, &questions("dev", subject), &questions("test", subject)[question])
+}
+
+/// A prompt of at least `tokens` tokens: as many examples as that takes.
+fn long_prompt(subject: &str, tokens: usize) -> String {
+    let test = questions("test", subject);
+    let long = (1..test.len()).map(|shots| mmlu::prompt(subject, &test[..shots], &test[shots]));
+    long.into_iter()
+        .find(|text| TOKENIZER.encode_prompt(text).unwrap().len() >= tokens)
+        .expect("the subject has enough questions")
+}
+
+/// Tokens of the whole blocks that two prompts begin with in common.
+fn common_blocks(one: &str, other: &str) -> u64 {
+    let [one, other] = [one, other].map(|text| TOKENIZER.encode_prompt(text).unwrap());
+    let common = one.iter().zip(&other).take_while(|(a, b)| a == b).count();
+    (common / BLOCK_TOKENS * BLOCK_TOKENS) as u64
+}
+
+/// A UDP port that nobody uses now.
+fn free_port() -> u16 {
+    UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap().local_addr().unwrap().port()
+}
+
+/// Nodes that can hear one another. The key keeps the tests that run beside this one out, should they come by the same port.
+struct Lan {
+    key: String,
+    port: u16,
+}
+
+impl Lan {
+    fn new(name: &str) -> Lan {
+        Lan { key: format!("{name} {}", std::process::id()), port: free_port() }
+    }
+
+    fn arguments(&self, id: u64, more: &[&str]) -> Vec<String> {
+        let id = format!("{id:x}");
+        let port = self.port.to_string();
+        let own = ["--interface", "127.0.0.1", "--swarm-key", &self.key, "--port", &port, "--id", &id];
+        own.iter().chain(more).map(ToString::to_string).collect()
+    }
+
+    fn join(&self, id: u64) -> NodeProcess {
+        NodeProcess::start(&MODELS[0], &self.arguments(id, &[]))
+    }
+}
+
+/// What every answer is compared with: a node that shares nothing and reuses nothing.
+fn alone() -> NodeProcess {
+    NodeProcess::start(&MODELS[0], &["--alone", "--no-reuse"].map(String::from))
+}
+
+fn assert_repeated(answer: &Answer) {
+    assert!(answer.given * 100 >= answer.prompt * 95, "{answer:?}");
+}
+
+fn assert_computed(answer: &Answer) {
+    assert_eq!(answer.computed, answer.prompt, "{answer:?}");
+}
+
+#[test]
+fn a_repeated_prompt_and_its_examples_come_from_the_peer() {
+    let lan = Lan::new("repeated");
+    let [mut one, mut other, mut third] = [1, 2, 3].map(|id| lan.join(id));
+    let (first, second) = (prompt("anatomy", 0), prompt("anatomy", 1));
+    let mut alone = alone();
+    let [first_alone, second_alone] = [&first, &second].map(|text| alone.answer_to(text));
+    assert_computed(&first_alone);
+
+    let new = one.answer_to(&first);
+    assert!(new.is(&first_alone));
+    assert_computed(&new);
+    other.wait_to_know(&mut one);
+    let repeated = other.answer_to(&first);
+    assert!(repeated.is(&first_alone));
+    assert_repeated(&repeated);
+    third.wait_to_know(&mut one);
+    let shared = third.answer_to(&second);
+    assert!(shared.is(&second_alone));
+    let common = common_blocks(&first, &second);
+    assert!(common > 100 && shared.given >= common, "{common} tokens in common: {shared:?}");
+    let again = third.answer_to(&second);
+    assert!(again.is(&second_alone));
+    assert_eq!((again.own, again.computed), (again.prompt - 1, 1));
+}
+
+#[test]
+fn a_peer_that_falls_silent_delays_an_answer_and_changes_nothing() {
+    let lan = Lan::new("silent");
+    let [mut giver, mut asker] = [1, 2].map(|id| lan.join(id));
+    let text = mmlu::prompt("anatomy", &[], &questions("test", "anatomy")[3]);
+    let expected = alone().answer_to(&text);
+    giver.answer_to(&text);
+    asker.wait_to_know(&mut giver);
+    signal(giver.pid(), &["STOP"]);
+    let answer = asker.answer_to(&text);
+    assert!(answer.is(&expected));
+    assert_computed(&answer);
+    let status = asker.status();
+    assert!(count(&status, "/node_stats/wants_late") > 0, "{status}");
+    // A quarter of what computing takes on the board that it takes itself for, and what this machine takes.
+    let bound = Duration::from_millis(answer.prompt * 1_000 / 27 / 4) + Duration::from_secs(20);
+    assert!(answer.ttft < bound, "{answer:?}");
+}
+
+#[test]
+fn a_peer_that_dies_before_its_first_byte_costs_a_recomputation_and_nothing_else() {
+    let lan = Lan::new("dies at once");
+    let [mut giver, mut asker] = [1, 2].map(|id| lan.join(id));
+    let text = long_prompt("astronomy", 1_500);
+    let expected = alone().answer_to(&text);
+    giver.answer_to(&text);
+    asker.wait_to_know(&mut giver);
+    signal(giver.pid(), &["STOP"]);
+    let asked = asker.ask(&text);
+    until("the peer is asked", || Some(count(&asker.status(), "/node_stats/wants_sent")).filter(|sent| *sent > 0));
+    giver.kill();
+    let answer = asker.answer(asked);
+    assert!(answer.is(&expected));
+    assert_computed(&answer);
+    let status = asker.status();
+    assert_eq!(count(&status, "/node_stats/connections_lost"), 1, "{status}");
+    assert_eq!(count(&status, "/node_stats/wants_late"), 0, "it waited for the dead: {status}");
+}
+
+#[test]
+fn a_peer_that_dies_in_mid_transfer_costs_a_recomputation_and_nothing_else() {
+    let text = long_prompt("astronomy", 1_500);
+    let expected = alone().answer_to(&text);
+    // The giver runs in slices between two signals. On a busy machine one may be long enough for the whole transfer.
+    let caught = (0..5).any(|round| {
+        let lan = Lan::new(&format!("dies {round}"));
+        let [mut giver, mut asker] = [1, 2].map(|id| lan.join(id));
+        giver.answer_to(&text);
+        asker.wait_to_know(&mut giver);
+        signal(giver.pid(), &["STOP"]);
+        let asked = asker.ask(&text);
+        until("the first plane comes", || {
+            signal(giver.pid(), &["CONT", "STOP"]);
+            Some(count(&asker.status(), "/node_stats/planes_fetched")).filter(|planes| *planes > 0)
+        });
+        giver.kill();
+        let in_time = !asker.is_done(asked);
+        let answer = asker.answer(asked);
+        assert!(answer.is(&expected));
+        let status = asker.status();
+        in_time && count(&status, "/node_stats/connections_lost") == 1 && count(&status, "/node_stats/fetches_cut_short") == 1
+    });
+    assert!(caught, "no transfer was caught in the middle");
+}
+
+#[test]
+fn peers_named_by_address_share_without_multicast() {
+    let ports = [free_port(), free_port()];
+    let key = format!("static {}", std::process::id());
+    // Each hears another group on another port, and serves on an address of its own.
+    let start = |own: usize| {
+        let interface = format!("127.0.0.{}", own + 2);
+        let peer = format!("127.0.0.{}:{}", 3 - own, ports[1 - own]);
+        let (group, port, id) = (format!("239.255.80.{}", own + 1), ports[own].to_string(), (own + 1).to_string());
+        let net = ["--interface", &interface, "--group", &group, "--port", &port, "--peer", &peer];
+        let who = ["--swarm-key", &key, "--id", &id];
+        NodeProcess::start(&MODELS[0], &net.iter().chain(&who).map(ToString::to_string).collect::<Vec<_>>())
+    };
+    let [mut one, mut other] = [0, 1].map(start);
+    let text = prompt("econometrics", 0);
+    let new = one.answer_to(&text);
+    other.wait_to_know(&mut one);
+    let repeated = other.answer_to(&text);
+    assert!(repeated.is(&new) && repeated.is(&alone().answer_to(&text)));
+    assert_repeated(&repeated);
+    // And the other way round, once more is known there.
+    let text = prompt("global_facts", 0);
+    other.answer_to(&text);
+    one.wait_to_know(&mut other);
+    assert_eq!(one.peer(2).map(|peer| peer["shares"] == true), Some(true));
+}
+
+#[test]
+fn nodes_with_another_model_or_precision_share_nothing_and_say_so() {
+    let lan = Lan::new("other models");
+    let start = |id, model: usize, more: &[&str]| NodeProcess::start(&MODELS[model], &lan.arguments(id, more));
+    let mut nodes = [start(1, 0, &[]), start(2, 1, &[]), start(3, 0, &["--precision", "float"])];
+    let text = prompt("machine_learning", 0);
+    for asked in 0..nodes.len() {
+        let (before, rest) = nodes.split_at_mut(asked);
+        before.iter_mut().for_each(|other| {
+            until("all nodes are heard", || Some(rest[0].status()["peers"].as_array()?.len()).filter(|peers| *peers == 2));
+            // It has told what it holds; whoever could use it would know by now.
+            until("all is told", || Some(other.status()).filter(|status| status["told"] == true));
+        });
+        assert_computed(&rest[0].answer_to(&text));
+        let status = rest[0].status();
+        assert_eq!(count(&status, "/node_stats/wants_sent"), 0);
+        assert!(status["peers"].as_array().unwrap().iter().all(|peer| peer["shares"] == false), "{status}");
+        rest[0].wait_for_note("runs another model, precision or build");
+    }
+    // The same model at the same precision shares among all these.
+    let mut fourth = start(4, 0, &["--precision", "float"]);
+    fourth.wait_to_know(&mut nodes[2]);
+    assert_repeated(&fourth.answer_to(&text));
+}
+
+#[test]
+fn nodes_with_another_swarm_key_do_not_exist_for_one_another() {
+    let lan = Lan::new("keys");
+    let other_key = Lan { key: "another".to_string() + &lan.key, port: lan.port };
+    let [mut one, mut two] = [1, 2].map(|id| lan.join(id));
+    let mut stranger = other_key.join(3);
+    let text = prompt("astronomy", 1);
+    one.answer_to(&text);
+    two.wait_to_know(&mut one);
+    let heard = until("the stranger hears the others", || {
+        Some(stranger.status()).filter(|status| count(status, "/catalog/other_swarm") > 0)
+    });
+    assert_eq!(heard["peers"].as_array().map(Vec::len), Some(0));
+    assert_computed(&stranger.answer_to(&text));
+    assert_eq!(count(&stranger.status(), "/node_stats/wants_sent"), 0);
+    assert_repeated(&two.answer_to(&text));
+    assert_eq!(one.status()["peers"].as_array().map(Vec::len), Some(1));
+}
+
+#[test]
+fn a_late_joiner_learns_the_catalog_and_fetches_what_was_computed_before_it_came() {
+    let lan = Lan::new("late");
+    let mut early = lan.join(1);
+    let text = prompt("clinical_knowledge", 0);
+    let new = early.answer_to(&text);
+    until("all is told", || Some(early.status()).filter(|status| status["told"] == true));
+    let mut late = lan.join(2);
+    late.wait_to_know(&mut early);
+    let status = late.status();
+    assert!(count(&status, "/catalog/segments_pulled") > 0, "{status}");
+    assert_eq!(count(&status, "/catalog/deltas_heard"), 0, "{status}");
+    let answer = late.answer_to(&text);
+    assert!(answer.is(&new));
+    assert_repeated(&answer);
+}
+
+#[test]
+fn a_restarted_node_is_believed_empty_again() {
+    let lan = Lan::new("restart");
+    let [mut one, mut other] = [1, 2].map(|id| lan.join(id));
+    let text = prompt("business_ethics", 0);
+    let new = other.answer_to(&text);
+    one.wait_to_know(&mut other);
+    let before = one.peer(2).map(|peer| count(&peer, "/generation"));
+    assert!(before > Some(0));
+    other.kill();
+    other = lan.join(2);
+    one.wait_for_note("has started anew");
+    one.wait_to_know(&mut other);
+    assert_eq!(one.peer(2).map(|peer| count(&peer, "/generation")), Some(0));
+    let answer = one.answer_to(&text);
+    assert!(answer.is(&new));
+    assert_computed(&answer);
+    assert_eq!(count(&one.status(), "/node_stats/wants_sent"), 0);
+    other.wait_to_know(&mut one);
+    let back = other.answer_to(&text);
+    assert!(back.is(&new));
+    assert_repeated(&back);
+}
+
+/// Hears what any node of a LAN says to the group.
+struct Sniffer {
+    socket: UdpSocket,
+    tag: [u8; 8],
+}
+
+impl Sniffer {
+    fn new(lan: &Lan) -> Sniffer {
+        let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP)).unwrap();
+        socket.set_reuse_address(true).unwrap();
+        socket.bind(&std::net::SocketAddr::from((Ipv4Addr::UNSPECIFIED, lan.port)).into()).unwrap();
+        socket.join_multicast_v4(&Ipv4Addr::new(239, 255, 80, 76), &Ipv4Addr::LOCALHOST).unwrap();
+        Sniffer { socket: socket.into(), tag: swarm_tag(lan.key.as_bytes()).0.to_le_bytes() }
+    }
+
+    /// Listens for this long; gives the datagrams' lengths.
+    fn listen(&self, time: Duration) -> Vec<usize> {
+        let end = Instant::now() + time;
+        let mut heard = Vec::new();
+        let mut buffer = [0; 2_048];
+        while let Some(left) = end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
+            self.socket.set_read_timeout(Some(left)).unwrap();
+            if let Ok(len) = self.socket.recv(&mut buffer)
+                && buffer[5..13] == self.tag
+            {
+                heard.push(len);
+            }
+        }
+        heard
+    }
+}
+
+#[test]
+fn three_idle_nodes_say_less_than_a_kilobyte_a_second() {
+    const HEADERS: usize = 28;
+    let lan = Lan::new("idle");
+    let sniffer = Sniffer::new(&lan);
+    let mut nodes = [1, 2, 3].map(|id| lan.join(id));
+    nodes[0].answer_to(&prompt("high_school_geography", 0));
+    for at in 1..3 {
+        let (first, rest) = nodes.split_at_mut(at);
+        rest[0].wait_to_know(&mut first[0]);
+    }
+    let sent = |nodes: &mut [NodeProcess; 3]| nodes.iter_mut().map(|node| count(&node.status(), "/catalog/bytes_sent")).sum();
+    let before: u64 = sent(&mut nodes);
+    assert!(!sniffer.listen(Duration::from_millis(1)).is_empty(), "nothing is heard, not even the work just done");
+    let began = Instant::now();
+    // Longer than the interval, so that each node announces itself at least once.
+    let heard = sniffer.listen(Duration::from_secs(12));
+    let seconds = began.elapsed().as_secs_f64();
+    let bytes: usize = heard.iter().map(|len| len + HEADERS).sum();
+    assert!(heard.len() >= 3, "{heard:?}");
+    assert!(bytes as f64 / seconds <= 1_000.0, "{bytes} bytes in {seconds:.1} s");
+    let told = sent(&mut nodes) - before;
+    assert!(heard.iter().sum::<usize>() as u64 <= told, "the nodes count less than is heard: {told} of {heard:?}");
+}
+
+fn swarm(subjects: &str) -> Output {
+    let mut command = potluck();
+    command.args(["swarm", "--nodes", "2", "--max-tokens", "3", "--subjects", subjects, "--model"]).arg(&MODELS[0]);
+    command.arg("--mmlu").arg(questions_dir()).output().unwrap()
+}
+
+#[test]
+fn the_demonstration_holds_and_holds_again() {
+    for _ in 0..2 {
+        let output = swarm("2");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+        assert!(said.contains("answers equal to those without sharing: 8 of 8: ok"), "{said}");
+    }
+}

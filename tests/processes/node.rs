@@ -1,0 +1,228 @@
+//! One `potluck run --json` on loopback, as a test sees it: requests go in, events come out. It is ended when this is dropped.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::LazyLock;
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use potluck::model::convert::ConvertType;
+use potluck::model::synth::{Shape, synth};
+use serde_json::{Value, json};
+
+/// Only a machine that has stopped altogether takes longer for any one step.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Time between two looks at what will come to be.
+const POLL: Duration = Duration::from_millis(10);
+
+/// The demo's model from seed 7, and another one from seed 8. Made anew in each run: a file that changes is renamed into place, so
+/// nodes of another run keep what they have mapped.
+pub static MODELS: LazyLock<[PathBuf; 2]> = LazyLock::new(|| {
+    [7, 8].map(|seed| {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("processes-{seed}.gguf"));
+        synth(Shape::Demo, seed, ConvertType::Q8_0, &path, &mut |_| {}).expect("the test's model can be written");
+        path
+    })
+});
+
+/// `potluck` itself.
+pub fn potluck() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_potluck"))
+}
+
+/// Looks until `check` finds what it looks for.
+pub fn until<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = check() {
+            return found;
+        }
+        assert!(start.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
+        thread::sleep(POLL);
+    }
+}
+
+/// A number somewhere in an event.
+pub fn count(event: &Value, at: &str) -> u64 {
+    event.pointer(at).and_then(Value::as_u64).unwrap_or_else(|| panic!("no number {at} in {event}"))
+}
+
+/// An answer as it came.
+#[derive(Debug)]
+pub struct Answer {
+    /// The answer's tokens.
+    pub tokens: Vec<u64>,
+    /// Its text.
+    pub text: String,
+    /// Tokens of the prompt.
+    pub prompt: u64,
+    /// Of those, how many were there already.
+    pub own: u64,
+    /// Of those, how many came from peers.
+    pub given: u64,
+    /// Of those, how many were computed.
+    pub computed: u64,
+    /// Time to the first token.
+    pub ttft: Duration,
+}
+
+impl Answer {
+    fn new(done: &Value) -> Answer {
+        let tokens = done["tokens"].as_array().into_iter().flatten().filter_map(Value::as_u64).collect();
+        let peers = done["figures"]["peers"].as_array().into_iter().flatten();
+        Answer {
+            tokens,
+            text: done["text"].as_str().unwrap_or_default().to_string(),
+            prompt: count(done, "/figures/prompt_tokens"),
+            own: count(done, "/figures/own"),
+            given: peers.map(|peer| count(peer, "/1")).sum(),
+            computed: count(done, "/figures/computed"),
+            ttft: Duration::from_millis(count(done, "/figures/ttft_ms")),
+        }
+    }
+
+    /// Whether it says the same as `other`.
+    pub fn is(&self, other: &Answer) -> bool {
+        self.tokens == other.tokens && self.text == other.text
+    }
+}
+
+/// The process.
+pub struct NodeProcess {
+    child: Child,
+    input: ChildStdin,
+    lines: Receiver<String>,
+    asked: u64,
+    answers: BTreeMap<u64, Answer>,
+    notes: Vec<String>,
+}
+
+impl NodeProcess {
+    /// Starts a node on `model` with more arguments, and waits until it takes prompts.
+    pub fn start(model: &Path, arguments: &[String]) -> NodeProcess {
+        let mut command = potluck();
+        command.args(["run", "--json", "--slab", "32", "--max-tokens", "6", "--model"]).arg(model).args(arguments);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the binary starts");
+        let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else { unreachable!("both are piped") };
+        let (sender, lines) = channel();
+        thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        let mut node = NodeProcess { child, input, lines, asked: 0, answers: BTreeMap::new(), notes: Vec::new() };
+        while node.hear()["event"] != "ready" {}
+        node
+    }
+
+    /// The next event. Notes and answers are kept for whoever asks for them.
+    fn hear(&mut self) -> Value {
+        let line = self.lines.recv_timeout(PATIENCE).unwrap_or_else(|error| panic!("a node says nothing: {error}"));
+        let event: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error} in {line}"));
+        match event["event"].as_str() {
+            Some("note") => self.notes.push(event["text"].as_str().unwrap_or_default().to_string()),
+            Some("done") => drop(self.answers.insert(count(&event, "/id"), Answer::new(&event))),
+            Some("failed" | "error") => panic!("a node refused: {line}"),
+            _ => {}
+        }
+        event
+    }
+
+    fn say(&mut self, request: &Value) {
+        writeln!(self.input, "{request}").expect("the node reads its console");
+    }
+
+    /// Gives it a prompt, to be answered some time; gives the prompt's number.
+    pub fn ask(&mut self, prompt: &str) -> u64 {
+        self.asked += 1;
+        let number = self.asked;
+        self.say(&json!({ "ask": prompt, "id": number }));
+        number
+    }
+
+    /// Waits for the answer to prompt `number`.
+    pub fn answer(&mut self, number: u64) -> Answer {
+        loop {
+            if let Some(answer) = self.answers.remove(&number) {
+                return answer;
+            }
+            self.hear();
+        }
+    }
+
+    /// Asks and waits.
+    pub fn answer_to(&mut self, prompt: &str) -> Answer {
+        let number = self.ask(prompt);
+        self.answer(number)
+    }
+
+    /// Whether prompt `number` has been answered by now.
+    pub fn is_done(&self, number: u64) -> bool {
+        self.answers.contains_key(&number)
+    }
+
+    /// What it says of itself.
+    pub fn status(&mut self) -> Value {
+        self.say(&json!({ "command": "status" }));
+        loop {
+            let mut event = self.hear();
+            if event["event"] == "status" {
+                return event["status"].take();
+            }
+        }
+    }
+
+    /// What it sees of the peer with this id, once it sees it.
+    pub fn peer(&mut self, id: u64) -> Option<Value> {
+        let status = self.status();
+        status["peers"].as_array()?.iter().find(|peer| peer["node"] == id).cloned()
+    }
+
+    /// Waits until it has said a line that contains `part`.
+    pub fn wait_for_note(&mut self, part: &str) {
+        until(&format!("a line with '{part}' from a node"), || {
+            self.status();
+            self.notes.iter().any(|note| note.contains(part)).then_some(())
+        });
+    }
+
+    /// Waits until it knows all that `other` holds at this moment.
+    pub fn wait_to_know(&mut self, other: &mut NodeProcess) {
+        let told = until("a node has told all that it holds", || Some(other.status()).filter(|status| status["told"] == true));
+        let (id, generation) = (count(&told, "/node"), count(&told, "/generation"));
+        until("a node knows what its peer holds", || {
+            let peer = self.peer(id)?;
+            (peer["current"] == true && count(&peer, "/generation") >= generation).then_some(())
+        });
+    }
+
+    /// The process, for `kill`.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends it at once, without a farewell.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for NodeProcess {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Sends `signals` to one process, right after one another.
+pub fn signal(pid: u32, signals: &[&str]) {
+    let script: Vec<String> = signals.iter().map(|signal| format!("kill -{signal} {pid}")).collect();
+    let done = Command::new("sh").args(["-c", &script.join(" && ")]).status().expect("a shell starts");
+    assert!(done.success(), "{script:?}");
+}
