@@ -18,6 +18,33 @@ pub struct BootId(pub u64);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
 pub struct Epoch(pub u64);
 
+/// How far a swarm's resets have come. Two of them, from two consoles at once, are joined by the larger of each number.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct EpochState {
+    /// The epoch.
+    pub epoch: Epoch,
+    /// The latest epoch whose reset was for the blocks too; never above `epoch`.
+    pub store_epoch: Epoch,
+}
+
+impl EpochState {
+    /// Whether this state knows of everything that `other` knows of.
+    pub fn covers(self, other: EpochState) -> bool {
+        self.epoch >= other.epoch && self.store_epoch >= other.store_epoch
+    }
+
+    /// What two states know together.
+    pub fn join(self, other: EpochState) -> EpochState {
+        EpochState { epoch: self.epoch.max(other.epoch), store_epoch: self.store_epoch.max(other.store_epoch) }
+    }
+
+    /// The state after one more reset, of the blocks too where `store`.
+    pub fn next(self, store: bool) -> EpochState {
+        let epoch = Epoch(self.epoch.0.saturating_add(1));
+        EpochState { epoch, store_epoch: if store { epoch } else { self.store_epoch } }
+    }
+}
+
 /// Says which swarm a message belongs to, without saying the swarm's key.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct SwarmTag(pub u64);

@@ -88,6 +88,31 @@ pub const ANSWER_DELAY_MS: u64 = 200;
 /// Milliseconds between two announcements at the least, however many newcomers are heard.
 pub const ANNOUNCE_GAP_MS: u64 = 1_000;
 
+/// Times that a reset is multicast by the node that was told of it: at 30 % loss a peer misses all of them once in 400 times,
+/// and then hears the next announcement.
+pub const RESET_REPEATS: u32 = 5;
+
+/// Milliseconds between two of them, and half as many more at random: five take some two seconds, longer than any pause that a
+/// radio makes for a scan.
+pub const RESET_GAP_MS: u64 = 350;
+
+/// How far one step takes a node's epoch at most: more than anyone resets while a board is off. A forged datagram of a swarm
+/// without key can thus not use the numbers up: that takes 2^48 steps, and steps have a pace.
+pub const MAX_EPOCH_STEP: u64 = 1 << 16;
+
+/// Milliseconds between two changes of a node's epoch: resets are typed by people, and each costs a write to the card and the
+/// whole directory.
+pub const EPOCH_GAP_MS: u64 = 1_000;
+
+/// Milliseconds until an epoch that could not be saved is tried again: a full card is not emptied sooner.
+pub const SAVE_RETRY_MS: u64 = 30_000;
+
+/// Milliseconds beyond an announcement interval that the console waits for acknowledgements: a slow card takes a second to save.
+pub const RESET_GRACE_MS: u64 = 2_000;
+
+/// Nodes whose acknowledgement `potluck reset` waits for: far above any swarm that one LAN carries.
+pub const MAX_RESET_NODES: usize = 1_024;
+
 /// Earlier boots of a peer that are remembered, so that a late datagram of one does not pass for another restart.
 pub const MAX_PAST_BOOTS: usize = 4;
 

@@ -20,6 +20,8 @@ mod interleaved;
 /// The binary itself: several processes, real sockets, signals.
 #[cfg(all(feature = "model", feature = "net"))]
 mod processes;
+/// A reset reaches every node, and nothing else passes for one.
+mod reset;
 /// What a swarm promises, whatever the network does.
 mod sharing;
 /// The house rules: who may know whom, what every file and document must have.

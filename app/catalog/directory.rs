@@ -8,7 +8,7 @@ use super::pace::Dice;
 use super::peer::Peer;
 use super::view::VIEW_BYTES;
 use super::wire::{Announce, Header, Message};
-use crate::id::{Millis, NodeId};
+use crate::id::{Epoch, Millis, NodeId};
 use crate::limits::MAX_PEERS;
 
 /// What a datagram meant for the directory.
@@ -124,6 +124,15 @@ impl Directory {
     pub(super) fn expire(&mut self, now: Millis) -> u64 {
         let before = self.peers.len();
         while let Some(index) = self.peers.iter().position(|peer| peer.expires_at() <= now) {
+            self.forget(index);
+        }
+        (before - self.peers.len()) as u64
+    }
+
+    /// Forgets the peers that have not obeyed the reset to `epoch`; says how many.
+    pub(super) fn reset(&mut self, epoch: Epoch) -> u64 {
+        let before = self.peers.len();
+        while let Some(index) = self.peers.iter().position(|peer| peer.epochs.epoch < epoch) {
             self.forget(index);
         }
         (before - self.peers.len()) as u64

@@ -16,6 +16,9 @@ pub enum CatalogFault {
     /// Another swarm, on the same group and port.
     #[error("a datagram of another swarm; to join it, use the same swarm key on both")]
     OtherSwarm,
+    /// Not closed with the swarm's key, or altered on the way.
+    #[error("a datagram that this swarm's key did not close: forged, or damaged on the way; nothing in it is believed")]
+    Forged,
     /// Longer than `MAX_DATAGRAM_BYTES`.
     #[error("a datagram of {0} bytes; at most {MAX_DATAGRAM_BYTES} are read")]
     TooLong(usize),

@@ -6,6 +6,10 @@
 //! missed one knows with the next which segments are wrong, and pulls those over TCP. A node that hears a newcomer
 //! announces itself at once; a node that was silent for three of its intervals, or said goodbye, is forgotten.
 //!
+//! Every datagram also says which resets its sender has obeyed. What a node of an older epoch says is answered with an
+//! announcement, from which it learns of the newer one, and otherwise ignored. Every datagram is closed with a key derived from
+//! the swarm's; without that key nothing is believed.
+//!
 //! What the catalog says is a hint: a peer that seems to hold a block may turn out not to, and the other way round. What it
 //! promises: no input makes it panic or grow, and once the network is quiet every directory equals the filters it describes.
 //!
@@ -16,16 +20,20 @@
 
 use core::net::SocketAddr;
 
-use crate::id::{BlockKey, BootId, Epoch, Fingerprint, Millis, NodeId, SwarmTag};
+use crate::id::{BlockKey, BootId, Epoch, EpochState, Fingerprint, Millis, NodeId, SwarmTag};
 use crate::kv::Plane;
 use crate::limits::{FILTER_SEGMENT_BYTES, MAX_FILTER_SEGMENTS};
 
 mod directory;
 mod fault;
 pub mod filter;
+mod herald;
+mod key;
+mod order;
 mod own;
 mod pace;
 mod peer;
+mod speak;
 mod stats;
 #[cfg(test)]
 mod tests;
@@ -33,15 +41,18 @@ mod view;
 pub mod wire;
 
 pub use fault::CatalogFault;
+pub use herald::{Herald, HeraldConfig, HeraldNews};
+pub use key::DatagramKey;
 pub use peer::Peer;
 pub use stats::CatalogStats;
 pub use wire::Datagram;
 
 use directory::{Directory, Heard};
 use filter::Geometry;
-use own::{Own, Step};
+use order::Order;
+use own::Own;
 use pace::{Dice, Pace};
-use wire::{Announce, Delta, Header, Message, Segment};
+use wire::{Announce, Header, Message};
 
 /// What a catalog is made for.
 #[derive(Clone, Debug)]
@@ -52,10 +63,12 @@ pub struct CatalogConfig {
     pub boot: BootId,
     /// The swarm; datagrams of others are dropped.
     pub swarm: SwarmTag,
+    /// What the swarm's datagrams are closed with.
+    pub key: DatagramKey,
     /// What must be equal for blocks to be shared.
     pub fingerprint: Fingerprint,
-    /// The epoch, as persisted.
-    pub epoch: Epoch,
+    /// The resets obeyed, as saved.
+    pub epochs: EpochState,
     /// Where this node serves blocks and segments; not 0.
     pub tcp_port: u16,
     /// Block planes that this node may hold: the size of its filter follows from it.
@@ -75,8 +88,8 @@ pub enum Event {
     Restarted(NodeId),
     /// A peer said goodbye, and is forgotten.
     Left(NodeId),
-    /// The swarm is at a newer epoch than this node: persist it, then call [`Catalog::set_epoch`].
-    EpochSeen(Epoch),
+    /// The swarm knows of a reset that this node has not obeyed: save it, then call [`Catalog::set_epochs`].
+    ResetSeen(EpochState),
     /// Another machine, at this address, uses this node's id (a copied SD card?): warn the user; one of them needs a new id.
     DuplicateIdentity(SocketAddr),
 }
@@ -88,7 +101,7 @@ pub enum Standing {
     Shares,
     /// It runs another model, format or numerics: never asked.
     OtherModel,
-    /// It is at another epoch than this node: not asked until they agree.
+    /// It is at a newer epoch than this node: not asked until they agree.
     OtherEpoch,
 }
 
@@ -114,6 +127,9 @@ pub struct Catalog {
     own: Own,
     directory: Directory,
     pace: Pace,
+    /// What is older is not believed: this node's epoch, or the one that it has yet to save.
+    floor: Epoch,
+    order: Order,
     dice: Dice,
     stats: CatalogStats,
 }
@@ -128,6 +144,8 @@ impl Catalog {
             own: Own::new(Geometry::for_capacity(config.capacity)),
             directory: Directory::new(),
             pace: Pace::new(config.interval_ms),
+            floor: config.epochs.epoch,
+            order: Order::default(),
             dice: Dice(config.seed),
             stats: CatalogStats::default(),
             config,
@@ -155,12 +173,26 @@ impl Catalog {
         self.load = percent.min(100);
     }
 
-    /// This node is at `epoch` from now on, and says so at once. What peers of other epochs told is no longer believed.
-    pub fn set_epoch(&mut self, epoch: Epoch, now: Millis) {
-        if epoch != self.config.epoch {
-            self.config.epoch = epoch;
-            self.pace.announce_now(now);
+    /// This node has obeyed and saved the resets of `epochs`, and says so at once: that is its acknowledgement. Where the epoch
+    /// rises, peers that are not there yet are forgotten, and the announcement tells this node's whole filter.
+    pub fn set_epochs(&mut self, epochs: EpochState, now: Millis) {
+        if epochs.epoch > self.config.epochs.epoch {
+            self.forget_before(epochs);
+            self.own.tell_all();
         }
+        self.config.epochs = epochs;
+        self.pace.announce_now(now);
+    }
+
+    /// Forgets the peers that have not reached `epochs`, and believes no such one any more, without saying that this node has.
+    pub fn forget_before(&mut self, epochs: EpochState) {
+        self.floor = self.floor.max(epochs.epoch);
+        self.stats.reset += self.directory.reset(epochs.epoch);
+    }
+
+    /// Tells the swarm, several times, to obey the resets that this node has obeyed.
+    pub fn order_reset(&mut self, now: Millis) {
+        self.order.start(now);
     }
 
     /// Takes in a datagram that came from `from`. A fault is counted, and changes nothing else.
@@ -171,11 +203,28 @@ impl Catalog {
     }
 
     fn hear(&mut self, from: SocketAddr, datagram: &[u8], now: Millis) -> Result<Option<Event>, CatalogFault> {
-        let (header, message) = wire::open(datagram, self.config.swarm)?;
+        let (header, message) = wire::open(datagram, self.config.swarm, &self.config.key)?;
         if header.node == self.config.node {
             return Ok(self.hear_own_id(from, &header, &message));
         }
-        let heard = self.directory.hear(&header, &message, from, &mut self.dice, now)?;
+        if matches!(message, Message::Reset) {
+            self.stats.resets_heard += 1;
+            self.pace.answer(&mut self.dice, now);
+        }
+        if header.epochs.epoch < self.floor {
+            self.stats.older_epoch += 1;
+            let leaves = matches!(message, Message::Announce(Announce { interval_ms: 0, .. }));
+            if header.epochs.epoch < self.config.epochs.epoch && !leaves {
+                self.pace.answer(&mut self.dice, now);
+            }
+            return Ok(None);
+        }
+        let heard = self.directory.hear(&header, &message, from, &mut self.dice, now);
+        if !self.config.epochs.covers(header.epochs) {
+            self.stats.newer_epoch += 1;
+            return Ok(Some(Event::ResetSeen(header.epochs)));
+        }
+        let heard = heard?;
         let event = match heard {
             Heard::Joined { evicted } => {
                 self.stats.joined += 1;
@@ -195,7 +244,7 @@ impl Catalog {
                 return Ok(None);
             }
             Heard::Stranger => {
-                self.stats.strangers += 1;
+                self.stats.strangers += u64::from(!matches!(message, Message::Reset));
                 None
             }
             Heard::Full => {
@@ -209,16 +258,11 @@ impl Catalog {
                 Message::Announce(_) => self.stats.announcements_heard += 1,
                 Message::Delta(_) => self.stats.deltas_heard += 1,
                 Message::Segment(_) => self.stats.segments_heard += 1,
+                Message::Reset => {}
             }
         }
-        let behind = header.epoch < self.config.epoch;
-        self.stats.older_epoch += u64::from(behind);
-        if behind || event.is_some() {
+        if event.is_some() {
             self.pace.answer(&mut self.dice, now);
-        }
-        if header.epoch > self.config.epoch {
-            self.stats.newer_epoch += 1;
-            return Ok(Some(Event::EpochSeen(header.epoch)));
         }
         Ok(event)
     }
@@ -268,46 +312,6 @@ impl Catalog {
         self.own.is_told()
     }
 
-    /// The next datagram to multicast, if one is due.
-    pub fn poll_datagram(&mut self, now: Millis) -> Option<Datagram> {
-        self.expire(now);
-        if self.pace.announce_due(now) {
-            return Some(self.announce(now));
-        }
-        let due = self.pace.tell_at(self.nodes()).is_some_and(|at| at <= now);
-        if !due {
-            return None;
-        }
-        let Some(step) = self.own.step() else {
-            self.pace.all_told();
-            return None;
-        };
-        let header = self.next_header();
-        let (generation, digests) = (self.own.generation(), self.own.digests());
-        let datagram = match step {
-            Step::Delta => {
-                self.stats.deltas_sent += 1;
-                wire::seal(&header, &Message::Delta(Delta { generation, digests, changes: self.own.changes() }))
-            }
-            Step::Segment(index) => {
-                self.stats.segments_sent += 1;
-                let bytes = self.own.segment(index).expect("a step names a segment of the filter");
-                wire::seal(&header, &Message::Segment(Segment { generation, digests, index: index as u8, bytes }))
-            }
-        };
-        self.stats.bytes_sent += datagram.len() as u64;
-        self.pace.told(self.nodes(), datagram.len(), now);
-        if self.own.is_told() {
-            self.pace.all_told();
-        }
-        Some(datagram)
-    }
-
-    /// The datagram by which a node that stops says goodbye. Peers forget it at once.
-    pub fn goodbye(&mut self) -> Datagram {
-        self.seal_announcement(0)
-    }
-
     /// The next filter repair to start, if one is due: at most one a second from each peer, less often while they fail.
     pub fn poll_pull(&mut self, now: Millis) -> Option<Pull> {
         self.expire(now);
@@ -323,7 +327,7 @@ impl Catalog {
         let shares = |peer: &&Peer| self.standing(peer) == Standing::Shares;
         let pulls = self.directory.iter().filter(shares).filter_map(Peer::pull_at);
         let expiries = self.directory.iter().map(Peer::expires_at);
-        pulls.chain(expiries).chain([self.pace.deadline(self.nodes())]).min()
+        pulls.chain(expiries).chain(self.order.deadline()).chain([self.pace.deadline(self.nodes())]).min()
     }
 
     /// The peers that seem to hold `plane` of `key` and whose blocks can be used here.
@@ -353,9 +357,14 @@ impl Catalog {
         standing(&self.config, peer)
     }
 
-    /// This node's epoch.
-    pub fn epoch(&self) -> Epoch {
-        self.config.epoch
+    /// The resets that this node has obeyed.
+    pub fn epochs(&self) -> EpochState {
+        self.config.epochs
+    }
+
+    /// Within how many milliseconds each node of a swarm of this size announces itself.
+    pub fn interval_ms(&self) -> u32 {
+        self.pace.interval_ms(self.nodes(), wire::longest_announcement(self.own.filter.geometry().segments()))
     }
 
     /// What was counted.
@@ -371,43 +380,12 @@ impl Catalog {
     fn expire(&mut self, now: Millis) {
         self.stats.forgotten += self.directory.expire(now);
     }
-
-    fn announce(&mut self, now: Millis) -> Datagram {
-        let bytes = wire::longest_announcement(self.own.filter.geometry().segments());
-        let interval_ms = self.pace.interval_ms(self.nodes(), bytes);
-        let datagram = self.seal_announcement(interval_ms);
-        self.pace.announced(interval_ms, &mut self.dice, now);
-        datagram
-    }
-
-    fn seal_announcement(&mut self, interval_ms: u32) -> Datagram {
-        let header = self.next_header();
-        let announce = Announce {
-            fingerprint: self.config.fingerprint,
-            tcp_port: self.config.tcp_port,
-            load: self.load,
-            interval_ms,
-            probes: self.own.filter.geometry().probes(),
-            generation: self.own.generation(),
-            digests: self.own.digests(),
-        };
-        let datagram = wire::seal(&header, &Message::Announce(announce));
-        self.stats.announcements_sent += 1;
-        self.stats.bytes_sent += datagram.len() as u64;
-        datagram
-    }
-
-    fn next_header(&mut self) -> Header {
-        self.counter += 1;
-        let CatalogConfig { swarm, node, boot, epoch, .. } = self.config;
-        Header { swarm, node, boot, counter: self.counter, epoch }
-    }
 }
 
 fn standing(config: &CatalogConfig, peer: &Peer) -> Standing {
     if peer.fingerprint != config.fingerprint {
         Standing::OtherModel
-    } else if peer.epoch != config.epoch {
+    } else if peer.epochs.epoch != config.epochs.epoch {
         Standing::OtherEpoch
     } else {
         Standing::Shares

@@ -81,6 +81,14 @@ impl Own {
         Some(Step::Delta)
     }
 
+    /// Counts everything as told: for an announcement whose hearers know nothing of the filter yet.
+    pub(super) fn tell_all(&mut self) {
+        if !self.is_told() {
+            self.generation += 1;
+            (0..self.filter.geometry().segments()).for_each(|index| self.tell(index));
+        }
+    }
+
     /// Whether peers were told of everything.
     pub(super) fn is_told(&self) -> bool {
         self.filter.bits() == &*self.told

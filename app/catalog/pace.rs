@@ -4,8 +4,8 @@
 //! The arithmetic. A multicast datagram of `n` bytes goes out at the lowest basic rate, 1 Mbit/s, unacknowledged:
 //! `8 × (n + 64) + 1,000` microseconds, where 64 bytes are IP, UDP, MAC and LLC headers, and 1,000 µs are preamble, mean
 //! back-off and the way to the access point. `N` nodes that announce every `T` take `N × air / T`; below 1/200 that is
-//! `T ≥ 200 × N × air`. With a filter of two segments (up to 1,365 block planes) an announcement has 100 bytes and takes
-//! 2.3 ms: ten seconds do for 21 nodes, and 64 nodes announce every 30 seconds. Deltas earn as much again, to be spent up to
+//! `T ≥ 200 × N × air`. With a filter of two segments (up to 1,365 block planes) an announcement has 124 bytes and takes
+//! 2.5 ms: ten seconds do for 19 nodes, and 64 nodes announce every 32 seconds. Deltas earn as much again, to be spent up to
 //! two minutes ahead; a node that has spent it still sends one delta for each 250 ms and node of the swarm.
 
 use crate::id::Millis;

@@ -7,7 +7,7 @@ use super::filter::Geometry;
 use super::pace::Dice;
 use super::view::View;
 use super::wire::{Announce, Header, Message};
-use crate::id::{BlockKey, BootId, Epoch, Fingerprint, Millis, NodeId};
+use crate::id::{BlockKey, BootId, EpochState, Fingerprint, Millis, NodeId};
 use crate::kv::Plane;
 use crate::limits::{
     LIFETIME_INTERVALS, MAX_FILTER_SEGMENTS, MAX_INTERVAL_MS, MAX_PAST_BOOTS, MAX_PULL_GAP_MS, MIN_INTERVAL_MS, PULL_DELAY_MS,
@@ -22,8 +22,8 @@ pub struct Peer {
     pub boot: BootId,
     /// Where it serves blocks and segments over TCP.
     pub addr: SocketAddr,
-    /// Its epoch, as of the last datagram.
-    pub epoch: Epoch,
+    /// The resets that it has obeyed, as of the last datagram.
+    pub epochs: EpochState,
     /// What must be equal to ours for its blocks to be of use.
     pub fingerprint: Fingerprint,
     /// Its filter's generation, as of the last datagram.
@@ -59,7 +59,7 @@ impl Peer {
             node: header.node,
             boot: header.boot,
             addr: from,
-            epoch: header.epoch,
+            epochs: header.epochs,
             fingerprint: announce.fingerprint,
             generation: 0,
             load: 0,
@@ -132,6 +132,10 @@ impl Peer {
             Message::Announce(announce) => (announce.generation, announce.digests),
             Message::Delta(delta) => (delta.generation, delta.digests),
             Message::Segment(segment) => (segment.generation, segment.digests),
+            Message::Reset => {
+                self.count(header);
+                return Ok(());
+            }
         };
         let geometry = Geometry::checked(digests.segments(), self.view.geometry().probes());
         if geometry != Some(self.view.geometry()) || generation < self.generation {
@@ -142,14 +146,12 @@ impl Peer {
         {
             return Err(CatalogFault::Digest);
         }
-        if header.epoch != self.epoch {
-            self.epoch = header.epoch;
+        if header.epochs.epoch != self.epochs.epoch {
             self.view.clear();
             self.repair = Repair::default();
         }
-        self.lost = self.lost.saturating_add(header.counter.saturating_sub(self.counter + 1));
-        self.datagrams += 1;
-        self.counter = header.counter;
+        self.epochs = header.epochs;
+        self.count(header);
         self.generation = generation;
         self.last_heard = now;
         match message {
@@ -160,7 +162,7 @@ impl Peer {
                 self.interval_ms = announce.interval_ms.clamp(MIN_INTERVAL_MS, MAX_INTERVAL_MS);
             }
             Message::Delta(delta) => self.view.change(generation, delta.changes.iter()),
-            Message::Segment(_) => {}
+            Message::Segment(_) | Message::Reset => {}
         }
         self.view.promise(generation, digests);
         if let Message::Segment(segment) = message {
@@ -169,6 +171,12 @@ impl Peer {
         }
         self.plan_repair(dice, now);
         Ok(())
+    }
+
+    fn count(&mut self, header: &Header) {
+        self.lost = self.lost.saturating_add(header.counter.saturating_sub(self.counter + 1));
+        self.datagrams += 1;
+        self.counter = header.counter;
     }
 
     /// Takes in a segment pulled over TCP.

@@ -13,6 +13,8 @@ pub struct CatalogStats {
     pub deltas_sent: u64,
     /// Whole segments sent.
     pub segments_sent: u64,
+    /// Resets sent: orders to the swarm, repeats included.
+    pub resets_sent: u64,
     /// Bytes of all datagrams sent, without IP and UDP headers.
     pub bytes_sent: u64,
     /// Announcements used.
@@ -21,6 +23,8 @@ pub struct CatalogStats {
     pub deltas_heard: u64,
     /// Whole segments used.
     pub segments_heard: u64,
+    /// Resets heard, repeats included.
+    pub resets_heard: u64,
     /// Bytes of all datagrams that came in, used or not.
     pub bytes_heard: u64,
     /// Our own datagrams, come back.
@@ -31,9 +35,9 @@ pub struct CatalogStats {
     pub overtaken: u64,
     /// Deltas, segments and goodbyes of nodes that have not announced themselves.
     pub strangers: u64,
-    /// Datagrams of an epoch newer than ours.
+    /// Datagrams that tell of a reset that this node has not obeyed yet.
     pub newer_epoch: u64,
-    /// Datagrams of an epoch older than ours.
+    /// Datagrams of an epoch older than ours: answered, never believed.
     pub older_epoch: u64,
     /// Peers that came to be known.
     pub joined: u64,
@@ -43,6 +47,8 @@ pub struct CatalogStats {
     pub left: u64,
     /// Peers forgotten because they were silent.
     pub forgotten: u64,
+    /// Peers forgotten by a reset.
+    pub reset: u64,
     /// Peers forgotten because the table was full.
     pub evicted: u64,
     /// Announcements of newcomers for whom the table had no room.
@@ -61,6 +67,8 @@ pub struct CatalogStats {
     pub other_version: u64,
     /// Datagrams of another swarm.
     pub other_swarm: u64,
+    /// Datagrams that were not closed with the swarm's key, or altered.
+    pub forged: u64,
     /// Datagrams that could not be decoded, or were too long.
     pub malformed: u64,
     /// Datagrams with an impossible geometry or port.
@@ -75,6 +83,7 @@ impl CatalogStats {
             CatalogFault::Foreign => &mut self.foreign,
             CatalogFault::Version(_) => &mut self.other_version,
             CatalogFault::OtherSwarm => &mut self.other_swarm,
+            CatalogFault::Forged => &mut self.forged,
             CatalogFault::TooLong(_) | CatalogFault::Malformed => &mut self.malformed,
             CatalogFault::Geometry | CatalogFault::Port => &mut self.out_of_limits,
             CatalogFault::Contradiction | CatalogFault::Digest => &mut self.contradictions,

@@ -5,7 +5,7 @@ mod order;
 
 use proptest::prelude::*;
 
-use self::net::{CALM, Net, Weather, config, key, udp};
+use self::net::{CALM, Net, Weather, config, key, resets, udp};
 use super::*;
 use crate::limits::{ANNOUNCE_INTERVAL_MS, MAX_PEERS};
 
@@ -98,7 +98,7 @@ fn a_restart_replaces_what_was_known() {
     net.insert(0, 5, Plane::Global);
     net.run(2_000);
     let at = net.now;
-    net.node_mut(0).set_epoch(Epoch(0), at);
+    net.node_mut(0).set_epochs(resets(1), at);
     let mut late = net.node_mut(0).poll_datagram(at).expect("an announcement of the earlier start");
     net.nodes[0] = Some(Catalog::new(CatalogConfig { boot: BootId(9), ..config(0) }));
     net.held[0].clear();
@@ -110,8 +110,8 @@ fn a_restart_replaces_what_was_known() {
 
     let now = net.now;
     assert_eq!(net.node_mut(1).handle(udp(0), &late, now), Ok(None));
-    late[4] = 2;
-    assert_eq!(net.node_mut(1).handle(udp(0), &late, now), Err(CatalogFault::Version(2)));
+    late[4] = 1;
+    assert_eq!(net.node_mut(1).handle(udp(0), &late, now), Err(CatalogFault::Version(1)));
     assert_eq!(net.disagreement(), None);
 }
 
@@ -156,34 +156,36 @@ fn a_newer_epoch_reaches_everybody_even_those_who_were_off() {
     net.insert(0, 5, Plane::Global);
     net.run(2_000);
     let now = net.now;
-    net.node_mut(1).set_epoch(Epoch(2), now);
+    net.node_mut(1).set_epochs(resets(2), now);
     assert_eq!(holders(net.node(1), 5, Plane::Global), [], "told in the older epoch");
     net.run(2_000);
-    assert!((0..3).all(|index| net.node(index).epoch() == Epoch(2)));
-    assert!(net.events.contains(&(0, Event::EpochSeen(Epoch(2)))));
+    assert!((0..3).all(|index| net.node(index).epochs() == resets(2)));
+    assert!(net.events.contains(&(0, Event::ResetSeen(resets(2)))));
     net.nodes[3] = Some(Catalog::new(config(3)));
     net.run(3_000);
-    assert_eq!(net.node(3).epoch(), Epoch(2));
+    assert_eq!(net.node(3).epochs(), resets(2));
     assert_eq!(net.disagreement(), None);
 }
 
 #[test]
 fn an_older_epoch_is_not_believed() {
     let mut net = Net::of(2, CALM, 1);
-    let mut newer = Catalog::new(CatalogConfig { epoch: Epoch(2), ..config(2) });
+    let mut newer = Catalog::new(CatalogConfig { epochs: resets(2), ..config(2) });
     net.insert(0, 5, Plane::Global);
     let first = net.node_mut(0).poll_datagram(Millis(0)).unwrap();
-    assert_eq!(newer.handle(udp(0), &first, Millis(0)), Ok(Some(Event::Joined(NodeId(1_000)))));
+    assert_eq!(newer.handle(udp(0), &first, Millis(0)), Ok(None));
     let delta = net.node_mut(0).poll_datagram(Millis(300)).unwrap();
     newer.handle(udp(0), &delta, Millis(300)).unwrap();
     assert_eq!(holders(&newer, 5, Plane::Global), []);
-    assert_eq!(newer.standing(newer.peer(NodeId(1_000)).unwrap()), Standing::OtherEpoch);
-    assert_eq!(newer.stats().older_epoch, 2);
+    assert_eq!((newer.peers().count(), newer.stats().older_epoch), (0, 2));
+    let mut older = Catalog::new(config(1));
+    let announcement = newer.poll_datagram(Millis(300)).unwrap();
+    assert_eq!(older.handle(udp(2), &announcement, Millis(301)), Ok(Some(Event::ResetSeen(resets(2)))));
+    assert_eq!(older.standing(older.peer(NodeId(1_002)).unwrap()), Standing::OtherEpoch, "until it has obeyed");
 
-    assert!(newer.poll_datagram(Millis(1_300)).is_some(), "to the newcomer");
     let again = net.node_mut(0).goodbye();
     newer.handle(udp(0), &again, Millis(1_400)).unwrap();
-    assert!(newer.deadline() > Some(Millis(9_000)));
+    assert!(newer.deadline() > Some(Millis(8_000)));
     net.node_mut(0).insert(&key(6), Plane::Global, Millis(1_500));
     let delta = net.node_mut(0).poll_datagram(Millis(1_800)).unwrap();
     newer.handle(udp(0), &delta, Millis(1_800)).unwrap();
@@ -330,13 +332,13 @@ proptest! {
                 10 => net.side[node] ^= 1,
                 _ => {
                     boots += 1;
-                    let epoch = net.node(node).epoch();
-                    let again = CatalogConfig { boot: BootId(boots), epoch, ..config(node as u8) };
+                    let epochs = net.node(node).epochs();
+                    let again = CatalogConfig { boot: BootId(boots), epochs, ..config(node as u8) };
                     net.nodes[node] = Some(Catalog::new(again));
                     net.held[node].clear();
                     if boots % 3 == 0 {
                         let now = net.now;
-                        net.node_mut(node).set_epoch(Epoch(boots), now);
+                        net.node_mut(node).set_epochs(resets(boots), now);
                     }
                 }
             }

@@ -3,40 +3,39 @@
 //! Each datagram is an envelope of fixed layout and one postcard message, together at most `MAX_DATAGRAM_BYTES`. Every
 //! message carries the filter's generation and the digest of every segment after the change that it tells of, so whoever
 //! hears any datagram knows which of its segments are right. [`seal`] and [`open`] are the only places where datagrams are
-//! made and believed: authentication belongs there, as a trailer over everything before it.
+//! made and believed: a trailer over everything before it shows that the sender has the swarm's key.
 
 use serde::{Deserialize, Serialize};
 
 use super::CatalogFault;
 use super::filter::{Geometry, SEGMENT_BITS};
-use crate::id::{BootId, Epoch, Fingerprint, NodeId, SwarmTag};
+use super::key::{DatagramKey, TRAILER_BYTES};
+use crate::id::{BootId, Epoch, EpochState, Fingerprint, NodeId, SwarmTag};
 use crate::limits::{FILTER_SEGMENT_BYTES, MAX_DATAGRAM_BYTES, MAX_FILTER_SEGMENTS};
 
 /// The first bytes of every datagram.
 pub const MAGIC: [u8; 4] = *b"PTLK";
 
 /// The version of the datagrams, as the fifth byte.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 
 /// Bytes of the envelope.
-pub const ENVELOPE_BYTES: usize = 45;
+pub const ENVELOPE_BYTES: usize = 53;
 
 /// Bytes of changes that one delta carries at most: with more, the segment itself is the smaller message.
 pub const MAX_CHANGE_BYTES: usize = FILTER_SEGMENT_BYTES;
 
-/// Bytes that an authentication trailer may take.
-const TRAILER_ROOM: usize = 64;
 /// Kind, generation, index, and the lengths of two byte strings, each at its longest.
 const LONGEST_FIELDS: usize = 1 + 10 + 1 + 2 + 2;
 const _: () = assert!(
-    ENVELOPE_BYTES + LONGEST_FIELDS + MAX_FILTER_SEGMENTS * 8 + FILTER_SEGMENT_BYTES + TRAILER_ROOM <= MAX_DATAGRAM_BYTES,
+    ENVELOPE_BYTES + LONGEST_FIELDS + MAX_FILTER_SEGMENTS * 8 + FILTER_SEGMENT_BYTES + TRAILER_BYTES <= MAX_DATAGRAM_BYTES,
     "the longest message fits its datagram"
 );
 
 /// Bytes of an announcement of a filter of `segments` segments, with every number at its longest.
 pub const fn longest_announcement(segments: usize) -> usize {
     let fields = 1 + 16 + 3 + 1 + 5 + 1 + 10 + 2;
-    ENVELOPE_BYTES + fields + segments * 8
+    ENVELOPE_BYTES + fields + segments * 8 + TRAILER_BYTES
 }
 
 /// One datagram, ready to be sent.
@@ -53,8 +52,8 @@ pub struct Header {
     pub boot: BootId,
     /// Grows by one with each datagram of one boot.
     pub counter: u64,
-    /// The sender's epoch.
-    pub epoch: Epoch,
+    /// The resets that the sender has obeyed and saved; in a [`Message::Reset`], those that it orders.
+    pub epochs: EpochState,
 }
 
 /// What a datagram says. The variants' numbers are wire values.
@@ -67,6 +66,9 @@ pub enum Message<'a> {
     Delta(Delta<'a>),
     /// 2: this segment changed, more than a delta should tell.
     Segment(Segment<'a>),
+    /// 3: the swarm is at the header's epoch from now on; whoever is there already announces itself. Says nothing of a filter, so
+    /// that a computer that is no node can send it.
+    Reset,
 }
 
 /// Who a node is and where its filter stands.
@@ -199,13 +201,14 @@ struct Envelope {
     boot: [u8; 8],
     counter: [u8; 8],
     epoch: [u8; 8],
+    store_epoch: [u8; 8],
 }
 
 /// Closes a datagram.
 ///
 /// # Panics
 /// When a byte string of the message is longer than the limits of this module allow: the caller's own mistake.
-pub fn seal(header: &Header, message: &Message<'_>) -> Datagram {
+pub fn seal(header: &Header, message: &Message<'_>, key: &DatagramKey) -> Datagram {
     let envelope = Envelope {
         magic: MAGIC,
         version: VERSION,
@@ -213,17 +216,21 @@ pub fn seal(header: &Header, message: &Message<'_>) -> Datagram {
         node: header.node.0.to_le_bytes(),
         boot: header.boot.0.to_le_bytes(),
         counter: header.counter.to_le_bytes(),
-        epoch: header.epoch.0.to_le_bytes(),
+        epoch: header.epochs.epoch.0.to_le_bytes(),
+        store_epoch: header.epochs.store_epoch.0.to_le_bytes(),
     };
     let mut datagram = Datagram::new();
     datagram.resize_default(MAX_DATAGRAM_BYTES).expect("a datagram holds MAX_DATAGRAM_BYTES");
     let used = postcard::to_slice(&(envelope, message), &mut datagram).expect("every message fits its datagram").len();
     datagram.truncate(used);
+    let trailer = key.trailer(&datagram);
+    datagram.extend_from_slice(&trailer).expect("every message leaves room for the trailer");
     datagram
 }
 
-/// Opens a datagram meant for `swarm`. What it returns is within all limits that can be checked without knowing the peer.
-pub fn open(datagram: &[u8], swarm: SwarmTag) -> Result<(Header, Message<'_>), CatalogFault> {
+/// Opens a datagram meant for `swarm` and closed with `key`. What it returns is within all limits that can be checked without
+/// knowing the peer.
+pub fn open<'a>(datagram: &'a [u8], swarm: SwarmTag, key: &DatagramKey) -> Result<(Header, Message<'a>), CatalogFault> {
     if datagram.len() > MAX_DATAGRAM_BYTES {
         return Err(CatalogFault::TooLong(datagram.len()));
     }
@@ -237,10 +244,18 @@ pub fn open(datagram: &[u8], swarm: SwarmTag) -> Result<(Header, Message<'_>), C
         node: NodeId(u64::from_le_bytes(envelope.node)),
         boot: BootId(u64::from_le_bytes(envelope.boot)),
         counter: u64::from_le_bytes(envelope.counter),
-        epoch: Epoch(u64::from_le_bytes(envelope.epoch)),
+        epochs: EpochState {
+            epoch: Epoch(u64::from_le_bytes(envelope.epoch)),
+            store_epoch: Epoch(u64::from_le_bytes(envelope.store_epoch)),
+        },
     };
     if header.swarm != swarm {
         return Err(CatalogFault::OtherSwarm);
+    }
+    let body = body.split_last_chunk().filter(|(_, trailer)| key.fits(&datagram[..datagram.len() - TRAILER_BYTES], trailer));
+    let (body, _) = body.ok_or(CatalogFault::Forged)?;
+    if header.epochs.store_epoch > header.epochs.epoch {
+        return Err(CatalogFault::Malformed);
     }
     let (message, rest) = postcard::take_from_bytes::<Message<'_>>(body).map_err(|_| CatalogFault::Malformed)?;
     if !rest.is_empty() {
@@ -254,6 +269,7 @@ fn check(message: &Message<'_>) -> Result<(), CatalogFault> {
     let (digests, probes) = match message {
         Message::Announce(announce) => (announce.digests, announce.probes),
         Message::Delta(Delta { digests, .. }) | Message::Segment(Segment { digests, .. }) => (*digests, 1),
+        Message::Reset => return Ok(()),
     };
     let whole = digests.0.len() % 8 == 0;
     if !whole || Geometry::checked(digests.segments(), probes).is_none() {

@@ -122,7 +122,7 @@ pub static TABLE: [Key; KEYS] = [
     ),
     row!(
         node.state,
-        None,
+        Some("state"),
         "DIR",
         "\"/data\"",
         "The directory for what must survive a restart, such as the swarm's epoch",

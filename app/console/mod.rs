@@ -19,6 +19,11 @@ pub enum Command {
     Peers,
     /// Counters.
     Stats,
+    /// The whole swarm forgets.
+    Reset {
+        /// The blocks too.
+        store: bool,
+    },
     /// The commands.
     Help,
     /// Which build this is.
@@ -33,11 +38,16 @@ pub enum ConsoleError {
     /// `ask` or `chat` without words.
     #[error("{0} what? Type {0} and then your text")]
     NoText(&'static str),
+    /// An option that the command does not have.
+    #[error("{0} takes {1} or nothing")]
+    Option(&'static str, &'static str),
 }
 
 enum Takes {
     Nothing(Command),
     Text(fn(String) -> Command),
+    /// At most this one option.
+    Option(&'static str, fn(bool) -> Command),
 }
 
 struct Entry {
@@ -75,6 +85,12 @@ const TABLE: &[Entry] = &[
         help: "counters: what was fetched, served, evicted, refused",
         takes: Takes::Nothing(Command::Stats),
     },
+    Entry {
+        word: "reset",
+        argument: "[--store]",
+        help: "every node forgets what its peers hold; --store: and drops its blocks",
+        takes: Takes::Option("--store", |store| Command::Reset { store }),
+    },
     Entry { word: "help", argument: "", help: "these lines", takes: Takes::Nothing(Command::Help) },
     Entry { word: "version", argument: "", help: "which build this is", takes: Takes::Nothing(Command::Version) },
     Entry {
@@ -98,6 +114,10 @@ pub fn parse(line: &str) -> Result<Option<Command>, ConsoleError> {
         Some(Entry { takes: Takes::Nothing(command), .. }) if rest.is_empty() => command.clone(),
         Some(Entry { takes: Takes::Text(_), word, .. }) if rest.is_empty() => return Err(ConsoleError::NoText(word)),
         Some(Entry { takes: Takes::Text(make), .. }) => make(rest.to_string()),
+        Some(Entry { takes: Takes::Option(option, make), .. }) if rest.is_empty() || rest == *option => make(!rest.is_empty()),
+        Some(Entry { takes: Takes::Option(option, _), word, .. }) if rest.starts_with('-') => {
+            return Err(ConsoleError::Option(word, option));
+        }
         _ => Command::Ask(line.to_string()),
     };
     Ok(Some(command))
@@ -133,6 +153,16 @@ mod tests {
         assert_eq!(parse("  stop "), Ok(Some(Command::Stop)));
         assert_eq!(parse("ask  help"), Ok(Some(Command::Ask("help".to_string()))));
         assert_eq!(parse(" \t"), Ok(None));
+        assert_eq!(parse("reset"), Ok(Some(Command::Reset { store: false })));
+        assert_eq!(parse(" reset  --store"), Ok(Some(Command::Reset { store: true })));
+        assert_eq!(parse("reset the clock"), Ok(Some(Command::Ask("reset the clock".to_string()))));
         assert_eq!(parse("ask"), Err(ConsoleError::NoText("ask")));
+    }
+    /// A slip of the finger must not send a half-meant reset to the model as a prompt.
+    #[test]
+    fn an_option_that_a_command_does_not_have_is_an_error() {
+        for line in ["reset --stor", "reset -s", "reset --store now"] {
+            assert_eq!(parse(line), Err(ConsoleError::Option("reset", "--store")));
+        }
     }
 }

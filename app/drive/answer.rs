@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal};
 
 use serde::Serialize;
 
-use crate::id::{Fingerprint, NodeId, TokenId};
+use crate::id::{Epoch, Fingerprint, NodeId, TokenId};
 use crate::node::{AskId, Figures, Reply, Status};
 use crate::tokenizer::{TextStream, Tokenizer};
 
@@ -36,7 +36,13 @@ pub(super) enum Event<'a> {
     Status { status: &'a Status },
     /// A line for the log.
     Note { text: &'a str },
-    /// A request was not understood.
+    /// The swarm was reset from here.
+    Reset { epoch: Epoch, store: bool, peers: usize },
+    /// A peer has obeyed the reset.
+    Acknowledged { node: NodeId },
+    /// Everybody has, or the time for it is over.
+    ResetEnded { acknowledged: usize, missing: &'a [NodeId] },
+    /// A request was not understood, or cannot be obeyed.
     Error { reason: &'a str },
 }
 
@@ -190,7 +196,7 @@ impl<'t> Speaker<'t> {
         }
     }
 
-    fn say(&mut self, event: &Event<'_>, mark: char, text: &str) {
+    pub(super) fn say(&mut self, event: &Event<'_>, mark: char, text: &str) {
         match self.form {
             Form::Json => self.json(event),
             Form::Text => {

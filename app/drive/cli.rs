@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use thiserror::Error;
@@ -16,14 +17,15 @@ use crate::sampler::{Sampling, SamplingError};
 use crate::tokenizer::TokenizerError;
 
 use super::net::{NetError, NetSettings};
-use super::options::{NoModel, Options};
+use super::options::{ASK, NoModel, Options, RESET, RUN};
+use super::reset::{ResetError, ResetSettings};
 use super::run::{AskSettings, Console};
 use super::settings::{self, Settings, SettingsError};
 use super::setup::{Loaded, NodeSettings, SetupError, load};
 use super::swarm::{SwarmError, SwarmSettings};
 use super::terminal::{OutputError, tell};
 use super::tools::ToolError;
-use super::{run, swarm, tools};
+use super::{reset, run, swarm, tools};
 
 /// Boards on one LAN answer prompts with Gemma 3 and share the KV state of every prompt prefix.
 #[derive(Parser)]
@@ -47,6 +49,8 @@ enum Sub {
     Inspect(InspectArgs),
     /// Check this build's arithmetic and cache on a directory with config.json, model.safetensors and golden.safetensors
     Verify(VerifyArgs),
+    /// Make every node of the swarm forget what its peers hold, and with --store its own blocks
+    Reset(ResetArgs),
     /// Run several nodes on this machine over real MMLU prompts, and check what they share
     Swarm(SwarmArgs),
     /// Check a potluck.toml, or print what it may hold
@@ -57,7 +61,7 @@ enum Sub {
 #[derive(Args)]
 struct RunArgs {
     #[command(flatten)]
-    options: Options<true>,
+    options: Options<RUN>,
     /// Share nothing: compute everything here
     #[arg(long)]
     alone: bool,
@@ -75,7 +79,7 @@ struct RunArgs {
 #[derive(Args)]
 struct AskArgs {
     #[command(flatten)]
-    options: Options<false>,
+    options: Options<ASK>,
     /// Wrap the text in Gemma's chat template
     #[arg(long)]
     chat: bool,
@@ -128,6 +132,18 @@ struct VerifyArgs {
 }
 
 #[derive(Args)]
+struct ResetArgs {
+    #[command(flatten)]
+    options: Options<RESET>,
+    /// Drop the blocks of every node too
+    #[arg(long)]
+    store: bool,
+    /// Seconds to wait for nodes that do not answer
+    #[arg(long, value_name = "S", default_value_t = 15, value_parser = clap::value_parser!(u32).range(3..=600))]
+    wait: u32,
+}
+
+#[derive(Args)]
 struct SwarmArgs {
     /// A Gemma 3 model, GGUF, with its vocabulary inside
     #[arg(long, value_name = "FILE")]
@@ -168,6 +184,8 @@ pub(super) enum Fail {
     Tool(#[from] ToolError),
     #[error(transparent)]
     Swarm(#[from] SwarmError),
+    #[error(transparent)]
+    Reset(#[from] ResetError),
     #[error(transparent)]
     Net(#[from] NetError),
     #[error(transparent)]
@@ -219,6 +237,7 @@ fn obey(command: Sub) -> Result<(), Fail> {
                 Err(Fail::Said)
             }
         }
+        Sub::Reset(args) => order_reset(args),
         Sub::Config(what) => {
             if settings::obey(&what)? {
                 Ok(())
@@ -246,18 +265,13 @@ fn run_node(args: RunArgs) -> Result<(), Fail> {
     let node = NodeSettings {
         name: config.node.name.as_ref().map(|name| name.as_str().to_string()),
         id: config.node.id.map(|id| id.0.0),
-        swarm_key: config.swarm.key.as_ref().map_or(Vec::new(), |key| key.as_bytes().to_vec()),
+        swarm_key: swarm_key(&config),
         sharing: !args.alone,
         reuse: !args.no_reuse,
+        state: config.node.state.clone(),
         ..alone(&config, &loaded)
     };
-    let net = NetSettings {
-        interface: config.network.interface,
-        group: config.network.group.addr(),
-        port: config.network.port.number(),
-        tcp_port: config.network.tcp_port,
-        peers: config.network.peers.iter().map(|peer| peer.addr().into()).collect(),
-    };
+    let net = net(&config);
     let console = match (args.json, args.no_console) {
         (true, _) => Console::Json,
         (_, true) => Console::None,
@@ -278,11 +292,33 @@ fn ask(args: AskArgs) -> Result<(), Fail> {
 }
 
 /// The settings that hold and the model that they name. What the file got wrong is said on the console and stops nothing.
-fn settle<const NODE: bool>(options: &Options<NODE>) -> Result<(Config, PathBuf), Fail> {
+fn settle<const COMMAND: u8>(options: &Options<COMMAND>) -> Result<(Config, PathBuf), Fail> {
     let (config, problems) = options.settle();
     problems.iter().for_each(|line| tell(format_args!("{line}\n")));
     let model = options.model(&config)?;
     Ok((config, model))
+}
+
+fn order_reset(args: ResetArgs) -> Result<(), Fail> {
+    let (config, problems) = args.options.settle();
+    problems.iter().for_each(|line| tell(format_args!("{line}\n")));
+    let (swarm_key, wait) = (swarm_key(&config), Duration::from_secs(args.wait.into()));
+    reset::reset(&net(&config), &ResetSettings { swarm_key, store: args.store, wait })
+}
+
+fn swarm_key(config: &Config) -> Vec<u8> {
+    config.swarm.key.as_ref().map_or(Vec::new(), |key| key.as_bytes().to_vec())
+}
+
+/// Where the swarm talks.
+fn net(config: &Config) -> NetSettings {
+    NetSettings {
+        interface: config.network.interface,
+        group: config.network.group.addr(),
+        port: config.network.port.number(),
+        tcp_port: config.network.tcp_port,
+        peers: config.network.peers.iter().map(|peer| peer.addr().into()).collect(),
+    }
 }
 
 /// A node that shares nothing.
@@ -300,6 +336,7 @@ fn alone(config: &Config, loaded: &Loaded) -> NodeSettings {
         sharing: false,
         reuse: true,
         announce_interval_ms: config.network.announce.get() as u32 * 1_000,
+        state: None,
     }
 }
 

@@ -8,9 +8,11 @@ mod cli;
 mod engine;
 mod net;
 mod options;
+mod reset;
 mod run;
 mod settings;
 mod setup;
+mod state;
 mod swarm;
 mod terminal;
 mod tools;
@@ -28,9 +30,9 @@ use smol::io::{AsyncReadExt, AsyncWriteExt};
 use smol::{LocalExecutor, Timer};
 
 use crate::catalog::Datagram;
-use crate::id::Millis;
+use crate::id::{EpochState, Millis};
 use crate::limits::{MAX_CHUNK_BYTES, MAX_DATAGRAM_BYTES};
-use crate::node::{AskId, ConnId, Input, Node, Output, Reply, Status};
+use crate::node::{AskId, ConnId, Input, Node, Output, Reply, ResetNews, Status};
 
 pub use cli::main;
 pub use engine::run_job;
@@ -39,6 +41,7 @@ pub use net::NetSettings;
 use cli::Fail;
 use engine::Engine;
 use net::CatalogSocket;
+use state::StateDir;
 
 /// A connection is given up when it does not stand after this long.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -54,6 +57,8 @@ const MAX_QUEUED_DATAGRAMS: usize = 64;
 enum Word {
     /// Part or end of an answer.
     Reply(AskId, Reply),
+    /// What becomes of a reset that was asked for here.
+    Reset(ResetNews),
     /// A line for the log.
     Note(String),
     /// The engine's thread is no more: there will be no answer.
@@ -73,6 +78,9 @@ struct Driver {
     connects: Channel<(ConnId, SocketAddr)>,
     datagrams: Channel<Datagram>,
     timer: Channel<()>,
+    epochs: Channel<EpochState>,
+    /// Where the epoch is saved; without it nothing is.
+    state: Option<StateDir>,
     words: Sender<Word>,
 }
 
@@ -90,9 +98,16 @@ impl Driver {
             connects: unbounded(),
             datagrams: bounded(MAX_QUEUED_DATAGRAMS),
             timer: bounded(1),
+            epochs: bounded(1),
+            state: None,
             words,
         };
         (driver, out)
+    }
+
+    /// The same, which saves the swarm's epoch in `state`.
+    fn with_state(self, state: Option<StateDir>) -> Driver {
+        Driver { state, ..self }
     }
 
     /// Lets something happen to the node, then does what it wants done.
@@ -112,6 +127,7 @@ impl Driver {
         let executor = Rc::new(LocalExecutor::new());
         executor.spawn(self.clone().engine_results()).detach();
         executor.spawn(self.clone().deadlines()).detach();
+        executor.spawn(self.clone().save_epochs()).detach();
         if self.socket.is_some() {
             executor.spawn(self.clone().receive()).detach();
             executor.spawn(self.clone().send()).detach();
@@ -150,6 +166,8 @@ impl Driver {
                 }
                 Some(Output::Engine(job)) => wake(&self.engine.jobs, job),
                 Some(Output::Reply(ask, reply)) => wake(&self.words, Word::Reply(ask, reply)),
+                Some(Output::Persist(epochs)) => wake(&self.epochs.0, epochs),
+                Some(Output::Reset(news)) => wake(&self.words, Word::Reset(news)),
                 Some(Output::Note(line)) => wake(&self.words, Word::Note(line)),
             }
         }
@@ -303,7 +321,7 @@ impl Driver {
 }
 
 /// Sends without waiting. A full channel of one already says what there is to say, a full queue of datagrams loses one as the air
-/// does, and the engine is never given more than one job.
+/// does, and neither the engine nor the card is ever given more than one job.
 fn wake<T>(channel: &Sender<T>, message: T) {
     let _ = channel.try_send(message);
 }

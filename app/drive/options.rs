@@ -15,9 +15,18 @@ use crate::limits::MAX_CONFIG_FILE_BYTES;
 /// Sections whose keys mean something to a command that answers one prompt alone.
 const ALONE: [&str; 3] = ["model", "memory", "answers"];
 
-/// What the command line says: the file, and the keys that it overrides. `NODE` takes every key that has an option, else those of
-/// a command that works alone.
-pub(super) struct Options<const NODE: bool> {
+/// The command run: every key that has an option.
+pub(super) const RUN: u8 = 0;
+/// The command ask: the keys of a command that works alone.
+pub(super) const ASK: u8 = 1;
+/// The command reset: the keys that lead to the nodes.
+pub(super) const RESET: u8 = 2;
+
+/// Options by which nodes are reached.
+const REACHING: [&str; 4] = ["swarm-key", "interface", "group", "port"];
+
+/// What the command line says: the file, and the keys that it overrides.
+pub(super) struct Options<const COMMAND: u8> {
     file: Option<PathBuf>,
     /// Checked.
     given: Vec<(&'static Key, Vec<String>)>,
@@ -34,17 +43,22 @@ pub(super) enum NoModel {
     ManyBeside(PathBuf, String),
 }
 
-/// The keys that have an option, with its name.
-fn optional(node: bool) -> impl Iterator<Item = (&'static Key, &'static str)> {
-    TABLE.iter().filter(move |key| node || ALONE.contains(&key.section)).filter_map(|key| Some((key, key.option?)))
+/// The keys that have an option of the command, with its name.
+fn optional(command: u8) -> impl Iterator<Item = (&'static Key, &'static str)> {
+    let takes = move |key: &Key, option: &str| match command {
+        RESET => REACHING.contains(&option),
+        ASK => ALONE.contains(&key.section),
+        _ => true,
+    };
+    TABLE.iter().filter_map(|key| Some((key, key.option?))).filter(move |(key, option)| takes(key, option))
 }
 
-impl<const NODE: bool> Args for Options<NODE> {
+impl<const COMMAND: u8> Args for Options<COMMAND> {
     fn augment_args(command: Command) -> Command {
         let file = Arg::new("config").long("config").value_name("FILE").value_parser(value_parser!(PathBuf));
         let file = file.help("Settings in the form of potluck.toml; the options below override it");
         let defaults = Config::default();
-        optional(NODE).fold(command.arg(file), |command, (key, option)| {
+        optional(COMMAND).fold(command.arg(file), |command, (key, option)| {
             let default = (key.show)(&defaults).join(", ");
             let default = if default.is_empty() { format!("not set: {}", key.why) } else { format!("default: {default}") };
             let several = if key.kind == Kind::List { "; may be given several times" } else { "" };
@@ -59,10 +73,10 @@ impl<const NODE: bool> Args for Options<NODE> {
     }
 }
 
-impl<const NODE: bool> FromArgMatches for Options<NODE> {
+impl<const COMMAND: u8> FromArgMatches for Options<COMMAND> {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let mut given = Vec::new();
-        for (key, option) in optional(NODE) {
+        for (key, option) in optional(COMMAND) {
             let Some(texts) = matches.get_many::<String>(option) else { continue };
             let texts: Vec<String> = texts.cloned().collect();
             Config::default().set_option(key, &texts).map_err(|fault| clap::Error::raw(ErrorKind::ValueValidation, fault))?;
@@ -77,7 +91,7 @@ impl<const NODE: bool> FromArgMatches for Options<NODE> {
     }
 }
 
-impl<const NODE: bool> Options<NODE> {
+impl<const COMMAND: u8> Options<COMMAND> {
     /// Every text was taken when the command line was read, so it is again.
     fn override_in(&self, config: &mut Config) {
         self.given.iter().for_each(|(key, texts)| assert_eq!(config.set_option(key, texts), Ok(())));

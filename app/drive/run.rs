@@ -23,6 +23,7 @@ use super::answer::{Form, Speaker};
 use super::engine::Engine;
 use super::net::{CatalogSocket, NetSettings, block_listener};
 use super::setup::{Loaded, NodeSettings};
+use super::state::StateDir;
 use super::{Driver, Fail, Word};
 
 /// How answers are made unless a request says otherwise.
@@ -52,6 +53,9 @@ struct Request {
     ask: Option<String>,
     command: Option<String>,
     max_tokens: Option<usize>,
+    /// Of a reset: the blocks too.
+    #[serde(default)]
+    store: bool,
 }
 
 /// Answers one prompt and ends. `chat` wraps it in the model's chat template.
@@ -75,6 +79,7 @@ pub(super) fn ask(loaded: Loaded, node: &NodeSettings, asking: &AskSettings, tex
         while let Ok(word) = words.recv().await {
             match word {
                 Word::Note(line) => speaker.note(&line),
+                Word::Reset(_) => {}
                 Word::Reply(_, Reply::Failed(reason)) => return Err(Fail::NoAnswer(reason)),
                 Word::Reply(ask, reply) => {
                     let answered = speaker.reply(ask, &reply).is_some();
@@ -118,9 +123,15 @@ pub(super) fn run(
         };
         speaker.note(&format!("no multicast on {} ({error}): {remedy}", net.interface));
     }
+    let state = node.state.as_deref().map(StateDir::at);
+    if let Some(state) = &state {
+        let (epochs, complaint) = state.load();
+        config.epochs = epochs;
+        complaint.iter().for_each(|complaint| speaker.note(complaint));
+    }
     let (id, tcp_port) = (config.node, config.tcp_port);
     let driver = Driver::new(Node::new(config)?, Instant::now(), Engine::start(model)?, socket);
-    let (driver, words) = (Rc::new(driver.0), driver.1);
+    let (driver, words) = (Rc::new(driver.0.with_state(state)), driver.1);
     let mut signals = Signals::new([Signal::Int, Signal::Term])?;
     speaker.ready(node.name.as_deref(), id, name, fingerprint, tcp_port);
     let lines = if console == Console::None { None } else { Some(read_lines()?) };
@@ -190,6 +201,7 @@ impl Session<'_> {
                     }
                 }
                 Happening::Word(Word::Note(line)) => speaker.note(&line),
+                Happening::Word(Word::Reset(news)) => speaker.reset(&news),
                 Happening::Word(Word::EngineEnded) => return Err(Fail::Engine),
                 Happening::Word(Word::Reply(ask, reply)) => {
                     if let Some(answer) = speaker.reply(ask, &reply) {
@@ -224,6 +236,7 @@ impl Session<'_> {
             }
             Command::New => *chat = Chat::default(),
             Command::Stop => self.stop()?,
+            Command::Reset { store } => self.driver.handle(Input::Reset { store }),
             Command::Help => speaker.text(&console::help()),
             Command::Version => speaker.text(concat!("potluck ", env!("CARGO_PKG_VERSION"))),
             Command::Quit => return Ok(true),
@@ -263,8 +276,9 @@ impl Session<'_> {
             }
             (None, Some("status")) => speaker.status(&self.driver.status()),
             (None, Some("stop")) => self.stop()?,
+            (None, Some("reset")) => self.driver.handle(Input::Reset { store: request.store }),
             (None, Some("quit")) => return Ok(true),
-            _ => return Err("a request has \"ask\", or \"command\" with status, stop or quit".to_string()),
+            _ => return Err("a request has \"ask\", or \"command\" with status, stop, reset or quit".to_string()),
         }
         Ok(false)
     }

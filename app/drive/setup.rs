@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use thiserror::Error;
 
-use crate::id::{BootId, Epoch, Fingerprint, NodeId};
+use crate::id::{BootId, EpochState, Fingerprint, NodeId};
 use crate::limits::MAX_CONTEXT_TOKENS;
 use crate::model::{self, Model, Opened, Precision};
 use crate::node::{NodeConfig, swarm_tag};
@@ -123,6 +123,8 @@ pub(super) struct NodeSettings {
     pub sharing: bool,
     pub reuse: bool,
     pub announce_interval_ms: u32,
+    /// Where it keeps what survives a restart; none keeps nothing.
+    pub state: Option<PathBuf>,
 }
 
 impl Loaded {
@@ -143,7 +145,7 @@ impl Loaded {
             swarm_key: key.to_vec(),
             swarm: swarm_tag(key),
             fingerprint: self.fingerprint,
-            epoch: Epoch(0),
+            epochs: EpochState::default(),
             shape: self.model.kv_shape().clone(),
             slab_bytes: settings.slab_bytes,
             context: asked,
@@ -158,7 +160,7 @@ impl Loaded {
 }
 
 /// A number that no other node draws. The one door through which randomness comes in.
-fn random() -> u64 {
+pub(super) fn random() -> u64 {
     // Without a source of randomness the time since boot still tells two starts of one board apart.
     getrandom::u64().unwrap_or_else(|_| Instant::now().elapsed().as_nanos() as u64 ^ u64::from(std::process::id()))
 }

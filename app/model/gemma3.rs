@@ -52,7 +52,7 @@ impl Gemma3 {
     /// Runs a chunk through all layers, and leaves its keys and values in its pages.
     ///
     /// # Shapes
-    /// tokens: [tokens] -> [tokens, hidden], before the last norm.
+    /// tokens: `[tokens]` -> `[tokens, hidden]`, before the last norm.
     pub fn forward(&self, tokens: &[TokenId], chunk: &Chunk) -> Tensor<2> {
         self.layers.iter().fold(self.embedding.forward(tokens), |x, layer| layer.forward(x, chunk))
     }
@@ -60,7 +60,7 @@ impl Gemma3 {
     /// The logits of hidden states.
     ///
     /// # Shapes
-    /// [tokens, hidden] -> [tokens, vocab]
+    /// `[tokens, hidden]` -> `[tokens, vocab]`
     pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
         self.output.forward(self.norm.forward(hidden))
     }
@@ -77,7 +77,7 @@ pub struct Embedding {
 
 impl Embedding {
     /// # Shapes
-    /// tokens: [tokens] -> [tokens, hidden]
+    /// tokens: `[tokens]` -> `[tokens, hidden]`
     pub fn forward(&self, tokens: &[TokenId]) -> Tensor<2> {
         ops::embed(&self.weight, tokens, self.scale)
     }
@@ -108,7 +108,7 @@ impl Layer {
     }
 
     /// # Shapes
-    /// [tokens, hidden] -> [tokens, hidden]
+    /// `[tokens, hidden]` -> `[tokens, hidden]`
     pub fn forward(&self, x: Tensor<2>, chunk: &Chunk) -> Tensor<2> {
         let attended = self.attention.forward(self.attention_norm.forward(x.clone()), chunk);
         let x = self.post_attention_norm.forward_add(attended, x);
@@ -156,7 +156,7 @@ impl Attention {
     }
 
     /// # Shapes
-    /// [tokens, hidden] -> [tokens, hidden]
+    /// `[tokens, hidden]` -> `[tokens, hidden]`
     pub fn forward(&self, x: Tensor<2>, chunk: &Chunk) -> Tensor<2> {
         let rope = if self.sliding { &chunk.rope_sliding } else { &chunk.rope_global };
         let query = self.query_norm.forward(self.query.forward(x.clone()));
@@ -187,7 +187,7 @@ impl FeedForward {
     }
 
     /// # Shapes
-    /// [tokens, hidden] -> [tokens, hidden]
+    /// `[tokens, hidden]` -> `[tokens, hidden]`
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
         self.down.forward(ops::gated(self.gate.forward(x.clone()), self.up.forward(x)))
     }
@@ -208,7 +208,7 @@ impl Linear {
     }
 
     /// # Shapes
-    /// [tokens, cols] -> [tokens, rows]
+    /// `[tokens, cols]` -> `[tokens, rows]`
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
         ops::linear(x, &self.weight, self.int8)
     }
@@ -229,7 +229,7 @@ impl RmsNorm {
     }
 
     /// # Shapes
-    /// [tokens, features] -> [tokens, features], features a multiple of n
+    /// `[tokens, features]` -> `[tokens, features]`, features a multiple of n
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
         ops::norm(x, &self.weight, self.eps)
     }
@@ -237,7 +237,7 @@ impl RmsNorm {
     /// The norm of `x`, added to the residual stream.
     ///
     /// # Shapes
-    /// [tokens, hidden], [tokens, hidden] -> [tokens, hidden]
+    /// `[tokens, hidden]`, `[tokens, hidden]` -> `[tokens, hidden]`
     pub fn forward_add(&self, x: Tensor<2>, residual: Tensor<2>) -> Tensor<2> {
         ops::norm_add(x, residual, &self.weight, self.eps)
     }

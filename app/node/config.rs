@@ -5,7 +5,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use crate::cache::CacheError;
-use crate::id::{BootId, Epoch, Fingerprint, NodeId, SwarmTag, TokenId};
+use crate::id::{BootId, EpochState, Fingerprint, NodeId, SwarmTag, TokenId};
 use crate::kv::KvShape;
 use crate::transfer::Hello;
 
@@ -22,8 +22,8 @@ pub struct NodeConfig {
     pub swarm: SwarmTag,
     /// What its KV bytes are worth anything to.
     pub fingerprint: Fingerprint,
-    /// The swarm's epoch as last known.
-    pub epoch: Epoch,
+    /// The resets that it has obeyed, as saved.
+    pub epochs: EpochState,
     /// How its KV state is laid out.
     pub shape: Arc<KvShape>,
     /// Memory for the slab, in bytes.
@@ -47,7 +47,7 @@ pub struct NodeConfig {
 
 impl NodeConfig {
     pub(super) fn hello(&self) -> Hello {
-        Hello::new(self.swarm, self.node, self.boot, self.epoch, self.fingerprint)
+        Hello::new(self.swarm, self.node, self.boot, self.epochs.epoch, self.fingerprint)
     }
 }
 

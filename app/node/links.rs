@@ -351,6 +351,19 @@ impl Node {
         }
     }
 
+    /// Drops every connection without a word, and says `hello` on those to come. No fetch is under way.
+    pub(super) fn drop_links(&mut self, hello: Hello) {
+        self.links.hello = hello;
+        let conns: Vec<ConnId> = self.links.outgoing.keys().chain(self.links.incoming.keys()).copied().collect();
+        for conn in conns {
+            self.outputs.push_back(Output::Close(conn));
+            self.links.outgoing.remove(&conn);
+            if let Some(link) = self.links.incoming.remove(&conn) {
+                self.drop_pins(link.pins);
+            }
+        }
+    }
+
     /// Closes what has been idle for long or does not get on.
     pub(super) fn expire_links(&mut self, now: Millis) {
         let mut faults = Vec::new();

@@ -15,14 +15,15 @@ mod links;
 mod pages;
 mod prompt;
 mod rates;
+mod reset;
 mod supply;
 
 use core::net::SocketAddr;
 use std::collections::VecDeque;
 
 use crate::cache::{Cache, ChainSecret};
-use crate::catalog::{Catalog, CatalogConfig, Datagram, Event, Standing};
-use crate::id::{BlockKey, Millis};
+use crate::catalog::{Catalog, CatalogConfig, Datagram, DatagramKey, Event, Standing};
+use crate::id::{BlockKey, EpochState, Millis};
 use crate::kv::Plane;
 use crate::limits::MAX_QUEUED_PROMPTS;
 
@@ -30,10 +31,12 @@ pub use config::{NodeConfig, NodeError, swarm_tag};
 pub use figures::{Figures, NodeStats, PeerStatus, Status, StopReason};
 pub use links::ConnId;
 pub use prompt::{Ask, AskId, Job, JobDone, Reply};
+pub use reset::ResetNews;
 
 use links::Links;
 use prompt::Active;
 use rates::Rates;
+use reset::Resets;
 
 /// What happens to a node.
 #[derive(Debug)]
@@ -62,6 +65,18 @@ pub enum Input<'a> {
     Stop,
     /// The engine has finished its job.
     Engine(JobDone),
+    /// The swarm is to be reset: every node forgets what its peers hold.
+    Reset {
+        /// Whether every node is to drop its blocks too.
+        store: bool,
+    },
+    /// What [`Output::Persist`] asked for is done, or cannot be done and why.
+    Persisted {
+        /// As asked.
+        epochs: EpochState,
+        /// Once this is good, a loss of power does not lose the state.
+        result: Result<(), String>,
+    },
     /// A deadline may have passed.
     Tick,
 }
@@ -84,6 +99,10 @@ pub enum Output {
     Engine(Job),
     /// Something for whoever asked.
     Reply(AskId, Reply),
+    /// Save this so that it survives a loss of power, then say [`Input::Persisted`]. There is never more than one under way.
+    Persist(EpochState),
+    /// What became of a reset that this node was told of.
+    Reset(ResetNews),
     /// A line for the log.
     Note(String),
 }
@@ -102,6 +121,7 @@ pub struct Node {
     outputs: VecDeque<Output>,
     stats: NodeStats,
     jobs: u64,
+    resets: Resets,
 }
 
 impl Node {
@@ -115,7 +135,8 @@ impl Node {
             boot: config.boot,
             swarm: config.swarm,
             fingerprint: config.fingerprint,
-            epoch: config.epoch,
+            key: DatagramKey::derive(&config.swarm_key),
+            epochs: config.epochs,
             tcp_port: config.tcp_port,
             capacity: Plane::ALL.len() * cache.stats().capacity,
             interval_ms: config.announce_interval_ms,
@@ -136,6 +157,7 @@ impl Node {
             outputs: VecDeque::new(),
             stats: NodeStats::default(),
             jobs: 0,
+            resets: Resets::default(),
         })
     }
 
@@ -149,6 +171,8 @@ impl Node {
             Input::Ask(ask) => self.on_ask(ask, now),
             Input::Stop => self.on_stop(now),
             Input::Engine(done) => self.on_engine(done, now),
+            Input::Reset { store } => self.on_reset(store, now),
+            Input::Persisted { epochs, result } => self.on_persisted(epochs, result, now),
             Input::Tick => {}
         }
         self.on_time(now);
@@ -169,7 +193,7 @@ impl Node {
     pub fn deadline(&self) -> Option<Millis> {
         let catalog = if self.config.sharing { self.catalog.deadline() } else { None };
         let fetching = self.active.as_ref().and_then(Active::deadline);
-        [catalog, fetching, self.links.deadline()].into_iter().flatten().min()
+        [catalog, fetching, self.links.deadline(), self.resets_deadline()].into_iter().flatten().min()
     }
 
     /// A last word to the swarm, so that peers forget this node at once. The node is of no use afterwards.
@@ -200,16 +224,18 @@ impl Node {
             Ok(Some(Event::DuplicateIdentity(addr))) => {
                 self.note(format!("the node at {addr} uses this node's id: start one of them with another --id"));
             }
-            // A peer of another epoch is known and not asked.
-            Ok(Some(Event::EpochSeen(_)) | None) => {}
+            Ok(Some(Event::ResetSeen(epochs))) => self.on_reset_seen(epochs),
+            Ok(None) => {}
             // Counted by the catalog.
             Err(_) => {}
         }
+        self.hear_acknowledgements();
     }
 
     fn on_time(&mut self, now: Millis) {
         self.expire_links(now);
         self.expire_fetch(now);
+        self.advance_resets(now);
         while let Some(pull) = self.catalog.poll_pull(now) {
             self.pull_filter(pull, now);
         }
@@ -246,7 +272,7 @@ impl Node {
         Status {
             node: self.config.node,
             fingerprint: self.config.fingerprint,
-            epoch: self.config.epoch,
+            epoch: self.config.epochs.epoch,
             generation: self.catalog.generation(),
             told: self.catalog.is_told(),
             prefill_tokens_per_s: self.rates.prefill_tokens_per_s(),

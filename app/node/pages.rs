@@ -136,7 +136,8 @@ impl Node {
 
     /// Commits the blocks that have become whole, and lets go of sliding planes that the window has left behind.
     pub(super) fn share_finished(&mut self, active: &mut Active) {
-        for block in 0..active.ready / BLOCK_TOKENS {
+        let whole = if active.outdated { 0 } else { active.ready / BLOCK_TOKENS };
+        for block in 0..whole {
             if !active.places[block].iter().any(|place| matches!(place, Place::Private(_))) {
                 continue;
             }
@@ -183,7 +184,7 @@ impl Node {
     pub(super) fn share_ragged(&mut self, active: &mut Active) {
         let count = active.ready % BLOCK_TOKENS;
         let block = active.ready / BLOCK_TOKENS;
-        if count == 0 {
+        if count == 0 || active.outdated {
             return;
         }
         let parent = match block.checked_sub(1) {

@@ -90,6 +90,8 @@ pub(super) struct Active {
     pub stopping: bool,
     /// It was begun anew, without the state that was here.
     again: bool,
+    /// A reset of the blocks came meanwhile: the answer ends as it began, and leaves nothing in the cache.
+    pub outdated: bool,
 }
 
 impl Active {
@@ -171,6 +173,7 @@ impl Node {
             job: None,
             stopping: false,
             again: false,
+            outdated: false,
         };
         if !plan.fetch.is_empty() {
             self.hold_own(&mut active, &supply, plan.resume);

@@ -162,8 +162,8 @@ fn a_program_gets_one_event_a_line_and_ids_that_it_can_compare() {
     for (request, part) in [
         ("hello", "not understood"),
         (r#"{"ask": 5}"#, "not understood"),
-        (r#"{"command": "dance"}"#, "status, stop or quit"),
-        (r#"{"ask": "a", "command": "quit"}"#, "status, stop or quit"),
+        (r#"{"command": "dance"}"#, "status, stop, reset or quit"),
+        (r#"{"ask": "a", "command": "quit"}"#, "status, stop, reset or quit"),
         (r#"{"command": "stop"}"#, "nothing is being answered"),
     ] {
         node.say(request);

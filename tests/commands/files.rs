@@ -128,16 +128,21 @@ fn a_wrong_use_is_answered_with_what_would_be_right() {
     for (args, part) in [
         (vec!["frobnicate"], "unrecognized subcommand"),
         (vec!["inspect"], "<FILE>"),
-        (vec!["ask", "hello"], "--model"),
         (vec!["ask", "--model", model, "--loud", "hello"], "'--loud'"),
         (vec!["ask", "--model", model, "--temperature", "warm", "hello"], "warm"),
-        (vec!["ask", "--model", model, "--context", "1", "hello"], "2..=8192"),
+        (vec!["ask", "--model", model, "--context", "1", "hello"], "from 2 to 8192"),
         (vec!["ask", "--model", model, "--max-tokens", "0", "hello"], "--max-tokens"),
-        (vec!["ask", "--model", model, "--slab", "-1", "hello"], "-1"),
+        (vec!["ask", "--model", model, "--slab", "-1", "hello"], "a size such as"),
+        (vec!["ask", "--model", model, "--slab", "0", "hello"], "a size such as"),
+        (vec!["ask", "--model", model, "--slab", "18446744073709551615", "hello"], "at most \"16 GB\""),
+        (vec!["ask", "--model", model, "--temperature", "nan", "hello"], "a number from 0"),
+        (vec!["ask", "--model", model, "--temperature", "-1", "hello"], "a number from 0"),
+        (vec!["ask", "--model", model, "--temperature", "1e9", "hello"], "to 100"),
+        (vec!["ask", "--model", model, "--top-p", "0", "hello"], "above 0 and at most 1"),
         (vec!["run", "--model", model, "--interface", "lan"], "IPv4"),
-        (vec!["run", "--model", model, "--group", "10.0.0.1"], "not a multicast address"),
+        (vec!["run", "--model", model, "--group", "10.0.0.1"], "a multicast address such as"),
         (vec!["run", "--model", model, "--peer", "[::1]:7654"], "192.168.1.20:7654"),
-        (vec!["run", "--model", model, "--port", "0"], "1..=65535"),
+        (vec!["run", "--model", model, "--port", "0"], "from 1 to 65535"),
         (vec!["run", "--model", model, "--id", "me"], "hexadecimal"),
         (vec!["run", "--model", model, "--no-reuse"], "--alone"),
         (vec!["synth", "--shape", "gemma9", "out.gguf"], "choose gemma3-270m"),
@@ -147,6 +152,9 @@ fn a_wrong_use_is_answered_with_what_would_be_right() {
         let said = misused(&args);
         assert!(said.contains(part), "{part} in {said}");
     }
+    let peers: Vec<String> = (1..=17).map(|port| format!("--peer=127.0.0.1:{port}")).collect();
+    let args: Vec<&str> = ["run", "--model", model].into_iter().chain(peers.iter().map(String::as_str)).collect();
+    assert!(misused(&args).contains("at most 16 addresses"));
 }
 
 #[cfg(unix)]

@@ -149,14 +149,9 @@ fn a_prompt_that_cannot_be_answered_says_what_would_help() {
     says(&no_answer(&[" \n"]), &["the prompt is empty: give some text"]);
     says(&no_answer(&[&numbers, "--context", "64"]), &["the context takes 63: shorten it or raise --context"]);
     says(&no_answer(&[&numbers, "--slab", "1", "--context", "4096"]), &["blocks, the slab has ", "shorten it or raise --slab"]);
-    says(&no_answer(&["hello", "--slab", "0"]), &["one block of this model takes 13056: raise --slab"]);
     says(&no_answer(&["hello", "--context", "5000"]), &["with this model --context takes at most 4096"]);
-    for nonsense in ["nan", "inf", "-1", "1e9"] {
-        says(&no_answer(&["hello", "--temperature", nonsense]), &["temperature is ", "it must be from 0"]);
-    }
-    says(&no_answer(&["hello", "--top-p", "0"]), &["top-p is 0; it must be above 0"]);
-    let endless = u64::MAX.to_string();
-    done(&ended(potluck().args(["ask", "hi", "--max-tokens", "2", "--slab", &endless, "--model"]).arg(demo()).spawn().unwrap()));
+    let alone = ended(potluck().args(["ask", "hello"]).spawn().unwrap());
+    says(&refused(&alone), &["no model is named: give --model FILE"]);
 }
 
 #[test]
@@ -173,8 +168,6 @@ fn an_address_or_port_that_cannot_be_had_is_named_with_its_option() {
     // An address that documents may use, and no machine.
     let output = run([OsStr::new("run"), "--interface".as_ref(), "192.0.2.1".as_ref(), "--model".as_ref(), demo().as_ref()]);
     says(&refused(&output), &["192.0.2.1 is no address of this machine", "--interface"]);
-    let peers: Vec<String> = (1..=17).map(|port| format!("--peer=127.0.0.1:{port}")).collect();
-    says(&node(&peers.iter().map(String::as_str).collect::<Vec<_>>()), &["17 peers are named", "16 times at most"]);
     says(
         &refused(&run([OsStr::new("swarm"), "--mmlu".as_ref(), "missing".as_ref(), "--model".as_ref(), demo().as_ref()])),
         &["missing", "give --mmlu a directory"],

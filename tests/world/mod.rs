@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each test uses what it needs of the world")]
 
 pub mod fake;
+pub mod faults;
 pub mod impostor;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -12,9 +13,12 @@ use std::sync::Arc;
 
 use impostor::{Impostor, Mischief, Truth};
 use potluck::cache::{Chain, ChainSecret};
-use potluck::id::{BlockKey, BootId, Epoch, Fingerprint, Millis, NodeId, TokenId};
+use potluck::catalog::Datagram;
+use potluck::id::{BlockKey, BootId, EpochState, Fingerprint, Millis, NodeId, TokenId};
 use potluck::kv::KvShape;
-use potluck::node::{Ask, AskId, ConnId, Figures, Input, Job, JobDone, Node, NodeConfig, Output, Reply, Status, swarm_tag};
+use potluck::node::{
+    Ask, AskId, ConnId, Figures, Input, Job, JobDone, Node, NodeConfig, Output, Reply, ResetNews, Status, swarm_tag,
+};
 use potluck::sampler::Sampling;
 use potluck::transfer::Hello;
 
@@ -60,6 +64,10 @@ struct Member {
     /// A job under way and when it ends.
     job: Option<(Millis, JobDone)>,
     notes: Vec<String>,
+    card: faults::Card,
+    /// No datagram reaches it, and none of its own anyone else.
+    deaf: bool,
+    resets: Vec<ResetNews>,
     config: NodeConfig,
     mischief: Option<Mischief>,
     impostors: BTreeMap<ConnId, Impostor>,
@@ -108,6 +116,8 @@ pub struct World {
     truths: BTreeMap<BlockKey, Truth>,
     /// Bytes of all datagrams sent, with IP and UDP headers.
     pub datagram_bytes: u64,
+    /// Every datagram sent, when it is to be kept.
+    pub recorded: Option<Vec<(SocketAddr, Datagram)>>,
 }
 
 /// A node's settings as the tests use them.
@@ -118,7 +128,7 @@ pub fn config(number: u64, shape: &Arc<KvShape>, slab_bytes: usize) -> NodeConfi
         swarm_key: b"test".to_vec(),
         swarm: swarm_tag(b"test"),
         fingerprint: Fingerprint([7; 16]),
-        epoch: Epoch(0),
+        epochs: EpochState::default(),
         shape: shape.clone(),
         slab_bytes,
         context: 2_048,
@@ -145,6 +155,7 @@ impl World {
             connects: 0,
             truths: BTreeMap::new(),
             datagram_bytes: 0,
+            recorded: None,
         }
     }
 
@@ -163,6 +174,9 @@ impl World {
             answers: BTreeMap::new(),
             job: None,
             notes: Vec::new(),
+            card: faults::Card::default(),
+            deaf: false,
+            resets: Vec::new(),
             config,
             mischief: None,
             impostors: BTreeMap::new(),
@@ -182,10 +196,12 @@ impl World {
         self.members[member].job = None;
     }
 
-    /// The node comes back, empty, as another start of the same.
+    /// The node comes back as another start of the same, with nothing but what its card holds.
     pub fn restart(&mut self, member: usize) {
         let own = &mut self.members[member];
         own.config.boot.0 += 1_000;
+        own.config.epochs = own.card.saved;
+        own.card.saving = None;
         own.node = Node::new(own.config.clone()).expect("the settings were good before");
         own.alive = true;
         self.handle(member, Input::Tick);
@@ -285,6 +301,7 @@ impl World {
             if let Some((_, done)) = self.members[member].job.take_if(|(at, _)| *at <= self.now) {
                 self.handle(member, Input::Engine(done));
             }
+            self.save(member);
             if self.members[member].node.deadline().is_some_and(|at| at <= self.now) {
                 self.handle(member, Input::Tick);
             }
@@ -311,18 +328,23 @@ impl World {
                     own.job = Some((self.now + Millis(done.micros.div_ceil(1_000)), done));
                 }
                 Output::Reply(ask, reply) => self.replied(member, ask.0, reply),
+                Output::Persist(epochs) => self.members[member].card.saving = Some(epochs),
+                Output::Reset(news) => self.members[member].resets.push(news),
                 Output::Note(line) => self.members[member].notes.push(line),
             }
         }
         while let Some(datagram) = self.members[member].node.poll_datagram(self.now) {
             self.datagrams += 1;
             self.datagram_bytes += datagram.len() as u64 + 28;
+            let from = self.members[member].addr;
+            if let Some(recorded) = &mut self.recorded {
+                recorded.push((from, datagram.clone()));
+            }
             if (self.datagrams.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33) % 100 < self.weather.lose_percent {
                 continue;
             }
-            let from = self.members[member].addr;
-            for other in (0..self.members.len()).filter(|other| *other != member) {
-                self.handle(other, Input::Datagram { from, bytes: &datagram });
+            if !self.members[member].deaf {
+                self.multicast(from, &datagram);
             }
         }
     }
@@ -362,8 +384,8 @@ impl World {
             None => own.node.accept(now),
             Some(Mischief::Refuses | Mischief::Unreachable) => None,
             Some(mischief) => {
-                let NodeConfig { swarm, node, boot, epoch, fingerprint, shape, .. } = &own.config;
-                let hello = Hello::new(*swarm, *node, *boot, *epoch, *fingerprint);
+                let NodeConfig { swarm, node, boot, epochs, fingerprint, shape, .. } = &own.config;
+                let hello = Hello::new(*swarm, *node, *boot, epochs.epoch, *fingerprint);
                 let conn = ConnId(1 << 40 | self.connects);
                 own.impostors.insert(conn, Impostor::new(mischief, hello, shape, now));
                 Some(conn)

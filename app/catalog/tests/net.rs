@@ -22,12 +22,18 @@ pub fn config(number: u8) -> CatalogConfig {
         boot: BootId(2_000 + u64::from(number)),
         swarm: SwarmTag(77),
         fingerprint: Fingerprint([7; 16]),
-        epoch: Epoch(1),
+        key: DatagramKey::derive(b"a swarm key"),
+        epochs: resets(1),
         tcp_port: 7_000 + u16::from(number),
         capacity: 2_000,
         interval_ms: crate::limits::ANNOUNCE_INTERVAL_MS,
         seed: u64::from(number),
     }
+}
+
+/// The state after that many resets of the catalog alone.
+pub fn resets(epoch: u64) -> EpochState {
+    EpochState { epoch: Epoch(epoch), ..EpochState::default() }
 }
 
 /// Where a node's datagrams come from.
@@ -171,8 +177,8 @@ impl Net {
                 Parcel::Datagram { from, to, bytes } => {
                     let Some(catalog) = self.nodes[to].as_mut() else { continue };
                     let event = catalog.handle(udp(from), &bytes, self.now);
-                    if let Ok(Some(Event::EpochSeen(epoch))) = event {
-                        catalog.set_epoch(epoch, self.now);
+                    if let Ok(Some(Event::ResetSeen(epochs))) = event {
+                        catalog.set_epochs(epochs, self.now);
                     }
                     self.events.extend(event.ok().flatten().map(|event| (to, event)));
                 }
@@ -203,7 +209,7 @@ impl Net {
             for b in (0..self.nodes.len()).filter(on).filter(|&b| b != a) {
                 let (node, other) = (self.node(a), self.node(b));
                 let Some(peer) = node.peer(other.config.node) else { return Some(format!("{a} does not know {b}")) };
-                if peer.boot != other.config.boot || peer.epoch != other.epoch() {
+                if peer.boot != other.config.boot || peer.epochs != other.epochs() {
                     return Some(format!("{a} knows another boot or epoch of {b}"));
                 }
                 if peer.view.bits() != other.own.filter.bits() || peer.stale_segments() > 0 {

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::net::{CALM, Net, config, key, udp};
+use super::net::{CALM, Net, config, key, resets, udp};
 use crate::catalog::*;
 
 const NODE: NodeId = NodeId(1_000);
@@ -64,10 +64,10 @@ fn bits_of_an_older_epoch_are_forgotten_when_the_peer_moves_on() {
         receiver.handle(udp(0), datagram, Millis(600)).unwrap();
     }
     assert!(receiver.held_by_any(&key(1), Plane::Global));
-    sender.set_epoch(Epoch(2), Millis(700));
+    sender.set_epochs(resets(2), Millis(700));
     let announcement = sender.poll_datagram(Millis(700)).unwrap();
-    assert_eq!(receiver.handle(udp(0), &announcement, Millis(701)), Ok(Some(Event::EpochSeen(Epoch(2)))));
-    receiver.set_epoch(Epoch(2), Millis(701));
+    assert_eq!(receiver.handle(udp(0), &announcement, Millis(701)), Ok(Some(Event::ResetSeen(resets(2)))));
+    receiver.set_epochs(resets(2), Millis(701));
     assert!(!receiver.held_by_any(&key(1), Plane::Global));
     assert_eq!(receiver.standing(receiver.peer(NODE).unwrap()), Standing::Shares);
 }

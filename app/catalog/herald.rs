@@ -1,0 +1,171 @@
+//! A computer that is no node and orders a reset: it learns the swarm's epoch, orders the next one, and hears who obeys.
+//!
+//! It asks with a reset to epoch 0, which no node obeys and every node answers with an announcement. After two seconds of that,
+//! and once any node was heard, it orders the reset, several times and then every other second, until every node that it ever heard
+//! has announced that it obeyed. A state machine like [`Catalog`](super::Catalog): poll it after each datagram and at its deadline.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::order::Order;
+use super::pace::Dice;
+use super::wire::{self, Announce, Datagram, Header, Message};
+use super::{CatalogFault, CatalogStats, DatagramKey};
+use crate::id::{BootId, EpochState, Millis, NodeId, SwarmTag};
+use crate::limits::MAX_RESET_NODES;
+
+/// How long nodes are listened for at least: each announces itself a second after its last announcement at the latest.
+const LISTEN_MS: u64 = 2_000;
+
+/// Milliseconds between two questions.
+const ASK_MS: u64 = 500;
+
+/// Milliseconds between two orders when the first ones were not obeyed by all.
+const REMIND_MS: u64 = 2_000;
+
+/// What a herald is made for.
+#[derive(Clone, Debug)]
+pub struct HeraldConfig {
+    /// A number that no node has.
+    pub node: NodeId,
+    /// Never used before.
+    pub boot: BootId,
+    /// The swarm.
+    pub swarm: SwarmTag,
+    /// What its datagrams are closed with.
+    pub key: DatagramKey,
+    /// Whether the blocks are to be dropped too.
+    pub store: bool,
+}
+
+/// What a herald has learnt.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HeraldNews {
+    /// The reset is ordered.
+    Ordered(EpochState),
+    /// The node has obeyed, and saved it.
+    Acknowledged(NodeId),
+}
+
+/// The state machine; see the module's head.
+pub struct Herald {
+    config: HeraldConfig,
+    counter: u64,
+    dice: Dice,
+    listen_until: Millis,
+    ask_at: Millis,
+    /// The most that anyone knows of.
+    newest: EpochState,
+    ordered: Option<EpochState>,
+    order: Order,
+    remind_at: Millis,
+    /// Whether each node has obeyed.
+    nodes: BTreeMap<NodeId, bool>,
+    news: VecDeque<HeraldNews>,
+    stats: CatalogStats,
+}
+
+impl Herald {
+    /// One that begins to ask at `now`.
+    pub fn new(config: HeraldConfig, now: Millis) -> Herald {
+        Herald {
+            counter: 0,
+            dice: Dice(config.boot.0),
+            listen_until: now + Millis(LISTEN_MS),
+            ask_at: now,
+            newest: EpochState::default(),
+            ordered: None,
+            order: Order::default(),
+            remind_at: Millis(0),
+            nodes: BTreeMap::new(),
+            news: VecDeque::new(),
+            stats: CatalogStats::default(),
+            config,
+        }
+    }
+
+    /// Takes in a datagram.
+    pub fn handle(&mut self, datagram: &[u8]) -> Result<(), CatalogFault> {
+        let opened = wire::open(datagram, self.config.swarm, &self.config.key);
+        let (header, message) = opened.inspect_err(|&fault| self.stats.count(fault))?;
+        if header.node == self.config.node {
+            return Ok(());
+        }
+        self.newest = self.newest.join(header.epochs);
+        match message {
+            Message::Reset => {}
+            Message::Announce(Announce { interval_ms: 0, .. }) => drop(self.nodes.remove(&header.node)),
+            _ => self.hear_node(&header),
+        }
+        Ok(())
+    }
+
+    fn hear_node(&mut self, header: &Header) {
+        if self.nodes.len() >= MAX_RESET_NODES && !self.nodes.contains_key(&header.node) {
+            return;
+        }
+        let obeyed = self.nodes.entry(header.node).or_insert(false);
+        if !*obeyed && self.ordered.is_some_and(|ordered| header.epochs.covers(ordered)) {
+            *obeyed = true;
+            self.news.push_back(HeraldNews::Acknowledged(header.node));
+        }
+    }
+
+    /// The next datagram to multicast, if one is due.
+    pub fn poll_datagram(&mut self, now: Millis) -> Option<Datagram> {
+        if self.ordered.is_none() && !self.nodes.is_empty() && now >= self.listen_until {
+            let ordered = self.newest.next(self.config.store);
+            self.ordered = Some(ordered);
+            self.news.push_back(HeraldNews::Ordered(ordered));
+            self.order.start(now);
+        }
+        let Some(ordered) = self.ordered else {
+            let due = now >= self.ask_at;
+            return due.then(|| {
+                self.ask_at = now + Millis(ASK_MS);
+                self.seal(EpochState::default())
+            });
+        };
+        let reminder = self.order.is_done() && now >= self.remind_at;
+        if !(self.order.take(&mut self.dice, now) || reminder) {
+            return None;
+        }
+        self.remind_at = now + Millis(REMIND_MS);
+        Some(self.seal(ordered.join(self.newest)))
+    }
+
+    fn seal(&mut self, epochs: EpochState) -> Datagram {
+        self.counter += 1;
+        let HeraldConfig { swarm, node, boot, .. } = self.config;
+        let header = Header { swarm, node, boot, counter: self.counter, epochs };
+        wire::seal(&header, &Message::Reset, &self.config.key)
+    }
+
+    /// What is new, until there is no more.
+    pub fn poll_news(&mut self) -> Option<HeraldNews> {
+        self.news.pop_front()
+    }
+
+    /// When to poll again, even if nothing comes in.
+    pub fn deadline(&self) -> Millis {
+        match self.ordered {
+            None if self.nodes.is_empty() => self.ask_at,
+            None => self.ask_at.min(self.listen_until),
+            Some(_) => self.order.deadline().unwrap_or(self.remind_at),
+        }
+    }
+
+    /// Whether the order was sent as often as it should be, and every node that was heard has obeyed.
+    pub fn is_done(&self) -> bool {
+        self.ordered.is_some() && self.order.is_done() && self.nodes.values().all(|obeyed| *obeyed)
+    }
+
+    /// The nodes that were heard, and whether each has obeyed.
+    pub fn nodes(&self) -> impl Iterator<Item = (NodeId, bool)> + '_ {
+        self.nodes.iter().map(|(node, obeyed)| (*node, *obeyed))
+    }
+
+    /// Datagrams of other swarms, or closed with another key: what a wrong key looks like.
+    pub fn strangers(&self) -> u64 {
+        self.stats.other_swarm + self.stats.forged
+    }
+}

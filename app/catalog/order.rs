@@ -1,0 +1,39 @@
+//! When an order to reset is sent: several times, for the air loses some, and never twice after the same pause.
+
+use super::pace::Dice;
+use crate::id::Millis;
+use crate::limits::{RESET_GAP_MS, RESET_REPEATS};
+
+/// An order to reset that is being repeated, or none.
+#[derive(Default)]
+pub(super) struct Order {
+    left: u32,
+    at: Millis,
+}
+
+impl Order {
+    /// The first one goes out at once.
+    pub(super) fn start(&mut self, now: Millis) {
+        *self = Order { left: RESET_REPEATS, at: now };
+    }
+
+    /// Whether one is due; it counts as sent.
+    pub(super) fn take(&mut self, dice: &mut Dice, now: Millis) -> bool {
+        let due = self.left > 0 && now >= self.at;
+        if due {
+            self.left -= 1;
+            self.at = now + Millis(RESET_GAP_MS + dice.below(RESET_GAP_MS / 2 + 1));
+        }
+        due
+    }
+
+    /// Whether all were sent.
+    pub(super) fn is_done(&self) -> bool {
+        self.left == 0
+    }
+
+    /// When the next one is due.
+    pub(super) fn deadline(&self) -> Option<Millis> {
+        (self.left > 0).then_some(self.at)
+    }
+}

@@ -1,0 +1,127 @@
+//! What a node keeps over a restart: how far the swarm's resets have come, in the file `epoch` of its state directory.
+//!
+//! ```text
+//! potluck epoch 1           the format's version
+//! epoch 7                   the epoch
+//! store 5                   the latest epoch whose reset was for the blocks too
+//! check 97e35cc56a081d78    XXH3-64 of the three lines before, their ends included
+//! ```
+//!
+//! What it promises: after a loss of power at any moment the file holds the state before or the state after; once [`save`] has
+//! returned, the state after. So the text goes to another name, is synced, is renamed, and the directory is synced. A file that is
+//! damaged all the same is said to be, and counts as epoch 0: the node then learns the epoch from the first peer that it hears.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::id::{Epoch, EpochState};
+
+const NAME: &str = "epoch";
+const NEW_NAME: &str = "epoch.new";
+
+/// Bytes of the longest file: two numbers of 20 digits, and the words.
+const MAX_BYTES: u64 = 128;
+
+/// The steps that a save is made of, so that a test can lose power after each.
+trait Storage {
+    /// The first `MAX_BYTES` + 1 bytes of a file.
+    fn read(&self, name: &str) -> io::Result<Vec<u8>>;
+    /// Makes a file with these bytes, in place of one that is there.
+    fn write(&mut self, name: &str, bytes: &[u8]) -> io::Result<()>;
+    /// Afterwards a file's bytes survive a loss of power.
+    fn sync(&mut self, name: &str) -> io::Result<()>;
+    /// Gives a file another name, in place of the one that has it.
+    fn rename(&mut self, from: &str, to: &str) -> io::Result<()>;
+    /// Afterwards the names survive a loss of power.
+    fn sync_names(&mut self) -> io::Result<()>;
+}
+
+/// The state directory of a node.
+#[derive(Clone, Debug)]
+pub(super) struct StateDir(PathBuf);
+
+impl StateDir {
+    /// The directory at `path`, made where there is none. That it cannot be made is said by what is done in it.
+    pub(super) fn at(path: &Path) -> StateDir {
+        let dir = StateDir(path.to_path_buf());
+        if fs::create_dir_all(path).is_ok()
+            && let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty())
+        {
+            let _ = File::open(parent).and_then(|parent| parent.sync_all());
+        }
+        dir
+    }
+
+    /// The state as saved, and what is wrong with it.
+    pub(super) fn load(&self) -> (EpochState, Option<String>) {
+        let (epochs, complaint) = load(self);
+        (epochs, complaint.map(|complaint| format!("{}: {complaint}", self.0.join(NAME).display())))
+    }
+
+    /// Saves the state. Takes as long as the card takes.
+    pub(super) fn save(&self, epochs: EpochState) -> io::Result<()> {
+        save(&mut self.clone(), epochs)
+    }
+}
+
+impl Storage for StateDir {
+    fn read(&self, name: &str) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        File::open(self.0.join(name))?.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn write(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        File::create(self.0.join(name))?.write_all(bytes)
+    }
+
+    fn sync(&mut self, name: &str) -> io::Result<()> {
+        File::options().write(true).open(self.0.join(name))?.sync_all()
+    }
+
+    fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.0.join(from), self.0.join(to))
+    }
+
+    fn sync_names(&mut self) -> io::Result<()> {
+        File::open(&self.0)?.sync_all()
+    }
+}
+
+fn save(storage: &mut impl Storage, epochs: EpochState) -> io::Result<()> {
+    storage.write(NEW_NAME, text(epochs).as_bytes())?;
+    storage.sync(NEW_NAME)?;
+    storage.rename(NEW_NAME, NAME)?;
+    storage.sync_names()
+}
+
+fn load(storage: &impl Storage) -> (EpochState, Option<String>) {
+    let complaint = match storage.read(NAME) {
+        Ok(bytes) => match parse(&bytes) {
+            Some(epochs) => return (epochs, None),
+            None => "damaged".to_string(),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return (EpochState::default(), None),
+        Err(error) => format!("cannot be read ({error})"),
+    };
+    (EpochState::default(), Some(format!("{complaint}: the node begins at epoch 0 and takes the swarm's from the first peer")))
+}
+
+fn text(epochs: EpochState) -> String {
+    let lines = format!("potluck epoch 1\nepoch {}\nstore {}\n", epochs.epoch.0, epochs.store_epoch.0);
+    format!("{lines}check {:016x}\n", xxh3_64(lines.as_bytes()))
+}
+
+/// The state in a file, when the file is the very one that [`text`] makes of it.
+fn parse(bytes: &[u8]) -> Option<EpochState> {
+    let mut lines = str::from_utf8(bytes).ok()?.lines().skip(1);
+    let mut number = |word: &str| lines.next()?.strip_prefix(word)?.parse().ok().map(Epoch);
+    let epochs = EpochState { epoch: number("epoch ")?, store_epoch: number("store ")? };
+    (text(epochs).as_bytes() == bytes && epochs.store_epoch <= epochs.epoch).then_some(epochs)
+}
+
+#[cfg(test)]
+mod tests;

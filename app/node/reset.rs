@@ -1,0 +1,233 @@
+//! Reset over the air: how a node comes to a newer epoch, and how the node that was told to reset learns who followed.
+//!
+//! A newer epoch, typed here or heard in any authentic datagram, is first saved ([`Output::Persist`]); only when it is safe does
+//! the node obey: it forgets its peers, drops every connection, drops its blocks where the reset says so, and announces itself in
+//! the new epoch. That announcement is the acknowledgement. A node that cannot save obeys all the same but does not acknowledge:
+//! it shares nothing until it can, for after a loss of power it would not know of the reset.
+//!
+//! A prompt under way goes on with the pages that it has. When the blocks were dropped it leaves nothing behind, for what it
+//! computes stands on state from before the reset; the next prompt begins afresh.
+
+use std::collections::BTreeSet;
+
+use super::{Node, Output};
+use crate::id::{Epoch, EpochState, Millis, NodeId};
+use crate::limits::{EPOCH_GAP_MS, MAX_EPOCH_STEP, RESET_GRACE_MS, SAVE_RETRY_MS};
+use crate::transfer::Hello;
+
+/// What becomes of a reset, for whoever asked for it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ResetNews {
+    /// This node has obeyed, and tells the swarm.
+    Ordered {
+        /// The swarm's epoch from now on.
+        epochs: EpochState,
+        /// Peers that were known before.
+        peers: usize,
+    },
+    /// This node cannot save the epoch, and told nobody.
+    Failed {
+        /// Why not.
+        reason: String,
+    },
+    /// A peer has obeyed and saved it.
+    Acknowledged {
+        /// Which one.
+        node: NodeId,
+    },
+    /// All peers that were known before have acknowledged, or the time for it is over.
+    Ended {
+        /// Of the peers known before, how many have acknowledged.
+        acknowledged: usize,
+        /// Those that have not.
+        missing: Vec<NodeId>,
+    },
+}
+
+/// Where this node stands between the resets it knows of and those it has obeyed.
+#[derive(Default)]
+pub(super) struct Resets {
+    /// The most that was heard of.
+    heard: EpochState,
+    /// A reset asked for here, that is not being saved yet: of the blocks too?
+    asked: Option<bool>,
+    saving: Option<Saving>,
+    /// No state is saved earlier.
+    not_before: Millis,
+    /// Obeyed although it could not be saved.
+    unsaved: EpochState,
+    round: Option<Round>,
+}
+
+struct Saving {
+    epochs: EpochState,
+    /// The peers known before, when the reset was asked for here.
+    known: Option<BTreeSet<NodeId>>,
+}
+
+/// The acknowledgements of one reset.
+struct Round {
+    epochs: EpochState,
+    known: BTreeSet<NodeId>,
+    acknowledged: BTreeSet<NodeId>,
+    deadline: Millis,
+}
+
+/// How far a node at `own` goes when it hears of `heard`: there, or a bounded step towards it.
+fn towards(own: EpochState, heard: EpochState) -> EpochState {
+    let epoch = heard.epoch.min(Epoch(own.epoch.0.saturating_add(MAX_EPOCH_STEP)));
+    own.join(EpochState { epoch, store_epoch: heard.store_epoch.min(epoch) })
+}
+
+impl Node {
+    pub(super) fn on_reset(&mut self, store: bool, now: Millis) {
+        let before = self.resets.asked.unwrap_or(false);
+        self.resets.asked = Some(store || before);
+        // A person does not wait for the next try to save what was heard.
+        self.resets.not_before = self.resets.not_before.min(now + Millis(EPOCH_GAP_MS));
+    }
+
+    pub(super) fn on_reset_seen(&mut self, epochs: EpochState) {
+        self.resets.heard = self.resets.heard.join(towards(self.config.epochs, epochs));
+    }
+
+    pub(super) fn resets_deadline(&self) -> Option<Millis> {
+        let waits = self.resets.saving.is_none() && self.next_epochs().is_some();
+        let round = self.resets.round.as_ref().map(|round| round.deadline);
+        [waits.then_some(self.resets.not_before), round].into_iter().flatten().min()
+    }
+
+    /// What is to be saved next, if anything.
+    fn next_epochs(&self) -> Option<EpochState> {
+        let known = self.config.epochs.join(self.resets.heard);
+        match self.resets.asked {
+            Some(store) => Some(known.next(store)),
+            None => Some(known).filter(|known| *known != self.config.epochs),
+        }
+    }
+
+    /// Begins to save what is due, and ends the wait for acknowledgements that is over.
+    pub(super) fn advance_resets(&mut self, now: Millis) {
+        if let Some(round) = self.resets.round.take_if(|round| round.deadline <= now) {
+            self.end_round(round);
+        }
+        if self.resets.saving.is_some() || now < self.resets.not_before {
+            return;
+        }
+        let Some(epochs) = self.next_epochs() else { return };
+        let asked = self.resets.asked.take().is_some();
+        let known = asked.then(|| self.catalog.peers().map(|peer| peer.node).collect());
+        self.resets.saving = Some(Saving { epochs, known });
+        self.outputs.push_back(Output::Persist(epochs));
+    }
+
+    pub(super) fn on_persisted(&mut self, epochs: EpochState, result: Result<(), String>, now: Millis) {
+        let Some(Saving { known, .. }) = self.resets.saving.take_if(|saving| saving.epochs == epochs) else { return };
+        match (result, known) {
+            (Ok(()), known) => {
+                self.resets.not_before = now + Millis(EPOCH_GAP_MS);
+                self.obey(epochs, now);
+                self.config.epochs = epochs;
+                self.greet_as(epochs);
+                self.catalog.set_epochs(epochs, now);
+                match known {
+                    Some(known) => self.order(epochs, known, now),
+                    None => self.note(format!("the swarm was reset: {}", effect(epochs))),
+                }
+            }
+            (Err(reason), Some(_)) => {
+                self.resets.not_before = now + Millis(SAVE_RETRY_MS);
+                self.outputs.push_back(Output::Reset(ResetNews::Failed { reason }));
+            }
+            (Err(reason), None) => {
+                self.resets.not_before = now + Millis(SAVE_RETRY_MS);
+                if !self.resets.unsaved.covers(epochs) {
+                    self.note(format!(
+                        "the swarm was reset: {}; but that cannot be saved ({reason}): this node shares nothing until it can, free the card or replace it",
+                        effect(epochs)
+                    ));
+                    self.obey(epochs, now);
+                    self.greet_as(epochs);
+                    self.catalog.forget_before(epochs);
+                    self.resets.unsaved = self.resets.unsaved.join(epochs);
+                }
+            }
+        }
+    }
+
+    /// Drops all connections; whoever connects from now on must be at this epoch.
+    fn greet_as(&mut self, epochs: EpochState) {
+        let hello = Hello { epoch: epochs.epoch, ..self.config.hello() };
+        self.drop_links(hello);
+    }
+
+    /// Does what the resets up to `epochs` say, but for the peers and connections.
+    fn obey(&mut self, epochs: EpochState, now: Millis) {
+        self.end_fetch(now);
+        let dropped = self.config.epochs.join(self.resets.unsaved).store_epoch;
+        if epochs.store_epoch > dropped {
+            if let Some(active) = &mut self.active {
+                active.outdated = true;
+            }
+            self.cache.clear();
+        }
+        // The filter must be that of the cache before the catalog announces it.
+        self.publish_changes(now);
+    }
+
+    /// Tells the swarm of a reset that this node has obeyed, and begins to count who follows.
+    fn order(&mut self, epochs: EpochState, known: BTreeSet<NodeId>, now: Millis) {
+        self.catalog.order_reset(now);
+        self.outputs.push_back(Output::Reset(ResetNews::Ordered { epochs, peers: known.len() }));
+        let deadline = now + Millis(u64::from(self.catalog.interval_ms()) + RESET_GRACE_MS);
+        self.resets.round = Some(Round { epochs, known, acknowledged: BTreeSet::new(), deadline });
+        self.hear_acknowledgements();
+    }
+
+    pub(super) fn hear_acknowledgements(&mut self) {
+        let Some(round) = &mut self.resets.round else { return };
+        for peer in self.catalog.peers().filter(|peer| peer.epochs.covers(round.epochs)) {
+            if round.acknowledged.insert(peer.node) {
+                self.outputs.push_back(Output::Reset(ResetNews::Acknowledged { node: peer.node }));
+            }
+        }
+        if let Some(round) = self.resets.round.take_if(|round| round.known.is_subset(&round.acknowledged)) {
+            self.end_round(round);
+        }
+    }
+
+    fn end_round(&mut self, round: Round) {
+        let missing: Vec<NodeId> = round.known.difference(&round.acknowledged).copied().collect();
+        let acknowledged = round.known.len() - missing.len();
+        self.outputs.push_back(Output::Reset(ResetNews::Ended { acknowledged, missing }));
+    }
+}
+
+/// A reset in words.
+fn effect(epochs: EpochState) -> String {
+    let blocks = if epochs.store_epoch == epochs.epoch { "peers and blocks are forgotten" } else { "peers are forgotten" };
+    format!("{blocks}, epoch {}", epochs.epoch.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(epoch: u64, store_epoch: u64) -> EpochState {
+        EpochState { epoch: Epoch(epoch), store_epoch: Epoch(store_epoch) }
+    }
+
+    /// One forged datagram in a swarm without key must not end all resets for ever.
+    #[test]
+    fn far_epochs_are_approached_in_steps_and_reached() {
+        assert_eq!(towards(state(3, 1), state(7, 5)), state(7, 5));
+        assert_eq!(towards(state(3, 3), state(7, 1)), state(7, 3));
+        let far = state(u64::MAX, u64::MAX);
+        assert_eq!(towards(state(3, 1), far), state(3 + MAX_EPOCH_STEP, 3 + MAX_EPOCH_STEP));
+        let mut own = state(0, 0);
+        for _ in 0..5 {
+            own = towards(own, state(4 * MAX_EPOCH_STEP + 9, 2));
+        }
+        assert_eq!(own, state(4 * MAX_EPOCH_STEP + 9, 2));
+    }
+}
