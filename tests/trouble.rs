@@ -38,14 +38,14 @@ fn betrayed(shape: &Arc<KvShape>, tokens: &[TokenId], mischief: Mischief) -> Wor
 #[test]
 fn no_mischief_of_a_peer_changes_an_answer_or_keeps_a_slot_and_each_costs_a_bounded_time() {
     let shape = FakeEngine::shape(64);
-    let tokens = prompt(1, 700);
+    let tokens = prompt(1, 400);
     let expected = alone(&shape, &tokens, 2);
-    let computing_ms = 700 * SLOW / 1_000;
+    let computing_ms = 400 * SLOW / 1_000;
     for mischief in ALL {
         let mut world = betrayed(&shape, &tokens, mischief);
         let answer = world.answer_now(1, &tokens, 2);
         assert_eq!(answer.tokens(), expected.tokens(), "{mischief:?}");
-        assert_eq!(answer.figures().computed, 700, "{mischief:?}");
+        assert_eq!(answer.figures().computed, 400, "{mischief:?}");
         let waited = answer.figures().ttft_ms - computing_ms;
         assert!(waited <= computing_ms / 4 + 50, "{mischief:?}: {waited} ms of {computing_ms}");
         world.pass(20_000);
@@ -59,7 +59,7 @@ fn a_peer_that_cannot_be_used_costs_one_prompt_a_minute_and_not_each() {
     let shape = FakeEngine::shape(64);
     for mischief in [Mischief::Refuses, Mischief::Unreachable, Mischief::Mute, Mischief::Trickles, Mischief::OtherName] {
         let mut world = swarm(2, &shape);
-        let prompts: Vec<_> = (0..2).map(|seed| prompt(seed, 700)).collect();
+        let prompts: Vec<_> = (0..2).map(|seed| prompt(seed, 400)).collect();
         for tokens in &prompts {
             world.answer_now(0, tokens, 1);
         }
@@ -67,7 +67,7 @@ fn a_peer_that_cannot_be_used_costs_one_prompt_a_minute_and_not_each() {
         world.answer_now(1, &prompts[0], 1);
         let before = world.connects;
         let answer = world.answer_now(1, &prompts[1], 1);
-        assert_eq!(answer.figures().ttft_ms, 700 * SLOW / 1_000, "{mischief:?} is waited for again");
+        assert_eq!(answer.figures().ttft_ms, 400 * SLOW / 1_000, "{mischief:?} is waited for again");
         assert_eq!(world.connects, before, "{mischief:?} is called again");
     }
 }
