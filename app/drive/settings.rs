@@ -29,7 +29,7 @@ pub(super) enum Settings {
         /// The file
         file: PathBuf,
     },
-    /// Print [wifi] as wpa_supplicant.conf, for scripts
+    /// Print the section wifi as wpa_supplicant.conf, for scripts
     Wifi {
         /// The file
         file: PathBuf,
