@@ -271,7 +271,7 @@ impl Status {
     }
 
     /// What a healthy swarm of one kind does not have.
-    fn oddities(&self) -> [(u64, &'static str); 17] {
+    fn oddities(&self) -> [(u64, &'static str); 18] {
         let (node, catalog) = (&self.node_stats, &self.catalog);
         [
             (node.connections_lost, "connections lost in mid-fetch"),
@@ -288,6 +288,7 @@ impl Status {
             (catalog.foreign, "datagrams not potluck's"),
             (catalog.other_version, "datagrams of another version"),
             (catalog.other_swarm, "datagrams of another swarm"),
+            (catalog.forged, "datagrams forged or damaged"),
             (catalog.malformed, "datagrams that cannot be decoded"),
             (catalog.out_of_limits, "datagrams with impossible sizes"),
             (catalog.contradictions, "datagrams that contradict others"),
