@@ -213,6 +213,21 @@ pub fn prompts_wait_their_turn_and_stop_ends_only_the_one_under_way() {
 }
 
 #[test]
+fn peers_hear_how_busy_a_node_is_and_that_it_is_no_more() {
+    let shape = FakeEngine::shape(64);
+    let mut world = swarm(2, &shape);
+    let load = |world: &World| world.status(1).peers[0].load_percent;
+    assert_eq!(load(&world), 0);
+    for seed in 0..3 {
+        world.ask(0, &prompt(seed, 300), 1);
+    }
+    world.pass(11_000);
+    assert!(load(&world) > 10, "{} %", load(&world));
+    world.pass(60_000);
+    assert_eq!(load(&world), 0);
+}
+
+#[test]
 fn lost_datagrams_are_repaired_and_sharing_goes_on() {
     let shape = FakeEngine::shape(64);
     let mut world = swarm(3, &shape);

@@ -155,6 +155,8 @@ pub struct PeerStatus {
     pub addr: SocketAddr,
     /// The generation of its filter that this node knows.
     pub generation: u64,
+    /// How busy it said it is, in percent, with its last announcement.
+    pub load_percent: u8,
     /// Whether the whole filter is known at that generation.
     pub current: bool,
     /// Whether its blocks can be used here: same model, build and epoch.

@@ -177,6 +177,7 @@ impl Node {
         }
         self.on_time(now);
         self.publish_changes(now);
+        self.catalog.set_load(self.load_percent());
     }
 
     /// The next thing to do, until there is none.
@@ -263,6 +264,7 @@ impl Node {
                 node: peer.node,
                 addr: peer.addr,
                 generation: peer.generation,
+                load_percent: peer.load,
                 current: peer.stale_segments() == 0,
                 shares: self.catalog.standing(peer) == Standing::Shares,
                 goodput_bytes_per_s: measured.goodput_bytes_per_s,

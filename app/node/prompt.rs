@@ -361,8 +361,9 @@ impl Node {
         self.begin_next(now);
     }
 
-    /// Prompts waiting, and whether one is being answered.
-    pub fn load(&self) -> (usize, bool) {
-        (self.queue.len(), self.active.is_some())
+    /// How busy this node is, in percent of the prompts that it takes at once: the one being answered and those that wait.
+    pub(super) fn load_percent(&self) -> u8 {
+        let prompts = self.queue.len() + usize::from(self.active.is_some());
+        (100 * prompts / (MAX_QUEUED_PROMPTS + 1)) as u8
     }
 }
