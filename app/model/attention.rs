@@ -8,7 +8,7 @@
 use core::ops::Range;
 use std::sync::Arc;
 
-use crate::kernels::{self, Isa};
+use crate::kernels::{self, Isa, Team};
 use crate::kv::{HeadSpan, KvFormat, Page, Plane, Sequence};
 use crate::limits::BLOCK_TOKENS;
 
@@ -26,6 +26,8 @@ pub struct AttentionSite {
     pub first: usize,
     /// Query heads; a multiple of the KV heads.
     pub heads: usize,
+    /// The cores that attend.
+    pub team: Arc<Team>,
 }
 
 impl AttentionSite {
