@@ -261,7 +261,8 @@ fn obey(command: Sub) -> Result<(), Fail> {
 fn run_node(args: RunArgs) -> Result<(), Fail> {
     let (config, model) = settle(&args.options)?;
     let asking = answers(&config)?;
-    let loaded = load(&model, config.model.tokenizer.as_deref(), precision(&config))?;
+    let mut loaded = load(&model, config.model.tokenizer.as_deref(), precision(&config))?;
+    loaded.compute_on(config.model.threads.get())?;
     let node = NodeSettings {
         name: config.node.name.as_ref().map(|name| name.as_str().to_string()),
         id: config.node.id.map(|id| id.0.0),
@@ -286,7 +287,8 @@ fn ask(args: AskArgs) -> Result<(), Fail> {
     }
     let (config, model) = settle(&args.options)?;
     let asking = answers(&config)?;
-    let loaded = load(&model, config.model.tokenizer.as_deref(), precision(&config))?;
+    let mut loaded = load(&model, config.model.tokenizer.as_deref(), precision(&config))?;
+    loaded.compute_on(config.model.threads.get())?;
     let node = alone(&config, &loaded);
     run::ask(loaded, &node, &asking, &args.text, args.chat)
 }

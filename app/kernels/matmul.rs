@@ -9,6 +9,7 @@ use core::ops::Range;
 use super::format::dequantize_body;
 use super::isa::per_isa;
 use super::math::{dot, dot_4};
+use super::team::Out;
 use super::{Isa, Matrix, Team};
 
 /// Tokens that share a pass over one weight row: their sums and the row fit the registers of AVX2 and NEON.
@@ -27,31 +28,11 @@ pub(super) fn check(m: &Matrix<'_>, values: usize, y: &[f32]) -> usize {
     tokens
 }
 
-/// Where results go: several cores write one array, each its own rows of every token.
-#[derive(Clone, Copy)]
-pub(super) struct Out(*mut f32);
-
-// SAFETY: a place and nothing more; whoever writes through it answers for who else does.
-unsafe impl Send for Out {}
-// SAFETY: as above.
-unsafe impl Sync for Out {}
-
-impl Out {
-    /// The place of value `i`.
-    ///
-    /// # Safety
-    /// The array has more than `i` values.
-    pub(super) unsafe fn at(self, i: usize) -> *mut f32 {
-        // SAFETY: the caller's promise.
-        unsafe { self.0.add(i) }
-    }
-}
-
 /// Calls `work` for ranges of rows that together are all of them, on all cores.
 pub(super) fn each_rows(team: &Team, m: &Matrix<'_>, y: &mut [f32], work: &(dyn Fn(Range<usize>, Out) + Sync)) {
     let parts = if team.cores() == 1 { 1 } else { m.rows.div_ceil(STEP).min(team.cores() * PARTS) };
     let rows = m.rows.div_ceil(parts * STEP) * STEP;
-    let out = Out(y.as_mut_ptr());
+    let out = Out::new(y);
     team.each(m.rows.div_ceil(rows), &|part| work(part * rows..((part + 1) * rows).min(m.rows), out));
 }
 

@@ -112,6 +112,45 @@ impl Team {
         let failed = core::mem::take(&mut self.shared.lock().failed);
         assert!(!failed, "a part of the work panicked on another core");
     }
+
+    /// Cuts `out` into runs of `run` values, the last perhaps shorter, and calls `work` with each and its number, once, on
+    /// whichever core is free.
+    ///
+    /// # Panics
+    /// When a call does.
+    pub fn each_run(&self, out: &mut [f32], run: usize, work: &(dyn Fn(usize, &mut [f32]) + Sync)) {
+        let (len, out) = (out.len(), Out::new(out));
+        self.each(len.div_ceil(run), &|part| {
+            let start = part * run;
+            // SAFETY: the runs lie within the array and apart from one another, and each is handed out once.
+            let part_of_out = unsafe { core::slice::from_raw_parts_mut(out.at(start), run.min(len - start)) };
+            work(part, part_of_out);
+        });
+    }
+}
+
+/// An array that several cores write, each its own places.
+#[derive(Clone, Copy)]
+pub(super) struct Out(*mut f32);
+
+// SAFETY: a place and nothing more; whoever writes through it answers for who else does.
+unsafe impl Send for Out {}
+// SAFETY: as above.
+unsafe impl Sync for Out {}
+
+impl Out {
+    pub(super) fn new(array: &mut [f32]) -> Out {
+        Out(array.as_mut_ptr())
+    }
+
+    /// The place of value `i`.
+    ///
+    /// # Safety
+    /// The array has more than `i` values.
+    pub(super) unsafe fn at(self, i: usize) -> *mut f32 {
+        // SAFETY: the caller's promise.
+        unsafe { self.0.add(i) }
+    }
 }
 
 impl core::fmt::Debug for Team {
@@ -243,6 +282,19 @@ pub(super) mod tests {
                         });
                         assert!(counts.iter().all(|count| count.load(Ordering::Relaxed) == 1));
                     }
+                }
+            });
+        }
+    }
+
+    #[test]
+    fn runs_lie_one_behind_the_other() {
+        for cores in [1, 3] {
+            with_team(cores, |team| {
+                for (len, run) in [(0, 5), (3, 5), (10, 5), (11, 5), (64, 1)] {
+                    let mut out = vec![0f32; len];
+                    team.each_run(&mut out, run, &|part, out| out.iter_mut().for_each(|value| *value += part as f32 + 1.0));
+                    assert!(out.iter().enumerate().all(|(i, value)| *value == (i / run) as f32 + 1.0));
                 }
             });
         }

@@ -11,8 +11,9 @@ use core::ops::Range;
 
 use super::format::unpack;
 use super::isa::{Isa, Kind};
-use super::matmul::{Out, check, each_rows};
+use super::matmul::{check, each_rows};
 use super::quantize::QuantizedRows;
+use super::team::Out;
 use super::{Format, GROUP, Matrix, Team};
 
 #[cfg(target_arch = "aarch64")]
@@ -60,7 +61,7 @@ trait Panel {
     /// The results of `TOKENS` tokens.
     unsafe fn tile(format: Format, panel: &[Self::Block], x: Tokens<'_>, y: *mut f32, stride: usize);
 
-    /// The results of one token, from the rows where they lie.
+    /// The results of one token for any number of panels, from the rows where they lie.
     unsafe fn single(format: Format, rows: &[u8], x: Tokens<'_>, y: *mut f32);
 }
 
@@ -70,6 +71,14 @@ unsafe fn rows_with<P: Panel>(m: Matrix<'_>, x: &QuantizedRows, range: Range<usi
     let tokens = x.rows();
     let whole = range.len() / P::ROWS * P::ROWS + range.start;
     let tiled = tokens / P::TOKENS * P::TOKENS;
+    if tokens == 1 {
+        // SAFETY: whole rows, a token that is there, and places of this range.
+        unsafe {
+            P::single(m.format, m.rows(range.start..whole), Tokens::from(x, 0), y.at(range.start));
+            rows_plain(m, x, whole..range.end, y);
+        }
+        return;
+    }
     let mut panel = vec![P::ZERO; if tiled > 0 { m.cols / GROUP } else { 0 }];
     for r in (range.start..whole).step_by(P::ROWS) {
         let rows = m.rows(r..r + P::ROWS);

@@ -160,11 +160,14 @@ macro_rules! tile {
 }
 
 /// Four mapped rows of Q8_0 times one token.
-fn single_q8(rows: &[u8], x: Tokens<'_>) -> [f32; 4] {
-    let (blocks, row) = (x.cols / GROUP, rows.len() / 4);
-    assert!(blocks > 0 && row == blocks * 34 && rows.len() == row * 4 && x.codes.len() >= x.cols && x.scales.len() >= blocks);
-    let mut y = [0f32; 4];
-    // SAFETY: reads `blocks` blocks of each row, of codes and of scales: the lengths asserted above. Writes nothing but `y`.
+///
+/// # Safety
+/// Four rows, a token and room for four results are there.
+#[inline]
+unsafe fn single_q8(rows: *const u8, x: Tokens<'_>, y: *mut f32) {
+    let blocks = x.cols / GROUP;
+    let row = blocks * 34;
+    // SAFETY: reads `blocks` blocks of each row, of codes and of scales, and writes four floats, as `single` has checked.
     unsafe {
         asm!(
             "movi v8.4s, #0", "movi v9.4s, #0", "movi v28.4s, #0",
@@ -219,10 +222,10 @@ fn single_q8(rows: &[u8], x: Tokens<'_>) -> [f32; 4] {
             "scvtf v24.4s, v24.4s",
             "fmla v28.4s, v24.4s, v9.4s",
             "str q28, [{y}]",
-            w0 = inout(reg) rows.as_ptr() => _, w1 = inout(reg) rows[row..].as_ptr() => _,
-            w2 = inout(reg) rows[2 * row..].as_ptr() => _, w3 = inout(reg) rows[3 * row..].as_ptr() => _,
+            w0 = inout(reg) rows => _, w1 = inout(reg) rows.add(row) => _,
+            w2 = inout(reg) rows.add(2 * row) => _, w3 = inout(reg) rows.add(3 * row) => _,
             x = inout(reg) x.codes.as_ptr() => _, s = inout(reg) x.scales.as_ptr() => _,
-            n = inout(reg) blocks => _, y = in(reg) y.as_mut_ptr(),
+            n = inout(reg) blocks => _, y = in(reg) y,
             out("v0") _, out("v1") _, out("v2") _, out("v3") _, out("v4") _, out("v5") _, out("v6") _, out("v7") _,
             out("v8") _, out("v9") _, out("v10") _, out("v11") _, out("v14") _, out("v15") _, out("v16") _, out("v17") _,
             out("v18") _, out("v19") _, out("v20") _, out("v21") _, out("v22") _, out("v23") _, out("v24") _, out("v25") _,
@@ -230,17 +233,18 @@ fn single_q8(rows: &[u8], x: Tokens<'_>) -> [f32; 4] {
             options(nostack),
         );
     }
-    y
 }
 
 /// Four mapped rows of Q4_0 times one token. The nibbles are taken as 0..=15, and 8 × the sum of the block's activations
-/// (its offset / −16) off again, which is exact: the products of a block fit 16 bits even so (32 × 15 × 127 over 8 lanes and one halving of them).
-fn single_q4(rows: &[u8], x: Tokens<'_>) -> [f32; 4] {
-    let (blocks, row) = (x.cols / GROUP, rows.len() / 4);
-    assert!(blocks > 0 && row == blocks * 18 && rows.len() == row * 4);
-    assert!(x.codes.len() >= x.cols && x.scales.len() >= blocks && x.offsets.len() >= blocks);
-    let mut y = [0f32; 4];
-    // SAFETY: as for `single_q8`, and reads `blocks` sums.
+/// (its offset / −16) off again, which is exact: the products of a block fit 16 bits even so (32 × 15 × 127 over 8 lanes and two halvings of them).
+///
+/// # Safety
+/// As for [`single_q8`].
+#[inline]
+unsafe fn single_q4(rows: *const u8, x: Tokens<'_>, y: *mut f32) {
+    let blocks = x.cols / GROUP;
+    let row = blocks * 18;
+    // SAFETY: as for `single_q8`, and reads `blocks` offsets.
     unsafe {
         asm!(
             "movi v8.4s, #0", "movi v9.4s, #0", "movi v28.4s, #0", "movi v30.16b, #15", "movi v12.4s, #0",
@@ -300,17 +304,16 @@ fn single_q4(rows: &[u8], x: Tokens<'_>) -> [f32; 4] {
             "scvtf v24.4s, v24.4s",
             "fmla v28.4s, v24.4s, v9.4s",
             "str q28, [{y}]",
-            w0 = inout(reg) rows.as_ptr() => _, w1 = inout(reg) rows[row..].as_ptr() => _,
-            w2 = inout(reg) rows[2 * row..].as_ptr() => _, w3 = inout(reg) rows[3 * row..].as_ptr() => _,
+            w0 = inout(reg) rows => _, w1 = inout(reg) rows.add(row) => _,
+            w2 = inout(reg) rows.add(2 * row) => _, w3 = inout(reg) rows.add(3 * row) => _,
             x = inout(reg) x.codes.as_ptr() => _, s = inout(reg) x.scales.as_ptr() => _, sums = inout(reg) x.offsets.as_ptr() => _,
-            n = inout(reg) blocks => _, y = in(reg) y.as_mut_ptr(),
+            n = inout(reg) blocks => _, y = in(reg) y,
             out("v0") _, out("v1") _, out("v2") _, out("v3") _, out("v4") _, out("v5") _, out("v6") _, out("v7") _,
             out("v8") _, out("v9") _, out("v10") _, out("v11") _, out("v12") _, out("v14") _, out("v15") _,
             out("v24") _, out("v25") _, out("v26") _, out("v27") _, out("v28") _, out("v29") _, out("v30") _,
             options(nostack),
         );
     }
-    y
 }
 
 impl Panel for Neon {
@@ -336,11 +339,20 @@ impl Panel for Neon {
     }
 
     unsafe fn single(format: Format, rows: &[u8], x: Tokens<'_>, y: *mut f32) {
-        let sums = match format {
-            Format::Q4_0 => single_q4(rows, x),
-            _ => single_q8(rows, x),
-        };
-        // SAFETY: the caller promises room for four results.
-        unsafe { y.cast::<[f32; 4]>().write_unaligned(sums) }
+        let (_, unit) = format.unit();
+        let blocks = x.cols / GROUP;
+        let panel = 4 * blocks * unit;
+        assert!(blocks > 0 && rows.len().is_multiple_of(panel));
+        assert!(x.codes.len() >= x.cols && x.scales.len() >= blocks && x.offsets.len() >= blocks);
+        for p in 0..rows.len() / panel {
+            // SAFETY: panel `p` and the token are there, by the assertions; the caller promises room for a result a row.
+            unsafe {
+                let (rows, y) = (rows.as_ptr().add(p * panel), y.add(4 * p));
+                match format {
+                    Format::Q4_0 => single_q4(rows, x, y),
+                    _ => single_q8(rows, x, y),
+                }
+            }
+        }
     }
 }

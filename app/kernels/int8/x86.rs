@@ -21,19 +21,20 @@ const TOKENS: usize = 4;
 /// of rows to come. A hint, harmless past the end.
 const AHEAD: usize = 8 << 10;
 
-/// One token times 16 mapped rows of blocks of `$unit` bytes, eight rows at a time. `$load` reads a block's codes, `$dot` sums
+/// One token times mapped rows of blocks of `$unit` bytes, eight rows at a time. `$load` reads a block's codes, `$dot` sums
 /// their products into eight lanes; what the codes are too large by is taken off with the block's offset, shifted right by
 /// `$shift`. A macro, for closures are not compiled with the instructions of the function around them.
 macro_rules! single {
     ($unit:literal, $rows:ident, $x:ident, $y:ident, $load:expr, $dot:expr, $shift:expr) => {{
-        let (blocks, row) = ($x.cols / GROUP, $rows.len() / ROWS);
-        assert!(row == blocks * $unit);
+        let blocks = $x.cols / GROUP;
+        let row = blocks * $unit;
+        assert!($rows.len().is_multiple_of(8 * row));
         assert!($x.codes.len() >= $x.cols && $x.scales.len() >= blocks && $x.offsets.len() >= blocks);
-        for half in 0..2 {
+        for eight in 0..$rows.len() / (8 * row) {
             // SAFETY: block `b` of eight rows and of the token are there, by the assertions; the caller has the instructions,
-            // and promises room for 16 results.
+            // and promises room for a result a row.
             unsafe {
-                let base = $rows.as_ptr().add(half * 8 * row);
+                let base = $rows.as_ptr().add(eight * 8 * row);
                 let mut acc = _mm256_setzero_ps();
                 for b in 0..blocks {
                     let block = base.add(b * $unit);
@@ -59,7 +60,7 @@ macro_rules! single {
                     let scale = _mm256_mul_ps(scales, _mm256_set1_ps($x.scales[b]));
                     acc = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), scale, acc);
                 }
-                _mm256_storeu_ps($y.add(half * 8), acc);
+                _mm256_storeu_ps($y.add(eight * 8), acc);
             }
         }
     }};
