@@ -129,7 +129,9 @@ pub fn attend(isa: Isa, site: &AttentionSite, queries: &[f32]) -> Vec<f32> {
     let run = (QUERY_TILE * site.heads).min(count.div_ceil(site.team.cores()));
     let mut out = vec![0f32; queries.len()];
     site.team.each_run(&mut out, run * dim, &|part, out| {
-        SCRATCH.with_borrow_mut(|scratch| attend_run(isa, site, part * run, &queries[part * run * dim..][..out.len()], scratch, out));
+        SCRATCH.with_borrow_mut(|scratch| {
+            attend_run(isa, site, part * run, &queries[part * run * dim..][..out.len()], scratch, out)
+        });
     });
     out
 }
@@ -141,10 +143,8 @@ fn attend_run(isa: Isa, site: &AttentionSite, first: usize, queries: &[f32], scr
     for head in 0..shape.kv_heads() {
         let span = shape.head_span(site.layer, head, BLOCK_TOKENS);
         let is_of_head = |i: usize| (first + i) % site.heads / group == head;
-        let query = |i: usize| Query {
-            values: &queries[i * dim..][..dim],
-            visible: site.visible(site.first + (first + i) / site.heads),
-        };
+        let query =
+            |i: usize| Query { values: &queries[i * dim..][..dim], visible: site.visible(site.first + (first + i) / site.heads) };
         let tile = || (0..queries.len() / dim).filter(|i| is_of_head(*i)).map(|i| (i, query(i)));
         attend_tile(isa, site, &span, tile, scratch, out);
     }

@@ -1,3 +1,5 @@
+//! Products of int8 against their definition: every instruction set that the machine has, every batch, every edge.
+
 use half::f16;
 
 use super::*;
@@ -87,7 +89,13 @@ fn the_largest_codes_do_not_overflow() {
     let bytes = uniform(Format::Q8_0, f16::ONE, 0x80);
     for isa in Isa::all() {
         let mut y = [0f32; 16];
-        matmul_int8(&Team::alone(), isa, Matrix::new(&bytes, Format::Q8_0, 16, 64), &quantize_rows(isa, &[-127.0; 64], 64), &mut y);
+        matmul_int8(
+            &Team::alone(),
+            isa,
+            Matrix::new(&bytes, Format::Q8_0, 16, 64),
+            &quantize_rows(isa, &[-127.0; 64], 64),
+            &mut y,
+        );
         assert_eq!(y, [128.0 * 127.0 * 64.0; 16]);
     }
 }
