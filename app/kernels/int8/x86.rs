@@ -280,10 +280,10 @@ unsafe fn avx2_tile<const SMALL: bool>(panel: &[Block], x: Tokens<'_>, y: *mut f
             }
         }
     }
-    for t in 0..TOKENS {
-        for h in 0..2 {
+    for (t, halves) in acc.into_iter().enumerate() {
+        for (h, half) in halves.into_iter().enumerate() {
             // SAFETY: the caller promises the room.
-            unsafe { _mm256_storeu_ps(y.add(t * stride + h * 8), acc[t][h]) }
+            unsafe { _mm256_storeu_ps(y.add(t * stride + h * 8), half) }
         }
     }
 }
