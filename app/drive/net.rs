@@ -1,11 +1,12 @@
 //! Sockets: those of the catalog, and the listener of the transfers.
 
+use std::cell::Cell;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use async_net::{TcpListener, UdpSocket};
 use smol::Async;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use thiserror::Error;
 
 /// Where the swarm talks.
@@ -41,8 +42,9 @@ pub(super) struct CatalogSocket {
     /// it would hear no multicast.
     speaking: UdpSocket,
     destinations: Vec<SocketAddr>,
-    /// Why the group could not be joined; static peers are served all the same.
-    pub no_multicast: Option<io::Error>,
+    group: Ipv4Addr,
+    interface: Ipv4Addr,
+    joined: Cell<bool>,
 }
 
 impl CatalogSocket {
@@ -53,17 +55,30 @@ impl CatalogSocket {
     fn bind(net: &NetSettings) -> io::Result<CatalogSocket> {
         let hearing = udp(Ipv4Addr::UNSPECIFIED, net.port)?;
         let speaking = udp(net.interface, 0)?;
-        let joined = hearing
-            .join_multicast_v4(&net.group, &net.interface)
-            .and_then(|()| speaking.set_multicast_if_v4(&net.interface))
+        let mut destinations = net.peers.clone();
+        destinations.push(SocketAddr::from((net.group, net.port)));
+        let wrap = |socket: Socket| Ok::<_, io::Error>(UdpSocket::from(Async::new(std::net::UdpSocket::from(socket))?));
+        let (group, interface) = (net.group, net.interface);
+        let joined = Cell::new(false);
+        Ok(CatalogSocket { hearing: wrap(hearing)?, speaking: wrap(speaking)?, destinations, group, interface, joined })
+    }
+
+    /// Joins the group on the interface that now leads to it, where it is not joined on that one already; true when the group can
+    /// be heard and was not before. A board starts before its network does, and cables are pulled and plugged, so this is called
+    /// again and again; static peers are served all the same.
+    pub(super) fn join(&self) -> io::Result<bool> {
+        let speaking = SockRef::from(&self.speaking);
+        let joined = match SockRef::from(&self.hearing).join_multicast_v4(&self.group, &self.interface) {
+            // On this interface it is joined already.
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => Ok(()),
+            joined => joined,
+        };
+        let joined = joined
+            .and_then(|()| speaking.set_multicast_if_v4(&self.interface))
             .and_then(|()| speaking.set_multicast_ttl_v4(1))
             .and_then(|()| speaking.set_multicast_loop_v4(true));
-        let mut destinations = net.peers.clone();
-        if joined.is_ok() {
-            destinations.push(SocketAddr::from((net.group, net.port)));
-        }
-        let wrap = |socket: Socket| Ok::<_, io::Error>(UdpSocket::from(Async::new(std::net::UdpSocket::from(socket))?));
-        Ok(CatalogSocket { hearing: wrap(hearing)?, speaking: wrap(speaking)?, destinations, no_multicast: joined.err() })
+        let before = self.joined.replace(joined.is_ok());
+        joined.map(|()| !before)
     }
 
     pub(super) async fn receive(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
