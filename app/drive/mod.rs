@@ -55,6 +55,9 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// announcements are missed at most.
 const JOIN_INTERVAL: Duration = Duration::from_secs(5);
 
+/// Failures before it is said that there is no multicast: a radio takes some ten seconds to find its network, a DHCP server as long.
+const JOIN_FAILURES: u32 = 6;
+
 /// Datagrams that wait for the socket; a socket that takes none for longer loses them, and the catalog repairs itself.
 const MAX_QUEUED_DATAGRAMS: usize = 64;
 
@@ -241,13 +244,27 @@ impl Driver {
         }
     }
 
+    /// Keeps the catalog's group joined. A board's network comes up after its node, so the first failures are nothing to tell of.
     async fn join(self: Rc<Self>) {
         let Some(socket) = &self.socket else { return };
+        let (mut failures, mut told) = (0, false);
         loop {
-            Timer::after(JOIN_INTERVAL).await;
-            if matches!(socket.join(), Ok(true)) {
-                wake(&self.words, Word::Note("multicast works: peers are looked for".to_string()));
+            match socket.join() {
+                Ok(()) => {
+                    if told {
+                        wake(&self.words, Word::Note("multicast works now: peers are looked for".to_string()));
+                    }
+                    (failures, told) = (0, false);
+                }
+                Err(error) => {
+                    failures += 1;
+                    if failures > JOIN_FAILURES && !told {
+                        wake(&self.words, Word::Note(socket.no_multicast(&error)));
+                        told = true;
+                    }
+                }
             }
+            Timer::after(JOIN_INTERVAL).await;
         }
     }
 

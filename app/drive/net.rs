@@ -1,6 +1,5 @@
 //! Sockets: those of the catalog, and the listener of the transfers.
 
-use std::cell::Cell;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
@@ -44,7 +43,6 @@ pub(super) struct CatalogSocket {
     destinations: Vec<SocketAddr>,
     group: Ipv4Addr,
     interface: Ipv4Addr,
-    joined: Cell<bool>,
 }
 
 impl CatalogSocket {
@@ -59,26 +57,31 @@ impl CatalogSocket {
         destinations.push(SocketAddr::from((net.group, net.port)));
         let wrap = |socket: Socket| Ok::<_, io::Error>(UdpSocket::from(Async::new(std::net::UdpSocket::from(socket))?));
         let (group, interface) = (net.group, net.interface);
-        let joined = Cell::new(false);
-        Ok(CatalogSocket { hearing: wrap(hearing)?, speaking: wrap(speaking)?, destinations, group, interface, joined })
+        Ok(CatalogSocket { hearing: wrap(hearing)?, speaking: wrap(speaking)?, destinations, group, interface })
     }
 
-    /// Joins the group on the interface that now leads to it, where it is not joined on that one already; true when the group can
-    /// be heard and was not before. A board starts before its network does, and cables are pulled and plugged, so this is called
-    /// again and again; static peers are served all the same.
-    pub(super) fn join(&self) -> io::Result<bool> {
+    /// Joins the group on the interface that now leads to it, where it is not joined on that one already. A board starts before its
+    /// network does, and cables are pulled and plugged, so this is called again and again; static peers are served all the same.
+    pub(super) fn join(&self) -> io::Result<()> {
         let speaking = SockRef::from(&self.speaking);
-        let joined = match SockRef::from(&self.hearing).join_multicast_v4(&self.group, &self.interface) {
+        match SockRef::from(&self.hearing).join_multicast_v4(&self.group, &self.interface) {
             // On this interface it is joined already.
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => Ok(()),
-            joined => joined,
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+            joined => joined?,
+        }
+        speaking.set_multicast_if_v4(&self.interface)?;
+        speaking.set_multicast_ttl_v4(1)?;
+        speaking.set_multicast_loop_v4(true)
+    }
+
+    /// What a person is told when the group cannot be joined.
+    pub(super) fn no_multicast(&self, error: &io::Error) -> String {
+        let remedy = if self.destinations.len() > 1 {
+            "until it works only the named peers are asked"
+        } else {
+            "is the network down? It is tried again; else name peers (--peer), or another --interface"
         };
-        let joined = joined
-            .and_then(|()| speaking.set_multicast_if_v4(&self.interface))
-            .and_then(|()| speaking.set_multicast_ttl_v4(1))
-            .and_then(|()| speaking.set_multicast_loop_v4(true));
-        let before = self.joined.replace(joined.is_ok());
-        joined.map(|()| !before)
+        format!("no multicast on {} ({error}): {remedy}", self.interface)
     }
 
     pub(super) async fn receive(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {

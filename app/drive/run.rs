@@ -115,14 +115,6 @@ pub(super) fn run(
         (None, None)
     };
     let mut speaker = Speaker::new(&tokenizer, form);
-    if let Some(Err(error)) = socket.as_ref().map(CatalogSocket::join) {
-        let remedy = if net.peers.is_empty() {
-            "is the network down? It is tried again; else name peers with --peer, or another --interface"
-        } else {
-            "until it works only the named peers are asked"
-        };
-        speaker.note(&format!("no multicast on {} ({error}): {remedy}", net.interface));
-    }
     let state = node.state.as_deref().map(StateDir::at);
     if let Some(state) = &state {
         let (epochs, complaint) = state.load();

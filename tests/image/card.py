@@ -69,3 +69,19 @@ def remove(path, name):
 def make_folder(path, name):
     """Makes a folder on the boot partition."""
     _mtools("mmd", path, None, f"::{name}")
+
+
+def fill(path):
+    """Fills the boot partition to its last cluster."""
+    for size in (16 * MIB, MIB, 64 << 10, 4096, 512):
+        number = 0
+        while True:
+            try:
+                _mtools("mcopy", path, None, "-o", "-", f"::f{size}.{number}", input=bytes(size), stderr=subprocess.DEVNULL)
+            except subprocess.CalledProcessError:
+                try:
+                    remove(path, f"f{size}.{number}")
+                except subprocess.CalledProcessError:
+                    pass
+                break
+            number += 1

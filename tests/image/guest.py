@@ -101,12 +101,11 @@ class Shell:
     def run(self, command, within=60):
         """Output and exit status of a command."""
         self.count += 1
-        # The mark is put together by the shell, so that the echo of the line does not hold it.
-        self.line.send(f"{command}; echo \"<e\"\"nd{self.count} $?>\"")
+        # The mark is put together by the shell, so that an echo of the line does not hold it.
+        self.line.send(f"{command}\necho \"<e\"\"nd{self.count} $?>\"")
         text = self.line.expect(f"<end{self.count} ", within=within)
         status = self.line.expect(">", within=5)
-        body = text.split("\n", 1)[1] if "\n" in text else ""
-        return body[: body.rfind("<end")].strip("\n"), int(status[:-1])
+        return text[: text.rfind("<end")].strip("\n"), int(status[:-1])
 
     def must(self, command, within=60):
         """Output of a command that must succeed."""
@@ -150,7 +149,12 @@ class Guest:
         """The second one, where a root shell is."""
         if not hasattr(self, "_shell"):
             self._shell = Shell(self.lines[1])
+            # Without echo and line editing, which a shell leaves out when it does not write to a terminal.
             self._shell.line.send("")
+            self._shell.line.expect("# ", within=60)
+            self._shell.line.send("stty -echo; sh 2>&1 | cat")
+            self._shell.run("true")
+            self._shell.line.drain(1)
         return self._shell
 
     def qmp(self, command, **arguments):

@@ -45,3 +45,9 @@ light() {
         return 0
     done
 }
+
+# Answers to NAME.local on the network, where the image has a responder.
+name_on_network() {
+    [ -x /usr/sbin/mdnsd ] || return 0
+    pidof mdnsd >/dev/null || mdnsd /run/mdns.d 2>/dev/null
+}
