@@ -146,7 +146,7 @@ impl Driver {
         executor.spawn(self.clone().deadlines()).detach();
         executor.spawn(self.clone().save_epochs()).detach();
         if let Some(alive) = self.alive.clone() {
-            executor.spawn(alive::show(alive)).detach();
+            executor.spawn(alive::show(alive, alive::INTERVAL)).detach();
         }
         if self.socket.is_some() {
             executor.spawn(self.clone().join()).detach();

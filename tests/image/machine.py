@@ -86,7 +86,7 @@ class Short(Machine):
         debian.fetch(packages)
         self.packages = packages
         root = os.path.join(folder, "root")
-        self.initrd = os.path.join(folder, "root.cpio.gz")
+        self.initrd = os.path.join(folder, "root.cpio")
         debian.make_root(packages, root, binary, demo_model(binary, folder))
         debian.pack(root, self.initrd)
         self.root_bytes = sum(os.lstat(os.path.join(at, name)).st_size for at, _, names in os.walk(root) for name in names)

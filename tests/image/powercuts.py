@@ -1,8 +1,8 @@
 """The plug is pulled at random moments, again and again; the board must always come up, with its data partition and what it had
 promised to keep.
 
-A card's life: it is made, plugged in and cut off somewhere in its first boot (while the partition grows); boots, is checked,
-writes without pause and is cut off; boots and is checked; and so on with the next card. A cut is harder than ending QEMU: its disk is
+A card's life: it is made, plugged in and cut off somewhere in its first boot (while the partition grows); then three times it boots,
+is checked, writes without pause and is cut off; boots and is checked; and so on with the next card. A cut is harder than ending QEMU: its disk is
 rebuilt from a log of the guest's writes, in which those since the last flush are dropped at random, for a card may have kept them in
 any order, and one of them may be torn.
 """
@@ -21,8 +21,10 @@ from guest import Failed
 LOG_MAGIC = 0x6A736677736872
 FLUSH, FUA, DISCARD = 1, 2, 4
 SECTOR = 512
+# Cuts that one card sees after the one in its first boot.
+WRITING_CUTS = 3
 # Writers in the guest: what potluck itself saves comes from the console (resets); these are to keep the journal busy.
-WRITER = "while :; do echo $i >/data/w.new && sync /data/w.new && mv /data/w.new /data/w$((i % 40)); i=$((i+1)); done &"
+WRITER = "i=0; while :; do echo $i >/data/w.new && sync /data/w.new && mv /data/w.new /data/w$((i % 40)); i=$((i+1)); done &"
 
 
 def read_log(path):
@@ -121,25 +123,26 @@ class Cutter:
         with self.plug_in() as guest:
             time.sleep(self.chance.uniform(0.3, 1.0) * boot_s)
             self.cut(guest)
-        if most == 1:
+        epoch = 0
+        for _ in range(min(most - 1, WRITING_CUTS)):
             with self.plug_in() as guest:
-                self.check(guest, 0)
-            return
-        with self.plug_in() as guest:
-            epoch = self.check(guest, 0)
-            guest.shell.must(WRITER.replace("$i", "${i:=0}", 1))
-            until = time.monotonic() + self.chance.uniform(0.2, 4.0)
-            while time.monotonic() < until:
-                guest.console.send("reset")
-                try:
-                    # Told on the console only when it is saved.
-                    found = guest.console.expect("swarm is at epoch", within=max(0.05, until - time.monotonic()))
-                    epoch = int(guest.console.expect(";", within=1).strip(" ;"))
-                except Failed:
-                    break
-            self.cut(guest)
+                epoch = self.write(guest, self.check(guest, epoch))
+                self.cut(guest)
         with self.plug_in() as guest:
             self.check(guest, epoch)
+
+    def write(self, guest, epoch):
+        """Keeps the card busy for a while; returns the last epoch that the console told as saved."""
+        guest.shell.must(WRITER)
+        until = time.monotonic() + self.chance.uniform(0.2, 4.0)
+        while time.monotonic() < until:
+            guest.console.send("reset")
+            try:
+                guest.console.expect("swarm is at epoch ", within=max(0.05, until - time.monotonic()))
+                epoch = int(guest.console.expect(";", within=1).strip(" ;"))
+            except Failed:
+                break
+        return epoch
 
 
 def run(machine, cuts, seed, tell):
