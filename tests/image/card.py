@@ -79,9 +79,26 @@ def fill(path):
             try:
                 _mtools("mcopy", path, None, "-o", "-", f"::f{size}.{number}", input=bytes(size), stderr=subprocess.DEVNULL)
             except subprocess.CalledProcessError:
-                try:
-                    remove(path, f"f{size}.{number}")
-                except subprocess.CalledProcessError:
-                    pass
                 break
             number += 1
+
+
+def copy(source, target):
+    """Copies a card, holes as holes."""
+    subprocess.run(["cp", "--sparse=always", source, target], check=True)
+
+
+def names(path):
+    """The files at the top of the boot partition."""
+    listing = _mtools("mdir", path, None, "-b", stdout=subprocess.PIPE).stdout.decode()
+    return [line.removeprefix("::/") for line in listing.split()]
+
+
+def root_bytes(path):
+    """Bytes of the root file system: what squashfs says of itself, else its partition."""
+    with open(path, "rb") as card:
+        card.seek(446 + 16 + 8)
+        begin, sectors = struct.unpack("<II", card.read(8))
+        card.seek(begin * SECTOR)
+        head = card.read(48)
+    return struct.unpack("<Q", head[40:48])[0] if head[:4] == b"hsqs" else sectors * SECTOR

@@ -52,7 +52,7 @@ def read_log(path):
 
 def rebuild(before, log, after, chance):
     """Writes to `after` the card that was `before` and lost power after the writes of `log`; returns how many were lost."""
-    shutil.copyfile(before, after)
+    card.copy(before, after)
     entries = list(read_log(log))
     last_flush = max((at for at, (_, _, flags) in enumerate(entries) if flags & FLUSH), default=-1)
     lost = 0
@@ -90,7 +90,7 @@ class Cutter:
 
     def plug_in(self):
         """Starts the board on the card, every write logged."""
-        shutil.copyfile(self.path, self.before)
+        card.copy(self.path, self.before)
         open(self.log, "wb").close()
         return self.machine.start(self.path, "cut", log=self.log)
 
@@ -118,7 +118,7 @@ class Cutter:
 
     def life(self, boot_s, most):
         """One card from its making; at most `most` cuts."""
-        shutil.copyfile(self.pristine, self.path)
+        card.copy(self.pristine, self.path)
         self.config = card.get(self.path, "potluck.toml")
         with self.plug_in() as guest:
             time.sleep(self.chance.uniform(0.3, 1.0) * boot_s)
@@ -148,7 +148,7 @@ class Cutter:
 def run(machine, cuts, seed, tell):
     """Cuts the power `cuts` times; returns the figures."""
     cutter = Cutter(machine, seed)
-    shutil.copyfile(cutter.pristine, cutter.path)
+    card.copy(cutter.pristine, cutter.path)
     begun = time.monotonic()
     with cutter.plug_in() as guest:
         prompt(guest)
