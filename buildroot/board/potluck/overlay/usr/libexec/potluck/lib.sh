@@ -35,7 +35,7 @@ board_name() {
 
 # The status light, where the board has one: starting (slow), ready (steady), trouble (fast).
 light() {
-    for led in /sys/class/leds/ACT /sys/class/leds/led0 /sys/class/leds/act; do
+    for led in /sys/class/leds/*ACT* /sys/class/leds/*act* /sys/class/leds/led0; do
         [ -w "$led/trigger" ] || continue
         case $1 in
             starting) echo timer >"$led/trigger" && echo 500 >"$led/delay_on" && echo 500 >"$led/delay_off" ;;
