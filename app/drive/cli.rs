@@ -74,6 +74,9 @@ struct RunArgs {
     /// Read nothing from standard input: only serve peers
     #[arg(long, conflicts_with = "json")]
     no_console: bool,
+    /// Count in FILE while alive, for whoever feeds a watchdog
+    #[arg(long, value_name = "FILE")]
+    alive: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -261,7 +264,8 @@ fn obey(command: Sub) -> Result<(), Fail> {
 fn run_node(args: RunArgs) -> Result<(), Fail> {
     let (config, model) = settle(&args.options)?;
     let asking = answers(&config)?;
-    let loaded = load(&model, config.model.tokenizer.as_deref(), precision(&config))?;
+    let mut loaded = load(&model, config.model.tokenizer.as_deref(), precision(&config))?;
+    loaded.compute_on(config.model.threads.get())?;
     let node = NodeSettings {
         name: config.node.name.as_ref().map(|name| name.as_str().to_string()),
         id: config.node.id.map(|id| id.0.0),
@@ -269,6 +273,7 @@ fn run_node(args: RunArgs) -> Result<(), Fail> {
         sharing: !args.alone,
         reuse: !args.no_reuse,
         state: config.node.state.clone(),
+        alive: args.alive,
         ..alone(&config, &loaded)
     };
     let net = net(&config);
@@ -286,7 +291,8 @@ fn ask(args: AskArgs) -> Result<(), Fail> {
     }
     let (config, model) = settle(&args.options)?;
     let asking = answers(&config)?;
-    let loaded = load(&model, config.model.tokenizer.as_deref(), precision(&config))?;
+    let mut loaded = load(&model, config.model.tokenizer.as_deref(), precision(&config))?;
+    loaded.compute_on(config.model.threads.get())?;
     let node = alone(&config, &loaded);
     run::ask(loaded, &node, &asking, &args.text, args.chat)
 }
@@ -337,6 +343,7 @@ fn alone(config: &Config, loaded: &Loaded) -> NodeSettings {
         reuse: true,
         announce_interval_ms: config.network.announce.get() as u32 * 1_000,
         state: None,
+        alive: None,
     }
 }
 
