@@ -45,7 +45,7 @@ fi
 # The data partition: as small as it can begin, and able to grow, mounted, to any card's size. Its numbers are fixed, so that the
 # same build makes the same image.
 rm -f "$images/data.ext4"
-E2FSPROGS_FAKE_TIME=${SOURCE_DATE_EPOCH:-0} mke2fs -q -t ext4 -b 4096 -L data -m 1 \
+E2FSPROGS_FAKE_TIME=${SOURCE_DATE_EPOCH:-0} mke2fs -q -t ext4 -b 4096 -i 65536 -L data -m 1 \
     -U 706f746c-7563-6b00-8000-646174610000 \
     -E resize=67108864,hash_seed=706f746c-7563-6b00-8000-686173680000,lazy_itable_init=0,root_owner=0:0 \
     "$images/data.ext4" 16m
