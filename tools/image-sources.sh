@@ -57,6 +57,7 @@ borrowed() {
     mkdir -p "$dir/src/$1"
     printf '#!/bin/sh\n' >"$dir/src/$1/configure"
     printf '#!/bin/sh\nexec %s "$@"\n' "$(command -v "$2")" >"$dir/src/$1/$2"
+    # shellcheck disable=SC2016
     printf 'all:\ninstall:\n\tinstall -D -m 0755 %s $(HOST_DIR)/bin/%s\n' "$2" "$2" >"$dir/src/$1/Makefile"
     chmod +x "$dir/src/$1/configure" "$dir/src/$1/$2"
 }
@@ -81,6 +82,17 @@ unpacked xz-utils 5.8 xz
 
 borrowed fakeroot fakeroot
 borrowed patchelf patchelf
+
+# Buildroot wants GNU tar 1.35 or later, for archives that come out the same everywhere.
+if ! tar --version | awk 'NR == 1 { split($NF, v, "."); exit !(v[1] > 1 || v[2] >= 35) }'; then
+    unpacked tar 1.35 tar
+    (
+        cd "$dir/src/tar"
+        FORCE_UNSAFE_CONFIGURE=1 ./configure -q --prefix="$dir/host"
+        make -s
+        make -s install
+    ) >/dev/null 2>&1
+fi
 
 # The regulatory database is data, signed by its keepers, and comes as Debian built it: with both keepers' signatures.
 rm -rf "$dir/src/wireless-regdb" "$dir/archive/regdb"

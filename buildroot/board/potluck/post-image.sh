@@ -8,7 +8,7 @@ images=$1
 here=$(cd "$(dirname "$0")" && pwd)
 model=${POTLUCK_CARD_MODEL:-}
 
-rm -rf "$images/boot"
+rm -rf "${images:?}/boot"
 mkdir -p "$images/boot"
 if grep -q '^BR2_LINUX_KERNEL=y' "$BR2_CONFIG"; then
     cp "$images/Image" "$images/boot/kernel8.img"
