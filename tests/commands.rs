@@ -2,6 +2,7 @@
 
 mod console;
 mod files;
+mod memory;
 mod refusals;
 
 use std::ffi::OsStr;
@@ -40,6 +41,7 @@ fn golden() -> PathBuf {
 
 fn potluck() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_potluck"));
+    command.env("XDG_CACHE_HOME", concat!(env!("CARGO_TARGET_TMPDIR"), "/cache"));
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }

@@ -3,7 +3,7 @@
 use core::net::Ipv4Addr;
 use std::path::PathBuf;
 
-use crate::limits::{ANNOUNCE_INTERVAL_MS, MAX_CONTEXT_TOKENS, MAX_INTERVAL_MS, MAX_VOCABULARY_TOKENS};
+use crate::limits::{ANNOUNCE_INTERVAL_MS, DEFAULT_SLAB_BYTES, MAX_CONTEXT_TOKENS, MAX_INTERVAL_MS, MAX_VOCABULARY_TOKENS};
 
 use super::value::{Count, Group, HostName, Id, Peer, Port, Precision, Secret, Size, Temperature, TopP};
 use super::wifi::{Country, Passphrase, Ssid};
@@ -104,7 +104,7 @@ impl Default for Network {
 
 impl Default for Memory {
     fn default() -> Memory {
-        Memory { slab: const { Size::from_mb(96) }, context: const { Count::new(2_048) } }
+        Memory { slab: const { Size::from_mb(DEFAULT_SLAB_BYTES / 1_000_000) }, context: const { Count::new(2_048) } }
     }
 }
 

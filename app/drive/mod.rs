@@ -4,8 +4,11 @@
 //! own, and so has the console's reader.
 
 mod answer;
+mod budget;
 mod cli;
 mod engine;
+mod kept;
+mod memory;
 mod net;
 mod options;
 mod reset;
@@ -41,6 +44,7 @@ pub use net::NetSettings;
 use cli::Fail;
 use engine::Engine;
 use net::CatalogSocket;
+use setup::Unread;
 use state::StateDir;
 
 /// A connection is given up when it does not stand after this long.
@@ -63,6 +67,8 @@ enum Word {
     Note(String),
     /// The engine's thread is no more: there will be no answer.
     EngineEnded,
+    /// The model file is not what the node took it for.
+    ModelChanged,
 }
 
 /// Both ends of a channel between the driver's own tasks.
@@ -115,6 +121,18 @@ impl Driver {
         let now = self.now();
         self.node.borrow_mut().handle(input, now);
         self.pump();
+    }
+
+    /// Reads the model through on a thread of its own, where its content was taken on a former start's word.
+    fn read_model(&self, unread: Option<Unread>) -> std::io::Result<()> {
+        let Some(unread) = unread else { return Ok(()) };
+        let words = self.words.clone();
+        let read = move || {
+            if !unread.read() {
+                wake(&words, Word::ModelChanged);
+            }
+        };
+        std::thread::Builder::new().name("reader".to_string()).spawn(read).map(drop)
     }
 
     /// What the node says of itself.

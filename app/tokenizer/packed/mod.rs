@@ -131,21 +131,26 @@ pub struct Packed {
 }
 
 impl Packed {
-    /// Takes bytes that [`pack`] made, and says from what; none where they are not whole, or of another kind.
+    /// Takes bytes that [`pack`] made; none where they are not whole, or of another kind. Reads all of them.
     pub fn open(source: impl AsRef<[u8]> + Send + Sync + 'static) -> Option<Packed> {
+        let packed = Packed::open_unread(source)?;
+        let check = u128::from_le_bytes(packed.bytes()[CHECK_AT..HEAD_AT].try_into().ok()?);
+        (xxh3_128(&packed.bytes()[HEAD_AT..]) == check).then_some(packed)
+    }
+
+    /// The same for bytes whose check was made before: reads their head only.
+    pub fn open_unread(source: impl AsRef<[u8]> + Send + Sync + 'static) -> Option<Packed> {
         let bytes = source.as_ref();
         if bytes.get(..SOURCE_AT)? != MAGIC {
             return None;
         }
-        let check = u128::from_le_bytes(bytes.get(CHECK_AT..HEAD_AT)?.try_into().ok()?);
         let mut numbers = [0; Head::NUMBERS];
         for (at, number) in numbers.iter_mut().enumerate() {
             *number = number_at(bytes, HEAD_AT + 4 * at)?;
         }
         let head = Head::of(numbers);
         let places = head.places()?;
-        let is_whole = bytes.len() == places.end && xxh3_128(&bytes[HEAD_AT..]) == check;
-        is_whole.then(|| Packed { source: Box::new(source), head, places })
+        (bytes.len() == places.end).then(|| Packed { source: Box::new(source), head, places })
     }
 
     /// What it was made from, as [`pack`] was told.
