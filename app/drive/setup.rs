@@ -9,7 +9,7 @@ use thiserror::Error;
 use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::id::{BootId, EpochState, Fingerprint, NodeId};
-use crate::limits::MAX_CONTEXT_TOKENS;
+use crate::limits::{MAX_CONTEXT_TOKENS, MAX_TOKENIZER_FILE_BYTES};
 use crate::model::inspect::{scratch_bytes, sequence_bytes};
 use crate::model::{self, Content, Model, Opened, Precision};
 use crate::node::{NodeConfig, swarm_tag};
@@ -117,7 +117,7 @@ pub(super) fn tokenizer_of(opened: &Opened, path: &Path, json: Option<&Path>, ke
     let mut hash = Xxh3Default::new();
     hash.update(&opened.vocabulary_source());
     if let Some(json) = json {
-        hash_file(json, &mut hash).map_err(|error| refuse(json)(TokenizerError::Read(error)))?;
+        hash_file(json, &mut hash).map_err(refuse(json))?;
     }
     let made_from = hash.digest128().to_le_bytes();
     let packed = match kept.tokens(made_from) {
@@ -145,15 +145,17 @@ fn pack(opened: &Opened, path: &Path, json: Option<&Path>, made_from: [u8; 16], 
     Ok(kept.keep_tokens(made_from, bytes))
 }
 
-/// Hashes a file in small parts. What is no regular file is left to its reader to refuse: opening a pipe waits for its writer.
-fn hash_file(path: &Path, hash: &mut Xxh3Default) -> std::io::Result<()> {
-    if !std::fs::metadata(path)?.is_file() {
-        return Ok(());
+/// Hashes a file in small parts, but for what makes it too large.
+fn hash_file(path: &Path, hash: &mut Xxh3Default) -> Result<(), TokenizerError> {
+    // Asked first: opening a pipe waits for whoever writes to it.
+    if !std::fs::metadata(path).map_err(TokenizerError::Read)?.is_file() {
+        return Err(TokenizerError::NotAFile);
     }
-    let mut file = File::open(path)?;
+    hash.update(b"tokenizer.json");
+    let mut file = File::open(path).map_err(TokenizerError::Read)?.take(MAX_TOKENIZER_FILE_BYTES as u64 + 1);
     let mut part = vec![0; 1 << 16];
     loop {
-        let length = file.read(&mut part)?;
+        let length = file.read(&mut part).map_err(TokenizerError::Read)?;
         if length == 0 {
             return Ok(());
         }
