@@ -44,7 +44,8 @@ const NONE: u32 = u32::MAX;
 /// Numbers of one merge: right half, rank, product.
 const MERGE_NUMBERS: usize = 3;
 
-const _: () = assert!(MAX_VOCABULARY_TOKENS < NONE as usize && MAX_MERGES < NONE as usize);
+const _: () = assert!(MAX_VOCABULARY_TOKENS < NONE as usize);
+const _: () = assert!(MAX_MERGES < NONE as usize);
 
 /// Counts, and what the ids of some tokens are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
