@@ -75,6 +75,9 @@ struct RunArgs {
     /// Read nothing from standard input: only serve peers
     #[arg(long, conflicts_with = "json")]
     no_console: bool,
+    /// Count in FILE while alive, for whoever feeds a watchdog
+    #[arg(long, value_name = "FILE")]
+    alive: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -273,6 +276,7 @@ fn run_node(args: RunArgs) -> Result<(), Fail> {
         sharing: !args.alone,
         reuse: !args.no_reuse,
         state: config.node.state.clone(),
+        alive: args.alive,
         ..alone(&config, &loaded)
     };
     let node = within_memory(&loaded, node, args.json)?;
@@ -358,6 +362,7 @@ fn alone(config: &Config, loaded: &Loaded) -> NodeSettings {
         reuse: true,
         announce_interval_ms: config.network.announce.get() as u32 * 1_000,
         state: None,
+        alive: None,
     }
 }
 

@@ -3,6 +3,7 @@
 //! One thread runs every task; the node sits in a `RefCell` that is never borrowed across an await. The engine has a thread of its
 //! own, and so has the console's reader.
 
+mod alive;
 mod answer;
 mod budget;
 mod cli;
@@ -23,6 +24,7 @@ mod tools;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
@@ -52,6 +54,13 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A peer that takes no byte for this long has gone: its connection is closed so that it holds no pins.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often the catalog's group is joined again, for networks that come up after the node or are changed under it: two
+/// announcements are missed at most.
+const JOIN_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Failures before it is said that there is no multicast: a radio takes some ten seconds to find its network, a DHCP server as long.
+const JOIN_FAILURES: u32 = 6;
 
 /// Datagrams that wait for the socket; a socket that takes none for longer loses them, and the catalog repairs itself.
 const MAX_QUEUED_DATAGRAMS: usize = 64;
@@ -87,6 +96,8 @@ struct Driver {
     epochs: Channel<EpochState>,
     /// Where the epoch is saved; without it nothing is.
     state: Option<StateDir>,
+    /// The file that shows whoever feeds a watchdog that this thread is alive.
+    alive: Option<PathBuf>,
     words: Sender<Word>,
 }
 
@@ -106,6 +117,7 @@ impl Driver {
             timer: bounded(1),
             epochs: bounded(1),
             state: None,
+            alive: None,
             words,
         };
         (driver, out)
@@ -114,6 +126,11 @@ impl Driver {
     /// The same, which saves the swarm's epoch in `state`.
     fn with_state(self, state: Option<StateDir>) -> Driver {
         Driver { state, ..self }
+    }
+
+    /// The same, which shows that it is alive in the file `alive`.
+    fn with_alive(self, alive: Option<PathBuf>) -> Driver {
+        Driver { alive, ..self }
     }
 
     /// Lets something happen to the node, then does what it wants done.
@@ -146,7 +163,11 @@ impl Driver {
         executor.spawn(self.clone().engine_results()).detach();
         executor.spawn(self.clone().deadlines()).detach();
         executor.spawn(self.clone().save_epochs()).detach();
+        if let Some(alive) = self.alive.clone() {
+            executor.spawn(alive::show(alive, alive::INTERVAL)).detach();
+        }
         if self.socket.is_some() {
+            executor.spawn(self.clone().join()).detach();
             executor.spawn(self.clone().receive()).detach();
             executor.spawn(self.clone().send()).detach();
         }
@@ -238,6 +259,30 @@ impl Driver {
                 // The interface may be down; the next datagram may be fine.
                 Err(_) => drop(Timer::after(Duration::from_millis(100)).await),
             }
+        }
+    }
+
+    /// Keeps the catalog's group joined. A board's network comes up after its node, so the first failures are nothing to tell of.
+    async fn join(self: Rc<Self>) {
+        let Some(socket) = &self.socket else { return };
+        let (mut failures, mut told) = (0, false);
+        loop {
+            match socket.join() {
+                Ok(()) => {
+                    if told {
+                        wake(&self.words, Word::Note("multicast works now: peers are looked for".to_string()));
+                    }
+                    (failures, told) = (0, false);
+                }
+                Err(error) => {
+                    failures += 1;
+                    if failures > JOIN_FAILURES && !told {
+                        wake(&self.words, Word::Note(socket.no_multicast(&error)));
+                        told = true;
+                    }
+                }
+            }
+            Timer::after(JOIN_INTERVAL).await;
         }
     }
 

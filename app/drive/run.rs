@@ -117,14 +117,6 @@ pub(super) fn run(
         (None, None)
     };
     let mut speaker = Speaker::new(&tokenizer, form);
-    if let Some(error) = socket.as_ref().and_then(|socket| socket.no_multicast.as_ref()) {
-        let remedy = if net.peers.is_empty() {
-            "name peers with --peer, or another --interface"
-        } else {
-            "only the named peers are asked"
-        };
-        speaker.note(&format!("no multicast on {} ({error}): {remedy}", net.interface));
-    }
     let state = node.state.as_deref().map(StateDir::at);
     if let Some(state) = &state {
         let (epochs, complaint) = state.load();
@@ -133,7 +125,7 @@ pub(super) fn run(
     }
     let (id, tcp_port) = (config.node, config.tcp_port);
     let driver = Driver::new(Node::new(config)?, Instant::now(), Engine::start(model)?, socket);
-    let (driver, words) = (Rc::new(driver.0.with_state(state)), driver.1);
+    let (driver, words) = (Rc::new(driver.0.with_state(state).with_alive(node.alive.clone())), driver.1);
     driver.read_model(unread)?;
     let mut signals = Signals::new([Signal::Int, Signal::Term])?;
     speaker.ready(node.name.as_deref(), id, name, fingerprint, tcp_port);
