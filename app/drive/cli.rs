@@ -355,6 +355,7 @@ fn alone(config: &Config, loaded: &Loaded) -> NodeSettings {
         id: None,
         swarm_key: Vec::new(),
         slab_bytes: size(config.memory.slab.bytes()),
+        lock: config.memory.lock == config::Lock::Weights,
         slab_may_shrink: config.origin(config::key("memory", "slab")) != Origin::Option,
         context,
         tcp_port: config.network.tcp_port,

@@ -37,6 +37,7 @@ use smol::{LocalExecutor, Timer};
 use crate::catalog::Datagram;
 use crate::id::{EpochState, Millis};
 use crate::limits::{MAX_CHUNK_BYTES, MAX_DATAGRAM_BYTES};
+use crate::model::Bytes;
 use crate::node::{AskId, ConnId, Input, Node, Output, Reply, ResetNews, Status};
 
 pub use cli::main;
@@ -140,12 +141,19 @@ impl Driver {
         self.pump();
     }
 
-    /// Reads the model through on a thread of its own, where its content was taken on a former start's word.
-    fn read_model(&self, unread: Option<Unread>) -> std::io::Result<()> {
-        let Some(unread) = unread else { return Ok(()) };
+    /// Brings the model into memory on a thread of its own: locks its file where that is asked for, and reads it through where its
+    /// content was taken on a former start's word.
+    fn read_model(&self, lock: Option<Bytes>, unread: Option<Unread>) -> std::io::Result<()> {
+        if lock.is_none() && unread.is_none() {
+            return Ok(());
+        }
         let words = self.words.clone();
         let read = move || {
-            if !unread.read() {
+            if let Some(Err(error)) = lock.map(|file| file.lock()) {
+                let remedy = "raise the limit of locked memory (ulimit -l), or set lock = \"nothing\" in [memory]";
+                wake(&words, Word::Note(format!("the weights are not locked in memory ({error}): {remedy}")));
+            }
+            if unread.is_some_and(|unread| !unread.read()) {
                 wake(&words, Word::ModelChanged);
             }
         };

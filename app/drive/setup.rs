@@ -11,7 +11,7 @@ use xxhash_rust::xxh3::Xxh3Default;
 use crate::id::{BootId, EpochState, Fingerprint, NodeId};
 use crate::limits::{MAX_CONTEXT_TOKENS, MAX_TOKENIZER_FILE_BYTES};
 use crate::model::inspect::{scratch_bytes, sequence_bytes};
-use crate::model::{self, Content, Model, Opened, Precision};
+use crate::model::{self, Bytes, Content, Model, Opened, Precision};
 use crate::node::{NodeConfig, swarm_tag};
 use crate::tokenizer::{Packed, TokenKind, Tokenizer, TokenizerError, Vocabulary};
 
@@ -72,6 +72,8 @@ pub(super) struct Loaded {
     pub fingerprint: Fingerprint,
     /// The file is still to be compared with the hash that a former start kept of it.
     pub unread: Option<Unread>,
+    /// The model file as it is mapped.
+    pub file: Bytes,
     weights_bytes: u64,
 }
 
@@ -107,8 +109,9 @@ pub(super) fn load(path: &Path, tokenizer: Option<&Path>, precision: Precision, 
     let fingerprint = model::fingerprint(content, precision);
     let weights_bytes = opened.weight_bytes() as u64;
     let model = Model::new(opened.config.clone(), opened.weights.clone(), precision)?;
+    let file = opened.gguf.bytes().clone();
     let unread = known.map(|content| Unread { opened, content, kept: kept.clone() });
-    Ok(Loaded { model, tokenizer, fingerprint, unread, weights_bytes })
+    Ok(Loaded { model, tokenizer, fingerprint, unread, file, weights_bytes })
 }
 
 /// The tokenizer of a model: of the tokenizer.json `json` where given, else of the vocabulary that the file at `path` carries.
@@ -193,6 +196,8 @@ pub(super) struct NodeSettings {
     pub slab_bytes: usize,
     /// Whether it is a default, which may be lowered to what there is, rather than what a person asked for.
     pub slab_may_shrink: bool,
+    /// Whether the model file must stay in memory.
+    pub lock: bool,
     /// Tokens; more than the model takes is refused.
     pub context: usize,
     pub tcp_port: u16,
@@ -216,7 +221,7 @@ impl Loaded {
         let (config, shape) = (self.model.config(), self.model.kv_shape());
         let context = settings.context.min(self.most_context());
         let needs = Needs {
-            weights_bytes: self.weights_bytes,
+            weights_bytes: if settings.lock { self.file.as_slice().len() as u64 } else { self.weights_bytes },
             tokenizer_bytes: self.tokenizer.table_bytes() as u64,
             working_bytes: scratch_bytes(config, context),
             sequence_bytes: sequence_bytes(shape, context),
