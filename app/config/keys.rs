@@ -3,7 +3,9 @@
 use core::net::Ipv4Addr;
 use std::path::PathBuf;
 
-use crate::limits::{ANNOUNCE_INTERVAL_MS, DEFAULT_SLAB_BYTES, MAX_CONTEXT_TOKENS, MAX_INTERVAL_MS, MAX_VOCABULARY_TOKENS};
+use crate::limits::{
+    ANNOUNCE_INTERVAL_MS, DEFAULT_SLAB_BYTES, MAX_CONTEXT_TOKENS, MAX_INTERVAL_MS, MAX_THREADS, MAX_VOCABULARY_TOKENS,
+};
 
 use super::value::{Count, Group, HostName, Id, Lock, Peer, Port, Precision, Secret, Size, Temperature, TopP};
 use super::wifi::{Country, Passphrase, Ssid};
@@ -55,7 +57,7 @@ pub struct Network {
 }
 
 /// `[model]`: what answers.
-#[derive(Clone, PartialEq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Model {
     /// A Gemma 3 model, GGUF.
     pub file: Option<PathBuf>,
@@ -63,6 +65,8 @@ pub struct Model {
     pub tokenizer: Option<PathBuf>,
     /// The arithmetic.
     pub precision: Precision,
+    /// Cores that compute; 0 means all that this machine has.
+    pub threads: Count<0, MAX_THREADS>,
 }
 
 /// `[memory]`: what is set aside at start.
@@ -101,6 +105,12 @@ impl Default for Network {
             peers: Vec::new(),
             announce: const { Count::new(ANNOUNCE_INTERVAL_MS as usize / 1_000) },
         }
+    }
+}
+
+impl Default for Model {
+    fn default() -> Model {
+        Model { file: None, tokenizer: None, precision: Precision::default(), threads: const { Count::new(0) } }
     }
 }
 

@@ -268,7 +268,8 @@ fn run_node(args: RunArgs) -> Result<(), Fail> {
     let (config, model) = settle(&args.options)?;
     let asking = answers(&config)?;
     let kept = Kept::at(config.node.state.as_deref());
-    let loaded = load(&model, config.model.tokenizer.as_deref(), precision(&config), &kept)?;
+    let mut loaded = load(&model, config.model.tokenizer.as_deref(), precision(&config), &kept)?;
+    loaded.compute_on(config.model.threads.get())?;
     let node = NodeSettings {
         name: config.node.name.as_ref().map(|name| name.as_str().to_string()),
         id: config.node.id.map(|id| id.0.0),
@@ -296,7 +297,8 @@ fn ask(args: AskArgs) -> Result<(), Fail> {
     let (config, model) = settle(&args.options)?;
     let asking = answers(&config)?;
     let kept = Kept::at(config.node.state.as_deref());
-    let loaded = load(&model, config.model.tokenizer.as_deref(), precision(&config), &kept)?;
+    let mut loaded = load(&model, config.model.tokenizer.as_deref(), precision(&config), &kept)?;
+    loaded.compute_on(config.model.threads.get())?;
     let node = within_memory(&loaded, alone(&config, &loaded), false)?;
     run::ask(loaded, &node, &asking, &args.text, args.chat)
 }
