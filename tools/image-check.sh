@@ -44,8 +44,12 @@ if command -v shellcheck >/dev/null; then
 else
     echo "image-check: shellcheck is not installed: the scripts were not read"
 fi
-if [ -n "${BUILDROOT_DIR:-}" ]; then
-    PATH=/usr/bin:$PATH python3 "$BUILDROOT_DIR/utils/check-package" -q -b buildroot/package/potluck/* buildroot/Config.in buildroot/external.mk
+if [ -z "${BUILDROOT_DIR:-}" ]; then
+    echo "image-check: no BUILDROOT_DIR: Buildroot's own check-package was not run"
+elif python3 -c 'import magic, flake8' 2>/dev/null; then
+    python3 "$BUILDROOT_DIR/utils/check-package" -q -b buildroot/package/potluck/* buildroot/Config.in buildroot/external.mk
+else
+    echo "image-check: check-package needs flake8 and python-magic (pip install flake8 python-magic): it was not run"
 fi
 
 image=${1:-}

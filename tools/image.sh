@@ -17,7 +17,12 @@ sha256=5a59e7501b0b4ec52c41f4bfa79412320e0b37eae5f719605a258e8d0c6fc7fb
 joined() { # joined CONFIG: the fragments that make it
     case $1 in
     zero2w) cat buildroot/fragments/common.config buildroot/fragments/zero2w.config ;;
-    qemu) cat buildroot/fragments/common.config buildroot/fragments/zero2w.config buildroot/fragments/virt.config ;;
+    qemu)
+        # What virt.config says again, it says instead.
+        sed 's/=.*//; /^BR2_/!d' buildroot/fragments/virt.config | sed 's/.*/^&=/' |
+            grep -v -f - buildroot/fragments/common.config buildroot/fragments/zero2w.config -h
+        cat buildroot/fragments/virt.config
+        ;;
     debian) cat buildroot/fragments/common.config buildroot/fragments/debian.config ;;
     *) echo "no image configuration $1: zero2w, qemu and debian are there" >&2; exit 2 ;;
     esac
