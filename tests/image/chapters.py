@@ -208,14 +208,16 @@ def lan(machine, figures):
         again = ask(second, LONG_PROMPT)
         want(re.search(r": 0 own slab, 0 peers", again), f"after a reset of the blocks some are still used: {again}")
 
-        # Off the air too, or the emulated cable would keep what was said meanwhile and hand it over.
+        # Off the air too, until a second after it goes on: the emulated cable keeps what was said meanwhile and would hand it over.
         second.qmp("set_link", name="card0", up=False)
         second.qmp("stop")
         first.console.send("reset")
         first.console.expect("epoch 2", within=60)
         time.sleep(interval_s / 2)
-        second.qmp("set_link", name="card0", up=True)
         second.qmp("cont")
+        time.sleep(1)
+        want(epoch_of(second) == 1, "the paused board has heard the reset, so that nothing was tried")
+        second.qmp("set_link", name="card0", up=True)
         resumed = time.monotonic()
         second.console.expect("epoch 2", within=3 * interval_s)
         took = time.monotonic() - resumed
