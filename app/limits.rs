@@ -203,6 +203,9 @@ pub const MAX_CONFIG_FILE_BYTES: usize = 64 << 10;
 /// Broken lines of one `potluck.toml` that are told: more than it has keys. A file with more is another kind of file.
 pub const MAX_CONFIG_PROBLEMS: usize = 64;
 
+/// Terminals that one node has consoles on: the board has two UARTs and USB, and a PC one window each.
+pub const MAX_CONSOLES: usize = 4;
+
 /// Bytes of a swarm key: a long sentence. It is hashed, so more would make nothing safer.
 pub const MAX_SWARM_KEY_BYTES: usize = 128;
 

@@ -45,6 +45,8 @@ fn about_section(section: &str) -> &'static str {
         "network" => "How nodes find and reach one another.",
         "model" => "What answers.",
         "memory" => "What is set aside at start.",
+        "console" => "Where people talk to the node.",
+        "log" => "What is told unasked.",
         "answers" => "How answers are made unless a request says otherwise.",
         _ => "",
     }
