@@ -204,7 +204,7 @@ pub fn prompts_wait_their_turn_and_stop_ends_only_the_one_under_way() {
     let long = world.ask(0, &prompt(1, 100), 500);
     let next = world.ask(0, &prompt(2, 40), 3);
     world.pass(6_000);
-    world.stop(0);
+    world.stop(0, long);
     world.pass(6_000);
     let stopped = world.answer(0, long).expect("stopped answers end").figures().clone();
     assert_eq!(stopped.stop, potluck::node::StopReason::Stopped);

@@ -25,6 +25,7 @@ use std::path::Path;
 pub use console::{Device, LogLevel, Speed};
 pub use fault::{Fault, Problem};
 pub use keys::{Answers, Console, Log, Memory, Model, Network, Node, Swarm, Wifi};
+pub use near::nearest;
 pub use print::{default_file, reference};
 pub use table::{Key, TABLE, key};
 pub use value::{Count, Group, HostName, Id, Kind, Peer, Port, Precision, Secret, Setting, Size, Temperature, TopP};

@@ -64,6 +64,8 @@ pub struct Screen {
     typed: VecDeque<Typed>,
     row: Row,
     columns: usize,
+    /// Whether the terminal knows escape sequences.
+    sequences: bool,
     /// The row as the terminal shows it, when it is a line, and the column of the cursor.
     shown: Vec<Cell>,
     at: usize,
@@ -76,9 +78,11 @@ pub struct Screen {
     lost: bool,
 }
 
-impl Default for Screen {
-    fn default() -> Screen {
+impl Screen {
+    /// A terminal with nothing on it. One that knows no escape `sequences` gets backspaces, spaces and CR alone.
+    pub fn new(sequences: bool) -> Screen {
         Screen {
+            sequences,
             keys: Keys::default(),
             editor: Editor::default(),
             typed: VecDeque::new(),
@@ -93,9 +97,7 @@ impl Default for Screen {
             lost: false,
         }
     }
-}
 
-impl Screen {
     /// The terminal's columns, where it says them.
     pub fn set_columns(&mut self, columns: usize) {
         let columns = columns.clamp(20, 1_000);
@@ -136,7 +138,7 @@ impl Screen {
             Edit::Refused => return self.push("\x07"),
             Edit::Redraw => {
                 if self.row == Row::Line {
-                    self.push("\x1b[H\x1b[2J");
+                    self.push(if self.sequences { "\x1b[H\x1b[2J" } else { "\r\n" });
                     self.shown.clear();
                     self.at = 0;
                 }
@@ -309,9 +311,9 @@ impl Screen {
 
     /// Takes the prompt and the line off the terminal.
     fn erase(&mut self) {
-        self.push("\r\x1b[K");
+        self.go(0);
+        self.clear(self.shown.iter().map(|cell| cell.width).sum());
         self.shown.clear();
-        self.at = 0;
         self.row = Row::Empty;
     }
 
@@ -385,36 +387,59 @@ impl Screen {
 
     /// Sends what differs between the row that is shown and the one that is wanted, and leaves the cursor in column `target`.
     fn show(&mut self, wanted: Vec<Cell>, target: usize) {
-        let shown = std::mem::take(&mut self.shown);
-        let mut same = wanted.iter().zip(&shown).take_while(|(one, other)| one == other).count();
+        let mut same = wanted.iter().zip(&self.shown).take_while(|(one, other)| one == other).count();
         // What takes no column of its own belongs to the character before it.
-        while same > 0 && [&wanted, &shown].iter().any(|row| row.get(same).is_some_and(|cell| cell.width == 0)) {
+        while same > 0 && [&wanted, &self.shown].iter().any(|row| row.get(same).is_some_and(|cell| cell.width == 0)) {
             same -= 1;
         }
         let columns = |cells: &[Cell]| cells.iter().map(|cell| cell.width).sum::<usize>();
-        if same < wanted.len().max(shown.len()) {
+        if same < wanted.len().max(self.shown.len()) {
             self.go(columns(&wanted[..same]));
             let rest: String = wanted[same..].iter().map(|cell| cell.text.as_str()).collect();
             self.push(&rest);
             self.at = columns(&wanted);
-            if columns(&shown) > self.at {
-                self.push("\x1b[K");
+            self.clear(columns(&self.shown).saturating_sub(self.at));
+        }
+        self.shown = wanted;
+        self.go(target);
+    }
+
+    /// Takes so many columns from the cursor on off the row.
+    fn clear(&mut self, columns: usize) {
+        match (columns, self.sequences) {
+            (0, _) => {}
+            (_, true) => self.push("\x1b[K"),
+            (_, false) => {
+                self.push(&" ".repeat(columns));
+                self.push(&"\x08".repeat(columns));
             }
         }
-        self.go(target);
-        self.shown = wanted;
     }
 
     /// Moves the cursor within its row.
     fn go(&mut self, column: usize) {
         let (left, right) = (self.at.saturating_sub(column), column.saturating_sub(self.at));
-        match (left, right) {
-            (0, 0) => {}
-            (1..=3, _) => self.push(&"\x08".repeat(left)),
-            (0, _) => self.push(&format!("\x1b[{right}C")),
+        match (left, right, self.sequences) {
+            (0, 0, _) => {}
+            (_, _, _) if column == 0 => self.push("\r"),
+            (1..=3, _, _) | (1.., _, false) => self.push(&"\x08".repeat(left)),
+            (0, _, true) => self.push(&format!("\x1b[{right}C")),
+            // What stands there is shown again: the cursor goes over it.
+            (_, _, false) => self.retype(column),
             _ => self.push(&format!("\x1b[{left}D")),
         }
         self.at = column;
+    }
+
+    fn retype(&mut self, column: usize) {
+        let (mut at, mut over) = (0, String::new());
+        for cell in &self.shown {
+            if self.at <= at && at < column {
+                over += &cell.text;
+            }
+            at += cell.width;
+        }
+        self.push(&over);
     }
 }
 

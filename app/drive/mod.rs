@@ -3,8 +3,8 @@
 //! One thread runs every task; the node sits in a `RefCell` that is never borrowed across an await. The engine has a thread of its
 //! own, and so has the console's reader.
 
-mod answer;
 mod cli;
+mod console;
 mod engine;
 mod net;
 mod options;
@@ -30,6 +30,7 @@ use smol::io::{AsyncReadExt, AsyncWriteExt};
 use smol::{LocalExecutor, Timer};
 
 use crate::catalog::Datagram;
+use crate::console::Level;
 use crate::id::{EpochState, Millis};
 use crate::limits::{MAX_CHUNK_BYTES, MAX_DATAGRAM_BYTES};
 use crate::node::{AskId, ConnId, Input, Node, Output, Reply, ResetNews, Status};
@@ -60,7 +61,7 @@ enum Word {
     /// What becomes of a reset that was asked for here.
     Reset(ResetNews),
     /// A line for the log.
-    Note(String),
+    Note(Level, String),
     /// The engine's thread is no more: there will be no answer.
     EngineEnded,
 }
@@ -122,29 +123,29 @@ impl Driver {
         self.node.borrow().status(self.now())
     }
 
-    /// Runs the node's side of the world until `until` ends, then says farewell to the swarm.
-    fn run<T>(self: &Rc<Self>, listener: Option<TcpListener>, until: impl Future<Output = T>) -> T {
-        let executor = Rc::new(LocalExecutor::new());
+    /// Lets the node's side of the world run on `executor`.
+    fn start(self: &Rc<Self>, executor: &Rc<LocalExecutor<'static>>, listener: Option<TcpListener>) {
         executor.spawn(self.clone().engine_results()).detach();
         executor.spawn(self.clone().deadlines()).detach();
         executor.spawn(self.clone().save_epochs()).detach();
         if self.socket.is_some() {
             executor.spawn(self.clone().receive()).detach();
             executor.spawn(self.clone().send()).detach();
+            executor.spawn(self.clone().join()).detach();
         }
         if let Some(listener) = listener {
-            executor.spawn(self.clone().accept(Rc::downgrade(&executor), listener)).detach();
-            executor.spawn(self.clone().connect_as_told(Rc::downgrade(&executor))).detach();
+            executor.spawn(self.clone().accept(Rc::downgrade(executor), listener)).detach();
+            executor.spawn(self.clone().connect_as_told(Rc::downgrade(executor))).detach();
         }
         self.handle(Input::Tick);
-        future::block_on(executor.run(async {
-            let result = until.await;
-            let farewell = self.node.borrow_mut().poll_farewell();
-            if let (Some(socket), Some(farewell)) = (&self.socket, farewell) {
-                socket.send(&farewell).await;
-            }
-            result
-        }))
+    }
+
+    /// Says farewell to the swarm. The node is of no use afterwards.
+    async fn farewell(&self) {
+        let farewell = self.node.borrow_mut().poll_farewell();
+        if let (Some(socket), Some(farewell)) = (&self.socket, farewell) {
+            socket.send(&farewell).await;
+        }
     }
 
     fn now(&self) -> Millis {
@@ -168,7 +169,7 @@ impl Driver {
                 Some(Output::Reply(ask, reply)) => wake(&self.words, Word::Reply(ask, reply)),
                 Some(Output::Persist(epochs)) => wake(&self.epochs.0, epochs),
                 Some(Output::Reset(news)) => wake(&self.words, Word::Reset(news)),
-                Some(Output::Note(line)) => wake(&self.words, Word::Note(line)),
+                Some(Output::Note(level, line)) => wake(&self.words, Word::Note(level, line)),
             }
         }
         while let Some(datagram) = self.node.borrow_mut().poll_datagram(self.now()) {
@@ -220,6 +221,15 @@ impl Driver {
                 // The interface may be down; the next datagram may be fine.
                 Err(_) => drop(Timer::after(Duration::from_millis(100)).await),
             }
+        }
+    }
+
+    /// Joins the multicast group when the network comes up after the node.
+    async fn join(self: Rc<Self>) {
+        let Some(socket) = &self.socket else { return };
+        if socket.join_in_time().await {
+            wake(&self.words, Word::Note(Level::Info, "multicast works: nodes of the LAN will be found".to_string()));
+            self.handle(Input::Tick);
         }
     }
 

@@ -250,13 +250,14 @@ impl World {
             self.truths.insert(link.key, Some((link.parent, link.tokens.clone())));
         }
         let id = AskId(self.asked);
-        let ask = Ask { id, tokens: tokens.to_vec(), max_tokens, sampling: Sampling::GREEDY };
+        let ask = Ask { id, tokens: tokens.to_vec(), max_tokens, sampling: Sampling::GREEDY, private: false };
         self.handle(member, Input::Ask(ask));
         self.asked
     }
 
-    pub fn stop(&mut self, member: usize) {
-        self.handle(member, Input::Stop);
+    /// Ends the answer to prompt `asked`.
+    pub fn stop(&mut self, member: usize, asked: u64) {
+        self.handle(member, Input::Stop(AskId(asked)));
     }
 
     /// The answer to prompt `asked`, if it is complete.
@@ -331,7 +332,7 @@ impl World {
                 Output::Reply(ask, reply) => self.replied(member, ask.0, reply),
                 Output::Persist(epochs) => self.members[member].card.saving = Some(epochs),
                 Output::Reset(news) => self.members[member].resets.push(news),
-                Output::Note(line) => self.members[member].notes.push(line),
+                Output::Note(_, line) => self.members[member].notes.push(line),
             }
         }
         while let Some(datagram) = self.members[member].node.poll_datagram(self.now) {

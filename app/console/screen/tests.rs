@@ -104,7 +104,7 @@ struct Desk {
 
 impl Desk {
     fn new() -> Desk {
-        let mut desk = Desk { screen: Screen::default(), terminal: Terminal::new() };
+        let mut desk = Desk { screen: Screen::new(true), terminal: Terminal::new() };
         desk.act(Screen::invite);
         desk
     }
@@ -206,7 +206,7 @@ fn control_c_drops_the_line_or_interrupts() {
 
 #[test]
 fn a_terminal_that_takes_nothing_costs_bounded_memory_and_recovers() {
-    let mut screen = Screen::default();
+    let mut screen = Screen::new(true);
     screen.invite();
     screen.feed(b"half a li");
     for _ in 0..10_000 {
@@ -262,8 +262,9 @@ proptest! {
     /// Whatever comes, in whatever order, the terminal's last row ends up as the prompt and the line with the cursor in its place,
     /// as if it had been drawn at once; and every note is there.
     #[test]
-    fn the_row_that_is_edited_is_always_whole(events in prop::collection::vec(event(), 0..80), columns in 20_usize..90) {
-        let mut desk = Desk::new();
+    fn the_row_that_is_edited_is_always_whole(events in prop::collection::vec(event(), 0..80), columns in 20_usize..90, dumb in any::<bool>()) {
+        let mut desk = Desk { screen: Screen::new(!dumb), terminal: Terminal::new() };
+        desk.act(Screen::invite);
         desk.act(|screen| screen.set_columns(columns));
         let mut notes = 0;
         for event in events {
