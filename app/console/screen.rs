@@ -111,9 +111,15 @@ impl Screen {
         }
     }
 
-    /// Takes what was typed.
-    pub fn feed(&mut self, bytes: &[u8]) {
+    /// Takes what was typed, up to the first thing that [`Screen::poll`] gives; so many bytes it took. The rest is to be given again
+    /// when that has been dealt with, so that what is said comes between one line and the next.
+    pub fn feed(&mut self, bytes: &[u8]) -> usize {
+        let mut taken = 0;
         for &byte in bytes {
+            if !self.typed.is_empty() {
+                break;
+            }
+            taken += 1;
             for key in self.keys.push(byte).into_iter().flatten() {
                 if key == Key::Interrupt && self.row == Row::Line {
                     self.draw();
@@ -125,9 +131,10 @@ impl Screen {
         if self.row == Row::Line {
             self.draw();
         }
+        taken
     }
 
-    /// What it meant, one at a time.
+    /// What it meant.
     pub fn poll(&mut self) -> Option<Typed> {
         self.typed.pop_front()
     }
@@ -147,7 +154,7 @@ impl Screen {
             Edit::Line(line) => {
                 self.leave_line(&line);
                 if line.trim().is_empty() {
-                    return;
+                    return self.invite();
                 }
                 Typed::Line(line)
             }
@@ -161,7 +168,8 @@ impl Screen {
             }
             Edit::Interrupt { line: true } if self.row == Row::Line => {
                 self.push("^C\r\n");
-                return self.forget_row();
+                self.forget_row();
+                return self.invite();
             }
             Edit::Interrupt { .. } => Typed::Interrupt,
             Edit::End => Typed::End,
@@ -184,6 +192,7 @@ impl Screen {
                 self.push(&format!("{start}> {line}\r\n"));
                 self.row = Row::Answer { fresh: true };
             }
+            Row::Empty if !line.trim().is_empty() => self.push(&format!("> {line}\r\n")),
             _ => {}
         }
     }

@@ -119,14 +119,16 @@ pub(super) const TABLE: &[Entry] = &[
         more: "The log keeps its last 256 lines of every level, with the seconds since the start. When much happens at once, consoles are told a part of it, and how much was left out.",
         takes: Takes::Words {
             most: 2,
-            read: |words| match words {
-                [] => Some(LogRequest::Last(LOG_SHOWN)),
-                ["level"] => Some(LogRequest::Level),
-                ["level", name] => Level::named(name).map(LogRequest::SetLevel),
-                [count] => count.parse().ok().map(LogRequest::Last),
-                _ => None,
-            }
-            .map(Command::Log),
+            read: |words| {
+                match words {
+                    [] => Some(LogRequest::Last(LOG_SHOWN)),
+                    ["level"] => Some(LogRequest::Level),
+                    ["level", name] => Level::named(name).map(LogRequest::SetLevel),
+                    [count] => count.parse().ok().map(LogRequest::Last),
+                    _ => None,
+                }
+                .map(Command::Log)
+            },
         },
         takes_words: "a number of lines, or level and then error, warn or info",
     },
@@ -195,7 +197,8 @@ pub(super) fn usage(entry: &Entry) -> String {
 /// The commands, a line each.
 pub fn help() -> String {
     let mut text: String = TABLE.iter().map(|entry| format!("{:<22}{}\n", usage(entry), entry.help)).collect();
-    text += "Any command takes --json behind its word. help COMMAND says more. Ctrl-C stops an answer; Tab completes a command.\n";
+    text +=
+        "Any command takes --json behind its word. help COMMAND says more. Ctrl-C stops an answer; Tab completes a command.\n";
     text
 }
 
@@ -214,7 +217,8 @@ mod tests {
     #[test]
     fn every_command_of_the_table_is_understood_and_in_the_help() {
         for entry in TABLE {
-            let line = if matches!(entry.takes, Takes::Text(_)) { format!("{} some words", entry.word) } else { entry.word.into() };
+            let line =
+                if matches!(entry.takes, Takes::Text(_)) { format!("{} some words", entry.word) } else { entry.word.into() };
             assert!(parse(&line).unwrap().is_some_and(|line| !line.bare));
             assert!(help().contains(entry.help));
             assert!(help_for(entry.word).unwrap().contains(entry.help));

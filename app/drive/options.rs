@@ -123,7 +123,6 @@ impl<const COMMAND: u8> Options<COMMAND> {
         self.override_in(&mut config);
         Settled { config, file: self.file.clone(), defaults: self.defaults.clone(), problems }
     }
-
 }
 
 /// The model: as set, else the only one beside the person's file.

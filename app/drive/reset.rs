@@ -10,8 +10,8 @@ use smol::Timer;
 use smol::future::{self, FutureExt};
 use thiserror::Error;
 
-use crate::console::Level;
 use crate::catalog::{DatagramKey, Herald, HeraldConfig, HeraldNews};
+use crate::console::Level;
 use crate::id::{BootId, EpochState, Millis, NodeId};
 use crate::limits::MAX_DATAGRAM_BYTES;
 use crate::node::{Input, ResetNews, swarm_tag};

@@ -22,8 +22,8 @@ use core::net::SocketAddr;
 use std::collections::VecDeque;
 
 use crate::cache::{Cache, ChainSecret};
-use crate::console::Level;
 use crate::catalog::{Catalog, CatalogConfig, Datagram, DatagramKey, Event, Standing};
+use crate::console::Level;
 use crate::id::{BlockKey, EpochState, Millis};
 use crate::kv::Plane;
 use crate::limits::MAX_QUEUED_PROMPTS;

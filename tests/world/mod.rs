@@ -242,6 +242,15 @@ impl World {
 
     /// Gives a node a prompt; gives the prompt's number.
     pub fn ask(&mut self, member: usize, tokens: &[TokenId], max_tokens: usize) -> u64 {
+        self.ask_as(member, tokens, max_tokens, false)
+    }
+
+    /// The same in memory of its own.
+    pub fn ask_privately(&mut self, member: usize, tokens: &[TokenId], max_tokens: usize) -> u64 {
+        self.ask_as(member, tokens, max_tokens, true)
+    }
+
+    fn ask_as(&mut self, member: usize, tokens: &[TokenId], max_tokens: usize, private: bool) -> u64 {
         self.asked += 1;
         let config = &self.members[member].config;
         let secret = ChainSecret::derive(&config.swarm_key);
@@ -250,7 +259,7 @@ impl World {
             self.truths.insert(link.key, Some((link.parent, link.tokens.clone())));
         }
         let id = AskId(self.asked);
-        let ask = Ask { id, tokens: tokens.to_vec(), max_tokens, sampling: Sampling::GREEDY, private: false };
+        let ask = Ask { id, tokens: tokens.to_vec(), max_tokens, sampling: Sampling::GREEDY, private };
         self.handle(member, Input::Ask(ask));
         self.asked
     }

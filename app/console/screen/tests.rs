@@ -1,6 +1,7 @@
 //! The screen on a small terminal that obeys what VT100s obey: what a person sees must be whole whatever is typed and said.
 
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 use unicode_segmentation::UnicodeSegmentation;
 
 use super::*;
@@ -118,8 +119,28 @@ impl Desk {
         bytes.len()
     }
 
+    /// Types it as far as the screen takes it at once.
     fn types(&mut self, text: &str) -> usize {
-        self.act(|screen| screen.feed(text.as_bytes()))
+        self.bytes(text.as_bytes())
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) -> usize {
+        self.act(|screen| drop(screen.feed(bytes)))
+    }
+
+    /// What a text means, one thing after the other.
+    fn means(&mut self, text: &str) -> Vec<Typed> {
+        let mut rest = text.as_bytes();
+        let mut meant = Vec::new();
+        while !rest.is_empty() {
+            let bytes = rest;
+            let mut taken = 0;
+            self.act(|screen| taken = screen.feed(bytes));
+            rest = &rest[taken..];
+            meant.extend(self.screen.poll());
+            self.act(Screen::invite);
+        }
+        meant
     }
 }
 
@@ -151,7 +172,9 @@ fn during_an_answer_notes_wait_for_the_end_of_its_line() {
     desk.act(|screen| screen.say("[figures]"));
     desk.act(Screen::invite);
     let notes = "· more\n".repeat(15);
-    let shown = format!("> ask a\nOnce upon a time\n· one\nthere\n> stop\n was\n· two\n{notes}· 5 more lines: log shows them\n[figures]\n>\n");
+    let shown = format!(
+        "> ask a\nOnce upon a time\n· one\nthere\n> stop\n was\n· two\n{notes}· 5 more lines: log shows them\n[figures]\n>\n"
+    );
     assert_eq!(desk.terminal.text(), shown);
 }
 
@@ -177,6 +200,13 @@ fn a_key_costs_few_bytes() {
 }
 
 #[test]
+fn lines_that_come_at_once_are_dealt_with_one_after_the_other() {
+    let mut desk = Desk::new();
+    assert_eq!(desk.means("one\r\n\ntwo\r"), [Typed::Line("one".to_string()), Typed::Line("two".to_string())]);
+    assert_eq!(desk.terminal.text(), "> one\n>\n> two\n>\n");
+}
+
+#[test]
 fn a_long_line_takes_one_row_and_shows_the_part_around_the_cursor() {
     let mut desk = Desk::new();
     let words: Vec<String> = (0..400).map(|number| number.to_string()).collect();
@@ -195,10 +225,8 @@ fn control_c_drops_the_line_or_interrupts() {
     let mut desk = Desk::new();
     desk.types("nonsense\x03");
     assert_eq!(desk.screen.poll(), None);
-    desk.act(Screen::invite);
     assert_eq!(desk.terminal.text(), "> nonsense^C\n>\n");
-    desk.types("\x03\x04");
-    assert_eq!((desk.screen.poll(), desk.screen.poll()), (Some(Typed::Interrupt), Some(Typed::End)));
+    assert_eq!(desk.means("\x03\x04"), [Typed::Interrupt, Typed::End]);
     desk.act(|screen| screen.answer("Once"));
     desk.types("half\x03");
     assert_eq!(desk.screen.poll(), Some(Typed::Interrupt), "an answer is stopped whatever is typed");
@@ -228,8 +256,7 @@ fn a_line_beyond_the_limit_rings_and_is_refused_and_the_next_is_taken() {
         desk.types(&"y".repeat(4_000));
     }
     assert!(desk.terminal.bells > 0);
-    desk.types("\rgood\r");
-    assert_eq!((desk.screen.poll(), desk.screen.poll()), (Some(Typed::TooLong), Some(Typed::Line("good".to_string()))));
+    assert_eq!(desk.means("\rgood\r"), [Typed::TooLong, Typed::Line("good".to_string())]);
 }
 
 /// What happens at a desk.
@@ -244,8 +271,35 @@ enum Event {
 
 fn event() -> impl Strategy<Value = Event> {
     let piece = prop::sample::select(vec![
-        "a", "b ", "é", "e\u{301}", "東", "👩\u{200d}💻", "🇩🇪", "\u{301}", "\r", "\n", "\r\n", "\x7f", "\x03", "\x04", "\x15", "\x0b",
-        "\x17", "\x01", "\x05", "\x0c", "\t", "\x1b[A", "\x1b[B", "\x1b[C", "\x1b[D", "\x1b[1;5D", "\x1b[3~", "\x1b", "long long text ",
+        "a",
+        "b ",
+        "é",
+        "e\u{301}",
+        "東",
+        "👩\u{200d}💻",
+        "🇩🇪",
+        "\u{301}",
+        "\r",
+        "\n",
+        "\r\n",
+        "\x7f",
+        "\x03",
+        "\x04",
+        "\x15",
+        "\x0b",
+        "\x17",
+        "\x01",
+        "\x05",
+        "\x0c",
+        "\t",
+        "\x1b[A",
+        "\x1b[B",
+        "\x1b[C",
+        "\x1b[D",
+        "\x1b[1;5D",
+        "\x1b[3~",
+        "\x1b",
+        "long long text ",
         "another long piece of text that fills rows ",
     ]);
     prop_oneof![
@@ -259,6 +313,8 @@ fn event() -> impl Strategy<Value = Event> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { rng_seed: RngSeed::Fixed(11), failure_persistence: None, ..ProptestConfig::default() })]
+
     /// Whatever comes, in whatever order, the terminal's last row ends up as the prompt and the line with the cursor in its place,
     /// as if it had been drawn at once; and every note is there.
     #[test]
@@ -270,7 +326,7 @@ proptest! {
         for event in events {
             match event {
                 Event::Bytes(bytes) => {
-                    desk.act(|screen| screen.feed(&bytes));
+                    desk.bytes(&bytes);
                 }
                 Event::Note => {
                     notes += 1;
@@ -301,8 +357,6 @@ proptest! {
         desk.screen.draw();
         fresh.take(desk.screen.output());
         prop_assert_eq!((last, column), (fresh.last(), fresh.column));
-        if !desk.terminal.text().contains("> word") {
-            prop_assert!(desk.terminal.text().matches("· note").count() <= notes);
-        }
+        prop_assert!(desk.terminal.text().matches("· note").count() <= notes);
     }
 }

@@ -128,6 +128,8 @@ impl Host {
 
     /// It cannot.
     pub(in crate::drive) fn broken(&self, reason: String) {
+        let said = ["no model: ", "no model is named: "].iter().find_map(|words| reason.strip_prefix(words));
+        let reason = said.map_or_else(|| reason.clone(), str::to_string);
         self.log.borrow_mut().push(Level::Error, &format!("no model: {reason}"), self.now());
         *self.stage.borrow_mut() = Stage::Broken(reason);
         self.tell(|_| Some(Heard::Broken));

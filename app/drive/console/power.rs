@@ -21,7 +21,9 @@ pub(in crate::drive) enum Power {
 /// Why nothing becomes of it.
 #[derive(Debug, Error)]
 pub(in crate::drive) enum PowerError {
-    #[error("{0} is not obeyed here: set power = true in [console] of potluck.toml to allow it, or use this machine's own command")]
+    #[error(
+        "{0} is not obeyed here: set power = true in [console] of potluck.toml to allow it, or use this machine's own command"
+    )]
     Refused(&'static str),
     #[error("there is no command {0} in PATH, /sbin or /usr/sbin: pull the plug when the board's light is still")]
     Missing(&'static str),

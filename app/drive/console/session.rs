@@ -6,15 +6,15 @@ use serde::Deserialize;
 use smol::channel::Receiver;
 use smol::future::{self, FutureExt};
 
-use crate::config::{LogLevel, nearest};
+use crate::config::LogLevel;
 use crate::console::{self, Command, Level, Line, LogRequest, Settings, Typed};
 use crate::drive::Fail;
 use crate::id::TokenId;
 use crate::limits::{BENCH_DECODE_TOKENS, BENCH_PREFILL_TOKENS, MAX_QUEUED_PROMPTS};
 use crate::node::{AskId, Reply, StopReason};
 use crate::sampler::Sampling;
-use crate::tokenizer::{Role, Turn};
 
+use super::chat::{Chat, slip};
 use super::event::Event;
 use super::host::{Heard, Host, Leave, Running, Seat};
 use super::lines::{self, BadLine};
@@ -64,6 +64,8 @@ pub(super) struct Session {
     open: usize,
     next: u64,
     chat: Chat,
+    /// How what becomes of a reset is said.
+    reset_form: Form,
 }
 
 enum Happening {
@@ -82,8 +84,19 @@ impl Session {
             LogLevel::Info => Level::Info,
         };
         let (form, settings) = (speaker.form, host.settings);
-        let session =
-            Session { host, seat, speaker, form, may_quit, settings, level, open: 0, next: 1, chat: Chat::default() };
+        let session = Session {
+            host,
+            seat,
+            speaker,
+            form,
+            may_quit,
+            settings,
+            level,
+            open: 0,
+            next: 1,
+            chat: Chat::default(),
+            reset_form: form,
+        };
         (session, heard)
     }
 
@@ -97,7 +110,10 @@ impl Session {
         }
         let host = self.host.clone();
         let warnings = host.log.borrow();
-        warnings.last(usize::MAX).filter(|entry| entry.level == Level::Warn).for_each(|entry| self.speaker.note('!', &entry.text));
+        warnings
+            .last(usize::MAX)
+            .filter(|entry| entry.level == Level::Warn)
+            .for_each(|entry| self.speaker.note('!', &entry.text));
         self.say_stage();
     }
 
@@ -185,7 +201,11 @@ impl Session {
                 self.speaker.note(if level == Level::Info { '·' } else { '!' }, &text);
             }
             Heard::Note(..) => {}
-            Heard::Reset(news) => self.speaker.reset(&news),
+            Heard::Reset(news) => {
+                let before = std::mem::replace(&mut self.speaker.form, self.reset_form);
+                self.speaker.reset(&news);
+                self.speaker.form = before;
+            }
             Heard::Ready | Heard::Broken => self.say_stage(),
             Heard::Reply(ask, reply) => {
                 if let Some(answer) = self.speaker.reply(ask, &reply) {
@@ -211,7 +231,9 @@ impl Session {
         if let Line { command: Command::Ask(text), bare: true, .. } = &line
             && let Some(meant) = slip(text)
         {
-            return Err(format!("no command is called {text}: did you mean {meant}? To have the model answer it, type ask {text}"));
+            return Err(format!(
+                "no command is called {text}: did you mean {meant}? To have the model answer it, type ask {text}"
+            ));
         }
         let before = self.speaker.form;
         if line.json {
@@ -275,6 +297,7 @@ impl Session {
             Command::Log(request) => self.log(request),
             Command::Reset { store } => {
                 let running = self.host.running()?;
+                self.reset_form = self.speaker.form;
                 self.host.reset(&running, self.seat, store);
             }
             Command::Reboot => self.power(Power::Reboot)?,
@@ -461,44 +484,5 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         self.host.rise(self.seat);
-    }
-}
-
-/// The command that a word looks like, when it is no more than a slip of the finger away.
-fn slip(text: &str) -> Option<&'static str> {
-    let typed = text.to_ascii_lowercase();
-    let (word, changes) = nearest(&typed, console::words(), |word| word)?;
-    (changes <= 1 && !text.contains(char::is_whitespace)).then_some(word)
-}
-
-/// A conversation: the turns so far, and the one that waits for its answer.
-#[derive(Default)]
-struct Chat {
-    turns: Vec<Turn>,
-    waiting: Option<(AskId, Vec<Turn>)>,
-}
-
-impl Chat {
-    fn with(&self, text: String) -> Result<Vec<Turn>, String> {
-        if self.waiting.is_some() {
-            return Err("the last turn is still being answered: wait, or type stop".to_string());
-        }
-        let mut turns = self.turns.clone();
-        turns.push(Turn { role: Role::User, text });
-        Ok(turns)
-    }
-
-    fn asked(&mut self, id: AskId, turns: Vec<Turn>) {
-        self.waiting = Some((id, turns));
-    }
-
-    /// An answer that was stopped or failed leaves the conversation as it was before the turn.
-    fn answered(&mut self, id: AskId, text: Option<String>) {
-        if let Some((_, mut turns)) = self.waiting.take_if(|(waiting, _)| *waiting == id)
-            && let Some(text) = text
-        {
-            turns.push(Turn { role: Role::Model, text });
-            self.turns = turns;
-        }
     }
 }

@@ -28,6 +28,8 @@ pub(super) struct Tty {
     fd: Async<File>,
     before: Termios,
     screen: RefCell<Screen>,
+    /// Bytes that were typed behind what is being dealt with.
+    rest: RefCell<Vec<u8>>,
     /// Says that there is output.
     waker: (Sender<()>, Receiver<()>),
 }
@@ -62,7 +64,7 @@ impl Tty {
         }
         tcsetattr(&file, OptionalActions::Now, &raw)?;
         let screen = RefCell::new(Screen::new(!is_dumb()));
-        Ok(Tty { fd: Async::new(file)?, before, screen, waker: bounded(1) })
+        Ok(Tty { fd: Async::new(file)?, before, screen, rest: RefCell::default(), waker: bounded(1) })
     }
 
     /// The terminal of standard input, opened anew so that nobody else who has it notices.
@@ -86,6 +88,9 @@ impl Tty {
             if let Some(typed) = self.with(Screen::poll) {
                 return Ok(typed);
             }
+            if self.feed_rest() {
+                continue;
+            }
             let len = self.fd.read_with(|fd| Ok(rustix::io::read(fd, &mut bytes)?)).await?;
             if len == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
@@ -95,11 +100,22 @@ impl Tty {
                 if columns > 0 {
                     screen.set_columns(columns.into());
                 }
-                screen.feed(&bytes[..len]);
             });
+            self.rest.borrow_mut().extend_from_slice(&bytes[..len]);
             // Somebody who pastes without end must not keep the other tasks from their turn.
             future::yield_now().await;
         }
+    }
+
+    /// Gives the screen what it has not looked at; false when there is nothing.
+    fn feed_rest(&self) -> bool {
+        let mut rest = self.rest.borrow_mut();
+        if rest.is_empty() {
+            return false;
+        }
+        let taken = self.with(|screen| screen.feed(&rest));
+        rest.drain(..taken);
+        true
     }
 
     /// Sends what the screen has for the terminal, as fast as that takes it. Ends when the terminal has gone.
