@@ -6,6 +6,8 @@ RUSTC ?= rustc
 JOBS ?=
 # How the firmware is built: published, local or plain (docs/firmware.md); empty takes the best that this machine has.
 WAY ?=
+# The image that is tried.
+IMAGE ?= $(TARGET_DIR)/image/sdcard.img
 # A Gemma 3 GGUF for the demo; empty takes a small one with random weights, made on first use.
 MODEL ?=
 
@@ -17,10 +19,10 @@ FLAGS := --locked $(if $(JOBS),--jobs $(JOBS))
 RUST_VERSION := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build release firmware firmware-check firmware-test lint fmt doc clean toolchain
+.PHONY: help demo test build release firmware firmware-check firmware-test image-test image-test-short image-powercuts lint fmt doc clean toolchain
 
 help: ## Show this list
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  MODEL=FILE.gguf  the model of the demo    JOBS=N  compilers at once    CARGO=...  the cargo to use"
 	@echo "  WAY=published|local|plain  how the firmware is built"
@@ -49,6 +51,15 @@ firmware-check: build $(DEMO_MODEL) ## Check that binary, and that an emulated b
 
 firmware-test: toolchain ## Run the tests on an emulated board
 	@JOBS="$(JOBS)" CARGO="$(CARGO)" tools/firmware.sh test $(WAY)
+
+image-test: ## Boot the image in QEMU and hold it to its promises (IMAGE=sdcard.img)
+	@tests/image/run.py full "$(IMAGE)"
+
+image-test-short: ## The same without an image: Debian's kernel, the image's scripts (POTLUCK_BIN=FILE, else target/firmware/potluck)
+	@tests/image/run.py short
+
+image-powercuts: ## Pull the plug N=100 times at random moments; the board must always come up (SEED=1)
+	@tests/image/run.py powercuts $(or $(N),100) --seed $(or $(SEED),1)
 
 lint: toolchain ## Check format, clippy, documentation links, and licences where cargo-deny is installed
 	$(CARGO) fmt --all --check

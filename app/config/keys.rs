@@ -3,7 +3,7 @@
 use core::net::Ipv4Addr;
 use std::path::PathBuf;
 
-use crate::limits::{ANNOUNCE_INTERVAL_MS, MAX_CONTEXT_TOKENS, MAX_INTERVAL_MS, MAX_VOCABULARY_TOKENS};
+use crate::limits::{ANNOUNCE_INTERVAL_MS, MAX_CONTEXT_TOKENS, MAX_INTERVAL_MS, MAX_THREADS, MAX_VOCABULARY_TOKENS};
 
 use super::console::{Device, LogLevel, Speed};
 use super::value::{Count, Group, HostName, Id, Peer, Port, Precision, Secret, Size, Temperature, TopP};
@@ -56,7 +56,7 @@ pub struct Network {
 }
 
 /// `[model]`: what answers.
-#[derive(Clone, PartialEq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Model {
     /// A Gemma 3 model, GGUF.
     pub file: Option<PathBuf>,
@@ -64,6 +64,8 @@ pub struct Model {
     pub tokenizer: Option<PathBuf>,
     /// The arithmetic.
     pub precision: Precision,
+    /// Cores that compute; 0 means all that this machine has.
+    pub threads: Count<0, MAX_THREADS>,
 }
 
 /// `[memory]`: what is set aside at start.
@@ -124,6 +126,12 @@ impl Default for Network {
             peers: Vec::new(),
             announce: const { Count::new(ANNOUNCE_INTERVAL_MS as usize / 1_000) },
         }
+    }
+}
+
+impl Default for Model {
+    fn default() -> Model {
+        Model { file: None, tokenizer: None, precision: Precision::default(), threads: const { Count::new(0) } }
     }
 }
 

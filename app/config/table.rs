@@ -101,7 +101,7 @@ pub fn key(section: &str, name: &str) -> &'static Key {
 }
 
 /// How many keys there are.
-pub(super) const KEYS: usize = 27;
+pub(super) const KEYS: usize = 28;
 
 /// Every key, section by section, in the order of the file.
 pub static TABLE: [Key; KEYS] = [
@@ -219,6 +219,14 @@ pub static TABLE: [Key; KEYS] = [
         "\"float\"",
         "The arithmetic: int8 activations and KV, or f32 ones (the exact reference: slower, four times the KV)",
         "what the board is fast at"
+    ),
+    row!(
+        model.threads,
+        Some("threads"),
+        "COUNT",
+        "2",
+        "Cores that compute an answer; 0 means all that this machine has",
+        "a board has nothing else to do"
     ),
     row!(
         memory.slab,

@@ -87,6 +87,9 @@ struct RunArgs {
     /// Read nothing from standard input: only serve peers
     #[arg(long, conflicts_with = "json")]
     no_console: bool,
+    /// Count in FILE while alive, for whoever feeds a watchdog
+    #[arg(long, value_name = "FILE")]
+    alive: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -290,7 +293,8 @@ fn run_node(args: RunArgs) -> Result<(), Fail> {
     let (net, model) = (net(&config), model(&settled));
     let load = move || {
         let model = model?;
-        let loaded = load(&model, config.model.tokenizer.as_deref(), precision(&config))?;
+        let mut loaded = load(&model, config.model.tokenizer.as_deref(), precision(&config))?;
+        loaded.compute_on(config.model.threads.get())?;
         let node = NodeSettings {
             name: config.node.name.as_ref().map(|name| name.as_str().to_string()),
             id: config.node.id.map(|id| id.0.0),
@@ -303,7 +307,7 @@ fn run_node(args: RunArgs) -> Result<(), Fail> {
         let config = loaded.node_config(&node)?;
         Ok(Prepared { loaded, node, config, model: name_of(&model) })
     };
-    run::run(settled, net, asking, console, load)
+    run::run(settled, net, asking, console, args.alive, load)
 }
 
 fn ask(args: AskArgs) -> Result<(), Fail> {
@@ -314,7 +318,8 @@ fn ask(args: AskArgs) -> Result<(), Fail> {
     settled.problems.iter().for_each(|line| tell(format_args!("{line}\n")));
     let (config, model) = (&settled.config, model(&settled)?);
     let asking = answers(config)?;
-    let loaded = load(&model, config.model.tokenizer.as_deref(), precision(config))?;
+    let mut loaded = load(&model, config.model.tokenizer.as_deref(), precision(config))?;
+    loaded.compute_on(config.model.threads.get())?;
     let node = alone(config, &loaded);
     run::ask(loaded, &node, asking, &args.text, args.chat)
 }

@@ -7,8 +7,9 @@ use std::time::Instant;
 use smol::channel::{Receiver, Sender, bounded};
 
 use crate::id::TokenId;
+use crate::kernels::Team;
 use crate::kv::Sequence;
-use crate::limits::BLOCK_TOKENS;
+use crate::limits::{BLOCK_TOKENS, MAX_THREADS};
 use crate::model::{Logits, Model};
 use crate::node::{Job, JobDone};
 
@@ -30,6 +31,16 @@ pub(super) fn measure_prefill(model: &Model) -> Option<f32> {
     let start = Instant::now();
     model.forward(&tokens, 0, &sequence, Logits::None).ok()?;
     Some(tokens.len() as f32 / start.elapsed().as_secs_f32().max(1e-6))
+}
+
+/// A team of `cores`, or of all that this machine has where that is 0. Its threads end when the team is dropped.
+pub(super) fn team(cores: usize) -> std::io::Result<Team> {
+    let cores = if cores == 0 { thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS) } else { cores };
+    let (team, workers) = Team::new(cores);
+    for (i, worker) in workers.into_iter().enumerate() {
+        thread::Builder::new().name(format!("core-{}", i + 1)).spawn(move || worker.serve())?;
+    }
+    Ok(team)
 }
 
 /// Both ends of the engine's thread. The thread ends when the sender is dropped.

@@ -3,6 +3,7 @@
 //! One thread runs every task; the node sits in a `RefCell` that is never borrowed across an await. The engine has a thread of its
 //! own, and so has the console's reader.
 
+mod alive;
 mod cli;
 mod console;
 mod engine;
@@ -49,6 +50,13 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A peer that takes no byte for this long has gone: its connection is closed so that it holds no pins.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often the catalog's group is joined again, for networks that come up after the node or are changed under it: two
+/// announcements are missed at most.
+const JOIN_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Failures before it is said that there is no multicast: a radio takes some ten seconds to find its network, a DHCP server as long.
+const JOIN_FAILURES: u32 = 6;
 
 /// Datagrams that wait for the socket; a socket that takes none for longer loses them, and the catalog repairs itself.
 const MAX_QUEUED_DATAGRAMS: usize = 64;
@@ -224,12 +232,27 @@ impl Driver {
         }
     }
 
-    /// Joins the multicast group when the network comes up after the node.
+    /// Keeps the catalog's group joined. A board's network comes up after its node, so the first failures are nothing to tell of.
     async fn join(self: Rc<Self>) {
         let Some(socket) = &self.socket else { return };
-        if socket.join_in_time().await {
-            wake(&self.words, Word::Note(Level::Info, "multicast works: nodes of the LAN will be found".to_string()));
-            self.handle(Input::Tick);
+        let (mut failures, mut told) = (0, false);
+        loop {
+            match socket.join() {
+                Ok(()) => {
+                    if told {
+                        wake(&self.words, Word::Note(Level::Info, "multicast works now: peers are looked for".to_string()));
+                    }
+                    (failures, told) = (0, false);
+                }
+                Err(error) => {
+                    failures += 1;
+                    if failures > JOIN_FAILURES && !told {
+                        wake(&self.words, Word::Note(Level::Warn, socket.no_multicast(&error)));
+                        told = true;
+                    }
+                }
+            }
+            Timer::after(JOIN_INTERVAL).await;
         }
     }
 

@@ -1,17 +1,12 @@
 //! Sockets: those of the catalog, and the listener of the transfers.
 
-use std::cell::Cell;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
-use std::time::Duration;
 
 use async_net::{TcpListener, UdpSocket};
-use smol::{Async, Timer};
-use socket2::{Domain, Protocol, Socket, Type};
+use smol::Async;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use thiserror::Error;
-
-/// Time between two tries to join the multicast group.
-const JOIN_PAUSE: Duration = Duration::from_secs(2);
 
 /// Where the swarm talks.
 #[derive(Clone, Debug)]
@@ -45,14 +40,9 @@ pub(super) struct CatalogSocket {
     /// Bound to the interface's address, which peers take for the address that blocks are served on. The hearing one cannot be: then
     /// it would hear no multicast.
     speaking: UdpSocket,
-    /// Static peers.
-    peers: Vec<SocketAddr>,
-    group: SocketAddrV4,
+    destinations: Vec<SocketAddr>,
+    group: Ipv4Addr,
     interface: Ipv4Addr,
-    /// Whether the group has been joined, and is sent to.
-    joined: Cell<bool>,
-    /// Why the group could not be joined at first; static peers are served all the same.
-    pub no_multicast: Option<io::Error>,
 }
 
 impl CatalogSocket {
@@ -63,41 +53,35 @@ impl CatalogSocket {
     fn bind(net: &NetSettings) -> io::Result<CatalogSocket> {
         let hearing = udp(Ipv4Addr::UNSPECIFIED, net.port)?;
         let speaking = udp(net.interface, 0)?;
-        let able = speaking
-            .set_multicast_if_v4(&net.interface)
-            .and_then(|()| speaking.set_multicast_ttl_v4(1))
-            .and_then(|()| speaking.set_multicast_loop_v4(true));
+        let mut destinations = net.peers.clone();
+        destinations.push(SocketAddr::from((net.group, net.port)));
         let wrap = |socket: Socket| Ok::<_, io::Error>(UdpSocket::from(Async::new(std::net::UdpSocket::from(socket))?));
-        let mut socket = CatalogSocket {
-            hearing: wrap(hearing)?,
-            speaking: wrap(speaking)?,
-            peers: net.peers.clone(),
-            group: SocketAddrV4::new(net.group, net.port),
-            interface: net.interface,
-            joined: Cell::new(false),
-            no_multicast: None,
+        let (group, interface) = (net.group, net.interface);
+        Ok(CatalogSocket { hearing: wrap(hearing)?, speaking: wrap(speaking)?, destinations, group, interface })
+    }
+
+    /// Joins the group on the interface that now leads to it, where it is not joined on that one already. A board starts before its
+    /// network does, and cables are pulled and plugged, so this is called again and again; static peers are served all the same.
+    pub(super) fn join(&self) -> io::Result<()> {
+        let speaking = SockRef::from(&self.speaking);
+        match SockRef::from(&self.hearing).join_multicast_v4(&self.group, &self.interface) {
+            // On this interface it is joined already.
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+            joined => joined?,
+        }
+        speaking.set_multicast_if_v4(&self.interface)?;
+        speaking.set_multicast_ttl_v4(1)?;
+        speaking.set_multicast_loop_v4(true)
+    }
+
+    /// What a person is told when the group cannot be joined.
+    pub(super) fn no_multicast(&self, error: &io::Error) -> String {
+        let remedy = if self.destinations.len() > 1 {
+            "until it works only the named peers are asked"
+        } else {
+            "is the network down? It is tried again; else name peers (--peer), or another --interface"
         };
-        socket.no_multicast = able.and_then(|()| socket.join()).err();
-        Ok(socket)
-    }
-
-    /// Joins the group, as far as that has not been done: a network may come up long after the node.
-    fn join(&self) -> io::Result<()> {
-        if !self.joined.get() {
-            self.hearing.join_multicast_v4(*self.group.ip(), self.interface)?;
-            self.joined.set(true);
-        }
-        Ok(())
-    }
-
-    /// Tries to join the group until it succeeds; true when it had to wait for that.
-    pub(super) async fn join_in_time(&self) -> bool {
-        let mut waited = false;
-        while self.join().is_err() {
-            waited = true;
-            Timer::after(JOIN_PAUSE).await;
-        }
-        waited
+        format!("no multicast on {} ({error}): {remedy}", self.interface)
     }
 
     pub(super) async fn receive(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
@@ -106,8 +90,7 @@ impl CatalogSocket {
 
     /// Sends to the group and to every static peer. What cannot be sent is lost, as datagrams are: the catalog repairs itself.
     pub(super) async fn send(&self, bytes: &[u8]) {
-        let group = self.joined.get().then_some(SocketAddr::V4(self.group));
-        for to in self.peers.iter().copied().chain(group) {
+        for to in &self.destinations {
             let _ = self.speaking.send_to(bytes, to).await;
         }
     }

@@ -24,7 +24,7 @@ use super::engine::Engine;
 use super::net::{CatalogSocket, NetError, NetSettings, block_listener};
 use super::setup::{Loaded, NodeSettings};
 use super::state::StateDir;
-use super::{Driver, Fail, Word};
+use super::{Driver, Fail, Word, alive};
 
 /// How long what was said last is given to reach the terminals, and init to end this process once the board goes down.
 const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -98,11 +98,16 @@ pub(super) fn run(
     net: NetSettings,
     asking: Settings,
     console: Console,
+    alive: Option<PathBuf>,
     load: impl FnOnce() -> Result<Prepared, Fail> + Send + 'static,
 ) -> Result<(), Fail> {
     let mut signals = Signals::new([Signal::Int, Signal::Term])?;
     let host = Rc::new(Host::new(settled, asking));
     let executor = Rc::new(LocalExecutor::new());
+    // Without a model, too: a watchdog must not keep a board from saying what it lacks.
+    if let Some(alive) = alive {
+        executor.spawn(alive::show(alive, alive::INTERVAL)).detach();
+    }
     let mut swarm = Swarm { host: host.clone(), executor: executor.clone(), net };
     let driver = match console {
         Console::Devices(paths, speed, json) => {
@@ -233,14 +238,6 @@ impl Swarm {
                 (None, None)
             }
         };
-        if let Some(error) = socket.as_ref().and_then(|socket| socket.no_multicast.as_ref()) {
-            let remedy = if self.net.peers.is_empty() {
-                "name peers with --peer, or another --interface"
-            } else {
-                "only the named peers are asked"
-            };
-            self.host.note(Level::Warn, &format!("no multicast on {} ({error}): {remedy}", self.net.interface));
-        }
         let state = node.state.as_deref().map(StateDir::at);
         if let Some(state) = &state {
             let (epochs, complaint) = state.load();

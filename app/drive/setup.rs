@@ -11,7 +11,7 @@ use crate::model::{self, Model, Opened, Precision};
 use crate::node::{NodeConfig, swarm_tag};
 use crate::tokenizer::{TokenKind, Tokenizer, TokenizerError, Vocabulary};
 
-use super::engine::measure_prefill;
+use super::engine::{measure_prefill, team};
 
 /// Why nothing can run: each says what to do.
 #[derive(Debug, Error)]
@@ -48,6 +48,9 @@ pub enum SetupError {
         /// Tokens that the model was made for.
         most: usize,
     },
+    /// No more threads.
+    #[error("the system starts no more threads ({0}); set fewer with --threads, or end other programs")]
+    Threads(std::io::Error),
     /// No vocabulary anywhere.
     #[error(
         "{0}: the file holds no vocabulary: give --tokenizer tokenizer.json, or convert again with tokenizer.json in the directory"
@@ -128,6 +131,12 @@ pub(super) struct NodeSettings {
 }
 
 impl Loaded {
+    /// Lets `threads` cores compute; 0 means all that this machine has.
+    pub(super) fn compute_on(&mut self, threads: usize) -> Result<(), SetupError> {
+        self.model.set_team(team(threads).map_err(SetupError::Threads)?);
+        Ok(())
+    }
+
     /// Tokens of the longest context that this model takes.
     pub(super) fn most_context(&self) -> usize {
         self.model.config().context.min(MAX_CONTEXT_TOKENS)
