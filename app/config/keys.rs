@@ -3,10 +3,12 @@
 use core::net::Ipv4Addr;
 use std::path::PathBuf;
 
-use crate::limits::{ANNOUNCE_INTERVAL_MS, MAX_CONTEXT_TOKENS, MAX_INTERVAL_MS, MAX_THREADS, MAX_VOCABULARY_TOKENS};
+use crate::limits::{
+    ANNOUNCE_INTERVAL_MS, DEFAULT_SLAB_BYTES, MAX_CONTEXT_TOKENS, MAX_INTERVAL_MS, MAX_THREADS, MAX_VOCABULARY_TOKENS,
+};
 
 use super::console::{Device, LogLevel, Speed};
-use super::value::{Count, Group, HostName, Id, Peer, Port, Precision, Secret, Size, Temperature, TopP};
+use super::value::{Count, Group, HostName, Id, Lock, Peer, Port, Precision, Secret, Size, Temperature, TopP};
 use super::wifi::{Country, Passphrase, Ssid};
 
 /// `[node]`: this board.
@@ -75,6 +77,8 @@ pub struct Memory {
     pub slab: Size,
     /// Longest prompt and answer, in tokens.
     pub context: Count<2, MAX_CONTEXT_TOKENS>,
+    /// What stays in memory whatever else needs some.
+    pub lock: Lock,
 }
 
 /// `[answers]`: how answers are made unless a request says otherwise.
@@ -137,7 +141,11 @@ impl Default for Model {
 
 impl Default for Memory {
     fn default() -> Memory {
-        Memory { slab: const { Size::from_mb(96) }, context: const { Count::new(2_048) } }
+        Memory {
+            slab: const { Size::from_mb(DEFAULT_SLAB_BYTES / 1_000_000) },
+            context: const { Count::new(2_048) },
+            lock: Lock::Nothing,
+        }
     }
 }
 

@@ -28,7 +28,7 @@ pub use keys::{Answers, Console, Log, Memory, Model, Network, Node, Swarm, Wifi}
 pub use near::nearest;
 pub use print::{default_file, reference};
 pub use table::{Key, TABLE, key};
-pub use value::{Count, Group, HostName, Id, Kind, Peer, Port, Precision, Secret, Setting, Size, Temperature, TopP};
+pub use value::{Count, Group, HostName, Id, Kind, Lock, Peer, Port, Precision, Secret, Setting, Size, Temperature, TopP};
 
 pub use wifi::{Country, Passphrase, Ssid};
 

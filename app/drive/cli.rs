@@ -18,6 +18,7 @@ use crate::sampler::{Sampling, SamplingError};
 use crate::tokenizer::TokenizerError;
 
 use super::console::{PowerError, Settled};
+use super::kept::Kept;
 use super::net::{NetError, NetSettings};
 use super::options::{ASK, NoModel, Options, RESET, RUN, model};
 use super::reset::{ResetError, ResetSettings};
@@ -214,6 +215,8 @@ pub(super) enum Fail {
     EmptyPrompt,
     #[error("no answer: {0}")]
     NoAnswer(String),
+    #[error("the model file is not what it was when its content was last hashed, and nothing more is shared: start again")]
+    ModelChanged,
     #[error("the engine has failed and nothing more can be answered: start again, and report what was said before this line")]
     Engine,
 }
@@ -293,7 +296,8 @@ fn run_node(args: RunArgs) -> Result<(), Fail> {
     let (net, model) = (net(&config), model(&settled));
     let load = move || {
         let model = model?;
-        let mut loaded = load(&model, config.model.tokenizer.as_deref(), precision(&config))?;
+        let kept = Kept::at(config.node.state.as_deref());
+        let mut loaded = load(&model, config.model.tokenizer.as_deref(), precision(&config), &kept)?;
         loaded.compute_on(config.model.threads.get())?;
         let node = NodeSettings {
             name: config.node.name.as_ref().map(|name| name.as_str().to_string()),
@@ -304,8 +308,9 @@ fn run_node(args: RunArgs) -> Result<(), Fail> {
             state: config.node.state.clone(),
             ..alone(&config, &loaded)
         };
+        let (node, notes) = within_memory(&loaded, node)?;
         let config = loaded.node_config(&node)?;
-        Ok(Prepared { loaded, node, config, model: name_of(&model) })
+        Ok(Prepared { loaded, node, config, notes, model: name_of(&model) })
     };
     run::run(settled, net, asking, console, args.alive, load)
 }
@@ -318,10 +323,25 @@ fn ask(args: AskArgs) -> Result<(), Fail> {
     settled.problems.iter().for_each(|line| tell(format_args!("{line}\n")));
     let (config, model) = (&settled.config, model(&settled)?);
     let asking = answers(config)?;
-    let mut loaded = load(&model, config.model.tokenizer.as_deref(), precision(config))?;
+    let kept = Kept::at(config.node.state.as_deref());
+    let mut loaded = load(&model, config.model.tokenizer.as_deref(), precision(config), &kept)?;
     loaded.compute_on(config.model.threads.get())?;
-    let node = alone(config, &loaded);
+    let (node, notes) = within_memory(&loaded, alone(config, &loaded))?;
+    notes.iter().for_each(|line| tell(format_args!("· {line}\n")));
     run::ask(loaded, &node, asking, &args.text, args.chat)
+}
+
+/// The settings with a slab that fits this machine, and what is to be said of the memory that the node will hold.
+fn within_memory(loaded: &Loaded, node: NodeSettings) -> Result<(NodeSettings, Vec<String>), Fail> {
+    let budget = loaded.budget(&node)?;
+    let slab_bytes = size(budget.slab_bytes);
+    let mut notes = Vec::new();
+    if slab_bytes < node.slab_bytes {
+        let (asked, given) = (node.slab_bytes / 1_000_000, slab_bytes / 1_000_000);
+        notes.push(format!("the slab gets {given} MB instead of {asked}: there is no more memory"));
+    }
+    notes.push(budget.line());
+    Ok((NodeSettings { slab_bytes, ..node }, notes))
 }
 
 fn order_reset(args: ResetArgs) -> Result<(), Fail> {
@@ -356,6 +376,8 @@ fn alone(config: &Config, loaded: &Loaded) -> NodeSettings {
         id: None,
         swarm_key: Vec::new(),
         slab_bytes: size(config.memory.slab.bytes()),
+        lock: config.memory.lock == config::Lock::Weights,
+        slab_may_shrink: config.origin(config::key("memory", "slab")) != Origin::Option,
         context,
         tcp_port: config.network.tcp_port,
         sharing: false,

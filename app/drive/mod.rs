@@ -4,9 +4,12 @@
 //! own, and so has the console's reader.
 
 mod alive;
+mod budget;
 mod cli;
 mod console;
 mod engine;
+mod kept;
+mod memory;
 mod net;
 mod options;
 mod reset;
@@ -34,6 +37,7 @@ use crate::catalog::Datagram;
 use crate::console::Level;
 use crate::id::{EpochState, Millis};
 use crate::limits::{MAX_CHUNK_BYTES, MAX_DATAGRAM_BYTES};
+use crate::model::Bytes;
 use crate::node::{AskId, ConnId, Input, Node, Output, Reply, ResetNews, Status};
 
 pub use cli::main;
@@ -43,6 +47,7 @@ pub use net::NetSettings;
 use cli::Fail;
 use engine::Engine;
 use net::CatalogSocket;
+use setup::Unread;
 use state::StateDir;
 
 /// A connection is given up when it does not stand after this long.
@@ -72,6 +77,8 @@ enum Word {
     Note(Level, String),
     /// The engine's thread is no more: there will be no answer.
     EngineEnded,
+    /// The model file is not what the node took it for.
+    ModelChanged,
 }
 
 /// Both ends of a channel between the driver's own tasks.
@@ -124,6 +131,25 @@ impl Driver {
         let now = self.now();
         self.node.borrow_mut().handle(input, now);
         self.pump();
+    }
+
+    /// Brings the model into memory on a thread of its own: locks its file where that is asked for, and reads it through where its
+    /// content was taken on a former start's word.
+    fn read_model(&self, lock: Option<Bytes>, unread: Option<Unread>) -> std::io::Result<()> {
+        if lock.is_none() && unread.is_none() {
+            return Ok(());
+        }
+        let words = self.words.clone();
+        let read = move || {
+            if let Some(Err(error)) = lock.map(|file| file.lock()) {
+                let remedy = "raise the limit of locked memory (ulimit -l), or set lock = \"nothing\" in [memory]";
+                wake(&words, Word::Note(Level::Warn, format!("the weights are not locked in memory ({error}): {remedy}")));
+            }
+            if unread.is_some_and(|unread| !unread.read()) {
+                wake(&words, Word::ModelChanged);
+            }
+        };
+        std::thread::Builder::new().name("reader".to_string()).spawn(read).map(drop)
     }
 
     /// What the node says of itself.

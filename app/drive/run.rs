@@ -24,6 +24,7 @@ use super::engine::Engine;
 use super::net::{CatalogSocket, NetError, NetSettings, block_listener};
 use super::setup::{Loaded, NodeSettings};
 use super::state::StateDir;
+use super::terminal::tell;
 use super::{Driver, Fail, Word, alive};
 
 /// How long what was said last is given to reach the terminals, and init to end this process once the board goes down.
@@ -48,6 +49,8 @@ pub(super) struct Prepared {
     pub loaded: Loaded,
     pub node: NodeSettings,
     pub config: NodeConfig,
+    /// What is to be said of it.
+    pub notes: Vec<String>,
     /// The model file's name.
     pub model: String,
 }
@@ -61,11 +64,13 @@ pub(super) fn ask(loaded: Loaded, node: &NodeSettings, asking: Settings, text: &
         tokenizer.encode_prompt(text)?
     };
     let config = loaded.node_config(node)?;
-    let Loaded { model, tokenizer, .. } = loaded;
+    let lock = node.lock;
+    let Loaded { model, tokenizer, file, .. } = loaded;
     let start = Instant::now();
     let node = Node::new(config)?;
     let (driver, words) = Driver::new(node, start, Engine::start(model)?, None);
     let driver = Rc::new(driver);
+    driver.read_model(lock.then_some(file), None)?;
     let mut speaker = Speaker::to_streams(Form::Text);
     let Settings { max_tokens, sampling } = asking;
     speaker.begin(AskId(0), for_good(tokenizer), false);
@@ -86,6 +91,7 @@ pub(super) fn ask(loaded: Loaded, node: &NodeSettings, asking: Settings, text: &
                     }
                 }
                 Word::EngineEnded => break,
+                Word::ModelChanged => return Err(Fail::ModelChanged),
             }
         }
         Err(Fail::Engine)
@@ -127,6 +133,9 @@ pub(super) fn run(
         }
         on_streams => {
             let prepared = load()?;
+            if on_streams != Console::Json {
+                prepared.notes.iter().for_each(|line| tell(format_args!("· {line}\n")));
+            }
             let sockets = future::block_on(swarm.sockets(&prepared))?;
             let driver = swarm.bring_up(prepared, sockets)?;
             match on_streams {
@@ -226,8 +235,9 @@ impl Swarm {
 
     /// Brings a node up.
     fn bring_up(&self, prepared: Prepared, sockets: Option<Sockets>) -> Result<Rc<Driver>, Fail> {
-        let Prepared { loaded, node, mut config, model: file } = prepared;
-        let Loaded { model, tokenizer, fingerprint, .. } = loaded;
+        let Prepared { loaded, node, mut config, notes, model: name } = prepared;
+        let Loaded { model, tokenizer, fingerprint, unread, file, .. } = loaded;
+        notes.iter().for_each(|line| self.host.note(Level::Info, line));
         let (socket, listener) = match sockets {
             Some(Sockets { socket, listener, tcp_port }) => {
                 config.tcp_port = tcp_port;
@@ -247,6 +257,7 @@ impl Swarm {
         let (id, tcp_port, context) = (config.node, config.tcp_port, config.context);
         let (driver, words) = Driver::new(Node::new(config)?, Instant::now(), Engine::start(model)?, socket);
         let driver = Rc::new(driver.with_state(state));
+        driver.read_model(node.lock.then_some(file), unread)?;
         driver.start(&self.executor, listener);
         self.executor.spawn(self.host.clone().listen(words)).detach();
         self.host.ready(Running {
@@ -254,7 +265,7 @@ impl Swarm {
             tokenizer: for_good(tokenizer),
             name: node.name,
             node: id,
-            model: file,
+            model: name,
             fingerprint,
             tcp_port,
             context,

@@ -202,6 +202,7 @@ impl Host {
             match word {
                 Word::Note(level, text) => self.note(level, &text),
                 Word::EngineEnded => self.leave(Leave::Failed(Fail::Engine)),
+                Word::ModelChanged => self.leave(Leave::Failed(Fail::ModelChanged)),
                 Word::Reset(news) => {
                     let asker = self.resetting.get().filter(|seat| self.seats.borrow().contains_key(seat));
                     self.tell(|seat| (asker.is_none() || asker == Some(seat)).then(|| Heard::Reset(news.clone())));

@@ -8,7 +8,7 @@ use smol::future::{self, FutureExt};
 
 use crate::config::LogLevel;
 use crate::console::{self, Command, Level, Line, LogRequest, Settings, Typed};
-use crate::drive::Fail;
+use crate::drive::{Fail, memory};
 use crate::id::TokenId;
 use crate::limits::{BENCH_DECODE_TOKENS, BENCH_PREFILL_TOKENS, MAX_QUEUED_PROMPTS};
 use crate::node::{AskId, Reply, StopReason};
@@ -348,10 +348,11 @@ impl Session {
                 let (hours, minutes) = (seconds / 3_600, seconds / 60 % 60);
                 let name = running.name.as_deref().unwrap_or("not set");
                 let text = format!(
-                    "name     {name}\nfile     {}\nup       {hours}:{minutes:02}:{:02}\n{}",
+                    "name     {name}\nfile     {}\nup       {hours}:{minutes:02}:{:02}\n{}{}",
                     running.model,
                     seconds % 60,
-                    status.summary()
+                    status.summary(),
+                    memory::line()
                 );
                 (Event::Status { status: &status }, text)
             }
