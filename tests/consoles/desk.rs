@@ -76,7 +76,7 @@ impl Desk {
 
     /// The terminal's modes.
     pub fn modes(&self) -> Termios {
-        tcgetattr(&self.slave()).unwrap()
+        tcgetattr(self.slave()).unwrap()
     }
 
     fn slave(&self) -> File {

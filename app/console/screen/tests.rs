@@ -125,7 +125,9 @@ impl Desk {
     }
 
     fn bytes(&mut self, bytes: &[u8]) -> usize {
-        self.act(|screen| drop(screen.feed(bytes)))
+        self.act(|screen| {
+            screen.feed(bytes);
+        })
     }
 
     /// What a text means, one thing after the other.

@@ -276,9 +276,8 @@ impl Speaker {
 impl Drop for Speaker {
     /// Leaves the shell a line of its own.
     fn drop(&mut self) {
-        match &self.sink {
-            Sink::Streams { line: Line::Answer | Line::Sign, typed: true, .. } => tell("\n"),
-            _ => {}
+        if let Sink::Streams { line: Line::Answer | Line::Sign, typed: true, .. } = &self.sink {
+            tell("\n");
         }
     }
 }
