@@ -161,11 +161,13 @@ fn a_note_stands_above_the_line_that_is_typed() {
 fn during_an_answer_notes_wait_for_the_end_of_its_line() {
     let mut desk = Desk::new();
     desk.types("ask a\r");
+    assert_eq!(desk.screen.poll(), Some(Typed::Line("ask a".to_string())));
     desk.act(|screen| screen.answer("Once upon"));
     desk.act(|screen| screen.note("· one"));
     desk.act(|screen| screen.answer(" a time\nthere"));
     desk.act(|screen| screen.note("· two"));
     desk.types("stop\r");
+    assert_eq!(desk.screen.poll(), Some(Typed::Line("stop".to_string())));
     desk.act(|screen| screen.answer(" was"));
     for _ in 0..20 {
         desk.act(|screen| screen.note("· more"));
