@@ -113,7 +113,7 @@ fdtput -t x "$dtb" /reserved-memory/ramoops@b000000 console-size 20000
 # The initramfs: load the drivers of the card, wait for the root that the command line names, go there.
 ram=$dir/initramfs
 rm -rf "$ram"
-mkdir -p "$ram/bin" "$ram/dev" "$ram/proc" "$ram/sys" "$ram/root" "$ram/modules"
+mkdir -p "$ram/bin" "$ram/dev" "$ram/proc" "$ram/sys" "$ram/new" "$ram/modules"
 cp "$(find "$tree" -path '*bin/busybox' -type f | head -n 1)" "$ram/bin/busybox"
 ln -s busybox "$ram/bin/sh"
 number=100

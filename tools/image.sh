@@ -4,14 +4,15 @@
 #   tools/image.sh build [CONFIG]   CONFIG is zero2w (the default where the network is there), qemu or debian
 #   tools/image.sh configs [check]  joins buildroot/fragments into buildroot/configs, or says whether that was done
 #
-# BUILDROOT_DIR names a Buildroot tree that is here already; without it the pinned release is fetched. BUILDROOT_DL is a download
-# cache. MODEL is a GGUF for the boot partition, POTLUCK_BIN a firmware binary other than target/firmware/potluck.
+# BUILDROOT_DIR names a Buildroot tree that is here already; without it the pinned release is fetched, or unpacked from
+# BUILDROOT_DL, the download cache, if its archive lies there. MODEL is a GGUF for the boot partition, POTLUCK_BIN a firmware binary other than target/firmware/potluck.
 set -eu
 cd "$(dirname "$0")/.."
 root=$PWD
 
-# Buildroot's long-term release, and its archive's checksum as the release's signed manifest gives it.
+# Buildroot's long-term release: its commit, and its archive's checksum as the release's signed manifest gives it.
 version=2026.02.3
+commit=679b9ead7620bbf193620d1ebf56f53c1764d37a
 sha256=5a59e7501b0b4ec52c41f4bfa79412320e0b37eae5f719605a258e8d0c6fc7fb
 
 joined() { # joined CONFIG: the fragments that make it
@@ -48,16 +49,19 @@ tree() { # the Buildroot tree, fetched if none was given
         return
     fi
     dir=target/buildroot-$version
-    if [ ! -f $dir/Makefile ]; then
-        archive=${BUILDROOT_DL:-target/buildroot-dl}/buildroot-$version.tar.xz
-        mkdir -p "$(dirname "$archive")"
-        [ -s "$archive" ] || curl -fL --retry 3 -o "$archive" "https://buildroot.org/downloads/buildroot-$version.tar.xz" || {
-            echo "cannot fetch Buildroot $version: name a tree with BUILDROOT_DIR=" >&2
+    archive=${BUILDROOT_DL:-target/buildroot-dl}/buildroot-$version.tar.xz
+    if [ ! -f $dir/Makefile ] && [ -s "$archive" ]; then
+        echo "$sha256  $archive" | sha256sum -c --quiet || { echo "$archive is not the release: remove it and try again" >&2; exit 1; }
+        tar xf "$archive" -C target
+    elif [ ! -f $dir/Makefile ]; then
+        # git checks what it fetches against the commit's own number.
+        git init -q "$dir.part"
+        git -C "$dir.part" fetch -q --depth 1 https://github.com/buildroot/buildroot $commit || {
+            echo "cannot fetch Buildroot $version: name a tree with BUILDROOT_DIR=, or put $archive there" >&2
             exit 1
         }
-        echo "$sha256  $archive" | sha256sum -c --quiet || { echo "remove $archive and try again" >&2; exit 1; }
-        mkdir -p target
-        tar xf "$archive" -C target
+        git -C "$dir.part" checkout -q $commit
+        mv "$dir.part" "$dir"
     fi
     (cd $dir && pwd)
 }
