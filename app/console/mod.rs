@@ -1,6 +1,6 @@
 //! What a person can say to a node, and how a terminal is read and written for it. No terminal is touched here.
 //!
-//! One table ([`table`]) makes the parser, the help, `docs/console.md` and the manual page, so that none can miss a command.
+//! One table (`table`) makes the parser, the help, `docs/console.md` and the manual page, so that none can miss a command.
 //! [`Screen`] is a terminal with line editing; [`Log`] is what the node had to say; [`Settings`] is how a console wants answers.
 
 mod command;

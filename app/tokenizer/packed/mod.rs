@@ -132,7 +132,7 @@ pub struct Packed {
 }
 
 impl Packed {
-    /// Takes bytes that [`pack`] made; none where they are not whole, or of another kind. Reads all of them.
+    /// Takes bytes that `pack` made; none where they are not whole, or of another kind. Reads all of them.
     pub fn open(source: impl AsRef<[u8]> + Send + Sync + 'static) -> Option<Packed> {
         let packed = Packed::open_unread(source)?;
         let check = u128::from_le_bytes(packed.bytes()[CHECK_AT..HEAD_AT].try_into().ok()?);
@@ -154,7 +154,7 @@ impl Packed {
         (bytes.len() == places.end).then(|| Packed { source: Box::new(source), head, places })
     }
 
-    /// What it was made from, as [`pack`] was told.
+    /// What it was made from, as `pack` was told.
     pub fn made_from(&self) -> [u8; 16] {
         let mut source = [0; 16];
         source.copy_from_slice(&self.bytes()[SOURCE_AT..CHECK_AT]);
