@@ -121,15 +121,20 @@ def configs(machine, figures):
 
 
 def models(machine, figures):
-    """A model that is missing or damaged: the demo model answers."""
-    for name, files in (("missing", {"potluck.toml": b'[model]\nfile = "nowhere.gguf"\n'}),
-                        ("damaged", {"gemma.gguf": b"GGUF" + bytes(range(256)) * 64})):
-        with machine.start(machine.fresh_card("model", files), "model") as guest:
-            came = prompt(guest)
-            want("demo.gguf is ready" in came, f"with a model that is {name} the demo model does not answer:\n{came}")
-            want("demo model" in came, f"that the model is {name} is not said:\n{came}")
-            ask(guest, "Hello")
-    figures["models missing or damaged, and the board answers"] = 2
+    """A model that is named and missing: the demo model answers. One that is damaged: the console is there, and says what it lacks."""
+    with machine.start(machine.fresh_card("model", {"potluck.toml": b'[model]\nfile = "nowhere.gguf"\n'}), "model") as guest:
+        came = prompt(guest)
+        want("demo.gguf is ready" in came, f"with a model that is missing the demo model does not answer:\n{came}")
+        want("nowhere.gguf" in came, f"that the model is missing is not said:\n{came}")
+        ask(guest, "Hello")
+    with machine.start(machine.fresh_card("model", {"gemma.gguf": b"GGUF" + bytes(range(256)) * 64}), "model") as guest:
+        guest.console.expect("no model: ", within=BOOT_S)
+        guest.console.expect("gemma.gguf", within=20)
+        guest.console.send("Hello")
+        guest.console.expect("no model: ", within=30)
+        guest.console.send("version")
+        guest.console.expect("potluck ", within=30)
+    figures["models missing or damaged, and the console says so"] = 2
 
 
 def full_card(machine, figures):
