@@ -102,3 +102,11 @@ def root_bytes(path):
         card.seek(begin * SECTOR)
         head = card.read(48)
     return struct.unpack("<Q", head[40:48])[0] if head[:4] == b"hsqs" else sectors * SECTOR
+
+
+def free_at_end(path):
+    """Bytes behind the last partition."""
+    with open(path, "rb") as card:
+        card.seek(446 + 32 + 8)
+        begin, sectors = struct.unpack("<II", card.read(8))
+    return os.path.getsize(path) - (begin + sectors) * SECTOR
