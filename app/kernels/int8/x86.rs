@@ -17,9 +17,8 @@ use crate::kernels::{Format, GROUP};
 const ROWS: usize = 16;
 /// Tokens of a tile.
 const TOKENS: usize = 4;
-/// How far ahead of a row's block memory is asked for: the rows of a matrix lie one behind the other, so this is the same place
-/// of rows to come. A hint, harmless past the end.
-const AHEAD: usize = 8 << 10;
+/// How many times eight rows ahead memory is asked for. A hint, harmless past the end.
+const AHEAD: usize = 2;
 
 /// One token times mapped rows of blocks of `$unit` bytes, eight rows at a time. `$load` reads a block's codes, `$dot` sums
 /// their products into eight lanes; what the codes are too large by is taken off with the block's offset, shifted right by
@@ -39,11 +38,15 @@ macro_rules! single {
                 for b in 0..blocks {
                     let block = base.add(b * $unit);
                     let columns = _mm256_loadu_si256($x.codes.as_ptr().add(b * GROUP).cast());
+                    // One behind the other, as memory likes to be read.
+                    for line in 0..(8 * $unit as usize).div_ceil(64) {
+                        let ahead = $rows.as_ptr().wrapping_add((eight + AHEAD) * 8 * row + b * 8 * $unit + line * 64);
+                        _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
+                    }
                     let mut s = [_mm256_setzero_si256(); 8];
                     let mut halves = [0u16; 8];
                     for r in 0..8 {
                         let block = block.add(r * row);
-                        _mm_prefetch::<_MM_HINT_T0>(block.add(AHEAD).cast());
                         s[r] = $dot($load(block.add(2)), columns);
                         halves[r] = block.cast::<u16>().read_unaligned();
                     }
