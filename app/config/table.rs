@@ -119,7 +119,7 @@ pub static TABLE: [Key; KEYS] = [
         "HEX",
         "\"c0ffee\"",
         "This node's id in hexadecimal; no two nodes may have the same",
-        "drawn at random at every start"
+        "drawn at random, and kept where state says"
     ),
     row!(
         node.state,

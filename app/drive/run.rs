@@ -253,6 +253,11 @@ impl Swarm {
             let (epochs, complaint) = state.load();
             config.epochs = epochs;
             complaint.iter().for_each(|complaint| self.host.note(Level::Warn, complaint));
+            if node.id.is_none() {
+                let (id, complaint) = state.node(config.node);
+                config.node = id;
+                complaint.iter().for_each(|complaint| self.host.note(Level::Warn, complaint));
+            }
         }
         let (id, tcp_port, context) = (config.node, config.tcp_port, config.context);
         let (driver, words) = Driver::new(Node::new(config)?, Instant::now(), Engine::start(model)?, socket);

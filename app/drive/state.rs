@@ -7,6 +7,9 @@
 //! check 97e35cc56a081d78    XXH3-64 of the three lines before, their ends included
 //! ```
 //!
+//! And who it is, in the file `node` of the same form (`potluck node 1`, `id` in hexadecimal, `check`): drawn once, so that peers know
+//! a board again after a restart.
+//!
 //! What it promises: after a loss of power at any moment the file holds the state before or the state after; once [`save`] has
 //! returned, the state after. So the text goes to another name, is synced, is renamed, and the directory is synced. A file that is
 //! damaged all the same is said to be, and counts as epoch 0: the node then learns the epoch from the first peer that it hears.
@@ -17,10 +20,12 @@ use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::id::{Epoch, EpochState};
+use crate::id::{Epoch, EpochState, NodeId};
 
 const NAME: &str = "epoch";
 const NEW_NAME: &str = "epoch.new";
+const NODE_NAME: &str = "node";
+const NEW_NODE_NAME: &str = "node.new";
 
 /// Bytes of the longest file: two numbers of 20 digits, and the words.
 const MAX_BYTES: u64 = 128;
@@ -61,6 +66,12 @@ impl StateDir {
         (epochs, complaint.map(|complaint| format!("{}: {complaint}", self.0.join(NAME).display())))
     }
 
+    /// Who this node is, as saved; the first time, or where that is damaged, `drawn`, which is then saved. And what is wrong.
+    pub(super) fn node(&self, drawn: NodeId) -> (NodeId, Option<String>) {
+        let (node, complaint) = node(&mut self.clone(), drawn);
+        (node, complaint.map(|complaint| format!("{}: {complaint}", self.0.join(NODE_NAME).display())))
+    }
+
     /// Saves the state. Takes as long as the card takes.
     pub(super) fn save(&self, epochs: EpochState) -> io::Result<()> {
         save(&mut self.clone(), epochs)
@@ -92,10 +103,40 @@ impl Storage for StateDir {
 }
 
 fn save(storage: &mut impl Storage, epochs: EpochState) -> io::Result<()> {
-    storage.write(NEW_NAME, text(epochs).as_bytes())?;
-    storage.sync(NEW_NAME)?;
-    storage.rename(NEW_NAME, NAME)?;
+    replace(storage, NEW_NAME, NAME, &text(epochs))
+}
+
+/// Makes `text` the content of the file `name`, by way of another name.
+fn replace(storage: &mut impl Storage, new_name: &str, name: &str, text: &str) -> io::Result<()> {
+    storage.write(new_name, text.as_bytes())?;
+    storage.sync(new_name)?;
+    storage.rename(new_name, name)?;
     storage.sync_names()
+}
+
+fn node(storage: &mut impl Storage, drawn: NodeId) -> (NodeId, Option<String>) {
+    let complaint = match storage.read(NODE_NAME) {
+        Ok(bytes) => match parse_node(&bytes) {
+            Some(node) => return (node, None),
+            None => Some("damaged: the node has a new id".to_string()),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return (drawn, Some(format!("cannot be read ({error}): the node has a new id"))),
+    };
+    match replace(storage, NEW_NODE_NAME, NODE_NAME, &node_text(drawn)) {
+        Ok(()) => (drawn, complaint),
+        Err(error) => (drawn, Some(format!("cannot be saved ({error}): the node has a new id at every start"))),
+    }
+}
+
+fn node_text(node: NodeId) -> String {
+    checked(&format!("potluck node 1\nid {node}\n"))
+}
+
+fn parse_node(bytes: &[u8]) -> Option<NodeId> {
+    let digits = str::from_utf8(bytes).ok()?.lines().nth(1)?.strip_prefix("id ")?;
+    let node = u64::from_str_radix(digits, 16).ok().map(NodeId)?;
+    (node_text(node).as_bytes() == bytes).then_some(node)
 }
 
 fn load(storage: &impl Storage) -> (EpochState, Option<String>) {
@@ -111,7 +152,11 @@ fn load(storage: &impl Storage) -> (EpochState, Option<String>) {
 }
 
 fn text(epochs: EpochState) -> String {
-    let lines = format!("potluck epoch 1\nepoch {}\nstore {}\n", epochs.epoch.0, epochs.store_epoch.0);
+    checked(&format!("potluck epoch 1\nepoch {}\nstore {}\n", epochs.epoch.0, epochs.store_epoch.0))
+}
+
+/// Lines, and a last one by which damage to them is seen.
+fn checked(lines: &str) -> String {
     format!("{lines}check {:016x}\n", xxh3_64(lines.as_bytes()))
 }
 

@@ -165,3 +165,33 @@ fn a_real_directory_keeps_the_state_and_says_what_is_wrong() {
     let no_dir = StateDir::at(&dir.path().join("file"));
     assert!(no_dir.save(state(1, 0)).is_err());
 }
+
+/// Peers know a board again by its id; one that is drawn anew after every loss of power would fill their tables.
+#[test]
+fn a_node_is_who_it_was_after_a_loss_of_power_at_any_step() {
+    for steps in 0..8 {
+        let mut disk = Disk { steps_left: steps, ..Disk::new() };
+        let (first, complaint) = node(&mut disk, NodeId(7));
+        assert_eq!(first, NodeId(7));
+        for mut disk in disk.after_a_loss_of_power() {
+            let (second, _) = node(&mut disk, NodeId(8));
+            assert!(second == NodeId(7) || (second == NodeId(8) && complaint.is_some()), "{steps} steps, {complaint:?}");
+            assert_eq!(node(&mut disk, NodeId(9)).0, second, "from then on it stays");
+        }
+    }
+}
+
+#[test]
+fn a_damaged_id_is_told_and_drawn_anew() {
+    let mut disk = Disk::new();
+    assert_eq!(node(&mut disk, NodeId(7)), (NodeId(7), None));
+    let whole = disk.read(NODE_NAME).unwrap();
+    for at in 0..whole.len() {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1;
+        let mut disk = Disk::new();
+        disk.write(NODE_NAME, &bytes).unwrap();
+        let (found, complaint) = node(&mut disk, NodeId(8));
+        assert!(found == NodeId(8) && complaint.is_some_and(|complaint| complaint.starts_with("damaged")), "byte {at}");
+    }
+}
