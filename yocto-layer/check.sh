@@ -1,0 +1,64 @@
+#!/bin/bash
+# Checks this layer: bitbake parses it and plans the image, yocto-check-layer and, where it is installed, oelint-adv find nothing.
+#
+#   check.sh OE_CORE BITBAKE META_RASPBERRYPI [BUILD]
+#
+# The three are working trees of the branches that README.md names. Nothing is built or downloaded. Not as root: bitbake refuses.
+set -euo pipefail
+if [ $# -lt 3 ]; then
+    echo "usage: check.sh OE_CORE BITBAKE META_RASPBERRYPI [BUILD]" >&2
+    exit 2
+fi
+layer=$(cd "$(dirname "$0")" && pwd)
+core=$(realpath "$1") bitbake=$(realpath "$2") raspberrypi=$(realpath "$3")
+build=$(realpath -m "${4:-$layer/../target/yocto/check}")
+if [ "$(id -u)" = 0 ]; then
+    echo "check.sh: bitbake does not run as root: run this as another user" >&2
+    exit 1
+fi
+
+mkdir -p "$build/conf"
+# Without the firmware an empty file stands for it: nothing is packaged here.
+binary=$layer/../target/firmware
+if [ ! -f "$binary/potluck" ]; then
+    echo "no target/firmware/potluck: an empty file stands for it in this check"
+    mkdir -p "$build/stand-in"
+    : >"$build/stand-in/potluck"
+    binary=$build/stand-in
+fi
+cat >"$build/conf/local.conf" <<CONF
+MACHINE = "raspberrypi0-2w-64"
+BB_NUMBER_PARSE_THREADS = "2"
+BB_NO_NETWORK = "1"
+LICENSE_FLAGS_ACCEPTED = "synaptics-killswitch"
+POTLUCK_BINARY_DIR = "$(realpath "$binary")"
+CONF
+layers() { printf 'BBPATH = "${TOPDIR}"\nBBFILES ?= ""\nBBLAYERS = "%s"\n' "$*" >"$build/conf/bblayers.conf"; }
+
+export BITBAKEDIR=$bitbake
+cd "$core"
+set +u
+# shellcheck disable=SC1091
+. ./oe-init-build-env "$build" >/dev/null
+set -u
+
+layers "$core/meta" "$raspberrypi" "$layer"
+echo 'DISTRO = "potluck-os"' >>"$build/conf/local.conf"
+bitbake -p
+bitbake-layers show-recipes 'potluck*'
+bitbake -e potluck >"$build/potluck.env"
+bitbake -n potluck-image >"$build/plan.log" 2>&1 || { tail -n 20 "$build/plan.log"; exit 1; }
+grep -m 1 'Summary' "$build/plan.log" || tail -n 2 "$build/plan.log"
+
+# It insists on adding the layer itself.
+layers "$core/meta" "$raspberrypi"
+sed -i '/^DISTRO = /d' "$build/conf/local.conf"
+yocto-check-layer --dependency "$core/meta" "$raspberrypi" --machines raspberrypi0-2w-64 --no-auto-dependency \
+    --output-log "$build/check-layer.log" -- "$layer"
+
+if command -v oelint-adv >/dev/null; then
+    find "$layer" -name '*.bb' -o -name '*.bbappend' | sort |
+        xargs oelint-adv --suppress oelint.vars.homepageping --release wrynose --quiet
+else
+    echo "oelint-adv is not installed (pip install oelint-adv): the recipes were not linted"
+fi

@@ -1,0 +1,70 @@
+SUMMARY = "The potluck appliance: an SD card that boots to a prompt on the serial line"
+DESCRIPTION = "The same card as 'make image' makes with Buildroot: firmware, kernel, potluck.toml and the model on a FAT \
+partition, a read-only root that starts nothing but potluck, a data partition that grows to the card's end."
+SECTION = "images"
+LICENSE = "MIT"
+
+inherit core-image
+
+# Kernel, firmware, device tree and the layout of the card are this board's.
+COMPATIBLE_MACHINE = "raspberrypi0-2w-64"
+python () {
+    if d.getVar("DISTRO") != "potluck-os":
+        raise bb.parse.SkipRecipe("the board's scripts are written for busybox's init: set DISTRO = \"potluck-os\"")
+}
+
+IMAGE_FEATURES = "read-only-rootfs"
+IMAGE_FSTYPES = "wic.bz2 wic.bmap"
+WKS_FILE = "potluck.wks"
+
+IMAGE_INSTALL = "\
+    packagegroup-core-boot \
+    potluck \
+    kernel-modules \
+    linux-firmware-rpidistro-bcm43430 \
+    linux-firmware-rpidistro-bcm43436 \
+    linux-firmware-rpidistro-bcm43436s \
+    wireless-regdb-static \
+    wpa-supplicant \
+    iw \
+    e2fsprogs-e2fsck \
+    e2fsprogs-mke2fs \
+    e2fsprogs-resize2fs \
+    util-linux-sfdisk \
+    util-linux-partx \
+"
+
+# The boot partition. What stands behind meta-raspberrypi's bootfiles/* replaces its config.txt and cmdline.txt.
+POTLUCK_MODEL ?= ""
+IMAGE_BOOT_FILES = "\
+    ${BOOTFILES_DIR_NAME}/* \
+    ${KERNEL_IMAGETYPE};kernel8.img \
+    bcm2710-rpi-zero-2.dtb;bcm2710-rpi-zero-2-w.dtb \
+    overlay_map.dtb;overlays/overlay_map.dtb \
+    disable-bt.dtbo;overlays/disable-bt.dtbo \
+    dwc2.dtbo;overlays/dwc2.dtbo \
+    ramoops.dtbo;overlays/ramoops.dtbo \
+    potluck/config.txt;config.txt \
+    potluck/cmdline.txt;cmdline.txt \
+    potluck/potluck.toml;potluck.toml \
+    ${@'potluck/{0};{0}'.format(os.path.basename(d.getVar('POTLUCK_MODEL'))) if d.getVar('POTLUCK_MODEL') else ''} \
+"
+do_image_wic[depends] += "potluck-boot:do_deploy"
+
+# The board's own scripts, over everything that packages brought: the very files of the Buildroot image.
+POTLUCK_BOARD = "${POTLUCK_TREE}/buildroot/board/potluck"
+do_rootfs[file-checksums] += "${POTLUCK_BOARD}/overlay:True ${POTLUCK_BOARD}/modules:True"
+install_board() {
+    # No init script but the board's.
+    rm -rf ${IMAGE_ROOTFS}${sysconfdir}/init.d ${IMAGE_ROOTFS}${sysconfdir}/rc*.d
+    rm -f ${IMAGE_ROOTFS}${sysconfdir}/resolv.conf ${IMAGE_ROOTFS}${sysconfdir}/inittab ${IMAGE_ROOTFS}${sysconfdir}/fstab
+    cp -R --no-dereference --preserve=mode,links ${POTLUCK_BOARD}/overlay/. ${IMAGE_ROOTFS}/
+    # Modules that nothing asks for by itself.
+    sed -n 's/^\([^# ]*\) load$/\1/p' ${POTLUCK_BOARD}/modules > ${IMAGE_ROOTFS}${sysconfdir}/modules
+    # Where other file systems are mounted.
+    for dir in boot data dev proc run sys tmp var; do
+        install -d ${IMAGE_ROOTFS}/$dir
+    done
+}
+# After read_only_rootfs_hook, so that nothing is put over it.
+IMAGE_PREPROCESS_COMMAND += "install_board"

@@ -1,0 +1,64 @@
+SUMMARY = "Answers prompts with Gemma 3 and shares the KV state of every prompt prefix on the LAN"
+DESCRIPTION = "potluck as one static binary, which 'make firmware' has built. What one node of a LAN has computed of a prompt, \
+every other takes over. On a system with systemd or System V init it runs as a service; the potluck image starts it by the \
+board's own scripts."
+SECTION = "net"
+LICENSE = "MIT | Apache-2.0"
+LIC_FILES_CHKSUM = "\
+    file://LICENSE-MIT;md5=efa972ffc62747853007e4ef1f8b76be \
+    file://LICENSE-APACHE;md5=3b83ef96387f14655fc854ddc3c6bd57 \
+"
+
+# The licences and the binary come from the clone around this layer, or from where POTLUCK_BINARY_DIR says.
+POTLUCK_BINARY_DIR ?= "${POTLUCK_TREE}/target/firmware"
+FILESEXTRAPATHS:prepend := "${POTLUCK_BINARY_DIR}:${POTLUCK_TREE}:"
+SRC_URI = "\
+    file://potluck \
+    file://LICENSE-MIT \
+    file://LICENSE-APACHE \
+    file://potluck.toml \
+    file://potluck.init \
+    file://potluck.service \
+"
+S = "${UNPACKDIR}"
+
+inherit systemd update-rc.d useradd
+
+# Static, built for the Cortex-A53 and so for every later core too.
+COMPATIBLE_HOST = "aarch64.*-linux"
+
+python () {
+    binary = os.path.join(d.getVar("POTLUCK_BINARY_DIR"), "potluck")
+    # Looked for again as soon as it is there.
+    bb.parse.mark_dependency(d, binary)
+    if not os.path.exists(binary):
+        raise bb.parse.SkipRecipe("%s is missing: run 'make firmware' in %s, or set POTLUCK_BINARY_DIR" % (binary, d.getVar("POTLUCK_TREE")))
+}
+
+# Nothing is compiled, and the binary is stripped already.
+INHIBIT_DEFAULT_DEPS = "1"
+INHIBIT_PACKAGE_STRIP = "1"
+INHIBIT_SYSROOT_STRIP = "1"
+INHIBIT_PACKAGE_DEBUG_SPLIT = "1"
+INSANE_SKIP:${PN} += "already-stripped"
+do_configure[noexec] = "1"
+do_compile[noexec] = "1"
+
+do_install() {
+    install -D -m 0755 ${S}/potluck ${D}${bindir}/potluck
+    # It may hold the swarm's key.
+    install -D -m 0640 ${S}/potluck.toml ${D}${sysconfdir}/potluck/potluck.toml
+    chgrp potluck ${D}${sysconfdir}/potluck/potluck.toml
+    install -D -m 0755 ${S}/potluck.init ${D}${sysconfdir}/init.d/potluck
+    install -D -m 0644 ${S}/potluck.service ${D}${systemd_system_unitdir}/potluck.service
+}
+
+FILES:${PN} += "${systemd_system_unitdir}/potluck.service"
+CONFFILES:${PN} = "${sysconfdir}/potluck/potluck.toml"
+
+USERADD_PACKAGES = "${PN}"
+USERADD_PARAM:${PN} = "--system --home-dir /var/lib/potluck --no-create-home --shell /sbin/nologin --user-group potluck"
+
+SYSTEMD_SERVICE:${PN} = "potluck.service"
+INITSCRIPT_NAME = "potluck"
+INITSCRIPT_PARAMS = "defaults 90 10"
