@@ -3,9 +3,12 @@
 use core::net::Ipv4Addr;
 use std::path::PathBuf;
 
-use crate::limits::{ANNOUNCE_INTERVAL_MS, MAX_CONTEXT_TOKENS, MAX_INTERVAL_MS, MAX_THREADS, MAX_VOCABULARY_TOKENS};
+use crate::limits::{
+    ANNOUNCE_INTERVAL_MS, DEFAULT_SLAB_BYTES, MAX_CONTEXT_TOKENS, MAX_INTERVAL_MS, MAX_THREADS, MAX_VOCABULARY_TOKENS,
+};
 
-use super::value::{Count, Group, HostName, Id, Peer, Port, Precision, Secret, Size, Temperature, TopP};
+use super::console::{Device, LogLevel, Speed};
+use super::value::{Count, Group, HostName, Id, Lock, Peer, Port, Precision, Secret, Size, Temperature, TopP};
 use super::wifi::{Country, Passphrase, Ssid};
 
 /// `[node]`: this board.
@@ -74,6 +77,8 @@ pub struct Memory {
     pub slab: Size,
     /// Longest prompt and answer, in tokens.
     pub context: Count<2, MAX_CONTEXT_TOKENS>,
+    /// What stays in memory whatever else needs some.
+    pub lock: Lock,
 }
 
 /// `[answers]`: how answers are made unless a request says otherwise.
@@ -89,6 +94,30 @@ pub struct Answers {
     pub top_p: TopP,
     /// The same seed gives the same answer.
     pub seed: u64,
+}
+
+/// `[console]`: where people talk to the node.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Console {
+    /// Terminals that the node opens; none leaves it standard input.
+    pub devices: Vec<Device>,
+    /// Of those that are serial lines.
+    pub speed: Speed,
+    /// Whether the commands reboot and poweroff are obeyed.
+    pub power: bool,
+}
+
+/// `[log]`: what is told unasked.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Log {
+    /// The least that a line must matter.
+    pub level: LogLevel,
+}
+
+impl Default for Console {
+    fn default() -> Console {
+        Console { devices: Vec::new(), speed: Speed::DEFAULT, power: false }
+    }
 }
 
 impl Default for Network {
@@ -112,7 +141,11 @@ impl Default for Model {
 
 impl Default for Memory {
     fn default() -> Memory {
-        Memory { slab: const { Size::from_mb(96) }, context: const { Count::new(2_048) } }
+        Memory {
+            slab: const { Size::from_mb(DEFAULT_SLAB_BYTES / 1_000_000) },
+            context: const { Count::new(2_048) },
+            lock: Lock::Nothing,
+        }
     }
 }
 

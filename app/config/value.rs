@@ -17,6 +17,8 @@ pub enum Kind {
     Number,
     /// A list of texts.
     List,
+    /// true or false.
+    Switch,
 }
 
 /// A type of values.
@@ -377,4 +379,29 @@ single!(
         Precision::Float => "float".to_string(),
     },
     "\"int8\" or \"float\""
+);
+
+/// What the system may never take out of memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Lock {
+    /// Nothing: it takes what has not been used for longest.
+    #[default]
+    Nothing,
+    /// The model file.
+    Weights,
+}
+
+single!(
+    Lock,
+    Kind::Text,
+    |text| match text {
+        "nothing" => Some(Lock::Nothing),
+        "weights" => Some(Lock::Weights),
+        _ => None,
+    },
+    |lock| match lock {
+        Lock::Nothing => "nothing".to_string(),
+        Lock::Weights => "weights".to_string(),
+    },
+    "\"nothing\" or \"weights\""
 );

@@ -14,7 +14,7 @@ use crate::kv::{HeadSpan, KvFormat, Page, Plane, Sequence};
 use crate::limits::BLOCK_TOKENS;
 
 /// Query tokens that share one reading of the keys. With 4 heads and 8,192 positions their scores take 1 MiB.
-const QUERY_TILE: usize = 8;
+pub(super) const QUERY_TILE: usize = 8;
 
 /// Where a chunk of tokens attends.
 #[derive(Clone, Debug)]
