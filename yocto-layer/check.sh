@@ -1,15 +1,26 @@
 #!/bin/bash
 # Checks this layer: bitbake parses it and plans the image, yocto-check-layer and, where it is installed, oelint-adv find nothing.
 #
+#   check.sh                                         what can be seen without bitbake
 #   check.sh OE_CORE BITBAKE META_RASPBERRYPI [BUILD]
 #
 # The three are working trees of the branches that README.md names. Nothing is built or downloaded. Not as root: bitbake refuses.
 set -euo pipefail
-if [ $# -lt 3 ]; then
-    echo "usage: check.sh OE_CORE BITBAKE META_RASPBERRYPI [BUILD]" >&2
-    exit 2
-fi
 layer=$(cd "$(dirname "$0")" && pwd)
+
+# Without bitbake: what is named must be there, and the versions be those of the program.
+version=$(sed -n 's/^version = "\(.*\)"/\1/p' "$layer/../Cargo.toml" | head -n 1)
+[ -f "$layer/recipes-potluck/potluck/potluck_$version.bb" ] || { echo "the recipe's version is not $version, as Cargo.toml has it" >&2; exit 1; }
+grep -qx "DISTRO_VERSION = \"$version\"" "$layer/conf/distro/potluck-os.conf" || { echo "the distribution's version is not $version" >&2; exit 1; }
+[ -z "$(find "$layer" -xtype l)" ] || { echo "links to nowhere: $(find "$layer" -xtype l)" >&2; exit 1; }
+for file in overlay modules config.txt cmdline.txt; do
+    [ -e "$layer/../buildroot/board/potluck/$file" ] || { echo "buildroot/board/potluck/$file is gone, and the layer needs it" >&2; exit 1; }
+done
+if [ $# = 0 ]; then
+    echo "versions, links and files agree; for the rest: check.sh OE_CORE BITBAKE META_RASPBERRYPI [BUILD]"
+    exit
+fi
+[ $# -ge 3 ] || { echo "usage: check.sh [OE_CORE BITBAKE META_RASPBERRYPI [BUILD]]" >&2; exit 2; }
 core=$(realpath "$1") bitbake=$(realpath "$2") raspberrypi=$(realpath "$3")
 build=$(realpath -m "${4:-$layer/../target/yocto/check}")
 if [ "$(id -u)" = 0 ]; then
