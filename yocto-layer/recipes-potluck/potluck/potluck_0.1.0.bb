@@ -1,4 +1,4 @@
-SUMMARY = "Answers prompts with Gemma 3 and shares the KV state of every prompt prefix on the LAN"
+SUMMARY = "Answers prompts with Gemma 3 and shares their KV state on the LAN"
 DESCRIPTION = "potluck as one static binary, which 'make firmware' has built. What one node of a LAN has computed of a prompt, \
 every other takes over. On a system with systemd or System V init it runs as a service; the potluck image starts it by the \
 board's own scripts."
@@ -40,7 +40,6 @@ INHIBIT_DEFAULT_DEPS = "1"
 INHIBIT_PACKAGE_STRIP = "1"
 INHIBIT_SYSROOT_STRIP = "1"
 INHIBIT_PACKAGE_DEBUG_SPLIT = "1"
-INSANE_SKIP:${PN} += "already-stripped"
 do_configure[noexec] = "1"
 do_compile[noexec] = "1"
 
@@ -57,7 +56,7 @@ FILES:${PN} += "${systemd_system_unitdir}/potluck.service"
 CONFFILES:${PN} = "${sysconfdir}/potluck/potluck.toml"
 
 USERADD_PACKAGES = "${PN}"
-USERADD_PARAM:${PN} = "--system --home-dir /var/lib/potluck --no-create-home --shell /sbin/nologin --user-group potluck"
+USERADD_PARAM:${PN} = "--system --home-dir ${localstatedir}/lib/potluck --no-create-home --shell /sbin/nologin --user-group potluck"
 
 SYSTEMD_SERVICE:${PN} = "potluck.service"
 INITSCRIPT_NAME = "potluck"
