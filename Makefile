@@ -19,7 +19,7 @@ FLAGS := --locked $(if $(JOBS),--jobs $(JOBS))
 RUST_VERSION := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build release firmware firmware-check firmware-test image image-check image-test image-test-short image-powercuts lint fmt doc clean toolchain
+.PHONY: help demo test build release firmware firmware-check firmware-test image image-check image-test image-test-short image-powercuts yocto-check lint fmt doc clean toolchain
 
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,6 +66,9 @@ image: build ## Make the SD card's image: target/image/sdcard.img (CONFIG=zero2w
 
 image-check: ## Check the Buildroot tree, and the image if there is one
 	@tools/image-check.sh
+
+yocto-check: ## Check the Yocto layer; with OE=, BITBAKE= and RASPBERRYPI= (working trees) by bitbake too
+	@yocto-layer/check.sh $(OE) $(BITBAKE) $(RASPBERRYPI)
 
 lint: toolchain ## Check format, clippy, documentation links, and licences where cargo-deny is installed
 	$(CARGO) fmt --all --check
