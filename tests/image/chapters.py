@@ -62,10 +62,10 @@ def boots(machine, figures):
         want(re.search(r" /data ext4 rw,", mounts), f"/data is not mounted:\n{mounts}")
         for _ in range(40):
             size = int(shell.must("df -k /data | awk 'END { print $(NF - 4) }'"))
-            if size > 100_000:
+            if size > 60_000:
                 break
             time.sleep(0.5)
-        want(size > 100_000, f"/data has {size} kB: it has not grown to the card's end")
+        want(size > 60_000, f"/data has {size} kB: it has not grown to the card's end")
         used = shell.must("free -k | awk '/^Mem/ { print $3 }'")
         figures["memory in use at the prompt, MB"] = round(int(used) / 1024, 1)
         figures["of which potluck (resident), MB"] = round(

@@ -112,7 +112,7 @@ class Full(Machine):
         "bcm2835's watchdog: QEMU's has no timer, and resets as soon as it is opened (i6300esb is tried instead)",
     )
     # A power of two, which QEMU's SD controller insists on, and room to grow into.
-    card_bytes = 1 << 30
+    card_bytes = 1 << 29
 
     def __init__(self, folder, image):
         super().__init__(folder)
