@@ -207,8 +207,6 @@ pub(super) struct NodeSettings {
     pub announce_interval_ms: u32,
     /// Where it keeps what survives a restart; none keeps nothing.
     pub state: Option<PathBuf>,
-    /// Where it shows that it is alive.
-    pub alive: Option<PathBuf>,
 }
 
 impl Loaded {
