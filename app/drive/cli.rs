@@ -52,6 +52,8 @@ enum Sub {
     Inspect(InspectArgs),
     /// Check this build's arithmetic and cache on a directory with config.json, model.safetensors and golden.safetensors
     Verify(VerifyArgs),
+    /// Measure how well a model predicts a text, and what int8 arithmetic and int8 KV cost it
+    Perplexity(PerplexityArgs),
     /// Make every node of the swarm forget what its peers hold, and with --store its own blocks
     Reset(ResetArgs),
     /// Run several nodes on this machine over real MMLU prompts, and check what they share
@@ -143,6 +145,23 @@ struct InspectArgs {
 struct VerifyArgs {
     /// The directory
     dir: PathBuf,
+    /// One JSON object instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+struct PerplexityArgs {
+    /// A Gemma 3 model, GGUF, with its vocabulary inside
+    model: PathBuf,
+    /// The text, UTF-8, which the model should not have learned from
+    text: PathBuf,
+    /// The same model in f32: what all else is compared with
+    #[arg(long, value_name = "FILE")]
+    reference: Option<PathBuf>,
+    /// Tokens after which the text goes on with an empty context
+    #[arg(long, value_name = "TOKENS", default_value_t = 2_048, value_parser = clap::value_parser!(u32).range(2..))]
+    context: u32,
     /// One JSON object instead of text
     #[arg(long)]
     json: bool,
@@ -257,6 +276,10 @@ fn obey(command: Sub) -> Result<(), Fail> {
             } else {
                 Err(Fail::Said)
             }
+        }
+        Sub::Perplexity(args) => {
+            let (reference, context) = (args.reference.as_deref(), size(args.context.into()));
+            Ok(tools::perplexity(&args.model, reference, &args.text, context, args.json)?)
         }
         Sub::Reset(args) => order_reset(args),
         Sub::Console(Manual::Reference) => Ok(give(crate::console::reference())?),

@@ -1,4 +1,4 @@
-//! The commands that work on files: convert, synth, inspect, verify. Progress goes to standard error, results to standard output.
+//! The commands that work on files: convert, synth, inspect, verify, perplexity. Progress goes to standard error, results to standard output.
 
 use std::io::{self, IsTerminal};
 use std::path::Path;
@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use crate::model::convert::{self, ConvertError, ConvertType, Report};
 use crate::model::inspect;
+use crate::model::perplexity::{self, PerplexityError};
 use crate::model::synth::{self, Shape};
 use crate::model::verify::{self, VerifyError};
 use crate::model::{FileError, Progress};
@@ -27,6 +28,8 @@ pub(super) enum ToolError {
     File(#[from] FileError),
     #[error(transparent)]
     Verify(#[from] VerifyError),
+    #[error(transparent)]
+    Perplexity(#[from] PerplexityError),
     #[error(transparent)]
     Output(#[from] OutputError),
 }
@@ -72,6 +75,22 @@ pub(super) fn verify(dir: &Path, json: bool) -> Result<bool, ToolError> {
         give_line(&report)?;
     }
     Ok(report.passed)
+}
+
+pub(super) fn perplexity(
+    model: &Path,
+    reference: Option<&Path>,
+    text: &Path,
+    context: usize,
+    json: bool,
+) -> Result<(), ToolError> {
+    let mut bar = Bar::new();
+    let report = perplexity::measure(model, reference, text, context, &mut |progress| bar.show(progress))?;
+    drop(bar);
+    if json {
+        return print_json(&report);
+    }
+    Ok(give_line(report)?)
 }
 
 fn print_json(value: &impl Serialize) -> Result<(), ToolError> {

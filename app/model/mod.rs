@@ -3,11 +3,12 @@
 //! `gemma3` holds the modules, `ops` extends burn's backend with our kernels, `attention` walks the pages of a sequence, and
 //! `engine` is what the other rooms call. Before a model runs it is a file: `gguf` reads and writes the format, `load` opens a
 //! model and names it by its content, `convert` and `synth` make files, `inspect` describes them, `verify`
-//! compares this build with Hugging Face.
+//! compares this build with Hugging Face, `perplexity` says what the number formats cost.
 
 pub mod convert;
 pub mod gguf;
 pub mod inspect;
+pub mod perplexity;
 pub mod quantize;
 pub mod synth;
 pub mod verify;

@@ -109,6 +109,7 @@ fn every_command_has_a_help_that_names_its_options() {
         ("synth", vec!["gemma3-270m|gemma3-1b|demo", "--seed", "<OUT>"]),
         ("inspect", vec!["<FILE>", "--json"]),
         ("verify", vec!["<DIR>", "--json"]),
+        ("perplexity", vec!["<MODEL>", "<TEXT>", "--reference", "--context", "--json"]),
         ("swarm", vec!["--model", "--mmlu", "--nodes"]),
     ];
     for (command, options) in wanted {
@@ -188,4 +189,24 @@ fn output_that_cannot_be_written_is_an_error_and_a_reader_that_leaves_is_none() 
     }
     let output = ended(potluck().args(["inspect", "missing.gguf"]).stderr(full()).spawn().unwrap());
     assert_eq!(output.status.code(), Some(1), "nobody can be told, and that is no panic: {output:?}");
+}
+
+#[test]
+fn perplexity_compares_the_arithmetics_on_a_text() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = dir.path().join("text.txt");
+    fs::write(&text, "Which of the following statements about the energy of the system is correct? ".repeat(4)).unwrap();
+    let arguments = [OsStr::new("perplexity"), demo().as_ref(), text.as_ref(), "--context".as_ref(), "40".as_ref()];
+    let shown = done(&run(arguments));
+    for row in ["float ", "int8 KV ", "int8 ", "perplexity", "bits/byte", "KL 0..40"] {
+        assert!(shown.contains(row), "{row} in {shown}");
+    }
+    let json: serde_json::Value = serde_json::from_str(&done(&run(arguments.into_iter().chain(["--json".as_ref()])))).unwrap();
+    assert_eq!(json["rows"].as_array().unwrap().len(), 3);
+    assert_eq!(json["rows"][0]["total"]["kl"], 0.0);
+    assert!(json["rows"][2]["total"]["kl"].as_f64().unwrap() > 0.0, "{json}");
+    assert_eq!(json["bytes"], 77 * 4);
+    fs::write(&text, "").unwrap();
+    let line = refused(&run(arguments));
+    assert!(line.contains("text.txt: holds no text to predict"), "{line}");
 }

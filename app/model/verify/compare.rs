@@ -73,22 +73,24 @@ fn largest(a: f32, b: f32) -> f32 {
 }
 
 /// The likeliest token: the first of equals.
-pub(super) fn argmax(logits: &[f32]) -> usize {
+pub(in crate::model) fn argmax(logits: &[f32]) -> usize {
     logits.iter().enumerate().fold(0, |best, (i, value)| if *value > logits[best] { i } else { best })
 }
 
 /// KL(right ‖ ours) of the distributions that two rows of logits stand for.
-fn divergence(right: &[f32], ours: &[f32]) -> f64 {
-    let normaliser = |row: &[f32]| {
-        let top = row.iter().fold(f64::NEG_INFINITY, |top, value| top.max(f64::from(*value)));
-        top + row.iter().map(|value| libm::exp(f64::from(*value) - top)).sum::<f64>().ln()
-    };
-    let (right_sum, ours_sum) = (normaliser(right), normaliser(ours));
+pub(in crate::model) fn divergence(right: &[f32], ours: &[f32]) -> f64 {
+    let (right_sum, ours_sum) = (log_sum(right), log_sum(ours));
     let log_ratio = |(a, b): (&f32, &f32)| {
         let right = f64::from(*a) - right_sum;
         libm::exp(right) * (right - (f64::from(*b) - ours_sum))
     };
     right.iter().zip(ours).map(log_ratio).sum::<f64>().max(0.0)
+}
+
+/// The logarithm of the sum of the exponentials: what a logit is less than, by the negative log-likelihood of its token.
+pub(in crate::model) fn log_sum(row: &[f32]) -> f64 {
+    let top = row.iter().fold(f64::NEG_INFINITY, |top, value| top.max(f64::from(*value)));
+    top + row.iter().map(|value| libm::exp(f64::from(*value) - top)).sum::<f64>().ln()
 }
 
 /// Runs the whole of `golden` and compares it with `right`.

@@ -28,6 +28,7 @@ use super::{Model, ModelError, Precision, Progress, Weights};
 use crate::limits::MAX_CONTEXT_TOKENS;
 
 pub use compare::Compared;
+pub(super) use compare::{argmax, divergence, log_sum};
 pub use handover::Handover;
 
 use compare::Tally;
