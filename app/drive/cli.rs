@@ -16,8 +16,9 @@ use crate::node::NodeError;
 use crate::sampler::{Sampling, SamplingError};
 use crate::tokenizer::TokenizerError;
 
+use super::bench::{self, BenchError, BenchSettings};
 use super::net::{NetError, NetSettings};
-use super::options::{ASK, NoModel, Options, RESET, RUN};
+use super::options::{ASK, BENCH, NoModel, Options, RESET, RUN};
 use super::reset::{ResetError, ResetSettings};
 use super::run::{AskSettings, Console};
 use super::settings::{self, Settings, SettingsError};
@@ -41,6 +42,8 @@ enum Sub {
     Run(RunArgs),
     /// Answer one prompt on this machine alone, and end
     Ask(AskArgs),
+    /// Measure how fast a model runs on this machine, and in what memory
+    Bench(BenchArgs),
     /// Make a GGUF out of a Hugging Face directory (config.json, model.safetensors, tokenizer.json)
     Convert(ConvertArgs),
     /// Write a model of random weights in an exact published shape, for benchmarks
@@ -85,6 +88,14 @@ struct AskArgs {
     chat: bool,
     /// The prompt
     text: String,
+}
+
+#[derive(Args)]
+struct BenchArgs {
+    #[command(flatten)]
+    options: Options<BENCH>,
+    #[command(flatten)]
+    what: BenchSettings,
 }
 
 #[derive(Args)]
@@ -181,6 +192,8 @@ pub(super) enum Fail {
     #[error(transparent)]
     Sampling(#[from] SamplingError),
     #[error(transparent)]
+    Bench(#[from] BenchError),
+    #[error(transparent)]
     Tool(#[from] ToolError),
     #[error(transparent)]
     Swarm(#[from] SwarmError),
@@ -206,6 +219,7 @@ impl Fail {
         match self {
             Fail::Said => true,
             Fail::Output(error)
+            | Fail::Bench(BenchError::Output(error))
             | Fail::Tool(ToolError::Output(error))
             | Fail::Swarm(SwarmError::Output(error))
             | Fail::Settings(SettingsError::Output(error)) => error.is_unread(),
@@ -227,6 +241,7 @@ fn obey(command: Sub) -> Result<(), Fail> {
     match command {
         Sub::Run(args) => run_node(args),
         Sub::Ask(args) => ask(args),
+        Sub::Bench(args) => bench(args),
         Sub::Convert(args) => Ok(tools::convert(&args.dir, &args.out, args.kind)?),
         Sub::Synth(args) => Ok(tools::synth(args.shape, args.seed, args.kind, &args.out)?),
         Sub::Inspect(args) => Ok(tools::inspect(&args.file, args.json)?),
@@ -289,6 +304,11 @@ fn ask(args: AskArgs) -> Result<(), Fail> {
     let loaded = load(&model, config.model.tokenizer.as_deref(), precision(&config))?;
     let node = alone(&config, &loaded);
     run::ask(loaded, &node, &asking, &args.text, args.chat)
+}
+
+fn bench(args: BenchArgs) -> Result<(), Fail> {
+    let (config, model) = settle(&args.options)?;
+    Ok(bench::run(&model, config.model.tokenizer.as_deref(), precision(&config), &args.what)?)
 }
 
 /// The settings that hold and the model that they name. What the file got wrong is said on the console and stops nothing.

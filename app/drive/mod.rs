@@ -4,6 +4,7 @@
 //! own, and so has the console's reader.
 
 mod answer;
+mod bench;
 mod cli;
 mod engine;
 mod net;

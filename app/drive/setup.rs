@@ -65,7 +65,15 @@ pub(super) struct Loaded {
 /// Maps and checks `path`, and makes its tokenizer: from `tokenizer` where given, else from the vocabulary inside.
 pub(super) fn load(path: &Path, tokenizer: Option<&Path>, precision: Precision) -> Result<Loaded, SetupError> {
     let opened = model::open(path)?;
-    let (tokenizer, source) = match tokenizer {
+    let tokenizer = self::tokenizer(&opened, path, tokenizer)?;
+    let fingerprint = model::fingerprint(&opened, precision);
+    let model = Model::new(opened.config, opened.weights, precision)?;
+    Ok(Loaded { model, tokenizer, fingerprint })
+}
+
+/// The tokenizer of the model `opened` at `path`: from `json` where given, else from the vocabulary inside.
+pub(super) fn tokenizer(opened: &Opened, path: &Path, json: Option<&Path>) -> Result<Tokenizer, SetupError> {
+    let (tokenizer, source) = match json {
         Some(json) => {
             let given = Vocabulary::from_tokenizer_json_file(json).map_err(refuse(json))?;
             if let Some(difference) = difference(&given, opened.gguf.vocabulary()?.as_ref(), opened.config.vocab) {
@@ -73,12 +81,10 @@ pub(super) fn load(path: &Path, tokenizer: Option<&Path>, precision: Precision) 
             }
             (Tokenizer::from_vocabulary(&given).map_err(refuse(json))?, json)
         }
-        None => (vocabulary_inside(&opened, path)?, path),
+        None => (vocabulary_inside(opened, path)?, path),
     };
     tokenizer.check_vocabulary(opened.config.vocab).map_err(refuse(source))?;
-    let fingerprint = model::fingerprint(&opened, precision);
-    let model = Model::new(opened.config, opened.weights, precision)?;
-    Ok(Loaded { model, tokenizer, fingerprint })
+    Ok(tokenizer)
 }
 
 /// The tokenizer that the model file carries.
