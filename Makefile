@@ -6,8 +6,15 @@ RUSTC ?= rustc
 JOBS ?=
 # How the firmware is built: published, local or plain (docs/firmware.md); empty takes the best that this machine has.
 WAY ?=
+# The image that is tried.
+IMAGE ?= $(TARGET_DIR)/image/sdcard.img
 # A Gemma 3 GGUF for the demo; empty takes a small one with random weights, made on first use.
 MODEL ?=
+
+# What is measured: GGUF files; empty takes random weights in the shape of Gemma 3 270M, made on first use.
+BENCH_MODELS ?=
+# Cores that compute while llama.cpp and potluck take turns.
+THREADS ?= 1
 
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 BIN := $(TARGET_DIR)/debug/potluck
@@ -17,10 +24,10 @@ FLAGS := --locked $(if $(JOBS),--jobs $(JOBS))
 RUST_VERSION := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build release firmware firmware-check firmware-test lint fmt doc clean toolchain
+.PHONY: help demo test build release firmware firmware-check firmware-test image-test image-test-short image-powercuts bench count bench-peer lint fmt doc clean toolchain
 
 help: ## Show this list
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  MODEL=FILE.gguf  the model of the demo    JOBS=N  compilers at once    CARGO=...  the cargo to use"
 	@echo "  WAY=published|local|plain  how the firmware is built"
@@ -49,6 +56,34 @@ firmware-check: build $(DEMO_MODEL) ## Check that binary, and that an emulated b
 
 firmware-test: toolchain ## Run the tests on an emulated board
 	@JOBS="$(JOBS)" CARGO="$(CARGO)" tools/firmware.sh test $(WAY)
+
+image-test: ## Boot the image in QEMU and hold it to its promises (IMAGE=sdcard.img)
+	@tests/image/run.py full "$(IMAGE)"
+
+image-test-short: ## The same without an image: Debian's kernel, the image's scripts (POTLUCK_BIN=FILE, else target/firmware/potluck)
+	@tests/image/run.py short
+
+image-powercuts: ## Pull the plug N=100 times at random moments; the board must always come up (SEED=1)
+	@tests/image/run.py powercuts $(or $(N),100) --seed $(or $(SEED),1)
+
+BENCH_SYNTH := $(TARGET_DIR)/bench/270m-q8_0.gguf $(TARGET_DIR)/bench/270m-q4_0.gguf
+MEASURED := $(or $(BENCH_MODELS),$(BENCH_SYNTH))
+
+$(BENCH_SYNTH): $(TARGET_DIR)/bench/270m-%.gguf: | build
+	@mkdir -p $(@D)
+	@$(BIN) synth --shape gemma3-270m --type $* --seed 1 $@
+
+bench: release $(MEASURED) ## Measure prefill, decode, load time and memory on this machine (BENCH_MODELS=FILE.gguf)
+	@for model in $(MEASURED); do $(TARGET_DIR)/release/potluck bench --model $$model || exit; done
+
+count: $(MEASURED) ## Count the instructions that the board's binary executes for a token, in an emulator (after make firmware)
+	@tools/count/count.sh $(TARGET_DIR)/count.json "$(TARGET_DIR)/firmware/potluck.symbols bench --no-tokenizer --threads 1 --json" $(MEASURED)
+
+bench-peer: release $(MEASURED) ## Compare with llama.cpp on the same files in one run (needs a C++ compiler, cmake, libclang; THREADS=1,2)
+	cd tools/bench-peer && RUSTFLAGS=-Ctarget-cpu=native $(CARGO) build --release $(FLAGS) --target-dir $(abspath $(TARGET_DIR))/bench-peer
+	@$(TARGET_DIR)/bench-peer/release/bench-peer compare --threads $(THREADS) --json $(TARGET_DIR)/bench-peer.json \
+		--program "potluck=$(TARGET_DIR)/release/potluck bench --no-tokenizer --json" \
+		--program "llama.cpp=$(TARGET_DIR)/bench-peer/release/bench-peer measure" $(MEASURED)
 
 lint: toolchain ## Check format, clippy, documentation links, and licences where cargo-deny is installed
 	$(CARGO) fmt --all --check

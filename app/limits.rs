@@ -197,6 +197,9 @@ pub const MAX_MERGES: usize = 1 << 21;
 /// Bytes of the largest `tokenizer.json`. Gemma 3's has 33 MB.
 pub const MAX_TOKENIZER_FILE_BYTES: usize = 64 << 20;
 
+/// Threads that compute for one node, at most. The board has four cores; beyond some dozens a pass of this size is all waiting.
+pub const MAX_THREADS: usize = 64;
+
 /// Bytes of the largest `potluck.toml`. With every key and its comment it takes 5 kB.
 pub const MAX_CONFIG_FILE_BYTES: usize = 64 << 10;
 
@@ -210,6 +213,34 @@ pub const MAX_SWARM_KEY_BYTES: usize = 128;
 /// in f32, some 4 MB a block). More is a slip of the finger.
 pub const MAX_SLAB_BYTES: u64 = 16_000_000_000;
 
+/// Bytes of the default slab: beside the board's weights it leaves room for all else, see below; some 9,800 tokens of Gemma-3 270M.
+pub const DEFAULT_SLAB_BYTES: u64 = 96_000_000;
+
+/// Bytes that the Raspberry Pi Zero 2 W leaves programs under a 64-bit kernel, of its 512 MB.
+pub const BOARD_MEMORY_BYTES: u64 = 416_000_000;
+
+/// Bytes of the tensors that the board runs: Gemma-3 270M in Q4_0, its embedding in Q8_0.
+pub const BOARD_WEIGHT_BYTES: u64 = 235_000_000;
+
+/// Bytes of a packed vocabulary of Gemma's 262,144 tokens, all of it touched. (13 MB for a synthetic one.)
+pub const BOARD_TOKENIZER_BYTES: u64 = 14_000_000;
+
+/// Bytes of one pass over `PREFILL_STEP_TOKENS` of Gemma-3 270M: activations, two rows of logits, attention's scores.
+pub const BOARD_WORKING_BYTES: u64 = 8_000_000;
+
+/// Bytes of a node's tables: index and free lists of `MAX_BLOCKS`, filters of `MAX_PEERS`, buffers of the connections that
+/// commonly stand. Measured with three peers: under 4 MB.
+pub const NODE_TABLE_BYTES: u64 = 8_000_000;
+
+/// Bytes of code and stacks that stay in memory (measured: 7 MB).
+pub const PROGRAM_BYTES: u64 = 10_000_000;
+
+/// Bytes that the allocator may hold beyond what is in use: fragments, and the arena of each thread.
+pub const HEAP_RESERVE_BYTES: u64 = 8_000_000;
+
+/// Packed vocabularies, and content hashes, that are kept of the models that a machine runs or has run.
+pub const MAX_KEPT_FILES: usize = 4;
+
 /// The highest temperature that is taken: beyond it every token is about as likely as any other.
 pub const MAX_TEMPERATURE: f32 = 100.0;
 
@@ -217,6 +248,18 @@ pub const MAX_TEMPERATURE: f32 = 100.0;
 pub const MAX_QUESTIONS_FILE_BYTES: usize = 4 << 20;
 
 const _: () = assert!(MAX_CONTEXT_TOKENS.is_multiple_of(BLOCK_TOKENS));
+const _: () = assert!(
+    BOARD_WEIGHT_BYTES
+        + BOARD_TOKENIZER_BYTES
+        + DEFAULT_SLAB_BYTES
+        + BOARD_WORKING_BYTES
+        + NODE_TABLE_BYTES
+        + PROGRAM_BYTES
+        + HEAP_RESERVE_BYTES
+        <= BOARD_MEMORY_BYTES,
+    "the board's model and the default slab must fit the board"
+);
+const _: () = assert!(DEFAULT_SLAB_BYTES <= MAX_SLAB_BYTES && DEFAULT_SLAB_BYTES.is_multiple_of(1_000_000));
 const _: () = assert!(MAX_BLOCKS.is_power_of_two(), "heapless maps want a power of two");
 const _: () = assert!(MAX_CONTEXT_TOKENS / BLOCK_TOKENS < MAX_BLOCKS, "one sequence must fit the index");
 const _: () = assert!(

@@ -31,7 +31,7 @@ static MODEL: LazyLock<Loaded> = LazyLock::new(|| {
     synth(Shape::Demo, 7, ConvertType::Q8_0, &path, &mut |_| {}).unwrap();
     let opened = open(&path).unwrap();
     let tokenizer = Tokenizer::from_vocabulary(&opened.gguf.vocabulary().unwrap().unwrap()).unwrap();
-    let fingerprint = fingerprint(&opened, Precision::INT8);
+    let fingerprint = fingerprint(opened.content(), Precision::INT8);
     let model = Arc::new(Model::new(opened.config, opened.weights, Precision::INT8).unwrap());
     Loaded { model, tokenizer, fingerprint }
 });

@@ -3,6 +3,9 @@
 /// Real MMLU prompts, with sharing on and off.
 #[cfg(all(feature = "model", feature = "net"))]
 mod answers;
+/// The same bits on every machine.
+#[cfg(feature = "model")]
+mod bits;
 /// The binary as a newcomer meets it.
 #[cfg(all(feature = "model", feature = "net"))]
 mod commands;

@@ -3,9 +3,11 @@
 use core::net::Ipv4Addr;
 use std::path::PathBuf;
 
-use crate::limits::{ANNOUNCE_INTERVAL_MS, MAX_CONTEXT_TOKENS, MAX_INTERVAL_MS, MAX_VOCABULARY_TOKENS};
+use crate::limits::{
+    ANNOUNCE_INTERVAL_MS, DEFAULT_SLAB_BYTES, MAX_CONTEXT_TOKENS, MAX_INTERVAL_MS, MAX_THREADS, MAX_VOCABULARY_TOKENS,
+};
 
-use super::value::{Count, Group, HostName, Id, Peer, Port, Precision, Secret, Size, Temperature, TopP};
+use super::value::{Count, Group, HostName, Id, Lock, Peer, Port, Precision, Secret, Size, Temperature, TopP};
 use super::wifi::{Country, Passphrase, Ssid};
 
 /// `[node]`: this board.
@@ -55,7 +57,7 @@ pub struct Network {
 }
 
 /// `[model]`: what answers.
-#[derive(Clone, PartialEq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Model {
     /// A Gemma 3 model, GGUF.
     pub file: Option<PathBuf>,
@@ -63,6 +65,8 @@ pub struct Model {
     pub tokenizer: Option<PathBuf>,
     /// The arithmetic.
     pub precision: Precision,
+    /// Cores that compute; 0 means all that this machine has.
+    pub threads: Count<0, MAX_THREADS>,
 }
 
 /// `[memory]`: what is set aside at start.
@@ -72,6 +76,8 @@ pub struct Memory {
     pub slab: Size,
     /// Longest prompt and answer, in tokens.
     pub context: Count<2, MAX_CONTEXT_TOKENS>,
+    /// What stays in memory whatever else needs some.
+    pub lock: Lock,
 }
 
 /// `[answers]`: how answers are made unless a request says otherwise.
@@ -102,9 +108,19 @@ impl Default for Network {
     }
 }
 
+impl Default for Model {
+    fn default() -> Model {
+        Model { file: None, tokenizer: None, precision: Precision::default(), threads: const { Count::new(0) } }
+    }
+}
+
 impl Default for Memory {
     fn default() -> Memory {
-        Memory { slab: const { Size::from_mb(96) }, context: const { Count::new(2_048) } }
+        Memory {
+            slab: const { Size::from_mb(DEFAULT_SLAB_BYTES / 1_000_000) },
+            context: const { Count::new(2_048) },
+            lock: Lock::Nothing,
+        }
     }
 }
 

@@ -25,7 +25,7 @@ pub use fault::{Fault, Problem};
 pub use keys::{Answers, Memory, Model, Network, Node, Swarm, Wifi};
 pub use print::{default_file, reference};
 pub use table::{Key, TABLE, key};
-pub use value::{Count, Group, HostName, Id, Kind, Peer, Port, Precision, Secret, Setting, Size, Temperature, TopP};
+pub use value::{Count, Group, HostName, Id, Kind, Lock, Peer, Port, Precision, Secret, Setting, Size, Temperature, TopP};
 
 pub use wifi::{Country, Passphrase, Ssid};
 

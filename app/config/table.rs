@@ -100,7 +100,7 @@ pub fn key(section: &str, name: &str) -> &'static Key {
 }
 
 /// How many keys there are.
-pub(super) const KEYS: usize = 23;
+pub(super) const KEYS: usize = 25;
 
 /// Every key, section by section, in the order of the file.
 pub static TABLE: [Key; KEYS] = [
@@ -220,6 +220,14 @@ pub static TABLE: [Key; KEYS] = [
         "what the board is fast at"
     ),
     row!(
+        model.threads,
+        Some("threads"),
+        "COUNT",
+        "2",
+        "Cores that compute an answer; 0 means all that this machine has",
+        "a board has nothing else to do"
+    ),
+    row!(
         memory.slab,
         Some("slab"),
         "MB",
@@ -234,6 +242,15 @@ pub static TABLE: [Key; KEYS] = [
         "1024",
         "Longest prompt and answer together, in tokens; not more than the model takes",
         "five examples and a question of MMLU take up to 1,500"
+    ),
+    row!(
+        memory.lock,
+        Some("lock"),
+        "nothing|weights",
+        "\"weights\"",
+        "What the system may not take out of memory: with weights the model file is read at once and stays, where the process may lock \
+         as much (on the board it may)",
+        "a PC has memory to spare, and its users often may not lock it"
     ),
     row!(
         answers.max_tokens,

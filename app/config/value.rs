@@ -378,3 +378,28 @@ single!(
     },
     "\"int8\" or \"float\""
 );
+
+/// What the system may never take out of memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Lock {
+    /// Nothing: it takes what has not been used for longest.
+    #[default]
+    Nothing,
+    /// The model file.
+    Weights,
+}
+
+single!(
+    Lock,
+    Kind::Text,
+    |text| match text {
+        "nothing" => Some(Lock::Nothing),
+        "weights" => Some(Lock::Weights),
+        _ => None,
+    },
+    |lock| match lock {
+        Lock::Nothing => "nothing".to_string(),
+        Lock::Weights => "weights".to_string(),
+    },
+    "\"nothing\" or \"weights\""
+);

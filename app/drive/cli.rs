@@ -17,6 +17,7 @@ use crate::sampler::{Sampling, SamplingError};
 use crate::tokenizer::TokenizerError;
 
 use super::bench::{self, BenchError, BenchSettings};
+use super::kept::Kept;
 use super::net::{NetError, NetSettings};
 use super::options::{ASK, BENCH, NoModel, Options, RESET, RUN};
 use super::reset::{ResetError, ResetSettings};
@@ -77,6 +78,9 @@ struct RunArgs {
     /// Read nothing from standard input: only serve peers
     #[arg(long, conflicts_with = "json")]
     no_console: bool,
+    /// Count in FILE while alive, for whoever feeds a watchdog
+    #[arg(long, value_name = "FILE")]
+    alive: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -209,6 +213,8 @@ pub(super) enum Fail {
     EmptyPrompt,
     #[error("no answer: {0}")]
     NoAnswer(String),
+    #[error("the model file is not what it was when its content was last hashed, and nothing more is shared: start again")]
+    ModelChanged,
     #[error("the engine has failed and nothing more can be answered: start again, and report what was said before this line")]
     Engine,
 }
@@ -276,7 +282,9 @@ fn obey(command: Sub) -> Result<(), Fail> {
 fn run_node(args: RunArgs) -> Result<(), Fail> {
     let (config, model) = settle(&args.options)?;
     let asking = answers(&config)?;
-    let loaded = load(&model, config.model.tokenizer.as_deref(), precision(&config))?;
+    let kept = Kept::at(config.node.state.as_deref());
+    let mut loaded = load(&model, config.model.tokenizer.as_deref(), precision(&config), &kept)?;
+    loaded.compute_on(config.model.threads.get())?;
     let node = NodeSettings {
         name: config.node.name.as_ref().map(|name| name.as_str().to_string()),
         id: config.node.id.map(|id| id.0.0),
@@ -284,8 +292,10 @@ fn run_node(args: RunArgs) -> Result<(), Fail> {
         sharing: !args.alone,
         reuse: !args.no_reuse,
         state: config.node.state.clone(),
+        alive: args.alive,
         ..alone(&config, &loaded)
     };
+    let node = within_memory(&loaded, node, args.json)?;
     let net = net(&config);
     let console = match (args.json, args.no_console) {
         (true, _) => Console::Json,
@@ -301,14 +311,31 @@ fn ask(args: AskArgs) -> Result<(), Fail> {
     }
     let (config, model) = settle(&args.options)?;
     let asking = answers(&config)?;
-    let loaded = load(&model, config.model.tokenizer.as_deref(), precision(&config))?;
-    let node = alone(&config, &loaded);
+    let kept = Kept::at(config.node.state.as_deref());
+    let mut loaded = load(&model, config.model.tokenizer.as_deref(), precision(&config), &kept)?;
+    loaded.compute_on(config.model.threads.get())?;
+    let node = within_memory(&loaded, alone(&config, &loaded), false)?;
     run::ask(loaded, &node, &asking, &args.text, args.chat)
 }
 
 fn bench(args: BenchArgs) -> Result<(), Fail> {
     let (config, model) = settle(&args.options)?;
-    Ok(bench::run(&model, config.model.tokenizer.as_deref(), precision(&config), &args.what)?)
+    let (tokenizer, threads) = (config.model.tokenizer.as_deref(), config.model.threads.get());
+    Ok(bench::run(&model, tokenizer, precision(&config), threads, &args.what)?)
+}
+
+/// The settings with a slab that fits this machine. What memory the node will hold is said, but for scripts.
+fn within_memory(loaded: &Loaded, node: NodeSettings, quiet: bool) -> Result<NodeSettings, Fail> {
+    let budget = loaded.budget(&node)?;
+    let slab_bytes = size(budget.slab_bytes);
+    if slab_bytes < node.slab_bytes {
+        let (asked, given) = (node.slab_bytes / 1_000_000, slab_bytes / 1_000_000);
+        tell(format_args!("\u{b7} the slab gets {given} MB instead of {asked}: there is no more memory\n"));
+    }
+    if !quiet {
+        tell(format_args!("\u{b7} {}\n", budget.line()));
+    }
+    Ok(NodeSettings { slab_bytes, ..node })
 }
 
 /// The settings that hold and the model that they name. What the file got wrong is said on the console and stops nothing.
@@ -351,12 +378,15 @@ fn alone(config: &Config, loaded: &Loaded) -> NodeSettings {
         id: None,
         swarm_key: Vec::new(),
         slab_bytes: size(config.memory.slab.bytes()),
+        lock: config.memory.lock == config::Lock::Weights,
+        slab_may_shrink: config.origin(config::key("memory", "slab")) != Origin::Option,
         context,
         tcp_port: config.network.tcp_port,
         sharing: false,
         reuse: true,
         announce_interval_ms: config.network.announce.get() as u32 * 1_000,
         state: None,
+        alive: None,
     }
 }
 

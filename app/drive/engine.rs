@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use smol::channel::{Receiver, Sender, bounded};
 
 use crate::id::TokenId;
+use crate::kernels::Team;
 use crate::kv::Sequence;
-use crate::limits::BLOCK_TOKENS;
+use crate::limits::{BLOCK_TOKENS, MAX_THREADS};
 use crate::model::{Logits, Model};
 use crate::node::{Job, JobDone};
 
@@ -22,14 +23,32 @@ pub fn run_job(model: &Model, job: &Job) -> JobDone {
     JobDone { id: job.id, result: result.map_err(|error| error.to_string()), micros: start.elapsed().as_micros() as u64 }
 }
 
-/// Tokens a second of prefill, measured over two blocks on pages of its own: what the planner weighs a peer's offer against
-/// before the first prompt. None when the model cannot run that many.
+/// Below this a pass over a block leaves time, within the second that a start may take, to measure two.
+const QUICK_BLOCK: Duration = Duration::from_millis(200);
+
+/// Tokens a second of prefill, on pages of its own: what the planner weighs a peer's offer against before the first prompt. None
+/// when the model cannot run that many. The first block brings the weights into memory, and is not what is measured.
 pub(super) fn measure_prefill(model: &Model) -> Option<f32> {
-    let tokens = vec![TokenId(0); 2 * BLOCK_TOKENS];
-    let sequence = Arc::new(Sequence::private(model.kv_shape(), tokens.len()));
-    let start = Instant::now();
-    model.forward(&tokens, 0, &sequence, Logits::None).ok()?;
-    Some(tokens.len() as f32 / start.elapsed().as_secs_f32().max(1e-6))
+    let sequence = Arc::new(Sequence::private(model.kv_shape(), 2 * BLOCK_TOKENS));
+    let pass = |blocks: usize| {
+        let tokens = vec![TokenId(0); blocks * BLOCK_TOKENS];
+        let start = Instant::now();
+        model.forward(&tokens, 0, &sequence, Logits::None).ok()?;
+        Some((tokens.len(), start.elapsed()))
+    };
+    let (_, first) = pass(1)?;
+    let (tokens, took) = pass(if first < QUICK_BLOCK { 2 } else { 1 })?;
+    Some(tokens as f32 / took.as_secs_f32().max(1e-6))
+}
+
+/// A team of `cores`, or of all that this machine has where that is 0. Its threads end when the team is dropped.
+pub(super) fn team(cores: usize) -> std::io::Result<Team> {
+    let cores = if cores == 0 { thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS) } else { cores };
+    let (team, workers) = Team::new(cores);
+    for (i, worker) in workers.into_iter().enumerate() {
+        thread::Builder::new().name(format!("core-{}", i + 1)).spawn(move || worker.serve())?;
+    }
+    Ok(team)
 }
 
 /// Both ends of the engine's thread. The thread ends when the sender is dropped.

@@ -3,10 +3,14 @@
 //! One thread runs every task; the node sits in a `RefCell` that is never borrowed across an await. The engine has a thread of its
 //! own, and so has the console's reader.
 
+mod alive;
 mod answer;
 mod bench;
+mod budget;
 mod cli;
 mod engine;
+mod kept;
+mod memory;
 mod net;
 mod options;
 mod reset;
@@ -21,6 +25,7 @@ mod tools;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
@@ -33,6 +38,7 @@ use smol::{LocalExecutor, Timer};
 use crate::catalog::Datagram;
 use crate::id::{EpochState, Millis};
 use crate::limits::{MAX_CHUNK_BYTES, MAX_DATAGRAM_BYTES};
+use crate::model::Bytes;
 use crate::node::{AskId, ConnId, Input, Node, Output, Reply, ResetNews, Status};
 
 pub use cli::main;
@@ -42,6 +48,7 @@ pub use net::NetSettings;
 use cli::Fail;
 use engine::Engine;
 use net::CatalogSocket;
+use setup::Unread;
 use state::StateDir;
 
 /// A connection is given up when it does not stand after this long.
@@ -49,6 +56,13 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A peer that takes no byte for this long has gone: its connection is closed so that it holds no pins.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often the catalog's group is joined again, for networks that come up after the node or are changed under it: two
+/// announcements are missed at most.
+const JOIN_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Failures before it is said that there is no multicast: a radio takes some ten seconds to find its network, a DHCP server as long.
+const JOIN_FAILURES: u32 = 6;
 
 /// Datagrams that wait for the socket; a socket that takes none for longer loses them, and the catalog repairs itself.
 const MAX_QUEUED_DATAGRAMS: usize = 64;
@@ -64,6 +78,8 @@ enum Word {
     Note(String),
     /// The engine's thread is no more: there will be no answer.
     EngineEnded,
+    /// The model file is not what the node took it for.
+    ModelChanged,
 }
 
 /// Both ends of a channel between the driver's own tasks.
@@ -82,6 +98,8 @@ struct Driver {
     epochs: Channel<EpochState>,
     /// Where the epoch is saved; without it nothing is.
     state: Option<StateDir>,
+    /// The file that shows whoever feeds a watchdog that this thread is alive.
+    alive: Option<PathBuf>,
     words: Sender<Word>,
 }
 
@@ -101,6 +119,7 @@ impl Driver {
             timer: bounded(1),
             epochs: bounded(1),
             state: None,
+            alive: None,
             words,
         };
         (driver, out)
@@ -111,11 +130,35 @@ impl Driver {
         Driver { state, ..self }
     }
 
+    /// The same, which shows that it is alive in the file `alive`.
+    fn with_alive(self, alive: Option<PathBuf>) -> Driver {
+        Driver { alive, ..self }
+    }
+
     /// Lets something happen to the node, then does what it wants done.
     fn handle(&self, input: Input<'_>) {
         let now = self.now();
         self.node.borrow_mut().handle(input, now);
         self.pump();
+    }
+
+    /// Brings the model into memory on a thread of its own: locks its file where that is asked for, and reads it through where its
+    /// content was taken on a former start's word.
+    fn read_model(&self, lock: Option<Bytes>, unread: Option<Unread>) -> std::io::Result<()> {
+        if lock.is_none() && unread.is_none() {
+            return Ok(());
+        }
+        let words = self.words.clone();
+        let read = move || {
+            if let Some(Err(error)) = lock.map(|file| file.lock()) {
+                let remedy = "raise the limit of locked memory (ulimit -l), or set lock = \"nothing\" in [memory]";
+                wake(&words, Word::Note(format!("the weights are not locked in memory ({error}): {remedy}")));
+            }
+            if unread.is_some_and(|unread| !unread.read()) {
+                wake(&words, Word::ModelChanged);
+            }
+        };
+        std::thread::Builder::new().name("reader".to_string()).spawn(read).map(drop)
     }
 
     /// What the node says of itself.
@@ -129,7 +172,11 @@ impl Driver {
         executor.spawn(self.clone().engine_results()).detach();
         executor.spawn(self.clone().deadlines()).detach();
         executor.spawn(self.clone().save_epochs()).detach();
+        if let Some(alive) = self.alive.clone() {
+            executor.spawn(alive::show(alive, alive::INTERVAL)).detach();
+        }
         if self.socket.is_some() {
+            executor.spawn(self.clone().join()).detach();
             executor.spawn(self.clone().receive()).detach();
             executor.spawn(self.clone().send()).detach();
         }
@@ -221,6 +268,30 @@ impl Driver {
                 // The interface may be down; the next datagram may be fine.
                 Err(_) => drop(Timer::after(Duration::from_millis(100)).await),
             }
+        }
+    }
+
+    /// Keeps the catalog's group joined. A board's network comes up after its node, so the first failures are nothing to tell of.
+    async fn join(self: Rc<Self>) {
+        let Some(socket) = &self.socket else { return };
+        let (mut failures, mut told) = (0, false);
+        loop {
+            match socket.join() {
+                Ok(()) => {
+                    if told {
+                        wake(&self.words, Word::Note("multicast works now: peers are looked for".to_string()));
+                    }
+                    (failures, told) = (0, false);
+                }
+                Err(error) => {
+                    failures += 1;
+                    if failures > JOIN_FAILURES && !told {
+                        wake(&self.words, Word::Note(socket.no_multicast(&error)));
+                        told = true;
+                    }
+                }
+            }
+            Timer::after(JOIN_INTERVAL).await;
         }
     }
 

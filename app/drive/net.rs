@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use async_net::{TcpListener, UdpSocket};
 use smol::Async;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use thiserror::Error;
 
 /// Where the swarm talks.
@@ -41,8 +41,8 @@ pub(super) struct CatalogSocket {
     /// it would hear no multicast.
     speaking: UdpSocket,
     destinations: Vec<SocketAddr>,
-    /// Why the group could not be joined; static peers are served all the same.
-    pub no_multicast: Option<io::Error>,
+    group: Ipv4Addr,
+    interface: Ipv4Addr,
 }
 
 impl CatalogSocket {
@@ -53,17 +53,35 @@ impl CatalogSocket {
     fn bind(net: &NetSettings) -> io::Result<CatalogSocket> {
         let hearing = udp(Ipv4Addr::UNSPECIFIED, net.port)?;
         let speaking = udp(net.interface, 0)?;
-        let joined = hearing
-            .join_multicast_v4(&net.group, &net.interface)
-            .and_then(|()| speaking.set_multicast_if_v4(&net.interface))
-            .and_then(|()| speaking.set_multicast_ttl_v4(1))
-            .and_then(|()| speaking.set_multicast_loop_v4(true));
         let mut destinations = net.peers.clone();
-        if joined.is_ok() {
-            destinations.push(SocketAddr::from((net.group, net.port)));
-        }
+        destinations.push(SocketAddr::from((net.group, net.port)));
         let wrap = |socket: Socket| Ok::<_, io::Error>(UdpSocket::from(Async::new(std::net::UdpSocket::from(socket))?));
-        Ok(CatalogSocket { hearing: wrap(hearing)?, speaking: wrap(speaking)?, destinations, no_multicast: joined.err() })
+        let (group, interface) = (net.group, net.interface);
+        Ok(CatalogSocket { hearing: wrap(hearing)?, speaking: wrap(speaking)?, destinations, group, interface })
+    }
+
+    /// Joins the group on the interface that now leads to it, where it is not joined on that one already. A board starts before its
+    /// network does, and cables are pulled and plugged, so this is called again and again; static peers are served all the same.
+    pub(super) fn join(&self) -> io::Result<()> {
+        let speaking = SockRef::from(&self.speaking);
+        match SockRef::from(&self.hearing).join_multicast_v4(&self.group, &self.interface) {
+            // On this interface it is joined already.
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+            joined => joined?,
+        }
+        speaking.set_multicast_if_v4(&self.interface)?;
+        speaking.set_multicast_ttl_v4(1)?;
+        speaking.set_multicast_loop_v4(true)
+    }
+
+    /// What a person is told when the group cannot be joined.
+    pub(super) fn no_multicast(&self, error: &io::Error) -> String {
+        let remedy = if self.destinations.len() > 1 {
+            "until it works only the named peers are asked"
+        } else {
+            "is the network down? It is tried again; else name peers (--peer), or another --interface"
+        };
+        format!("no multicast on {} ({error}): {remedy}", self.interface)
     }
 
     pub(super) async fn receive(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {

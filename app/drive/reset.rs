@@ -119,7 +119,7 @@ pub(super) enum ResetError {
 /// Orders a reset, and says who has obeyed. Fails unless some node was heard, and every one that was has obeyed.
 pub(super) fn reset(net: &NetSettings, settings: &ResetSettings) -> Result<(), Fail> {
     let socket = CatalogSocket::open(net)?;
-    if let Some(error) = socket.no_multicast {
+    if let Err(error) = socket.join() {
         return Err(ResetError::NoMulticast(net.interface, error).into());
     }
     let key = settings.swarm_key.as_slice();

@@ -21,6 +21,7 @@ use crate::tokenizer::{Role, Tokenizer, Turn};
 
 use super::answer::{Form, Speaker};
 use super::engine::Engine;
+use super::memory;
 use super::net::{CatalogSocket, NetSettings, block_listener};
 use super::setup::{Loaded, NodeSettings};
 use super::state::StateDir;
@@ -67,11 +68,13 @@ pub(super) fn ask(loaded: Loaded, node: &NodeSettings, asking: &AskSettings, tex
         tokenizer.encode_prompt(text)?
     };
     let config = loaded.node_config(node)?;
-    let Loaded { model, tokenizer, .. } = loaded;
+    let lock = node.lock;
+    let Loaded { model, tokenizer, file, .. } = loaded;
     let start = Instant::now();
     let node = Node::new(config)?;
     let (driver, words) = Driver::new(node, start, Engine::start(model)?, None);
     let driver = Rc::new(driver);
+    driver.read_model(lock.then_some(file), None)?;
     let mut speaker = Speaker::new(&tokenizer, Form::Text);
     let ask = Ask { id: AskId(0), tokens, max_tokens: asking.max_tokens, sampling: asking.sampling };
     driver.handle(Input::Ask(ask));
@@ -89,6 +92,7 @@ pub(super) fn ask(loaded: Loaded, node: &NodeSettings, asking: &AskSettings, tex
                     }
                 }
                 Word::EngineEnded => break,
+                Word::ModelChanged => return Err(Fail::ModelChanged),
             }
         }
         Err(Fail::Engine)
@@ -106,7 +110,7 @@ pub(super) fn run(
 ) -> Result<(), Fail> {
     let form = if console == Console::Json { Form::Json } else { Form::Text };
     let mut config = loaded.node_config(node)?;
-    let Loaded { model, tokenizer, fingerprint, .. } = loaded;
+    let Loaded { model, tokenizer, fingerprint, unread, file, .. } = loaded;
     let (socket, listener) = if node.sharing {
         let (listener, tcp_port) = future::block_on(block_listener(net))?;
         config.tcp_port = tcp_port;
@@ -115,14 +119,6 @@ pub(super) fn run(
         (None, None)
     };
     let mut speaker = Speaker::new(&tokenizer, form);
-    if let Some(error) = socket.as_ref().and_then(|socket| socket.no_multicast.as_ref()) {
-        let remedy = if net.peers.is_empty() {
-            "name peers with --peer, or another --interface"
-        } else {
-            "only the named peers are asked"
-        };
-        speaker.note(&format!("no multicast on {} ({error}): {remedy}", net.interface));
-    }
     let state = node.state.as_deref().map(StateDir::at);
     if let Some(state) = &state {
         let (epochs, complaint) = state.load();
@@ -131,7 +127,8 @@ pub(super) fn run(
     }
     let (id, tcp_port) = (config.node, config.tcp_port);
     let driver = Driver::new(Node::new(config)?, Instant::now(), Engine::start(model)?, socket);
-    let (driver, words) = (Rc::new(driver.0.with_state(state)), driver.1);
+    let (driver, words) = (Rc::new(driver.0.with_state(state).with_alive(node.alive.clone())), driver.1);
+    driver.read_model(node.lock.then_some(file), unread)?;
     let mut signals = Signals::new([Signal::Int, Signal::Term])?;
     speaker.ready(node.name.as_deref(), id, name, fingerprint, tcp_port);
     let lines = if console == Console::None { None } else { Some(read_lines()?) };
@@ -203,6 +200,7 @@ impl Session<'_> {
                 Happening::Word(Word::Note(line)) => speaker.note(&line),
                 Happening::Word(Word::Reset(news)) => speaker.reset(&news),
                 Happening::Word(Word::EngineEnded) => return Err(Fail::Engine),
+                Happening::Word(Word::ModelChanged) => return Err(Fail::ModelChanged),
                 Happening::Word(Word::Reply(ask, reply)) => {
                     if let Some(answer) = speaker.reply(ask, &reply) {
                         self.open.set(self.open.get() - 1);
@@ -243,7 +241,7 @@ impl Session<'_> {
             Command::Status | Command::Peers | Command::Stats => {
                 let status = self.driver.status();
                 let text = match command {
-                    Command::Status => status.summary(),
+                    Command::Status => status.summary() + &memory::line(),
                     Command::Peers => status.peer_table(),
                     _ => status.counters(),
                 };

@@ -1,17 +1,24 @@
 //! From a model file and a few settings to a node that can run.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use thiserror::Error;
+use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::id::{BootId, EpochState, Fingerprint, NodeId};
-use crate::limits::MAX_CONTEXT_TOKENS;
-use crate::model::{self, Model, Opened, Precision};
+use crate::limits::{MAX_CONTEXT_TOKENS, MAX_TOKENIZER_FILE_BYTES};
+use crate::model::inspect::{scratch_bytes, sequence_bytes};
+use crate::model::{self, Bytes, Content, Model, Opened, Precision};
 use crate::node::{NodeConfig, swarm_tag};
-use crate::tokenizer::{TokenKind, Tokenizer, TokenizerError, Vocabulary};
+use crate::tokenizer::{Packed, TokenKind, Tokenizer, TokenizerError, Vocabulary};
 
-use super::engine::measure_prefill;
+use super::budget::{Budget, Needs, TooLittle};
+use super::engine::{measure_prefill, team};
+use super::kept::Kept;
+use super::memory;
 
 /// Why nothing can run: each says what to do.
 #[derive(Debug, Error)]
@@ -48,6 +55,12 @@ pub enum SetupError {
         /// Tokens that the model was made for.
         most: usize,
     },
+    /// Less memory than the node would hold.
+    #[error(transparent)]
+    Memory(#[from] TooLittle),
+    /// No more threads.
+    #[error("the system starts no more threads ({0}); set fewer with --threads, or end other programs")]
+    Threads(std::io::Error),
     /// No vocabulary anywhere.
     #[error(
         "{0}: the file holds no vocabulary: give --tokenizer tokenizer.json, or convert again with tokenizer.json in the directory"
@@ -60,38 +73,99 @@ pub(super) struct Loaded {
     pub model: Model,
     pub tokenizer: Tokenizer,
     pub fingerprint: Fingerprint,
+    /// The file is still to be compared with the hash that a former start kept of it.
+    pub unread: Option<Unread>,
+    /// The model file as it is mapped.
+    pub file: Bytes,
+    weights_bytes: u64,
 }
 
-/// Maps and checks `path`, and makes its tokenizer: from `tokenizer` where given, else from the vocabulary inside.
-pub(super) fn load(path: &Path, tokenizer: Option<&Path>, precision: Precision) -> Result<Loaded, SetupError> {
+/// A model whose content was taken on a former start's word.
+pub(super) struct Unread {
+    opened: Opened,
+    content: Content,
+    kept: Kept,
+}
+
+impl Unread {
+    /// Reads all of the file, which also brings it into memory; false where it is not what it was.
+    pub(super) fn read(&self) -> bool {
+        let is_same = self.opened.content() == self.content;
+        if !is_same {
+            self.kept.forget_content(&self.opened);
+        }
+        is_same
+    }
+}
+
+/// Maps and checks `path`, and makes its tokenizer: from `tokenizer` where given, else from the vocabulary inside. What was worked
+/// out before is taken from `kept`.
+pub(super) fn load(path: &Path, tokenizer: Option<&Path>, precision: Precision, kept: &Kept) -> Result<Loaded, SetupError> {
     let opened = model::open(path)?;
-    let tokenizer = self::tokenizer(&opened, path, tokenizer)?;
-    let fingerprint = model::fingerprint(&opened, precision);
-    let model = Model::new(opened.config, opened.weights, precision)?;
-    Ok(Loaded { model, tokenizer, fingerprint })
+    let tokenizer = tokenizer_of(&opened, path, tokenizer, kept)?;
+    let known = kept.content(&opened);
+    let content = known.unwrap_or_else(|| {
+        let content = opened.content();
+        kept.keep_content(&opened, content);
+        content
+    });
+    let fingerprint = model::fingerprint(content, precision);
+    let weights_bytes = opened.weight_bytes() as u64;
+    let model = Model::new(opened.config.clone(), opened.weights.clone(), precision)?;
+    let file = opened.gguf.bytes().clone();
+    let unread = known.map(|content| Unread { opened, content, kept: kept.clone() });
+    Ok(Loaded { model, tokenizer, fingerprint, unread, file, weights_bytes })
 }
 
-/// The tokenizer of the model `opened` at `path`: from `json` where given, else from the vocabulary inside.
-pub(super) fn tokenizer(opened: &Opened, path: &Path, json: Option<&Path>) -> Result<Tokenizer, SetupError> {
-    let (tokenizer, source) = match json {
+/// The tokenizer of a model: of the tokenizer.json `json` where given, else of the vocabulary that the file at `path` carries.
+pub(super) fn tokenizer_of(opened: &Opened, path: &Path, json: Option<&Path>, kept: &Kept) -> Result<Tokenizer, SetupError> {
+    let source = json.unwrap_or(path);
+    let mut hash = Xxh3Default::new();
+    hash.update(&opened.vocabulary_source());
+    if let Some(json) = json {
+        hash_file(json, &mut hash).map_err(refuse(json))?;
+    }
+    let made_from = hash.digest128().to_le_bytes();
+    let packed = match kept.tokens(made_from) {
+        Some(packed) => packed,
+        None => pack(opened, path, json, made_from, kept)?,
+    };
+    let tokenizer = Tokenizer::from_packed(packed).map_err(refuse(source))?;
+    tokenizer.check_vocabulary(opened.config.vocab).map_err(refuse(source))?;
+    Ok(tokenizer)
+}
+
+/// Packs the vocabulary, and keeps it for the next start.
+fn pack(opened: &Opened, path: &Path, json: Option<&Path>, made_from: [u8; 16], kept: &Kept) -> Result<Packed, SetupError> {
+    let (vocabulary, source) = match json {
+        None => (opened.gguf.vocabulary()?.ok_or_else(|| SetupError::NoVocabulary(path.to_path_buf()))?, path),
         Some(json) => {
             let given = Vocabulary::from_tokenizer_json_file(json).map_err(refuse(json))?;
             if let Some(difference) = difference(&given, opened.gguf.vocabulary()?.as_ref(), opened.config.vocab) {
                 return Err(SetupError::OtherTokenizer { path: json.to_path_buf(), difference });
             }
-            (Tokenizer::from_vocabulary(&given).map_err(refuse(json))?, json)
+            (given, json)
         }
-        None => (vocabulary_inside(opened, path)?, path),
     };
-    tokenizer.check_vocabulary(opened.config.vocab).map_err(refuse(source))?;
-    Ok(tokenizer)
+    let bytes = vocabulary.pack(made_from).map_err(refuse(source))?;
+    Ok(kept.keep_tokens(made_from, bytes))
 }
 
-/// The tokenizer that the model file carries.
-pub(super) fn vocabulary_inside(opened: &Opened, path: &Path) -> Result<Tokenizer, SetupError> {
-    match opened.gguf.vocabulary()? {
-        Some(vocabulary) => Tokenizer::from_vocabulary(&vocabulary).map_err(refuse(path)),
-        None => Err(SetupError::NoVocabulary(path.to_path_buf())),
+/// Hashes a file in small parts, but for what makes it too large.
+fn hash_file(path: &Path, hash: &mut Xxh3Default) -> Result<(), TokenizerError> {
+    // Asked first: opening a pipe waits for whoever writes to it.
+    if !std::fs::metadata(path).map_err(TokenizerError::Read)?.is_file() {
+        return Err(TokenizerError::NotAFile);
+    }
+    hash.update(b"tokenizer.json");
+    let mut file = File::open(path).map_err(TokenizerError::Read)?.take(MAX_TOKENIZER_FILE_BYTES as u64 + 1);
+    let mut part = vec![0; 1 << 16];
+    loop {
+        let length = file.read(&mut part).map_err(TokenizerError::Read)?;
+        if length == 0 {
+            return Ok(());
+        }
+        hash.update(&part[..length]);
     }
 }
 
@@ -123,6 +197,10 @@ pub(super) struct NodeSettings {
     pub id: Option<u64>,
     pub swarm_key: Vec<u8>,
     pub slab_bytes: usize,
+    /// Whether it is a default, which may be lowered to what there is, rather than what a person asked for.
+    pub slab_may_shrink: bool,
+    /// Whether the model file must stay in memory.
+    pub lock: bool,
     /// Tokens; more than the model takes is refused.
     pub context: usize,
     pub tcp_port: u16,
@@ -131,12 +209,33 @@ pub(super) struct NodeSettings {
     pub announce_interval_ms: u32,
     /// Where it keeps what survives a restart; none keeps nothing.
     pub state: Option<PathBuf>,
+    /// Where it shows that it is alive.
+    pub alive: Option<PathBuf>,
 }
 
 impl Loaded {
+    /// Lets `threads` cores compute; 0 means all that this machine has.
+    pub(super) fn compute_on(&mut self, threads: usize) -> Result<(), SetupError> {
+        self.model.set_team(team(threads).map_err(SetupError::Threads)?);
+        Ok(())
+    }
+
     /// Tokens of the longest context that this model takes.
     pub(super) fn most_context(&self) -> usize {
         self.model.config().context.min(MAX_CONTEXT_TOKENS)
+    }
+
+    /// What a node with these settings will hold; its slab may be smaller than they say.
+    pub(super) fn budget(&self, settings: &NodeSettings) -> Result<Budget, SetupError> {
+        let (config, shape) = (self.model.config(), self.model.kv_shape());
+        let context = settings.context.min(self.most_context());
+        let needs = Needs {
+            weights_bytes: if settings.lock { self.file.as_slice().len() as u64 } else { self.weights_bytes },
+            tokenizer_bytes: self.tokenizer.table_bytes() as u64,
+            working_bytes: scratch_bytes(config, context),
+            sequence_bytes: sequence_bytes(shape, context),
+        };
+        Ok(Budget::plan(needs, settings.slab_bytes as u64, settings.slab_may_shrink, memory::available())?)
     }
 
     pub(super) fn node_config(&self, settings: &NodeSettings) -> Result<NodeConfig, SetupError> {

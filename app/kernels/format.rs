@@ -63,8 +63,13 @@ impl<'a> Matrix<'a> {
 
     /// The stored bytes of row `row`.
     pub fn row(&self, row: usize) -> &'a [u8] {
+        self.rows(row..row + 1)
+    }
+
+    /// The stored bytes of some rows.
+    pub(super) fn rows(&self, rows: core::ops::Range<usize>) -> &'a [u8] {
         let len = self.format.row_bytes(self.cols);
-        &self.bytes[row * len..][..len]
+        &self.bytes[rows.start * len..rows.end * len]
     }
 }
 
@@ -81,31 +86,34 @@ pub(super) fn f16_to_f32(half: [u8; 2]) -> f32 {
     f32::from_bits(bits | (half & 0x8000) << 16)
 }
 
-/// Splits a row of Q8_0 or Q4_0 into its whole numbers and its scales.
+/// Splits a block of Q8_0 or Q4_0 into its whole numbers and its scale.
 #[inline(always)]
-pub(super) fn unpack(format: Format, bytes: &[u8], codes: &mut [i8], scales: &mut [f32]) {
-    let (groups, _) = codes.as_chunks_mut::<GROUP>();
+pub(super) fn unpack_block(format: Format, block: &[u8], codes: &mut [i8; GROUP]) -> f32 {
     match format {
         Format::Q8_0 => {
-            let (blocks, _) = bytes.as_chunks::<34>();
-            for ((block, codes), scale) in blocks.iter().zip(groups).zip(scales) {
-                *scale = f16_to_f32([block[0], block[1]]);
-                for i in 0..GROUP {
-                    codes[i] = block[2 + i] as i8;
-                }
+            let block: &[u8; 34] = block.first_chunk().expect("a whole block");
+            for i in 0..GROUP {
+                codes[i] = block[2 + i] as i8;
             }
         }
         Format::Q4_0 => {
-            let (blocks, _) = bytes.as_chunks::<18>();
-            for ((block, codes), scale) in blocks.iter().zip(groups).zip(scales) {
-                *scale = f16_to_f32([block[0], block[1]]);
-                for i in 0..GROUP / 2 {
-                    codes[i] = ((block[2 + i] & 15) as i8).wrapping_sub(8);
-                    codes[i + GROUP / 2] = ((block[2 + i] >> 4) as i8).wrapping_sub(8);
-                }
+            let block: &[u8; 18] = block.first_chunk().expect("a whole block");
+            for i in 0..GROUP / 2 {
+                codes[i] = ((block[2 + i] & 15) as i8).wrapping_sub(8);
+                codes[i + GROUP / 2] = ((block[2 + i] >> 4) as i8).wrapping_sub(8);
             }
         }
         Format::F32 | Format::F16 | Format::BF16 => unreachable!("{format:?} has no scales"),
+    }
+    f16_to_f32([block[0], block[1]])
+}
+
+/// Splits a row of Q8_0 or Q4_0 into its whole numbers and its scales.
+#[inline(always)]
+pub(super) fn unpack(format: Format, bytes: &[u8], codes: &mut [i8], scales: &mut [f32]) {
+    let (_, unit) = format.unit();
+    for ((block, codes), scale) in bytes.chunks_exact(unit).zip(codes.as_chunks_mut().0).zip(scales) {
+        *scale = unpack_block(format, block, codes);
     }
 }
 

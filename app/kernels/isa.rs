@@ -1,5 +1,5 @@
-//! Which build of a loop runs. Every hot loop is compiled once for the target's baseline and once for each instruction set
-//! listed here; the bodies are the same Rust, so the bits are the same.
+//! Which build of a loop runs. Loops in plain Rust are compiled once for the target's baseline and once for each instruction set
+//! listed here; the bodies are the same, so the bits are the same. Products of int8 have loops of their own for each (`int8`).
 
 /// An instruction set that this CPU was seen to have: only this file can make one, after asking the CPU.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -8,22 +8,62 @@ pub struct Isa(pub(super) Kind);
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Kind {
     Portable,
+    /// ARMv8.0-A: in every aarch64.
+    #[cfg(target_arch = "aarch64")]
+    Neon,
+    /// With F16C and FMA.
     #[cfg(target_arch = "x86_64")]
     Avx2,
+    /// F, BW, VL and VNNI, and what AVX2 stands for.
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
 }
 
 impl Isa {
-    /// What the target's baseline has: the oracle. On aarch64 that is NEON; on x86-64 a fused multiply-add is then a slow
-    /// library call, exact all the same.
+    /// What the target's baseline has: the oracle. On x86-64 a fused multiply-add is then a slow library call, exact all the same.
     pub const PORTABLE: Isa = Isa(Kind::Portable);
+
+    /// All that this CPU has, the fastest last.
+    #[cfg(target_arch = "x86_64")]
+    pub fn all() -> impl Iterator<Item = Isa> {
+        let avx2 = std::is_x86_feature_detected!("avx2")
+            && std::is_x86_feature_detected!("fma")
+            && std::is_x86_feature_detected!("f16c");
+        let avx512 = avx2
+            && std::is_x86_feature_detected!("avx512f")
+            && std::is_x86_feature_detected!("avx512bw")
+            && std::is_x86_feature_detected!("avx512vl")
+            && std::is_x86_feature_detected!("avx512vnni");
+        let found = [(Kind::Portable, true), (Kind::Avx2, avx2), (Kind::Avx512, avx512)];
+        found.into_iter().filter(|(_, is_there)| *is_there).map(|(kind, _)| Isa(kind))
+    }
+
+    /// All that this CPU has, the fastest last.
+    #[cfg(not(target_arch = "x86_64"))]
+    pub fn all() -> impl Iterator<Item = Isa> {
+        #[cfg(target_arch = "aarch64")]
+        let kinds = [Kind::Portable, Kind::Neon];
+        #[cfg(not(target_arch = "aarch64"))]
+        let kinds = [Kind::Portable];
+        kinds.into_iter().map(Isa)
+    }
 
     /// The fastest that this CPU has.
     pub fn best() -> Isa {
-        #[cfg(target_arch = "x86_64")]
-        if std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("fma") {
-            return Isa(Kind::Avx2);
+        Isa::all().last().unwrap_or(Isa::PORTABLE)
+    }
+
+    /// What people call it: `portable`, `neon`, `avx2` or `avx512`.
+    pub fn name(self) -> &'static str {
+        match self.0 {
+            Kind::Portable => "portable",
+            #[cfg(target_arch = "aarch64")]
+            Kind::Neon => "neon",
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2 => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512 => "avx512",
         }
-        Isa::PORTABLE
     }
 }
 
@@ -38,11 +78,22 @@ macro_rules! per_isa {
             fn avx2($($arg: $ty),*) {
                 $body($($arg),*)
             }
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512vl")]
+            fn avx512($($arg: $ty),*) {
+                $body($($arg),*)
+            }
             match isa.0 {
                 $crate::kernels::isa::Kind::Portable => $body($($arg),*),
-                // SAFETY: an `Isa` of this kind exists only where the CPU said that it has avx2 and fma.
+                // NEON is the baseline of aarch64.
+                #[cfg(target_arch = "aarch64")]
+                $crate::kernels::isa::Kind::Neon => $body($($arg),*),
+                // SAFETY: an `Isa` of this kind exists only where the CPU said that it has these features.
                 #[cfg(target_arch = "x86_64")]
                 $crate::kernels::isa::Kind::Avx2 => unsafe { avx2($($arg),*) },
+                // SAFETY: as above.
+                #[cfg(target_arch = "x86_64")]
+                $crate::kernels::isa::Kind::Avx512 => unsafe { avx512($($arg),*) },
             }
         }
     };

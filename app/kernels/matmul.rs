@@ -1,119 +1,84 @@
-//! Products of rows of activations with a matrix of weights: `y[t][r] = Σ_c x[t][c] · w[r][c]`.
+//! Products of rows of activations with a matrix of weights: `y[t][r] = Σ_c x[t][c] · w[r][c]`; here those in float, and how the
+//! rows of any product are shared out among the cores. Products of int8 are in `int8`.
 //!
-//! - [`matmul`]: the weight row is read as f32, then the sum of `math` (16 lanes, fused multiply-adds, halves).
-//! - [`matmul_int8`]: for each 32 columns, in order, the products of codes are summed exactly in i32, and one fused multiply-add
-//!   joins them: `acc = fma(sum, weight scale · activation scale, acc)`.
-//!
-//! Weight rows run outside and tokens inside, in small tiles, so that a row is read and unpacked once a batch.
+//! The weight row is read as f32, then the sum of `math` (16 lanes, fused multiply-adds, halves). Weight rows run outside and
+//! tokens inside, in small tiles, so that a row is read and unpacked once a batch.
 
-use super::format::{dequantize_body, unpack};
+use core::ops::Range;
+
+use super::format::dequantize_body;
 use super::isa::per_isa;
 use super::math::{dot, dot_4};
-use super::quantize::QuantizedRows;
-use super::{GROUP, Matrix};
+use super::team::Out;
+use super::{Isa, Matrix, Team};
 
 /// Tokens that share a pass over one weight row: their sums and the row fit the registers of AVX2 and NEON.
 const TILE: usize = 4;
 
-#[inline(always)]
-fn check(m: &Matrix<'_>, values: usize, y: &[f32]) -> usize {
+/// Rows that are handed out together: whole panels of every instruction set.
+const STEP: usize = 16;
+
+/// Parts for each core: one that is held up leaves its share to the others.
+const PARTS: usize = 4;
+
+pub(super) fn check(m: &Matrix<'_>, values: usize, y: &[f32]) -> usize {
     assert!(values.is_multiple_of(m.cols), "{values} activations in rows of {}", m.cols);
     let tokens = values / m.cols;
     assert_eq!(y.len(), tokens * m.rows, "{tokens} × {} results", m.rows);
     tokens
 }
 
+/// Calls `work` for ranges of rows that together are all of them, on all cores.
+pub(super) fn each_rows(team: &Team, m: &Matrix<'_>, y: &mut [f32], work: &(dyn Fn(Range<usize>, Out) + Sync)) {
+    let parts = if team.cores() == 1 { 1 } else { m.rows.div_ceil(STEP).min(team.cores() * PARTS) };
+    let rows = m.rows.div_ceil(parts * STEP) * STEP;
+    let out = Out::new(y);
+    team.each(m.rows.div_ceil(rows), &|part| work(part * rows..((part + 1) * rows).min(m.rows), out));
+}
+
 #[inline(always)]
-fn matmul_body(m: Matrix<'_>, x: &[f32], y: &mut [f32]) {
-    let tokens = check(&m, x.len(), y);
+fn rows_body(m: Matrix<'_>, x: &[f32], range: Range<usize>, y: Out) {
+    let tokens = x.len() / m.cols;
     let mut weights = vec![0f32; m.cols];
-    for r in 0..m.rows {
+    for r in range {
         dequantize_body(m.format, m.row(r), &mut weights);
+        // SAFETY: `each_rows` hands out every row of `y` once.
+        let put = |t: usize, sum: f32| unsafe { y.at(t * m.rows + r).write(sum) };
         let mut t = 0;
         while t + TILE <= tokens {
             let sums = dot_4(&weights, core::array::from_fn(|i| &x[(t + i) * m.cols..][..m.cols]));
-            for i in 0..TILE {
-                y[(t + i) * m.rows + r] = sums[i];
-            }
+            sums.into_iter().enumerate().for_each(|(i, sum)| put(t + i, sum));
             t += TILE;
         }
         for t in t..tokens {
-            y[t * m.rows + r] = dot(&weights, &x[t * m.cols..][..m.cols]);
+            put(t, dot(&weights, &x[t * m.cols..][..m.cols]));
         }
     }
 }
 
 per_isa! {
-    /// Float product; a matrix of any format.
-    ///
-    /// # Shapes
-    /// x: tokens × cols; y: tokens × rows.
-    pub fn matmul(m: Matrix<'_>, x: &[f32], y: &mut [f32]) = matmul_body;
+    fn float_rows(m: Matrix<'_>, x: &[f32], range: Range<usize>, y: Out) = rows_body;
 }
 
-#[inline(always)]
-fn int8_dots<const T: usize>(codes: &[[i8; GROUP]], scales: &[f32], x: [(&[[i8; GROUP]], &[f32]); T]) -> [f32; T] {
-    let blocks = codes.len();
-    let scales = &scales[..blocks];
-    let x = x.map(|(codes, scales)| (&codes[..blocks], &scales[..blocks]));
-    let mut acc = [0f32; T];
-    for b in 0..blocks {
-        for t in 0..T {
-            let (w, a) = (&codes[b], &x[t].0[b]);
-            let mut sum = 0i32;
-            for i in 0..GROUP {
-                // At most 32 × 128 × 127 in size: nothing wraps. Saying so keeps overflow checks, and their branches, out.
-                sum = sum.wrapping_add(i32::from(w[i]).wrapping_mul(i32::from(a[i])));
-            }
-            acc[t] = (sum as f32).mul_add(scales[b] * x[t].1[b], acc[t]);
-        }
-    }
-    acc
-}
-
-#[inline(always)]
-fn int8_body(m: Matrix<'_>, x: &QuantizedRows, y: &mut [f32]) {
-    assert!(m.format.is_quantized() && x.cols == m.cols);
-    let tokens = check(&m, x.codes.len(), y);
-    let blocks = m.cols / GROUP;
-    let mut codes = vec![0i8; m.cols];
-    let mut scales = vec![0f32; blocks];
-    let all = x.codes.as_chunks::<GROUP>().0;
-    let row = |t: usize| (&all[t * blocks..][..blocks], &x.scales[t * blocks..][..blocks]);
-    for r in 0..m.rows {
-        unpack(m.format, m.row(r), &mut codes, &mut scales);
-        let codes = codes.as_chunks::<GROUP>().0;
-        let mut t = 0;
-        while t + TILE <= tokens {
-            let sums = int8_dots::<TILE>(codes, &scales, core::array::from_fn(|i| row(t + i)));
-            for i in 0..TILE {
-                y[(t + i) * m.rows + r] = sums[i];
-            }
-            t += TILE;
-        }
-        for t in t..tokens {
-            [y[t * m.rows + r]] = int8_dots::<1>(codes, &scales, [row(t)]);
-        }
-    }
-}
-
-per_isa! {
-    /// Product of a quantised matrix with quantised activations.
-    ///
-    /// # Shapes
-    /// x: tokens × cols; y: tokens × rows.
-    pub fn matmul_int8(m: Matrix<'_>, x: &QuantizedRows, y: &mut [f32]) = int8_body;
+/// Float product; a matrix of any format.
+///
+/// # Shapes
+/// x: tokens × cols; y: tokens × rows.
+pub fn matmul(team: &Team, isa: Isa, m: Matrix<'_>, x: &[f32], y: &mut [f32]) {
+    check(&m, x.len(), y);
+    each_rows(team, &m, y, &|range, y| float_rows(isa, m, x, range, y));
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::kernels::quantize::tests::noise;
-    use crate::kernels::{Format, Isa, dequantize_row, quantize_rows};
+    use crate::kernels::team::tests::with_team;
+    use crate::kernels::{Format, dequantize_row};
     use half::{bf16, f16};
 
     /// A matrix of random bytes whose scales are sane halves.
-    fn random_matrix(format: Format, rows: usize, cols: usize, seed: u32) -> Vec<u8> {
+    pub(in crate::kernels) fn random_matrix(format: Format, rows: usize, cols: usize, seed: u32) -> Vec<u8> {
         let values = noise(rows * cols, seed);
         match format {
             Format::F32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
@@ -133,7 +98,7 @@ mod tests {
     }
 
     /// The definition, written as plainly as can be.
-    fn oracle_float(m: &Matrix<'_>, x: &[f32], t: usize, r: usize) -> f32 {
+    fn oracle(m: &Matrix<'_>, x: &[f32], t: usize, r: usize) -> f32 {
         let mut w = vec![0f32; m.cols];
         dequantize_row(m.format, m.row(r), &mut w);
         let mut lanes = [0f32; 16];
@@ -148,64 +113,25 @@ mod tests {
         lanes[0]
     }
 
-    fn oracle_int8(m: &Matrix<'_>, x: &QuantizedRows, t: usize, r: usize) -> f32 {
-        let mut w = vec![0f32; m.cols];
-        dequantize_row(m.format, m.row(r), &mut w);
-        let (_, unit) = m.format.unit();
-        let mut acc = 0f32;
-        for b in 0..m.cols / 32 {
-            let head = &m.row(r)[b * unit..];
-            let scale = f16::from_le_bytes([head[0], head[1]]).to_f32();
-            let code = |i: usize| if scale == 0.0 { 0 } else { (w[b * 32 + i] / scale).round() as i32 };
-            let sum: i32 = (0..32).map(|i| code(i) * i32::from(x.codes[t * m.cols + b * 32 + i])).sum();
-            acc = (sum as f32).mul_add(scale * x.scales[t * m.cols / 32 + b], acc);
-        }
-        acc
-    }
-
     #[test]
     fn a_product_has_the_bits_of_its_definition_whatever_the_batch() {
         let formats = [Format::F32, Format::F16, Format::BF16, Format::Q8_0, Format::Q4_0];
         for (n, &format) in formats.iter().enumerate() {
-            let widths: &[usize] = if format.is_quantized() { &[32, 64, 96, 160] } else { &[1, 15, 16, 17, 32, 47, 100] };
-            for &cols in widths {
-                for rows in [1, 3, 8] {
-                    let bytes = random_matrix(format, rows, cols, n as u32 * 100 + cols as u32);
-                    let m = Matrix::new(&bytes, format, rows, cols);
-                    let x = noise(9 * cols, 77);
-                    for tokens in 1..=9 {
-                        let x = &x[..tokens * cols];
-                        for isa in [Isa::PORTABLE, Isa::best()] {
+            let widths: &[usize] = if format.is_quantized() { &[32, 64, 160] } else { &[1, 15, 16, 17, 32, 47, 100] };
+            for (&cols, rows) in widths.iter().flat_map(|cols| [1, 3, 40].map(|rows| (cols, rows))) {
+                let bytes = random_matrix(format, rows, cols, n as u32 * 100 + cols as u32);
+                let m = Matrix::new(&bytes, format, rows, cols);
+                let x = noise(9 * cols, 77);
+                let expected: Vec<u32> = (0..9 * rows).map(|i| oracle(&m, &x, i / rows, i % rows).to_bits()).collect();
+                for cores in [1, 3] {
+                    with_team(cores, |team| {
+                        for (isa, tokens) in Isa::all().flat_map(|isa| (1..=9).map(move |tokens| (isa, tokens))) {
                             let mut y = vec![0f32; tokens * rows];
-                            matmul(isa, m, x, &mut y);
-                            for (i, y) in y.iter().enumerate() {
-                                assert_eq!(y.to_bits(), oracle_float(&m, x, i / rows, i % rows).to_bits());
-                            }
-                            if format.is_quantized() {
-                                let q = quantize_rows(isa, x, cols);
-                                let mut y = vec![0f32; tokens * rows];
-                                matmul_int8(isa, m, &q, &mut y);
-                                for (i, y) in y.iter().enumerate() {
-                                    assert_eq!(y.to_bits(), oracle_int8(&m, &q, i / rows, i % rows).to_bits());
-                                }
-                            }
+                            matmul(team, isa, m, &x[..tokens * cols], &mut y);
+                            assert!(y.iter().map(|y| y.to_bits()).eq(expected[..tokens * rows].iter().copied()), "{isa:?}");
                         }
-                    }
+                    });
                 }
-            }
-        }
-    }
-
-    #[test]
-    fn the_largest_codes_do_not_overflow() {
-        let mut block = f16::from_f32(1.0).to_le_bytes().to_vec();
-        block.extend([128u8; 32]);
-        let m = Matrix::new(&block, Format::Q8_0, 1, 32);
-        for isa in [Isa::PORTABLE, Isa::best()] {
-            for value in [127.0f32, -127.0] {
-                let mut y = [0f32];
-                matmul_int8(isa, m, &quantize_rows(isa, &[value; 32], 32), &mut y);
-                assert_eq!(y[0], -128.0 * value * 32.0);
             }
         }
     }

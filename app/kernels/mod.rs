@@ -8,28 +8,32 @@
 //! - The portable build of a loop is the oracle: every other build ([`Isa`]) gives the same bits, and tests compare them.
 //! - Slices in, slices out, of shapes that the caller has checked; a wrong length is the caller's own mistake and panics.
 //!
-//! All `unsafe` for arithmetic is here, and it is one kind only: entering code that was compiled for instructions which the
-//! CPU was asked for.
+//! All `unsafe` for arithmetic is here: entering code that was compiled for instructions which the CPU was asked for, the loops
+//! of `int8` over memory whose size was checked before, and the sharing of one call among cores (`team`).
 
 #![allow(unsafe_code)]
 
 mod attention;
 mod format;
+mod int8;
 mod isa;
 mod kv_row;
 mod math;
 mod matmul;
 mod quantize;
 mod rope;
+mod team;
 
 pub use attention::{accumulate, scores};
 pub use format::{Format, Matrix, dequantize_row};
+pub use int8::matmul_int8;
 pub use isa::Isa;
 pub use kv_row::{decode_f32, decode_int8, encode_f32, encode_int8};
 pub use math::{gelu_mul, normalize, rms_norm, softmax};
-pub use matmul::{matmul, matmul_int8};
+pub use matmul::matmul;
 pub use quantize::{QuantizedRows, quantize_rows};
 pub use rope::{RopeTable, rotate};
+pub use team::{Team, Worker};
 
 /// Values that share one scale, in weights, activations and KV rows alike (GGUF's Q8_0 and Q4_0).
 pub const GROUP: usize = 32;

@@ -17,6 +17,9 @@ pub struct QuantizedRows {
     pub(super) codes: Vec<i8>,
     /// rows × (cols / 32).
     pub(super) scales: Vec<f32>,
+    /// rows × (cols / 32): −128 × the sum of a group's codes, exactly. A product with weights that are kept 128 too large takes
+    /// it off again.
+    pub(super) offsets: Vec<i32>,
 }
 
 impl QuantizedRows {
@@ -43,11 +46,11 @@ pub(super) fn round_to_i8(value: f32) -> i8 {
 }
 
 #[inline(always)]
-fn quantize_body(x: &[f32], codes: &mut [i8], scales: &mut [f32]) {
+fn quantize_body(x: &[f32], codes: &mut [i8], scales: &mut [f32], offsets: &mut [i32]) {
     let (groups, rest) = x.as_chunks::<GROUP>();
     let (codes, _) = codes.as_chunks_mut::<GROUP>();
-    assert!(rest.is_empty() && codes.len() == groups.len() && scales.len() == groups.len());
-    for ((group, codes), scale) in groups.iter().zip(codes).zip(scales) {
+    assert!(rest.is_empty() && codes.len() == groups.len() && scales.len() == groups.len() && offsets.len() == groups.len());
+    for (((group, codes), scale), offset) in groups.iter().zip(codes).zip(scales).zip(offsets) {
         let largest = largest_magnitude(group);
         let (step, inverse) = match largest {
             _ if !largest.is_finite() => (f32::NAN, 0.0),
@@ -58,11 +61,16 @@ fn quantize_body(x: &[f32], codes: &mut [i8], scales: &mut [f32]) {
         for i in 0..GROUP {
             codes[i] = round_to_i8(group[i] * inverse);
         }
+        let mut sum = 0i32;
+        for code in codes {
+            sum = sum.wrapping_add(i32::from(*code));
+        }
+        *offset = sum.wrapping_mul(-128);
     }
 }
 
 per_isa! {
-    fn quantize_into(x: &[f32], codes: &mut [i8], scales: &mut [f32]) = quantize_body;
+    fn quantize_into(x: &[f32], codes: &mut [i8], scales: &mut [f32], offsets: &mut [i32]) = quantize_body;
 }
 
 /// Quantises rows × cols activations.
@@ -71,8 +79,9 @@ per_isa! {
 /// When `cols` is no multiple of 32 or `x` no whole rows: such matrices are refused when a file is read.
 pub fn quantize_rows(isa: Isa, x: &[f32], cols: usize) -> QuantizedRows {
     assert!(cols > 0 && cols.is_multiple_of(GROUP) && x.len().is_multiple_of(cols), "{} values in rows of {cols}", x.len());
-    let mut rows = QuantizedRows { cols, codes: vec![0; x.len()], scales: vec![0.0; x.len() / GROUP] };
-    quantize_into(isa, x, &mut rows.codes, &mut rows.scales);
+    let groups = x.len() / GROUP;
+    let mut rows = QuantizedRows { cols, codes: vec![0; x.len()], scales: vec![0.0; groups], offsets: vec![0; groups] };
+    quantize_into(isa, x, &mut rows.codes, &mut rows.scales, &mut rows.offsets);
     rows
 }
 
@@ -97,6 +106,7 @@ pub(super) mod tests {
         for (g, group) in x.chunks(32).enumerate() {
             let largest = group.iter().fold(0f32, |m, v| m.max(v.abs()));
             assert_eq!(rows.scales[g], largest / 127.0);
+            assert_eq!(rows.offsets[g], -128 * rows.codes[g * 32..][..32].iter().map(|code| i32::from(*code)).sum::<i32>());
             for (code, value) in rows.codes[g * 32..].iter().zip(group) {
                 assert_eq!(f32::from(*code), (value * (127.0 / largest)).round_ties_even());
             }

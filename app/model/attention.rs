@@ -5,15 +5,16 @@
 //! the order of positions, softmax over them (see `kernels::softmax`), weighted values in the order of positions, and at the end
 //! one division. Nothing depends on where a prompt was cut. A page's lock is held while its rows are read or written, no longer.
 
+use core::cell::RefCell;
 use core::ops::Range;
 use std::sync::Arc;
 
-use crate::kernels::{self, Isa};
+use crate::kernels::{self, Isa, Team};
 use crate::kv::{HeadSpan, KvFormat, Page, Plane, Sequence};
 use crate::limits::BLOCK_TOKENS;
 
 /// Query tokens that share one reading of the keys. With 4 heads and 8,192 positions their scores take 1 MiB.
-const QUERY_TILE: usize = 8;
+pub(super) const QUERY_TILE: usize = 8;
 
 /// Where a chunk of tokens attends.
 #[derive(Clone, Debug)]
@@ -26,6 +27,8 @@ pub struct AttentionSite {
     pub first: usize,
     /// Query heads; a multiple of the KV heads.
     pub heads: usize,
+    /// The cores that attend.
+    pub team: Arc<Team>,
 }
 
 impl AttentionSite {
@@ -96,68 +99,100 @@ pub fn write(site: &AttentionSite, keys: &[f32], values: &[f32]) {
 }
 
 /// One query head of one token, and the positions that it sees.
-struct Query {
-    /// Where its head_dim values start among the queries, and its result among the results.
-    at: usize,
+struct Query<'a> {
+    values: &'a [f32],
     visible: Range<usize>,
 }
 
-/// Attends for a chunk whose keys and values are written.
+/// What a core needs for a tile: 16 rows as f32, and a weight for each query and position.
+#[derive(Default)]
+struct Scratch {
+    rows: Vec<f32>,
+    weights: Vec<f32>,
+    /// What each query's weights are to be divided by.
+    totals: Vec<(usize, f32)>,
+}
+
+thread_local! {
+    /// Kept from call to call, so that a token allocates nothing once the longest context has been seen.
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+/// Attends for a chunk whose keys and values are written. The queries are shared out among the cores: tiles of tokens, or where
+/// there are fewer of those than cores, the heads of a token.
 ///
 /// # Shapes
 /// queries: tokens × heads × head_dim, turned and scaled; the result alike.
 pub fn attend(isa: Isa, site: &AttentionSite, queries: &[f32]) -> Vec<f32> {
-    let shape = &site.sequence.shape;
-    let (dim, group) = (shape.head_dim(), site.heads / shape.kv_heads());
-    let tokens = queries.len() / (site.heads * dim);
+    let dim = site.sequence.shape.head_dim();
+    let count = queries.len() / dim;
+    let run = (QUERY_TILE * site.heads).min(count.div_ceil(site.team.cores()));
     let mut out = vec![0f32; queries.len()];
-    for head in 0..shape.kv_heads() {
-        let span = shape.head_span(site.layer, head, BLOCK_TOKENS);
-        for start in (0..tokens).step_by(QUERY_TILE) {
-            let tile = start..(start + QUERY_TILE).min(tokens);
-            let tile = tile.flat_map(|token| {
-                let at = move |g: usize| (token * site.heads + head * group + g) * dim;
-                (0..group).map(move |g| Query { at: at(g), visible: site.visible(site.first + token) })
-            });
-            attend_tile(isa, site, &span, &tile.collect::<Vec<_>>(), queries, &mut out);
-        }
-    }
+    site.team.each_run(&mut out, run * dim, &|part, out| {
+        SCRATCH.with_borrow_mut(|scratch| {
+            attend_run(isa, site, part * run, &queries[part * run * dim..][..out.len()], scratch, out)
+        });
+    });
     out
 }
 
-fn attend_tile(isa: Isa, site: &AttentionSite, span: &HeadSpan, tile: &[Query], queries: &[f32], out: &mut [f32]) {
+/// Attends for queries that lie one behind the other from query `first` of the chunk on; one KV head at a time.
+fn attend_run(isa: Isa, site: &AttentionSite, first: usize, queries: &[f32], scratch: &mut Scratch, out: &mut [f32]) {
+    let shape = &site.sequence.shape;
+    let (dim, group) = (shape.head_dim(), site.heads / shape.kv_heads());
+    for head in 0..shape.kv_heads() {
+        let span = shape.head_span(site.layer, head, BLOCK_TOKENS);
+        let is_of_head = |i: usize| (first + i) % site.heads / group == head;
+        let query =
+            |i: usize| Query { values: &queries[i * dim..][..dim], visible: site.visible(site.first + (first + i) / site.heads) };
+        let tile = || (0..queries.len() / dim).filter(|i| is_of_head(*i)).map(|i| (i, query(i)));
+        attend_tile(isa, site, &span, tile, scratch, out);
+    }
+}
+
+fn attend_tile<'a, Tile: Iterator<Item = (usize, Query<'a>)>>(
+    isa: Isa,
+    site: &AttentionSite,
+    span: &HeadSpan,
+    tile: impl Fn() -> Tile,
+    scratch: &mut Scratch,
+    out: &mut [f32],
+) {
     let dim = site.sequence.shape.head_dim();
-    let seen = tile[0].visible.start..tile[tile.len() - 1].visible.end;
-    let mut rows = vec![0f32; BLOCK_TOKENS * dim];
-    let mut weights = vec![0f32; tile.len() * seen.len()];
-    let mut weights: Vec<&mut [f32]> = weights.chunks_exact_mut(seen.len()).collect();
+    let (Some((_, first)), Some((_, last))) = (tile().next(), tile().last()) else { return };
+    let seen = first.visible.start..last.visible.end;
+    scratch.rows.resize(BLOCK_TOKENS * dim, 0.0);
+    scratch.weights.clear();
+    scratch.weights.resize(tile().count() * seen.len(), 0.0);
+    scratch.totals.clear();
+    let Scratch { rows, weights, totals } = scratch;
+    let range = |visible: &Range<usize>| visible.start - seen.start..visible.end - seen.start;
 
     for block in blocks(&seen) {
         let held = within(&seen, block);
-        read(isa, site, block, &span.keys, &span.key_scales, &held, &mut rows);
-        for (query, weights) in tile.iter().zip(&mut weights) {
+        read(isa, site, block, &span.keys, &span.key_scales, &held, rows);
+        for ((_, query), weights) in tile().zip(weights.chunks_exact_mut(seen.len())) {
             let part = within(&query.visible, block);
             let keys = &rows[(part.start - held.start) * dim..][..part.len() * dim];
-            let scores = &mut weights[part.start - seen.start..][..part.len()];
-            kernels::scores(isa, &queries[query.at..query.at + dim], keys, scores);
+            kernels::scores(isa, query.values, keys, &mut weights[range(&part)]);
         }
     }
-    let mut totals = vec![0f32; tile.len()];
-    for ((query, weights), total) in tile.iter().zip(&mut weights).zip(&mut totals) {
-        kernels::softmax(isa, &mut weights[query.visible.start - seen.start..query.visible.end - seen.start], total);
+    for ((i, query), weights) in tile().zip(weights.chunks_exact_mut(seen.len())) {
+        let mut total = 0.0;
+        kernels::softmax(isa, &mut weights[range(&query.visible)], &mut total);
+        totals.push((i, total));
     }
     for block in blocks(&seen) {
         let held = within(&seen, block);
-        read(isa, site, block, &span.values, &span.value_scales, &held, &mut rows);
-        for (query, weights) in tile.iter().zip(&weights) {
+        read(isa, site, block, &span.values, &span.value_scales, &held, rows);
+        for ((i, query), weights) in tile().zip(weights.chunks_exact(seen.len())) {
             let part = within(&query.visible, block);
             let values = &rows[(part.start - held.start) * dim..][..part.len() * dim];
-            let weights = &weights[part.start - seen.start..][..part.len()];
-            kernels::accumulate(isa, weights, values, &mut out[query.at..query.at + dim]);
+            kernels::accumulate(isa, &weights[range(&part)], values, &mut out[i * dim..][..dim]);
         }
     }
-    for (query, total) in tile.iter().zip(totals) {
-        kernels::normalize(isa, &mut out[query.at..query.at + dim], total);
+    for (i, total) in totals.drain(..) {
+        kernels::normalize(isa, &mut out[i * dim..][..dim], total);
     }
 }
 

@@ -10,7 +10,7 @@ use thiserror::Error;
 use super::gemma3::{Chunk, Gemma3};
 use super::{LayerWeights, ModelConfig, Precision, Rope, Weight, Weights, ops};
 use crate::id::TokenId;
-use crate::kernels::RopeTable;
+use crate::kernels::{RopeTable, Team};
 use crate::kv::{KvShape, Plane, Sequence, ShapeError};
 use crate::limits::{BLOCK_TOKENS, MAX_CONTEXT_TOKENS};
 
@@ -102,6 +102,7 @@ pub struct Model {
     precision: Precision,
     shape: Arc<KvShape>,
     network: Gemma3,
+    team: Arc<Team>,
 }
 
 impl Model {
@@ -111,7 +112,12 @@ impl Model {
         check_weights(&config, &weights)?;
         let shape = KvShape::new(&config.layers, config.kv_heads, config.head_dim, config.window, precision.kv)?;
         let network = Gemma3::new(&config, &weights, precision);
-        Ok(Model { config, precision, shape: Arc::new(shape), network })
+        Ok(Model { config, precision, shape: Arc::new(shape), network, team: Arc::new(Team::alone()) })
+    }
+
+    /// Lets several cores compute. What comes out does not depend on how many.
+    pub fn set_team(&mut self, team: Team) {
+        self.team = Arc::new(team);
     }
 
     /// What the model is.
@@ -155,10 +161,10 @@ impl Model {
             let hidden = self.network.forward(part, &chunk);
             self.check_finite(&ops::into_vec(hidden.clone()), chunk.first)?;
             match logits {
-                Logits::All => out.extend(ops::into_vec(self.network.logits(hidden))),
+                Logits::All => out.extend(ops::into_vec(self.network.logits(hidden, &self.team))),
                 Logits::Last if done == tokens.len() => {
                     let last = hidden.narrow(0, part.len() - 1, 1);
-                    out = ops::into_vec(self.network.logits(last));
+                    out = ops::into_vec(self.network.logits(last, &self.team));
                 }
                 Logits::Last | Logits::None => {}
             }
@@ -173,6 +179,7 @@ impl Model {
             first,
             rope_global: table(self.config.rope_global),
             rope_sliding: table(self.config.rope_sliding),
+            team: self.team.clone(),
         }
     }
 

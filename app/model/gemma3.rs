@@ -12,7 +12,7 @@ use super::attention::AttentionSite;
 use super::ops::{self, NormWeight};
 use super::{LayerWeights, ModelConfig, Precision, Weight, Weights};
 use crate::id::TokenId;
-use crate::kernels::RopeTable;
+use crate::kernels::{RopeTable, Team};
 use crate::kv::{Plane, Sequence};
 
 /// What a chunk of tokens carries through the layers: where it stands, and how its positions turn.
@@ -26,6 +26,8 @@ pub struct Chunk {
     pub rope_global: Arc<RopeTable>,
     /// RoPE of the layers in the sliding plane.
     pub rope_sliding: Arc<RopeTable>,
+    /// The cores that compute it.
+    pub team: Arc<Team>,
 }
 
 /// The whole network.
@@ -61,8 +63,8 @@ impl Gemma3 {
     ///
     /// # Shapes
     /// `[tokens, hidden]` -> `[tokens, vocab]`
-    pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
-        self.output.forward(self.norm.forward(hidden))
+    pub fn logits(&self, hidden: Tensor<2>, team: &Arc<Team>) -> Tensor<2> {
+        self.output.forward(self.norm.forward(hidden), team)
     }
 }
 
@@ -112,7 +114,7 @@ impl Layer {
     pub fn forward(&self, x: Tensor<2>, chunk: &Chunk) -> Tensor<2> {
         let attended = self.attention.forward(self.attention_norm.forward(x.clone()), chunk);
         let x = self.post_attention_norm.forward_add(attended, x);
-        let fed = self.ffn.forward(self.ffn_norm.forward(x.clone()));
+        let fed = self.ffn.forward(self.ffn_norm.forward(x.clone()), &chunk.team);
         self.post_ffn_norm.forward_add(fed, x)
     }
 }
@@ -159,13 +161,15 @@ impl Attention {
     /// `[tokens, hidden]` -> `[tokens, hidden]`
     pub fn forward(&self, x: Tensor<2>, chunk: &Chunk) -> Tensor<2> {
         let rope = if self.sliding { &chunk.rope_sliding } else { &chunk.rope_global };
-        let query = self.query_norm.forward(self.query.forward(x.clone()));
-        let key = self.key_norm.forward(self.key.forward(x.clone()));
-        let value = self.value.forward(x);
+        let team = &chunk.team;
+        let query = self.query_norm.forward(self.query.forward(x.clone(), team));
+        let key = self.key_norm.forward(self.key.forward(x.clone(), team));
+        let value = self.value.forward(x, team);
         let query = ops::rotate(query, rope, self.heads, self.query_scale);
         let key = ops::rotate(key, rope, self.kv_heads, 1.0);
-        let site = AttentionSite { sequence: chunk.sequence.clone(), layer: self.layer, first: chunk.first, heads: self.heads };
-        self.output.forward(ops::attend(query, key, value, site))
+        let (sequence, layer, first) = (chunk.sequence.clone(), self.layer, chunk.first);
+        let site = AttentionSite { sequence, layer, first, heads: self.heads, team: team.clone() };
+        self.output.forward(ops::attend(query, key, value, site), team)
     }
 }
 
@@ -188,8 +192,8 @@ impl FeedForward {
 
     /// # Shapes
     /// `[tokens, hidden]` -> `[tokens, hidden]`
-    pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        self.down.forward(ops::gated(self.gate.forward(x.clone()), self.up.forward(x)))
+    pub fn forward(&self, x: Tensor<2>, team: &Arc<Team>) -> Tensor<2> {
+        self.down.forward(ops::gated(self.gate.forward(x.clone(), team), self.up.forward(x, team)), team)
     }
 }
 
@@ -209,8 +213,8 @@ impl Linear {
 
     /// # Shapes
     /// `[tokens, cols]` -> `[tokens, rows]`
-    pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        ops::linear(x, &self.weight, self.int8)
+    pub fn forward(&self, x: Tensor<2>, team: &Arc<Team>) -> Tensor<2> {
+        ops::linear(x, &self.weight, self.int8, team)
     }
 }
 

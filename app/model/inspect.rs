@@ -6,6 +6,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::attention::QUERY_TILE;
 use super::config::{ModelConfig, Precision};
 use super::engine::CHUNK_TOKENS;
 use super::fault::{Fault, FileError};
@@ -79,7 +80,7 @@ pub struct Memory {
     pub sequence_tokens: u64,
     /// Slab for one such sequence: every block's global plane, and the sliding planes of a window and a block.
     pub slab_bytes: u64,
-    /// Activations of the tokens that pass through the layers together, and a row of logits: an estimate.
+    /// What a pass holds at once: an estimate.
     pub scratch_bytes: u64,
 }
 
@@ -117,28 +118,36 @@ pub fn inspect(path: &Path) -> Result<Inspection, FileError> {
         vocabulary: config.vocab,
         has_vocabulary: opened.gguf.vocabulary()?.is_some(),
         tensors,
-        fingerprint: fingerprint(&opened, Precision::INT8).to_string(),
+        fingerprint: fingerprint(opened.content(), Precision::INT8).to_string(),
         memory: memory(weights_bytes, &shape, config),
     })
 }
 
 fn memory(weights_bytes: u64, shape: &KvShape, config: &ModelConfig) -> Memory {
-    let token = |plane| shape.plane_bytes(plane, 1);
     let tokens = config.context.min(MAX_CONTEXT_TOKENS);
-    let blocks = tokens.div_ceil(BLOCK_TOKENS);
-    let near = (config.window.div_ceil(BLOCK_TOKENS) + 1).min(blocks);
-    let slab = blocks * shape.plane_bytes(Plane::Global, BLOCK_TOKENS) + near * shape.plane_bytes(Plane::Sliding, BLOCK_TOKENS);
-    // Residual, normed input and block output; queries and attention output; keys and values; gate and up; all f32, for the
-    // tokens that pass together, and a row of logits.
-    let widths = 3 * config.hidden + 2 * config.heads * config.head_dim + 2 * config.kv_heads * config.head_dim + 2 * config.ffn;
     Memory {
         weights_bytes,
-        global_bytes_a_token: token(Plane::Global) as u64,
-        sliding_bytes_a_token: token(Plane::Sliding) as u64,
+        global_bytes_a_token: shape.plane_bytes(Plane::Global, 1) as u64,
+        sliding_bytes_a_token: shape.plane_bytes(Plane::Sliding, 1) as u64,
         sequence_tokens: tokens as u64,
-        slab_bytes: slab as u64,
-        scratch_bytes: 4 * (widths * CHUNK_TOKENS + config.vocab) as u64,
+        slab_bytes: sequence_bytes(shape, tokens),
+        scratch_bytes: scratch_bytes(config, tokens),
     }
+}
+
+/// Slab for one sequence of `tokens`: every block's global plane, and the sliding planes of a window and a block.
+pub fn sequence_bytes(shape: &KvShape, tokens: usize) -> u64 {
+    let blocks = tokens.div_ceil(BLOCK_TOKENS);
+    let near = (shape.window().div_ceil(BLOCK_TOKENS) + 1).min(blocks);
+    let (global, sliding) = (shape.plane_bytes(Plane::Global, BLOCK_TOKENS), shape.plane_bytes(Plane::Sliding, BLOCK_TOKENS));
+    (blocks * global + near * sliding) as u64
+}
+
+/// What a pass holds at once, an estimate: residual, normed input and block output; queries and attention output; keys and values;
+/// gate and up; all f32, for the tokens that pass together; a row of logits twice; scores of `context` positions.
+pub fn scratch_bytes(config: &ModelConfig, context: usize) -> u64 {
+    let widths = 3 * config.hidden + 2 * config.heads * config.head_dim + 2 * config.kv_heads * config.head_dim + 2 * config.ffn;
+    4 * (widths * CHUNK_TOKENS + 2 * config.vocab + QUERY_TILE * config.heads * context) as u64
 }
 
 /// Bytes for reading: 243.1 MB.

@@ -41,7 +41,7 @@ fn map_file(file: &File) -> std::io::Result<Bytes> {
     // ends this process with a bus error or changes weights, as it would for any program that maps its data. The board's
     // model lies on a partition that nothing else writes.
     let map = unsafe { memmap2::Mmap::map(file)? };
-    Ok(Bytes::new(map))
+    Ok(Bytes::mapped(map))
 }
 
 #[cfg(test)]
@@ -64,6 +64,22 @@ mod tests {
         let huge = dir.path().join("huge.gguf");
         File::create(&huge).unwrap().set_len(MAX_MODEL_FILE_BYTES + 1).unwrap();
         assert!(message(&huge).contains("no model of this size runs here"));
+    }
+
+    #[test]
+    fn a_locked_file_stays_in_memory() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("some");
+        std::fs::write(&path, vec![1; 64 << 10]).unwrap();
+        let locked = || {
+            let status = std::fs::read_to_string("/proc/self/status").unwrap();
+            let line = status.lines().find_map(|line| line.strip_prefix("VmLck:")).unwrap();
+            line.trim().trim_end_matches(" kB").parse::<u64>().unwrap()
+        };
+        let bytes = map(&path).unwrap();
+        let before = locked();
+        bytes.lock().unwrap();
+        assert!(locked() >= before + 64, "the system may take the pages away");
     }
 
     #[test]

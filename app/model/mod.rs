@@ -28,7 +28,8 @@ pub use config::{ModelConfig, Precision, Rope};
 pub use engine::{Logits, Model, ModelError};
 pub use fault::{Fault, FileError};
 pub use gemma3::{Attention, Chunk, Embedding, FeedForward, Gemma3, Layer, Linear, RmsNorm};
-pub use load::{Opened, fingerprint, open};
+pub use load::{Content, Opened, fingerprint, open};
+pub use map::map;
 pub use weight::{Bytes, DType, LayerWeights, Weight, Weights};
 
 pub use crate::kernels::NUMERICS_VERSION;

@@ -17,7 +17,7 @@ use ndarray::{ArrayD, IxDyn};
 use super::attention::{self, AttentionSite};
 use super::{DType, Weight};
 use crate::id::TokenId;
-use crate::kernels::{self, Format, Isa, Matrix, RopeTable};
+use crate::kernels::{self, Format, Isa, Matrix, RopeTable, Team};
 
 /// The values of a norm: 1 + w in f32. Vectors are read into memory once; matrices never are.
 #[derive(Clone, Debug)]
@@ -27,7 +27,7 @@ pub struct NormWeight(pub Arc<[f32]>);
 #[backend_extension(NdArray)]
 pub trait GemmaOps: Backend {
     /// x [tokens, cols] times the transposed weight (rows × cols): [tokens, rows].
-    fn gemma_linear(x: FloatTensor<Self>, weight: Weight, int8: bool) -> FloatTensor<Self>;
+    fn gemma_linear(x: FloatTensor<Self>, weight: Weight, int8: bool, team: Arc<Team>) -> FloatTensor<Self>;
 
     /// RMSNorm of each run of `weight` values of x: a row of the residual stream, or each head of it.
     fn gemma_norm(x: FloatTensor<Self>, weight: NormWeight, eps: f32) -> FloatTensor<Self>;
@@ -73,15 +73,15 @@ fn tensor(values: Vec<f32>, rows: usize) -> NdArrayTensor {
 }
 
 impl GemmaOps for NdArray {
-    fn gemma_linear(x: FloatTensor<Self>, weight: Weight, int8: bool) -> FloatTensor<Self> {
+    fn gemma_linear(x: FloatTensor<Self>, weight: Weight, int8: bool, team: Arc<Team>) -> FloatTensor<Self> {
         let isa = Isa::best();
         let matrix = weight.matrix();
         let input = values(&x);
         let mut out = vec![0f32; rows(&x) * weight.rows()];
         if int8 && format(weight.dtype()).is_quantized() {
-            kernels::matmul_int8(isa, matrix, &kernels::quantize_rows(isa, &input, weight.cols()), &mut out);
+            kernels::matmul_int8(&team, isa, matrix, &kernels::quantize_rows(isa, &input, weight.cols()), &mut out);
         } else {
-            kernels::matmul(isa, matrix, &input, &mut out);
+            kernels::matmul(&team, isa, matrix, &input, &mut out);
         }
         tensor(out, rows(&x))
     }
@@ -153,8 +153,8 @@ impl Weight {
 
 /// x [tokens, cols] times the transposed weight (rows × cols): [tokens, rows]. With `int8`, a quantised weight takes its
 /// activations as int8.
-pub fn linear(x: Tensor<2>, weight: &Weight, int8: bool) -> Tensor<2> {
-    Tensor::from_dispatch(<Dispatch as GemmaOps>::gemma_linear(x.into_dispatch(), weight.clone(), int8))
+pub fn linear(x: Tensor<2>, weight: &Weight, int8: bool, team: &Arc<Team>) -> Tensor<2> {
+    Tensor::from_dispatch(<Dispatch as GemmaOps>::gemma_linear(x.into_dispatch(), weight.clone(), int8, team.clone()))
 }
 
 /// RMSNorm of each run of `weight` values: a row, or each head of it. The shape stays.

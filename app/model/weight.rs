@@ -2,21 +2,48 @@
 
 use core::fmt;
 use core::ops::Range;
+use std::io;
 use std::sync::Arc;
+
+use memmap2::Mmap;
 
 /// The bytes of a whole file, mapped or owned; clones share them.
 #[derive(Clone)]
-pub struct Bytes(Arc<dyn AsRef<[u8]> + Send + Sync>);
+pub struct Bytes {
+    source: Arc<dyn AsRef<[u8]> + Send + Sync>,
+    map: Option<Arc<Mmap>>,
+}
 
 impl Bytes {
-    /// Shares `source`, usually a memory map.
+    /// Shares `source`.
     pub fn new(source: impl AsRef<[u8]> + Send + Sync + 'static) -> Bytes {
-        Bytes(Arc::new(source))
+        Bytes { source: Arc::new(source), map: None }
+    }
+
+    /// Shares a memory map.
+    pub(super) fn mapped(map: Mmap) -> Bytes {
+        let map = Arc::new(map);
+        Bytes { source: map.clone(), map: Some(map) }
     }
 
     /// All of them.
     pub fn as_slice(&self) -> &[u8] {
-        (*self.0).as_ref()
+        (*self.source).as_ref()
+    }
+
+    /// Brings a map into memory whole, and keeps the system from taking its pages away as long as the map lives. Takes as long as
+    /// reading the file. What is no map lies in memory already.
+    ///
+    /// # Errors
+    /// The system's, where the process may not lock as much.
+    pub fn lock(&self) -> io::Result<()> {
+        self.map.as_ref().map_or(Ok(()), |map| map.lock())
+    }
+}
+
+impl AsRef<[u8]> for Bytes {
+    fn as_ref(&self) -> &[u8] {
+        self.as_slice()
     }
 }
 

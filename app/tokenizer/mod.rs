@@ -2,7 +2,8 @@
 //!
 //! A text becomes ids in three steps: pieces that the vocabulary defines as whole (runs of newlines, HTML tags) are cut out,
 //! spaces become `▁`, and byte-pair merges join characters into pieces; a character without a piece is spelled
-//! in bytes. The crate `tokenizers` does these; what surrounds them is here.
+//! in bytes. The crate `tokenizers` does the first two; the merges run on tables that lie in a file ([`Packed`]), where the crate's
+//! own would take a quarter of the board's memory.
 //!
 //! Promises:
 //! - The ids are those of Hugging Face's `tokenizer.json` for the same text, whether the tokenizer was made from that
@@ -13,6 +14,7 @@
 mod error;
 mod json;
 mod merges;
+mod packed;
 mod synthetic;
 #[cfg(test)]
 mod tests;
@@ -23,23 +25,22 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::normalizers::Replace;
 use tokenizers::{AddedToken, DecoderWrapper, PostProcessorWrapper, PreTokenizerWrapper, TokenizerImpl};
 
 pub use error::TokenizerError;
+pub use packed::Packed;
 pub use synthetic::MIN_SYNTHETIC_TOKENS;
 pub use text::TextStream;
 pub use vocabulary::{TokenKind, Vocabulary};
 
 use crate::id::TokenId;
 use crate::limits::{MAX_PROMPT_BYTES, MAX_TOKENIZER_FILE_BYTES};
-use text::Sayings;
 use vocabulary::{END_OF_TURN, START_OF_TURN, at_most};
 
 /// After spaces have become `▁` there is nothing left for Gemma's pre-tokenizer (a split at spaces) to do, and ids are
-/// turned into text by [`Sayings`], so neither is set.
-type Pipeline = TokenizerImpl<BPE, Replace, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>;
+/// turned into text by [`Packed`], so neither is set.
+type Pipeline = TokenizerImpl<Packed, Replace, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>;
 
 /// Who speaks in a turn of a chat.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -62,13 +63,7 @@ pub struct Turn {
 /// A vocabulary in use.
 pub struct Tokenizer {
     pipeline: Pipeline,
-    sayings: Sayings,
-    bos: Option<TokenId>,
-    add_bos: bool,
-    start_of_turn: Option<TokenId>,
-    end_of_turn: Option<TokenId>,
     ends: Vec<TokenId>,
-    last_needed: Option<(TokenId, String)>,
 }
 
 impl Tokenizer {
@@ -88,29 +83,37 @@ impl Tokenizer {
         Tokenizer::from_vocabulary(&Vocabulary::from_tokenizer_json(json)?)
     }
 
-    /// Makes a tokenizer of a vocabulary, wherever it comes from. What no text may become is left out of the pipeline.
+    /// Makes a tokenizer of a vocabulary, wherever it comes from, with its tables in memory.
     ///
     /// # Errors
-    /// [`TokenizerError::Damaged`] or [`TokenizerError::TooLarge`], naming the first thing that is wrong.
+    /// As [`Vocabulary::pack`].
     pub fn from_vocabulary(vocabulary: &Vocabulary) -> Result<Tokenizer, TokenizerError> {
-        let mut vocabulary = vocabulary.clone();
-        vocabulary.normalise();
-        vocabulary.check()?;
-        let control = |text: &str| {
-            let id = vocabulary.find(text)?;
-            (vocabulary.kinds[id.0 as usize] == TokenKind::Control).then_some(id)
-        };
-        let (start_of_turn, end_of_turn) = (control(START_OF_TURN), control(END_OF_TURN));
-        Ok(Tokenizer {
-            pipeline: pipeline(&vocabulary)?,
-            sayings: Sayings::of(&vocabulary),
-            bos: vocabulary.bos,
-            add_bos: vocabulary.add_bos,
-            start_of_turn,
-            end_of_turn,
-            ends: [vocabulary.eos, control("<eos>"), end_of_turn].into_iter().flatten().collect(),
-            last_needed: vocabulary.last_needed().map(|id| (id, vocabulary.tokens[id.0 as usize].clone())),
-        })
+        let packed = Packed::open(vocabulary.clone().pack([0; 16])?);
+        Tokenizer::from_packed(packed.unwrap_or_else(|| unreachable!("what was just packed is whole")))
+    }
+
+    /// Makes a tokenizer of a packed vocabulary, which stays where it lies. The crate's part is whole pieces and spaces; it is
+    /// given nothing that no text may become.
+    ///
+    /// # Errors
+    /// [`TokenizerError::Library`], for bytes of nobody's making only.
+    pub fn from_packed(packed: Packed) -> Result<Tokenizer, TokenizerError> {
+        let whole: Vec<AddedToken> =
+            packed.whole().map(|id| AddedToken::from(packed.text(id).to_owned(), false).normalized(false)).collect();
+        let ends = packed.ends().collect();
+        let mut pipeline = Pipeline::new(packed);
+        pipeline.with_normalizer(Some(Replace::new(" ", "▁").map_err(library)?)).map_err(library)?;
+        pipeline.add_tokens(whole).map_err(library)?;
+        Ok(Tokenizer { pipeline, ends })
+    }
+
+    fn packed(&self) -> &Packed {
+        self.pipeline.get_model()
+    }
+
+    /// Bytes of its tables.
+    pub fn table_bytes(&self) -> usize {
+        self.packed().bytes_in_all()
     }
 
     /// The ids of a prompt as it is: `bos` where the vocabulary wants it, then the text. `<eos>` and the like in the
@@ -120,7 +123,8 @@ impl Tokenizer {
     /// [`TokenizerError::TooLarge`] beyond [`MAX_PROMPT_BYTES`].
     pub fn encode_prompt(&self, text: &str) -> Result<Vec<TokenId>, TokenizerError> {
         at_most("prompt", "bytes", text.len(), MAX_PROMPT_BYTES)?;
-        let mut ids: Vec<TokenId> = self.bos.filter(|_| self.add_bos).into_iter().collect();
+        let packed = self.packed();
+        let mut ids: Vec<TokenId> = packed.bos().filter(|_| packed.add_bos()).into_iter().collect();
         self.encode_text(text, &mut ids)?;
         Ok(ids)
     }
@@ -137,8 +141,9 @@ impl Tokenizer {
     /// [`TokenizerError::NoTurnTokens`] for a vocabulary without them, [`TokenizerError::TurnOrder`] where the turns do
     /// not alternate or the user's is not first and last, [`TokenizerError::TooLarge`] beyond [`MAX_PROMPT_BYTES`].
     pub fn encode_chat(&self, turns: &[Turn]) -> Result<Vec<TokenId>, TokenizerError> {
-        let start = self.start_of_turn.ok_or(TokenizerError::NoTurnTokens(START_OF_TURN))?;
-        let end = self.end_of_turn.ok_or(TokenizerError::NoTurnTokens(END_OF_TURN))?;
+        let [start, end] = self.packed().turns();
+        let start = start.ok_or(TokenizerError::NoTurnTokens(START_OF_TURN))?;
+        let end = end.ok_or(TokenizerError::NoTurnTokens(END_OF_TURN))?;
         let expected = [Role::User, Role::Model].into_iter().cycle();
         if let Some(at) = turns.iter().zip(expected).position(|(turn, role)| turn.role != role) {
             return Err(TokenizerError::TurnOrder(at + 1));
@@ -147,7 +152,7 @@ impl Tokenizer {
             return Err(TokenizerError::TurnOrder(turns.len().max(1)));
         }
         at_most("chat", "bytes", turns.iter().map(|turn| turn.text.len()).sum(), MAX_PROMPT_BYTES)?;
-        let mut ids: Vec<TokenId> = self.bos.into_iter().collect();
+        let mut ids: Vec<TokenId> = self.packed().bos().into_iter().collect();
         for turn in turns {
             let speaker = match turn.role {
                 Role::User => "user",
@@ -175,7 +180,7 @@ impl Tokenizer {
 
     /// Tokens of the vocabulary.
     pub fn vocab_size(&self) -> usize {
-        self.sayings.len()
+        self.packed().tokens()
     }
 
     /// Whether every token that can enter a prompt has one of the `rows` of the model's embedding.
@@ -183,9 +188,10 @@ impl Tokenizer {
     /// # Errors
     /// [`TokenizerError::BeyondEmbedding`].
     pub fn check_vocabulary(&self, rows: usize) -> Result<(), TokenizerError> {
-        match &self.last_needed {
-            Some((id, text)) if id.0 as usize >= rows => {
-                Err(TokenizerError::BeyondEmbedding { id: id.0 as usize, text: text.clone(), rows })
+        match self.packed().last_needed() {
+            Some(id) if id.0 as usize >= rows => {
+                let text = self.packed().text(id.0).to_owned();
+                Err(TokenizerError::BeyondEmbedding { id: id.0 as usize, text, rows })
             }
             _ => Ok(()),
         }
@@ -193,12 +199,13 @@ impl Tokenizer {
 
     /// Begins to turn generated tokens into text.
     pub fn stream(&self) -> TextStream<'_> {
-        TextStream::new(&self.sayings)
+        TextStream::new(self.packed())
     }
 
     /// The text of tokens. Control tokens say nothing; bytes that can be no character become U+FFFD.
     pub fn decode(&self, tokens: &[TokenId]) -> String {
-        let bytes: Vec<u8> = tokens.iter().flat_map(|token| self.sayings.get(*token)).copied().collect();
+        let mut bytes = Vec::new();
+        tokens.iter().for_each(|token| self.packed().say(*token, &mut bytes));
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
@@ -210,6 +217,15 @@ impl Tokenizer {
 }
 
 impl Vocabulary {
+    /// The vocabulary as bytes for [`Packed::open`]. What no text may become is in none of its tables. `source` says what it was
+    /// made from and comes back from [`Packed::made_from`].
+    ///
+    /// # Errors
+    /// [`TokenizerError::Damaged`] or [`TokenizerError::TooLarge`], naming the first thing that is wrong.
+    pub fn pack(self, source: [u8; 16]) -> Result<Vec<u8>, TokenizerError> {
+        packed::pack(self, source)
+    }
+
     /// Reads a `tokenizer.json` file, of which no more than [`MAX_TOKENIZER_FILE_BYTES`] are taken into memory.
     ///
     /// # Errors
@@ -237,21 +253,4 @@ fn trim(text: &str) -> &str {
 
 fn library(error: tokenizers::Error) -> TokenizerError {
     TokenizerError::Library(error.to_string())
-}
-
-/// The crate's part: whole pieces, spaces, merges, bytes. It is given nothing that no text may become.
-fn pipeline(vocabulary: &Vocabulary) -> Result<Pipeline, TokenizerError> {
-    let text = |id: u32| vocabulary.tokens[id as usize].clone();
-    let merges = merges::of(vocabulary)?.iter().map(|merge| (text(merge.left), text(merge.right))).collect();
-    let is_known = |kind: TokenKind| kind.is_text() || kind == TokenKind::Byte;
-    let known = vocabulary.tokens.iter().zip(0_u32..).zip(&vocabulary.kinds).filter(|(_, kind)| is_known(**kind));
-    let pieces: Vocab = known.map(|((text, id), _)| (text.clone(), id)).collect();
-    // The crate's cache of words would hold whole prompts, for Gemma does not split text into words.
-    let model = BPE::builder().vocab_and_merges(pieces, merges).byte_fallback(true).fuse_unk(true).cache_capacity(0);
-    let mut pipeline = Pipeline::new(model.build().map_err(library)?);
-    pipeline.with_normalizer(Some(Replace::new(" ", "▁").map_err(library)?)).map_err(library)?;
-    let whole = vocabulary.tokens.iter().zip(&vocabulary.kinds).filter(|(_, kind)| **kind == TokenKind::UserDefined);
-    let whole = whole.map(|(text, _)| AddedToken::from(text.clone(), false).normalized(false));
-    pipeline.add_tokens(whole).map_err(library)?;
-    Ok(pipeline)
 }

@@ -165,6 +165,22 @@ fn a_synthetic_vocabulary_gives_hugging_faces_ids_with_and_without_its_merges() 
     proptest!(cases(600), |(text in any_text())| trio.check(&text));
 }
 
+/// The size that the board runs: packed once, opened from a file, and compared with Hugging Face's loader.
+#[test]
+fn a_vocabulary_of_gemmas_size_gives_hugging_faces_ids_from_a_file() {
+    let json = synthetic_json(262_144);
+    let stock: Stock = json.parse().unwrap();
+    let bytes = Vocabulary::from_tokenizer_json(&json).unwrap().pack([9; 16]).unwrap();
+    assert!(bytes.len() < 16_000_000, "{} bytes are more than the board should map", bytes.len());
+    let tokenizer = Tokenizer::from_packed(Packed::open(bytes).unwrap()).unwrap();
+    let same = |text: &str| {
+        let ids: Vec<TokenId> = stock.encode(text, true).unwrap().get_ids().iter().map(|id| TokenId(*id)).collect();
+        assert_eq!(tokenizer.encode_prompt(text).unwrap(), ids, "{text:?} is not encoded as Hugging Face does");
+    };
+    same(SENTENCES);
+    proptest!(cases(1_500), |(text in any_text())| same(&text));
+}
+
 #[test]
 fn a_gguf_files_way_of_writing_gives_the_same_ids() {
     let from_json = Vocabulary::from_tokenizer_json(&synthetic_json(3_000)).unwrap();

@@ -88,7 +88,7 @@ fn an_answer_goes_to_standard_output_alone_and_ends_with_its_figures() {
                 .spawn()
                 .unwrap(),
         );
-        (done(&output), text(&output.stderr))
+        (done(&output), told(&output))
     };
     let (answer, figures) = ask(&[]);
     assert!(answer.trim().len() > 9 && answer.ends_with('\n'), "{answer}");
@@ -104,7 +104,7 @@ fn an_answer_goes_to_standard_output_alone_and_ends_with_its_figures() {
 #[test]
 fn lines_piped_in_are_prompts_and_commands_and_all_are_answered_before_the_end() {
     let output = fed(alone(), b"Hello there\n\nchat Who are you?\nask Hello there\nhelp me write a poem\n");
-    let (answers, notes) = (done(&output), text(&output.stderr));
+    let (answers, notes) = (done(&output), told(&output));
     let marked = |mark: &str| notes.lines().filter(|line| line.starts_with(mark)).count();
     assert_eq!(marked("["), 4, "figures of four answers: {notes}");
     assert_eq!((marked("· node "), marked("!"), notes.lines().count()), (1, 0, 5), "{notes}");

@@ -31,7 +31,9 @@ pub static MODELS: LazyLock<[PathBuf; 2]> = LazyLock::new(|| {
 
 /// `potluck` itself.
 pub fn potluck() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_potluck"))
+    let mut command = Command::new(env!("CARGO_BIN_EXE_potluck"));
+    command.env("XDG_CACHE_HOME", concat!(env!("CARGO_TARGET_TMPDIR"), "/cache"));
+    command
 }
 
 /// Looks until `check` finds what it looks for.

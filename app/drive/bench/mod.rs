@@ -17,11 +17,14 @@ use clap::builder::RangedI64ValueParser;
 use thiserror::Error;
 
 use crate::id::TokenId;
+use crate::kernels::Isa;
 use crate::kv::Sequence;
 use crate::limits::MAX_CONTEXT_TOKENS;
 use crate::model::{self, FileError, Logits, Model, ModelError, Precision};
 
-use super::setup::{SetupError, tokenizer};
+use super::engine::team;
+use super::kept::Kept;
+use super::setup::{SetupError, tokenizer_of};
 use super::terminal::{OutputError, give, give_line};
 use report::{Case, Report};
 
@@ -80,15 +83,19 @@ pub(super) fn token(at: usize, vocab: usize) -> TokenId {
     TokenId((u64::from(spread) * vocab as u64 >> 32) as u32)
 }
 
-/// Loads `path`, measures and reports.
-pub(super) fn run(path: &Path, json: Option<&Path>, precision: Precision, settings: &BenchSettings) -> Result<(), BenchError> {
+/// Loads `path`, measures on so many `threads` (0: all that this machine has) and reports.
+pub(super) fn run(path: &Path, json: Option<&Path>, precision: Precision, threads: usize, settings: &BenchSettings) -> Result<(), BenchError> {
     let start = Instant::now();
     let opened = model::open(path)?;
     let file_bytes = opened.gguf.bytes().as_slice().len() as u64;
     let reading = start.elapsed();
-    let tokenizer_s = (!settings.no_tokenizer).then(|| timed(|| tokenizer(&opened, path, json))).transpose()?;
+    let tokenizer_s =
+        (!settings.no_tokenizer).then(|| timed(|| tokenizer_of(&opened, path, json, &Kept::at(None)))).transpose()?;
     let start = Instant::now();
-    let model = Model::new(opened.config, opened.weights, precision)?;
+    let mut model = Model::new(opened.config, opened.weights, precision)?;
+    let team = team(threads).map_err(SetupError::Threads)?;
+    let threads = team.cores();
+    model.set_team(team);
     let load_s = (reading + start.elapsed()).as_secs_f64();
     let loaded_rss_bytes = process::peak_rss_bytes();
 
@@ -99,7 +106,8 @@ pub(super) fn run(path: &Path, json: Option<&Path>, precision: Precision, settin
         model: path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned(),
         file_bytes,
         precision: if precision == Precision::INT8 { "int8" } else { "float" },
-        threads: 1,
+        instructions: Isa::best().name(),
+        threads,
         runs: settings.runs as usize,
         load_s,
         tokenizer_s,

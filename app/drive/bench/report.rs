@@ -15,11 +15,13 @@ pub(super) struct Report {
     pub file_bytes: u64,
     /// int8 or float.
     pub precision: &'static str,
+    /// Which build of the loops ran.
+    pub instructions: &'static str,
     /// Cores that computed.
     pub threads: usize,
     /// Times that each case was measured.
     pub runs: usize,
-    /// Opening, checking and hashing the file, and binding its weights.
+    /// Opening and checking the file, and binding its weights; its pages come in as they are used.
     pub load_s: f64,
     /// Making the tokenizer; none where it was left out.
     pub tokenizer_s: Option<f64>,
@@ -108,10 +110,10 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Report { program, model, precision, threads, .. } = self;
+        let Report { program, model, precision, instructions, threads, .. } = self;
         let plural = if *threads == 1 { "" } else { "s" };
         let file = self.file_bytes as f64 / 1e6;
-        writeln!(f, "{program}: {model} ({file:.0} MB), {precision}, {threads} thread{plural}")?;
+        writeln!(f, "{program}: {model} ({file:.0} MB), {precision}, {instructions}, {threads} thread{plural}")?;
         write!(f, "load {:.3} s", self.load_s)?;
         if let Some(seconds) = self.tokenizer_s {
             write!(f, ", tokenizer {seconds:.3} s")?;

@@ -18,7 +18,8 @@ use crate::mmlu::{self, MmluError, Question};
 use crate::model;
 use crate::tokenizer::{Tokenizer, TokenizerError};
 
-use super::setup::{SetupError, vocabulary_inside};
+use super::kept::Kept;
+use super::setup::{SetupError, tokenizer_of};
 use super::terminal::{OutputError, give_line};
 
 use process::NodeProcess;
@@ -96,7 +97,8 @@ enum Expect {
 /// Shows it; true when every check held.
 pub(super) fn run(settings: &SwarmSettings) -> Result<bool, SwarmError> {
     let start = Instant::now();
-    let tokenizer = vocabulary_inside(&model::open(&settings.model).map_err(SetupError::from)?, &settings.model)?;
+    let opened = model::open(&settings.model).map_err(SetupError::from)?;
+    let tokenizer = tokenizer_of(&opened, &settings.model, None, &Kept::at(None))?;
     let programme = programme(settings)?;
     let names: Vec<String> = (0..settings.nodes).map(|n| format!("node {}", (b'A' + n as u8) as char)).collect();
     let port = free_port().map_err(SwarmError::Start)?;

@@ -1,0 +1,171 @@
+//! Products of quantised activations with a quantised matrix: `y[t][r] = Σ_c x[t][c] · w[r][c]`.
+//!
+//! The definition: for each 32 columns, in order, the products of codes are summed exactly in i32, and one fused multiply-add
+//! joins them: `acc = fma(sum, weight scale · activation scale, acc)`. [`dots`] is that, plainly, and the oracle of all others.
+//!
+//! Rows are taken a *panel* at a time. Where there are tokens enough for a tile, the panel is unpacked once into scratch that
+//! fits the first cache, and every tile of tokens is multiplied with it; tokens that fill no tile (decoding has but one) are
+//! multiplied with the rows where they lie. Panels are shared out among the cores.
+
+use core::ops::Range;
+
+use super::format::unpack;
+use super::isa::{Isa, Kind};
+use super::matmul::{check, each_rows};
+use super::quantize::QuantizedRows;
+use super::team::Out;
+use super::{Format, GROUP, Matrix, Team};
+
+#[cfg(target_arch = "aarch64")]
+mod neon;
+#[cfg(test)]
+mod tests;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+/// Activations from some token on.
+#[derive(Clone, Copy)]
+struct Tokens<'a> {
+    cols: usize,
+    codes: &'a [i8],
+    scales: &'a [f32],
+    /// −128 × the sum of each block's codes: what an offset of 128 on the weights adds, to be taken off again.
+    offsets: &'a [i32],
+}
+
+impl<'a> Tokens<'a> {
+    fn from(x: &'a QuantizedRows, token: usize) -> Tokens<'a> {
+        let block = token * x.cols / GROUP;
+        Tokens { cols: x.cols, codes: &x.codes[token * x.cols..], scales: &x.scales[block..], offsets: &x.offsets[block..] }
+    }
+}
+
+/// How an instruction set multiplies [`Self::ROWS`] rows.
+///
+/// # Safety
+/// All three may be called only where the CPU has the instructions, `rows` being whole blocks of as many rows, `x` holding as
+/// many tokens as the call takes, and `y` having room for `ROWS` results a token, `stride` floats apart.
+trait Panel {
+    /// Rows of a panel.
+    const ROWS: usize;
+    /// Tokens of a tile.
+    const TOKENS: usize;
+    /// 32 columns of a panel, unpacked.
+    type Block: Copy;
+    /// Scratch to begin with.
+    const ZERO: Self::Block;
+
+    /// Unpacks rows, block by block.
+    unsafe fn pack(format: Format, rows: &[u8], panel: &mut [Self::Block]);
+
+    /// The results of `TOKENS` tokens.
+    unsafe fn tile(format: Format, panel: &[Self::Block], x: Tokens<'_>, y: *mut f32, stride: usize);
+
+    /// The results of one token for any number of panels, from the rows where they lie.
+    unsafe fn single(format: Format, rows: &[u8], x: Tokens<'_>, y: *mut f32);
+}
+
+/// # Safety
+/// The CPU has the instructions of `P`, and `y` has room for tokens × rows, of which nobody else touches `range`.
+unsafe fn rows_with<P: Panel>(m: Matrix<'_>, x: &QuantizedRows, range: Range<usize>, y: Out) {
+    let tokens = x.rows();
+    let whole = range.len() / P::ROWS * P::ROWS + range.start;
+    let tiled = tokens / P::TOKENS * P::TOKENS;
+    if tokens == 1 {
+        // SAFETY: whole rows, a token that is there, and places of this range.
+        unsafe {
+            P::single(m.format, m.rows(range.start..whole), Tokens::from(x, 0), y.at(range.start));
+            rows_plain(m, x, whole..range.end, y);
+        }
+        return;
+    }
+    let mut panel = vec![P::ZERO; if tiled > 0 { m.cols / GROUP } else { 0 }];
+    for r in (range.start..whole).step_by(P::ROWS) {
+        let rows = m.rows(r..r + P::ROWS);
+        // SAFETY: whole rows, tokens that are there, and places of this range: r + ROWS is at most its end.
+        unsafe {
+            if tiled > 0 {
+                P::pack(m.format, rows, &mut panel);
+            }
+            for t in (0..tiled).step_by(P::TOKENS) {
+                P::tile(m.format, &panel, Tokens::from(x, t), y.at(t * m.rows + r), m.rows);
+            }
+            for t in tiled..tokens {
+                P::single(m.format, rows, Tokens::from(x, t), y.at(t * m.rows + r));
+            }
+        }
+    }
+    // SAFETY: what is left of this range.
+    unsafe { rows_plain(m, x, whole..range.end, y) }
+}
+
+/// The definition.
+fn dots<const T: usize>(codes: &[[i8; GROUP]], scales: &[f32], x: [(&[[i8; GROUP]], &[f32]); T]) -> [f32; T] {
+    let blocks = codes.len();
+    let scales = &scales[..blocks];
+    let x = x.map(|(codes, scales)| (&codes[..blocks], &scales[..blocks]));
+    let mut acc = [0f32; T];
+    for b in 0..blocks {
+        for t in 0..T {
+            let (w, a) = (&codes[b], &x[t].0[b]);
+            let mut sum = 0i32;
+            for i in 0..GROUP {
+                // At most 32 × 128 × 127 in size: nothing wraps. Saying so keeps overflow checks, and their branches, out.
+                sum = sum.wrapping_add(i32::from(w[i]).wrapping_mul(i32::from(a[i])));
+            }
+            acc[t] = (sum as f32).mul_add(scales[b] * x[t].1[b], acc[t]);
+        }
+    }
+    acc
+}
+
+/// # Safety
+/// `y` has room for tokens × rows, of which nobody else touches `range`.
+unsafe fn rows_plain(m: Matrix<'_>, x: &QuantizedRows, range: Range<usize>, y: Out) {
+    const TILE: usize = 4;
+    let (tokens, blocks) = (x.rows(), m.cols / GROUP);
+    if range.is_empty() {
+        return;
+    }
+    let mut codes = vec![0i8; m.cols];
+    let mut scales = vec![0f32; blocks];
+    let all = x.codes.as_chunks::<GROUP>().0;
+    let row = |t: usize| (&all[t * blocks..][..blocks], &x.scales[t * blocks..][..blocks]);
+    for r in range {
+        unpack(m.format, m.row(r), &mut codes, &mut scales);
+        let codes = codes.as_chunks::<GROUP>().0;
+        // SAFETY: a place of this range.
+        let put = |t: usize, sum: f32| unsafe { y.at(t * m.rows + r).write(sum) };
+        let mut t = 0;
+        while t + TILE <= tokens {
+            let sums = dots::<TILE>(codes, &scales, core::array::from_fn(|i| row(t + i)));
+            sums.into_iter().enumerate().for_each(|(i, sum)| put(t + i, sum));
+            t += TILE;
+        }
+        for t in t..tokens {
+            let [sum] = dots::<1>(codes, &scales, [row(t)]);
+            put(t, sum);
+        }
+    }
+}
+
+/// Product of a quantised matrix with quantised activations.
+///
+/// # Shapes
+/// x: tokens × cols; y: tokens × rows.
+pub fn matmul_int8(team: &Team, isa: Isa, m: Matrix<'_>, x: &QuantizedRows, y: &mut [f32]) {
+    assert!(m.format.is_quantized() && x.cols == m.cols);
+    check(&m, x.codes.len(), y);
+    let run = match isa.0 {
+        Kind::Portable => rows_plain,
+        #[cfg(target_arch = "aarch64")]
+        Kind::Neon => rows_with::<neon::Neon>,
+        #[cfg(target_arch = "x86_64")]
+        Kind::Avx2 => rows_with::<x86::Avx2>,
+        #[cfg(target_arch = "x86_64")]
+        Kind::Avx512 => rows_with::<x86::Avx512>,
+    };
+    // SAFETY: an `Isa` exists only where the CPU has its instructions; every range of rows is handed out once; the sizes are
+    // checked above.
+    each_rows(team, &m, y, &|range, y| unsafe { run(m, x, range, y) });
+}

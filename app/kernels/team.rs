@@ -1,0 +1,329 @@
+//! Cores that share the work of one call. Nothing here starts a thread: whoever owns threads hands each a [`Worker`], and a
+//! team without workers does everything itself.
+//!
+//! A call is cut into parts, and whoever is free takes the next one. A part computes the same bits whoever takes it, so the
+//! number of cores changes no result. The caller works too, and waits at the end only for workers that are in the middle of a
+//! part: one that was slow to wake finds nothing left and holds nobody up.
+
+use core::hint::spin_loop;
+use core::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
+
+/// How often a worker looks for the next call before it sleeps: some 20 µs. Within a pass the next call comes sooner, and
+/// waking a sleeper costs about as much.
+const LOOKS: usize = 2_000;
+
+type Work<'a> = &'a (dyn Fn(usize) + Sync);
+
+#[derive(Clone, Copy)]
+struct Job {
+    work: Work<'static>,
+    parts: usize,
+}
+
+#[derive(Default)]
+struct State {
+    /// The call under way.
+    job: Option<Job>,
+    /// Workers that hold it.
+    active: usize,
+    /// Some part panicked on a worker.
+    failed: bool,
+    closed: bool,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    /// A call has come, or the end.
+    call: Condvar,
+    /// The last worker has let go of a call.
+    idle: Condvar,
+    /// The part that is taken next.
+    next: AtomicUsize,
+    /// Counts calls, so that a worker can look without the lock.
+    calls: AtomicUsize,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take_parts(&self, job: Job) {
+        loop {
+            let part = self.next.fetch_add(1, Ordering::Relaxed);
+            if part >= job.parts {
+                return;
+            }
+            (job.work)(part);
+        }
+    }
+}
+
+/// Cores that work together on one call at a time.
+#[derive(Default)]
+pub struct Team {
+    shared: Arc<Shared>,
+    workers: usize,
+    /// Held for a call: a second caller works alone meanwhile.
+    caller: Mutex<()>,
+}
+
+impl Team {
+    /// The caller's core and nobody else.
+    pub fn alone() -> Team {
+        Team::default()
+    }
+
+    /// A team of `cores`, the caller's among them, and the workers that threads of their own must serve.
+    pub fn new(cores: usize) -> (Team, Vec<Worker>) {
+        let shared = Arc::new(Shared::default());
+        let workers: Vec<Worker> = (1..cores).map(|_| Worker { shared: shared.clone() }).collect();
+        (Team { shared, workers: workers.len(), caller: Mutex::new(()) }, workers)
+    }
+
+    /// How many cores share a call.
+    pub fn cores(&self) -> usize {
+        self.workers + 1
+    }
+
+    /// Runs `work(0)` to `work(parts - 1)`, each once, on whichever core is free, and returns when all are done.
+    ///
+    /// # Panics
+    /// When a part does.
+    pub fn each(&self, parts: usize, work: Work<'_>) {
+        let caller = match self.caller.try_lock() {
+            Ok(guard) => Some(guard),
+            Err(TryLockError::Poisoned(guard)) => Some(guard.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        };
+        if self.workers == 0 || parts <= 1 || caller.is_none() {
+            (0..parts).for_each(work);
+            return;
+        }
+        // SAFETY: only the lifetime changes. The job leaves `state` and every worker lets go of it before this function ends,
+        // by return or by panic: `Call`'s drop sees to both.
+        let work: Work<'static> = unsafe { core::mem::transmute::<Work<'_>, Work<'static>>(work) };
+        let job = Job { work, parts };
+        let call = Call::begin(&self.shared, job);
+        self.shared.take_parts(job);
+        drop(call);
+        let failed = core::mem::take(&mut self.shared.lock().failed);
+        assert!(!failed, "a part of the work panicked on another core");
+    }
+
+    /// Cuts `out` into runs of `run` values, the last perhaps shorter, and calls `work` with each and its number, once, on
+    /// whichever core is free.
+    ///
+    /// # Panics
+    /// When a call does.
+    pub fn each_run(&self, out: &mut [f32], run: usize, work: &(dyn Fn(usize, &mut [f32]) + Sync)) {
+        let (len, out) = (out.len(), Out::new(out));
+        self.each(len.div_ceil(run), &|part| {
+            let start = part * run;
+            // SAFETY: the runs lie within the array and apart from one another, and each is handed out once.
+            let part_of_out = unsafe { core::slice::from_raw_parts_mut(out.at(start), run.min(len - start)) };
+            work(part, part_of_out);
+        });
+    }
+}
+
+/// An array that several cores write, each its own places.
+#[derive(Clone, Copy)]
+pub(super) struct Out(*mut f32);
+
+// SAFETY: a place and nothing more; whoever writes through it answers for who else does.
+unsafe impl Send for Out {}
+// SAFETY: as above.
+unsafe impl Sync for Out {}
+
+impl Out {
+    pub(super) fn new(array: &mut [f32]) -> Out {
+        Out(array.as_mut_ptr())
+    }
+
+    /// The place of value `i`.
+    ///
+    /// # Safety
+    /// The array has more than `i` values.
+    pub(super) unsafe fn at(self, i: usize) -> *mut f32 {
+        // SAFETY: the caller's promise.
+        unsafe { self.0.add(i) }
+    }
+}
+
+impl core::fmt::Debug for Team {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Team({} cores)", self.cores())
+    }
+}
+
+impl Drop for Team {
+    fn drop(&mut self) {
+        self.shared.lock().closed = true;
+        self.shared.calls.fetch_add(1, Ordering::Release);
+        self.shared.call.notify_all();
+    }
+}
+
+/// A job in `state`, for as long as this lives.
+struct Call<'a>(&'a Shared);
+
+impl<'a> Call<'a> {
+    fn begin(shared: &'a Shared, job: Job) -> Call<'a> {
+        let mut state = shared.lock();
+        shared.next.store(0, Ordering::Relaxed);
+        state.job = Some(job);
+        shared.calls.fetch_add(1, Ordering::Release);
+        drop(state);
+        shared.call.notify_all();
+        Call(shared)
+    }
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        // Parts are short, so the others are about to end: look a while before sleeping.
+        let mut state = self.0.lock();
+        state.job = None;
+        let mut looks = 0;
+        while state.active > 0 {
+            if looks < LOOKS {
+                looks += 50;
+                drop(state);
+                (0..50).for_each(|_| spin_loop());
+                state = self.0.lock();
+            } else {
+                state = self.0.idle.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+    }
+}
+
+/// One more core of a team, for a thread to serve.
+pub struct Worker {
+    shared: Arc<Shared>,
+}
+
+impl Worker {
+    /// Works for the team until the team is dropped.
+    pub fn serve(self) {
+        let mut seen = 0;
+        loop {
+            (0..LOOKS).take_while(|_| self.shared.calls.load(Ordering::Acquire) == seen).for_each(|_| spin_loop());
+            let mut state = self.shared.lock();
+            while !state.closed && self.shared.calls.load(Ordering::Acquire) == seen {
+                state = self.shared.call.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+            if state.closed {
+                return;
+            }
+            seen = self.shared.calls.load(Ordering::Acquire);
+            let Some(job) = state.job else { continue };
+            state.active += 1;
+            drop(state);
+            let held = Held { shared: &self.shared, failed: true };
+            self.shared.take_parts(job);
+            held.end();
+        }
+    }
+}
+
+/// A worker's hold on a job.
+struct Held<'a> {
+    shared: &'a Shared,
+    failed: bool,
+}
+
+impl Held<'_> {
+    fn end(mut self) {
+        self.failed = false;
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        state.failed |= self.failed;
+        state.active -= 1;
+        if state.active == 0 {
+            self.shared.idle.notify_all();
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// Runs `run` with a team of `cores`, whose threads end with it.
+    pub(in crate::kernels) fn with_team(cores: usize, run: impl FnOnce(&Team)) {
+        let (team, workers) = Team::new(cores);
+        std::thread::scope(|scope| {
+            for worker in workers {
+                scope.spawn(move || worker.serve());
+            }
+            run(&team);
+            drop(team);
+        });
+    }
+
+    #[test]
+    fn every_part_runs_once_whatever_the_number_of_cores() {
+        for cores in [1, 2, 3, 8] {
+            with_team(cores, |team| {
+                assert_eq!(team.cores(), cores);
+                for parts in [0, 1, 2, 7, 100] {
+                    for _ in 0..50 {
+                        let counts: Vec<AtomicUsize> = (0..parts).map(|_| AtomicUsize::new(0)).collect();
+                        team.each(parts, &|part| {
+                            counts[part].fetch_add(1, Ordering::Relaxed);
+                        });
+                        assert!(counts.iter().all(|count| count.load(Ordering::Relaxed) == 1));
+                    }
+                }
+            });
+        }
+    }
+
+    #[test]
+    fn runs_lie_one_behind_the_other() {
+        for cores in [1, 3] {
+            with_team(cores, |team| {
+                for (len, run) in [(0, 5), (3, 5), (10, 5), (11, 5), (64, 1)] {
+                    let mut out = vec![0f32; len];
+                    team.each_run(&mut out, run, &|part, out| out.iter_mut().for_each(|value| *value += part as f32 + 1.0));
+                    assert!(out.iter().enumerate().all(|(i, value)| *value == (i / run) as f32 + 1.0));
+                }
+            });
+        }
+    }
+
+    #[test]
+    fn a_call_within_a_call_is_done_by_its_caller() {
+        with_team(2, |team| {
+            let count = AtomicUsize::new(0);
+            team.each(4, &|_| {
+                team.each(3, &|_| {
+                    count.fetch_add(1, Ordering::Relaxed);
+                });
+            });
+            assert_eq!(count.load(Ordering::Relaxed), 12);
+        });
+    }
+
+    #[test]
+    fn a_panic_in_a_part_reaches_the_caller() {
+        for cores in [1, 2] {
+            let (team, workers) = Team::new(cores);
+            let threads: Vec<_> = workers.into_iter().map(|worker| std::thread::spawn(move || worker.serve())).collect();
+            let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                team.each(8, &|part| assert_ne!(part, 3, "the part that fails"));
+            }));
+            assert!(outcome.is_err());
+            drop(team);
+            threads.into_iter().for_each(|thread| drop(thread.join()));
+        }
+    }
+}

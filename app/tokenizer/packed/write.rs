@@ -1,0 +1,93 @@
+//! A vocabulary to bytes. This is the dear part: it takes, for a while, several times what it writes.
+
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::{CHECK_AT, HEAD_AT, Head, MAGIC, NONE, SOURCE_AT};
+use crate::id::TokenId;
+use crate::tokenizer::vocabulary::{END_OF_TURN, START_OF_TURN, byte_of};
+use crate::tokenizer::{TokenKind, TokenizerError, Vocabulary, merges};
+
+/// The bytes of a vocabulary, wherever it comes from, in the form that [`Packed::open`](super::Packed::open) takes. `source`
+/// comes back from [`Packed::made_from`](super::Packed::made_from).
+///
+/// # Errors
+/// [`TokenizerError::Damaged`] or [`TokenizerError::TooLarge`], naming the first thing that is wrong.
+pub(in crate::tokenizer) fn pack(mut vocabulary: Vocabulary, source: [u8; 16]) -> Result<Vec<u8>, TokenizerError> {
+    vocabulary.normalise();
+    vocabulary.check()?;
+    let mut merges: Vec<[u32; 4]> =
+        (0..).zip(merges::of(&vocabulary)?).map(|(rank, m)| [m.left, m.right, rank, m.product]).collect();
+    // Of two merges of one pair the later one counts, as in the crate's own table.
+    merges.sort_unstable_by_key(|[left, right, rank, _]| (*left, *right, core::cmp::Reverse(*rank)));
+    merges.dedup_by_key(|[left, right, ..]| (*left, *right));
+
+    let tokens = &vocabulary.tokens;
+    let text = |id: u32| tokens[id as usize].as_str();
+    let of_kind = |wanted: fn(TokenKind) -> bool| {
+        let kinds = vocabulary.kinds.iter().zip(0_u32..);
+        kinds.filter(move |(kind, _)| wanted(**kind)).map(|(_, id)| id).collect::<Vec<u32>>()
+    };
+    let mut pieces = of_kind(TokenKind::is_text);
+    pieces.sort_unstable_by_key(|id| text(*id));
+    let whole = of_kind(|kind| kind == TokenKind::UserDefined);
+    let (mut bytes, mut ascii) = ([NONE; 256], [NONE; 128]);
+    for id in of_kind(|kind| kind == TokenKind::Byte) {
+        byte_of(text(id)).into_iter().for_each(|byte| bytes[usize::from(byte)] = id);
+    }
+    for id in &pieces {
+        if let [byte @ ..0x80] = *text(*id).as_bytes() {
+            ascii[usize::from(byte)] = *id;
+        }
+    }
+
+    let id = |id: Option<TokenId>| id.map_or(NONE, |id| id.0);
+    let control = |text: &str| vocabulary.find(text).filter(|id| vocabulary.kinds[id.0 as usize] == TokenKind::Control);
+    let end_of_turn = control(END_OF_TURN);
+    let head = Head {
+        tokens: tokens.len() as u32,
+        merges: merges.len() as u32,
+        pieces: pieces.len() as u32,
+        whole: whole.len() as u32,
+        text_bytes: tokens.iter().map(String::len).sum::<usize>() as u32,
+        add_bos: vocabulary.add_bos.into(),
+        bos: id(vocabulary.bos),
+        start_of_turn: id(control(START_OF_TURN)),
+        end_of_turn: id(end_of_turn),
+        ends: [vocabulary.eos, control("<eos>"), end_of_turn].map(id),
+        last_needed: id(vocabulary.last_needed()),
+    };
+
+    let length = head.places().map_or(0, |places| places.end);
+    let mut out = Vec::with_capacity(length);
+    out.extend_from_slice(MAGIC);
+    out.extend_from_slice(&source);
+    out.extend_from_slice(&[0; HEAD_AT - CHECK_AT]);
+    put(&mut out, head.numbers());
+    put(&mut out, bytes);
+    put(&mut out, ascii);
+    put(&mut out, running(tokens.iter().map(String::len)));
+    let mut lefts = vec![0; tokens.len()];
+    merges.iter().for_each(|[left, ..]| lefts[*left as usize] += 1);
+    put(&mut out, running(lefts.into_iter()));
+    put(&mut out, merges.into_iter().flat_map(|[_, right, rank, product]| [right, rank, product]));
+    put(&mut out, pieces);
+    put(&mut out, whole);
+    out.extend(vocabulary.kinds.iter().map(|kind| *kind as u8));
+    tokens.iter().for_each(|text| out.extend_from_slice(text.as_bytes()));
+    debug_assert_eq!((out.len(), SOURCE_AT), (length, MAGIC.len()));
+    let check = xxh3_128(&out[HEAD_AT..]).to_le_bytes();
+    out[CHECK_AT..HEAD_AT].copy_from_slice(&check);
+    Ok(out)
+}
+
+/// The sums of the first, the first two and so on.
+fn running(lengths: impl Iterator<Item = usize>) -> impl Iterator<Item = u32> {
+    lengths.scan(0, |sum, length| {
+        *sum += length as u32;
+        Some(*sum)
+    })
+}
+
+fn put(out: &mut Vec<u8>, numbers: impl IntoIterator<Item = u32>) {
+    numbers.into_iter().for_each(|number| out.extend_from_slice(&number.to_le_bytes()));
+}

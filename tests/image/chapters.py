@@ -1,0 +1,262 @@
+"""What the image promises, a chapter each: it boots, its console answers, nothing on the card keeps it from coming up, a hang ends,
+and boards on one LAN share and obey."""
+
+import re
+import time
+
+import card
+from guest import Failed
+
+# Until a prompt, on a machine that has other things to do.
+BOOT_S = 150
+ANSWER_S = 120
+# What no script of ours may say on a board with nothing wrong.
+BAD_WORDS = ("potluck:", "not found", "rror", "ailed", "annot", "No such", "panic")
+
+
+def prompt(guest, within=BOOT_S):
+    """Waits for the console's prompt; returns what came before it."""
+    return guest.console.expect("is ready", within=within) + guest.console.expect("\n> ", within=20)
+
+
+def ask(guest, text, within=ANSWER_S):
+    """Asks, and returns the line of figures."""
+    guest.console.drain()
+    guest.console.send(text)
+    guest.console.expect("[", within=within)
+    return guest.console.expect("tokens/s", within=within, fail=("! ",))
+
+
+def want(condition, what):
+    """Fails with `what` unless the condition holds."""
+    if not condition:
+        raise Failed(what)
+
+
+def boots(machine, figures):
+    """A fresh card boots to a prompt without an error line; it has grown; /boot is read-only; it powers off."""
+    path = machine.fresh_card("boots")
+    with machine.start(path, "boots") as guest:
+        before = prompt(guest)
+        figures["to prompt, s"] = round(time.monotonic() - guest.begun, 1)
+        shell = guest.shell
+        figures["of which user space, s"] = round(float(shell.must("dmesg | sed -n 's/.*potluck: ready \\([0-9.]*\\) s.*/\\1/p'"))
+                                                  - float(shell.must("dmesg | sed -n 's/^.\\( *[0-9.]*\\).*Run .*init as init.*/\\1/p'")
+                                                          or 0), 1)
+        bad = [line for line in before.splitlines() if any(word in line for word in BAD_WORDS)]
+        want(not bad, f"on its way to the prompt the board says {bad}")
+        errors = shell.run("dmesg -r | grep '^<3>' | grep potluck")[0]
+        want(not errors, f"the scripts complain: {errors}")
+        mounts = shell.must("cat /proc/mounts")
+        want(re.search(r" /boot vfat ro,", mounts), f"/boot is not mounted read-only:\n{mounts}")
+        want(re.search(r" /data ext4 rw,", mounts), f"/data is not mounted:\n{mounts}")
+        for _ in range(40):
+            size = int(shell.must("df -k /data | awk 'END { print $(NF - 4) }'"))
+            if size > 100_000:
+                break
+            time.sleep(0.5)
+        want(size > 100_000, f"/data has {size} kB: it has not grown to the card's end")
+        used = shell.must("free -k | awk '/^Mem/ { print $3 }'")
+        figures["memory in use at the prompt, MB"] = round(int(used) / 1024, 1)
+        figures["of which potluck (resident), MB"] = round(
+            int(shell.must("awk '/VmRSS/ { print $2 }' /proc/$(pidof potluck)/status")) / 1024, 1)
+        listening = shell.must("netstat -lntu 2>/dev/null | grep -E '^(tcp|udp)' | grep -v ':7654' || true")
+        figures["sockets open beside the catalog's"] = len(listening.splitlines())
+        shell.line.send("poweroff")
+        guest.ended(within=60)
+
+
+def console(machine, figures):
+    """help, status, ask, stats and version over the serial line."""
+    with machine.start(machine.fresh_card("console"), "console") as guest:
+        prompt(guest)
+        for command, answer in (("help", "this node"), ("status", "epoch 0"), ("peers", "peer"), ("stats", "served"),
+                                ("version", "potluck ")):
+            guest.console.send(command)
+            guest.console.expect(answer, within=20)
+        line = ask(guest, "Why is the sky blue?")
+        figures["an answer over the serial line"] = line.strip()
+        again = ask(guest, "Why is the sky blue?")
+        want(re.search(r"prompt tokens: [1-9]\d* own slab", again), f"a repeated prompt is not taken from the slab: {again}")
+
+
+# Files that a person may leave on the card, and what the board must say about them.
+CONFIGS = (
+    ("none", None, "cannot be read"),
+    ("empty", b"", "is ready"),
+    ("broken", b'x = [\n[node]\nname = "kit chen"\n\xff\n', "potluck.toml:1"),
+    ("garbage", bytes(range(256)) * 8192, "potluck.toml"),
+    ("wrong values", b'[memory]\nslab = "a lot"\n[network]\nport = 0\n', "potluck.toml:2"),
+)
+
+
+def configs(machine, figures):
+    """No potluck.toml, an empty one, a broken one, garbage, a folder in its place, a full partition: the board comes up."""
+    for name, content, says in CONFIGS:
+        path = machine.fresh_card("config", None if content is None else {"potluck.toml": content})
+        if content is None:
+            card.remove(path, "potluck.toml")
+        with machine.start(path, "config") as guest:
+            came = prompt(guest)
+            want(says in came, f"with {name} for a potluck.toml the console does not say {says!r}:\n{came}")
+            ask(guest, "Hello")
+    path = machine.fresh_card("config")
+    card.remove(path, "potluck.toml")
+    card.make_folder(path, "potluck.toml")
+    card.fill(path)
+    with machine.start(path, "config") as guest:
+        want("cannot be read" in prompt(guest), "a folder for a potluck.toml is not told of")
+        ask(guest, "Hello")
+    figures["settings that are broken, absent, garbage or a folder on a full partition, and the board answers"] = len(CONFIGS) + 1
+
+
+def models(machine, figures):
+    """A model that is missing or damaged: the demo model answers."""
+    for name, files in (("missing", {"potluck.toml": b'[model]\nfile = "nowhere.gguf"\n'}),
+                        ("damaged", {"gemma.gguf": b"GGUF" + bytes(range(256)) * 64})):
+        with machine.start(machine.fresh_card("model", files), "model") as guest:
+            came = prompt(guest)
+            want("demo.gguf is ready" in came, f"with a model that is {name} the demo model does not answer:\n{came}")
+            want("demo model" in came, f"that the model is {name} is not said:\n{came}")
+            ask(guest, "Hello")
+    figures["models missing or damaged, and the board answers"] = 2
+
+
+def full_card(machine, figures):
+    """/data without a byte left: answers go on; what cannot be saved is said, and works again when there is room."""
+    path = machine.fresh_card("full")
+    with machine.start(path, "full") as guest:
+        prompt(guest)
+        shell = guest.shell
+        shell.run("dd if=/dev/zero of=/data/ballast bs=1M; while echo x >>/data/crumbs$((i++)) 2>/dev/null; do :; done; sync", within=300)
+        guest.console.drain()
+        guest.console.send("reset")
+        guest.console.expect("annot be saved", "not saved", "No space", within=30)
+        ask(guest, "Hello")
+        shell.line.send("reboot")
+        prompt(guest)
+        ask(guest, "Hello")
+        shell.must("rm -f /data/ballast; sync")
+        guest.console.send("reset")
+        guest.console.expect("epoch", within=30)
+        want("epoch" in shell.must("cat /data/epoch"), "with room again the epoch is not saved")
+    figures["a full card"] = "answers, boots, says what it could not save"
+
+
+def watchdog(machine, figures):
+    """potluck killed: it is back, with a note. potluck hung: the board restarts. The feeder gone: the board restarts."""
+    path = machine.fresh_card("watchdog")
+    with machine.start(path, "watchdog") as guest:
+        prompt(guest)
+        shell = guest.shell
+        begun = time.monotonic()
+        shell.must("kill -9 $(pidof potluck)")
+        prompt(guest)
+        figures["killed, back after, s"] = round(time.monotonic() - begun, 1)
+        notes = shell.must("cat /data/crash/1-potluck.txt")
+        want("status" in notes, f"the crash has left no note: {notes}")
+        for what, command in (("potluck hung", "kill -STOP $(pidof potluck)"),
+                              ("nobody fed the watchdog", "kill -9 $(pidof watchdog) || killall -9 watchdog")):
+            begun = time.monotonic()
+            shell.must(command)
+            guest.event("WATCHDOG", within=150)
+            figures[f"{what}: restarted after, s"] = round(time.monotonic() - begun, 1)
+            prompt(guest)
+            ask(guest, "Hello")
+
+
+LONG_PROMPT = " ".join(f"Question {n}: why does the river bend where the hill is low, and who has seen it?" for n in range(1, 18))
+
+
+def epoch_of(guest):
+    """The epoch that a board has on its card."""
+    text, _ = guest.shell.run("cat /data/epoch 2>/dev/null")
+    found = re.search(r"^epoch (\d+)", text, re.M)
+    return int(found.group(1)) if found else 0
+
+
+def lan(machine, figures):
+    """Two boards on one LAN: the second takes a repeated prompt from the first, both obey a reset, and so does one that was paused
+    during it, within one announcement interval after it goes on."""
+    interval_s = 10
+    names = ("kitchen", "attic")
+    guests = []
+    try:
+        for at, name in enumerate(names):
+            config = f'[node]\nname = "{name}"\n[swarm]\nkey = "correct horse"\n[network]\nannounce = {interval_s}\n[answers]\nmax_tokens = 8\n'
+            guests.append(machine.start(machine.fresh_card(name, {"potluck.toml": config.encode()}), name, lan=at + 1))
+        first, second = guests
+        for guest in guests:
+            prompt(guest)
+        meet(first, 1)
+        meet(second, 1)
+        computed = ask(first, LONG_PROMPT)
+        figures["first board"] = computed.strip()
+        # A delta says what is new within a quarter of a second.
+        time.sleep(3)
+        taken = ask(second, LONG_PROMPT)
+        figures["second board"] = taken.strip()
+        found = re.search(r"(\d+) prompt tokens: (\d+) own slab, (\d+) peers", taken)
+        want(found, f"no figures: {taken}")
+        share = int(found.group(3)) / int(found.group(1))
+        figures["share of the repeated prompt taken from the first, %"] = round(100 * share, 1)
+        want(share >= 0.9, f"the second board took {share:.0%} of the prompt from the first: {taken}")
+
+        first.console.send("reset --store")
+        first.console.expect("1 of 1", within=60)
+        want([epoch_of(guest) for guest in guests] == [1, 1], "a reset has not reached both boards")
+        again = ask(second, LONG_PROMPT)
+        want(re.search(r": 0 own slab, 0 peers", again), f"after a reset of the blocks some are still used: {again}")
+
+        # Off the air too, or the emulated cable would keep what was said meanwhile and hand it over.
+        second.qmp("set_link", name="card0", up=False)
+        second.qmp("stop")
+        first.console.send("reset")
+        first.console.expect("epoch 2", within=60)
+        time.sleep(interval_s / 2)
+        second.qmp("set_link", name="card0", up=True)
+        second.qmp("cont")
+        resumed = time.monotonic()
+        second.console.expect("epoch 2", within=3 * interval_s)
+        took = time.monotonic() - resumed
+        figures["a board paused during a reset obeys after, s"] = round(took, 1)
+        want(took <= interval_s, f"a board paused during a reset obeyed {took:.1f} s after it went on, not within {interval_s} s")
+        want(epoch_of(second) == 2, "the paused board has not saved the epoch")
+    finally:
+        for guest in guests:
+            guest.end()
+
+
+def meet(guest, peers):
+    """Waits until a board has heard its peers."""
+    for _ in range(60):
+        guest.console.drain()
+        guest.console.send("status")
+        status = guest.console.expect("\npeers", within=20) + guest.console.expect("\n", within=20)
+        if re.search(rf"peers +{peers}\b", status):
+            return
+        time.sleep(2)
+    raise Failed(f"{guest.name} hears no peer: {status}")
+
+
+def raspi(machine, figures):
+    """The board that is closest to a Zero 2 W, with the image's own kernel and device tree: a prompt, an answer, the card grown, the
+    light on."""
+    with machine.start_raspi(machine.fresh_card("raspi"), "raspi") as guest:
+        before = prompt(guest, within=2 * BOOT_S)
+        figures["to prompt, s"] = round(time.monotonic() - guest.begun, 1)
+        bad = [line for line in before.splitlines() if any(word in line for word in BAD_WORDS)]
+        want(not bad, f"on its way to the prompt the board says {bad}")
+        for command, answer in (("help", "this node"), ("status", "epoch 0"), ("stats", "served")):
+            guest.console.send(command)
+            guest.console.expect(answer, within=30)
+        figures["an answer over the serial line"] = ask(guest, "Why is the sky blue?", within=2 * ANSWER_S).strip()
+        shell = guest.shell
+        size = int(shell.must("df -k /data | awk 'END { print $(NF - 4) }'"))
+        want(size > 100_000, f"/data has {size} kB: it has not grown to the card's end")
+        figures["board"] = shell.must("tr -d '\\0' </proc/device-tree/model")
+        figures["status light"] = shell.run("cat /sys/class/leds/*/trigger | tr ' ' '\\n' | grep '^.default-on.$'")[0] or "none in QEMU"
+        figures["memory in use at the prompt, MB"] = round(int(shell.must("free -k | awk '/^Mem/ { print $3 }'")) / 1024, 1)
+
+
+CHAPTERS = (boots, console, configs, models, full_card, watchdog, lan)
