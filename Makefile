@@ -24,7 +24,7 @@ FLAGS := --locked $(if $(JOBS),--jobs $(JOBS))
 RUST_VERSION := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build release firmware firmware-check firmware-test image-test image-test-short image-powercuts bench count bench-peer lint fmt doc clean toolchain
+.PHONY: help demo test build release firmware firmware-check firmware-test image image-check image-test image-test-short image-powercuts bench count bench-peer lint fmt doc clean toolchain
 
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,6 +65,12 @@ image-test-short: ## The same without an image: Debian's kernel, the image's scr
 
 image-powercuts: ## Pull the plug N=100 times at random moments; the board must always come up (SEED=1)
 	@tests/image/run.py powercuts $(or $(N),100) --seed $(or $(SEED),1)
+
+image: build ## Make the SD card's image: target/image/sdcard.img (CONFIG=zero2w, qemu or debian; docs/image.md)
+	@POTLUCK_HOST="$(abspath $(BIN))" MODEL="$(MODEL)" JOBS="$(JOBS)" tools/image.sh build $(CONFIG)
+
+image-check: ## Check the Buildroot tree, and the image if there is one
+	@tools/image-check.sh
 
 BENCH_SYNTH := $(TARGET_DIR)/bench/270m-q8_0.gguf $(TARGET_DIR)/bench/270m-q4_0.gguf
 MEASURED := $(or $(BENCH_MODELS),$(BENCH_SYNTH))

@@ -206,6 +206,42 @@ pub const MAX_CONFIG_FILE_BYTES: usize = 64 << 10;
 /// Broken lines of one `potluck.toml` that are told: more than it has keys. A file with more is another kind of file.
 pub const MAX_CONFIG_PROBLEMS: usize = 64;
 
+/// Terminals that one node has consoles on: the board has two UARTs and USB, and a PC one window each.
+pub const MAX_CONSOLES: usize = 4;
+
+/// Bytes that wait for a slow terminal: six seconds at 115,200 bits a second. Beyond them output is left out, and that is said.
+pub const MAX_TERMINAL_OUTPUT_BYTES: usize = 64 << 10;
+
+/// Notes that wait for an answer's line to end: as many as a person reads at once.
+pub const MAX_WAITING_NOTES: usize = 16;
+
+/// Columns of a terminal that does not say how many it has, as no serial line does.
+pub const TERMINAL_COLUMNS: usize = 80;
+
+/// Lines that the up key brings back: an hour of typing.
+pub const HISTORY_LINES: usize = 64;
+
+/// Bytes of the longest of them: longer ones are pasted, not typed, and may be pasted again.
+pub const HISTORY_LINE_BYTES: usize = 4 << 10;
+
+/// Lines that the log keeps: a day of a quiet node, some 30 kB.
+pub const LOG_LINES: usize = 256;
+
+/// Bytes of one of them: the longest message has some 300.
+pub const LOG_LINE_BYTES: usize = 512;
+
+/// Lines that consoles are told at once, unasked: a screenful.
+pub const LOG_BURST: u64 = 20;
+
+/// Milliseconds between two more: what a person can read.
+pub const LOG_GAP_MS: u64 = 1_000;
+
+/// Tokens of the made-up prompt that the console's bench computes: four steps of prefill, seconds on the board.
+pub const BENCH_PREFILL_TOKENS: usize = 256;
+
+/// Tokens that it decodes after them.
+pub const BENCH_DECODE_TOKENS: usize = 32;
+
 /// Bytes of a swarm key: a long sentence. It is hashed, so more would make nothing safer.
 pub const MAX_SWARM_KEY_BYTES: usize = 128;
 
@@ -219,8 +255,8 @@ pub const DEFAULT_SLAB_BYTES: u64 = 96_000_000;
 /// Bytes that the Raspberry Pi Zero 2 W leaves programs under a 64-bit kernel, of its 512 MB.
 pub const BOARD_MEMORY_BYTES: u64 = 416_000_000;
 
-/// Bytes of the tensors that the board runs: Gemma-3 270M in Q4_0, its embedding in Q8_0.
-pub const BOARD_WEIGHT_BYTES: u64 = 235_000_000;
+/// Bytes of the file that the board runs: Gemma-3 270M in Q4_0, its embedding in Q8_0.
+pub const BOARD_WEIGHT_BYTES: u64 = 243_000_000;
 
 /// Bytes of a packed vocabulary of Gemma's 262,144 tokens, all of it touched. (13 MB for a synthetic one.)
 pub const BOARD_TOKENIZER_BYTES: u64 = 14_000_000;

@@ -6,6 +6,7 @@ use potluck::kv::{KvFormat, KvShape, Plane};
 use potluck::limits::BLOCK_TOKENS;
 
 const KV: &str = include_str!("../docs/kv.md");
+const CONSOLE: &str = include_str!("../docs/console.md");
 const PRECISION: &str = include_str!("../docs/precision.md");
 #[cfg(feature = "net")]
 const CONFIG: &str = include_str!("../docs/config.md");
@@ -99,7 +100,7 @@ fn options() -> Vec<(String, Option<f64>)> {
         let default = (key.show)(&defaults).first().and_then(|text| text.split(' ').next()?.parse().ok());
         Some((format!("--{}", key.option?), default))
     });
-    declared.chain(of_table).chain([("--config".to_string(), None)]).collect()
+    declared.chain(of_table).chain([("--config".to_string(), None), ("--defaults".to_string(), None)]).collect()
 }
 
 #[cfg(feature = "net")]
@@ -120,4 +121,10 @@ fn every_option_in_the_readme_exists_and_has_the_default_shown() {
 fn config_md_is_what_the_table_of_keys_gives() {
     let given = potluck::config::reference();
     assert!(CONFIG == given, "docs/config.md is old: run `potluck config reference > docs/config.md`");
+}
+
+#[test]
+fn console_md_is_what_the_table_of_commands_gives() {
+    let given = potluck::console::reference();
+    assert!(CONSOLE == given, "docs/console.md is old: run `potluck console reference > docs/console.md`");
 }

@@ -12,6 +12,9 @@ mod commands;
 /// `potluck.toml`, through the binary.
 #[cfg(all(feature = "model", feature = "net"))]
 mod config;
+/// The consoles of the binary, on terminals.
+#[cfg(all(feature = "model", feature = "net", target_os = "linux"))]
+mod consoles;
 /// The documents' figures are those that the code computes.
 mod docs;
 /// The model's answers against Hugging Face's, and a handed-over prefix against one computed here.

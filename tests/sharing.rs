@@ -204,12 +204,43 @@ pub fn prompts_wait_their_turn_and_stop_ends_only_the_one_under_way() {
     let long = world.ask(0, &prompt(1, 100), 500);
     let next = world.ask(0, &prompt(2, 40), 3);
     world.pass(6_000);
-    world.stop(0);
+    world.stop(0, long);
     world.pass(6_000);
     let stopped = world.answer(0, long).expect("stopped answers end").figures().clone();
     assert_eq!(stopped.stop, potluck::node::StopReason::Stopped);
     assert!(stopped.generated > 0 && stopped.generated < 500);
     assert_eq!(world.answer(0, next).expect("the next was answered").tokens().len(), 3);
+}
+
+#[test]
+fn a_prompt_that_waits_can_be_stopped_and_never_begins() {
+    let shape = FakeEngine::shape(64);
+    let mut world = swarm(1, &shape);
+    let long = world.ask(0, &prompt(1, 100), 500);
+    let next = world.ask(0, &prompt(2, 40), 3);
+    world.stop(0, next);
+    assert_eq!(world.answer(0, next).expect("stopped at once").figures().generated, 0);
+    assert!(world.answer(0, long).is_none(), "the one under way goes on");
+    world.pass(60_000);
+    assert_eq!(world.answer(0, long).expect("answered").tokens().len(), 500);
+}
+
+/// What the console's bench measures must not cost anybody's state.
+#[test]
+fn a_private_prompt_uses_nothing_leaves_nothing_and_tells_nothing() {
+    let shape = FakeEngine::shape(64);
+    let mut world = swarm(2, &shape);
+    let tokens = prompt(1, 200);
+    world.answer_now(0, &tokens, 1);
+    world.pass(2_000);
+    let before = world.status(1);
+    let private = world.ask_privately(1, &tokens, 5);
+    world.pass(20_000);
+    let figures = world.answer(1, private).expect("answered").figures().clone();
+    assert_eq!((figures.computed, figures.own, figures.from_peers(), figures.generated), (200, 0, 0, 5));
+    let after = world.status(1);
+    assert_eq!((after.cache, after.generation), (before.cache, before.generation));
+    assert_eq!(after.node_stats.wants_sent, 0);
 }
 
 #[test]

@@ -110,7 +110,7 @@ fn stop_ends_an_answer_that_waits_for_a_peer_and_the_next_prompt_begins() {
     let waits = world.ask(1, &tokens, 5);
     let next = world.ask(1, &prompt(2, 10), 1);
     world.pass(20);
-    world.stop(1);
+    world.stop(1, waits);
     world.pass(10 * SLOW / 1_000 + 5);
     assert_eq!(world.answer(1, waits).expect("stopped at once").figures().stop, StopReason::Stopped);
     assert_eq!(world.answer(1, next).expect("answered without waiting for the first").tokens().len(), 1);
@@ -181,7 +181,7 @@ fn wants_that_find_no_place_go_out_as_soon_as_there_is_one() {
     world.weather.bytes_per_ms = 100;
     let stopped = world.ask(1, &first, 1);
     world.pass(8);
-    world.stop(1);
+    world.stop(1, stopped);
     world.pass(1);
     assert!(world.answer(1, stopped).is_some());
     let answer = world.answer_now(1, &second, 1);

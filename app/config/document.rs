@@ -27,6 +27,7 @@ pub(super) struct Assignment {
 pub(super) enum Given {
     Text(String),
     Number(String),
+    Switch(String),
     /// A list whose elements are all texts.
     List(Vec<Part>),
     Other,
@@ -255,6 +256,7 @@ fn assignment(section: Option<&str>, key: &str, offset: usize, value: &toml::Spa
         DeValue::String(string) => Given::Text(string.to_string()),
         DeValue::Integer(number) => Given::Number(number.to_string()),
         DeValue::Float(number) => Given::Number(number.to_string()),
+        DeValue::Boolean(switch) => Given::Switch(switch.to_string()),
         DeValue::Array(array) => array.iter().map(part).collect::<Option<_>>().map_or(Given::Other, Given::List),
         _ => Given::Other,
     };

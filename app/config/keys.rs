@@ -7,6 +7,7 @@ use crate::limits::{
     ANNOUNCE_INTERVAL_MS, DEFAULT_SLAB_BYTES, MAX_CONTEXT_TOKENS, MAX_INTERVAL_MS, MAX_THREADS, MAX_VOCABULARY_TOKENS,
 };
 
+use super::console::{Device, LogLevel, Speed};
 use super::value::{Count, Group, HostName, Id, Lock, Peer, Port, Precision, Secret, Size, Temperature, TopP};
 use super::wifi::{Country, Passphrase, Ssid};
 
@@ -93,6 +94,30 @@ pub struct Answers {
     pub top_p: TopP,
     /// The same seed gives the same answer.
     pub seed: u64,
+}
+
+/// `[console]`: where people talk to the node.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Console {
+    /// Terminals that the node opens; none leaves it standard input.
+    pub devices: Vec<Device>,
+    /// Of those that are serial lines.
+    pub speed: Speed,
+    /// Whether the commands reboot and poweroff are obeyed.
+    pub power: bool,
+}
+
+/// `[log]`: what is told unasked.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Log {
+    /// The least that a line must matter.
+    pub level: LogLevel,
+}
+
+impl Default for Console {
+    fn default() -> Console {
+        Console { devices: Vec::new(), speed: Speed::DEFAULT, power: false }
+    }
 }
 
 impl Default for Network {

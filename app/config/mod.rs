@@ -7,6 +7,7 @@
 //!
 //! A file's way: bytes, lines of UTF-8 (`lines`), assignments by the crate `toml` (`document`), then checked values (here).
 
+mod console;
 mod document;
 mod fault;
 mod keys;
@@ -21,8 +22,10 @@ mod wifi;
 
 use std::path::Path;
 
+pub use console::{Device, LogLevel, Speed};
 pub use fault::{Fault, Problem};
-pub use keys::{Answers, Memory, Model, Network, Node, Swarm, Wifi};
+pub use keys::{Answers, Console, Log, Memory, Model, Network, Node, Swarm, Wifi};
+pub use near::nearest;
 pub use print::{default_file, reference};
 pub use table::{Key, TABLE, key};
 pub use value::{Count, Group, HostName, Id, Kind, Lock, Peer, Port, Precision, Secret, Setting, Size, Temperature, TopP};
@@ -38,6 +41,8 @@ pub enum Origin {
     /// Nobody set it.
     #[default]
     Default,
+    /// This line of the file under it, counted from 1: the board's own.
+    Base(usize),
     /// This line of the file, counted from 1.
     Line(usize),
     /// An option of the command line.
@@ -61,6 +66,10 @@ pub struct Config {
     pub memory: Memory,
     /// `[answers]`
     pub answers: Answers,
+    /// `[console]`
+    pub console: Console,
+    /// `[log]`
+    pub log: Log,
     /// One for each key of the table.
     origins: [Origin; KEYS],
 }
@@ -75,6 +84,8 @@ impl Default for Config {
             model: Model::default(),
             memory: Memory::default(),
             answers: Answers::default(),
+            console: Console::default(),
+            log: Log::default(),
             origins: [Origin::Default; KEYS],
         }
     }
@@ -84,7 +95,17 @@ impl Config {
     /// What the bytes of a file set, and all that is wrong with them in the order of the file. Relative paths are taken from
     /// `folder`, where the file lies. Never fails: what is broken has its default.
     pub fn read(bytes: &[u8], folder: &Path) -> (Config, Vec<Problem>) {
-        let mut config = Config::default();
+        Config::default().read_over(bytes, folder)
+    }
+
+    /// The same, but what the file does not set, or sets wrong, is as it is here.
+    pub fn read_over(self, bytes: &[u8], folder: &Path) -> (Config, Vec<Problem>) {
+        let mut config = self;
+        for origin in &mut config.origins {
+            if let Origin::Line(line) = *origin {
+                *origin = Origin::Base(line);
+            }
+        }
         let mut problems = Vec::new();
         let lines = lines::of(bytes, &mut problems);
         for assignment in document::parse(lines, &mut problems) {
@@ -92,8 +113,10 @@ impl Config {
                 problems.push(Problem::at(at, fault));
             }
         }
+        let read_here = |section, name| matches!(config.origin(key(section, name)), Origin::Line(_));
+        let here = [read_here("node", "state"), read_here("model", "file"), read_here("model", "tokenizer")];
         let paths = [&mut config.node.state, &mut config.model.file, &mut config.model.tokenizer];
-        for path in paths.into_iter().flatten() {
+        for path in paths.into_iter().zip(here).filter_map(|(path, here)| path.as_mut().filter(|_| here)) {
             *path = folder.join(&*path);
         }
         problems.sort_by_key(|problem| (problem.line, problem.column));
@@ -131,6 +154,7 @@ impl Config {
         let wrong = |part: usize| (assignment.place_of(part), Fault::value(key, assignment.source_of(part)));
         let texts: Vec<&str> = match (&assignment.given, key.kind) {
             (Given::Text(text), _) | (Given::Number(text), Kind::Number) => vec![text],
+            (Given::Switch(text), Kind::Switch) => vec![text],
             (Given::List(parts), Kind::List) => parts.iter().map(|part| part.text.as_str()).collect(),
             _ => return Err(wrong(usize::MAX)),
         };

@@ -1,7 +1,7 @@
 //! Which known word a mistyped one looks like.
 
 /// The word of `known` that takes the fewest changes to get from `typed`; the first of equals.
-pub(super) fn nearest<T>(typed: &str, known: impl Iterator<Item = T>, word: impl Fn(&T) -> &str) -> Option<(T, usize)> {
+pub fn nearest<T>(typed: &str, known: impl Iterator<Item = T>, word: impl Fn(&T) -> &str) -> Option<(T, usize)> {
     let counted = known.map(|item| {
         let changes = changes(typed, word(&item));
         (item, changes)

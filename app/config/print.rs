@@ -25,7 +25,8 @@ is TOML: sections in brackets, then `key = value`, and comments behind `#`. UTF-
 out. `potluck config default` prints a file with every key and its default as a comment.
 
 What is wrong is told on the console with line and column, and has its default; the rest counts. `potluck config check FILE` tells
-the same before the board does, or what differs from the defaults. An option of the command line overrides the file. In the
+the same before the board does, or what differs from the defaults. A board has settings of its own under the file
+(`potluck run --defaults FILE`), such as its consoles; they count where the file says nothing. An option of the command line overrides the file. In the
 file, a relative path begins in the folder where it lies.
 
 | command | what it prints |
@@ -45,6 +46,8 @@ fn about_section(section: &str) -> &'static str {
         "network" => "How nodes find and reach one another.",
         "model" => "What answers.",
         "memory" => "What is set aside at start.",
+        "console" => "Where people talk to the node.",
+        "log" => "What is told unasked.",
         "answers" => "How answers are made unless a request says otherwise.",
         _ => "",
     }

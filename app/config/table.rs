@@ -48,6 +48,7 @@ impl Key {
         match (self.kind, texts.first()) {
             (Kind::List, Some(_)) => Some(format!("[{}]", texts.iter().map(quoted).collect::<Vec<_>>().join(", "))),
             (Kind::Number, Some(text)) if text.parse::<f64>().is_ok() => Some(text.clone()),
+            (Kind::Switch, text) => text.cloned(),
             (_, text) => text.map(quoted),
         }
     }
@@ -100,7 +101,7 @@ pub fn key(section: &str, name: &str) -> &'static Key {
 }
 
 /// How many keys there are.
-pub(super) const KEYS: usize = 25;
+pub(super) const KEYS: usize = 29;
 
 /// Every key, section by section, in the order of the file.
 pub static TABLE: [Key; KEYS] = [
@@ -285,4 +286,36 @@ pub static TABLE: [Key; KEYS] = [
         "as published with Gemma 3"
     ),
     row!(answers.seed, Some("seed"), "N", "1", "The same seed gives the same answer", "any will do"),
+    row!(
+        console.devices,
+        Some("console"),
+        "DEVICE",
+        "[\"/dev/ttyS0\", \"/dev/ttyGS0\"]",
+        "Terminals to talk on, such as serial lines, each with a console of its own; one that is missing or unplugged is waited for",
+        "standard input is the console"
+    ),
+    row!(
+        console.speed,
+        Some("speed"),
+        "BITS",
+        "57600",
+        "Bits a second on those that are serial lines",
+        "what serial consoles of boards are set to"
+    ),
+    row!(
+        console.power,
+        None,
+        "true|false",
+        "true",
+        "Whether the commands reboot and poweroff are obeyed",
+        "a PC is its owner's; the board's own settings say true"
+    ),
+    row!(
+        log.level,
+        Some("log"),
+        "error|warn|info",
+        "\"warn\"",
+        "Which lines of the log are told on consoles unasked: these and what matters more; the command log shows all",
+        "a quiet node says little"
+    ),
 ];

@@ -17,6 +17,8 @@ pub enum Kind {
     Number,
     /// A list of texts.
     List,
+    /// true or false.
+    Switch,
 }
 
 /// A type of values.

@@ -15,7 +15,7 @@ use super::memory::Available;
 /// Bytes by what they are for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 pub(super) struct Budget {
-    /// The model's tensors, mapped.
+    /// The model file, mapped.
     pub weights_bytes: u64,
     /// The packed vocabulary, mapped.
     pub tokenizer_bytes: u64,
@@ -145,7 +145,7 @@ mod tests {
     use crate::limits::BOARD_MEMORY_BYTES;
 
     const NEEDS: Needs =
-        Needs { weights_bytes: 235_000_000, tokenizer_bytes: 11_000_000, working_bytes: 6_000_000, sequence_bytes: 7_500_000 };
+        Needs { weights_bytes: 243_000_000, tokenizer_bytes: 11_000_000, working_bytes: 6_000_000, sequence_bytes: 7_500_000 };
 
     fn has(megabytes: u64) -> Option<Available> {
         Some(Available { bytes: megabytes * 1_000_000, limited: false })
@@ -156,9 +156,9 @@ mod tests {
         let board = Available { bytes: BOARD_MEMORY_BYTES, limited: true };
         let budget = Budget::plan(NEEDS, 96_000_000, false, Some(board)).unwrap();
         assert_eq!(budget.slab_bytes, 96_000_000);
-        let total = 235 + 11 + 96 + 6 + (NODE_TABLE_BYTES + PROGRAM_BYTES + HEAP_RESERVE_BYTES) / 1_000_000;
+        let total = 243 + 11 + 96 + 6 + (NODE_TABLE_BYTES + PROGRAM_BYTES + HEAP_RESERVE_BYTES) / 1_000_000;
         assert!(
-            budget.line().starts_with(&format!("memory: {total} MB (weights 235, tokenizer 11, slab 96, ")),
+            budget.line().starts_with(&format!("memory: {total} MB (weights 243, tokenizer 11, slab 96, ")),
             "{}",
             budget.line()
         );

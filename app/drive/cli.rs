@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use thiserror::Error;
 
 use crate::config::{self, Config, Origin};
+use crate::console::Settings;
 use crate::model::Precision;
 use crate::model::convert::ConvertType;
 use crate::model::synth::Shape;
@@ -17,15 +18,16 @@ use crate::sampler::{Sampling, SamplingError};
 use crate::tokenizer::TokenizerError;
 
 use super::bench::{self, BenchError, BenchSettings};
+use super::console::{PowerError, Settled};
 use super::kept::Kept;
 use super::net::{NetError, NetSettings};
-use super::options::{ASK, BENCH, NoModel, Options, RESET, RUN};
+use super::options::{ASK, BENCH, NoModel, Options, RESET, RUN, model};
 use super::reset::{ResetError, ResetSettings};
-use super::run::{AskSettings, Console};
-use super::settings::{self, Settings, SettingsError};
+use super::run::{Console, Prepared};
+use super::settings::{self, Settings as SettingsCommand, SettingsError};
 use super::setup::{Loaded, NodeSettings, SetupError, load};
 use super::swarm::{SwarmError, SwarmSettings};
-use super::terminal::{OutputError, tell};
+use super::terminal::{OutputError, give, tell};
 use super::tools::ToolError;
 use super::{reset, run, swarm, tools};
 
@@ -57,9 +59,20 @@ enum Sub {
     Reset(ResetArgs),
     /// Run several nodes on this machine over real MMLU prompts, and check what they share
     Swarm(SwarmArgs),
+    /// Print what can be typed on a node's console
+    #[command(subcommand)]
+    Console(Manual),
     /// Check a potluck.toml, or print what it may hold
     #[command(subcommand)]
-    Config(Settings),
+    Config(SettingsCommand),
+}
+
+#[derive(Subcommand)]
+enum Manual {
+    /// Print docs/console.md
+    Reference,
+    /// Print a manual page: potluck console man | man -l -
+    Man,
 }
 
 #[derive(Args)]
@@ -207,6 +220,8 @@ pub(super) enum Fail {
     Net(#[from] NetError),
     #[error(transparent)]
     Output(#[from] OutputError),
+    #[error(transparent)]
+    Power(#[from] PowerError),
     #[error("the console or engine cannot be started: {0}")]
     Thread(#[from] io::Error),
     #[error("the prompt is empty: give some text")]
@@ -259,6 +274,8 @@ fn obey(command: Sub) -> Result<(), Fail> {
             }
         }
         Sub::Reset(args) => order_reset(args),
+        Sub::Console(Manual::Reference) => Ok(give(crate::console::reference())?),
+        Sub::Console(Manual::Man) => Ok(give(crate::console::man_page())?),
         Sub::Config(what) => {
             if settings::obey(&what)? {
                 Ok(())
@@ -280,74 +297,78 @@ fn obey(command: Sub) -> Result<(), Fail> {
 }
 
 fn run_node(args: RunArgs) -> Result<(), Fail> {
-    let (config, model) = settle(&args.options)?;
+    let settled = args.options.settle();
+    settled.problems.iter().for_each(|line| tell(format_args!("{line}\n")));
+    let config = settled.config.clone();
     let asking = answers(&config)?;
-    let kept = Kept::at(config.node.state.as_deref());
-    let mut loaded = load(&model, config.model.tokenizer.as_deref(), precision(&config), &kept)?;
-    loaded.compute_on(config.model.threads.get())?;
-    let node = NodeSettings {
-        name: config.node.name.as_ref().map(|name| name.as_str().to_string()),
-        id: config.node.id.map(|id| id.0.0),
-        swarm_key: swarm_key(&config),
-        sharing: !args.alone,
-        reuse: !args.no_reuse,
-        state: config.node.state.clone(),
-        alive: args.alive,
-        ..alone(&config, &loaded)
-    };
-    let node = within_memory(&loaded, node, args.json)?;
-    let net = net(&config);
-    let console = match (args.json, args.no_console) {
-        (true, _) => Console::Json,
-        (_, true) => Console::None,
+    let devices: Vec<PathBuf> = config.console.devices.iter().map(|device| device.path().to_path_buf()).collect();
+    let console = match (args.json, args.no_console, devices.is_empty()) {
+        (_, true, _) => Console::None,
+        (json, _, false) => Console::Devices(devices, config.console.speed.bits_per_s(), json),
+        (true, _, _) => Console::Json,
         _ => Console::Text,
     };
-    run::run(loaded, &name_of(&model), &node, &net, &asking, console)
+    let (net, model) = (net(&config), model(&settled));
+    let load = move || {
+        let model = model?;
+        let kept = Kept::at(config.node.state.as_deref());
+        let mut loaded = load(&model, config.model.tokenizer.as_deref(), precision(&config), &kept)?;
+        loaded.compute_on(config.model.threads.get())?;
+        let node = NodeSettings {
+            name: config.node.name.as_ref().map(|name| name.as_str().to_string()),
+            id: config.node.id.map(|id| id.0.0),
+            swarm_key: swarm_key(&config),
+            sharing: !args.alone,
+            reuse: !args.no_reuse,
+            state: config.node.state.clone(),
+            ..alone(&config, &loaded)
+        };
+        let (node, notes) = within_memory(&loaded, node)?;
+        let config = loaded.node_config(&node)?;
+        Ok(Prepared { loaded, node, config, notes, model: name_of(&model) })
+    };
+    run::run(settled, net, asking, console, args.alive, load)
 }
 
 fn ask(args: AskArgs) -> Result<(), Fail> {
     if args.text.trim().is_empty() {
         return Err(Fail::EmptyPrompt);
     }
-    let (config, model) = settle(&args.options)?;
-    let asking = answers(&config)?;
+    let settled = args.options.settle();
+    settled.problems.iter().for_each(|line| tell(format_args!("{line}\n")));
+    let (config, model) = (&settled.config, model(&settled)?);
+    let asking = answers(config)?;
     let kept = Kept::at(config.node.state.as_deref());
-    let mut loaded = load(&model, config.model.tokenizer.as_deref(), precision(&config), &kept)?;
+    let mut loaded = load(&model, config.model.tokenizer.as_deref(), precision(config), &kept)?;
     loaded.compute_on(config.model.threads.get())?;
-    let node = within_memory(&loaded, alone(&config, &loaded), false)?;
-    run::ask(loaded, &node, &asking, &args.text, args.chat)
+    let (node, notes) = within_memory(&loaded, alone(config, &loaded))?;
+    notes.iter().for_each(|line| tell(format_args!("· {line}\n")));
+    run::ask(loaded, &node, asking, &args.text, args.chat)
 }
 
 fn bench(args: BenchArgs) -> Result<(), Fail> {
-    let (config, model) = settle(&args.options)?;
+    let settled = args.options.settle();
+    settled.problems.iter().for_each(|line| tell(format_args!("{line}\n")));
+    let (config, model) = (&settled.config, model(&settled)?);
     let (tokenizer, threads) = (config.model.tokenizer.as_deref(), config.model.threads.get());
-    Ok(bench::run(&model, tokenizer, precision(&config), threads, &args.what)?)
+    Ok(bench::run(&model, tokenizer, precision(config), threads, &args.what)?)
 }
 
-/// The settings with a slab that fits this machine. What memory the node will hold is said, but for scripts.
-fn within_memory(loaded: &Loaded, node: NodeSettings, quiet: bool) -> Result<NodeSettings, Fail> {
+/// The settings with a slab that fits this machine, and what is to be said of the memory that the node will hold.
+fn within_memory(loaded: &Loaded, node: NodeSettings) -> Result<(NodeSettings, Vec<String>), Fail> {
     let budget = loaded.budget(&node)?;
     let slab_bytes = size(budget.slab_bytes);
+    let mut notes = Vec::new();
     if slab_bytes < node.slab_bytes {
         let (asked, given) = (node.slab_bytes / 1_000_000, slab_bytes / 1_000_000);
-        tell(format_args!("\u{b7} the slab gets {given} MB instead of {asked}: there is no more memory\n"));
+        notes.push(format!("the slab gets {given} MB instead of {asked}: there is no more memory"));
     }
-    if !quiet {
-        tell(format_args!("\u{b7} {}\n", budget.line()));
-    }
-    Ok(NodeSettings { slab_bytes, ..node })
-}
-
-/// The settings that hold and the model that they name. What the file got wrong is said on the console and stops nothing.
-fn settle<const COMMAND: u8>(options: &Options<COMMAND>) -> Result<(Config, PathBuf), Fail> {
-    let (config, problems) = options.settle();
-    problems.iter().for_each(|line| tell(format_args!("{line}\n")));
-    let model = options.model(&config)?;
-    Ok((config, model))
+    notes.push(budget.line());
+    Ok((NodeSettings { slab_bytes, ..node }, notes))
 }
 
 fn order_reset(args: ResetArgs) -> Result<(), Fail> {
-    let (config, problems) = args.options.settle();
+    let Settled { config, problems, .. } = args.options.settle();
     problems.iter().for_each(|line| tell(format_args!("{line}\n")));
     let (swarm_key, wait) = (swarm_key(&config), Duration::from_secs(args.wait.into()));
     reset::reset(&net(&config), &ResetSettings { swarm_key, store: args.store, wait })
@@ -386,7 +407,6 @@ fn alone(config: &Config, loaded: &Loaded) -> NodeSettings {
         reuse: true,
         announce_interval_ms: config.network.announce.get() as u32 * 1_000,
         state: None,
-        alive: None,
     }
 }
 
@@ -395,10 +415,10 @@ fn size(count: u64) -> usize {
     usize::try_from(count).unwrap_or(usize::MAX)
 }
 
-fn answers(config: &Config) -> Result<AskSettings, SamplingError> {
+fn answers(config: &Config) -> Result<Settings, SamplingError> {
     let answers = &config.answers;
     let sampling = Sampling::new(answers.temperature.get(), answers.top_k.get(), answers.top_p.get(), answers.seed)?;
-    Ok(AskSettings { max_tokens: answers.max_tokens.get(), sampling })
+    Ok(Settings { max_tokens: answers.max_tokens.get(), sampling })
 }
 
 fn precision(config: &Config) -> Precision {

@@ -4,10 +4,10 @@
 //! own, and so has the console's reader.
 
 mod alive;
-mod answer;
 mod bench;
 mod budget;
 mod cli;
+mod console;
 mod engine;
 mod kept;
 mod memory;
@@ -25,7 +25,6 @@ mod tools;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
@@ -36,6 +35,7 @@ use smol::io::{AsyncReadExt, AsyncWriteExt};
 use smol::{LocalExecutor, Timer};
 
 use crate::catalog::Datagram;
+use crate::console::Level;
 use crate::id::{EpochState, Millis};
 use crate::limits::{MAX_CHUNK_BYTES, MAX_DATAGRAM_BYTES};
 use crate::model::Bytes;
@@ -75,7 +75,7 @@ enum Word {
     /// What becomes of a reset that was asked for here.
     Reset(ResetNews),
     /// A line for the log.
-    Note(String),
+    Note(Level, String),
     /// The engine's thread is no more: there will be no answer.
     EngineEnded,
     /// The model file is not what the node took it for.
@@ -98,8 +98,6 @@ struct Driver {
     epochs: Channel<EpochState>,
     /// Where the epoch is saved; without it nothing is.
     state: Option<StateDir>,
-    /// The file that shows whoever feeds a watchdog that this thread is alive.
-    alive: Option<PathBuf>,
     words: Sender<Word>,
 }
 
@@ -119,7 +117,6 @@ impl Driver {
             timer: bounded(1),
             epochs: bounded(1),
             state: None,
-            alive: None,
             words,
         };
         (driver, out)
@@ -128,11 +125,6 @@ impl Driver {
     /// The same, which saves the swarm's epoch in `state`.
     fn with_state(self, state: Option<StateDir>) -> Driver {
         Driver { state, ..self }
-    }
-
-    /// The same, which shows that it is alive in the file `alive`.
-    fn with_alive(self, alive: Option<PathBuf>) -> Driver {
-        Driver { alive, ..self }
     }
 
     /// Lets something happen to the node, then does what it wants done.
@@ -152,7 +144,7 @@ impl Driver {
         let read = move || {
             if let Some(Err(error)) = lock.map(|file| file.lock()) {
                 let remedy = "raise the limit of locked memory (ulimit -l), or set lock = \"nothing\" in [memory]";
-                wake(&words, Word::Note(format!("the weights are not locked in memory ({error}): {remedy}")));
+                wake(&words, Word::Note(Level::Warn, format!("the weights are not locked in memory ({error}): {remedy}")));
             }
             if unread.is_some_and(|unread| !unread.read()) {
                 wake(&words, Word::ModelChanged);
@@ -166,33 +158,29 @@ impl Driver {
         self.node.borrow().status(self.now())
     }
 
-    /// Runs the node's side of the world until `until` ends, then says farewell to the swarm.
-    fn run<T>(self: &Rc<Self>, listener: Option<TcpListener>, until: impl Future<Output = T>) -> T {
-        let executor = Rc::new(LocalExecutor::new());
+    /// Lets the node's side of the world run on `executor`.
+    fn start(self: &Rc<Self>, executor: &Rc<LocalExecutor<'static>>, listener: Option<TcpListener>) {
         executor.spawn(self.clone().engine_results()).detach();
         executor.spawn(self.clone().deadlines()).detach();
         executor.spawn(self.clone().save_epochs()).detach();
-        if let Some(alive) = self.alive.clone() {
-            executor.spawn(alive::show(alive, alive::INTERVAL)).detach();
-        }
         if self.socket.is_some() {
-            executor.spawn(self.clone().join()).detach();
             executor.spawn(self.clone().receive()).detach();
             executor.spawn(self.clone().send()).detach();
+            executor.spawn(self.clone().join()).detach();
         }
         if let Some(listener) = listener {
-            executor.spawn(self.clone().accept(Rc::downgrade(&executor), listener)).detach();
-            executor.spawn(self.clone().connect_as_told(Rc::downgrade(&executor))).detach();
+            executor.spawn(self.clone().accept(Rc::downgrade(executor), listener)).detach();
+            executor.spawn(self.clone().connect_as_told(Rc::downgrade(executor))).detach();
         }
         self.handle(Input::Tick);
-        future::block_on(executor.run(async {
-            let result = until.await;
-            let farewell = self.node.borrow_mut().poll_farewell();
-            if let (Some(socket), Some(farewell)) = (&self.socket, farewell) {
-                socket.send(&farewell).await;
-            }
-            result
-        }))
+    }
+
+    /// Says farewell to the swarm. The node is of no use afterwards.
+    async fn farewell(&self) {
+        let farewell = self.node.borrow_mut().poll_farewell();
+        if let (Some(socket), Some(farewell)) = (&self.socket, farewell) {
+            socket.send(&farewell).await;
+        }
     }
 
     fn now(&self) -> Millis {
@@ -216,7 +204,7 @@ impl Driver {
                 Some(Output::Reply(ask, reply)) => wake(&self.words, Word::Reply(ask, reply)),
                 Some(Output::Persist(epochs)) => wake(&self.epochs.0, epochs),
                 Some(Output::Reset(news)) => wake(&self.words, Word::Reset(news)),
-                Some(Output::Note(line)) => wake(&self.words, Word::Note(line)),
+                Some(Output::Note(level, line)) => wake(&self.words, Word::Note(level, line)),
             }
         }
         while let Some(datagram) = self.node.borrow_mut().poll_datagram(self.now()) {
@@ -279,14 +267,14 @@ impl Driver {
             match socket.join() {
                 Ok(()) => {
                     if told {
-                        wake(&self.words, Word::Note("multicast works now: peers are looked for".to_string()));
+                        wake(&self.words, Word::Note(Level::Info, "multicast works now: peers are looked for".to_string()));
                     }
                     (failures, told) = (0, false);
                 }
                 Err(error) => {
                     failures += 1;
                     if failures > JOIN_FAILURES && !told {
-                        wake(&self.words, Word::Note(socket.no_multicast(&error)));
+                        wake(&self.words, Word::Note(Level::Warn, socket.no_multicast(&error)));
                         told = true;
                     }
                 }

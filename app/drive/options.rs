@@ -12,6 +12,8 @@ use thiserror::Error;
 use crate::config::{Config, Key, Kind, Problem, TABLE};
 use crate::limits::MAX_CONFIG_FILE_BYTES;
 
+use super::console::Settled;
+
 /// Sections whose keys mean something to a command that answers one prompt alone.
 const ALONE: [&str; 3] = ["model", "memory", "answers"];
 
@@ -31,6 +33,8 @@ const REACHING: [&str; 4] = ["swarm-key", "interface", "group", "port"];
 /// What the command line says: the file, and the keys that it overrides.
 pub(super) struct Options<const COMMAND: u8> {
     file: Option<PathBuf>,
+    /// The board's own file, which that one overrides.
+    defaults: Option<PathBuf>,
     /// Checked.
     given: Vec<(&'static Key, Vec<String>)>,
 }
@@ -61,8 +65,12 @@ impl<const COMMAND: u8> Args for Options<COMMAND> {
     fn augment_args(command: Command) -> Command {
         let file = Arg::new("config").long("config").value_name("FILE").value_parser(value_parser!(PathBuf));
         let file = file.help("Settings in the form of potluck.toml; the options below override it");
+        let command = command.arg(file);
+        let under = Arg::new("defaults").long("defaults").value_name("FILE").value_parser(value_parser!(PathBuf));
+        let under = under.help("Settings that hold where those of --config say nothing: the board's own");
+        let command = if COMMAND == RUN { command.arg(under) } else { command };
         let defaults = Config::default();
-        optional(COMMAND).fold(command.arg(file), |command, (key, option)| {
+        optional(COMMAND).fold(command, |command, (key, option)| {
             let default = (key.show)(&defaults).join(", ");
             let default = if default.is_empty() { format!("not set: {}", key.why) } else { format!("default: {default}") };
             let several = if key.kind == Kind::List { "; may be given several times" } else { "" };
@@ -86,7 +94,8 @@ impl<const COMMAND: u8> FromArgMatches for Options<COMMAND> {
             Config::default().set_option(key, &texts).map_err(|fault| clap::Error::raw(ErrorKind::ValueValidation, fault))?;
             given.push((key, texts));
         }
-        Ok(Options { file: matches.get_one::<PathBuf>("config").cloned(), given })
+        let defaults = if COMMAND == RUN { matches.get_one::<PathBuf>("defaults").cloned() } else { None };
+        Ok(Options { file: matches.get_one::<PathBuf>("config").cloned(), defaults, given })
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
@@ -102,45 +111,46 @@ impl<const COMMAND: u8> Options<COMMAND> {
     }
 
     /// The settings that hold, and a line for the console about each that the file got wrong.
-    pub(super) fn settle(&self) -> (Config, Vec<String>) {
-        let (mut config, problems) = match &self.file {
-            None => (Config::default(), Vec::new()),
-            Some(file) => match read(file) {
-                Ok((config, problems)) => (config, in_file(file, &problems)),
-                Err(error) => {
-                    let line = format!("{}: cannot be read ({error}): every setting has its default", file.display());
-                    (Config::default(), vec![line])
+    pub(super) fn settle(&self) -> Settled {
+        let (mut config, mut problems) = (Config::default(), Vec::new());
+        for file in [&self.defaults, &self.file].into_iter().flatten() {
+            match read(file, config.clone()) {
+                Ok((over, wrong)) => {
+                    config = over;
+                    problems.extend(in_file(file, &wrong));
                 }
-            },
-        };
-        self.override_in(&mut config);
-        (config, problems)
-    }
-
-    /// The model: as set, else the only one beside the file.
-    pub(super) fn model(&self, config: &Config) -> Result<PathBuf, NoModel> {
-        if let Some(model) = &config.model.file {
-            return Ok(model.clone());
-        }
-        let file = self.file.as_deref().ok_or(NoModel::Unnamed)?;
-        let mut models = models_beside(file);
-        match models.len() {
-            0 => Err(NoModel::NoneBeside(file.to_path_buf())),
-            1 => Ok(models.remove(0)),
-            _ => {
-                let names: Vec<_> =
-                    models.iter().filter_map(|model| model.file_name()).map(|name| name.to_string_lossy()).collect();
-                Err(NoModel::ManyBeside(file.to_path_buf(), names.join(", ")))
+                Err(error) => {
+                    problems.push(format!("{}: cannot be read ({error}): every setting has its default", file.display()));
+                }
             }
+        }
+        self.override_in(&mut config);
+        Settled { config, file: self.file.clone(), defaults: self.defaults.clone(), problems }
+    }
+}
+
+/// The model: as set, else the only one beside the person's file.
+pub(super) fn model(settled: &Settled) -> Result<PathBuf, NoModel> {
+    if let Some(model) = &settled.config.model.file {
+        return Ok(model.clone());
+    }
+    let file = settled.file.as_deref().ok_or(NoModel::Unnamed)?;
+    let mut models = models_beside(file);
+    match models.len() {
+        0 => Err(NoModel::NoneBeside(file.to_path_buf())),
+        1 => Ok(models.remove(0)),
+        _ => {
+            let names: Vec<_> = models.iter().filter_map(|model| model.file_name()).map(|name| name.to_string_lossy()).collect();
+            Err(NoModel::ManyBeside(file.to_path_buf(), names.join(", ")))
         }
     }
 }
 
-/// What `file` sets, and what is wrong with it.
-pub(super) fn read(file: &Path) -> io::Result<(Config, Vec<Problem>)> {
+/// What `file` sets over `base`, and what is wrong with it.
+pub(super) fn read(file: &Path, base: Config) -> io::Result<(Config, Vec<Problem>)> {
     let mut bytes = Vec::new();
     File::open(file)?.take(MAX_CONFIG_FILE_BYTES as u64 + 1).read_to_end(&mut bytes)?;
-    Ok(Config::read(&bytes, file.parent().unwrap_or(Path::new(""))))
+    Ok(base.read_over(&bytes, file.parent().unwrap_or(Path::new(""))))
 }
 
 /// A line for each problem.

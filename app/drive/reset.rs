@@ -11,11 +11,12 @@ use smol::future::{self, FutureExt};
 use thiserror::Error;
 
 use crate::catalog::{DatagramKey, Herald, HeraldConfig, HeraldNews};
+use crate::console::Level;
 use crate::id::{BootId, EpochState, Millis, NodeId};
 use crate::limits::MAX_DATAGRAM_BYTES;
 use crate::node::{Input, ResetNews, swarm_tag};
 
-use super::answer::{Event, Speaker};
+use super::console::{Event, Speaker};
 use super::net::{CatalogSocket, NetSettings};
 use super::setup::random;
 use super::terminal::give_line;
@@ -32,7 +33,7 @@ impl Driver {
                     if !said {
                         said = true;
                         let line = "no --state directory: after a restart this node learns the swarm's epoch from its peers";
-                        wake(&self.words, Word::Note(line.to_string()));
+                        wake(&self.words, Word::Note(Level::Info, line.to_string()));
                     }
                     Ok(())
                 }
@@ -42,7 +43,7 @@ impl Driver {
     }
 }
 
-impl Speaker<'_> {
+impl Speaker {
     /// Says what becomes of a reset that this console asked for.
     pub(super) fn reset(&mut self, news: &ResetNews) {
         match news {

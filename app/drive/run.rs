@@ -1,41 +1,38 @@
-//! `potluck run`: a node of the swarm with a console. And `potluck ask`: one prompt, on this machine alone.
+//! `potluck run`: a node of the swarm with its consoles. And `potluck ask`: one prompt, on this machine alone.
+//!
+//! A node whose consoles are terminals of the board comes up whatever is wrong: they are there at once, the model is loaded
+//! meanwhile, and where there is none they say so and what to do. On standard input there is a person, or a script, who is told why
+//! nothing can run.
 
-use std::cell::Cell;
-use std::io::{self, BufRead, Read};
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::rc::Rc;
-use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use async_net::TcpListener;
 use async_signal::{Signal, Signals};
-use serde::Deserialize;
-use smol::channel::{Receiver, bounded};
 use smol::future::{self, FutureExt};
 use smol::stream::StreamExt;
+use smol::{LocalExecutor, Timer};
 
-use crate::console::{self, Command};
-use crate::id::TokenId;
-use crate::limits::MAX_PROMPT_BYTES;
-use crate::node::{Ask, AskId, Input, Node, Reply, StopReason};
-use crate::sampler::Sampling;
+use crate::console::{Level, Settings};
+use crate::node::{Ask, AskId, Input, Node, NodeConfig, Reply};
 use crate::tokenizer::{Role, Tokenizer, Turn};
 
-use super::answer::{Form, Speaker};
+use super::console::{self, Form, Host, Leave, Running, Settled, Speaker};
 use super::engine::Engine;
-use super::memory;
-use super::net::{CatalogSocket, NetSettings, block_listener};
+use super::net::{CatalogSocket, NetError, NetSettings, block_listener};
 use super::setup::{Loaded, NodeSettings};
 use super::state::StateDir;
-use super::{Driver, Fail, Word};
+use super::terminal::tell;
+use super::{Driver, Fail, Word, alive};
 
-/// How answers are made unless a request says otherwise.
-#[derive(Clone, Debug)]
-pub(super) struct AskSettings {
-    pub max_tokens: usize,
-    pub sampling: Sampling,
-}
+/// How long what was said last is given to reach the terminals, and init to end this process once the board goes down.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+const INIT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Where prompts come from.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Console {
     /// Standard input, lines typed by a person or piped in.
     Text,
@@ -43,24 +40,23 @@ pub(super) enum Console {
     Json,
     /// Nowhere: the node serves its peers until it is ended.
     None,
+    /// Terminals of this machine, with their speed; with JSON on standard input too, or without.
+    Devices(Vec<PathBuf>, u32, bool),
 }
 
-/// One request of the JSON form.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Request {
-    #[serde(default)]
-    id: u64,
-    ask: Option<String>,
-    command: Option<String>,
-    max_tokens: Option<usize>,
-    /// Of a reset: the blocks too.
-    #[serde(default)]
-    store: bool,
+/// A model, and all that a node of it is told.
+pub(super) struct Prepared {
+    pub loaded: Loaded,
+    pub node: NodeSettings,
+    pub config: NodeConfig,
+    /// What is to be said of it.
+    pub notes: Vec<String>,
+    /// The model file's name.
+    pub model: String,
 }
 
 /// Answers one prompt and ends. `chat` wraps it in the model's chat template.
-pub(super) fn ask(loaded: Loaded, node: &NodeSettings, asking: &AskSettings, text: &str, chat: bool) -> Result<(), Fail> {
+pub(super) fn ask(loaded: Loaded, node: &NodeSettings, asking: Settings, text: &str, chat: bool) -> Result<(), Fail> {
     let Loaded { tokenizer, .. } = &loaded;
     let tokens = if chat {
         tokenizer.encode_chat(&[Turn { role: Role::User, text: text.to_string() }])?
@@ -75,13 +71,16 @@ pub(super) fn ask(loaded: Loaded, node: &NodeSettings, asking: &AskSettings, tex
     let (driver, words) = Driver::new(node, start, Engine::start(model)?, None);
     let driver = Rc::new(driver);
     driver.read_model(lock.then_some(file), None)?;
-    let mut speaker = Speaker::new(&tokenizer, Form::Text);
-    let ask = Ask { id: AskId(0), tokens, max_tokens: asking.max_tokens, sampling: asking.sampling };
-    driver.handle(Input::Ask(ask));
-    driver.run(None, async {
+    let mut speaker = Speaker::to_streams(Form::Text);
+    let Settings { max_tokens, sampling } = asking;
+    speaker.begin(AskId(0), for_good(tokenizer), false);
+    driver.handle(Input::Ask(Ask { id: AskId(0), tokens, max_tokens, sampling, private: false }));
+    let executor = Rc::new(LocalExecutor::new());
+    driver.start(&executor, None);
+    future::block_on(executor.run(async {
         while let Ok(word) = words.recv().await {
             match word {
-                Word::Note(line) => speaker.note(&line),
+                Word::Note(_, line) => speaker.note('·', &line),
                 Word::Reset(_) => {}
                 Word::Reply(_, Reply::Failed(reason)) => return Err(Fail::NoAnswer(reason)),
                 Word::Reply(ask, reply) => {
@@ -96,320 +95,186 @@ pub(super) fn ask(loaded: Loaded, node: &NodeSettings, asking: &AskSettings, tex
             }
         }
         Err(Fail::Engine)
-    })
+    }))
 }
 
 /// Runs a node until its console ends.
 pub(super) fn run(
-    loaded: Loaded,
-    name: &str,
-    node: &NodeSettings,
-    net: &NetSettings,
-    asking: &AskSettings,
+    settled: Settled,
+    net: NetSettings,
+    asking: Settings,
     console: Console,
+    alive: Option<PathBuf>,
+    load: impl FnOnce() -> Result<Prepared, Fail> + Send + 'static,
 ) -> Result<(), Fail> {
-    let form = if console == Console::Json { Form::Json } else { Form::Text };
-    let mut config = loaded.node_config(node)?;
-    let Loaded { model, tokenizer, fingerprint, unread, file, .. } = loaded;
-    let (socket, listener) = if node.sharing {
-        let (listener, tcp_port) = future::block_on(block_listener(net))?;
-        config.tcp_port = tcp_port;
-        (Some(CatalogSocket::open(net)?), Some(listener))
-    } else {
-        (None, None)
-    };
-    let mut speaker = Speaker::new(&tokenizer, form);
-    let state = node.state.as_deref().map(StateDir::at);
-    if let Some(state) = &state {
-        let (epochs, complaint) = state.load();
-        config.epochs = epochs;
-        complaint.iter().for_each(|complaint| speaker.note(complaint));
-    }
-    let (id, tcp_port) = (config.node, config.tcp_port);
-    let driver = Driver::new(Node::new(config)?, Instant::now(), Engine::start(model)?, socket);
-    let (driver, words) = (Rc::new(driver.0.with_state(state).with_alive(node.alive.clone())), driver.1);
-    driver.read_model(node.lock.then_some(file), unread)?;
     let mut signals = Signals::new([Signal::Int, Signal::Term])?;
-    speaker.ready(node.name.as_deref(), id, name, fingerprint, tcp_port);
-    let lines = if console == Console::None { None } else { Some(read_lines()?) };
-    let session = Session { driver: driver.clone(), tokenizer: &tokenizer, asking, open: Cell::new(0), next: Cell::new(1) };
-    // Ended by a signal, too, the node says farewell to its peers.
-    let told_to_end = async {
-        signals.next().await;
-        Ok(())
-    };
-    driver.run(listener, told_to_end.or(session.serve(speaker, lines, words, form)))
-}
-
-/// A console and the answers that it waits for.
-struct Session<'t> {
-    driver: Rc<Driver>,
-    tokenizer: &'t Tokenizer,
-    asking: &'t AskSettings,
-    /// Prompts not yet answered.
-    open: Cell<usize>,
-    next: Cell<u64>,
-}
-
-enum Happening {
-    Line(Line),
-    Ended,
-    Word(Word),
-}
-
-impl Session<'_> {
-    async fn serve(
-        &self,
-        mut speaker: Speaker<'_>,
-        lines: Option<Receiver<Line>>,
-        words: Receiver<Word>,
-        form: Form,
-    ) -> Result<(), Fail> {
-        let mut chat = Chat::default();
-        let mut lines = lines;
-        // At the end of the input the prompts that wait are answered; told to quit, they are not.
-        let (mut ending, mut quitting) = (false, false);
-        while !(ending && self.open.get() == 0) {
-            if lines.is_some() && self.open.get() == 0 {
-                speaker.invite();
+    let host = Rc::new(Host::new(settled, asking));
+    let executor = Rc::new(LocalExecutor::new());
+    // Without a model, too: a watchdog must not keep a board from saying what it lacks.
+    if let Some(alive) = alive {
+        executor.spawn(alive::show(alive, alive::INTERVAL)).detach();
+    }
+    let mut swarm = Swarm { host: host.clone(), executor: executor.clone(), net };
+    let driver = match console {
+        Console::Devices(paths, speed, json) => {
+            for path in paths {
+                executor.spawn(console::on_device(host.clone(), path, speed)).detach();
             }
-            match next(&lines, &words).await {
-                Happening::Ended => {
-                    lines = None;
-                    ending = true;
-                }
-                Happening::Line(line) => {
-                    speaker.entered();
-                    let result = match (line, form) {
-                        (Err(BadLine::TooLong), _) => Err(format!("a line may have {MAX_PROMPT_BYTES} bytes: shorten it")),
-                        (Err(BadLine::NotUtf8), _) => {
-                            Err("that was not UTF-8: set the terminal to UTF-8 and type it again".to_string())
-                        }
-                        (Ok(line), Form::Text) => self.command(&line, &mut chat, &mut speaker),
-                        (Ok(line), Form::Json) => self.request(&line, &mut speaker),
-                    };
-                    match result {
-                        Ok(leave) => quitting = leave,
-                        Err(reason) => speaker.error(&reason),
-                    }
-                    if quitting {
-                        lines = None;
-                        ending = true;
-                    }
-                }
-                Happening::Word(Word::Note(line)) => speaker.note(&line),
-                Happening::Word(Word::Reset(news)) => speaker.reset(&news),
-                Happening::Word(Word::EngineEnded) => return Err(Fail::Engine),
-                Happening::Word(Word::ModelChanged) => return Err(Fail::ModelChanged),
-                Happening::Word(Word::Reply(ask, reply)) => {
-                    if let Some(answer) = speaker.reply(ask, &reply) {
-                        self.open.set(self.open.get() - 1);
-                        let ended = matches!(&reply, Reply::Done(figures) if figures.stop != StopReason::Stopped);
-                        chat.answered(ask, answer.filter(|_| ended));
-                    }
-                }
+            if json {
+                executor.spawn(console::on_stdin(host.clone(), Form::Json)).detach();
             }
-            if quitting && self.open.get() > 0 {
-                self.driver.handle(Input::Stop);
+            let loading = executor.spawn(async move { swarm.bring_up_anyhow(smol::unblock(load).await).await });
+            return future::block_on(executor.run(async {
+                let leave = host.left().or(told_to_end(&mut signals)).await;
+                // A model that is still being loaded is not waited for.
+                let driver = if loading.is_finished() { loading.await } else { None };
+                end(&host, driver, leave, &mut signals).await
+            }));
+        }
+        on_streams => {
+            let prepared = load()?;
+            if on_streams != Console::Json {
+                prepared.notes.iter().for_each(|line| tell(format_args!("· {line}\n")));
             }
-            speaker.check()?;
-        }
-        Ok(())
-    }
-
-    /// Obeys a typed line; true when it says to leave.
-    fn command(&self, line: &str, chat: &mut Chat, speaker: &mut Speaker<'_>) -> Result<bool, String> {
-        let Some(command) = console::parse(line).map_err(|error| error.to_string())? else { return Ok(false) };
-        match command {
-            Command::Ask(text) => {
-                let tokens = self.tokenizer.encode_prompt(&text).map_err(|error| error.to_string())?;
-                self.ask(self.next_id(), tokens, None);
+            let sockets = future::block_on(swarm.sockets(&prepared))?;
+            let driver = swarm.bring_up(prepared, sockets)?;
+            match on_streams {
+                Console::Json => executor.spawn(console::on_stdin(host.clone(), Form::Json)).detach(),
+                Console::Text => executor.spawn(console::on_stdin(host.clone(), Form::Text)).detach(),
+                _ => executor.spawn(console::on_nothing(host.clone())).detach(),
             }
-            Command::Chat(text) => {
-                let turns = chat.with(text)?;
-                let tokens = self.tokenizer.encode_chat(&turns).map_err(|error| error.to_string())?;
-                let id = self.next_id();
-                chat.asked(id, turns);
-                self.ask(id, tokens, None);
-            }
-            Command::New => *chat = Chat::default(),
-            Command::Stop => self.stop()?,
-            Command::Reset { store } => self.driver.handle(Input::Reset { store }),
-            Command::Help => speaker.text(&console::help()),
-            Command::Version => speaker.text(concat!("potluck ", env!("CARGO_PKG_VERSION"))),
-            Command::Quit => return Ok(true),
-            Command::Status | Command::Peers | Command::Stats => {
-                let status = self.driver.status();
-                let text = match command {
-                    Command::Status => status.summary() + &memory::line(),
-                    Command::Peers => status.peer_table(),
-                    _ => status.counters(),
-                };
-                speaker.text(&text);
-            }
-        }
-        Ok(false)
-    }
-
-    /// Obeys a JSON request; true when it says to leave.
-    fn request(&self, line: &str, speaker: &mut Speaker<'_>) -> Result<bool, String> {
-        if line.trim().is_empty() {
-            return Ok(false);
-        }
-        let request: Request = serde_json::from_str(line).map_err(|error| {
-            format!("not understood: {error}; say {{\"ask\": \"text\", \"id\": 1}} or {{\"command\": \"status\"}}")
-        })?;
-        match (request.ask, request.command.as_deref()) {
-            (Some(text), None) => {
-                let id = AskId(request.id);
-                let tokens = if text.trim().is_empty() {
-                    Err("the prompt is empty: give some text".to_string())
-                } else {
-                    self.tokenizer.encode_prompt(&text).map_err(|error| error.to_string())
-                };
-                match tokens {
-                    Ok(tokens) => self.ask(id, tokens, request.max_tokens),
-                    Err(reason) => speaker.failed(id, &reason),
-                }
-            }
-            (None, Some("status")) => speaker.status(&self.driver.status()),
-            (None, Some("stop")) => self.stop()?,
-            (None, Some("reset")) => self.driver.handle(Input::Reset { store: request.store }),
-            (None, Some("quit")) => return Ok(true),
-            _ => return Err("a request has \"ask\", or \"command\" with status, stop, reset or quit".to_string()),
-        }
-        Ok(false)
-    }
-
-    fn stop(&self) -> Result<(), String> {
-        if self.open.get() == 0 {
-            return Err("nothing is being answered: there is nothing to stop".to_string());
-        }
-        self.driver.handle(Input::Stop);
-        Ok(())
-    }
-
-    fn ask(&self, id: AskId, tokens: Vec<TokenId>, max_tokens: Option<usize>) {
-        self.open.set(self.open.get() + 1);
-        let max_tokens = max_tokens.unwrap_or(self.asking.max_tokens);
-        self.driver.handle(Input::Ask(Ask { id, tokens, max_tokens, sampling: self.asking.sampling }));
-    }
-
-    /// A name for a typed prompt.
-    fn next_id(&self) -> AskId {
-        self.next.set(self.next.get() + 1);
-        AskId(self.next.get())
-    }
-}
-
-/// A conversation: the turns so far, and the one that waits for its answer.
-#[derive(Default)]
-struct Chat {
-    turns: Vec<Turn>,
-    waiting: Option<(AskId, Vec<Turn>)>,
-}
-
-impl Chat {
-    fn with(&self, text: String) -> Result<Vec<Turn>, String> {
-        if self.waiting.is_some() {
-            return Err("the last turn is still being answered: wait, or type stop".to_string());
-        }
-        let mut turns = self.turns.clone();
-        turns.push(Turn { role: Role::User, text });
-        Ok(turns)
-    }
-
-    fn asked(&mut self, id: AskId, turns: Vec<Turn>) {
-        self.waiting = Some((id, turns));
-    }
-
-    /// An answer that was stopped or failed leaves the conversation as it was before the turn.
-    fn answered(&mut self, id: AskId, text: Option<String>) {
-        if let Some((_, mut turns)) = self.waiting.take_if(|(waiting, _)| *waiting == id)
-            && let Some(text) = text
-        {
-            turns.push(Turn { role: Role::Model, text });
-            self.turns = turns;
-        }
-    }
-}
-
-type Line = Result<String, BadLine>;
-
-/// Why a line from the console is of no use.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum BadLine {
-    TooLong,
-    NotUtf8,
-}
-
-async fn next(lines: &Option<Receiver<Line>>, words: &Receiver<Word>) -> Happening {
-    let line = async {
-        match lines {
-            None => future::pending().await,
-            Some(lines) => match lines.recv().await {
-                Ok(line) => Happening::Line(line),
-                Err(_) => Happening::Ended,
-            },
+            driver
         }
     };
-    let word = async {
-        match words.recv().await {
-            Ok(word) => Happening::Word(word),
-            Err(_) => Happening::Ended,
-        }
-    };
-    word.or(line).await
+    future::block_on(executor.run(async {
+        let leave = host.left().or(told_to_end(&mut signals)).await;
+        end(&host, Some(driver), leave, &mut signals).await
+    }))
 }
 
-/// Standard input, line by line, on a thread of its own: a terminal can only be read by waiting.
-fn read_lines() -> io::Result<Receiver<Line>> {
-    let (sender, receiver) = bounded(1);
-    thread::Builder::new().name("console".to_string()).spawn(move || {
-        let mut input = io::stdin().lock();
-        while let Some(line) = read_line(&mut input) {
-            if sender.send_blocking(line).is_err() {
-                return;
+async fn told_to_end(signals: &mut Signals) -> Leave {
+    signals.next().await;
+    Leave::Quit
+}
+
+/// Says farewell to the swarm, however the node ends, and then does with the board what was asked.
+async fn end(host: &Host, driver: Option<Rc<Driver>>, leave: Leave, signals: &mut Signals) -> Result<(), Fail> {
+    if let Some(driver) = driver {
+        driver.farewell().await;
+    }
+    match leave {
+        Leave::Quit => Ok(()),
+        Leave::Failed(fail) => Err(fail),
+        Leave::Power(power) => {
+            Timer::after(LAST_WORDS).await;
+            if let Err(error) = smol::unblock(move || power.obey()).await {
+                host.note(Level::Error, &error.to_string());
+                Timer::after(LAST_WORDS).await;
+                return Err(error.into());
             }
+            let ended = async { drop(signals.next().await) };
+            let late = async {
+                Timer::after(INIT_TIMEOUT).await;
+            };
+            ended.or(late).await;
+            Ok(())
         }
-    })?;
-    Ok(receiver)
+    }
 }
 
-/// One line of at most `MAX_PROMPT_BYTES`; a longer one is read to its end and dropped. None at the end of the input.
-fn read_line(input: &mut impl BufRead) -> Option<Line> {
-    let mut bytes = Vec::new();
-    let limit = MAX_PROMPT_BYTES as u64 + 1;
-    match input.by_ref().take(limit).read_until(b'\n', &mut bytes) {
-        Ok(0) | Err(_) => return None,
-        Ok(_) => {}
-    }
-    if bytes.last() != Some(&b'\n') && bytes.len() as u64 == limit {
-        while !matches!(bytes.last(), Some(b'\n')) {
-            bytes.clear();
-            match input.by_ref().take(limit).read_until(b'\n', &mut bytes) {
-                Ok(0) | Err(_) => break,
-                Ok(_) => {}
+/// Where a node that shares is reached.
+struct Sockets {
+    socket: CatalogSocket,
+    listener: TcpListener,
+    tcp_port: u16,
+}
+
+/// What brings a node up.
+struct Swarm {
+    host: Rc<Host>,
+    executor: Rc<LocalExecutor<'static>>,
+    net: NetSettings,
+}
+
+impl Swarm {
+    /// Brings a node up, or tells the consoles why there is none.
+    async fn bring_up_anyhow(&mut self, prepared: Result<Prepared, Fail>) -> Option<Rc<Driver>> {
+        let brought = match prepared {
+            Ok(prepared) => {
+                let sockets = self.sockets_anyhow(&prepared).await;
+                self.bring_up(prepared, sockets)
             }
-        }
-        return Some(Err(BadLine::TooLong));
+            Err(fail) => Err(fail),
+        };
+        brought.map_err(|fail| self.host.broken(fail.to_string())).ok()
     }
-    let line = str::from_utf8(&bytes).map_err(|_| BadLine::NotUtf8);
-    Some(line.map(|line| line.trim_end_matches(['\r', '\n']).to_string()))
+
+    /// The sockets, where the node shares. What the network refuses is replaced by what the system chooses; if that is refused too,
+    /// the node works alone.
+    async fn sockets_anyhow(&mut self, prepared: &Prepared) -> Option<Sockets> {
+        for _ in 0..2 {
+            match self.sockets(prepared).await {
+                Ok(sockets) => return sockets,
+                Err(error) => self.host.note(Level::Warn, &format!("{error}. The system chooses instead")),
+            }
+            self.net.interface = Ipv4Addr::UNSPECIFIED;
+            self.net.tcp_port = 0;
+        }
+        self.host.note(Level::Warn, "nothing is shared with other nodes until the network settings are mended");
+        None
+    }
+
+    async fn sockets(&self, prepared: &Prepared) -> Result<Option<Sockets>, NetError> {
+        if !prepared.node.sharing {
+            return Ok(None);
+        }
+        let (listener, tcp_port) = block_listener(&self.net).await?;
+        let socket = CatalogSocket::open(&self.net)?;
+        Ok(Some(Sockets { socket, listener, tcp_port }))
+    }
+
+    /// Brings a node up.
+    fn bring_up(&self, prepared: Prepared, sockets: Option<Sockets>) -> Result<Rc<Driver>, Fail> {
+        let Prepared { loaded, node, mut config, notes, model: name } = prepared;
+        let Loaded { model, tokenizer, fingerprint, unread, file, .. } = loaded;
+        notes.iter().for_each(|line| self.host.note(Level::Info, line));
+        let (socket, listener) = match sockets {
+            Some(Sockets { socket, listener, tcp_port }) => {
+                config.tcp_port = tcp_port;
+                (Some(socket), Some(listener))
+            }
+            None => {
+                config.sharing = false;
+                (None, None)
+            }
+        };
+        let state = node.state.as_deref().map(StateDir::at);
+        if let Some(state) = &state {
+            let (epochs, complaint) = state.load();
+            config.epochs = epochs;
+            complaint.iter().for_each(|complaint| self.host.note(Level::Warn, complaint));
+        }
+        let (id, tcp_port, context) = (config.node, config.tcp_port, config.context);
+        let (driver, words) = Driver::new(Node::new(config)?, Instant::now(), Engine::start(model)?, socket);
+        let driver = Rc::new(driver.with_state(state));
+        driver.read_model(node.lock.then_some(file), unread)?;
+        driver.start(&self.executor, listener);
+        self.executor.spawn(self.host.clone().listen(words)).detach();
+        self.host.ready(Running {
+            driver: driver.clone(),
+            tokenizer: for_good(tokenizer),
+            name: node.name,
+            node: id,
+            model: name,
+            fingerprint,
+            tcp_port,
+            context,
+        });
+        Ok(driver)
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_line_without_end_is_refused_whole_and_the_next_is_read() {
-        let mut text = vec![b'x'; 3 * MAX_PROMPT_BYTES];
-        text.extend_from_slice(b"\nhello\r\n\xffz");
-        let mut input = io::BufReader::new(&text[..]);
-        assert_eq!(read_line(&mut input), Some(Err(BadLine::TooLong)));
-        assert_eq!(read_line(&mut input), Some(Ok("hello".to_string())));
-        assert_eq!(read_line(&mut input), Some(Err(BadLine::NotUtf8)));
-        assert_eq!(read_line(&mut input), None);
-    }
+/// A tokenizer that answers can be streamed with. A process has one, which lives as long as it.
+fn for_good(tokenizer: Tokenizer) -> &'static Tokenizer {
+    Box::leak(Box::new(tokenizer))
 }

@@ -69,7 +69,8 @@ pub(super) fn obey(what: &Settings) -> Result<bool, SettingsError> {
 }
 
 fn check(file: &Path) -> Result<bool, SettingsError> {
-    let (config, problems) = read(file).map_err(|error| SettingsError::Unreadable(file.to_path_buf(), error))?;
+    let (config, problems) =
+        read(file, Config::default()).map_err(|error| SettingsError::Unreadable(file.to_path_buf(), error))?;
     if !problems.is_empty() {
         in_file(file, &problems).iter().try_for_each(give_line)?;
         return Ok(false);
@@ -97,7 +98,8 @@ fn get(name: &str, file: &Path) -> Result<(), SettingsError> {
 
 /// What is good in `file`; the rest goes to standard error.
 fn good_of(file: &Path) -> Result<Config, SettingsError> {
-    let (config, problems) = read(file).map_err(|error| SettingsError::Unreadable(file.to_path_buf(), error))?;
+    let (config, problems) =
+        read(file, Config::default()).map_err(|error| SettingsError::Unreadable(file.to_path_buf(), error))?;
     in_file(file, &problems).iter().for_each(|line| tell(format_args!("{line}\n")));
     Ok(config)
 }

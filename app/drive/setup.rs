@@ -77,7 +77,6 @@ pub(super) struct Loaded {
     pub unread: Option<Unread>,
     /// The model file as it is mapped.
     pub file: Bytes,
-    weights_bytes: u64,
 }
 
 /// A model whose content was taken on a former start's word.
@@ -110,11 +109,10 @@ pub(super) fn load(path: &Path, tokenizer: Option<&Path>, precision: Precision, 
         content
     });
     let fingerprint = model::fingerprint(content, precision);
-    let weights_bytes = opened.weight_bytes() as u64;
     let model = Model::new(opened.config.clone(), opened.weights.clone(), precision)?;
     let file = opened.gguf.bytes().clone();
     let unread = known.map(|content| Unread { opened, content, kept: kept.clone() });
-    Ok(Loaded { model, tokenizer, fingerprint, unread, file, weights_bytes })
+    Ok(Loaded { model, tokenizer, fingerprint, unread, file })
 }
 
 /// The tokenizer of a model: of the tokenizer.json `json` where given, else of the vocabulary that the file at `path` carries.
@@ -209,8 +207,6 @@ pub(super) struct NodeSettings {
     pub announce_interval_ms: u32,
     /// Where it keeps what survives a restart; none keeps nothing.
     pub state: Option<PathBuf>,
-    /// Where it shows that it is alive.
-    pub alive: Option<PathBuf>,
 }
 
 impl Loaded {
@@ -230,7 +226,7 @@ impl Loaded {
         let (config, shape) = (self.model.config(), self.model.kv_shape());
         let context = settings.context.min(self.most_context());
         let needs = Needs {
-            weights_bytes: if settings.lock { self.file.as_slice().len() as u64 } else { self.weights_bytes },
+            weights_bytes: self.file.as_slice().len() as u64,
             tokenizer_bytes: self.tokenizer.table_bytes() as u64,
             working_bytes: scratch_bytes(config, context),
             sequence_bytes: sequence_bytes(shape, context),

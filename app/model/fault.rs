@@ -51,7 +51,7 @@ pub enum Fault {
     #[error("{0}")]
     Foreign(String),
     /// The file ends before what it announces.
-    #[error("truncated: {what} ends at byte {needs}, but the file has {has}; download it again")]
+    #[error("truncated: {what} ends at byte {needs}, but the file has {has}; download or copy it again")]
     Truncated {
         /// What does not fit.
         what: String,
@@ -60,6 +60,9 @@ pub enum Fault {
         /// Bytes that the file has.
         has: u64,
     },
+    /// The tensors end in zeros: copying was cut short.
+    #[error("its end is empty, as when copying was cut short: copy it again, and eject the card before you take it out")]
+    EmptyEnd,
     /// The file contradicts itself or the format.
     #[error("damaged: {0}; download it again")]
     Damaged(String),

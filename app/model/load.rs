@@ -21,6 +21,10 @@ use crate::limits::BLOCK_TOKENS;
 const CONTENT_DOMAIN: &[u8] = b"potluck model content 1";
 const FINGERPRINT_DOMAIN: &[u8] = b"potluck fingerprint 1";
 
+/// Zeros at the end of a file's tensors, as copying leaves them on FAT when it is cut short: the length is right, the rest was
+/// never written. No tensor ends so, and files below `SAMPLED_EVERY` are copied in one go.
+const EMPTY_END_BYTES: usize = 64 << 10;
+
 /// A sample takes this many bytes of every so many, and the first of every tensor.
 const SAMPLE_BYTES: usize = 4 << 10;
 const SAMPLED_EVERY: usize = 1 << 20;
@@ -42,6 +46,9 @@ pub fn open(path: &Path) -> Result<Opened, FileError> {
     let config = gguf.config()?;
     let weights = gguf.weights(&config)?;
     gguf.vocabulary_size()?;
+    if ends_empty(&gguf) {
+        return Err(FileError::new(path, Fault::EmptyEnd));
+    }
     Ok(Opened { config, weights, gguf })
 }
 
@@ -81,11 +88,13 @@ impl Opened {
         let end = self.gguf.tensors().values().map(|tensor| tensor.range.start).min().unwrap_or(bytes.len());
         xxh3_128(&bytes[..end]).to_le_bytes()
     }
+}
 
-    /// Bytes of the tensors that are used.
-    pub fn weight_bytes(&self) -> usize {
-        named(&self.weights).iter().map(|(_, weight)| weight.bytes().len()).sum()
-    }
+/// Whether the tensors end in zeros only.
+fn ends_empty(gguf: &Gguf) -> bool {
+    let bytes = gguf.bytes().as_slice();
+    let end = gguf.tensors().values().map(|tensor| tensor.range.end).max().unwrap_or(0);
+    end > SAMPLED_EVERY && bytes[end - EMPTY_END_BYTES..end].iter().all(|byte| *byte == 0)
 }
 
 /// The content of a model as [`Opened::content`] hashes it.
@@ -182,6 +191,20 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let opened = tiny(dir.path(), 1);
         assert_eq!(digest(&opened.content().0, Precision::INT8, 1).to_string(), "6cfbe26cac1abec99815ada046d09e34");
+    }
+
+    #[test]
+    fn a_file_whose_copying_was_cut_short_is_told_by_its_empty_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("demo.gguf");
+        crate::model::synth::synth(Shape::Demo, 1, ConvertType::Q4_0, &path, &mut |_| {}).unwrap();
+        open(&path).unwrap();
+        let mut bytes = std::fs::read(&path).unwrap();
+        let length = bytes.len();
+        bytes[length * 2 / 3..].fill(0);
+        std::fs::write(&path, &bytes).unwrap();
+        let said = open(&path).unwrap_err().to_string();
+        assert!(said.contains("copy it again, and eject the card"), "{said}");
     }
 
     #[test]

@@ -233,6 +233,48 @@ impl Status {
         text
     }
 
+    /// What this node and its peers say that they hold, for a person.
+    pub fn catalog_table(&self) -> String {
+        let Status { catalog, generation, .. } = self;
+        let told = if self.told { "all told" } else { "not all told yet" };
+        let mut text = format!(
+            "this node: generation {generation}, {} blocks, {told}; {:.1} kB said, {:.1} kB heard\n",
+            self.cache.entries,
+            catalog.bytes_sent as f64 / 1e3,
+            catalog.bytes_heard as f64 / 1e3,
+        );
+        for peer in &self.peers {
+            let known = if peer.current { "known" } else { "being repaired" };
+            text += &format!("{}: generation {}, {known}; {} % busy\n", peer.node, peer.generation, peer.load_percent);
+        }
+        text
+    }
+
+    /// The memory for KV state, for a person.
+    pub fn slab_table(&self) -> String {
+        let cache = &self.cache;
+        let mut text = format!(
+            "slab     {:.1} MB, {} blocks known of at most {}; {} planes stored, {} evicted\n",
+            cache.slab_bytes() as f64 / 1e6,
+            cache.entries,
+            cache.capacity,
+            cache.inserted,
+            cache.evicted,
+        );
+        for (name, plane) in ["global", "sliding"].iter().zip(&cache.planes) {
+            let free = plane.slots.saturating_sub(plane.held + plane.reserved);
+            text += &format!(
+                "{name:<9}{} slots of {:.1} kB: {} hold state ({} in use), {} are being filled, {free} are free\n",
+                plane.slots,
+                plane.slot_bytes as f64 / 1e3,
+                plane.held,
+                plane.pinned,
+                plane.reserved,
+            );
+        }
+        text
+    }
+
     /// The counters, a group a line, for a person. What should not happen at all is named only where it did.
     pub fn counters(&self) -> String {
         let (node, cache, catalog) = (&self.node_stats, &self.cache, &self.catalog);

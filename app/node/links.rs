@@ -206,7 +206,7 @@ impl Node {
         }
         if self.abandon_conn(conn, now) {
             self.stats.connections_lost += 1;
-            self.note(format!("peer {} was lost in mid transfer: computing instead", link.peer));
+            self.warn(format!("peer {} was lost in mid transfer: computing instead", link.peer));
         }
     }
 
@@ -237,7 +237,7 @@ impl Node {
         if let Some(link) = self.links.outgoing.get(&conn) {
             self.rates.unusable(link.peer, now);
         }
-        self.note(format!("{peer}: {fault}; connection closed"));
+        self.warn(format!("{peer}: {fault}; connection closed"));
         self.wind_up(conn, fault.reason(), now);
     }
 

@@ -23,6 +23,7 @@ use std::collections::VecDeque;
 
 use crate::cache::{Cache, ChainSecret};
 use crate::catalog::{Catalog, CatalogConfig, Datagram, DatagramKey, Event, Standing};
+use crate::console::Level;
 use crate::id::{BlockKey, EpochState, Millis};
 use crate::kv::Plane;
 use crate::limits::MAX_QUEUED_PROMPTS;
@@ -61,8 +62,8 @@ pub enum Input<'a> {
     },
     /// A prompt is to be answered.
     Ask(Ask),
-    /// The answer under way is to end where it is.
-    Stop,
+    /// This prompt's answer is to end where it is, or not to begin.
+    Stop(AskId),
     /// The engine has finished its job.
     Engine(JobDone),
     /// The swarm is to be reset: every node forgets what its peers hold.
@@ -104,7 +105,7 @@ pub enum Output {
     /// What became of a reset that this node was told of.
     Reset(ResetNews),
     /// A line for the log.
-    Note(String),
+    Note(Level, String),
 }
 
 /// One node of the swarm.
@@ -169,7 +170,7 @@ impl Node {
             Input::Closed(conn) => self.on_closed(conn, now),
             Input::Bytes { conn, bytes } => self.on_bytes(conn, bytes, now),
             Input::Ask(ask) => self.on_ask(ask, now),
-            Input::Stop => self.on_stop(now),
+            Input::Stop(ask) => self.on_stop(ask, now),
             Input::Engine(done) => self.on_engine(done, now),
             Input::Reset { store } => self.on_reset(store, now),
             Input::Persisted { epochs, result } => self.on_persisted(epochs, result, now),
@@ -208,7 +209,7 @@ impl Node {
                 self.rates.forget(peer);
                 let known = self.catalog.peer(peer).map(|known| self.catalog.standing(known));
                 match known {
-                    Some(Standing::OtherModel) => self.note(format!(
+                    Some(Standing::OtherModel) => self.warn(format!(
                         "peer {peer} runs another model, precision or build: nothing is shared with it until all run the same"
                     )),
                     _ => self.note(format!("peer {peer} is here")),
@@ -223,7 +224,7 @@ impl Node {
                 self.part_from(peer, now);
             }
             Ok(Some(Event::DuplicateIdentity(addr))) => {
-                self.note(format!("the node at {addr} uses this node's id: start one of them with another --id"));
+                self.warn(format!("the node at {addr} uses this node's id: start one of them with another --id"));
             }
             Ok(Some(Event::ResetSeen(epochs))) => self.on_reset_seen(epochs),
             Ok(None) => {}
@@ -253,7 +254,11 @@ impl Node {
     }
 
     fn note(&mut self, line: String) {
-        self.outputs.push_back(Output::Note(line));
+        self.outputs.push_back(Output::Note(Level::Info, line));
+    }
+
+    fn warn(&mut self, line: String) {
+        self.outputs.push_back(Output::Note(Level::Warn, line));
     }
 
     /// What the node would say of itself.

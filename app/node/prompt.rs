@@ -28,6 +28,9 @@ pub struct Ask {
     pub max_tokens: usize,
     /// How the answer's tokens are chosen.
     pub sampling: Sampling,
+    /// Computed in memory of its own: nothing that is known is used, nothing is kept or told. For measuring; its answer does not end
+    /// before `max_tokens`.
+    pub private: bool,
 }
 
 /// Work for the engine: run `tokens` at positions from `first` on, on the pages of `sequence`.
@@ -92,6 +95,8 @@ pub(super) struct Active {
     again: bool,
     /// A reset of the blocks came meanwhile: the answer ends as it began, and leaves nothing in the cache.
     pub outdated: bool,
+    /// The memory of a prompt that leaves the slab alone.
+    private: Option<Arc<Sequence>>,
 }
 
 impl Active {
@@ -111,9 +116,14 @@ impl Node {
         }
     }
 
-    /// Ends the answer under way: at once when it waits for peers, else when the engine has done its step.
-    pub(super) fn on_stop(&mut self, now: Millis) {
-        let Some(mut active) = self.active.take() else { return };
+    /// Ends an answer: at once when it waits for peers or for its turn, else when the engine has done its step.
+    pub(super) fn on_stop(&mut self, ask: AskId, now: Millis) {
+        if let Some(at) = self.queue.iter().position(|(waiting, _)| waiting.id == ask) {
+            let stopped = self.queue.remove(at).map_or(0, |(ask, _)| ask.tokens.len());
+            self.outputs.push_back(Output::Reply(ask, Reply::Done(Figures::new(stopped))));
+            return;
+        }
+        let Some(mut active) = self.active.take_if(|active| active.ask == ask) else { return };
         active.stopping = true;
         let fetches = active.fetching.is_some();
         self.active = Some(active);
@@ -153,6 +163,9 @@ impl Node {
             self.refuse(ask.id, reason);
             return self.begin_next(now);
         }
+        if ask.private {
+            return self.begin_private(ask, now);
+        }
         let chain = Chain::of(&self.secret, self.root, &ask.tokens);
         let supply = self.supply(&chain, &ask.tokens, self.config.sharing);
         let plan = self.plan(&supply, ask.tokens.len(), self.config.sharing, now);
@@ -174,6 +187,7 @@ impl Node {
             stopping: false,
             again: false,
             outdated: false,
+            private: None,
         };
         if !plan.fetch.is_empty() {
             self.hold_own(&mut active, &supply, plan.resume);
@@ -182,6 +196,34 @@ impl Node {
         let fetching = active.fetching.is_some();
         self.active = Some(active);
         if fetching { self.issue_wants(now) } else { self.compute(now) }
+    }
+
+    /// Computes a prompt whose state nobody else is to see. Its time counts from here: it is what is measured.
+    fn begin_private(&mut self, ask: Ask, now: Millis) {
+        let (count, room) = (ask.tokens.len(), ask.tokens.len().saturating_add(ask.max_tokens).min(self.config.context));
+        let mut figures = Figures::new(count);
+        figures.computed = count;
+        self.active = Some(Active {
+            ask: ask.id,
+            chain: Chain::of(&self.secret, self.root, &[]),
+            tokens: ask.tokens,
+            figures,
+            given_by: Vec::new(),
+            fetching: None,
+            links: Vec::new(),
+            places: Vec::new(),
+            max_tokens: ask.max_tokens.max(1),
+            sampling: ask.sampling,
+            asked_at: now,
+            ready: 0,
+            target: 0,
+            job: None,
+            stopping: false,
+            again: true,
+            outdated: true,
+            private: Some(Arc::new(Sequence::private(&self.config.shape, room))),
+        });
+        self.next_prefill(now);
     }
 
     fn begin_next(&mut self, now: Millis) {
@@ -231,7 +273,8 @@ impl Node {
     /// Makes room for the tokens up to `end` and gives them to the engine.
     fn run_to(&mut self, end: usize, now: Millis) {
         let Some(mut active) = self.active.take() else { return };
-        for block in active.ready / BLOCK_TOKENS..end.div_ceil(BLOCK_TOKENS) {
+        let blocks = if active.private.is_some() { 0..0 } else { active.ready / BLOCK_TOKENS..end.div_ceil(BLOCK_TOKENS) };
+        for block in blocks {
             for plane in Plane::ALL {
                 if matches!(active.place(block, plane), Place::None) {
                     let Some(slot) = self.reserve_before_peers(plane, now) else {
@@ -249,7 +292,7 @@ impl Node {
             id: self.jobs,
             tokens: active.tokens[active.ready..end].to_vec(),
             first: active.ready,
-            sequence: Arc::new(active.sequence(&self.config.shape)),
+            sequence: active.private.clone().unwrap_or_else(|| Arc::new(active.sequence(&self.config.shape))),
             sampling,
         };
         self.outputs.push_back(Output::Engine(job));
@@ -305,7 +348,7 @@ impl Node {
             return self.fail(active, reason, now);
         };
         self.stats.states_distrusted += 1;
-        self.note(format!("the state that the prompt began with is of no use ({reason}): forgotten, and computed again"));
+        self.warn(format!("the state that the prompt began with is of no use ({reason}): forgotten, and computed again"));
         self.release_beyond(&mut active, 0);
         self.cache.forget(&first.key);
         for (_, node) in active.given_by.drain(..) {
@@ -323,7 +366,7 @@ impl Node {
             active.figures.ttft_ms = elapsed;
         }
         active.figures.ttlt_ms = elapsed;
-        if self.config.end_tokens.contains(&token) {
+        if active.private.is_none() && self.config.end_tokens.contains(&token) {
             return self.finish(active, StopReason::End, now);
         }
         active.figures.generated += 1;

@@ -142,7 +142,7 @@ impl Node {
             (Err(reason), None) => {
                 self.resets.not_before = now + Millis(SAVE_RETRY_MS);
                 if !self.resets.unsaved.covers(epochs) {
-                    self.note(format!(
+                    self.warn(format!(
                         "the swarm was reset: {}; but that cannot be saved ({reason}): this node shares nothing until it can, free the card or replace it",
                         effect(epochs)
                     ));

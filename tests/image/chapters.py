@@ -33,6 +33,16 @@ def want(condition, what):
         raise Failed(what)
 
 
+def seconds(shell, line, within):
+    """When the kernel's log says `line`, in seconds after the kernel's start."""
+    for _ in range(2 * within):
+        found = re.search(r"\d+\.\d+", shell.run(f"dmesg | grep '{line}' | head -n 1")[0])
+        if found:
+            return float(found.group(0))
+        time.sleep(0.5)
+    raise Failed(f"the kernel's log does not say {line!r}")
+
+
 def boots(machine, figures):
     """A fresh card boots to a prompt without an error line; it has grown; /boot is read-only; it powers off."""
     path = machine.fresh_card("boots")
@@ -40,9 +50,9 @@ def boots(machine, figures):
         before = prompt(guest)
         figures["to prompt, s"] = round(time.monotonic() - guest.begun, 1)
         shell = guest.shell
-        figures["of which user space, s"] = round(float(shell.must("dmesg | sed -n 's/.*potluck: ready \\([0-9.]*\\) s.*/\\1/p'"))
-                                                  - float(shell.must("dmesg | sed -n 's/^.\\( *[0-9.]*\\).*Run .*init as init.*/\\1/p'")
-                                                          or 0), 1)
+        ready = seconds(shell, "potluck: ready", within=30)
+        started = seconds(shell, "Run .* as init process", within=1)
+        figures["of which user space, s"] = round(ready - started, 1)
         bad = [line for line in before.splitlines() if any(word in line for word in BAD_WORDS)]
         want(not bad, f"on its way to the prompt the board says {bad}")
         errors = shell.run("dmesg -r | grep '^<3>' | grep potluck")[0]
@@ -208,14 +218,16 @@ def lan(machine, figures):
         again = ask(second, LONG_PROMPT)
         want(re.search(r": 0 own slab, 0 peers", again), f"after a reset of the blocks some are still used: {again}")
 
-        # Off the air too, or the emulated cable would keep what was said meanwhile and hand it over.
+        # Off the air too, until a second after it goes on: the emulated cable keeps what was said meanwhile and would hand it over.
         second.qmp("set_link", name="card0", up=False)
         second.qmp("stop")
         first.console.send("reset")
         first.console.expect("epoch 2", within=60)
         time.sleep(interval_s / 2)
-        second.qmp("set_link", name="card0", up=True)
         second.qmp("cont")
+        time.sleep(1)
+        want(epoch_of(second) == 1, "the paused board has heard the reset, so that nothing was tried")
+        second.qmp("set_link", name="card0", up=True)
         resumed = time.monotonic()
         second.console.expect("epoch 2", within=3 * interval_s)
         took = time.monotonic() - resumed

@@ -54,6 +54,9 @@ pub const DOORS: &[(&str, &[&str])] = &[
     ("async_io", &["drive"]),
     ("async_signal", &["drive"]),
     ("socket2", &["drive"]),
+    ("rustix", &["drive"]),
+    ("unicode_segmentation", &["console"]),
+    ("unicode_width", &["console"]),
     ("toml", &["config"]),
     ("getrandom", &["drive"]),
     ("clap", &["drive", "main"]),
@@ -110,7 +113,18 @@ pub const LONG: usize = 400;
 pub const TOO_LONG: usize = 500;
 
 /// What the pure core is built from: the only dependencies that are not optional.
-pub const PURE_DEPENDENCIES: &[&str] = &["blake3", "half", "heapless", "libm", "postcard", "serde", "thiserror", "xxhash-rust"];
+pub const PURE_DEPENDENCIES: &[&str] = &[
+    "blake3",
+    "half",
+    "heapless",
+    "libm",
+    "postcard",
+    "serde",
+    "thiserror",
+    "unicode-segmentation",
+    "unicode-width",
+    "xxhash-rust",
+];
 
 /// Hosts that a document or manifest may point to.
 pub const HOSTS: &[&str] = &[

@@ -242,6 +242,15 @@ impl World {
 
     /// Gives a node a prompt; gives the prompt's number.
     pub fn ask(&mut self, member: usize, tokens: &[TokenId], max_tokens: usize) -> u64 {
+        self.ask_as(member, tokens, max_tokens, false)
+    }
+
+    /// The same in memory of its own.
+    pub fn ask_privately(&mut self, member: usize, tokens: &[TokenId], max_tokens: usize) -> u64 {
+        self.ask_as(member, tokens, max_tokens, true)
+    }
+
+    fn ask_as(&mut self, member: usize, tokens: &[TokenId], max_tokens: usize, private: bool) -> u64 {
         self.asked += 1;
         let config = &self.members[member].config;
         let secret = ChainSecret::derive(&config.swarm_key);
@@ -250,13 +259,14 @@ impl World {
             self.truths.insert(link.key, Some((link.parent, link.tokens.clone())));
         }
         let id = AskId(self.asked);
-        let ask = Ask { id, tokens: tokens.to_vec(), max_tokens, sampling: Sampling::GREEDY };
+        let ask = Ask { id, tokens: tokens.to_vec(), max_tokens, sampling: Sampling::GREEDY, private };
         self.handle(member, Input::Ask(ask));
         self.asked
     }
 
-    pub fn stop(&mut self, member: usize) {
-        self.handle(member, Input::Stop);
+    /// Ends the answer to prompt `asked`.
+    pub fn stop(&mut self, member: usize, asked: u64) {
+        self.handle(member, Input::Stop(AskId(asked)));
     }
 
     /// The answer to prompt `asked`, if it is complete.
@@ -331,7 +341,7 @@ impl World {
                 Output::Reply(ask, reply) => self.replied(member, ask.0, reply),
                 Output::Persist(epochs) => self.members[member].card.saving = Some(epochs),
                 Output::Reset(news) => self.members[member].resets.push(news),
-                Output::Note(line) => self.members[member].notes.push(line),
+                Output::Note(_, line) => self.members[member].notes.push(line),
             }
         }
         while let Some(datagram) = self.members[member].node.poll_datagram(self.now) {

@@ -258,7 +258,7 @@ fn a_damaged_file_is_named_as_such() {
     let (has, needs) = (whole.len() - 40, whole.len());
     assert_eq!(
         line,
-        format!("truncated: tensor output_norm.weight ends at byte {needs}, but the file has {has}; download it again")
+        format!("truncated: tensor output_norm.weight ends at byte {needs}, but the file has {has}; download or copy it again")
     );
     assert!(read(whole[..3].to_vec()).err().unwrap().starts_with("is no GGUF file"));
     assert!(read(whole[..20].to_vec()).err().unwrap().starts_with("truncated: "));

@@ -1,0 +1,95 @@
+//! `[console]` and `[log]`: terminals that a node opens, and what it tells on them unasked.
+
+use std::path::{Path, PathBuf};
+
+use crate::limits::MAX_CONSOLES;
+
+use super::value::{Kind, Setting, single};
+
+/// A terminal of this machine, such as a serial line: an absolute path.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Device(PathBuf);
+
+impl Device {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    fn parse(text: &str) -> Option<Device> {
+        let plain = text.starts_with('/') && !text.contains(char::is_control);
+        plain.then(|| Device(PathBuf::from(text)))
+    }
+}
+
+impl Setting for Vec<Device> {
+    const KIND: Kind = Kind::List;
+    fn read(given: &[&str]) -> Result<Vec<Device>, usize> {
+        if given.len() > MAX_CONSOLES {
+            return Err(MAX_CONSOLES);
+        }
+        let twice = |at: usize| given[..at].contains(&given[at]);
+        given.iter().enumerate().map(|(at, text)| Device::parse(text).filter(|_| !twice(at)).ok_or(at)).collect()
+    }
+    fn show(&self) -> Vec<String> {
+        self.iter().map(|device| device.0.display().to_string()).collect()
+    }
+    fn needs() -> String {
+        format!("a list of at most {MAX_CONSOLES} different paths such as [\"/dev/ttyS0\"]")
+    }
+}
+
+/// Bits a second on a serial line, one of those that every UART knows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Speed(u32);
+
+impl Speed {
+    /// What serial consoles of boards are set to.
+    pub const DEFAULT: Speed = Speed(115_200);
+
+    const KNOWN: [u32; 10] = [9_600, 19_200, 38_400, 57_600, 115_200, 230_400, 460_800, 921_600, 1_000_000, 1_500_000];
+
+    /// The number.
+    pub fn bits_per_s(self) -> u32 {
+        self.0
+    }
+}
+
+single!(
+    Speed,
+    Kind::Number,
+    |text| text.parse().ok().filter(|speed| Speed::KNOWN.contains(speed)).map(Speed),
+    |speed| speed.0.to_string(),
+    "9600, 19200, 38400, 57600, 115200, 230400, 460800, 921600, 1000000 or 1500000"
+);
+
+single!(bool, Kind::Switch, |text| text.parse().ok(), bool::to_string, "true or false");
+
+/// Which lines of the log are told on consoles unasked.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub enum LogLevel {
+    /// What cannot be done at all.
+    Error,
+    /// And what works worse than it should.
+    Warn,
+    /// And what a person may like to know.
+    #[default]
+    Info,
+}
+
+single!(
+    LogLevel,
+    Kind::Text,
+    |text| match text {
+        "error" => Some(LogLevel::Error),
+        "warn" => Some(LogLevel::Warn),
+        "info" => Some(LogLevel::Info),
+        _ => None,
+    },
+    |level| match level {
+        LogLevel::Error => "error".to_string(),
+        LogLevel::Warn => "warn".to_string(),
+        LogLevel::Info => "info".to_string(),
+    },
+    "\"error\", \"warn\" or \"info\""
+);

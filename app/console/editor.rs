@@ -1,0 +1,325 @@
+//! The line that is being edited, and the lines before it. No terminal here: keys go in, text and cursor come out.
+//!
+//! A character is what a person takes for one: a letter with its accents, an emoji of several parts (Unicode's extended grapheme
+//! clusters). The cursor never stands inside one.
+
+use std::collections::VecDeque;
+
+use unicode_segmentation::{GraphemeCursor, UnicodeSegmentation};
+
+use crate::limits::{HISTORY_LINE_BYTES, HISTORY_LINES, MAX_PROMPT_BYTES};
+
+use super::keys::Key;
+
+/// What a key did.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Edit {
+    /// The text or the cursor may have changed.
+    Changed,
+    /// Nothing could be done.
+    Refused,
+    /// The line is complete, and the editor empty.
+    Line(String),
+    /// The line was too long to be meant, and is gone.
+    TooLong,
+    /// The line holds bytes that were no UTF-8, and is gone.
+    NotUtf8,
+    /// Ctrl-C; the line, if any, is gone.
+    Interrupt {
+        /// Whether there was one.
+        line: bool,
+    },
+    /// Ctrl-D on an empty line.
+    End,
+    /// Draw everything anew.
+    Redraw,
+}
+
+/// The editor of one console.
+#[derive(Default)]
+pub struct Editor {
+    text: String,
+    /// A byte of `text`, at the start of a character.
+    cursor: usize,
+    /// Characters beyond the longest line were left out.
+    too_long: bool,
+    history: VecDeque<String>,
+    /// The line of the history that is shown, counted from the latest; the line typed before waits in `draft`.
+    shown: Option<usize>,
+    draft: String,
+}
+
+impl Editor {
+    /// The line so far.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Where the cursor stands, in bytes.
+    pub fn cursor(&self) -> usize {
+        self.cursor
+    }
+
+    /// Obeys a key. `complete` gives the rest of the only command that begins with a word, if there is one.
+    pub fn apply(&mut self, key: Key, complete: fn(&str) -> Option<String>) -> Edit {
+        match key {
+            Key::Char(c) => return self.insert(c.encode_utf8(&mut [0; 4])),
+            Key::Tab => return self.tab(complete),
+            Key::Enter => return self.enter(),
+            Key::Interrupt => {
+                let line = !self.text.is_empty();
+                self.replace(String::new());
+                return Edit::Interrupt { line };
+            }
+            Key::Delete { or_end: true } if self.text.is_empty() => return Edit::End,
+            Key::Redraw => return Edit::Redraw,
+            Key::Backspace => self.remove(self.before(), self.cursor),
+            Key::Delete { .. } => self.remove(self.cursor, self.after()),
+            Key::KillStart => self.remove(0, self.cursor),
+            Key::KillEnd => self.remove(self.cursor, self.text.len()),
+            Key::KillWord => self.remove(self.word_before(), self.cursor),
+            Key::Left => self.cursor = self.before(),
+            Key::Right => self.cursor = self.after(),
+            Key::WordLeft => self.cursor = self.word_before(),
+            Key::WordRight => self.cursor = self.word_after(),
+            Key::Home => self.cursor = 0,
+            Key::End => self.cursor = self.text.len(),
+            Key::Up => self.browse(self.shown.map_or(0, |shown| shown + 1)),
+            Key::Down => match self.shown {
+                None => {}
+                Some(0) => {
+                    self.shown = None;
+                    let draft = std::mem::take(&mut self.draft);
+                    self.show(draft);
+                }
+                Some(shown) => self.browse(shown - 1),
+            },
+        }
+        self.settle();
+        Edit::Changed
+    }
+
+    fn insert(&mut self, text: &str) -> Edit {
+        if self.text.len() + text.len() > MAX_PROMPT_BYTES {
+            self.too_long = true;
+            return Edit::Refused;
+        }
+        self.text.insert_str(self.cursor, text);
+        self.cursor += text.len();
+        self.settle();
+        Edit::Changed
+    }
+
+    fn tab(&mut self, complete: fn(&str) -> Option<String>) -> Edit {
+        if self.cursor == self.text.len() && !self.text.contains(' ') {
+            return complete(&self.text).map_or(Edit::Refused, |rest| self.insert(&rest));
+        }
+        // Text that is pasted may hold tabs; a space is what the model makes of them, near enough.
+        self.insert(" ")
+    }
+
+    fn enter(&mut self) -> Edit {
+        let line = std::mem::take(&mut self.text);
+        let too_long = self.too_long;
+        self.replace(String::new());
+        if too_long {
+            return Edit::TooLong;
+        }
+        if line.contains(char::REPLACEMENT_CHARACTER) {
+            return Edit::NotUtf8;
+        }
+        let known = self.history.front().is_some_and(|last| *last == line);
+        if !line.trim().is_empty() && line.len() <= HISTORY_LINE_BYTES && !known {
+            self.history.truncate(HISTORY_LINES - 1);
+            self.history.push_front(line.clone());
+        }
+        Edit::Line(line)
+    }
+
+    fn browse(&mut self, to: usize) {
+        let Some(line) = self.history.get(to).cloned() else { return };
+        if self.shown.is_none() {
+            self.draft = std::mem::take(&mut self.text);
+        }
+        self.show(line);
+        self.shown = Some(to);
+    }
+
+    fn show(&mut self, text: String) {
+        self.cursor = text.len();
+        self.text = text;
+    }
+
+    fn replace(&mut self, text: String) {
+        self.show(text);
+        self.too_long = false;
+        self.shown = None;
+        self.draft = String::new();
+    }
+
+    fn remove(&mut self, from: usize, to: usize) {
+        self.text.replace_range(from..to, "");
+        self.cursor = from;
+        if self.text.is_empty() {
+            self.too_long = false;
+        }
+    }
+
+    /// After a change, what stood apart may have become one character, and an accent may stand on a space: the cursor goes behind it.
+    fn settle(&mut self) {
+        let mut at = GraphemeCursor::new(self.cursor, self.text.len(), true);
+        if at.is_boundary(&self.text, 0) != Ok(true) {
+            self.cursor = self.after();
+        }
+    }
+
+    fn before(&self) -> usize {
+        let mut at = GraphemeCursor::new(self.cursor, self.text.len(), true);
+        at.prev_boundary(&self.text, 0).ok().flatten().unwrap_or(0)
+    }
+
+    fn after(&self) -> usize {
+        let mut at = GraphemeCursor::new(self.cursor, self.text.len(), true);
+        at.next_boundary(&self.text, 0).ok().flatten().unwrap_or(self.text.len())
+    }
+
+    fn word_before(&self) -> usize {
+        let head = self.text[..self.cursor].trim_end_matches(' ');
+        head.rfind(' ').map_or(0, |space| space + 1)
+    }
+
+    fn word_after(&self) -> usize {
+        let rest = &self.text[self.cursor..];
+        let spaces = rest.len() - rest.trim_start_matches(' ').len();
+        rest[spaces..].find(' ').map_or(self.text.len(), |word| self.cursor + spaces + word)
+    }
+}
+
+/// The characters of a text.
+pub(super) fn characters(text: &str) -> impl Iterator<Item = &str> {
+    text.graphemes(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use proptest::test_runner::RngSeed;
+
+    fn none(_: &str) -> Option<String> {
+        None
+    }
+
+    fn typed(editor: &mut Editor, text: &str) {
+        text.chars().for_each(|c| drop(editor.apply(Key::Char(c), none)));
+    }
+
+    fn press(editor: &mut Editor, keys: &[Key]) {
+        keys.iter().for_each(|&key| drop(editor.apply(key, none)));
+    }
+
+    #[test]
+    fn backspace_takes_what_a_person_sees_as_one() {
+        for (whole, left) in [
+            ("naïve cafe\u{301}", "naïve caf"),
+            ("東京", "東"),
+            ("x👩\u{200d}💻", "x"),
+            ("🇩🇪🇫🇷", "🇩🇪"),
+            ("a\u{301}\u{302}\u{303}", ""),
+        ] {
+            let mut editor = Editor::default();
+            typed(&mut editor, whole);
+            press(&mut editor, &[Key::Backspace]);
+            assert_eq!((editor.text(), editor.cursor()), (left, left.len()), "{whole}");
+        }
+    }
+
+    #[test]
+    fn words_and_ends_are_killed_and_reached() {
+        let mut editor = Editor::default();
+        typed(&mut editor, "ask why is  ");
+        press(&mut editor, &[Key::KillWord]);
+        assert_eq!(editor.text(), "ask why ");
+        press(&mut editor, &[Key::WordLeft, Key::Left, Key::KillStart]);
+        assert_eq!((editor.text(), editor.cursor()), (" why ", 0));
+        press(&mut editor, &[Key::WordRight, Key::KillEnd, Key::Home, Key::Delete { or_end: true }]);
+        assert_eq!((editor.text(), editor.cursor()), ("why", 0));
+        assert_eq!(editor.apply(Key::Interrupt, none), Edit::Interrupt { line: true });
+        assert_eq!(editor.apply(Key::Interrupt, none), Edit::Interrupt { line: false });
+        assert_eq!(editor.apply(Key::Delete { or_end: true }, none), Edit::End);
+        assert_eq!(editor.apply(Key::Delete { or_end: false }, none), Edit::Changed);
+    }
+
+    #[test]
+    fn history_is_walked_and_the_line_begun_is_not_lost() {
+        let mut editor = Editor::default();
+        for line in ["one", "two", "two", " "] {
+            typed(&mut editor, line);
+            assert_eq!(editor.apply(Key::Enter, none), Edit::Line(line.to_string()));
+        }
+        typed(&mut editor, "thr");
+        press(&mut editor, &[Key::Up]);
+        assert_eq!(editor.text(), "two");
+        press(&mut editor, &[Key::Up, Key::Up, Key::Up]);
+        assert_eq!(editor.text(), "one", "the first stays");
+        press(&mut editor, &[Key::Down, Key::Down, Key::Down]);
+        assert_eq!((editor.text(), editor.cursor()), ("thr", 3));
+        for number in 0..2 * HISTORY_LINES {
+            press(&mut editor, &[Key::KillStart]);
+            typed(&mut editor, &number.to_string());
+            press(&mut editor, &[Key::Enter]);
+        }
+        assert_eq!(editor.history.len(), HISTORY_LINES);
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_or_no_text_is_refused_whole() {
+        let mut editor = Editor::default();
+        (0..MAX_PROMPT_BYTES).for_each(|_| drop(editor.insert("x")));
+        assert_eq!(editor.apply(Key::Char('y'), none), Edit::Refused);
+        assert_eq!(editor.apply(Key::Enter, none), Edit::TooLong);
+        typed(&mut editor, "caf\u{fffd}");
+        assert_eq!(editor.apply(Key::Enter, none), Edit::NotUtf8);
+        typed(&mut editor, "good");
+        assert_eq!(editor.apply(Key::Enter, none), Edit::Line("good".to_string()));
+    }
+
+    fn any_key() -> impl Strategy<Value = Key> {
+        let fixed = [
+            Key::Enter,
+            Key::Backspace,
+            Key::Delete { or_end: false },
+            Key::Delete { or_end: true },
+            Key::Left,
+            Key::Right,
+            Key::WordLeft,
+            Key::WordRight,
+            Key::Home,
+            Key::End,
+            Key::Up,
+            Key::Down,
+            Key::Interrupt,
+            Key::KillStart,
+            Key::KillEnd,
+            Key::KillWord,
+            Key::Tab,
+        ];
+        let letters = prop::sample::select("ab  é東\u{301}\u{200d}💻👩🇩🇪\u{fe0f}".chars().collect::<Vec<_>>());
+        prop_oneof![3 => letters.prop_map(Key::Char), 1 => prop::sample::select(fixed.to_vec())]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { rng_seed: RngSeed::Fixed(7), failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Whatever is pressed, the cursor stands between two characters, so that no key can tear one or panic.
+        #[test]
+        fn the_cursor_never_stands_inside_a_character(keys in prop::collection::vec(any_key(), 0..120)) {
+            let mut editor = Editor::default();
+            for key in keys {
+                editor.apply(key, |_| Some("x".to_string()));
+                let starts: Vec<usize> = editor.text().grapheme_indices(true).map(|(at, _)| at).collect();
+                prop_assert!(starts.contains(&editor.cursor()) || editor.cursor() == editor.text().len());
+            }
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Standard input, plain: lines of a pipe, or of a terminal whose own driver edits them.
+
+use std::io::{self, BufRead, Read};
+use std::thread;
+
+use smol::channel::{Receiver, bounded};
+
+use crate::limits::MAX_PROMPT_BYTES;
+
+/// A line, or why it is of no use.
+pub(super) type Line = Result<String, BadLine>;
+
+/// Why a line from the console is of no use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum BadLine {
+    TooLong,
+    NotUtf8,
+}
+
+impl BadLine {
+    /// What to do about it.
+    pub(super) fn remedy(self) -> String {
+        match self {
+            BadLine::TooLong => format!("a line may have {MAX_PROMPT_BYTES} bytes: shorten it"),
+            BadLine::NotUtf8 => "that was not UTF-8: set the terminal to UTF-8 and type it again".to_string(),
+        }
+    }
+}
+
+/// Standard input, line by line, on a thread of its own: a file or pipe can only be read by waiting.
+pub(super) fn read_lines() -> io::Result<Receiver<Line>> {
+    let (sender, receiver) = bounded(1);
+    thread::Builder::new().name("console".to_string()).spawn(move || {
+        let mut input = io::stdin().lock();
+        while let Some(line) = read_line(&mut input) {
+            if sender.send_blocking(line).is_err() {
+                return;
+            }
+        }
+    })?;
+    Ok(receiver)
+}
+
+/// One line of at most `MAX_PROMPT_BYTES`; a longer one is read to its end and dropped. None at the end of the input.
+fn read_line(input: &mut impl BufRead) -> Option<Line> {
+    let mut bytes = Vec::new();
+    let limit = MAX_PROMPT_BYTES as u64 + 1;
+    match input.by_ref().take(limit).read_until(b'\n', &mut bytes) {
+        Ok(0) | Err(_) => return None,
+        Ok(_) => {}
+    }
+    if bytes.last() != Some(&b'\n') && bytes.len() as u64 == limit {
+        while !matches!(bytes.last(), Some(b'\n')) {
+            bytes.clear();
+            match input.by_ref().take(limit).read_until(b'\n', &mut bytes) {
+                Ok(0) | Err(_) => break,
+                Ok(_) => {}
+            }
+        }
+        return Some(Err(BadLine::TooLong));
+    }
+    let line = str::from_utf8(&bytes).map_err(|_| BadLine::NotUtf8);
+    Some(line.map(|line| line.trim_end_matches(['\r', '\n']).to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_without_end_is_refused_whole_and_the_next_is_read() {
+        let mut text = vec![b'x'; 3 * MAX_PROMPT_BYTES];
+        text.extend_from_slice(b"\nhello\r\n\xffz");
+        let mut input = io::BufReader::new(&text[..]);
+        assert_eq!(read_line(&mut input), Some(Err(BadLine::TooLong)));
+        assert_eq!(read_line(&mut input), Some(Ok("hello".to_string())));
+        assert_eq!(read_line(&mut input), Some(Err(BadLine::NotUtf8)));
+        assert_eq!(read_line(&mut input), None);
+    }
+}

@@ -1,0 +1,105 @@
+//! The consoles of a node: on standard input, or on the terminals that the settings name, each with a session of its own.
+//!
+//! What they promise: no terminal can keep the node waiting. One that is missing, unplugged or slow costs its own session only, and is
+//! opened again when it is back.
+
+mod chat;
+mod event;
+mod host;
+mod lines;
+mod power;
+mod report;
+mod session;
+mod speaker;
+mod tty;
+
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use smol::Timer;
+use smol::future::FutureExt;
+
+use crate::console::Level;
+
+use super::Fail;
+
+pub(super) use event::Event;
+pub(super) use host::{Host, Leave, Running};
+pub(super) use power::PowerError;
+pub(super) use report::Settled;
+pub(super) use speaker::{Form, Speaker};
+
+use lines::read_lines;
+use session::{Session, Source};
+use tty::Tty;
+
+/// The wait before a terminal that could not be opened is tried again: at first, and at most, so that a cable that is plugged in
+/// is noticed while its owner looks on.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// The console on standard input, until that ends or says so.
+pub(super) async fn on_stdin(host: Rc<Host>, form: Form) {
+    let result = match Some(form).filter(|form| *form == Form::Text && tty::is_usable()).map(|_| Tty::of_stdin()) {
+        Some(Ok(tty)) => on_tty(&host, Rc::new(tty), true).await,
+        _ => on_streams(&host, form).await,
+    };
+    host.leave(result.map_or_else(Leave::Failed, |()| Leave::Quit));
+}
+
+async fn on_streams(host: &Rc<Host>, form: Form) -> Result<(), Fail> {
+    let (mut session, heard) = Session::new(host.clone(), Speaker::to_streams(form), true);
+    session.greet();
+    session.serve(Some(Source::Lines(read_lines()?)), heard).await
+}
+
+/// No console: only what a node has to say, to standard error.
+pub(super) async fn on_nothing(host: Rc<Host>) {
+    let (mut session, heard) = Session::new(host.clone(), Speaker::to_streams(Form::Text), true);
+    session.greet();
+    if let Err(fail) = session.serve(None, heard).await {
+        host.leave(Leave::Failed(fail));
+    }
+}
+
+async fn on_tty(host: &Rc<Host>, tty: Rc<Tty>, may_quit: bool) -> Result<(), Fail> {
+    let (mut session, heard) = Session::new(host.clone(), Speaker::to_tty(tty.clone()), may_quit);
+    session.greet();
+    let gone = async {
+        tty.show().await;
+        Ok(())
+    };
+    let result = session.serve(Some(Source::Tty(tty.clone())), heard).or(gone).await;
+    tty.show_last().await;
+    result
+}
+
+/// A console on a terminal of this machine, opened again whenever it is there.
+pub(super) async fn on_device(host: Rc<Host>, path: PathBuf, speed: u32) {
+    let (mut pause, mut said) = (FIRST_PAUSE, String::new());
+    loop {
+        match Tty::open(&path, Some(speed)) {
+            Ok(tty) => {
+                let start = Instant::now();
+                said.clear();
+                if let Err(fail) = on_tty(&host, Rc::new(tty), false).await {
+                    return host.leave(Leave::Failed(fail));
+                }
+                if start.elapsed() > LONGEST_PAUSE {
+                    pause = FIRST_PAUSE;
+                }
+                host.note(Level::Info, &format!("console {} is gone: it is opened again when it is back", path.display()));
+            }
+            Err(error) => {
+                let line = format!("console {}: {error}; it is tried again and again", path.display());
+                if line != said {
+                    host.note(Level::Warn, &line);
+                    said = line;
+                }
+            }
+        }
+        Timer::after(pause).await;
+        pause = (2 * pause).min(LONGEST_PAUSE);
+    }
+}

@@ -1,0 +1,303 @@
+//! What a node says, for a person or for a program: text streamed to a terminal, or one JSON object a line.
+
+use std::collections::BTreeMap;
+use std::io::{self, IsTerminal};
+use std::rc::Rc;
+
+use crate::console::harmless;
+use crate::drive::terminal::{OutputError, give, give_line, tell};
+use crate::id::TokenId;
+use crate::node::{AskId, Figures, Reply};
+use crate::tokenizer::{TextStream, Tokenizer};
+
+use super::event::{Event, Rates};
+use super::tty::Tty;
+
+/// How to speak.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::drive) enum Form {
+    /// To a person.
+    Text,
+    /// To a program.
+    Json,
+}
+
+struct Answer {
+    form: Form,
+    /// Its tokens mean nothing: only its figures are wanted.
+    bench: bool,
+    stream: Option<TextStream<'static>>,
+    text: String,
+    tokens: Vec<TokenId>,
+}
+
+/// Where it is said.
+enum Sink {
+    /// Standard output and standard error.
+    Streams {
+        line: Line,
+        /// Whether a person sees the answers come.
+        watched: bool,
+        /// Whether a person types the prompts.
+        typed: bool,
+    },
+    /// A terminal that is edited on.
+    Tty(Rc<Tty>),
+}
+
+/// What stands on a terminal's last line.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Line {
+    Empty,
+    /// An answer that is still being streamed.
+    Answer,
+    /// The sign that a prompt may be typed.
+    Sign,
+}
+
+/// Turns the node's words into output.
+///
+/// What was asked for, answers before all, goes to standard output. In text form everything else goes to standard error, so that
+/// a pipe gets the answers alone, and is marked: `·` a note, `!` what went wrong, `[...]` an answer's figures.
+pub(in crate::drive) struct Speaker {
+    /// How what is said now is said.
+    pub form: Form,
+    sink: Sink,
+    answers: BTreeMap<u64, Answer>,
+    broken: Option<OutputError>,
+}
+
+impl Speaker {
+    /// Speaks to standard output and standard error.
+    pub(in crate::drive) fn to_streams(form: Form) -> Speaker {
+        let watched = form == Form::Text && io::stdout().is_terminal();
+        let typed = form == Form::Text && io::stdin().is_terminal() && io::stderr().is_terminal();
+        Speaker { form, sink: Sink::Streams { line: Line::Empty, watched, typed }, answers: BTreeMap::new(), broken: None }
+    }
+
+    /// Speaks to a terminal.
+    pub(super) fn to_tty(tty: Rc<Tty>) -> Speaker {
+        Speaker { form: Form::Text, sink: Sink::Tty(tty), answers: BTreeMap::new(), broken: None }
+    }
+
+    /// Fails when something could not be written since it was last asked.
+    pub(in crate::drive) fn check(&mut self) -> Result<(), OutputError> {
+        self.broken.take().map_or(Ok(()), Err)
+    }
+
+    /// Says that the node waits for a line, where one is typed.
+    pub(super) fn invite(&mut self) {
+        match &mut self.sink {
+            Sink::Tty(tty) => tty.with(|screen| screen.invite()),
+            Sink::Streams { line: line @ Line::Empty, typed: true, .. } => {
+                tell("> ");
+                *line = Line::Sign;
+            }
+            Sink::Streams { .. } => {}
+        }
+    }
+
+    /// A line was entered: whoever typed it ended the line.
+    pub(super) fn entered(&mut self) {
+        if let Sink::Streams { line: line @ Line::Sign, .. } = &mut self.sink {
+            *line = Line::Empty;
+        }
+    }
+
+    /// Gives what a command asked for: to a person as text, to a program as an event.
+    pub(super) fn give(&mut self, event: &Event<'_>, text: &str) {
+        if self.form == Form::Json {
+            return self.json(event);
+        }
+        self.begin_line();
+        match &self.sink {
+            Sink::Tty(tty) => tty.with(|screen| screen.say(text.trim_end())),
+            Sink::Streams { .. } => {
+                let given = give_line(text.trim_end());
+                self.keep(given);
+            }
+        }
+    }
+
+    /// A line for the log.
+    pub(in crate::drive) fn note(&mut self, mark: char, line: &str) {
+        match &self.sink {
+            Sink::Tty(tty) if self.form == Form::Text => tty.with(|screen| screen.note(&format!("{mark} {line}"))),
+            _ => self.say(&Event::Note { text: line }, mark, line),
+        }
+    }
+
+    /// What was typed or requested is of no use.
+    pub(in crate::drive) fn error(&mut self, reason: &str) {
+        self.say(&Event::Error { reason }, '!', reason);
+    }
+
+    /// Begins an answer, in the form that is spoken now.
+    pub(in crate::drive) fn begin(&mut self, ask: AskId, tokenizer: &'static Tokenizer, bench: bool) {
+        let stream = (!bench).then(|| tokenizer.stream());
+        self.answers.insert(ask.0, Answer { form: self.form, bench, stream, text: String::new(), tokens: Vec::new() });
+    }
+
+    /// A prompt gets no answer.
+    pub(super) fn failed(&mut self, ask: AskId, reason: &str) {
+        let before = self.form;
+        self.form = self.answers.remove(&ask.0).map_or(before, |answer| answer.form);
+        self.say(&Event::Failed { id: ask.0, reason }, '!', &format!("no answer: {reason}"));
+        self.form = before;
+    }
+
+    /// Passes a reply on. When it ends an answer, gives the answer's text (none when it failed).
+    pub(in crate::drive) fn reply(&mut self, ask: AskId, reply: &Reply) -> Option<Option<String>> {
+        match reply {
+            Reply::Token(token) => {
+                let answer = self.answers.get_mut(&ask.0)?;
+                answer.tokens.push(*token);
+                let text = answer.stream.as_mut()?.push(*token);
+                answer.text += &text;
+                let form = answer.form;
+                self.stream(ask, &text, form);
+                None
+            }
+            Reply::Done(figures) => {
+                let answer = self.answers.remove(&ask.0)?;
+                let rest = answer.stream.map_or(String::new(), |stream| stream.finish());
+                self.stream(ask, &rest, answer.form);
+                let text = answer.text + &rest;
+                let before = std::mem::replace(&mut self.form, answer.form);
+                if answer.bench {
+                    self.bench(figures);
+                } else if self.form == Form::Json {
+                    self.json(&Event::Done { id: ask.0, text: &text, tokens: &answer.tokens, figures });
+                } else {
+                    self.end_answer(figures);
+                }
+                self.form = before;
+                Some(Some(text))
+            }
+            Reply::Failed(reason) => {
+                self.failed(ask, reason);
+                Some(None)
+            }
+        }
+    }
+
+    fn stream(&mut self, ask: AskId, text: &str, form: Form) {
+        if text.is_empty() {
+            return;
+        }
+        if form == Form::Json {
+            return self.json(&Event::Text { id: ask.0, text });
+        }
+        if let Sink::Tty(tty) = &self.sink {
+            return tty.with(|screen| screen.answer(text));
+        }
+        if let Sink::Streams { line: Line::Sign, .. } = self.sink {
+            self.begin_line();
+        }
+        if let Sink::Streams { line, watched, .. } = &mut self.sink {
+            *line = Line::Answer;
+            let given = if *watched { give(harmless(text)) } else { give(text) };
+            self.keep(given);
+        }
+    }
+
+    fn end_answer(&mut self, figures: &Figures) {
+        match &mut self.sink {
+            Sink::Tty(tty) => tty.with(|screen| {
+                screen.end_answer();
+                screen.say(&format!("[{figures}]"));
+            }),
+            Sink::Streams { line, .. } => {
+                *line = Line::Empty;
+                let ended = give_line("");
+                tell(format_args!("[{figures}]\n"));
+                self.keep(ended);
+            }
+        }
+    }
+
+    fn bench(&mut self, figures: &Figures) {
+        let bench = Rates {
+            prefill_tokens: figures.prompt_tokens,
+            prefill_tokens_per_s: figures.prompt_tokens as f64 * 1e3 / figures.ttft_ms.max(1) as f64,
+            decode_tokens: figures.generated,
+            decode_tokens_per_s: figures.tokens_per_s(),
+        };
+        let decode = bench.decode_tokens_per_s.map_or("not measured".to_string(), |rate| format!("{rate:.1} tokens/s"));
+        let text = format!(
+            "prefill  {:.1} tokens/s, over {} tokens\ndecode   {decode}, over {} tokens",
+            bench.prefill_tokens_per_s, bench.prefill_tokens, bench.decode_tokens
+        );
+        self.give(&Event::Bench { bench }, &text);
+    }
+
+    /// Says something beside what was asked for.
+    pub(in crate::drive) fn say(&mut self, event: &Event<'_>, mark: char, text: &str) {
+        if self.form == Form::Json {
+            return self.json(event);
+        }
+        self.begin_line();
+        match &self.sink {
+            Sink::Tty(tty) => tty.with(|screen| screen.say(&format!("{mark} {text}"))),
+            Sink::Streams { .. } => tell(format_args!("{mark} {text}\n")),
+        }
+    }
+
+    fn json(&mut self, event: &Event<'_>) {
+        let Ok(line) = serde_json::to_string(event) else { return };
+        match &self.sink {
+            Sink::Tty(tty) => tty.with(|screen| screen.say(&line)),
+            Sink::Streams { .. } => {
+                let given = give_line(line);
+                self.keep(given);
+            }
+        }
+    }
+
+    /// Leaves a line that something else stands on.
+    fn begin_line(&mut self) {
+        let Sink::Streams { line, watched, .. } = &mut self.sink else { return };
+        match line {
+            Line::Empty => {}
+            Line::Answer if *watched => tell("\n"),
+            Line::Answer => {}
+            Line::Sign => tell("\r\x1b[K"),
+        }
+        *line = Line::Empty;
+    }
+
+    fn keep(&mut self, given: Result<(), OutputError>) {
+        if let Err(error) = given {
+            self.broken.get_or_insert(error);
+        }
+    }
+}
+
+impl Drop for Speaker {
+    /// Leaves the shell a line of its own.
+    fn drop(&mut self) {
+        if let Sink::Streams { line: Line::Answer | Line::Sign, typed: true, .. } = &self.sink {
+            tell("\n");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::id::{Fingerprint, NodeId};
+
+    #[test]
+    fn ids_read_the_same_in_json_as_on_the_console_and_lose_no_bit() {
+        let node = NodeId(0xfedc_ba98_7654_3211);
+        let json = serde_json::to_string(&node).unwrap();
+        assert_eq!(json, "\"fedcba9876543211\"");
+        assert_eq!(serde_json::from_str::<NodeId>(&json).unwrap(), node);
+        let fingerprint = Fingerprint(std::array::from_fn(|at| at as u8));
+        let json = serde_json::to_string(&fingerprint).unwrap();
+        assert_eq!(json, format!("\"{fingerprint}\""));
+        assert_eq!(serde_json::from_str::<Fingerprint>(&json).unwrap(), fingerprint);
+        for wrong in ["12", "\"12\"", "\"+fedcba987654321\"", "\"fedcba9876543210f\"", "\"node\""] {
+            assert!(serde_json::from_str::<NodeId>(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! The consoles of the real binary, on real terminals: several at once, unplugged, stalled, with noise on the line; and a board that
+//! comes up whatever is wrong.
+
+mod desk;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::LazyLock;
+
+use potluck::console;
+use potluck::model::convert::ConvertType;
+use potluck::model::synth::{Shape, synth};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use desk::{Desk, Node, plug};
+
+static MODEL: LazyLock<PathBuf> = LazyLock::new(|| {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("consoles.gguf");
+    synth(Shape::Demo, 9, ConvertType::Q8_0, &path, &mut |_| {}).unwrap();
+    path
+});
+
+fn potluck() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_potluck"));
+    command.env("TERM", "vt100");
+    command
+}
+
+/// A board's boot partition, and its own settings with these terminals for consoles.
+struct Board {
+    dir: TempDir,
+}
+
+impl Board {
+    fn new(devices: &[&Path]) -> Board {
+        let dir = tempfile::tempdir().unwrap();
+        let devices: Vec<String> = devices.iter().map(|path| format!("{:?}", path.display().to_string())).collect();
+        let settings = format!(
+            "[console]\ndevices = [{}]\npower = true\n[answers]\nmax_tokens = 6\n[memory]\ncontext = 4096\n",
+            devices.join(", ")
+        );
+        fs::write(dir.path().join("board.toml"), settings).unwrap();
+        Board { dir }
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn command(&self, options: &[&str]) -> Command {
+        let mut command = potluck();
+        command.args(["run", "--alone", "--defaults"]).arg(self.at("board.toml")).arg("--config").arg(self.at("potluck.toml"));
+        command.args(options);
+        command
+    }
+
+    fn start_with_model(&self) -> Node {
+        fs::write(
+            self.at("potluck.toml"),
+            format!("[node]\nname = \"kitchen\"\n[model]\nfile = {:?}\n", MODEL.display().to_string()),
+        )
+        .unwrap();
+        Node::start(&mut self.command(&[]))
+    }
+}
+
+#[test]
+fn two_consoles_of_one_node_each_have_their_own_answers_and_settings() {
+    let (mut one, mut other) = (Desk::new(), Desk::new());
+    let board = Board::new(&[&one.path, &other.path]);
+    let _node = board.start_with_model();
+    for desk in [&mut one, &mut other] {
+        desk.sees("· potluck ");
+        desk.sees("> ");
+        desk.sees("kitchen (node ");
+        desk.sees("is ready");
+    }
+    one.types("set max-tokens 3\rHello there\r");
+    one.sees("3 generated; ");
+    other.types("Hello there\r");
+    let said = other.sees("6 generated; ");
+    assert!(!said.contains("3 generated"), "{said}");
+    assert!(!said.contains("[6 prompt tokens: 0 own"), "what one console computed is there for the other: {said}");
+    other.types("quit\r");
+    other.sees("! this console belongs to the node and stays");
+    // A long answer is stopped from where it was asked, and from nowhere else.
+    one.types("set max-tokens 4000\rask tell me all\r");
+    one.sees("> ask tell me all\r\n");
+    other.types("stop\r");
+    other.sees("! nothing is being answered");
+    one.types("\x03");
+    one.sees("; stopped]");
+    other.types("status\r");
+    other.sees("kitchen");
+}
+
+#[test]
+fn a_note_while_a_line_is_typed_leaves_the_line_whole_and_an_unplugged_console_comes_back() {
+    let mut desk = Desk::new();
+    let links = tempfile::tempdir().unwrap();
+    let link = links.path().join("serial");
+    let mut gadget = Desk::new();
+    plug(&link, &gadget.path);
+    let board = Board::new(&[&desk.path, &link]);
+    let _node = board.start_with_model();
+    desk.sees("is ready");
+    gadget.sees("is ready");
+    desk.types("ver");
+    desk.sees("> ver");
+    gadget.types("ask half a que");
+    drop(gadget);
+    let said = desk.sees("it is opened again when it is back\r\n> ver");
+    assert!(said.contains("\r\x1b[K· console "), "the line goes before the note comes: {said:?}");
+    desk.types("sion\r");
+    desk.sees(concat!("\r\npotluck ", env!("CARGO_PKG_VERSION"), "\r\n"));
+    let mut again = Desk::new();
+    plug(&link, &again.path);
+    again.sees("is ready");
+    again.types("version\r");
+    again.sees("> version\r\npotluck ");
+}
+
+#[test]
+fn a_terminal_that_takes_nothing_keeps_nobody_waiting() {
+    let (mut desk, mut stalled) = (Desk::new(), Desk::unread());
+    let board = Board::new(&[&desk.path, &stalled.path]);
+    let _node = board.start_with_model();
+    desk.sees("is ready");
+    for _ in 0..200 {
+        stalled.types("help\r");
+    }
+    desk.types("Hello there\r");
+    desk.sees(" generated; ");
+}
+
+#[test]
+fn a_board_without_a_model_comes_up_and_says_what_to_do() {
+    let mut desk = Desk::new();
+    let board = Board::new(&[&desk.path]);
+    fs::write(board.at("potluck.toml"), "[memory]\nslab = lots\n").unwrap();
+    let _node = Node::start(&mut board.command(&[]));
+    desk.sees(":2:8: this is neither a number nor text");
+    desk.sees("> ");
+    desk.sees("! no model: put a .gguf file beside ");
+    desk.types("Why is the sky blue?\r");
+    desk.sees("! no model: ");
+    desk.types("config check\r");
+    desk.sees("potluck.toml:2:8: ");
+    desk.types("config\r");
+    desk.sees("console.power = true");
+    desk.sees("board.toml:3");
+    desk.types("log\r");
+    desk.sees(" error  no model");
+    desk.types("status --json\r");
+    desk.sees("{\"event\":\"error\",\"reason\":\"no model");
+    desk.types("version\r");
+    desk.sees("\r\npotluck ");
+}
+
+#[test]
+fn a_damaged_model_or_no_file_of_settings_stops_no_board() {
+    let mut desk = Desk::new();
+    let board = Board::new(&[&desk.path]);
+    fs::write(board.at("broken.gguf"), "once upon a time").unwrap();
+    let _node = Node::start(&mut board.command(&[]));
+    desk.sees("potluck.toml: cannot be read");
+    desk.sees("! no model: ");
+    desk.sees("broken.gguf: is no GGUF file");
+}
+
+#[test]
+fn reboot_says_farewell_and_runs_the_boards_command() {
+    let mut desk = Desk::new();
+    let board = Board::new(&[&desk.path]);
+    let sbin = board.at("sbin");
+    fs::create_dir(&sbin).unwrap();
+    let done = board.at("done");
+    let script = format!("#!/bin/sh\necho rebooted > {}\nkill -TERM $PPID\n", done.display());
+    for command in ["reboot", "poweroff"] {
+        fs::write(sbin.join(command), &script).unwrap();
+        fs::set_permissions(sbin.join(command), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    fs::write(board.at("potluck.toml"), "").unwrap();
+    let path = format!("{}:/usr/bin:/bin", sbin.display());
+    let mut node = Node::start(board.command(&[]).env("PATH", &path));
+    desk.sees("! no model");
+    desk.types("reboot\r");
+    desk.sees("· leaving the swarm");
+    assert!(node.ended().success());
+    assert_eq!(fs::read_to_string(done).unwrap(), "rebooted\n");
+}
+
+#[test]
+fn every_command_replies_in_json_on_a_terminal() {
+    let mut desk = Desk::new();
+    let board = Board::new(&[&desk.path]);
+    fs::write(board.at("potluck.toml"), format!("[model]\nfile = {:?}\n[console]\npower = false\n", MODEL.display().to_string()))
+        .unwrap();
+    let _node = Node::start(&mut board.command(&[]));
+    desk.sees("is ready");
+    for word in console::words() {
+        let text = if ["ask", "chat"].contains(&word) { " Hello there" } else { "" };
+        desk.types(format!("{word} --json{text}\r"));
+        let last = match word {
+            "ask" | "chat" => "\"done\"",
+            "set" => "\"settings\"",
+            "new" => "\"ok\"",
+            "reset" => "\"reset\"",
+            "stop" | "reboot" | "poweroff" | "quit" => "\"error\"",
+            "bench" => "\"bench\"",
+            word => &format!("\"{word}\""),
+        };
+        let begin = format!("{{\"event\":{last}");
+        desk.sees(&begin);
+        let line = begin + desk.sees("\r\n").trim_end();
+        let event: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{word}: {error} in {line}"));
+        assert!(event.is_object());
+    }
+}
+
+#[test]
+fn a_person_edits_the_line_and_noise_does_no_harm() {
+    let mut desk = Desk::new();
+    let before = desk.modes();
+    let mut node = desk.stdio(potluck().args(["run", "--alone", "--max-tokens", "4", "--model"]).arg(&*MODEL));
+    desk.sees("is ready");
+    desk.sees("> ");
+    assert_ne!(desk.modes().local_modes, before.local_modes, "the terminal is raw");
+    // Whole characters go, accents and wide ones with them; then the command is completed at its start.
+    desk.types("东京cafe\u{301}\x7f\x7f\x7f\x7f\x7f\x7fersion\x01v\r");
+    desk.sees("\r\npotluck ");
+    // Control characters, half a sequence and bytes of no character, then a line that counts.
+    desk.types(b"\x00\x02\x1b[9999;\x1b]\x0e\xff\xc3(\x80\x15version\r\n");
+    desk.sees("\r\npotluck ");
+    desk.types(b"caf\xe9\r");
+    desk.sees("! that was not UTF-8");
+    desk.types("\x1b[A\x1b[A\x10\r");
+    desk.sees("\r\npotluck ");
+    desk.types("half a line\x03");
+    desk.sees("^C\r\n> ");
+    desk.types("\x03");
+    desk.sees("quit or Ctrl-D leaves");
+    desk.types("Helo\rhlep\r");
+    desk.sees("no command is called hlep: did you mean help?");
+    let pasted: String = (0..20).map(|_| "version\r\n").collect();
+    desk.types(pasted);
+    (0..20).for_each(|_| drop(desk.sees("\r\npotluck ")));
+    desk.types("x".repeat(3_000));
+    desk.types("\x15\x04");
+    assert!(node.ended().success());
+    let after = desk.modes();
+    assert_eq!(
+        (after.local_modes, after.input_modes, after.output_modes),
+        (before.local_modes, before.input_modes, before.output_modes)
+    );
+}
+
+#[test]
+fn a_dumb_terminal_gets_no_escape_sequence() {
+    let mut desk = Desk::new();
+    let board = Board::new(&[&desk.path]);
+    fs::write(board.at("potluck.toml"), "").unwrap();
+    let _node = Node::start(board.command(&[]).env("TERM", "dumb"));
+    let mut said = desk.sees("! no model");
+    desk.types("vexx\x7f\x7frsion and more");
+    desk.types("\x17\x17\x7f\r");
+    said += &desk.sees("\r\npotluck ");
+    assert!(!said.contains('\x1b'), "{said:?}");
+}

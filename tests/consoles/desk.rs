@@ -1,0 +1,127 @@
+//! A pseudo-terminal as a person at a serial line has it: what is typed goes in, what the terminal shows is waited for.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Termios, tcgetattr};
+
+/// Only a machine that has stopped altogether takes longer for any one step.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// One terminal. Dropped, it is unplugged.
+pub struct Desk {
+    master: File,
+    /// Its other end, where a node finds it.
+    pub path: PathBuf,
+    output: Option<Receiver<Vec<u8>>>,
+    /// Held, so that what nobody has opened yet is not over for its reader.
+    slave: Option<File>,
+    seen: String,
+}
+
+impl Desk {
+    pub fn new() -> Desk {
+        let mut desk = Desk::unread();
+        let mut reader = desk.master.try_clone().unwrap();
+        let (sender, output) = channel();
+        thread::spawn(move || {
+            let mut bytes = [0; 4_096];
+            while let Ok(len @ 1..) = reader.read(&mut bytes) {
+                if sender.send(bytes[..len].to_vec()).is_err() {
+                    return;
+                }
+            }
+        });
+        desk.output = Some(output);
+        desk.slave = Some(desk.slave());
+        desk
+    }
+
+    /// One that takes no byte of what it is sent.
+    pub fn unread() -> Desk {
+        let master: OwnedFd = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        let path = PathBuf::from(ptsname(&master, Vec::new()).unwrap().into_string().unwrap());
+        Desk { master: master.into(), path, output: None, slave: None, seen: String::new() }
+    }
+
+    pub fn types(&mut self, text: impl AsRef<[u8]>) {
+        self.master.write_all(text.as_ref()).unwrap();
+    }
+
+    /// Waits until the terminal has been sent `part`, and gives all up to its end that was not given before.
+    pub fn sees(&mut self, part: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(at) = self.seen.find(part) {
+                let rest = self.seen.split_off(at + part.len());
+                return std::mem::replace(&mut self.seen, rest);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.output.as_ref().expect("it is read").recv_timeout(left) {
+                Ok(bytes) => self.seen += &String::from_utf8_lossy(&bytes),
+                Err(_) => panic!("{part:?} was not seen, but {:?}", self.seen),
+            }
+        }
+    }
+
+    /// The terminal's modes.
+    pub fn modes(&self) -> Termios {
+        tcgetattr(self.slave()).unwrap()
+    }
+
+    fn slave(&self) -> File {
+        rustix::fs::open(&self.path, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty()).unwrap().into()
+    }
+
+    /// `potluck` with this terminal for its standard input, output and error.
+    pub fn stdio(&self, command: &mut Command) -> Node {
+        let end = || Stdio::from(self.slave());
+        Node(command.stdin(end()).stdout(end()).stderr(end()).spawn().unwrap())
+    }
+}
+
+/// A running `potluck`, killed when dropped.
+pub struct Node(pub Child);
+
+impl Node {
+    /// Nothing on standard input, as init starts it.
+    pub fn start(command: &mut Command) -> Node {
+        Node(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+    }
+
+    /// Waits for the end that must come.
+    pub fn ended(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.0.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "potluck does not end");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Makes `link` lead to `path`, in place of where it led.
+pub fn plug(link: &Path, path: &Path) {
+    let new = link.with_extension("new");
+    std::os::unix::fs::symlink(path, &new).unwrap();
+    std::fs::rename(new, link).unwrap();
+}

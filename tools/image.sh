@@ -1,0 +1,104 @@
+#!/bin/sh
+# Makes the card's image: target/image/sdcard.img.
+#
+#   tools/image.sh build [CONFIG]   CONFIG is zero2w (the default where the network is there), qemu or debian
+#   tools/image.sh configs [check]  joins buildroot/fragments into buildroot/configs, or says whether that was done
+#
+# BUILDROOT_DIR names a Buildroot tree that is here already; without it the pinned release is fetched, or unpacked from
+# BUILDROOT_DL, the download cache, if its archive lies there. MODEL is a GGUF for the boot partition, POTLUCK_BIN a firmware binary other than target/firmware/potluck.
+set -eu
+cd "$(dirname "$0")/.."
+root=$PWD
+
+# Buildroot's long-term release: its commit, and its archive's checksum as the release's signed manifest gives it.
+version=2026.02.3
+commit=679b9ead7620bbf193620d1ebf56f53c1764d37a
+sha256=5a59e7501b0b4ec52c41f4bfa79412320e0b37eae5f719605a258e8d0c6fc7fb
+
+joined() { # joined CONFIG: the fragments that make it
+    case $1 in
+    zero2w) cat buildroot/fragments/common.config buildroot/fragments/zero2w.config ;;
+    qemu)
+        # What virt.config says again, it says instead.
+        sed 's/=.*//; /^BR2_/!d' buildroot/fragments/virt.config | sed 's/.*/^&=/' |
+            grep -v -f - buildroot/fragments/common.config buildroot/fragments/zero2w.config -h
+        cat buildroot/fragments/virt.config
+        ;;
+    debian) cat buildroot/fragments/common.config buildroot/fragments/debian.config ;;
+    *) echo "no image configuration $1: zero2w, qemu and debian are there" >&2; exit 2 ;;
+    esac
+}
+
+configs() {
+    for name in zero2w qemu debian; do
+        file=buildroot/configs/potluck_${name}_defconfig
+        if [ "${1:-}" = check ]; then
+            joined $name | cmp -s - $file || { echo "$file is not what its fragments make: tools/image.sh configs" >&2; exit 1; }
+        else
+            joined $name >$file
+        fi
+    done
+}
+
+tree() { # the Buildroot tree, fetched if none was given
+    if [ -n "${BUILDROOT_DIR:-}" ]; then
+        [ -f "$BUILDROOT_DIR/Makefile" ] || { echo "BUILDROOT_DIR=$BUILDROOT_DIR is no Buildroot tree" >&2; exit 1; }
+        found=$(sed -n 's/^export BR2_VERSION := //p' "$BUILDROOT_DIR/Makefile")
+        [ "$found" = $version ] || echo "image: this tree is Buildroot $found; the image is made for $version" >&2
+        (cd "$BUILDROOT_DIR" && pwd)
+        return
+    fi
+    dir=target/buildroot-$version
+    archive=${BUILDROOT_DL:-target/buildroot-dl}/buildroot-$version.tar.xz
+    if [ ! -f $dir/Makefile ] && [ -s "$archive" ]; then
+        echo "$sha256  $archive" | sha256sum -c --quiet || { echo "$archive is not the release: remove it and try again" >&2; exit 1; }
+        tar xf "$archive" -C target
+    elif [ ! -f $dir/Makefile ]; then
+        # git checks what it fetches against the commit's own number.
+        git init -q "$dir.part"
+        git -C "$dir.part" fetch -q --depth 1 https://github.com/buildroot/buildroot $commit || {
+            echo "cannot fetch Buildroot $version: name a tree with BUILDROOT_DIR=, or put $archive there" >&2
+            exit 1
+        }
+        git -C "$dir.part" checkout -q $commit
+        mv "$dir.part" "$dir"
+    fi
+    (cd $dir && pwd)
+}
+
+build() {
+    config=${1:-zero2w}
+    joined "$config" >/dev/null
+    export POTLUCK_BIN="${POTLUCK_BIN:-$root/target/firmware/potluck}"
+    [ -f "$POTLUCK_BIN" ] || { echo "no $POTLUCK_BIN: make firmware" >&2; exit 1; }
+    if [ -n "${MODEL:-}" ]; then
+        POTLUCK_CARD_MODEL=$(readlink -f "$MODEL")
+        export POTLUCK_CARD_MODEL
+    fi
+    buildroot=$(tree)
+    out=$root/target/image/$config
+    dl=${BUILDROOT_DL:-$root/target/buildroot-dl}
+    mkdir -p "$out" "$dl"
+    if [ "$config" = debian ]; then
+        export POTLUCK_DEBIAN="$root/target/debian-parts"
+        [ -d "$POTLUCK_DEBIAN/toolchain/sysroot" ] || tools/image-toolchain.sh "$POTLUCK_DEBIAN/toolchain"
+        [ -f "$POTLUCK_DEBIAN/sources.mk" ] || tools/image-sources.sh "$POTLUCK_DEBIAN"
+        [ -f "$POTLUCK_DEBIAN/kernel/boot/initrd.img" ] || tools/image-kernel.sh "$POTLUCK_DEBIAN"
+        dl=$POTLUCK_DEBIAN/dl
+        # Buildroot wants GNU tar 1.35; it cannot build one without having one here.
+        if [ -d "$POTLUCK_DEBIAN/host/bin" ]; then PATH=$POTLUCK_DEBIAN/host/bin:$PATH; fi
+    fi
+    set -- -C "$buildroot" O="$out" BR2_EXTERNAL="$root/buildroot" BR2_DL_DIR="$dl"
+    make "$@" "potluck_${config}_defconfig" >/dev/null
+    # Only these packages hold what may have changed since: the rest stays as it was built.
+    [ ! -d "$out/build/potluck" ] || make "$@" potluck-dirclean >/dev/null
+    make "$@" ${JOBS:+BR2_JLEVEL=$JOBS}
+    ln -sf "$config/images/sdcard.img" target/image/sdcard.img
+    echo "target/image/sdcard.img: $(du -Lh target/image/sdcard.img | cut -f1) on disk; root $(du -k "$out/images/rootfs.squashfs" | cut -f1) KiB"
+}
+
+case ${1:-} in
+build) build "${2:-}" ;;
+configs) configs "${2:-}" ;;
+*) echo "usage: image.sh build [CONFIG] | configs [check]" >&2; exit 2 ;;
+esac
