@@ -11,6 +11,11 @@ IMAGE ?= $(TARGET_DIR)/image/sdcard.img
 # A Gemma 3 GGUF for the demo; empty takes a small one with random weights, made on first use.
 MODEL ?=
 
+# What is measured: GGUF files; empty takes random weights in the shape of Gemma 3 270M, made on first use.
+BENCH_MODELS ?=
+# Cores that compute while llama.cpp and potluck take turns.
+THREADS ?= 1
+
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 BIN := $(TARGET_DIR)/debug/potluck
 DEMO_MODEL := $(TARGET_DIR)/potluck-demo.gguf
@@ -19,7 +24,7 @@ FLAGS := --locked $(if $(JOBS),--jobs $(JOBS))
 RUST_VERSION := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build release firmware firmware-check firmware-test image image-check image-test image-test-short image-powercuts yocto-check lint fmt doc clean toolchain
+.PHONY: help demo test build release firmware firmware-check firmware-test image image-check image-test image-test-short image-powercuts bench count bench-peer yocto-check lint fmt doc clean toolchain
 
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,6 +74,25 @@ image-check: ## Check the Buildroot tree, and the image if there is one
 
 yocto-check: ## Check the Yocto layer; with OE=, BITBAKE= and RASPBERRYPI= (working trees) by bitbake too
 	@yocto-layer/check.sh $(OE) $(BITBAKE) $(RASPBERRYPI)
+
+BENCH_SYNTH := $(TARGET_DIR)/bench/270m-q8_0.gguf $(TARGET_DIR)/bench/270m-q4_0.gguf
+MEASURED := $(or $(BENCH_MODELS),$(BENCH_SYNTH))
+
+$(BENCH_SYNTH): $(TARGET_DIR)/bench/270m-%.gguf: | build
+	@mkdir -p $(@D)
+	@$(BIN) synth --shape gemma3-270m --type $* --seed 1 $@
+
+bench: release $(MEASURED) ## Measure prefill, decode, load time and memory on this machine (BENCH_MODELS=FILE.gguf)
+	@for model in $(MEASURED); do $(TARGET_DIR)/release/potluck bench --model $$model || exit; done
+
+count: $(MEASURED) ## Count the instructions that the board's binary executes for a token, in an emulator (after make firmware)
+	@tools/count/count.sh $(TARGET_DIR)/count.json "$(TARGET_DIR)/firmware/potluck.symbols bench --no-tokenizer --threads 1 --json" $(MEASURED)
+
+bench-peer: release $(MEASURED) ## Compare with llama.cpp on the same files in one run (needs a C++ compiler, cmake, libclang; THREADS=1,2)
+	cd tools/bench-peer && RUSTFLAGS=-Ctarget-cpu=native $(CARGO) build --release $(FLAGS) --target-dir $(abspath $(TARGET_DIR))/bench-peer
+	@$(TARGET_DIR)/bench-peer/release/bench-peer compare --threads $(THREADS) --json $(TARGET_DIR)/bench-peer.json \
+		--program "potluck=$(TARGET_DIR)/release/potluck bench --no-tokenizer --json" \
+		--program "llama.cpp=$(TARGET_DIR)/bench-peer/release/bench-peer measure" $(MEASURED)
 
 lint: toolchain ## Check format, clippy, documentation links, and licences where cargo-deny is installed
 	$(CARGO) fmt --all --check

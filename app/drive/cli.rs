@@ -17,10 +17,11 @@ use crate::node::NodeError;
 use crate::sampler::{Sampling, SamplingError};
 use crate::tokenizer::TokenizerError;
 
+use super::bench::{self, BenchError, BenchSettings};
 use super::console::{PowerError, Settled};
 use super::kept::Kept;
 use super::net::{NetError, NetSettings};
-use super::options::{ASK, NoModel, Options, RESET, RUN, model};
+use super::options::{ASK, BENCH, NoModel, Options, RESET, RUN, model};
 use super::reset::{ResetError, ResetSettings};
 use super::run::{Console, Prepared};
 use super::settings::{self, Settings as SettingsCommand, SettingsError};
@@ -44,6 +45,8 @@ enum Sub {
     Run(RunArgs),
     /// Answer one prompt on this machine alone, and end
     Ask(AskArgs),
+    /// Measure how fast a model runs on this machine, and in what memory
+    Bench(BenchArgs),
     /// Make a GGUF out of a Hugging Face directory (config.json, model.safetensors, tokenizer.json)
     Convert(ConvertArgs),
     /// Write a model of random weights in an exact published shape, for benchmarks
@@ -104,6 +107,14 @@ struct AskArgs {
     chat: bool,
     /// The prompt
     text: String,
+}
+
+#[derive(Args)]
+struct BenchArgs {
+    #[command(flatten)]
+    options: Options<BENCH>,
+    #[command(flatten)]
+    what: BenchSettings,
 }
 
 #[derive(Args)]
@@ -217,6 +228,8 @@ pub(super) enum Fail {
     #[error(transparent)]
     Sampling(#[from] SamplingError),
     #[error(transparent)]
+    Bench(#[from] BenchError),
+    #[error(transparent)]
     Tool(#[from] ToolError),
     #[error(transparent)]
     Swarm(#[from] SwarmError),
@@ -246,6 +259,7 @@ impl Fail {
         match self {
             Fail::Said => true,
             Fail::Output(error)
+            | Fail::Bench(BenchError::Output(error))
             | Fail::Tool(ToolError::Output(error))
             | Fail::Swarm(SwarmError::Output(error))
             | Fail::Settings(SettingsError::Output(error)) => error.is_unread(),
@@ -267,6 +281,7 @@ fn obey(command: Sub) -> Result<(), Fail> {
     match command {
         Sub::Run(args) => run_node(args),
         Sub::Ask(args) => ask(args),
+        Sub::Bench(args) => bench(args),
         Sub::Convert(args) => Ok(tools::convert(&args.dir, &args.out, args.kind)?),
         Sub::Synth(args) => Ok(tools::synth(args.shape, args.seed, args.kind, &args.out)?),
         Sub::Inspect(args) => Ok(tools::inspect(&args.file, args.json)?),
@@ -352,6 +367,14 @@ fn ask(args: AskArgs) -> Result<(), Fail> {
     let (node, notes) = within_memory(&loaded, alone(config, &loaded))?;
     notes.iter().for_each(|line| tell(format_args!("· {line}\n")));
     run::ask(loaded, &node, asking, &args.text, args.chat)
+}
+
+fn bench(args: BenchArgs) -> Result<(), Fail> {
+    let settled = args.options.settle();
+    settled.problems.iter().for_each(|line| tell(format_args!("{line}\n")));
+    let (config, model) = (&settled.config, model(&settled)?);
+    let (tokenizer, threads) = (config.model.tokenizer.as_deref(), config.model.threads.get());
+    Ok(bench::run(&model, tokenizer, precision(config), threads, &args.what)?)
 }
 
 /// The settings with a slab that fits this machine, and what is to be said of the memory that the node will hold.

@@ -4,6 +4,7 @@
 //! own, and so has the console's reader.
 
 mod alive;
+mod bench;
 mod budget;
 mod cli;
 mod console;

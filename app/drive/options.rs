@@ -24,6 +24,9 @@ pub(super) const ASK: u8 = 1;
 /// The command reset: the keys that lead to the nodes.
 pub(super) const RESET: u8 = 2;
 
+/// The command bench: the keys of a model.
+pub(super) const BENCH: u8 = 3;
+
 /// Options by which nodes are reached.
 const REACHING: [&str; 4] = ["swarm-key", "interface", "group", "port"];
 
@@ -51,6 +54,7 @@ pub(super) enum NoModel {
 fn optional(command: u8) -> impl Iterator<Item = (&'static Key, &'static str)> {
     let takes = move |key: &Key, option: &str| match command {
         RESET => REACHING.contains(&option),
+        BENCH => key.section == "model",
         ASK => ALONE.contains(&key.section),
         _ => true,
     };

@@ -1,0 +1,175 @@
+//! The command bench: how fast this build runs a model on this machine, and in what memory. It calls the model as the engine
+//! does, on pages of its own, so no cache can answer for it; and it computes every case anew each time.
+//!
+//! A case is some tokens taken in after so many others: as one prompt (prefill), or one by one (decode). The cases take turns
+//! within each run, so that a machine that slows down meanwhile slows them all, and medians over the runs are reported. What is
+//! computed is the same every time and on every machine: the n-th token is [`token`]`(n)`.
+
+mod process;
+mod report;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use clap::builder::RangedI64ValueParser;
+use thiserror::Error;
+
+use crate::id::TokenId;
+use crate::kernels::Isa;
+use crate::kv::Sequence;
+use crate::limits::MAX_CONTEXT_TOKENS;
+use crate::model::{self, FileError, Logits, Model, ModelError, Precision};
+
+use super::engine::team;
+use super::kept::Kept;
+use super::setup::{SetupError, tokenizer_of};
+use super::terminal::{OutputError, give, give_line};
+use report::{Case, Report};
+
+/// What is to be measured.
+#[derive(Args)]
+pub(super) struct BenchSettings {
+    /// Tokens of the prompts to measure
+    #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "64,256,512", value_parser = tokens())]
+    prefill: Vec<u32>,
+    /// Tokens that lie before what is decoded, and before a prompt that goes on
+    #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "64,512", value_parser = tokens())]
+    depth: Vec<u32>,
+    /// Tokens to decode at each depth; 0 for none
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = tokens())]
+    steps: u32,
+    /// Tokens of a prompt that goes on at each depth; 0 for none
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = tokens())]
+    extend: u32,
+    /// How often each is measured: the median counts
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    runs: u32,
+    /// Count the first run too, which fetches the model's pages
+    #[arg(long)]
+    no_warm_up: bool,
+    /// Leave the tokenizer out, which no case needs
+    #[arg(long)]
+    no_tokenizer: bool,
+    /// One JSON object instead of a table
+    #[arg(long)]
+    json: bool,
+}
+
+/// Tokens of a text. Whether the model takes so many, the model says.
+fn tokens() -> RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(..=MAX_CONTEXT_TOKENS as i64)
+}
+
+/// Why nothing was measured.
+#[derive(Debug, Error)]
+pub(super) enum BenchError {
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    #[error(transparent)]
+    Output(#[from] OutputError),
+    #[error("the measured pass failed: {0}")]
+    Pass(ModelError),
+}
+
+/// The id at place `at` of every measured text: spread over the vocabulary, and simple enough to give another program too.
+pub(super) fn token(at: usize, vocab: usize) -> TokenId {
+    let spread = (at as u32).wrapping_mul(2_654_435_761);
+    TokenId((u64::from(spread) * vocab as u64 >> 32) as u32)
+}
+
+/// Loads `path`, measures on so many `threads` (0: all that this machine has) and reports.
+pub(super) fn run(path: &Path, json: Option<&Path>, precision: Precision, threads: usize, settings: &BenchSettings) -> Result<(), BenchError> {
+    let start = Instant::now();
+    let opened = model::open(path)?;
+    let file_bytes = opened.gguf.bytes().as_slice().len() as u64;
+    let reading = start.elapsed();
+    let tokenizer_s =
+        (!settings.no_tokenizer).then(|| timed(|| tokenizer_of(&opened, path, json, &Kept::at(None)))).transpose()?;
+    let start = Instant::now();
+    let mut model = Model::new(opened.config, opened.weights, precision)?;
+    let team = team(threads).map_err(SetupError::Threads)?;
+    let threads = team.cores();
+    model.set_team(team);
+    let load_s = (reading + start.elapsed()).as_secs_f64();
+    let loaded_rss_bytes = process::peak_rss_bytes();
+
+    let cases = measure(&model, settings)?;
+    let memory = process::peak_rss_bytes();
+    let report = Report {
+        program: concat!("potluck ", env!("CARGO_PKG_VERSION")).to_string(),
+        model: path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned(),
+        file_bytes,
+        precision: if precision == Precision::INT8 { "int8" } else { "float" },
+        instructions: Isa::best().name(),
+        threads,
+        runs: settings.runs as usize,
+        load_s,
+        tokenizer_s,
+        cases,
+        loaded_rss_bytes,
+        peak_rss_bytes: memory,
+        major_faults: process::major_faults(),
+    };
+    if settings.json { Ok(give_line(report.json())?) } else { Ok(give(report)?) }
+}
+
+/// How long `work` took, in seconds.
+fn timed<T, E>(work: impl FnOnce() -> Result<T, E>) -> Result<f64, E> {
+    let start = Instant::now();
+    let _done = work()?;
+    Ok(start.elapsed().as_secs_f64())
+}
+
+/// Every case that `settings` name, measured.
+fn measure(model: &Model, settings: &BenchSettings) -> Result<Vec<Case>, BenchError> {
+    let mut cases: Vec<Case> = settings.prefill.iter().map(|&tokens| Case::prefill(0, tokens as usize)).collect();
+    for depth in settings.depth.iter().map(|&depth| depth as usize) {
+        cases.extend([Case::prefill(depth, settings.extend as usize), Case::decode(depth, settings.steps as usize)]);
+    }
+    cases.retain(|case| case.tokens > 0);
+    let longest = cases.iter().map(|case| case.depth + case.tokens).max().unwrap_or(0);
+    let deepest = cases.iter().map(|case| case.depth).max().unwrap_or(0);
+    let text: Vec<TokenId> = (0..longest).map(|at| token(at, model.config().vocab)).collect();
+    let sequence = Arc::new(Sequence::private(model.kv_shape(), longest));
+
+    // The state before the deepest case is that before every other, and computing it again gives the same bytes.
+    model.forward(&text[..deepest], 0, &sequence, Logits::None).map_err(BenchError::Pass)?;
+    let warm_up = u32::from(!settings.no_warm_up);
+    for run in 0..settings.runs + warm_up {
+        for case in &mut cases {
+            let took = pass(model, case, &text, &sequence).map_err(BenchError::Pass)?;
+            if run >= warm_up {
+                case.seconds.push(took.as_secs_f64());
+            }
+        }
+    }
+    Ok(cases)
+}
+
+/// Computes one case. Logits are those of the last token, as for an answer; no token is chosen.
+fn pass(model: &Model, case: &Case, text: &[TokenId], sequence: &Arc<Sequence>) -> Result<Duration, ModelError> {
+    let step = if case.one_by_one { 1 } else { case.tokens };
+    let start = Instant::now();
+    for (index, tokens) in text[case.depth..case.depth + case.tokens].chunks(step).enumerate() {
+        model.forward(tokens, case.depth + index * step, sequence, Logits::Last)?;
+    }
+    Ok(start.elapsed())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_is_within_the_vocabulary_and_the_same_everywhere() {
+        let ids: Vec<u32> = (0..5).map(|at| token(at, 262_144).0).collect();
+        assert_eq!(ids, [0, 162_013, 61_882, 223_895, 123_765]);
+        assert!((0..10_000).all(|at| token(at, 17).0 < 17));
+    }
+}

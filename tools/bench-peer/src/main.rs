@@ -1,0 +1,118 @@
+//! potluck and llama.cpp on the same GGUF files, measured in one run. llama.cpp is what the crate `llama-cpp-sys-2` carries,
+//! built as its own build system builds it.
+//!
+//! - `measure` runs llama.cpp over the cases of `potluck bench`, with the same tokens, and prints JSON of the same form.
+//! - `compare` runs both programs in turn, round after round, and prints medians and ratios.
+//! - `logits` writes llama.cpp's logits of some tokens, to hold potluck's against.
+
+mod compare;
+mod llama;
+mod measure;
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser};
+
+#[derive(Parser)]
+#[command(about = "potluck and llama.cpp on the same GGUF files, measured in one run")]
+enum Command {
+    /// Run llama.cpp over the cases of `potluck bench`, and print JSON of the same form
+    Measure(MeasureArgs),
+    /// Run both programs in turn, and print medians and ratios
+    Compare(CompareArgs),
+    /// Write llama.cpp's logits of every token given: tokens × vocabulary little-endian f32
+    Logits(LogitsArgs),
+}
+
+/// The cases, as `potluck bench` takes them.
+#[derive(Args, Clone)]
+struct Cases {
+    /// Tokens of the prompts to measure
+    #[arg(long, value_delimiter = ',', default_value = "64,256,512")]
+    prefill: Vec<u32>,
+    /// Tokens that lie before what is decoded
+    #[arg(long, value_delimiter = ',', default_value = "64,512")]
+    depth: Vec<u32>,
+    /// Tokens to decode at each depth; 0 for none
+    #[arg(long, default_value_t = 16)]
+    steps: u32,
+}
+
+#[derive(Args)]
+struct MeasureArgs {
+    #[command(flatten)]
+    cases: Cases,
+    /// The GGUF
+    #[arg(long)]
+    model: PathBuf,
+    #[arg(long, default_value_t = 1)]
+    threads: u32,
+    #[arg(long, default_value_t = 5)]
+    runs: u32,
+    /// Count the first run too
+    #[arg(long)]
+    no_warm_up: bool,
+    /// Use the weights as they lie in the file, where llama.cpp would keep a copy in another order
+    #[arg(long)]
+    no_repack: bool,
+}
+
+#[derive(Args)]
+struct CompareArgs {
+    #[command(flatten)]
+    cases: Cases,
+    /// A program that takes `potluck bench`'s options or `bench-peer measure`'s, with options of its own where needed; the first
+    /// is what the others are compared with. May be given several times
+    #[arg(long = "program", value_name = "NAME=COMMAND...", required = true)]
+    programs: Vec<compare::Program>,
+    /// How many cores compute
+    #[arg(long, value_delimiter = ',', default_value = "1")]
+    threads: Vec<u32>,
+    /// How often the programs take turns
+    #[arg(long, default_value_t = 5)]
+    rounds: u32,
+    /// Write everything measured here, as JSON
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// The GGUF files
+    #[arg(required = true)]
+    models: Vec<PathBuf>,
+}
+
+#[derive(Args)]
+struct LogitsArgs {
+    /// The GGUF
+    #[arg(long)]
+    model: PathBuf,
+    /// Token ids
+    #[arg(long, value_delimiter = ',', required = true)]
+    tokens: Vec<i32>,
+    /// Where to
+    #[arg(long)]
+    out: PathBuf,
+}
+
+fn main() -> ExitCode {
+    match obey(Command::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench-peer: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn obey(command: Command) -> Result<(), Box<dyn Error>> {
+    match command {
+        Command::Measure(args) => measure::measure(&args),
+        Command::Compare(args) => compare::compare(&args),
+        Command::Logits(args) => {
+            let mut llama = llama::Llama::load(&args.model, args.tokens.len(), 1, true)?;
+            let logits = llama.all_logits(&args.tokens)?;
+            let bytes: Vec<u8> = logits.iter().flat_map(|value| value.to_le_bytes()).collect();
+            Ok(std::fs::write(&args.out, bytes)?)
+        }
+    }
+}
