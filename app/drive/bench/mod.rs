@@ -84,7 +84,13 @@ pub(super) fn token(at: usize, vocab: usize) -> TokenId {
 }
 
 /// Loads `path`, measures on so many `threads` (0: all that this machine has) and reports.
-pub(super) fn run(path: &Path, json: Option<&Path>, precision: Precision, threads: usize, settings: &BenchSettings) -> Result<(), BenchError> {
+pub(super) fn run(
+    path: &Path,
+    json: Option<&Path>,
+    precision: Precision,
+    threads: usize,
+    settings: &BenchSettings,
+) -> Result<(), BenchError> {
     let start = Instant::now();
     let opened = model::open(path)?;
     let file_bytes = opened.gguf.bytes().as_slice().len() as u64;
