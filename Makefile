@@ -66,7 +66,7 @@ image-test-short: ## The same without an image: Debian's kernel, the image's scr
 image-powercuts: ## Pull the plug N=100 times at random moments; the board must always come up (SEED=1)
 	@tests/image/run.py powercuts $(or $(N),100) --seed $(or $(SEED),1)
 
-image: build ## Make the SD card's image: target/image/sdcard.img (CONFIG=zero2w, qemu or debian; docs/image.md)
+image: build $(DEMO_MODEL) ## Make the SD card's image: target/image/sdcard.img (CONFIG=zero2w, qemu or debian; docs/image.md)
 	@POTLUCK_HOST="$(abspath $(BIN))" MODEL="$(MODEL)" JOBS="$(JOBS)" tools/image.sh build $(CONFIG)
 
 image-check: ## Check the Buildroot tree, and the image if there is one
