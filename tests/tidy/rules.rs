@@ -180,7 +180,8 @@ pub fn places(file: &str, text: &str) -> Complaints {
         if let Some(path) = PRIVATE_PATHS.iter().find(|path| line.contains(**path)) {
             out.push(format!("{file}:{at}: names {path}, which is somebody's own machine; write a relative path"));
         }
-        for rest in line.split("://").skip(1) {
+        // `file://NAME` points to no host: recipes of bitbake name the files beside them so.
+        for rest in line.replace("file://", "").split("://").skip(1) {
             let host = rest.split(|c: char| !(c.is_ascii_alphanumeric() || ".-".contains(c))).next().unwrap_or_default();
             if host.contains('.') && !HOSTS.contains(&host.trim_end_matches('.')) {
                 out.push(format!("{file}:{at}: points to {host}; name a place that every reader has, or add it to HOSTS"));
