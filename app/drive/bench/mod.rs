@@ -80,7 +80,7 @@ pub(super) enum BenchError {
 /// The id at place `at` of every measured text: spread over the vocabulary, and simple enough to give another program too.
 pub(super) fn token(at: usize, vocab: usize) -> TokenId {
     let spread = (at as u32).wrapping_mul(2_654_435_761);
-    TokenId((u64::from(spread) * vocab as u64 >> 32) as u32)
+    TokenId(((u64::from(spread) * vocab as u64) >> 32) as u32)
 }
 
 /// Loads `path`, measures on so many `threads` (0: all that this machine has) and reports.

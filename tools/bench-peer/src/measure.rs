@@ -12,7 +12,7 @@ use crate::llama::Llama;
 /// The id at place `at` of every measured text, as in potluck's `drive/bench`.
 fn token(at: usize, vocab: usize) -> i32 {
     let spread = (at as u32).wrapping_mul(2_654_435_761);
-    (u64::from(spread) * vocab as u64 >> 32) as i32
+    ((u64::from(spread) * vocab as u64) >> 32) as i32
 }
 
 struct Case {
