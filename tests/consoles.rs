@@ -245,6 +245,8 @@ fn a_person_edits_the_line_and_noise_does_no_harm() {
     desk.sees("quit or Ctrl-D leaves");
     desk.types("Helo\rhlep\r");
     desk.sees("no command is called hlep: did you mean help?");
+    desk.types("exit\r");
+    desk.sees("no command is called exit: did you mean quit?");
     let pasted: String = (0..20).map(|_| "version\r\n").collect();
     desk.types(pasted);
     (0..20).for_each(|_| drop(desk.sees("\r\npotluck ")));

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use crate::console::harmless;
 use crate::drive::terminal::{OutputError, give, give_line, tell};
 use crate::id::TokenId;
-use crate::node::{AskId, Figures, Reply};
+use crate::node::{AskId, Figures, Reply, StopReason};
 use crate::tokenizer::{TextStream, Tokenizer};
 
 use super::event::{Event, Rates};
@@ -217,6 +217,9 @@ impl Speaker {
     }
 
     fn bench(&mut self, figures: &Figures) {
+        if figures.stop == StopReason::Stopped {
+            return self.error("bench was stopped: nothing was measured");
+        }
         let bench = Rates {
             prefill_tokens: figures.prompt_tokens,
             prefill_tokens_per_s: figures.prompt_tokens as f64 * 1e3 / figures.ttft_ms.max(1) as f64,
