@@ -265,10 +265,10 @@ pub const BOARD_TOKENIZER_BYTES: u64 = 14_000_000;
 pub const BOARD_WORKING_BYTES: u64 = 8_000_000;
 
 /// Bytes of a node's tables: index and free lists of `MAX_BLOCKS`, filters of `MAX_PEERS`, buffers of the connections that
-/// commonly stand. Measured with three peers: under 4 MB.
+/// commonly stand. An estimate: three peers were seen to take less.
 pub const NODE_TABLE_BYTES: u64 = 8_000_000;
 
-/// Bytes of code and stacks that stay in memory (measured: 7 MB).
+/// Bytes of code and stacks that stay in memory (an estimate).
 pub const PROGRAM_BYTES: u64 = 10_000_000;
 
 /// Bytes that the allocator may hold beyond what is in use: fragments, and the arena of each thread.
