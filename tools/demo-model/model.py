@@ -131,6 +131,6 @@ class Gemma3(nn.Module):
         near = (ago >= 0) & (ago < shape.sliding_window)
         near = torch.zeros(length, length).masked_fill(~near, float("-inf"))
         for kind, layer in zip(shape.layer_types(), self.layers):
-            mask = near.to(x.dtype if not torch.is_autocast_enabled("cpu") else torch.bfloat16) if kind == "sliding_attention" else None
+            mask = near.to(torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype) if kind == "sliding_attention" else None
             x = layer(x, turns[kind], mask)
         return F.linear(self.norm(x), self.embed_tokens.weight)
