@@ -21,7 +21,7 @@ POTLUCK = Path(os.environ.get("POTLUCK", TARGET / "debug/potluck"))
 PEER = Path(os.environ.get("BENCH_PEER", TARGET / "bench-peer/release/bench-peer"))
 MODEL = ROOT / "tools/demo-model/model"
 
-missing = [name for name in ("torch", "transformers", "gguf", "safetensors", "tokenizers") if importlib.util.find_spec(name) is None]
+missing = [name for name in ("torch", "transformers", "accelerate", "gguf", "safetensors", "tokenizers") if importlib.util.find_spec(name) is None]
 
 
 @unittest.skipIf(missing, f"not installed: {', '.join(missing)}")
@@ -31,6 +31,7 @@ class Agreement(unittest.TestCase):
     def setUpClass(cls):
         """The GGUF as transformers reads it, saved as its own directory, with its logits of held-out questions."""
         import golden
+        from safetensors.torch import save_file
 
         golden.torch.set_num_threads(1)
         folder = tempfile.TemporaryDirectory()
@@ -38,8 +39,9 @@ class Agreement(unittest.TestCase):
         cls.dir = Path(folder.name)
         model = golden.load(MODEL, gguf_file="potluck-demo.gguf")
         cls.config = model.config
-        model.save_pretrained(cls.dir)
-        for name in ("tokenizer.json", "tokenizer_config.json"):
+        tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items() if name != "lm_head.weight"}
+        save_file(tensors, cls.dir / "model.safetensors", {"format": "pt"})
+        for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
             (cls.dir / name).write_bytes((MODEL / name).read_bytes())
         cls.golden = [(piece, *golden.golden(model, piece)) for piece in golden.sequences(MODEL, golden.QUESTIONS.read_text("utf-8"))]
         golden.save(cls.dir / "golden.safetensors", cls.golden)

@@ -106,7 +106,7 @@ def main():
     parser.add_argument("text", type=Path)
     parser.add_argument("tokenizer", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--steps", type=int, default=1400)
+    parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--until", type=int, help="end after this step, to go on later")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--bf16", action="store_true", help="quicker where the processor multiplies bfloat16, ten times slower elsewhere")
