@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer
-from transformers import Gemma3ForCausalLM
+from transformers import Gemma3ForCausalLM, Gemma3TextConfig
 
 MODEL = Path(__file__).resolve().parent / "model"
 # Questions that the model has not learned from.
@@ -26,8 +26,10 @@ GREEDY = 24
 
 
 def load(folder, **how):
-    """The model in `folder`, in f32."""
-    return Gemma3ForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager", **how).eval()
+    """The model in `folder`, in f32. A GGUF does not say by what queries are scaled, and transformers would take 256 for it instead of
+    the head's width: config.json says it."""
+    config = Gemma3TextConfig.from_pretrained(folder)
+    return Gemma3ForCausalLM.from_pretrained(folder, config=config, dtype=torch.float32, attn_implementation="eager", **how).eval()
 
 
 def sequences(folder, text):

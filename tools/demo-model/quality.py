@@ -32,10 +32,8 @@ class Node:
         while json.loads(self.process.stdout.readline())["event"] != "ready":
             pass
 
-    def ask(self, text, max_tokens, chat=False):
+    def ask(self, text, max_tokens):
         request = {"ask": text, "id": 1, "max_tokens": max_tokens}
-        if chat:
-            request["ask"] = f"<start_of_turn>user\n{text}<end_of_turn>\n<start_of_turn>model\n"
         self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
         while True:
@@ -48,6 +46,12 @@ class Node:
     def close(self):
         self.process.stdin.close()
         self.process.wait()
+
+
+def chat(potluck, model, text):
+    """One answer in Gemma's chat template."""
+    out = subprocess.run([potluck, "ask", "--chat", "--max-tokens", "60", "--model", model, text], check=True, capture_output=True, text=True)
+    return out.stdout
 
 
 def exams(node, questions, known):
@@ -161,7 +165,7 @@ def main():
     node = Node(options.potluck, model)
     found["exams"] = exams(node, questions, known_words(options.text))
     first = [questions[at] for at in (0, 100, 260)]
-    found["samples"] = [[chat, node.ask(chat, 60, chat=True)] for chat in CHATS]
+    found["samples"] = [[asked, chat(options.potluck, model, asked)] for asked in CHATS]
     found["samples"] += [[question["prompts"][0], node.ask(question["prompts"][0], 60)] for question in first]
     node.close()
     kept.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")

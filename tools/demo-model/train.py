@@ -153,7 +153,7 @@ def main():
             row = [step + 1, (step + 1) * 8192, round(sum(losses) / len(losses), 4), f"{rate(step, options.steps):.2e}", round(speed)]
             print("step {} tokens {} loss {} rate {} tokens/s {}".format(*row), f"left {left / 60:.0f} min", flush=True)
             with (options.out / "loss.csv").open("a", newline="") as file:
-                csv.writer(file).writerow(row)
+                csv.writer(file, lineterminator="\n").writerow(row)
             losses = []
         if (step + 1) % 100 == 0 or step + 1 == until:
             torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1}, checkpoint)
