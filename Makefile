@@ -8,7 +8,7 @@ JOBS ?=
 WAY ?=
 # The image that is tried.
 IMAGE ?= $(TARGET_DIR)/image/sdcard.img
-# A Gemma 3 GGUF for the demo; empty takes a small one with random weights, made on first use.
+# A Gemma 3 GGUF for the demo, or for the card; empty takes the small one that is in the repository.
 MODEL ?=
 
 # What is measured: GGUF files; empty takes random weights in the shape of Gemma 3 270M, made on first use.
@@ -18,13 +18,13 @@ THREADS ?= 1
 
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 BIN := $(TARGET_DIR)/debug/potluck
-DEMO_MODEL := $(TARGET_DIR)/potluck-demo.gguf
+DEMO_MODEL := tools/demo-model/model/potluck-demo.gguf
 FLAGS := --locked $(if $(JOBS),--jobs $(JOBS))
 # The one place that says which compiler is needed.
 RUST_VERSION := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build release firmware firmware-check firmware-test image image-check image-test image-test-short image-powercuts bench count bench-peer yocto-check lint fmt doc clean toolchain
+.PHONY: help demo test build release firmware firmware-check firmware-test image image-check image-test image-test-short image-powercuts bench count bench-peer yocto-check agreement lint fmt doc clean toolchain
 
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,11 +32,8 @@ help: ## Show this list
 	@echo "  MODEL=FILE.gguf  the model of the demo    JOBS=N  compilers at once    CARGO=...  the cargo to use"
 	@echo "  WAY=published|local|plain  how the firmware is built"
 
-demo: build $(if $(MODEL),,$(DEMO_MODEL)) ## Three nodes answer MMLU prompts and share what they computed (MODEL=FILE.gguf)
+demo: build ## Three nodes answer MMLU prompts and share what they computed (MODEL=FILE.gguf)
 	@$(BIN) swarm --nodes 3 --mmlu tests/data/mmlu --model "$(or $(MODEL),$(DEMO_MODEL))"
-
-$(DEMO_MODEL): | build
-	@$(BIN) synth --shape demo --seed 1 $@
 
 test: toolchain ## Run every test, then the pure core's alone (without burn and smol)
 	$(CARGO) test $(FLAGS)
@@ -51,22 +48,22 @@ release: toolchain ## Build the optimised binary: target/release/potluck (takes 
 firmware: toolchain ## Build the board's static binary: target/firmware/potluck (20 minutes the first time)
 	@JOBS="$(JOBS)" CARGO="$(CARGO)" tools/firmware.sh build $(WAY)
 
-firmware-check: build $(DEMO_MODEL) ## Check that binary, and that an emulated board computes what this machine does
+firmware-check: build ## Check that binary, and that an emulated board computes what this machine does
 	@tools/firmware-check.sh $(BIN) $(DEMO_MODEL)
 
 firmware-test: toolchain ## Run the tests on an emulated board
 	@JOBS="$(JOBS)" CARGO="$(CARGO)" tools/firmware.sh test $(WAY)
 
-image-test: ## Boot the image in QEMU and hold it to its promises (IMAGE=sdcard.img)
-	@tests/image/run.py full "$(IMAGE)"
+image-test: ## Boot the image in QEMU and hold it to its promises (IMAGE=sdcard.img, ONLY=boots,lan)
+	@tests/image/run.py full "$(IMAGE)" $(if $(ONLY),--only $(ONLY))
 
 image-test-short: ## The same without an image: Debian's kernel, the image's scripts (POTLUCK_BIN=FILE, else target/firmware/potluck)
-	@tests/image/run.py short
+	@tests/image/run.py short $(if $(ONLY),--only $(ONLY))
 
 image-powercuts: ## Pull the plug N=100 times at random moments; the board must always come up (SEED=1)
 	@tests/image/run.py powercuts $(or $(N),100) --seed $(or $(SEED),1)
 
-image: build $(DEMO_MODEL) ## Make the SD card's image: target/image/sdcard.img (CONFIG=zero2w, qemu or debian; docs/image.md)
+image: build ## Make the SD card's image: target/image/sdcard.img (CONFIG=zero2w, qemu or debian; docs/image.md)
 	@POTLUCK_HOST="$(abspath $(BIN))" MODEL="$(MODEL)" JOBS="$(JOBS)" tools/image.sh build $(CONFIG)
 
 image-check: ## Check the Buildroot tree, and the image if there is one
@@ -93,6 +90,9 @@ bench-peer: release $(MEASURED) ## Compare with llama.cpp on the same files in o
 	@$(TARGET_DIR)/bench-peer/release/bench-peer compare --threads $(THREADS) --json $(TARGET_DIR)/bench-peer.json \
 		--program "potluck=$(TARGET_DIR)/release/potluck bench --no-tokenizer --json" \
 		--program "llama.cpp=$(TARGET_DIR)/bench-peer/release/bench-peer measure" $(MEASURED)
+
+agreement: build ## Hold the demo model against transformers and llama.cpp, whichever is installed (tools/demo-model/README.md)
+	@POTLUCK=$(abspath $(BIN)) CARGO_TARGET_DIR=$(abspath $(TARGET_DIR)) python3 tools/demo-model/test_agreement.py
 
 lint: toolchain ## Check format, clippy, documentation links, and licences where cargo-deny is installed
 	$(CARGO) fmt --all --check

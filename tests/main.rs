@@ -15,6 +15,9 @@ mod config;
 /// The consoles of the binary, on terminals.
 #[cfg(all(feature = "model", feature = "net", target_os = "linux"))]
 mod consoles;
+/// The model that is in the repository.
+#[cfg(feature = "model")]
+mod demo_model;
 /// The documents' figures are those that the code computes.
 mod docs;
 /// The model's answers against Hugging Face's, and a handed-over prefix against one computed here.

@@ -71,11 +71,8 @@ build() {
     joined "$config" >/dev/null
     export POTLUCK_BIN="${POTLUCK_BIN:-$root/target/firmware/potluck}"
     [ -f "$POTLUCK_BIN" ] || { echo "no $POTLUCK_BIN: make firmware" >&2; exit 1; }
-    # What answers when the card has no model: the trained one if it is there, else one with random weights.
-    for model in tools/demo-model/model/potluck-demo.gguf target/potluck-demo.gguf; do
-        if [ -z "${POTLUCK_DEMO_MODEL:-}" ] && [ -f $model ]; then export POTLUCK_DEMO_MODEL="$root/$model"; fi
-    done
-    [ -n "${POTLUCK_DEMO_MODEL:-}" ] || { echo "no model for the root: make image makes one" >&2; exit 1; }
+    # What answers when the card has no model.
+    export POTLUCK_DEMO_MODEL="${POTLUCK_DEMO_MODEL:-$root/tools/demo-model/model/potluck-demo.gguf}"
     if [ -n "${MODEL:-}" ]; then
         POTLUCK_CARD_MODEL=$(readlink -f "$MODEL")
         export POTLUCK_CARD_MODEL

@@ -205,7 +205,7 @@ struct SwarmArgs {
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..))]
     subjects: u64,
     /// Tokens of an answer, at most
-    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u64).range(1..))]
     max_tokens: u64,
 }
 

@@ -77,7 +77,7 @@ def boots(machine, figures):
 
 
 def console(machine, figures):
-    """help, status, ask, stats and version over the serial line."""
+    """help, status, ask, stats and version over the serial line; then reboot, and poweroff."""
     with machine.start(machine.fresh_card("console"), "console") as guest:
         prompt(guest)
         for command, answer in (("help", "this node"), ("status", "epoch 0"), ("peers", "peer"), ("stats", "served"),
@@ -88,6 +88,11 @@ def console(machine, figures):
         figures["an answer over the serial line"] = line.strip()
         again = ask(guest, "Why is the sky blue?")
         want(re.search(r"prompt tokens: [1-9]\d* own slab", again), f"a repeated prompt is not taken from the slab: {again}")
+        guest.console.send("reboot")
+        prompt(guest)
+        ask(guest, "Hello")
+        guest.console.send("poweroff")
+        guest.ended(within=60)
 
 
 # Files that a person may leave on the card, and what the board must say about them.

@@ -23,7 +23,7 @@ use super::setup::{SetupError, tokenizer_of};
 use super::terminal::{OutputError, give_line};
 
 use process::NodeProcess;
-use report::{Row, Totals};
+use report::{Row, Said, Totals};
 
 /// The longest that any one answer or start may take before the demonstration is called failed.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -81,6 +81,8 @@ struct Item {
     subject: String,
     shots: usize,
     what: &'static str,
+    /// What the prompt ends in, without the choices.
+    question: String,
     text: String,
     expect: Expect,
 }
@@ -114,6 +116,7 @@ pub(super) fn run(settings: &SwarmSettings) -> Result<bool, SwarmError> {
     give_line(format_args!("{} nodes and one that shares nothing are up after {took:.1} s\n", nodes.len()))?;
     give_line(Row::HEADER)?;
     let mut totals = Totals::default();
+    let mut said = Vec::new();
     for (number, item) in programme.iter().enumerate() {
         let answer = nodes[item.node].ask(number as u64, &item.text, settings.max_tokens)?;
         let reference = alone.ask(number as u64, &item.text, settings.max_tokens)?;
@@ -129,6 +132,13 @@ pub(super) fn run(settings: &SwarmSettings) -> Result<bool, SwarmError> {
         totals.add(item, &answer, &reference, shared);
         give_line(Row { name: &names[item.node], item, answer: &answer, shared, reference: &reference })?;
         settle(&mut nodes, item.node)?;
+        if matches!(item.expect, Expect::New) {
+            said.push(Said { question: &item.question, answer: answer.text });
+        }
+    }
+    give_line("")?;
+    for said in said {
+        give_line(said)?;
     }
     give_line(format_args!("\n{totals}"))?;
     Ok(totals.held())
@@ -147,7 +157,8 @@ fn programme(settings: &SwarmSettings) -> Result<Vec<Item>, SwarmError> {
         let at = items.len();
         let mut add = |step: usize, what, question: &Question, expect| {
             let text = mmlu::prompt(&subject, &dev[..shots], question);
-            items.push(Item { node: (first + step) % settings.nodes, subject: subject.clone(), shots, what, text, expect });
+            let (subject, question) = (subject.clone(), question.question.clone());
+            items.push(Item { node: (first + step) % settings.nodes, subject, shots, what, question, text, expect });
         };
         add(0, "new", one, Expect::New);
         add(1, "repeated", one, Expect::Repeated);

@@ -49,6 +49,22 @@ impl fmt::Display for Row<'_> {
     }
 }
 
+/// A question and what was answered, in a line each.
+pub(super) struct Said<'a> {
+    pub question: &'a str,
+    pub answer: String,
+}
+
+impl fmt::Display for Said<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const LONGEST: usize = 110;
+        // One line each, whatever a model says.
+        let line = |text: &str| text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
+        let (question, answer) = (line(self.question), line(&self.answer));
+        write!(f, "  {question:.LONGEST$}\n    {answer:.LONGEST$}")
+    }
+}
+
 /// The letter of the node with this id: the demonstration numbers them from 1.
 fn letter(node: NodeId) -> char {
     (b'A' + (node.0.saturating_sub(1) % 26) as u8) as char
