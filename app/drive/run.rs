@@ -112,7 +112,8 @@ pub(super) fn run(
     let executor = Rc::new(LocalExecutor::new());
     // Without a model, too: a watchdog must not keep a board from saying what it lacks.
     if let Some(alive) = alive {
-        executor.spawn(alive::show(alive, alive::INTERVAL)).detach();
+        let host = host.clone();
+        executor.spawn(alive::show(alive, alive::INTERVAL, move || host.state())).detach();
     }
     let mut swarm = Swarm { host: host.clone(), executor: executor.clone(), net };
     let driver = match console {

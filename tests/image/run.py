@@ -32,6 +32,7 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", default="")
     options = parser.parse_args()
+    options.work = os.path.abspath(options.work)
     try:
         return attempt(options)
     except Failed as failure:

@@ -135,6 +135,15 @@ impl Host {
         self.tell(|_| Some(Heard::Broken));
     }
 
+    /// Whether it takes prompts, in a word for scripts.
+    pub(in crate::drive) fn state(&self) -> &'static str {
+        match &*self.stage.borrow() {
+            Stage::Loading => "starting",
+            Stage::Running(_) => "ready",
+            Stage::Broken(_) => "broken",
+        }
+    }
+
     /// Time since the start.
     pub(super) fn now(&self) -> Millis {
         Millis(self.start.elapsed().as_millis() as u64)
