@@ -14,7 +14,7 @@ use potluck::model::convert::ConvertType;
 use potluck::model::synth::{Shape, synth};
 use potluck::model::{Logits, Model, Precision, open};
 
-/// Calls of the allocator for each layer and each token, at most. Counted: PER_LAYER_COUNTED.
+/// Calls of the allocator for each layer and each token, at most.
 const PER_LAYER: usize = 64;
 /// For a token beside its layers: its embedding, two tables of RoPE, the last norm, the logits.
 const BESIDE_LAYERS: usize = 64;
