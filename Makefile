@@ -79,8 +79,9 @@ $(BENCH_SYNTH): $(TARGET_DIR)/bench/270m-%.gguf: | build
 	@mkdir -p $(@D)
 	@$(BIN) synth --shape gemma3-270m --type $* --seed 1 $@
 
-bench: release $(MEASURED) ## Measure prefill, decode, load time and memory on this machine (BENCH_MODELS=FILE.gguf)
+bench: release $(MEASURED) ## Measure prefill, decode, load time and memory on this machine, then each kernel alone (BENCH_MODELS=FILE.gguf)
 	@for model in $(MEASURED); do $(TARGET_DIR)/release/potluck bench --model $$model || exit; done
+	@cd tools/bench-kernels && $(CARGO) bench $(FLAGS) --target-dir $(abspath $(TARGET_DIR))/bench-kernels
 
 count: $(MEASURED) ## Count the instructions that the board's binary executes for a token, in an emulator (after make firmware)
 	@tools/count/count.sh $(TARGET_DIR)/count.json "$(TARGET_DIR)/firmware/potluck.symbols bench --no-tokenizer --threads 1 --json" $(MEASURED)

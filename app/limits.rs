@@ -200,6 +200,9 @@ pub const MAX_TOKENIZER_FILE_BYTES: usize = 64 << 20;
 /// Threads that compute for one node, at most. The board has four cores; beyond some dozens a pass of this size is all waiting.
 pub const MAX_THREADS: usize = 64;
 
+/// Numbers of CPUs are below this: Linux's sets of CPUs hold as many (CPU_SETSIZE).
+pub const MAX_CPUS: usize = 1_024;
+
 /// Bytes of the largest `potluck.toml`. With every key and its comment it takes 5 kB.
 pub const MAX_CONFIG_FILE_BYTES: usize = 64 << 10;
 

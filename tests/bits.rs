@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use potluck::id::TokenId;
-use potluck::kernels::Team;
+use potluck::kernels::{Isa, Team};
 use potluck::kv::{Plane, Sequence};
 use potluck::model::convert::ConvertType;
 use potluck::model::synth::{Shape, synth};
@@ -35,7 +35,7 @@ fn digest(model: &Model) -> String {
 }
 
 #[test]
-fn keys_values_and_logits_are_the_same_bits_on_every_machine_and_any_number_of_cores() {
+fn keys_values_and_logits_are_the_same_bits_on_every_machine_with_any_instructions_and_any_number_of_cores() {
     let kinds =
         [(ConvertType::Q8_0, Precision::INT8), (ConvertType::Q4_0, Precision::INT8), (ConvertType::Q8_0, Precision::FLOAT)];
     let dir = tempfile::tempdir().unwrap();
@@ -45,6 +45,10 @@ fn keys_values_and_logits_are_the_same_bits_on_every_machine_and_any_number_of_c
         let opened = open(&path).unwrap();
         let mut model = Model::new(opened.config, opened.weights, precision).unwrap();
         let alone = digest(&model);
+        for isa in Isa::all() {
+            model.set_team(Team::alone().using(isa));
+            assert_eq!(digest(&model), alone, "{ty:?} {precision:?}: {isa:?}");
+        }
         let (team, workers) = Team::new(3);
         let threads: Vec<_> = workers.into_iter().map(|worker| std::thread::spawn(move || worker.serve())).collect();
         model.set_team(team);

@@ -8,6 +8,7 @@ use crate::limits::{
 };
 
 use super::console::{Device, LogLevel, Speed};
+use super::cores::{Cpus, Instructions};
 use super::value::{Count, Group, HostName, Id, Lock, Peer, Port, Precision, Secret, Size, Temperature, TopP};
 use super::wifi::{Country, Passphrase, Ssid};
 
@@ -68,6 +69,10 @@ pub struct Model {
     pub precision: Precision,
     /// Cores that compute; 0 means all that this machine has.
     pub threads: Count<0, MAX_THREADS>,
+    /// The CPUs that they stay on; none leaves it to the system.
+    pub cpus: Option<Cpus>,
+    /// Which instructions they take.
+    pub isa: Instructions,
 }
 
 /// `[memory]`: what is set aside at start.
@@ -135,7 +140,14 @@ impl Default for Network {
 
 impl Default for Model {
     fn default() -> Model {
-        Model { file: None, tokenizer: None, precision: Precision::default(), threads: const { Count::new(0) } }
+        Model {
+            file: None,
+            tokenizer: None,
+            precision: Precision::default(),
+            threads: const { Count::new(0) },
+            cpus: None,
+            isa: Instructions::Best,
+        }
     }
 }
 

@@ -8,6 +8,7 @@
 //! A file's way: bytes, lines of UTF-8 (`lines`), assignments by the crate `toml` (`document`), then checked values (here).
 
 mod console;
+mod cores;
 mod document;
 mod fault;
 mod keys;
@@ -23,6 +24,7 @@ mod wifi;
 use std::path::Path;
 
 pub use console::{Device, LogLevel, Speed};
+pub use cores::{Cpus, Instructions};
 pub use fault::{Fault, Problem};
 pub use keys::{Answers, Console, Log, Memory, Model, Network, Node, Swarm, Wifi};
 pub use near::nearest;

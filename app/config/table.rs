@@ -101,7 +101,7 @@ pub fn key(section: &str, name: &str) -> &'static Key {
 }
 
 /// How many keys there are.
-pub(super) const KEYS: usize = 29;
+pub(super) const KEYS: usize = 31;
 
 /// Every key, section by section, in the order of the file.
 pub static TABLE: [Key; KEYS] = [
@@ -227,6 +227,22 @@ pub static TABLE: [Key; KEYS] = [
         "2",
         "Cores that compute an answer; 0 means all that this machine has",
         "a board has nothing else to do"
+    ),
+    row!(
+        model.cpus,
+        Some("cpus"),
+        "CPUS",
+        "\"0-2\"",
+        "The CPUs, by number, that those cores are: one thread stays on each; with threads = 0 there are as many threads",
+        "the system moves threads to where there is room"
+    ),
+    row!(
+        model.isa,
+        Some("isa"),
+        "NAME",
+        "\"portable\"",
+        "Instructions that the arithmetic takes: best, portable, neon, avx2 or avx512; all give the same answers",
+        "the fastest that the CPU has"
     ),
     row!(
         memory.slab,

@@ -19,6 +19,7 @@ use crate::tokenizer::TokenizerError;
 
 use super::bench::{self, BenchError, BenchSettings};
 use super::console::{PowerError, Settled};
+use super::cores::Cores;
 use super::kept::Kept;
 use super::net::{NetError, NetSettings};
 use super::options::{ASK, BENCH, NoModel, Options, RESET, RUN, model};
@@ -336,7 +337,7 @@ fn run_node(args: RunArgs) -> Result<(), Fail> {
         let model = model?;
         let kept = Kept::at(config.node.state.as_deref());
         let mut loaded = load(&model, config.model.tokenizer.as_deref(), precision(&config), &kept)?;
-        loaded.compute_on(config.model.threads.get())?;
+        loaded.compute_on(&Cores::new(&config.model).map_err(SetupError::from)?)?;
         let node = NodeSettings {
             name: config.node.name.as_ref().map(|name| name.as_str().to_string()),
             id: config.node.id.map(|id| id.0.0),
@@ -363,7 +364,7 @@ fn ask(args: AskArgs) -> Result<(), Fail> {
     let asking = answers(config)?;
     let kept = Kept::at(config.node.state.as_deref());
     let mut loaded = load(&model, config.model.tokenizer.as_deref(), precision(config), &kept)?;
-    loaded.compute_on(config.model.threads.get())?;
+    loaded.compute_on(&Cores::new(&config.model).map_err(SetupError::from)?)?;
     let (node, notes) = within_memory(&loaded, alone(config, &loaded))?;
     notes.iter().for_each(|line| tell(format_args!("· {line}\n")));
     run::ask(loaded, &node, asking, &args.text, args.chat)
@@ -373,8 +374,8 @@ fn bench(args: BenchArgs) -> Result<(), Fail> {
     let settled = args.options.settle();
     settled.problems.iter().for_each(|line| tell(format_args!("{line}\n")));
     let (config, model) = (&settled.config, model(&settled)?);
-    let (tokenizer, threads) = (config.model.tokenizer.as_deref(), config.model.threads.get());
-    Ok(bench::run(&model, tokenizer, precision(config), threads, &args.what)?)
+    let cores = Cores::new(&config.model).map_err(SetupError::from)?;
+    Ok(bench::run(&model, config.model.tokenizer.as_deref(), precision(config), &cores, &args.what)?)
 }
 
 /// The settings with a slab that fits this machine, and what is to be said of the memory that the node will hold.

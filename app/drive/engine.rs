@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use smol::channel::{Receiver, Sender, bounded};
 
 use crate::id::TokenId;
-use crate::kernels::Team;
 use crate::kv::Sequence;
-use crate::limits::{BLOCK_TOKENS, MAX_THREADS};
+use crate::limits::BLOCK_TOKENS;
 use crate::model::{Logits, Model};
 use crate::node::{Job, JobDone};
+
+use super::cores::keep;
 
 /// Runs one job to its end on this thread.
 pub fn run_job(model: &Model, job: &Job) -> JobDone {
@@ -41,16 +42,6 @@ pub(super) fn measure_prefill(model: &Model) -> Option<f32> {
     Some(tokens as f32 / took.as_secs_f32().max(1e-6))
 }
 
-/// A team of `cores`, or of all that this machine has where that is 0. Its threads end when the team is dropped.
-pub(super) fn team(cores: usize) -> std::io::Result<Team> {
-    let cores = if cores == 0 { thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS) } else { cores };
-    let (team, workers) = Team::new(cores);
-    for (i, worker) in workers.into_iter().enumerate() {
-        thread::Builder::new().name(format!("core-{}", i + 1)).spawn(move || worker.serve())?;
-    }
-    Ok(team)
-}
-
 /// Both ends of the engine's thread. The thread ends when the sender is dropped.
 pub(super) struct Engine {
     pub jobs: Sender<Job>,
@@ -58,10 +49,12 @@ pub(super) struct Engine {
 }
 
 impl Engine {
-    pub(super) fn start(model: Model) -> std::io::Result<Engine> {
+    /// Its thread stays on `cpu`, where one is given.
+    pub(super) fn start(model: Model, cpu: Option<usize>) -> std::io::Result<Engine> {
         let (jobs, inbox) = bounded::<Job>(1);
         let (outbox, done) = bounded(1);
         thread::Builder::new().name("engine".to_string()).spawn(move || {
+            keep(cpu);
             while let Ok(job) = inbox.recv_blocking() {
                 if outbox.send_blocking(run_job(&model, &job)).is_err() {
                     break;

@@ -10,8 +10,8 @@
 //! the time of every start and nothing else; the folder holds few files, whatever models come and go. What a kept content hash is
 //! worth is said in docs/kv.md: a node that shares compares it with the file while it runs.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -80,19 +80,15 @@ impl Kept {
         Some(self.0.as_ref()?.join(name).with_extension(kind))
     }
 
-    /// Writes a file whole or not at all, and drops the oldest where there are too many.
+    /// Writes a file whole or not at all, and drops the oldest where there are too many. It is not waited for until the disk has
+    /// it: behind other programs' writes that takes seconds, at a time when a person waits for the first answer. A power cut may
+    /// leave less than was written; that is seen, and counts as none.
     fn keep(&self, of: [u8; 16], kind: &str, bytes: &[u8]) -> io::Result<()> {
         let path = self.path(of, kind).ok_or(io::ErrorKind::NotFound)?;
         let folder = path.parent().ok_or(io::ErrorKind::NotFound)?;
         fs::create_dir_all(folder)?;
         let new = folder.join(format!("{}.{NEW}", std::process::id()));
-        let put = || {
-            let mut file = File::create(&new)?;
-            file.write_all(bytes)?;
-            file.sync_all()?;
-            fs::rename(&new, &path)
-        };
-        let done = put();
+        let done = fs::write(&new, bytes).and_then(|()| fs::rename(&new, &path));
         if done.is_err() {
             let _ = fs::remove_file(&new);
         }

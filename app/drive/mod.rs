@@ -8,6 +8,7 @@ mod bench;
 mod budget;
 mod cli;
 mod console;
+mod cores;
 mod engine;
 mod kept;
 mod memory;

@@ -65,10 +65,10 @@ pub(super) fn ask(loaded: Loaded, node: &NodeSettings, asking: Settings, text: &
     };
     let config = loaded.node_config(node)?;
     let lock = node.lock;
-    let Loaded { model, tokenizer, file, .. } = loaded;
+    let Loaded { model, tokenizer, file, cpu, .. } = loaded;
     let start = Instant::now();
     let node = Node::new(config)?;
-    let (driver, words) = Driver::new(node, start, Engine::start(model)?, None);
+    let (driver, words) = Driver::new(node, start, Engine::start(model, cpu)?, None);
     let driver = Rc::new(driver);
     driver.read_model(lock.then_some(file), None)?;
     let mut speaker = Speaker::to_streams(Form::Text);
@@ -237,7 +237,7 @@ impl Swarm {
     /// Brings a node up.
     fn bring_up(&self, prepared: Prepared, sockets: Option<Sockets>) -> Result<Rc<Driver>, Fail> {
         let Prepared { loaded, node, mut config, notes, model: name } = prepared;
-        let Loaded { model, tokenizer, fingerprint, unread, file, .. } = loaded;
+        let Loaded { model, tokenizer, fingerprint, unread, file, cpu } = loaded;
         notes.iter().for_each(|line| self.host.note(Level::Info, line));
         let (socket, listener) = match sockets {
             Some(Sockets { socket, listener, tcp_port }) => {
@@ -261,7 +261,7 @@ impl Swarm {
             }
         }
         let (id, tcp_port, context) = (config.node, config.tcp_port, config.context);
-        let (driver, words) = Driver::new(Node::new(config)?, Instant::now(), Engine::start(model)?, socket);
+        let (driver, words) = Driver::new(Node::new(config)?, Instant::now(), Engine::start(model, cpu)?, socket);
         let driver = Rc::new(driver.with_state(state));
         driver.read_model(node.lock.then_some(file), unread)?;
         driver.start(&self.executor, listener);

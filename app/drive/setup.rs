@@ -16,7 +16,8 @@ use crate::node::{NodeConfig, swarm_tag};
 use crate::tokenizer::{Packed, TokenKind, Tokenizer, TokenizerError, Vocabulary};
 
 use super::budget::{Budget, Needs, TooLittle};
-use super::engine::{measure_prefill, team};
+use super::cores::{Cores, CoresError};
+use super::engine::measure_prefill;
 use super::kept::Kept;
 use super::memory;
 
@@ -58,9 +59,9 @@ pub enum SetupError {
     /// Less memory than the node would hold.
     #[error(transparent)]
     Memory(#[from] TooLittle),
-    /// No more threads.
-    #[error("the system starts no more threads ({0}); set fewer with --threads, or end other programs")]
-    Threads(std::io::Error),
+    /// The cores that were asked for.
+    #[error(transparent)]
+    Cores(#[from] CoresError),
     /// No vocabulary anywhere.
     #[error(
         "{0}: the file holds no vocabulary: give --tokenizer tokenizer.json, or convert again with tokenizer.json in the directory"
@@ -77,6 +78,8 @@ pub(super) struct Loaded {
     pub unread: Option<Unread>,
     /// The model file as it is mapped.
     pub file: Bytes,
+    /// The CPU for the thread that calls the model, where one was named.
+    pub cpu: Option<usize>,
 }
 
 /// A model whose content was taken on a former start's word.
@@ -112,7 +115,7 @@ pub(super) fn load(path: &Path, tokenizer: Option<&Path>, precision: Precision, 
     let model = Model::new(opened.config.clone(), opened.weights.clone(), precision)?;
     let file = opened.gguf.bytes().clone();
     let unread = known.map(|content| Unread { opened, content, kept: kept.clone() });
-    Ok(Loaded { model, tokenizer, fingerprint, unread, file })
+    Ok(Loaded { model, tokenizer, fingerprint, unread, file, cpu: None })
 }
 
 /// The tokenizer of a model: of the tokenizer.json `json` where given, else of the vocabulary that the file at `path` carries.
@@ -210,9 +213,10 @@ pub(super) struct NodeSettings {
 }
 
 impl Loaded {
-    /// Lets `threads` cores compute; 0 means all that this machine has.
-    pub(super) fn compute_on(&mut self, threads: usize) -> Result<(), SetupError> {
-        self.model.set_team(team(threads).map_err(SetupError::Threads)?);
+    /// Lets these cores compute.
+    pub(super) fn compute_on(&mut self, cores: &Cores) -> Result<(), SetupError> {
+        self.model.set_team(cores.team()?);
+        self.cpu = cores.callers_cpu();
         Ok(())
     }
 

@@ -9,6 +9,8 @@ use core::hint::spin_loop;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 
+use super::Isa;
+
 /// How often a worker looks for the next call before it sleeps: some 20 µs. Within a pass the next call comes sooner, and
 /// waking a sleeper costs about as much.
 const LOOKS: usize = 2_000;
@@ -61,11 +63,11 @@ impl Shared {
     }
 }
 
-/// Cores that work together on one call at a time.
-#[derive(Default)]
+/// Cores that work together on one call at a time, and the instructions that they take.
 pub struct Team {
     shared: Arc<Shared>,
     workers: usize,
+    isa: Isa,
     /// Held for a call: a second caller works alone meanwhile.
     caller: Mutex<()>,
 }
@@ -73,14 +75,25 @@ pub struct Team {
 impl Team {
     /// The caller's core and nobody else.
     pub fn alone() -> Team {
-        Team::default()
+        Team::new(1).0
     }
 
     /// A team of `cores`, the caller's among them, and the workers that threads of their own must serve.
     pub fn new(cores: usize) -> (Team, Vec<Worker>) {
         let shared = Arc::new(Shared::default());
         let workers: Vec<Worker> = (1..cores).map(|_| Worker { shared: shared.clone() }).collect();
-        (Team { shared, workers: workers.len(), caller: Mutex::new(()) }, workers)
+        (Team { shared, workers: workers.len(), isa: Isa::best(), caller: Mutex::new(()) }, workers)
+    }
+
+    /// The same with other instructions than the fastest that the CPU has.
+    pub fn using(mut self, isa: Isa) -> Team {
+        self.isa = isa;
+        self
+    }
+
+    /// The instructions that its cores take.
+    pub fn isa(&self) -> Isa {
+        self.isa
     }
 
     /// How many cores share a call.

@@ -12,7 +12,7 @@ use super::attention::AttentionSite;
 use super::ops::{self, NormWeight};
 use super::{LayerWeights, ModelConfig, Precision, Weight, Weights};
 use crate::id::TokenId;
-use crate::kernels::{RopeTable, Team};
+use crate::kernels::{Isa, RopeTable, Team};
 use crate::kv::{Plane, Sequence};
 
 /// What a chunk of tokens carries through the layers: where it stands, and how its positions turn.
@@ -64,7 +64,7 @@ impl Gemma3 {
     /// # Shapes
     /// `[tokens, hidden]` -> `[tokens, vocab]`
     pub fn logits(&self, hidden: Tensor<2>, team: &Arc<Team>) -> Tensor<2> {
-        self.output.forward(self.norm.forward(hidden), team)
+        self.output.forward(self.norm.forward(hidden, team.isa()), team)
     }
 }
 
@@ -112,10 +112,11 @@ impl Layer {
     /// # Shapes
     /// `[tokens, hidden]` -> `[tokens, hidden]`
     pub fn forward(&self, x: Tensor<2>, chunk: &Chunk) -> Tensor<2> {
-        let attended = self.attention.forward(self.attention_norm.forward(x.clone()), chunk);
-        let x = self.post_attention_norm.forward_add(attended, x);
-        let fed = self.ffn.forward(self.ffn_norm.forward(x.clone()), &chunk.team);
-        self.post_ffn_norm.forward_add(fed, x)
+        let isa = chunk.team.isa();
+        let attended = self.attention.forward(self.attention_norm.forward(x.clone(), isa), chunk);
+        let x = self.post_attention_norm.forward_add(attended, x, isa);
+        let fed = self.ffn.forward(self.ffn_norm.forward(x.clone(), isa), &chunk.team);
+        self.post_ffn_norm.forward_add(fed, x, isa)
     }
 }
 
@@ -162,8 +163,8 @@ impl Attention {
     pub fn forward(&self, x: Tensor<2>, chunk: &Chunk) -> Tensor<2> {
         let rope = if self.sliding { &chunk.rope_sliding } else { &chunk.rope_global };
         let team = &chunk.team;
-        let query = self.query_norm.forward(self.query.forward(x.clone(), team));
-        let key = self.key_norm.forward(self.key.forward(x.clone(), team));
+        let query = self.query_norm.forward(self.query.forward(x.clone(), team), team.isa());
+        let key = self.key_norm.forward(self.key.forward(x.clone(), team), team.isa());
         let value = self.value.forward(x, team);
         let query = ops::rotate(query, rope, self.heads, self.query_scale);
         let key = ops::rotate(key, rope, self.kv_heads, 1.0);
@@ -193,7 +194,7 @@ impl FeedForward {
     /// # Shapes
     /// `[tokens, hidden]` -> `[tokens, hidden]`
     pub fn forward(&self, x: Tensor<2>, team: &Arc<Team>) -> Tensor<2> {
-        self.down.forward(ops::gated(self.gate.forward(x.clone(), team), self.up.forward(x, team)), team)
+        self.down.forward(ops::gated(self.gate.forward(x.clone(), team), self.up.forward(x, team), team.isa()), team)
     }
 }
 
@@ -234,16 +235,16 @@ impl RmsNorm {
 
     /// # Shapes
     /// `[tokens, features]` -> `[tokens, features]`, features a multiple of n
-    pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        ops::norm(x, &self.weight, self.eps)
+    pub fn forward(&self, x: Tensor<2>, isa: Isa) -> Tensor<2> {
+        ops::norm(x, &self.weight, self.eps, isa)
     }
 
     /// The norm of `x`, added to the residual stream.
     ///
     /// # Shapes
     /// `[tokens, hidden]`, `[tokens, hidden]` -> `[tokens, hidden]`
-    pub fn forward_add(&self, x: Tensor<2>, residual: Tensor<2>) -> Tensor<2> {
-        ops::norm_add(x, residual, &self.weight, self.eps)
+    pub fn forward_add(&self, x: Tensor<2>, residual: Tensor<2>, isa: Isa) -> Tensor<2> {
+        ops::norm_add(x, residual, &self.weight, self.eps, isa)
     }
 }
 

@@ -30,16 +30,22 @@ pub trait GemmaOps: Backend {
     fn gemma_linear(x: FloatTensor<Self>, weight: Weight, int8: bool, team: Arc<Team>) -> FloatTensor<Self>;
 
     /// RMSNorm of each run of `weight` values of x: a row of the residual stream, or each head of it.
-    fn gemma_norm(x: FloatTensor<Self>, weight: NormWeight, eps: f32) -> FloatTensor<Self>;
+    fn gemma_norm(x: FloatTensor<Self>, weight: NormWeight, eps: f32, isa: Isa) -> FloatTensor<Self>;
 
     /// residual + RMSNorm(x), both [tokens, hidden].
-    fn gemma_norm_add(x: FloatTensor<Self>, residual: FloatTensor<Self>, weight: NormWeight, eps: f32) -> FloatTensor<Self>;
+    fn gemma_norm_add(
+        x: FloatTensor<Self>,
+        residual: FloatTensor<Self>,
+        weight: NormWeight,
+        eps: f32,
+        isa: Isa,
+    ) -> FloatTensor<Self>;
 
     /// Turns every head of x [tokens, heads × head_dim] by its token's position, then multiplies by `scale`.
     fn gemma_rotate(x: FloatTensor<Self>, table: Arc<RopeTable>, heads: usize, scale: f32) -> FloatTensor<Self>;
 
     /// gelu_tanh(gate) × up, both [tokens, ffn].
-    fn gemma_gated(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self>;
+    fn gemma_gated(gate: FloatTensor<Self>, up: FloatTensor<Self>, isa: Isa) -> FloatTensor<Self>;
 
     /// Writes keys and values [tokens, kv_heads × head_dim] into the sequence's pages, then attends from them for the queries
     /// [tokens, heads × head_dim]: the shape of the queries.
@@ -74,7 +80,7 @@ fn tensor(values: Vec<f32>, rows: usize) -> NdArrayTensor {
 
 impl GemmaOps for NdArray {
     fn gemma_linear(x: FloatTensor<Self>, weight: Weight, int8: bool, team: Arc<Team>) -> FloatTensor<Self> {
-        let isa = Isa::best();
+        let isa = team.isa();
         let matrix = weight.matrix();
         let input = values(&x);
         let mut out = vec![0f32; rows(&x) * weight.rows()];
@@ -86,17 +92,23 @@ impl GemmaOps for NdArray {
         tensor(out, rows(&x))
     }
 
-    fn gemma_norm(x: FloatTensor<Self>, weight: NormWeight, eps: f32) -> FloatTensor<Self> {
+    fn gemma_norm(x: FloatTensor<Self>, weight: NormWeight, eps: f32, isa: Isa) -> FloatTensor<Self> {
         let input = values(&x);
         let mut out = vec![0f32; input.len()];
-        kernels::rms_norm(Isa::best(), &input, &weight.0, eps, None, &mut out);
+        kernels::rms_norm(isa, &input, &weight.0, eps, None, &mut out);
         tensor(out, rows(&x))
     }
 
-    fn gemma_norm_add(x: FloatTensor<Self>, residual: FloatTensor<Self>, weight: NormWeight, eps: f32) -> FloatTensor<Self> {
+    fn gemma_norm_add(
+        x: FloatTensor<Self>,
+        residual: FloatTensor<Self>,
+        weight: NormWeight,
+        eps: f32,
+        isa: Isa,
+    ) -> FloatTensor<Self> {
         let input = values(&x);
         let mut out = vec![0f32; input.len()];
-        kernels::rms_norm(Isa::best(), &input, &weight.0, eps, Some(&values(&residual)), &mut out);
+        kernels::rms_norm(isa, &input, &weight.0, eps, Some(&values(&residual)), &mut out);
         tensor(out, rows(&x))
     }
 
@@ -106,10 +118,10 @@ impl GemmaOps for NdArray {
         tensor(out, rows(&x))
     }
 
-    fn gemma_gated(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self> {
+    fn gemma_gated(gate: FloatTensor<Self>, up: FloatTensor<Self>, isa: Isa) -> FloatTensor<Self> {
         let input = values(&gate);
         let mut out = vec![0f32; input.len()];
-        kernels::gelu_mul(Isa::best(), &input, &values(&up), &mut out);
+        kernels::gelu_mul(isa, &input, &values(&up), &mut out);
         tensor(out, rows(&gate))
     }
 
@@ -120,7 +132,7 @@ impl GemmaOps for NdArray {
         site: AttentionSite,
     ) -> FloatTensor<Self> {
         attention::write(&site, &values(&key), &values(&value));
-        tensor(attention::attend(Isa::best(), &site, &values(&query)), rows(&query))
+        tensor(attention::attend(site.team.isa(), &site, &values(&query)), rows(&query))
     }
 }
 
@@ -158,14 +170,14 @@ pub fn linear(x: Tensor<2>, weight: &Weight, int8: bool, team: &Arc<Team>) -> Te
 }
 
 /// RMSNorm of each run of `weight` values: a row, or each head of it. The shape stays.
-pub fn norm(x: Tensor<2>, weight: &NormWeight, eps: f32) -> Tensor<2> {
-    Tensor::from_dispatch(<Dispatch as GemmaOps>::gemma_norm(x.into_dispatch(), weight.clone(), eps))
+pub fn norm(x: Tensor<2>, weight: &NormWeight, eps: f32, isa: Isa) -> Tensor<2> {
+    Tensor::from_dispatch(<Dispatch as GemmaOps>::gemma_norm(x.into_dispatch(), weight.clone(), eps, isa))
 }
 
 /// residual + RMSNorm(x), both [tokens, hidden].
-pub fn norm_add(x: Tensor<2>, residual: Tensor<2>, weight: &NormWeight, eps: f32) -> Tensor<2> {
+pub fn norm_add(x: Tensor<2>, residual: Tensor<2>, weight: &NormWeight, eps: f32, isa: Isa) -> Tensor<2> {
     let (x, residual) = (x.into_dispatch(), residual.into_dispatch());
-    Tensor::from_dispatch(<Dispatch as GemmaOps>::gemma_norm_add(x, residual, weight.clone(), eps))
+    Tensor::from_dispatch(<Dispatch as GemmaOps>::gemma_norm_add(x, residual, weight.clone(), eps, isa))
 }
 
 /// Turns every head of x [tokens, heads × head_dim] by its token's position, then multiplies by `scale`.
@@ -174,8 +186,8 @@ pub fn rotate(x: Tensor<2>, table: &Arc<RopeTable>, heads: usize, scale: f32) ->
 }
 
 /// gelu_tanh(gate) × up, both [tokens, ffn].
-pub fn gated(gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
-    Tensor::from_dispatch(<Dispatch as GemmaOps>::gemma_gated(gate.into_dispatch(), up.into_dispatch()))
+pub fn gated(gate: Tensor<2>, up: Tensor<2>, isa: Isa) -> Tensor<2> {
+    Tensor::from_dispatch(<Dispatch as GemmaOps>::gemma_gated(gate.into_dispatch(), up.into_dispatch(), isa))
 }
 
 /// Keeps keys and values [tokens, kv_heads × head_dim], and attends for queries [tokens, heads × head_dim].
@@ -191,10 +203,20 @@ pub fn embed(weight: &Weight, tokens: &[TokenId], scale: f32) -> Tensor<2> {
     Tensor::from_data(data, &Device::ndarray())
 }
 
-/// A tensor's values, row by row.
+/// A tensor's values, row by row: the tensor's own memory where nobody else has it. (Logits are a megabyte.)
 pub fn into_vec(x: Tensor<2>) -> Vec<f32> {
-    match x.try_into_primitive::<NdArray>() {
-        Ok(primitive) => values(&primitive).into_owned(),
+    let storage = match x.try_into_primitive::<NdArray>() {
+        Ok(NdArrayTensor::F32(storage)) => storage,
+        Ok(_) => unreachable!("every tensor of this model is f32"),
         Err(error) => unreachable!("every tensor of this model is NdArray's: {error:?}"),
+    };
+    let array = storage.into_owned();
+    if !array.is_standard_layout() {
+        return array.iter().copied().collect();
     }
+    let count = array.len();
+    let (mut values, first) = array.into_owned().into_raw_vec_and_offset();
+    values.drain(..first.unwrap_or(0));
+    values.truncate(count);
+    values
 }

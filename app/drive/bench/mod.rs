@@ -17,12 +17,11 @@ use clap::builder::RangedI64ValueParser;
 use thiserror::Error;
 
 use crate::id::TokenId;
-use crate::kernels::Isa;
 use crate::kv::Sequence;
 use crate::limits::MAX_CONTEXT_TOKENS;
 use crate::model::{self, FileError, Logits, Model, ModelError, Precision};
 
-use super::engine::team;
+use super::cores::{Cores, keep};
 use super::kept::Kept;
 use super::setup::{SetupError, tokenizer_of};
 use super::terminal::{OutputError, give, give_line};
@@ -83,12 +82,12 @@ pub(super) fn token(at: usize, vocab: usize) -> TokenId {
     TokenId(((u64::from(spread) * vocab as u64) >> 32) as u32)
 }
 
-/// Loads `path`, measures on so many `threads` (0: all that this machine has) and reports.
+/// Loads `path`, measures on these cores and reports.
 pub(super) fn run(
     path: &Path,
     json: Option<&Path>,
     precision: Precision,
-    threads: usize,
+    cores: &Cores,
     settings: &BenchSettings,
 ) -> Result<(), BenchError> {
     let start = Instant::now();
@@ -99,8 +98,9 @@ pub(super) fn run(
         (!settings.no_tokenizer).then(|| timed(|| tokenizer_of(&opened, path, json, &Kept::at(None)))).transpose()?;
     let start = Instant::now();
     let mut model = Model::new(opened.config, opened.weights, precision)?;
-    let team = team(threads).map_err(SetupError::Threads)?;
-    let threads = team.cores();
+    let team = cores.team().map_err(SetupError::from)?;
+    keep(cores.callers_cpu());
+    let (threads, isa) = (team.cores(), team.isa());
     model.set_team(team);
     let load_s = (reading + start.elapsed()).as_secs_f64();
     let loaded_rss_bytes = process::peak_rss_bytes();
@@ -112,7 +112,7 @@ pub(super) fn run(
         model: path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned(),
         file_bytes,
         precision: if precision == Precision::INT8 { "int8" } else { "float" },
-        instructions: Isa::best().name(),
+        instructions: isa.name(),
         threads,
         runs: settings.runs as usize,
         load_s,
@@ -149,23 +149,24 @@ fn measure(model: &Model, settings: &BenchSettings) -> Result<Vec<Case>, BenchEr
     let warm_up = u32::from(!settings.no_warm_up);
     for run in 0..settings.runs + warm_up {
         for case in &mut cases {
-            let took = pass(model, case, &text, &sequence).map_err(BenchError::Pass)?;
+            let (took, computed) = pass(model, case, &text, &sequence).map_err(BenchError::Pass)?;
             if run >= warm_up {
                 case.seconds.push(took.as_secs_f64());
+                case.cpu_seconds.push(computed.as_secs_f64());
             }
         }
     }
     Ok(cases)
 }
 
-/// Computes one case. Logits are those of the last token, as for an answer; no token is chosen.
-fn pass(model: &Model, case: &Case, text: &[TokenId], sequence: &Arc<Sequence>) -> Result<Duration, ModelError> {
+/// Computes one case; how long that took, and how much time of cores. Logits are those of the last token, as for an answer; no token is chosen.
+fn pass(model: &Model, case: &Case, text: &[TokenId], sequence: &Arc<Sequence>) -> Result<(Duration, Duration), ModelError> {
     let step = if case.one_by_one { 1 } else { case.tokens };
-    let start = Instant::now();
+    let (start, computed) = (Instant::now(), process::cpu_time());
     for (index, tokens) in text[case.depth..case.depth + case.tokens].chunks(step).enumerate() {
         model.forward(tokens, case.depth + index * step, sequence, Logits::Last)?;
     }
-    Ok(start.elapsed())
+    Ok((start.elapsed(), process::cpu_time() - computed))
 }
 
 #[cfg(test)]

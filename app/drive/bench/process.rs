@@ -1,6 +1,13 @@
 //! What the kernel says about this process: Linux's /proc, and nothing where there is none.
 
 use std::fs;
+use std::time::Duration;
+
+/// The time that all threads of this process have computed.
+pub(super) fn cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
+}
 
 /// The most memory that was resident at once, mapped files included.
 pub(super) fn peak_rss_bytes() -> Option<u64> {

@@ -46,15 +46,17 @@ pub(super) struct Case {
     pub one_by_one: bool,
     /// How long, run by run.
     pub seconds: Vec<f64>,
+    /// How much time of cores it took, run by run: on one core the same, unless others were given that core meanwhile.
+    pub cpu_seconds: Vec<f64>,
 }
 
 impl Case {
     pub(super) fn prefill(depth: usize, tokens: usize) -> Case {
-        Case { depth, tokens, one_by_one: false, seconds: Vec::new() }
+        Case { depth, tokens, one_by_one: false, seconds: Vec::new(), cpu_seconds: Vec::new() }
     }
 
     pub(super) fn decode(depth: usize, tokens: usize) -> Case {
-        Case { depth, tokens, one_by_one: true, seconds: Vec::new() }
+        Case { depth, tokens, one_by_one: true, seconds: Vec::new(), cpu_seconds: Vec::new() }
     }
 
     fn name(&self) -> &'static str {
@@ -89,6 +91,7 @@ struct Rated<'a> {
     median_s: Option<f64>,
     tokens_per_s: Option<f64>,
     runs_s: &'a [f64],
+    runs_cpu_s: &'a [f64],
 }
 
 fn with_rates<S: serde::Serializer>(cases: &[Case], to: S) -> Result<S::Ok, S::Error> {
@@ -99,6 +102,7 @@ fn with_rates<S: serde::Serializer>(cases: &[Case], to: S) -> Result<S::Ok, S::E
         median_s: case.median(),
         tokens_per_s: case.median().map(|seconds| case.rate(seconds)),
         runs_s: &case.seconds,
+        runs_cpu_s: &case.cpu_seconds,
     }))
 }
 

@@ -16,6 +16,8 @@ use super::quantize::QuantizedRows;
 use super::team::Out;
 use super::{Format, GROUP, Matrix, Team};
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 #[cfg(test)]
@@ -50,16 +52,31 @@ trait Panel {
     const ROWS: usize;
     /// Tokens of a tile.
     const TOKENS: usize;
-    /// 32 columns of a panel, unpacked.
+    /// What panels are made of.
     type Block: Copy;
     /// Scratch to begin with.
     const ZERO: Self::Block;
+    /// What tiles of activations are made of, where the loop does not read them as they lie.
+    type Columns: Copy;
+    /// Scratch to begin with.
+    const NO_COLUMNS: Self::Columns;
+
+    /// How many of both 32 columns take.
+    fn lines(_: Format) -> (usize, usize) {
+        (1, 1)
+    }
 
     /// Unpacks rows, block by block.
     unsafe fn pack(format: Format, rows: &[u8], panel: &mut [Self::Block]);
 
-    /// The results of `TOKENS` tokens.
-    unsafe fn tile(format: Format, panel: &[Self::Block], x: Tokens<'_>, y: *mut f32, stride: usize);
+    /// Asks for memory that is read soon: a hint, and nothing where memory asks for itself.
+    fn expect(_: &[u8]) {}
+
+    /// Lays out the activations of `TOKENS` tokens.
+    fn gather(_: Format, _: Tokens<'_>, _: &mut [Self::Columns]) {}
+
+    /// The results of `TOKENS` tokens, also given as [`Panel::gather`] laid them out.
+    unsafe fn tile(format: Format, panel: &[Self::Block], x: Tokens<'_>, tile: &[Self::Columns], y: *mut f32, stride: usize);
 
     /// The results of one token for any number of panels, from the rows where they lie.
     unsafe fn single(format: Format, rows: &[u8], x: Tokens<'_>, y: *mut f32);
@@ -79,7 +96,14 @@ unsafe fn rows_with<P: Panel>(m: Matrix<'_>, x: &QuantizedRows, range: Range<usi
         }
         return;
     }
-    let mut panel = vec![P::ZERO; if tiled > 0 { m.cols / GROUP } else { 0 }];
+    let blocks = if tiled > 0 { m.cols / GROUP } else { 0 };
+    let (panel_lines, tile_lines) = P::lines(m.format);
+    let mut panel = vec![P::ZERO; blocks * panel_lines];
+    let tile_lines = blocks * tile_lines;
+    let mut tiles = vec![P::NO_COLUMNS; tiled / P::TOKENS * tile_lines];
+    for t in 0..tiled / P::TOKENS {
+        P::gather(m.format, Tokens::from(x, t * P::TOKENS), &mut tiles[t * tile_lines..][..tile_lines]);
+    }
     for r in (range.start..whole).step_by(P::ROWS) {
         let rows = m.rows(r..r + P::ROWS);
         // SAFETY: whole rows, tokens that are there, and places of this range: r + ROWS is at most its end.
@@ -87,8 +111,14 @@ unsafe fn rows_with<P: Panel>(m: Matrix<'_>, x: &QuantizedRows, range: Range<usi
             if tiled > 0 {
                 P::pack(m.format, rows, &mut panel);
             }
+            // The next panel comes in while this one is multiplied.
+            let next = m.rows(r + P::ROWS..(r + 2 * P::ROWS).min(range.end).max(r + P::ROWS));
+            let share = (next.len() * P::TOKENS).div_ceil(tiled.max(1)).max(1);
+            let mut next = next.chunks(share);
             for t in (0..tiled).step_by(P::TOKENS) {
-                P::tile(m.format, &panel, Tokens::from(x, t), y.at(t * m.rows + r), m.rows);
+                next.next().into_iter().for_each(P::expect);
+                let tile = &tiles[t / P::TOKENS * tile_lines..][..tile_lines];
+                P::tile(m.format, &panel, Tokens::from(x, t), tile, y.at(t * m.rows + r), m.rows);
             }
             for t in tiled..tokens {
                 P::single(m.format, rows, Tokens::from(x, t), y.at(t * m.rows + r));
@@ -161,7 +191,7 @@ pub fn matmul_int8(team: &Team, isa: Isa, m: Matrix<'_>, x: &QuantizedRows, y: &
         #[cfg(target_arch = "aarch64")]
         Kind::Neon => rows_with::<neon::Neon>,
         #[cfg(target_arch = "x86_64")]
-        Kind::Avx2 => rows_with::<x86::Avx2>,
+        Kind::Avx2 => rows_with::<avx2::Avx2>,
         #[cfg(target_arch = "x86_64")]
         Kind::Avx512 => rows_with::<x86::Avx512>,
     };

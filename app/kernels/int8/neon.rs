@@ -321,6 +321,8 @@ impl Panel for Neon {
     const TOKENS: usize = 4;
     type Block = Block;
     const ZERO: Block = Block { codes: [[0; GROUP]; 4], scales: [0.0; 4] };
+    type Columns = ();
+    const NO_COLUMNS: () = ();
 
     unsafe fn pack(format: Format, rows: &[u8], panel: &mut [Block]) {
         let (_, unit) = format.unit();
@@ -331,7 +333,7 @@ impl Panel for Neon {
         }
     }
 
-    unsafe fn tile(format: Format, panel: &[Block], x: Tokens<'_>, y: *mut f32, stride: usize) {
+    unsafe fn tile(format: Format, panel: &[Block], x: Tokens<'_>, _: &[()], y: *mut f32, stride: usize) {
         match format {
             Format::Q4_0 => tile!(small_step, "8h", "saddlp v24.4s, v24.8h", panel, x, y, stride),
             _ => tile!(step, "4s", "", panel, x, y, stride),

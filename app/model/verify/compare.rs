@@ -93,17 +93,17 @@ pub(in crate::model) fn log_sum(row: &[f32]) -> f64 {
     top + row.iter().map(|value| libm::exp(f64::from(*value) - top)).sum::<f64>().ln()
 }
 
-/// Runs the whole of `golden` and compares it with `right`.
+/// Runs the whole of `golden`, compares it with `right`, and returns its logits.
 pub(super) fn sequence(
     model: &Model,
     pages: &Arc<Sequence>,
     golden: &Golden,
     right: &[f32],
     tally: &mut Tally,
-) -> Result<(), ModelError> {
+) -> Result<Vec<f32>, ModelError> {
     let logits = model.forward(&golden.ids, 0, pages, Logits::All)?;
     tally.logits(&logits, right, model.config().vocab);
-    Ok(())
+    Ok(logits)
 }
 
 /// Continues `golden` greedily, token by token.

@@ -98,7 +98,7 @@ fn carry(shape: &KvShape, plane: Plane, count: usize, from: &Page, to: &Page) {
     copy_tokens(shape, plane, count, (&packed, count), (&mut to.write(), BLOCK_TOKENS));
 }
 
-fn pack(shape: &KvShape, plane: Plane, count: usize, page: &Page) -> Vec<u8> {
+pub(super) fn pack(shape: &KvShape, plane: Plane, count: usize, page: &Page) -> Vec<u8> {
     let mut packed = vec![0; shape.plane_bytes(plane, count)];
     copy_tokens(shape, plane, count, (&page.read(), BLOCK_TOKENS), (&mut packed, count));
     packed

@@ -6,6 +6,7 @@
 //! reported: two tokens may be nearer to one another than rounding. So is the int8 path: what it may cost depends on the model.
 
 mod compare;
+mod digest;
 mod golden;
 mod handover;
 mod rounded;
@@ -29,9 +30,11 @@ use crate::limits::MAX_CONTEXT_TOKENS;
 
 pub use compare::Compared;
 pub(super) use compare::{argmax, divergence, log_sum};
+pub use digest::Digests;
 pub use handover::Handover;
 
 use compare::Tally;
+use digest::Digester;
 use golden::Golden;
 use handover::Bench;
 
@@ -57,6 +60,10 @@ pub struct VerifyReport {
     pub float_handover: Handover,
     /// Prefixes handed over in int8.
     pub int8_handover: Handover,
+    /// What f32 computed, every bit of it.
+    pub float_digests: Digests,
+    /// What int8 computed, every bit of it.
+    pub int8_digests: Digests,
     /// What is wrong, a line each; empty where all is right.
     pub failures: Vec<String>,
     /// Whether all is right.
@@ -104,14 +111,15 @@ pub fn verify(dir: &Path, scratch: &Path, progress: &mut dyn FnMut(Progress<'_>)
 
     let fail = |source| VerifyError::Model { directory: dir.display().to_string(), source };
     let mut run = Run { golden: &golden, longest, progress };
-    let (float_compared, float_handover) = run.stage("f32", &float, float.weights.clone(), Precision::FLOAT).map_err(fail)?;
+    let (float_compared, float_handover, float_digests) =
+        run.stage("f32", &float, float.weights.clone(), Precision::FLOAT).map_err(fail)?;
     let q8_float = match golden.iter().all(|golden| golden.logits_q8w.is_some()) {
         false => None,
         true => {
             rounded::weights(&float.weights, &q8.weights).map(|weights| run.q8_float(&q8, weights)).transpose().map_err(fail)?
         }
     };
-    let (int8, int8_handover) = run.stage("int8", &q8, q8.weights.clone(), Precision::INT8).map_err(fail)?;
+    let (int8, int8_handover, int8_digests) = run.stage("int8", &q8, q8.weights.clone(), Precision::INT8).map_err(fail)?;
     let mut report = VerifyReport {
         directory: dir.display().to_string(),
         model: describe(&float),
@@ -121,6 +129,8 @@ pub fn verify(dir: &Path, scratch: &Path, progress: &mut dyn FnMut(Progress<'_>)
         int8,
         float_handover,
         int8_handover,
+        float_digests,
+        int8_digests,
         failures: Vec::new(),
         passed: false,
     };
@@ -137,24 +147,25 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Logits, continuations and hand-overs of one model.
+    /// Logits, continuations, hand-overs and digests of one model.
     fn stage(
         &mut self,
         name: &str,
         opened: &Opened,
         weights: Weights,
         precision: Precision,
-    ) -> Result<(Compared, Handover), ModelError> {
+    ) -> Result<(Compared, Handover, Digests), ModelError> {
         let model = Model::new(opened.config.clone(), weights, precision)?;
         let bench = Bench::new(model.kv_shape(), self.longest);
-        let (mut tally, mut handover) = (Tally::default(), Handover::default());
+        let (mut tally, mut handover, mut digester) = (Tally::default(), Handover::default(), Digester::default());
         for (number, golden) in self.golden.iter().enumerate() {
             self.show(name, number);
-            compare::sequence(&model, bench.pages(), golden, &golden.logits, &mut tally)?;
+            let logits = compare::sequence(&model, bench.pages(), golden, &golden.logits, &mut tally)?;
+            digester.sequence(&logits, bench.pages(), golden.ids.len());
             compare::greedy(&model, bench.pages(), golden, &mut tally)?;
             bench.hand_over(&model, number, &golden.ids, &mut handover)?;
         }
-        Ok((tally.finish(), handover))
+        Ok((tally.finish(), handover, digester.finish()))
     }
 
     /// Logits of Q8_0 weights with float activations.
@@ -220,6 +231,9 @@ impl fmt::Display for VerifyReport {
         writeln!(f, "{:<28} {}", "q8_0, int8 activations, KV", self.int8)?;
         for (name, handover) in [("f32", &self.float_handover), ("int8", &self.int8_handover)] {
             writeln!(f, "prefix handed over, {name:<8} {} of {} splits bit-identical", handover.identical, handover.splits)?;
+        }
+        for (name, digests) in [("f32", &self.float_digests), ("int8", &self.int8_digests)] {
+            writeln!(f, "digests, {name:<8} {digests}")?;
         }
         for failure in &self.failures {
             writeln!(f, "FAILED: {failure}")?;

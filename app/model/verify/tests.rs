@@ -35,6 +35,14 @@ fn the_golden_model_is_verified_through_converted_files() {
     assert!(report.int8.mean_kl <= 1.2e-2 && report.int8.argmax_agreement >= 0.78, "{report}");
     assert!(report.float_handover.splits > 60 && report.int8_handover.splits > 60, "{report}");
     assert!(report.to_string().ends_with("verified"));
+
+    // Of logits and of KV bytes, of either arithmetic: each its own, and the same every time and with every instruction set (tests/
+    // bits.rs pins such digests, and the board's binary is compared with this machine's by tools/firmware-check.sh).
+    let again = run(&golden_dir()).unwrap();
+    assert_eq!((&report.float_digests, &report.int8_digests), (&again.float_digests, &again.int8_digests));
+    let Digests { logits, kv } = &report.float_digests;
+    let all = [logits, kv, &report.int8_digests.logits, &report.int8_digests.kv];
+    assert!(all.iter().enumerate().all(|(i, one)| one.len() == 32 && !all[..i].contains(one)), "{all:?}");
 }
 
 #[test]

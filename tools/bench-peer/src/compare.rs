@@ -43,6 +43,7 @@ struct SaidCase {
     depth: u32,
     tokens: u32,
     runs_s: Vec<f64>,
+    runs_cpu_s: Vec<f64>,
 }
 
 /// One figure of one model on so many cores, from every program: `rounds[program][round]`.
@@ -71,7 +72,7 @@ pub fn compare(args: &CompareArgs) -> Result<(), Box<dyn Error>> {
     if let Some(path) = &args.json {
         let commands: Vec<Value> =
             args.programs.iter().map(|p| serde_json::json!({ "name": p.name, "command": p.command })).collect();
-        let all = serde_json::json!({ "programs": commands, "rounds": args.rounds, "rows": rows });
+        let all = serde_json::json!({ "programs": commands, "rounds": args.rounds, "cpu_time": args.cpu_time, "rows": rows });
         fs::write(path, serde_json::to_string_pretty(&all)? + "\n")?;
     }
     Ok(())
@@ -99,7 +100,8 @@ fn one(args: &CompareArgs, model: &Path, threads: u32) -> Result<Vec<Row>, Box<d
                 rows.push(Row { model, threads, case, depth, tokens, rounds, medians, ratios });
             };
             for case in &said.cases {
-                put(&case.case, case.depth, case.tokens, median(&case.runs_s));
+                let seconds = if args.cpu_time { &case.runs_cpu_s } else { &case.runs_s };
+                put(&case.case, case.depth, case.tokens, median(seconds));
             }
             put("load", 0, 0, said.load_s);
             if let Some(bytes) = said.peak_rss_bytes {

@@ -73,6 +73,9 @@ struct CompareArgs {
     /// How often the programs take turns
     #[arg(long, default_value_t = 5)]
     rounds: u32,
+    /// Compare the time that cores computed, of all threads together, and not the time that passed: for machines that others use
+    #[arg(long)]
+    cpu_time: bool,
     /// Write everything measured here, as JSON
     #[arg(long)]
     json: Option<PathBuf>,

@@ -20,6 +20,13 @@ struct Case {
     tokens: usize,
     one_by_one: bool,
     seconds: Vec<f64>,
+    cpu_seconds: Vec<f64>,
+}
+
+/// Seconds that all threads of this process have computed.
+fn cpu_s() -> f64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
 }
 
 pub fn measure(args: &MeasureArgs) -> Result<(), Box<dyn Error>> {
@@ -28,6 +35,7 @@ pub fn measure(args: &MeasureArgs) -> Result<(), Box<dyn Error>> {
         tokens: tokens as usize,
         one_by_one,
         seconds: Vec::new(),
+        cpu_seconds: Vec::new(),
     };
     let mut cases: Vec<Case> = args.cases.prefill.iter().map(|&tokens| case(0, tokens, false)).collect();
     cases.extend(args.cases.depth.iter().map(|&depth| case(depth, args.cases.steps, true)));
@@ -49,13 +57,14 @@ pub fn measure(args: &MeasureArgs) -> Result<(), Box<dyn Error>> {
                 llama.forward(before)?;
             }
             let step = if case.one_by_one { 1 } else { case.tokens };
-            let start = Instant::now();
+            let (start, computed) = (Instant::now(), cpu_s());
             for tokens in after[..case.tokens].chunks_mut(step) {
                 llama.forward(tokens)?;
             }
-            let took = start.elapsed().as_secs_f64();
+            let (took, computed) = (start.elapsed().as_secs_f64(), cpu_s() - computed);
             if run >= warm_up {
                 case.seconds.push(took);
+                case.cpu_seconds.push(computed);
             }
         }
     }
@@ -63,7 +72,7 @@ pub fn measure(args: &MeasureArgs) -> Result<(), Box<dyn Error>> {
         .iter()
         .map(|case| {
             let name = if case.one_by_one { "decode" } else { "prefill" };
-            json!({ "case": name, "depth": case.depth, "tokens": case.tokens, "runs_s": case.seconds })
+            json!({ "case": name, "depth": case.depth, "tokens": case.tokens, "runs_s": case.seconds, "runs_cpu_s": case.cpu_seconds })
         })
         .collect();
     let report = json!({
