@@ -20,6 +20,8 @@ WKS_FILE = "potluck.wks"
 IMAGE_INSTALL = "\
     packagegroup-core-boot \
     potluck \
+    ${@'potluck-demo-model' if d.getVar('POTLUCK_DEMO_MODEL') else ''} \
+    avahi-daemon \
     kernel-modules \
     linux-firmware-rpidistro-bcm43430 \
     linux-firmware-rpidistro-bcm43436 \
