@@ -39,7 +39,7 @@ if [ ! -f "$binary/potluck" ]; then
 fi
 cat >"$build/conf/local.conf" <<CONF
 MACHINE = "raspberrypi0-2w-64"
-BB_NUMBER_PARSE_THREADS = "2"
+BB_NUMBER_PARSE_THREADS = "1"
 BB_NO_NETWORK = "1"
 LICENSE_FLAGS_ACCEPTED = "synaptics-killswitch"
 POTLUCK_BINARY_DIR = "$(realpath "$binary")"

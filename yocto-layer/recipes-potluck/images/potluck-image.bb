@@ -20,6 +20,8 @@ WKS_FILE = "potluck.wks"
 IMAGE_INSTALL = "\
     packagegroup-core-boot \
     potluck \
+    ${@'potluck-demo-model' if d.getVar('POTLUCK_DEMO_MODEL') else ''} \
+    avahi-daemon \
     kernel-modules \
     linux-firmware-rpidistro-bcm43430 \
     linux-firmware-rpidistro-bcm43436 \
@@ -53,7 +55,11 @@ do_image_wic[depends] += "potluck-boot:do_deploy"
 
 # The board's own scripts, over everything that packages brought: the very files of the Buildroot image.
 POTLUCK_BOARD = "${POTLUCK_TREE}/buildroot/board/potluck"
-do_rootfs[file-checksums] += "${POTLUCK_BOARD}/overlay:True ${POTLUCK_BOARD}/modules:True"
+# (overlay/etc/resolv.conf is left out: it leads into /run, and bitbake takes no checksum of a link to nowhere.)
+do_rootfs[file-checksums] += "\
+    ${POTLUCK_BOARD}/overlay/etc/init.d:True ${POTLUCK_BOARD}/overlay/etc/inittab:True ${POTLUCK_BOARD}/overlay/etc/mdev.conf:True \
+    ${POTLUCK_BOARD}/overlay/usr:True ${POTLUCK_BOARD}/modules:True \
+"
 install_board() {
     # No init script but the board's.
     rm -rf ${IMAGE_ROOTFS}${sysconfdir}/init.d ${IMAGE_ROOTFS}${sysconfdir}/rc*.d

@@ -20,6 +20,10 @@ SRC_URI = "\
     file://potluck.init \
     file://potluck.service \
 "
+
+# A GGUF file that becomes the package potluck-demo-model, by its path on this machine; without one there is no such package.
+POTLUCK_DEMO_MODEL ?= ""
+SRC_URI += "${@'file://' + d.getVar('POTLUCK_DEMO_MODEL') if d.getVar('POTLUCK_DEMO_MODEL') else ''}"
 S = "${UNPACKDIR}"
 
 inherit systemd update-rc.d useradd
@@ -50,8 +54,14 @@ do_install() {
     chgrp potluck ${D}${sysconfdir}/potluck/potluck.toml
     install -D -m 0755 ${S}/potluck.init ${D}${sysconfdir}/init.d/potluck
     install -D -m 0644 ${S}/potluck.service ${D}${systemd_system_unitdir}/potluck.service
+    if [ -n "${POTLUCK_DEMO_MODEL}" ]; then
+        install -D -m 0644 ${UNPACKDIR}/${POTLUCK_DEMO_MODEL} ${D}${datadir}/potluck/demo.gguf
+    fi
 }
 
+PACKAGES =+ "${PN}-demo-model"
+SUMMARY:${PN}-demo-model = "A small model that answers where potluck is given no other"
+FILES:${PN}-demo-model = "${datadir}/potluck/demo.gguf"
 FILES:${PN} += "${systemd_system_unitdir}/potluck.service"
 CONFFILES:${PN} = "${sysconfdir}/potluck/potluck.toml"
 
