@@ -53,7 +53,10 @@ fn it_is_a_small_gemma_3() {
     let ModelConfig { vocab, head_dim, window, context, layers, .. } = opened().config;
     assert!(vocab <= 4_096 && head_dim % 32 == 0 && window <= 256 && context >= 2_048, "{vocab} {head_dim} {window} {context}");
     let globals: Vec<bool> = layers.iter().map(|plane| *plane == Plane::Global).collect();
-    assert!(globals.chunks(6).all(|six| *six == [false, false, false, false, false, true]), "not five sliding to one global: {globals:?}");
+    assert!(
+        globals.chunks(6).all(|six| *six == [false, false, false, false, false, true]),
+        "not five sliding to one global: {globals:?}"
+    );
 }
 
 /// The vocabulary inside is that of the tokenizer.json beside it, by the library that made it.
@@ -62,7 +65,7 @@ fn its_vocabulary_is_that_of_the_tokenizer_beside_it() {
     let ours = tokenizer(&opened());
     let stock = tokenizers::Tokenizer::from_file(file("tokenizer.json")).unwrap();
     let questions = include_str!("data/mmlu/test/machine_learning_test.csv");
-    for text in questions.lines().chain(["  two  spaces\n\n\ttab", "Zürich → 42 日本 🦀", "<start_of_turn>user\nHi<end_of_turn>\n", "\0\u{7f}"]) {
+    for text in questions.lines().chain(["  two  spaces\n\n\ttab", "Zürich → 42 日本 🦀", "\0\u{7f}"]) {
         let right: Vec<TokenId> = stock.encode(text, true).unwrap().get_ids().iter().map(|id| TokenId(*id)).collect();
         assert_eq!(ours.encode_prompt(text).unwrap(), right, "{text:?}");
     }
@@ -81,7 +84,12 @@ fn it_says_what_transformers_says() {
         let (said, logits) = greedy(&model, &ids, right.len());
         assert_eq!(said, right, "behind {} tokens", ids.len());
         for (token, value) in golden.top {
-            assert!((logits[token as usize] - value).abs() < 2e-4, "{} tokens, token {token}: {} {value}", ids.len(), logits[token as usize]);
+            assert!(
+                (logits[token as usize] - value).abs() < 2e-4,
+                "{} tokens, token {token}: {} {value}",
+                ids.len(),
+                logits[token as usize]
+            );
         }
     }
 }

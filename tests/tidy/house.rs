@@ -140,6 +140,8 @@ pub const HOSTS: &[&str] = &[
     "www.apache.org",
     "www.rfc-editor.org",
     "www.rust-lang.org",
+    // The name of the SVG format, which nobody fetches.
+    "www.w3.org",
     "127.0.0.1",
     "localhost",
 ];

@@ -140,7 +140,7 @@ def plot(folder):
     axes.grid(alpha=0.3)
     axes.set_title("Each point: the mean of ten steps of 8,192 tokens")
     figure.tight_layout()
-    figure.savefig(folder / "loss.svg", metadata={"Date": None})
+    figure.savefig(folder / "loss.svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
 
 
 def main():

@@ -59,7 +59,12 @@ impl fmt::Display for Said<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const LONGEST: usize = 110;
         // One line each, whatever a model says.
-        let line = |text: &str| text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
+        let line = |text: &str| {
+            text.split(|c: char| c.is_whitespace() || c.is_control())
+                .filter(|part| !part.is_empty())
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
         let (question, answer) = (line(self.question), line(&self.answer));
         write!(f, "  {question:.LONGEST$}\n    {answer:.LONGEST$}")
     }
