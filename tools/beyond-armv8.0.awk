@@ -15,6 +15,8 @@ BEGIN {
     guarded["^__libc_mtag_tag_(zero_)?region$"] = "(memory tags)"
     # The unwinder asks for the length of a vector only where a frame was described with one.
     guarded["^(uw_update_context(_1)?|_Unwind_GetGR|execute_stack_op)([.]|$)"] = "(SVE)"
+    # The crate constant_time_eq asks the CPU for DIT and SB, once, and calls this build of its comparison only where both are.
+    guarded["constant_time_eq3dit16with_feat_dit_sb"] = "(ARMv8.3 to 8.7)"
     # What leaves the matrix unit before a long jump looks first whether there is one.
     guarded["^(__libc_arm_za_disable|__arm_za_disable|__arm_tpidr2_save)$"] = "(SME) (SVE)"
 }
