@@ -76,7 +76,7 @@ def exams(node, questions, known):
 
 
 def known_words(text):
-    """Every word of WordNet, by its training documents."""
+    """Every word of WordNet's entries and of two of the manuals: what counts as English."""
     words = set()
     for line in (text / "train.jsonl").open(encoding="utf-8"):
         document = json.loads(line)

@@ -214,7 +214,7 @@ def main():
     options = parser.parse_args()
     here = Path(__file__).resolve().parent
     packages = fetch(options.out)
-    subjects = questions(options.mmlu or [here / "mmlu", here / "../../tests/data/mmlu"])
+    subjects = questions(options.mmlu or [here / "../../tests/data/mmlu"])
     rng = random.Random(SEED)
     train, kept, count = [], [], {}
     for kind, document in documents(packages, subjects, rng):
