@@ -110,14 +110,16 @@ fdtput -t x "$dtb" /reserved-memory/ramoops@b000000 reg b000000 40000
 fdtput -t x "$dtb" /reserved-memory/ramoops@b000000 record-size 10000
 fdtput -t x "$dtb" /reserved-memory/ramoops@b000000 console-size 20000
 
-# The initramfs: load the drivers of the card, wait for the root that the command line names, go there.
+# The initramfs: load the drivers of the card, wait for the root that the command line names, go there. The card's controller on this
+# board is the one that bcm2835.ko drives. sdhci-iproc's is the radio's, and must come later: both can be switched to the card's pins,
+# and at start, where no boot code has chosen (as in QEMU), a card that sdhci-iproc has found goes away when the other one takes the pins.
 ram=$dir/initramfs
 rm -rf "$ram"
 mkdir -p "$ram/bin" "$ram/dev" "$ram/proc" "$ram/sys" "$ram/new" "$ram/modules"
 cp "$(find "$tree" -path '*bin/busybox' -type f | head -n 1)" "$ram/bin/busybox"
 ln -s busybox "$ram/bin/sh"
 number=100
-for file in $(needed sdhci-iproc bcm2835 mmc_block virtio_pci virtio_mmio virtio_blk squashfs); do
+for file in $(needed bcm2835 mmc_block virtio_pci virtio_mmio virtio_blk squashfs); do
     name=${file##*/}
     case $file in
     *.xz) xz -dc "$file" >"$ram/modules/$number-${name%.xz}" ;;

@@ -1,5 +1,7 @@
 //! The one table of keys. Parser, options, default file and reference are made from it.
 
+use toml_writer::{ToTomlValue, TomlStringBuilder};
+
 use super::Config;
 use super::value::{Kind, Setting};
 
@@ -44,7 +46,7 @@ impl Key {
     /// The value in TOML, none where there is none.
     pub fn toml(&self, config: &Config) -> Option<String> {
         let texts = (self.show)(config);
-        let quoted = |text: &String| format!("{text:?}");
+        let quoted = |text: &String| TomlStringBuilder::new(text).as_basic().to_toml_value();
         match (self.kind, texts.first()) {
             (Kind::List, Some(_)) => Some(format!("[{}]", texts.iter().map(quoted).collect::<Vec<_>>().join(", "))),
             (Kind::Number, Some(text)) if text.parse::<f64>().is_ok() => Some(text.clone()),

@@ -66,6 +66,18 @@ fn every_example_is_taken_differs_from_the_default_and_comes_back_as_shown() {
 }
 
 #[test]
+fn any_text_comes_back_as_shown() {
+    let key = TABLE.iter().find(|key| key.name() == "model.file").unwrap();
+    for file in ["/Cafe\u{301}.gguf", "/say \"no\".gguf", "/models\\a'b.gguf", "/模型.gguf"] {
+        let mut config = Config::default();
+        config.model.file = Some(file.into());
+        let toml = key.toml(&config).unwrap();
+        let (again, problems) = read(format!("model.file = {toml}\n"));
+        assert_eq!((problems, again.model.file), (Vec::new(), Some(file.into())), "{toml}");
+    }
+}
+
+#[test]
 fn values_become_what_they_mean() {
     let (config, problems) = read(
         "node.id = \"c0ffee\"\n[model]\nfile = \"gemma.gguf\"\ntokenizer = \"/t.json\"\n[memory]\nslab = 64\n\

@@ -38,6 +38,10 @@ const POLL: Duration = Duration::from_millis(20);
 /// A repeated prompt takes at least this share of the tokens that its node does not hold from a peer.
 const REPEATED_SHARE: f64 = 0.95;
 
+/// A shared beginning of at least so many tokens is taken from a peer. A shorter one, as two questions without examples have, a
+/// node may as well compute: a block takes this machine some 6 ms, no longer than busy processes may take to answer one another.
+const WORTH_ASKING: usize = 4 * BLOCK_TOKENS;
+
 /// What to show.
 #[derive(Clone, Debug)]
 pub(super) struct SwarmSettings {
@@ -126,7 +130,7 @@ pub(super) fn run(settings: &SwarmSettings) -> Result<bool, SwarmError> {
             Expect::Repeated => Some((missing as f64 * REPEATED_SHARE).ceil() as usize),
             Expect::SharedWith(other) => {
                 let common = common_blocks(&tokenizer, &item.text, &programme[other].text)?;
-                Some(common.saturating_sub(answer.figures.own))
+                Some(common.saturating_sub(answer.figures.own)).filter(|lacking| *lacking >= WORTH_ASKING)
             }
         };
         totals.add(item, &answer, &reference, shared);
