@@ -9,6 +9,8 @@
 set -eu
 cd "$(dirname "$0")/.."
 root=$PWD
+# The variables of the make that called this (CONFIG above all) mean other things in Buildroot.
+unset MAKEFLAGS MFLAGS MAKEOVERRIDES MAKELEVEL
 
 # Buildroot's long-term release: its commit, and its archive's checksum as the release's signed manifest gives it.
 version=2026.02.3
