@@ -7,6 +7,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 board=buildroot/board/potluck
+target=${CARGO_TARGET_DIR:-target}
 fail() {
     echo "image-check: $1" >&2
     exit 1
@@ -54,8 +55,8 @@ fi
 
 image=${1:-}
 if [ -z "$image" ]; then
-    [ -e target/image/sdcard.img ] || { echo "image-check: the tree is in order; there is no image to look at"; exit 0; }
-    image=target/image/sdcard.img
+    [ -e "$target/image/sdcard.img" ] || { echo "image-check: the tree is in order; there is no image to look at"; exit 0; }
+    image=$target/image/sdcard.img
 fi
 number() { # number OFFSET SIZE: little-endian
     od -An -tu"$2" -j"$1" -N"$2" "$image" | tr -d ' '

@@ -76,10 +76,19 @@ find "$tree" -path '*firmware/brcm/brcmfmac43430-sdio*' -o -path '*firmware/cypr
     mkdir -p "$(dirname "$to")"
     cp -P "$file" "$to"
 done
-if [ -n "${POTLUCK_RADIO_FIRMWARE:-}" ]; then cp -P "$POTLUCK_RADIO_FIRMWARE"/brcmfmac4343* "$out/firmware/brcm/"; fi
+if [ -n "${POTLUCK_RADIO_FIRMWARE:-}" ]; then
+    cp -P "$POTLUCK_RADIO_FIRMWARE"/brcmfmac4343* "$out/firmware/brcm/"
+    # The names by which the kernel asks for them on this board: it calls the 43436 a 43430b0, and the 43436s a 43430.
+    for pair in 43436=43430b0 43436s=43430; do
+        for kind in bin txt clm_blob; do
+            [ -e "$out/firmware/brcm/brcmfmac${pair%=*}-sdio.$kind" ] || continue
+            ln -sf "brcmfmac${pair%=*}-sdio.$kind" "$out/firmware/brcm/brcmfmac${pair#*=}-sdio.raspberrypi,model-zero-2-w.$kind"
+        done
+    done
+fi
 
 # The device tree. Raspberry Pi's kernel has overlays for these changes; this one is changed here instead:
-# the full UART on the pins and Bluetooth off (disable-bt), USB as a device (dwc2), memory that outlives a restart (ramoops).
+# the full UART on the pins and Bluetooth off (disable-bt), USB as the cable has it (dwc2), memory that outlives a restart (ramoops).
 dtb=$out/boot/bcm2710-rpi-zero-2-w.dtb
 cp "$(find "$tree" -name bcm2837-rpi-zero-2-w.dtb | head -n 1)" "$dtb"
 gpio=/soc/gpio@7e200000
@@ -98,7 +107,7 @@ fdtput -t s "$dtb" /soc/serial@7e215040 status disabled
 fdtput -t s "$dtb" /aliases serial0 $uart
 fdtput -d "$dtb" /aliases serial1 2>/dev/null || true
 fdtput -t s "$dtb" /chosen stdout-path serial0:115200n8
-fdtput -t s "$dtb" /soc/usb@7e980000 dr_mode peripheral
+fdtput -t s "$dtb" /soc/usb@7e980000 dr_mode otg
 # As the overlay has it: 256 KiB at 176 MiB, room for one console, and records of 64 KiB.
 fdtput -c "$dtb" /reserved-memory/ramoops@b000000 2>/dev/null || fdtput -p -c "$dtb" /reserved-memory/ramoops@b000000
 for cells in '#address-cells' '#size-cells'; do
@@ -113,13 +122,14 @@ fdtput -t x "$dtb" /reserved-memory/ramoops@b000000 console-size 20000
 # The initramfs: load the drivers of the card, wait for the root that the command line names, go there. The card's controller on this
 # board is the one that bcm2835.ko drives. sdhci-iproc's is the radio's, and must come later: both can be switched to the card's pins,
 # and at start, where no boot code has chosen (as in QEMU), a card that sdhci-iproc has found goes away when the other one takes the pins.
+# The board restarts by its watchdog's driver, and by nothing else.
 ram=$dir/initramfs
 rm -rf "$ram"
 mkdir -p "$ram/bin" "$ram/dev" "$ram/proc" "$ram/sys" "$ram/new" "$ram/modules"
 cp "$(find "$tree" -path '*bin/busybox' -type f | head -n 1)" "$ram/bin/busybox"
 ln -s busybox "$ram/bin/sh"
 number=100
-for file in $(needed bcm2835 mmc_block virtio_pci virtio_mmio virtio_blk squashfs); do
+for file in $(needed bcm2835_wdt bcm2835 mmc_block virtio_pci virtio_mmio virtio_blk squashfs); do
     name=${file##*/}
     case $file in
     *.xz) xz -dc "$file" >"$ram/modules/$number-${name%.xz}" ;;

@@ -21,19 +21,26 @@ APT_CONFIG=$("$tools/debian-apt.sh" "$dir/apt-sources" arm64 "deb-src @ trixie m
     "deb @ trixie main non-free-firmware")
 export APT_CONFIG
 
-# fetch SOURCE VERSION: the path of a source package's upstream archive, fetched if it is not here yet.
+# fetch SOURCE VERSION: the path of a source package's upstream archive, fetched if it is not here yet. Its checksum comes from the
+# archive's index, whose signature apt has checked.
 fetch() {
-    path=$(apt-cache showsrc --only-source "$1" | awk -v want="$2" '
+    found=$(apt-cache showsrc --only-source "$1" | awk -v want="$2" '
         /^Directory:/ { dir = $2 }
-        /^Files:/ { files = 1; next }
+        /^Checksums-Sha256:/ { files = 1; next }
         /^[^ ]/ { files = 0 }
-        files && $3 ~ "_" want "[^_]*\\.orig\\.tar\\.[a-z0-9]+$" { name = $3 }
-        /^$/ { if (name) { print dir "/" name; exit } }
-        END { if (name) print dir "/" name }' | head -n 1)
-    [ -n "$path" ] || { echo "the Debian archive has no source of $1 $2" >&2; exit 1; }
+        files && $3 ~ "_" want "[^_]*\\.orig\\.tar\\.[a-z0-9]+$" { name = $3; sum = $1 }
+        /^$/ { if (name) { print sum " " dir "/" name; exit } }
+        END { if (name) print sum " " dir "/" name }' | head -n 1)
+    [ -n "$found" ] || { echo "the Debian archive has no source of $1 $2" >&2; exit 1; }
+    sum=${found%% *} path=${found#* }
     file=$dir/archive/${path##*/}
     [ -s "$file" ] || curl -fsSL --retry 3 -o "$file" "${mirror%/}/$path" || {
         echo "cannot fetch ${path##*/} from the Debian archive" >&2
+        exit 1
+    }
+    echo "$sum  $file" | sha256sum -c --quiet >&2 || {
+        rm -f "$file"
+        echo "${path##*/} is not what the Debian archive's index says: try again" >&2
         exit 1
     }
     printf '%s\n' "$file"

@@ -9,6 +9,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 root=$PWD
+target=$(readlink -m "${CARGO_TARGET_DIR:-target}")
 # The variables of the make that called this (CONFIG above all) mean other things in Buildroot.
 unset MAKEFLAGS MFLAGS MAKEOVERRIDES MAKELEVEL
 
@@ -50,12 +51,12 @@ tree() { # the Buildroot tree, fetched if none was given
         (cd "$BUILDROOT_DIR" && pwd)
         return
     fi
-    dir=target/buildroot-$version
-    archive=${BUILDROOT_DL:-target/buildroot-dl}/buildroot-$version.tar.xz
-    if [ ! -f $dir/Makefile ] && [ -s "$archive" ]; then
+    dir=$target/buildroot-$version
+    archive=${BUILDROOT_DL:-$target/buildroot-dl}/buildroot-$version.tar.xz
+    if [ ! -f "$dir/Makefile" ] && [ -s "$archive" ]; then
         echo "$sha256  $archive" | sha256sum -c --quiet || { echo "$archive is not the release: remove it and try again" >&2; exit 1; }
-        tar xf "$archive" -C target
-    elif [ ! -f $dir/Makefile ]; then
+        tar xf "$archive" -C "$target"
+    elif [ ! -f "$dir/Makefile" ]; then
         # git checks what it fetches against the commit's own number.
         git init -q "$dir.part"
         git -C "$dir.part" fetch -q --depth 1 https://github.com/buildroot/buildroot $commit || {
@@ -65,13 +66,21 @@ tree() { # the Buildroot tree, fetched if none was given
         git -C "$dir.part" checkout -q $commit
         mv "$dir.part" "$dir"
     fi
-    (cd $dir && pwd)
+    (cd "$dir" && pwd)
+}
+
+# fresh FILE SOURCE...: whether FILE is there and newer than what it is made from. Firmware for the radio may always be another.
+fresh() {
+    [ -f "$1" ] && [ -z "${POTLUCK_RADIO_FIRMWARE:-}" ] || return 1
+    made=$1
+    shift
+    [ -z "$(find "$@" -newer "$made")" ]
 }
 
 build() {
     config=${1:-zero2w}
     joined "$config" >/dev/null
-    export POTLUCK_BIN="${POTLUCK_BIN:-$root/target/firmware/potluck}"
+    export POTLUCK_BIN="${POTLUCK_BIN:-$target/firmware/potluck}"
     [ -f "$POTLUCK_BIN" ] || { echo "no $POTLUCK_BIN: make firmware" >&2; exit 1; }
     # What answers when the card has no model.
     export POTLUCK_DEMO_MODEL="${POTLUCK_DEMO_MODEL:-$root/tools/demo-model/model/potluck-demo.gguf}"
@@ -80,14 +89,22 @@ build() {
         export POTLUCK_CARD_MODEL
     fi
     buildroot=$(tree)
-    out=$root/target/image/$config
-    dl=${BUILDROOT_DL:-$root/target/buildroot-dl}
+    out=$target/image/$config
+    dl=${BUILDROOT_DL:-$target/buildroot-dl}
+    # Buildroot takes nothing out of a root that it once put in, and builds no package again whose options changed.
+    made_from=$(cat "buildroot/configs/potluck_${config}_defconfig" buildroot/board/potluck/*.config | sha256sum)
+    if [ -d "$out" ] && [ "$(cat "$out/made-from" 2>/dev/null)" != "$made_from" ]; then
+        echo "image: the configuration has changed: everything is built anew"
+        rm -rf "$out"
+    fi
     mkdir -p "$out" "$dl"
+    echo "$made_from" >"$out/made-from"
     if [ "$config" = debian ]; then
-        export POTLUCK_DEBIAN="$root/target/debian-parts"
+        export POTLUCK_DEBIAN="$target/debian-parts"
         [ -d "$POTLUCK_DEBIAN/toolchain/sysroot" ] || tools/image-toolchain.sh "$POTLUCK_DEBIAN/toolchain"
         [ -f "$POTLUCK_DEBIAN/sources.mk" ] || tools/image-sources.sh "$POTLUCK_DEBIAN"
-        [ -f "$POTLUCK_DEBIAN/kernel/boot/initrd.img" ] || tools/image-kernel.sh "$POTLUCK_DEBIAN"
+        fresh "$POTLUCK_DEBIAN/kernel/boot/initrd.img" tools/image-kernel.sh buildroot/board/potluck/modules \
+            buildroot/board/potluck/initramfs-init || tools/image-kernel.sh "$POTLUCK_DEBIAN"
         dl=$POTLUCK_DEBIAN/dl
         # Buildroot wants GNU tar 1.35; it cannot build one without having one here.
         if [ -d "$POTLUCK_DEBIAN/host/bin" ]; then PATH=$POTLUCK_DEBIAN/host/bin:$PATH; fi
@@ -97,8 +114,8 @@ build() {
     # Only these packages hold what may have changed since: the rest stays as it was built.
     [ ! -d "$out/build/potluck" ] || make "$@" potluck-dirclean >/dev/null
     make "$@" ${JOBS:+BR2_JLEVEL=$JOBS}
-    ln -sf "$config/images/sdcard.img" target/image/sdcard.img
-    echo "target/image/sdcard.img: $(du -Lh target/image/sdcard.img | cut -f1) on disk; root $(du -k "$out/images/rootfs.squashfs" | cut -f1) KiB"
+    ln -sf "$config/images/sdcard.img" "$target/image/sdcard.img"
+    echo "$target/image/sdcard.img: $(du -Lh "$target/image/sdcard.img" | cut -f1) on disk; root $(du -k "$out/images/rootfs.squashfs" | cut -f1) KiB"
 }
 
 case ${1:-} in

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 
+import cable
 import card
 import chapters
 import debian
@@ -28,6 +29,10 @@ class Machine:
     # Words of the kernel's command line, for tests that need another.
     words = "quiet loglevel=4 potluck.shell=ttyS0"
     left_out = ()
+    # Whether a responder of multicast DNS is part of it.
+    has_mdns = False
+    # The emulated LAN's, one for each run.
+    cable_port = 17000 + os.getpid() % 1000
 
     def __init__(self, folder):
         self.folder = folder
@@ -60,8 +65,7 @@ class Machine:
             argv += ["-nic", "none"]
         else:
             # Multicast on the loopback interface is the cable: nothing leaves this machine.
-            port = 17000 + os.getpid() % 1000
-            argv += ["-netdev", f"socket,id=lan,mcast=230.77.0.1:{port},localaddr=127.0.0.1"]
+            argv += ["-netdev", f"socket,id=lan,mcast={cable.GROUP}:{self.cable_port},localaddr=127.0.0.1"]
             argv += ["-device", f"virtio-net-pci,id=card0,netdev=lan,mac=52:54:00:77:00:{lan:02x},romfile="]
         return Guest(self.folder, name, argv)
 
@@ -99,6 +103,7 @@ class Full(Machine):
     """The very sdcard.img: its kernel, device tree and command line are taken from its own boot partition, as the GPU would."""
 
     words = "potluck.shell=ttyS0"
+    has_mdns = True
     left_out = (
         "the GPU's boot code and config.txt, which only a board can run (QEMU loads what they would)",
         "the radio: wpa_supplicant has nobody to talk to in QEMU",

@@ -59,6 +59,9 @@ def attempt(options):
         cuts = int(options.rest[0]) if options.rest else 100
         print(json.dumps(powercuts.run(it, cuts, options.seed, lambda line: print(line, flush=True)), indent=1))
         return 0
+    unknown = set(filter(None, options.only.split(","))) - {chapter.__name__ for chapter in it.chapters()}
+    if unknown:
+        raise Failed(f"no chapter {', '.join(sorted(unknown))}: there are {', '.join(chapter.__name__ for chapter in it.chapters())}")
     failed = 0
     for chapter in it.chapters():
         if options.only and chapter.__name__ not in options.only.split(","):

@@ -60,7 +60,7 @@ do_install() {
 }
 
 PACKAGES =+ "${PN}-demo-model"
-SUMMARY:${PN}-demo-model = "A small model that answers where potluck is given no other"
+SUMMARY:${PN}-demo-model = "A small model that answers on the potluck image where the card has no other"
 FILES:${PN}-demo-model = "${datadir}/potluck/demo.gguf"
 FILES:${PN} += "${systemd_system_unitdir}/potluck.service"
 CONFFILES:${PN} = "${sysconfdir}/potluck/potluck.toml"

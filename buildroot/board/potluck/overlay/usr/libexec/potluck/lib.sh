@@ -21,11 +21,13 @@ word() {
     done
 }
 
-# The name that the board goes by on the network: as set, else potluck and the end of the first MAC address, so that two boards
-# out of one box differ.
+# The name that the board goes by on the network: as set, else potluck and the end of its serial number, so that two boards out of
+# one box differ. A machine that has none goes by the first MAC address; a radio's may come too late for that.
 board_name() {
     name=$(setting node.name)
-    if [ -z "$name" ]; then
+    if [ -z "$name" ] && [ -r /proc/device-tree/serial-number ]; then
+        name=potluck-$(tr -d '\0' </proc/device-tree/serial-number | tail -c 6)
+    elif [ -z "$name" ]; then
         for card in /sys/class/net/wlan0 /sys/class/net/e*; do
             [ -r "$card/address" ] && name=potluck-$(tr -d : <"$card/address" | cut -c 7-12) && break
         done
