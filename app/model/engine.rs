@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use burn::tensor::Tensor;
 use thiserror::Error;
 
 use super::gemma3::{Chunk, Gemma3};
@@ -76,7 +77,7 @@ pub enum ModelError {
         /// The first token of the block.
         position: usize,
     },
-    /// Infinities or NaN came out of the layers: what was written for this call's tokens is worthless.
+    /// Infinities or NaN came out of the layers or as logits: what was written for this call's tokens is worthless.
     #[error("the model's numbers overflowed at token {position}; the model file is damaged, fetch or convert it anew")]
     NotFinite {
         /// The first token that is off.
@@ -159,17 +160,24 @@ impl Model {
             let chunk = self.chunk(sequence, first + done, part.len());
             done += part.len();
             let hidden = self.network.forward(part, &chunk);
-            self.check_finite(&ops::into_vec(hidden.clone()), chunk.first)?;
+            check_finite(&ops::into_vec(hidden.clone()), self.config.hidden, chunk.first)?;
             match logits {
-                Logits::All => out.extend(ops::into_vec(self.network.logits(hidden, &self.team))),
+                Logits::All => out.extend(self.logits(hidden, chunk.first)?),
                 Logits::Last if done == tokens.len() => {
                     let last = hidden.narrow(0, part.len() - 1, 1);
-                    out = ops::into_vec(self.network.logits(last, &self.team));
+                    out = self.logits(last, first + done - 1)?;
                 }
                 Logits::Last | Logits::None => {}
             }
         }
         Ok(out)
+    }
+
+    /// The logits of hidden states from position `first` on: a matrix of its own makes them, so they are looked at as well.
+    fn logits(&self, hidden: Tensor<2>, first: usize) -> Result<Vec<f32>, ModelError> {
+        let logits = ops::into_vec(self.network.logits(hidden, &self.team));
+        check_finite(&logits, self.config.vocab, first)?;
+        Ok(logits)
     }
 
     fn chunk(&self, sequence: &Arc<Sequence>, first: usize, tokens: usize) -> Chunk {
@@ -212,13 +220,16 @@ impl Model {
         }
         Ok(())
     }
+}
 
-    fn check_finite(&self, hidden: &[f32], first: usize) -> Result<(), ModelError> {
-        match hidden.iter().position(|value| !value.is_finite()) {
-            None => Ok(()),
-            Some(at) => Err(ModelError::NotFinite { position: first + at / self.config.hidden }),
-        }
+/// Whether all of `values`, rows of `width` from position `first` on, are numbers.
+fn check_finite(values: &[f32], width: usize, first: usize) -> Result<(), ModelError> {
+    // All of them are looked at, for a loop without a way out takes several values at a time, and logits are many.
+    if values.iter().fold(true, |sound, value| sound & value.is_finite()) {
+        return Ok(());
     }
+    let at = values.iter().position(|value| !value.is_finite()).unwrap_or(0);
+    Err(ModelError::NotFinite { position: first + at / width })
 }
 
 fn check_config(config: &ModelConfig) -> Result<(), ModelError> {

@@ -320,17 +320,52 @@ fn a_file_that_does_not_fit_its_configuration_is_refused_by_the_tensors_name() {
     }
 }
 
-#[test]
-fn damaged_numbers_end_in_an_error_not_in_an_answer() {
-    let (config, mut weights) = small();
-    let mut bytes = weights.layers[1].up.bytes().to_vec();
-    bytes[..2].copy_from_slice(&f16::INFINITY.to_le_bytes());
-    let (len, dtype) = (bytes.len(), weights.layers[1].up.dtype());
-    weights.layers[1].up = Weight::new(Bytes::new(bytes), 0..len, dtype, 64, 32).unwrap();
-    for precision in [Precision::INT8, Precision::FLOAT] {
+/// `weight` with other bytes from `at` on.
+fn spoilt(weight: &Weight, at: usize, bytes: &[u8]) -> Weight {
+    let mut all = weight.bytes().to_vec();
+    all[at..at + bytes.len()].copy_from_slice(bytes);
+    let len = all.len();
+    Weight::new(Bytes::new(all), 0..len, weight.dtype(), weight.rows(), weight.cols()).unwrap()
+}
+
+/// What two models, one for each precision, say to five tokens.
+fn outcomes(config: &ModelConfig, weights: &Weights, logits: Logits) -> [Result<Vec<f32>, ModelError>; 2] {
+    [Precision::INT8, Precision::FLOAT].map(|precision| {
         let model = Model::new(config.clone(), weights.clone(), precision).unwrap();
         let sequence = Arc::new(Sequence::private(model.kv_shape(), 5));
-        let result = model.forward(&prompt(5, 1), 0, &sequence, Logits::None);
-        assert_eq!(result, Err(ModelError::NotFinite { position: 0 }));
+        model.forward(&prompt(5, 1), 0, &sequence, logits)
+    })
+}
+
+#[test]
+fn damaged_numbers_end_in_an_error_not_in_an_answer() {
+    let (config, sound) = small();
+    let infinite = f16::INFINITY.to_le_bytes();
+    let off = |position| Err(ModelError::NotFinite { position });
+    let tokens = prompt(5, 1);
+
+    let mut weights = sound.clone();
+    weights.layers[1].up = spoilt(&sound.layers[1].up, 0, &infinite);
+    assert_eq!(outcomes(&config, &weights, Logits::None), [off(0), off(0)]);
+
+    // The row of the prompt's fourth token, which enters there.
+    let row = |token: TokenId| token.0 as usize * sound.embedding.bytes().len() / 97;
+    assert!(!tokens[..3].contains(&tokens[3]));
+    weights = sound.clone();
+    weights.embedding = spoilt(&sound.embedding, row(tokens[3]), &infinite);
+    assert_eq!(outcomes(&config, &weights, Logits::None), [off(3), off(3)]);
+
+    // What only logits meet: the row of a token that the prompt does not have, an output of its own, and the norm before it.
+    let other = (0..97).map(TokenId).find(|token| !tokens.contains(token)).unwrap();
+    let mut embedding = sound.clone();
+    embedding.embedding = spoilt(&sound.embedding, row(other), &infinite);
+    let mut output = sound.clone();
+    output.output = Some(spoilt(&sound.embedding, row(other), &infinite));
+    let mut norm = sound.clone();
+    norm.output_norm = spoilt(&sound.output_norm, 4, &f32::NAN.to_le_bytes());
+    for weights in [embedding, output, norm] {
+        assert!(outcomes(&config, &weights, Logits::None).iter().all(Result::is_ok));
+        assert_eq!(outcomes(&config, &weights, Logits::Last), [off(4), off(4)]);
+        assert_eq!(outcomes(&config, &weights, Logits::All), [off(0), off(0)]);
     }
 }
