@@ -19,6 +19,16 @@ use crate::limits::{BLOCK_TOKENS, MAX_CONTEXT_TOKENS};
 /// would leave the second cache; it bounds the scratch memory of a pass.
 pub(super) const CHUNK_TOKENS: usize = 64;
 
+/// What no value of the residual stream reaches in a sound model (Gemma's stay some ten powers of ten below). A norm sums squares
+/// in f32: of values below this, in the widest row, they do not overflow; where they do, the norm makes zeros of the row, which
+/// look like numbers again.
+const RESIDUAL_LIMIT: f32 = 1e15;
+
+/// The widest row that a configuration may have.
+const MAX_SIZE: usize = u32::MAX as usize / 64;
+
+const _: () = assert!(RESIDUAL_LIMIT * RESIDUAL_LIMIT * (MAX_SIZE as f32) < f32::MAX / 2.0, "squares of a row would overflow");
+
 /// Why a model cannot be made or cannot run.
 #[derive(Clone, PartialEq, Debug, Error)]
 pub enum ModelError {
@@ -77,7 +87,7 @@ pub enum ModelError {
         /// The first token of the block.
         position: usize,
     },
-    /// Infinities or NaN came out of the layers or as logits: what was written for this call's tokens is worthless.
+    /// Infinities, NaN or numbers beyond any reason came out of the layers or as logits: what was written for this call's tokens is worthless.
     #[error("the model's numbers overflowed at token {position}; the model file is damaged, fetch or convert it anew")]
     NotFinite {
         /// The first token that is off.
@@ -145,7 +155,7 @@ impl Model {
     /// the state of all positions before `first`: in the global plane all of them, in the sliding plane those from
     /// [`KvShape::first_sliding`] on. Returns the logits asked for, token by token, each `vocab` values.
     ///
-    /// Everything is checked before the first byte is written, except that the numbers stay finite.
+    /// Everything is checked before the first byte is written, except that the numbers stay finite and within reason.
     pub fn forward(
         &self,
         tokens: &[TokenId],
@@ -160,7 +170,7 @@ impl Model {
             let chunk = self.chunk(sequence, first + done, part.len());
             done += part.len();
             let hidden = self.network.forward(part, &chunk);
-            check_finite(&ops::into_vec(hidden.clone()), self.config.hidden, chunk.first)?;
+            check(&ops::into_vec(hidden.clone()), RESIDUAL_LIMIT, self.config.hidden, chunk.first)?;
             match logits {
                 Logits::All => out.extend(self.logits(hidden, chunk.first)?),
                 Logits::Last if done == tokens.len() => {
@@ -176,7 +186,7 @@ impl Model {
     /// The logits of hidden states from position `first` on: a matrix of its own makes them, so they are looked at as well.
     fn logits(&self, hidden: Tensor<2>, first: usize) -> Result<Vec<f32>, ModelError> {
         let logits = ops::into_vec(self.network.logits(hidden, &self.team));
-        check_finite(&logits, self.config.vocab, first)?;
+        check(&logits, f32::INFINITY, self.config.vocab, first)?;
         Ok(logits)
     }
 
@@ -222,13 +232,14 @@ impl Model {
     }
 }
 
-/// Whether all of `values`, rows of `width` from position `first` on, are numbers.
-fn check_finite(values: &[f32], width: usize, first: usize) -> Result<(), ModelError> {
+/// Whether all of `values`, rows of `width` from position `first` on, are numbers below `limit` in size.
+fn check(values: &[f32], limit: f32, width: usize, first: usize) -> Result<(), ModelError> {
+    let is_sound = |value: &f32| value.abs() < limit;
     // All of them are looked at, for a loop without a way out takes several values at a time, and logits are many.
-    if values.iter().fold(true, |sound, value| sound & value.is_finite()) {
+    if values.iter().fold(true, |sound, value| sound & is_sound(value)) {
         return Ok(());
     }
-    let at = values.iter().position(|value| !value.is_finite()).unwrap_or(0);
+    let at = values.iter().position(|value| !is_sound(value)).unwrap_or(0);
     Err(ModelError::NotFinite { position: first + at / width })
 }
 
@@ -238,7 +249,7 @@ fn check_config(config: &ModelConfig) -> Result<(), ModelError> {
     if sizes.contains(&0) {
         return fail("a size is zero");
     }
-    if sizes.iter().any(|size| *size > u32::MAX as usize / 64) {
+    if sizes.iter().any(|size| *size > MAX_SIZE) {
         return fail("a size is beyond reason");
     }
     if !config.heads.is_multiple_of(config.kv_heads) {

@@ -369,3 +369,18 @@ fn damaged_numbers_end_in_an_error_not_in_an_answer() {
         assert_eq!(outcomes(&config, &weights, Logits::All), [off(0), off(0)]);
     }
 }
+
+/// Squares of such numbers overflow, and a norm makes zeros of their row: all later layers, and the logits, are sound numbers.
+#[test]
+fn numbers_that_a_norm_would_hide_end_in_an_error_too() {
+    let config = config(32, (2, 1), 16, 20, 3);
+    let sound = weights(&config, &[DType::F32], false, 1);
+    let row = |token: TokenId| token.0 as usize * 32 * 4;
+    let tokens = prompt(5, 1);
+    for value in [1e16f32, 1e25, -3e37] {
+        let mut weights = sound.clone();
+        weights.embedding = spoilt(&sound.embedding, row(tokens[3]) + 20, &value.to_le_bytes());
+        let off = Err(ModelError::NotFinite { position: 3 });
+        assert_eq!(outcomes(&config, &weights, Logits::All), [off.clone(), off]);
+    }
+}
