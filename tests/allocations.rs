@@ -83,6 +83,6 @@ fn a_decoded_token_asks_for_little_memory_and_keeps_none() {
     println!("{least} to {most} calls a token, {layers} layers");
     assert!(most <= layers * PER_LAYER + BESIDE_LAYERS, "{most} calls of the allocator for a token of {layers} layers");
     let grown: isize = steps.iter().map(|(_, held)| held).sum();
-    // Scratch for attention's weights may double once or twice as the context grows; nothing else stays.
+    // Scratch for attention's scores may grow by a step; nothing else stays.
     assert!(grown <= 16 << 10, "{grown} bytes stay after {measured} tokens");
 }

@@ -131,6 +131,11 @@ impl Model {
         self.team = Arc::new(team);
     }
 
+    /// How many cores compute.
+    pub fn cores(&self) -> usize {
+        self.team.cores()
+    }
+
     /// What the model is.
     pub fn config(&self) -> &ModelConfig {
         &self.config
