@@ -7,6 +7,7 @@ use half::f16;
 
 use super::{Bytes, DType, LayerWeights, Logits, Model, ModelConfig, ModelError, Precision, Rope, Weight, Weights, reference};
 use crate::id::TokenId;
+use crate::kernels::Team;
 use crate::kv::{BlockPages, KvShape, Page, Plane, Sequence, copy_tokens};
 use crate::limits::BLOCK_TOKENS;
 
@@ -230,25 +231,34 @@ fn a_hit_is_a_miss_bit_for_bit_at_every_split() {
     }
 }
 
+/// Two KV heads, and three cores: the heads of a single token are shared out so that a core has some of either.
 #[test]
-fn a_prompt_cut_into_any_pieces_gives_the_same_bits() {
+fn a_prompt_cut_into_any_pieces_gives_the_same_bits_on_any_number_of_cores() {
     let config = config(64, (8, 2), 20, 21, 3);
     let weights = weights(&config, &MIXED, false, 8);
     for precision in [Precision::INT8, Precision::FLOAT] {
-        let model = Model::new(config.clone(), weights.clone(), precision).unwrap();
+        let mut model = Model::new(config.clone(), weights.clone(), precision).unwrap();
         let tokens = prompt(150, 4);
         let (whole, all) = run(&model, &tokens);
-        for step in [1, 3, 16, 63, 64, 65] {
-            let sequence = Arc::new(Sequence::private(model.kv_shape(), 150));
-            let mut pieces = Vec::new();
-            for (i, piece) in tokens.chunks(step).enumerate() {
-                pieces.extend(model.forward(piece, i * step, &sequence, Logits::All).unwrap());
-            }
-            assert_eq!(bits(&pieces), bits(&whole), "pieces of {step}");
-            for plane in Plane::ALL {
-                assert!(state(&sequence, plane, 0..150) == state(&all, plane, 0..150), "pieces of {step}");
+        let (team, workers) = Team::new(3);
+        let threads: Vec<_> = workers.into_iter().map(|worker| std::thread::spawn(move || worker.serve())).collect();
+        for team in [Team::alone(), team] {
+            let cores = team.cores();
+            model.set_team(team);
+            for step in [1, 3, 16, 63, 64, 65, 150] {
+                let sequence = Arc::new(Sequence::private(model.kv_shape(), 150));
+                let mut pieces = Vec::new();
+                for (i, piece) in tokens.chunks(step).enumerate() {
+                    pieces.extend(model.forward(piece, i * step, &sequence, Logits::All).unwrap());
+                }
+                assert!(bits(&pieces) == bits(&whole), "pieces of {step}, {cores} cores");
+                for plane in Plane::ALL {
+                    assert!(state(&sequence, plane, 0..150) == state(&all, plane, 0..150), "pieces of {step}, {cores} cores");
+                }
             }
         }
+        drop(model);
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
     }
 }
 
