@@ -174,7 +174,7 @@ fn softmax_body(row: &mut [f32], total: &mut f32) {
 }
 
 per_isa! {
-    /// Replaces scores by `exp(score − largest)` and leaves their sum in `total`; the caller divides by it at the end.
+    /// Replaces scores by `exp(score − largest)` and leaves their sum in `total`, for [`normalize`] at the end.
     pub fn softmax(row: &mut [f32], total: &mut f32) = softmax_body;
 }
 

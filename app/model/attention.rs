@@ -3,7 +3,8 @@
 //!
 //! For each query row the visible positions are `p + 1 - window ..= p` on a sliding layer, `0 ..= p` on a global one. Scores in
 //! the order of positions, softmax over them (see `kernels::softmax`), weighted values in the order of positions, and at the end
-//! one division. Nothing depends on where a prompt was cut. A page's lock is held while its rows are read or written, no longer.
+//! each value times `1 / the softmax's sum`. Nothing depends on where a prompt was cut. A page's lock is held while its rows are
+//! read or written, no longer.
 
 use core::cell::RefCell;
 use core::ops::Range;
@@ -118,7 +119,7 @@ struct Query<'a> {
 struct Scratch {
     rows: Vec<f32>,
     weights: Vec<f32>,
-    /// What each query's weights are to be divided by.
+    /// The sum of each query's weights.
     totals: Vec<(usize, f32)>,
 }
 
