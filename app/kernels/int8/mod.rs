@@ -209,7 +209,7 @@ pub fn matmul_int8(team: &Team, isa: Isa, m: Matrix<'_>, x: &QuantizedRows, y: &
     // SAFETY: an `Isa` exists only where the CPU has its instructions; every range of rows is handed out once; the sizes are
     // checked above.
     unsafe {
-        match isa.0 {
+        match isa.kind() {
             Kind::Portable => each_rows(team, &m, y, &|range, y| rows_plain(m, x, range, y)),
             #[cfg(target_arch = "aarch64")]
             Kind::Neon => product::<neon::Neon>(team, m, x, y),
