@@ -3,9 +3,10 @@
 //! The definition: for each 32 columns, in order, the products of codes are summed exactly in i32, and one fused multiply-add
 //! joins them: `acc = fma(sum, weight scale · activation scale, acc)`. [`dots`] is that, plainly, and the oracle of all others.
 //!
-//! Rows are taken a *panel* at a time. Where there are tokens enough for a tile, the panel is unpacked once into scratch that
-//! fits the first cache, and every tile of tokens is multiplied with it; tokens that fill no tile (decoding has but one) are
-//! multiplied with the rows where they lie. Panels are shared out among the cores.
+//! Rows are taken a *panel* at a time. Where there are tokens enough for a tile, the panel is unpacked once into scratch, and every
+//! tile of tokens is multiplied with it; tokens that fill no tile (decoding has but one) are multiplied with the rows where they
+//! lie. Panels are shared out among the cores. On ARM the scratch fits the first cache; panels of x86-64 are of 16 rows, and of wide
+//! matrices they do not (docs/kernels.md has the sizes).
 
 use core::ops::Range;
 
