@@ -232,7 +232,7 @@ impl Loaded {
         let needs = Needs {
             weights_bytes: self.file.as_slice().len() as u64,
             tokenizer_bytes: self.tokenizer.table_bytes() as u64,
-            working_bytes: scratch_bytes(config, context),
+            working_bytes: scratch_bytes(config, context, self.model.cores()),
             sequence_bytes: sequence_bytes(shape, context),
         };
         Ok(Budget::plan(needs, settings.slab_bytes as u64, settings.slab_may_shrink, memory::available())?)

@@ -84,7 +84,7 @@ mod tests {
                     expected[d] = weights[p].mul_add(rows[p * dim + d], expected[d]);
                 }
             }
-            for isa in [Isa::PORTABLE, Isa::best()] {
+            for isa in Isa::all() {
                 for cut in 0..=11 {
                     let mut out = noise(dim, 4);
                     accumulate(isa, &weights[..cut], &rows[..cut * dim], &mut out);

@@ -3,7 +3,7 @@
 
 /// An instruction set that this CPU was seen to have: only this file can make one, after asking the CPU.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Isa(pub(super) Kind);
+pub struct Isa(Kind);
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Kind {
@@ -53,6 +53,11 @@ impl Isa {
         Isa::all().last().unwrap_or(Isa::PORTABLE)
     }
 
+    /// Which it is, for code to choose by.
+    pub(super) fn kind(self) -> Kind {
+        self.0
+    }
+
     /// What people call it: `portable`, `neon`, `avx2` or `avx512`.
     pub fn name(self) -> &'static str {
         match self.0 {
@@ -68,26 +73,32 @@ impl Isa {
 }
 
 /// Defines a function that takes an [`Isa`] first and runs `$body`, compiled for that instruction set. `$body` and all that it
-/// calls in its loops must be `#[inline(always)]`.
+/// calls in its loops must be `#[inline(always)]`. An `unsafe fn` has an unsafe body, whose conditions are the caller's.
 macro_rules! per_isa {
     ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) = $body:path;) => {
+        $crate::kernels::isa::per_isa! { @ [] $(#[$meta])* ($vis) $name($($arg: $ty),*) $body }
+    };
+    ($(#[$meta:meta])* $vis:vis unsafe fn $name:ident($($arg:ident: $ty:ty),* $(,)?) = $body:path;) => {
+        $crate::kernels::isa::per_isa! { @ [unsafe] $(#[$meta])* ($vis) $name($($arg: $ty),*) $body }
+    };
+    (@ [$($unsafe:tt)?] $(#[$meta:meta])* ($vis:vis) $name:ident($($arg:ident: $ty:ty),*) $body:path) => {
         $(#[$meta])*
-        $vis fn $name(isa: $crate::kernels::Isa, $($arg: $ty),*) {
+        $vis $($unsafe)? fn $name(isa: $crate::kernels::Isa, $($arg: $ty),*) {
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma")]
-            fn avx2($($arg: $ty),*) {
-                $body($($arg),*)
+            $($unsafe)? fn avx2($($arg: $ty),*) {
+                $($unsafe)? { $body($($arg),*) }
             }
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512vl")]
-            fn avx512($($arg: $ty),*) {
-                $body($($arg),*)
+            $($unsafe)? fn avx512($($arg: $ty),*) {
+                $($unsafe)? { $body($($arg),*) }
             }
-            match isa.0 {
-                $crate::kernels::isa::Kind::Portable => $body($($arg),*),
+            match isa.kind() {
+                $crate::kernels::isa::Kind::Portable => $($unsafe)? { $body($($arg),*) },
                 // NEON is the baseline of aarch64.
                 #[cfg(target_arch = "aarch64")]
-                $crate::kernels::isa::Kind::Neon => $body($($arg),*),
+                $crate::kernels::isa::Kind::Neon => $($unsafe)? { $body($($arg),*) },
                 // SAFETY: an `Isa` of this kind exists only where the CPU said that it has these features.
                 #[cfg(target_arch = "x86_64")]
                 $crate::kernels::isa::Kind::Avx2 => unsafe { avx2($($arg),*) },

@@ -43,6 +43,9 @@ pub fn encode_f32(x: &[f32], bytes: &mut [u8]) {
 #[inline(always)]
 fn decode_int8_body(codes: &[u8], scales: &[u8], head_dim: usize, out: &mut [f32]) {
     let groups = head_dim.div_ceil(GROUP) * 2;
+    let rows = out.len() / head_dim;
+    let fits = out.len() == rows * head_dim && codes.len() == out.len() && scales.len() == rows * groups;
+    assert!(fits, "{} codes and {} bytes of scales for {} values in rows of {head_dim}", codes.len(), scales.len(), out.len());
     let rows = codes.chunks_exact(head_dim).zip(scales.chunks_exact(groups)).zip(out.chunks_exact_mut(head_dim));
     for ((codes, scales), out) in rows {
         for ((codes, scale), out) in codes.chunks(GROUP).zip(scales.as_chunks::<2>().0).zip(out.chunks_mut(GROUP)) {
@@ -55,7 +58,7 @@ fn decode_int8_body(codes: &[u8], scales: &[u8], head_dim: usize, out: &mut [f32
 }
 
 per_isa! {
-    /// Reads rows that [`encode_int8`] wrote; as many as `out` holds.
+    /// Reads rows that [`encode_int8`] wrote.
     ///
     /// # Shapes
     /// codes, out: rows × head_dim; scales: rows × ceil(head_dim / 32) × 2 bytes.
@@ -72,6 +75,8 @@ pub fn decode_f32(bytes: &[u8], out: &mut [f32]) {
 
 #[cfg(test)]
 mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
     use super::*;
     use crate::kernels::Isa;
     use crate::kernels::quantize::tests::noise;
@@ -114,10 +119,27 @@ mod tests {
     fn every_instruction_set_reads_the_same_bits() {
         for head_dim in [20, 48, 64] {
             let x = noise(head_dim, 4);
-            let (codes, scales, out) = round_trip(&x);
-            let mut portable = vec![0f32; head_dim];
-            decode_int8(Isa::PORTABLE, &codes, &scales, head_dim, &mut portable);
-            assert_eq!(out, portable);
+            let (codes, scales, _) = round_trip(&x);
+            let read = |isa| {
+                let mut out = vec![0f32; head_dim];
+                decode_int8(isa, &codes, &scales, head_dim, &mut out);
+                out
+            };
+            let expected = read(Isa::PORTABLE);
+            Isa::all().for_each(|isa| assert_eq!(read(isa), expected, "{isa:?}"));
+        }
+    }
+
+    #[test]
+    fn lengths_that_do_not_fit_one_another_panic() {
+        // Two rows of 20 values take 40 codes and 2 × 2 bytes of scales.
+        decode_int8(Isa::best(), &[0; 40], &[0; 4], 20, &mut [0.0; 40]);
+        for (codes, scales, values) in [(40, 2, 40), (40, 6, 40), (20, 4, 40), (60, 4, 40), (40, 4, 20), (50, 4, 50)] {
+            let (codes, scales, mut values) = (vec![0; codes], vec![0; scales], vec![0.0; values]);
+            for isa in Isa::all() {
+                let decode = AssertUnwindSafe(|| decode_int8(isa, &codes, &scales, 20, &mut values));
+                assert!(catch_unwind(decode).is_err(), "{} codes, {} bytes of scales", codes.len(), scales.len());
+            }
         }
     }
 

@@ -36,13 +36,15 @@ pub(super) fn each_rows(team: &Team, m: &Matrix<'_>, y: &mut [f32], work: &(dyn 
     team.each(m.rows.div_ceil(rows), &|part| work(part * rows..((part + 1) * rows).min(m.rows), out));
 }
 
+/// # Safety
+/// `y` has room for tokens × rows, of which nobody else touches `range`.
 #[inline(always)]
-fn rows_body(m: Matrix<'_>, x: &[f32], range: Range<usize>, y: Out) {
+unsafe fn rows_body(m: Matrix<'_>, x: &[f32], range: Range<usize>, y: Out) {
     let tokens = x.len() / m.cols;
     let mut weights = vec![0f32; m.cols];
     for r in range {
         dequantize_body(m.format, m.row(r), &mut weights);
-        // SAFETY: `each_rows` hands out every row of `y` once.
+        // SAFETY: a place of this range.
         let put = |t: usize, sum: f32| unsafe { y.at(t * m.rows + r).write(sum) };
         let mut t = 0;
         while t + TILE <= tokens {
@@ -57,7 +59,9 @@ fn rows_body(m: Matrix<'_>, x: &[f32], range: Range<usize>, y: Out) {
 }
 
 per_isa! {
-    fn float_rows(m: Matrix<'_>, x: &[f32], range: Range<usize>, y: Out) = rows_body;
+    /// # Safety
+    /// As for [`rows_body`].
+    unsafe fn float_rows(m: Matrix<'_>, x: &[f32], range: Range<usize>, y: Out) = rows_body;
 }
 
 /// Float product; a matrix of any format.
@@ -66,7 +70,8 @@ per_isa! {
 /// x: tokens × cols; y: tokens × rows.
 pub fn matmul(team: &Team, isa: Isa, m: Matrix<'_>, x: &[f32], y: &mut [f32]) {
     check(&m, x.len(), y);
-    each_rows(team, &m, y, &|range, y| float_rows(isa, m, x, range, y));
+    // SAFETY: the sizes are checked above; every range of rows is handed out once.
+    each_rows(team, &m, y, &|range, y| unsafe { float_rows(isa, m, x, range, y) });
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ struct State {
     job: Option<Job>,
     /// Workers that hold it.
     active: usize,
-    /// Some part panicked on a worker.
+    /// Some part of the call under way panicked on a worker.
     failed: bool,
     closed: bool,
 }
@@ -187,6 +187,8 @@ impl<'a> Call<'a> {
     fn begin(shared: &'a Shared, job: Job) -> Call<'a> {
         let mut state = shared.lock();
         shared.next.store(0, Ordering::Relaxed);
+        // A call whose caller panicked as well never asked.
+        state.failed = false;
         state.job = Some(job);
         shared.calls.fetch_add(1, Ordering::Release);
         drop(state);
@@ -338,5 +340,27 @@ pub(super) mod tests {
             drop(team);
             threads.into_iter().for_each(|thread| drop(thread.join()));
         }
+    }
+
+    #[test]
+    fn a_panic_on_every_core_is_forgotten_by_the_next_call() {
+        let (team, workers) = Team::new(2);
+        let threads: Vec<_> = workers.into_iter().map(|worker| std::thread::spawn(move || worker.serve())).collect();
+        // Either core holds a part, so that neither takes both.
+        let both = std::sync::Barrier::new(2);
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            team.each(2, &|_| {
+                both.wait();
+                panic!("a part that fails");
+            });
+        }));
+        assert!(outcome.is_err());
+        let count = AtomicUsize::new(0);
+        team.each(2, &|_| {
+            count.fetch_add(1, Ordering::Relaxed);
+        });
+        assert_eq!(count.load(Ordering::Relaxed), 2);
+        drop(team);
+        threads.into_iter().for_each(|thread| drop(thread.join()));
     }
 }

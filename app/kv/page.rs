@@ -119,20 +119,18 @@ mod tests {
     use crate::kv::KvFormat;
 
     /// A node makes one for each prompt, and the console command `bench` for each run: what leaks here, leaks for ever.
-    #[cfg(target_os = "linux")]
     #[test]
-    fn the_memory_of_a_private_sequence_comes_back() {
-        let pages = || -> usize {
-            let sizes = std::fs::read_to_string("/proc/self/statm").unwrap();
-            sizes.split(' ').next().unwrap().parse().unwrap()
-        };
+    fn the_memory_of_a_private_sequence_goes_with_its_last_handle() {
         let shape = Arc::new(KvShape::new(&[Plane::Sliding, Plane::Global], 1, 64, 64, KvFormat::Int8).unwrap());
-        let before = pages();
-        for _ in 0..400 {
-            let sequence = Sequence::private(&shape, 8_192);
-            assert_eq!(sequence.blocks.len(), 512);
-        }
-        // Each takes two megabytes, and other tests some of their own meanwhile.
-        assert!(pages() < before + (400 << 20) / 4_096, "nine hundred megabytes were not given back");
+        let sequence = Sequence::private(&shape, 100);
+        let planes = sequence.blocks.iter().flat_map(|block| Plane::ALL.map(|plane| block.plane(plane).unwrap()));
+        let pages: Vec<_> = planes.map(|page| (Arc::downgrade(&page.0), matches!(*page.read(), Memory::Own(_)))).collect();
+        assert_eq!(pages.len(), 7 * 2);
+        assert!(pages.iter().all(|(_, is_own)| *is_own), "a page of a slab stays for ever");
+        let kept = sequence.clone();
+        drop(sequence);
+        assert!(pages.iter().all(|(page, _)| page.strong_count() == 1));
+        drop(kept);
+        assert!(pages.iter().all(|(page, _)| page.strong_count() == 0));
     }
 }

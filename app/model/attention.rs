@@ -3,7 +3,8 @@
 //!
 //! For each query row the visible positions are `p + 1 - window ..= p` on a sliding layer, `0 ..= p` on a global one. Scores in
 //! the order of positions, softmax over them (see `kernels::softmax`), weighted values in the order of positions, and at the end
-//! one division. Nothing depends on where a prompt was cut. A page's lock is held while its rows are read or written, no longer.
+//! each value times `1 / the softmax's sum`. Nothing depends on where a prompt was cut. A page's lock is held while its rows are
+//! read or written, no longer.
 
 use core::cell::RefCell;
 use core::ops::Range;
@@ -13,8 +14,17 @@ use crate::kernels::{self, Isa, Team};
 use crate::kv::{HeadSpan, KvFormat, Page, Plane, Sequence};
 use crate::limits::BLOCK_TOKENS;
 
-/// Query tokens that share one reading of the keys. With 4 heads and 8,192 positions their scores take 1 MiB.
-pub(super) const QUERY_TILE: usize = 8;
+/// Query tokens that share one reading of the keys. With 4 heads of one KV head and 8,192 positions their scores take 1 MiB.
+const QUERY_TILE: usize = 8;
+
+/// Scores for which memory is taken at once: 16 KiB, so that a sequence that grows by single tokens seldom asks for more.
+const SCORES_STEP: usize = 4_096;
+
+/// Values that each core keeps for attention, at most, with sequences of `context` tokens: rows of a block, and the scores of
+/// a tile with the queries of one KV head.
+pub(super) fn scratch_values(heads: usize, kv_heads: usize, head_dim: usize, context: usize) -> usize {
+    BLOCK_TOKENS * head_dim + (QUERY_TILE * (heads / kv_heads) * context).next_multiple_of(SCORES_STEP)
+}
 
 /// Where a chunk of tokens attends.
 #[derive(Clone, Debug)]
@@ -109,12 +119,13 @@ struct Query<'a> {
 struct Scratch {
     rows: Vec<f32>,
     weights: Vec<f32>,
-    /// What each query's weights are to be divided by.
+    /// The sum of each query's weights.
     totals: Vec<(usize, f32)>,
 }
 
 thread_local! {
-    /// Kept from call to call, so that a token allocates nothing once the longest context has been seen.
+    /// Kept from call to call, so that a token allocates nothing once the longest context has been seen. Every core has its own,
+    /// of no more than [`scratch_values`].
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
@@ -162,8 +173,10 @@ fn attend_tile<'a, Tile: Iterator<Item = (usize, Query<'a>)>>(
     let (Some((_, first)), Some((_, last))) = (tile().next(), tile().last()) else { return };
     let seen = first.visible.start..last.visible.end;
     scratch.rows.resize(BLOCK_TOKENS * dim, 0.0);
+    let scores = tile().count() * seen.len();
     scratch.weights.clear();
-    scratch.weights.resize(tile().count() * seen.len(), 0.0);
+    scratch.weights.reserve_exact(scores.next_multiple_of(SCORES_STEP));
+    scratch.weights.resize(scores, 0.0);
     scratch.totals.clear();
     let Scratch { rows, weights, totals } = scratch;
     let range = |visible: &Range<usize>| visible.start - seen.start..visible.end - seen.start;

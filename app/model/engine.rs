@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use burn::tensor::Tensor;
 use thiserror::Error;
 
 use super::gemma3::{Chunk, Gemma3};
@@ -17,6 +18,16 @@ use crate::limits::{BLOCK_TOKENS, MAX_CONTEXT_TOKENS};
 /// Tokens that pass through the layers together. More would share each reading of the weights further, but their activations
 /// would leave the second cache; it bounds the scratch memory of a pass.
 pub(super) const CHUNK_TOKENS: usize = 64;
+
+/// What no value of the residual stream reaches in a sound model (Gemma's stay some ten powers of ten below). A norm sums squares
+/// in f32: of values below this, in the widest row, they do not overflow; where they do, the norm makes zeros of the row, which
+/// look like numbers again.
+const RESIDUAL_LIMIT: f32 = 1e15;
+
+/// The widest row that a configuration may have.
+const MAX_SIZE: usize = u32::MAX as usize / 64;
+
+const _: () = assert!(RESIDUAL_LIMIT * RESIDUAL_LIMIT * (MAX_SIZE as f32) < f32::MAX / 2.0, "squares of a row would overflow");
 
 /// Why a model cannot be made or cannot run.
 #[derive(Clone, PartialEq, Debug, Error)]
@@ -76,7 +87,7 @@ pub enum ModelError {
         /// The first token of the block.
         position: usize,
     },
-    /// Infinities or NaN came out of the layers: what was written for this call's tokens is worthless.
+    /// Infinities, NaN or numbers beyond any reason came out of the layers or as logits: what was written for this call's tokens is worthless.
     #[error("the model's numbers overflowed at token {position}; the model file is damaged, fetch or convert it anew")]
     NotFinite {
         /// The first token that is off.
@@ -120,6 +131,11 @@ impl Model {
         self.team = Arc::new(team);
     }
 
+    /// How many cores compute.
+    pub fn cores(&self) -> usize {
+        self.team.cores()
+    }
+
     /// What the model is.
     pub fn config(&self) -> &ModelConfig {
         &self.config
@@ -144,7 +160,7 @@ impl Model {
     /// the state of all positions before `first`: in the global plane all of them, in the sliding plane those from
     /// [`KvShape::first_sliding`] on. Returns the logits asked for, token by token, each `vocab` values.
     ///
-    /// Everything is checked before the first byte is written, except that the numbers stay finite.
+    /// Everything is checked before the first byte is written, except that the numbers stay finite and within reason.
     pub fn forward(
         &self,
         tokens: &[TokenId],
@@ -159,17 +175,24 @@ impl Model {
             let chunk = self.chunk(sequence, first + done, part.len());
             done += part.len();
             let hidden = self.network.forward(part, &chunk);
-            self.check_finite(&ops::into_vec(hidden.clone()), chunk.first)?;
+            check(&ops::into_vec(hidden.clone()), RESIDUAL_LIMIT, self.config.hidden, chunk.first)?;
             match logits {
-                Logits::All => out.extend(ops::into_vec(self.network.logits(hidden, &self.team))),
+                Logits::All => out.extend(self.logits(hidden, chunk.first)?),
                 Logits::Last if done == tokens.len() => {
                     let last = hidden.narrow(0, part.len() - 1, 1);
-                    out = ops::into_vec(self.network.logits(last, &self.team));
+                    out = self.logits(last, first + done - 1)?;
                 }
                 Logits::Last | Logits::None => {}
             }
         }
         Ok(out)
+    }
+
+    /// The logits of hidden states from position `first` on: a matrix of its own makes them, so they are looked at as well.
+    fn logits(&self, hidden: Tensor<2>, first: usize) -> Result<Vec<f32>, ModelError> {
+        let logits = ops::into_vec(self.network.logits(hidden, &self.team));
+        check(&logits, f32::INFINITY, self.config.vocab, first)?;
+        Ok(logits)
     }
 
     fn chunk(&self, sequence: &Arc<Sequence>, first: usize, tokens: usize) -> Chunk {
@@ -212,13 +235,17 @@ impl Model {
         }
         Ok(())
     }
+}
 
-    fn check_finite(&self, hidden: &[f32], first: usize) -> Result<(), ModelError> {
-        match hidden.iter().position(|value| !value.is_finite()) {
-            None => Ok(()),
-            Some(at) => Err(ModelError::NotFinite { position: first + at / self.config.hidden }),
-        }
+/// Whether all of `values`, rows of `width` from position `first` on, are numbers below `limit` in size.
+fn check(values: &[f32], limit: f32, width: usize, first: usize) -> Result<(), ModelError> {
+    let is_sound = |value: &f32| value.abs() < limit;
+    // All of them are looked at, for a loop without a way out takes several values at a time, and logits are many.
+    if values.iter().fold(true, |sound, value| sound & is_sound(value)) {
+        return Ok(());
     }
+    let at = values.iter().position(|value| !is_sound(value)).unwrap_or(0);
+    Err(ModelError::NotFinite { position: first + at / width })
 }
 
 fn check_config(config: &ModelConfig) -> Result<(), ModelError> {
@@ -227,7 +254,7 @@ fn check_config(config: &ModelConfig) -> Result<(), ModelError> {
     if sizes.contains(&0) {
         return fail("a size is zero");
     }
-    if sizes.iter().any(|size| *size > u32::MAX as usize / 64) {
+    if sizes.iter().any(|size| *size > MAX_SIZE) {
         return fail("a size is beyond reason");
     }
     if !config.heads.is_multiple_of(config.kv_heads) {

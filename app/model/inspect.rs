@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::attention::QUERY_TILE;
+use super::attention::scratch_values;
 use super::config::{ModelConfig, Precision};
 use super::engine::CHUNK_TOKENS;
 use super::fault::{Fault, FileError};
@@ -80,7 +80,7 @@ pub struct Memory {
     pub sequence_tokens: u64,
     /// Slab for one such sequence: every block's global plane, and the sliding planes of a window and a block.
     pub slab_bytes: u64,
-    /// What a pass holds at once: an estimate.
+    /// What a pass on one core holds at once: an estimate.
     pub scratch_bytes: u64,
 }
 
@@ -131,7 +131,7 @@ fn memory(weights_bytes: u64, shape: &KvShape, config: &ModelConfig) -> Memory {
         sliding_bytes_a_token: shape.plane_bytes(Plane::Sliding, 1) as u64,
         sequence_tokens: tokens as u64,
         slab_bytes: sequence_bytes(shape, tokens),
-        scratch_bytes: scratch_bytes(config, tokens),
+        scratch_bytes: scratch_bytes(config, tokens, 1),
     }
 }
 
@@ -143,11 +143,13 @@ pub fn sequence_bytes(shape: &KvShape, tokens: usize) -> u64 {
     (blocks * global + near * sliding) as u64
 }
 
-/// What a pass holds at once, an estimate: residual, normed input and block output; queries and attention output; keys and values;
-/// gate and up; all f32, for the tokens that pass together; a row of logits twice; scores of `context` positions.
-pub fn scratch_bytes(config: &ModelConfig, context: usize) -> u64 {
+/// What a pass on so many cores holds at once, an estimate: residual, normed input and block output; queries and attention output;
+/// keys and values; gate and up; all f32, for the tokens that pass together; a row of logits twice; and on each core what it keeps
+/// for attention over `context` positions.
+pub fn scratch_bytes(config: &ModelConfig, context: usize, cores: usize) -> u64 {
     let widths = 3 * config.hidden + 2 * config.heads * config.head_dim + 2 * config.kv_heads * config.head_dim + 2 * config.ffn;
-    4 * (widths * CHUNK_TOKENS + 2 * config.vocab + QUERY_TILE * config.heads * context) as u64
+    let of_a_core = scratch_values(config.heads, config.kv_heads, config.head_dim, context);
+    4 * (widths * CHUNK_TOKENS + 2 * config.vocab + cores * of_a_core) as u64
 }
 
 /// Bytes for reading: 243.1 MB.
@@ -176,7 +178,7 @@ impl fmt::Display for Inspection {
         let (global, sliding) = (memory.global_bytes_a_token, memory.sliding_bytes_a_token);
         writeln!(f, "KV state     {} B a token: {global} global, {sliding} sliding", global + sliding)?;
         writeln!(f, "slab         {} for a sequence of {} tokens", megabytes(memory.slab_bytes), memory.sequence_tokens)?;
-        writeln!(f, "scratch      about {}", megabytes(memory.scratch_bytes))?;
+        writeln!(f, "scratch      about {} on one core", megabytes(memory.scratch_bytes))?;
         let total = memory.weights_bytes + memory.slab_bytes + memory.scratch_bytes;
         write!(f, "in all       about {}", megabytes(total))
     }
@@ -185,6 +187,7 @@ impl fmt::Display for Inspection {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::BOARD_WORKING_BYTES;
     use crate::model::convert::ConvertType;
     use crate::model::synth::{Shape, synth};
 
@@ -204,5 +207,17 @@ mod tests {
         let text = said.to_string();
         assert!(text.contains("layers       6 (1 global, 5 sliding over 256 tokens)"), "{text}");
         assert!(text.contains(&said.fingerprint) && said.fingerprint.len() == 32);
+    }
+
+    #[test]
+    fn a_pass_of_the_boards_model_fits_what_the_board_keeps_for_it() {
+        let config = Shape::Gemma3_270M.config();
+        let on = |cores| scratch_bytes(&config, MAX_CONTEXT_TOKENS, cores);
+        assert!(on(4) <= BOARD_WORKING_BYTES, "{}", on(4));
+        // Every core keeps scores of its own: 8 tokens, 4 heads, and rows of a block.
+        assert_eq!(on(4) - on(3), 4 * (8 * 4 * MAX_CONTEXT_TOKENS as u64 + 16 * 256));
+        // A tile holds the queries of one KV head.
+        let split = ModelConfig { kv_heads: 4, ..config };
+        assert_eq!(scratch_bytes(&split, 2_048, 2) - scratch_bytes(&split, 2_048, 1), 4 * (8 * 2_048 + 16 * 256));
     }
 }

@@ -7,6 +7,7 @@ use half::f16;
 
 use super::{Bytes, DType, LayerWeights, Logits, Model, ModelConfig, ModelError, Precision, Rope, Weight, Weights, reference};
 use crate::id::TokenId;
+use crate::kernels::Team;
 use crate::kv::{BlockPages, KvShape, Page, Plane, Sequence, copy_tokens};
 use crate::limits::BLOCK_TOKENS;
 
@@ -230,25 +231,34 @@ fn a_hit_is_a_miss_bit_for_bit_at_every_split() {
     }
 }
 
+/// Two KV heads, and three cores: the heads of a single token are shared out so that a core has some of either.
 #[test]
-fn a_prompt_cut_into_any_pieces_gives_the_same_bits() {
+fn a_prompt_cut_into_any_pieces_gives_the_same_bits_on_any_number_of_cores() {
     let config = config(64, (8, 2), 20, 21, 3);
     let weights = weights(&config, &MIXED, false, 8);
     for precision in [Precision::INT8, Precision::FLOAT] {
-        let model = Model::new(config.clone(), weights.clone(), precision).unwrap();
+        let mut model = Model::new(config.clone(), weights.clone(), precision).unwrap();
         let tokens = prompt(150, 4);
         let (whole, all) = run(&model, &tokens);
-        for step in [1, 3, 16, 63, 64, 65] {
-            let sequence = Arc::new(Sequence::private(model.kv_shape(), 150));
-            let mut pieces = Vec::new();
-            for (i, piece) in tokens.chunks(step).enumerate() {
-                pieces.extend(model.forward(piece, i * step, &sequence, Logits::All).unwrap());
-            }
-            assert_eq!(bits(&pieces), bits(&whole), "pieces of {step}");
-            for plane in Plane::ALL {
-                assert!(state(&sequence, plane, 0..150) == state(&all, plane, 0..150), "pieces of {step}");
+        let (team, workers) = Team::new(3);
+        let threads: Vec<_> = workers.into_iter().map(|worker| std::thread::spawn(move || worker.serve())).collect();
+        for team in [Team::alone(), team] {
+            let cores = team.cores();
+            model.set_team(team);
+            for step in [1, 3, 16, 63, 64, 65, 150] {
+                let sequence = Arc::new(Sequence::private(model.kv_shape(), 150));
+                let mut pieces = Vec::new();
+                for (i, piece) in tokens.chunks(step).enumerate() {
+                    pieces.extend(model.forward(piece, i * step, &sequence, Logits::All).unwrap());
+                }
+                assert!(bits(&pieces) == bits(&whole), "pieces of {step}, {cores} cores");
+                for plane in Plane::ALL {
+                    assert!(state(&sequence, plane, 0..150) == state(&all, plane, 0..150), "pieces of {step}, {cores} cores");
+                }
             }
         }
+        drop(model);
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
     }
 }
 
@@ -320,17 +330,67 @@ fn a_file_that_does_not_fit_its_configuration_is_refused_by_the_tensors_name() {
     }
 }
 
-#[test]
-fn damaged_numbers_end_in_an_error_not_in_an_answer() {
-    let (config, mut weights) = small();
-    let mut bytes = weights.layers[1].up.bytes().to_vec();
-    bytes[..2].copy_from_slice(&f16::INFINITY.to_le_bytes());
-    let (len, dtype) = (bytes.len(), weights.layers[1].up.dtype());
-    weights.layers[1].up = Weight::new(Bytes::new(bytes), 0..len, dtype, 64, 32).unwrap();
-    for precision in [Precision::INT8, Precision::FLOAT] {
+/// `weight` with other bytes from `at` on.
+fn spoilt(weight: &Weight, at: usize, bytes: &[u8]) -> Weight {
+    let mut all = weight.bytes().to_vec();
+    all[at..at + bytes.len()].copy_from_slice(bytes);
+    let len = all.len();
+    Weight::new(Bytes::new(all), 0..len, weight.dtype(), weight.rows(), weight.cols()).unwrap()
+}
+
+/// What two models, one for each precision, say to five tokens.
+fn outcomes(config: &ModelConfig, weights: &Weights, logits: Logits) -> [Result<Vec<f32>, ModelError>; 2] {
+    [Precision::INT8, Precision::FLOAT].map(|precision| {
         let model = Model::new(config.clone(), weights.clone(), precision).unwrap();
         let sequence = Arc::new(Sequence::private(model.kv_shape(), 5));
-        let result = model.forward(&prompt(5, 1), 0, &sequence, Logits::None);
-        assert_eq!(result, Err(ModelError::NotFinite { position: 0 }));
+        model.forward(&prompt(5, 1), 0, &sequence, logits)
+    })
+}
+
+#[test]
+fn damaged_numbers_end_in_an_error_not_in_an_answer() {
+    let (config, sound) = small();
+    let infinite = f16::INFINITY.to_le_bytes();
+    let off = |position| Err(ModelError::NotFinite { position });
+    let tokens = prompt(5, 1);
+
+    let mut weights = sound.clone();
+    weights.layers[1].up = spoilt(&sound.layers[1].up, 0, &infinite);
+    assert_eq!(outcomes(&config, &weights, Logits::None), [off(0), off(0)]);
+
+    // The row of the prompt's fourth token, which enters there.
+    let row = |token: TokenId| token.0 as usize * sound.embedding.bytes().len() / 97;
+    assert!(!tokens[..3].contains(&tokens[3]));
+    weights = sound.clone();
+    weights.embedding = spoilt(&sound.embedding, row(tokens[3]), &infinite);
+    assert_eq!(outcomes(&config, &weights, Logits::None), [off(3), off(3)]);
+
+    // What only logits meet: the row of a token that the prompt does not have, an output of its own, and the norm before it.
+    let other = (0..97).map(TokenId).find(|token| !tokens.contains(token)).unwrap();
+    let mut embedding = sound.clone();
+    embedding.embedding = spoilt(&sound.embedding, row(other), &infinite);
+    let mut output = sound.clone();
+    output.output = Some(spoilt(&sound.embedding, row(other), &infinite));
+    let mut norm = sound.clone();
+    norm.output_norm = spoilt(&sound.output_norm, 4, &f32::NAN.to_le_bytes());
+    for weights in [embedding, output, norm] {
+        assert!(outcomes(&config, &weights, Logits::None).iter().all(Result::is_ok));
+        assert_eq!(outcomes(&config, &weights, Logits::Last), [off(4), off(4)]);
+        assert_eq!(outcomes(&config, &weights, Logits::All), [off(0), off(0)]);
+    }
+}
+
+/// Squares of such numbers overflow, and a norm makes zeros of their row: all later layers, and the logits, are sound numbers.
+#[test]
+fn numbers_that_a_norm_would_hide_end_in_an_error_too() {
+    let config = config(32, (2, 1), 16, 20, 3);
+    let sound = weights(&config, &[DType::F32], false, 1);
+    let row = |token: TokenId| token.0 as usize * 32 * 4;
+    let tokens = prompt(5, 1);
+    for value in [1e16f32, 1e25, -3e37] {
+        let mut weights = sound.clone();
+        weights.embedding = spoilt(&sound.embedding, row(tokens[3]) + 20, &value.to_le_bytes());
+        let off = Err(ModelError::NotFinite { position: 3 });
+        assert_eq!(outcomes(&config, &weights, Logits::All), [off.clone(), off]);
     }
 }

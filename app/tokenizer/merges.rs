@@ -9,11 +9,16 @@
 //! spaces are ever merged) come first, as their score of 0 in SentencePiece makes them; GGUF writers change it.
 
 use core::cmp::Reverse;
+use core::ops::Range;
 use std::collections::BTreeMap;
 
 use super::vocabulary::at_most;
 use super::{TokenKind, TokenizerError, Vocabulary};
 use crate::limits::MAX_MERGES;
+
+/// Pairs of a piece and one that begins it, or of a piece and one that ends it, that a vocabulary may have. A piece has fewer of
+/// either than it has bytes, and all of Gemma 3's pieces together have less than three million. These take 64 MiB.
+const MAX_NESTED: usize = 1 << 23;
 
 /// Two pieces that become one, all as ids.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -57,43 +62,54 @@ pub(super) fn listed(vocabulary: &Vocabulary) -> Result<Vec<Merge>, TokenizerErr
 
 /// The merges that follow from the scores.
 ///
+/// # Errors
+/// [`TokenizerError::TooLarge`], as soon as there are more pieces within pieces, or merges, than are supported.
+pub(super) fn implied(vocabulary: &Vocabulary) -> Result<Vec<Merge>, TokenizerError> {
+    implied_within(vocabulary, MAX_NESTED, MAX_MERGES)
+}
+
 /// Sorted by text, the pieces that begin a piece are among its predecessors and nest, so that one stack finds them all;
 /// sorted by text read backwards, likewise those that end it. Where a beginning and an end meet, the piece splits.
-pub(super) fn implied(vocabulary: &Vocabulary) -> Result<Vec<Merge>, TokenizerError> {
+fn implied_within(vocabulary: &Vocabulary, most_nested: usize, most_merges: usize) -> Result<Vec<Merge>, TokenizerError> {
     let text = |id: u32| vocabulary.tokens[id as usize].as_bytes();
     let pieces: Vec<u32> = (0..vocabulary.tokens.len() as u32).filter(|id| vocabulary.kinds[*id as usize].is_text()).collect();
 
     let mut backwards = pieces.clone();
     backwards.sort_unstable_by(|a, b| text(*a).iter().rev().cmp(text(*b).iter().rev()));
     let mut endings: Vec<(u32, u32)> = Vec::new();
-    let mut endings_of = vec![(0, 0); vocabulary.tokens.len()];
+    let mut endings_of: Vec<Range<usize>> = vec![0..0; vocabulary.tokens.len()];
     nested(
         &backwards,
         |inner, outer| text(outer).ends_with(text(inner)),
         |piece, stack| {
             let from = endings.len();
+            at_most("vocabulary", "pieces that end others", from + stack.len(), most_nested)?;
             endings.extend(stack.iter().map(|ending| (text(*ending).len() as u32, *ending)));
-            endings_of[piece as usize] = (from, endings.len());
+            endings_of[piece as usize] = from..endings.len();
+            Ok(())
         },
-    );
+    )?;
 
     let mut forwards = pieces;
     forwards.sort_unstable_by(|a, b| text(*a).cmp(text(*b)));
+    let mut beginnings = 0;
     let mut merges = Vec::new();
     nested(
         &forwards,
         |inner, outer| text(outer).starts_with(text(inner)),
         |product, stack| {
-            let (from, to) = endings_of[product as usize];
+            beginnings += stack.len();
+            at_most("vocabulary", "pieces that begin others", beginnings, most_nested)?;
+            let endings = &endings[endings_of[product as usize].clone()];
             for left in stack {
                 let rest = (text(product).len() - text(*left).len()) as u32;
-                if let Ok(at) = endings[from..to].binary_search_by_key(&rest, |(length, _)| *length) {
-                    merges.push(Merge { left: *left, right: endings[from + at].1, product });
+                if let Ok(at) = endings.binary_search_by_key(&rest, |(length, _)| *length) {
+                    merges.push(Merge { left: *left, right: endings[at].1, product });
                 }
             }
+            at_most("vocabulary", "merges that follow from its scores", merges.len(), most_merges)
         },
-    );
-    at_most("vocabulary", "merges that follow from its scores", merges.len(), MAX_MERGES)?;
+    )?;
 
     let precedence = precedence(vocabulary);
     let characters: Vec<u16> = vocabulary.tokens.iter().map(|token| token.chars().count() as u16).collect();
@@ -120,16 +136,21 @@ fn precedence(vocabulary: &Vocabulary) -> Vec<u32> {
     precedence
 }
 
-/// Walks sorted pieces and shows each together with the pieces nested in it, shortest first.
-fn nested(sorted: &[u32], is_inside: impl Fn(u32, u32) -> bool, mut visit: impl FnMut(u32, &[u32])) {
+/// Walks sorted pieces and shows each together with the pieces nested in it, shortest first, until one is refused.
+fn nested(
+    sorted: &[u32],
+    is_inside: impl Fn(u32, u32) -> bool,
+    mut visit: impl FnMut(u32, &[u32]) -> Result<(), TokenizerError>,
+) -> Result<(), TokenizerError> {
     let mut stack: Vec<u32> = Vec::new();
     for piece in sorted {
         while stack.last().is_some_and(|inner| !is_inside(*inner, *piece)) {
             stack.pop();
         }
-        visit(*piece, &stack);
+        visit(*piece, &stack)?;
         stack.push(*piece);
     }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -245,5 +266,30 @@ mod tests {
         wrong.merges = vec![("a".to_owned(), "a".to_owned())];
         let line = listed(&wrong).unwrap_err().to_string();
         assert!(line.contains(r#"merge 0 ("a", "a") needs "aa""#), "{line}");
+    }
+
+    /// What a file of a few megabytes could otherwise make gigabytes of: every piece of a run ends, and begins, all longer ones.
+    #[test]
+    fn pieces_within_pieces_without_end_are_refused_before_they_take_memory() {
+        let runs: Vec<String> = (1..=300).map(|length| "a".repeat(length)).collect();
+        let pieces: Vec<_> = runs.iter().map(|run| (run.as_str(), -1.0, TokenKind::Normal)).collect();
+        let hostile = vocabulary(&pieces);
+        let (nested, merges) = (300 * 299 / 2, 300 * 299 / 2);
+        assert_eq!(implied_within(&hostile, nested, merges).unwrap().len(), merges);
+        let refused = |most_nested, most_merges| match implied_within(&hostile, most_nested, most_merges) {
+            Err(TokenizerError::TooLarge { unit, found, limit, .. }) => (unit, found - limit <= 300),
+            other => panic!("{:?}", other.map(|merges| merges.len())),
+        };
+        // Told within a piece of the limit, not at the end.
+        assert_eq!(refused(1_000, merges), ("pieces that end others", true));
+        assert_eq!(refused(nested, 1_000), ("merges that follow from its scores", true));
+
+        // All of them begin with the same piece, and none ends another.
+        let apart: Vec<String> = (0..200).map(|n| format!("b{}", char::from_u32(0x4e00 + n).unwrap())).collect();
+        let pieces: Vec<_> = apart.iter().map(String::as_str).chain(["b"]).map(|text| (text, -1.0, TokenKind::Normal)).collect();
+        let begun = vocabulary(&pieces);
+        assert_eq!(implied_within(&begun, 200, 0).unwrap(), []);
+        let error = implied_within(&begun, 199, 0).unwrap_err();
+        assert!(matches!(error, TokenizerError::TooLarge { unit: "pieces that begin others", found: 200, .. }), "{error}");
     }
 }

@@ -3,9 +3,10 @@
 //! The definition: for each 32 columns, in order, the products of codes are summed exactly in i32, and one fused multiply-add
 //! joins them: `acc = fma(sum, weight scale · activation scale, acc)`. [`dots`] is that, plainly, and the oracle of all others.
 //!
-//! Rows are taken a *panel* at a time. Where there are tokens enough for a tile, the panel is unpacked once into scratch that
-//! fits the first cache, and every tile of tokens is multiplied with it; tokens that fill no tile (decoding has but one) are
-//! multiplied with the rows where they lie. Panels are shared out among the cores.
+//! Rows are taken a *panel* at a time. Where there are tokens enough for a tile, the panel is unpacked once into scratch, and every
+//! tile of tokens is multiplied with it; tokens that fill no tile (decoding has but one) are multiplied with the rows where they
+//! lie. Panels are shared out among the cores. On ARM the scratch fits the first cache; panels of x86-64 are of 16 rows, and of wide
+//! matrices they do not (docs/kernels.md has the sizes).
 
 use core::ops::Range;
 
@@ -57,13 +58,13 @@ trait Panel {
     /// Scratch to begin with.
     const ZERO: Self::Block;
     /// What tiles of activations are made of, where the loop does not read them as they lie.
-    type Columns: Copy;
+    type Columns: Copy + Sync;
     /// Scratch to begin with.
     const NO_COLUMNS: Self::Columns;
 
-    /// How many of both 32 columns take.
+    /// How many of both 32 columns take: of the latter none where the loop reads activations as they lie.
     fn lines(_: Format) -> (usize, usize) {
-        (1, 1)
+        (1, 0)
     }
 
     /// Unpacks rows, block by block.
@@ -82,9 +83,33 @@ trait Panel {
     unsafe fn single(format: Format, rows: &[u8], x: Tokens<'_>, y: *mut f32);
 }
 
+/// The activations of all whole tiles, laid out: once a call, for every core reads them.
+fn gathered<P: Panel>(m: Matrix<'_>, x: &QuantizedRows) -> Vec<P::Columns> {
+    let (_, lines) = P::lines(m.format);
+    let (tiles, lines) = (x.rows() / P::TOKENS, m.cols / GROUP * lines);
+    let mut columns = vec![P::NO_COLUMNS; tiles * lines];
+    if lines > 0 {
+        for (t, tile) in columns.chunks_exact_mut(lines).enumerate() {
+            P::gather(m.format, Tokens::from(x, t * P::TOKENS), tile);
+        }
+    }
+    columns
+}
+
+/// The product on all cores of the team.
+///
 /// # Safety
-/// The CPU has the instructions of `P`, and `y` has room for tokens × rows, of which nobody else touches `range`.
-unsafe fn rows_with<P: Panel>(m: Matrix<'_>, x: &QuantizedRows, range: Range<usize>, y: Out) {
+/// The CPU has the instructions of `P`, and the sizes fit one another.
+unsafe fn product<P: Panel>(team: &Team, m: Matrix<'_>, x: &QuantizedRows, y: &mut [f32]) {
+    let tiles = gathered::<P>(m, x);
+    // SAFETY: the caller's; every range of rows is handed out once.
+    each_rows(team, &m, y, &|range, y| unsafe { rows_with::<P>(m, x, &tiles, range, y) });
+}
+
+/// # Safety
+/// The CPU has the instructions of `P`, `tiles` is what [`gathered`] made of `x`, and `y` has room for tokens × rows, of which
+/// nobody else touches `range`.
+unsafe fn rows_with<P: Panel>(m: Matrix<'_>, x: &QuantizedRows, tiles: &[P::Columns], range: Range<usize>, y: Out) {
     let tokens = x.rows();
     let whole = range.len() / P::ROWS * P::ROWS + range.start;
     let tiled = tokens / P::TOKENS * P::TOKENS;
@@ -100,10 +125,6 @@ unsafe fn rows_with<P: Panel>(m: Matrix<'_>, x: &QuantizedRows, range: Range<usi
     let (panel_lines, tile_lines) = P::lines(m.format);
     let mut panel = vec![P::ZERO; blocks * panel_lines];
     let tile_lines = blocks * tile_lines;
-    let mut tiles = vec![P::NO_COLUMNS; tiled / P::TOKENS * tile_lines];
-    for t in 0..tiled / P::TOKENS {
-        P::gather(m.format, Tokens::from(x, t * P::TOKENS), &mut tiles[t * tile_lines..][..tile_lines]);
-    }
     for r in (range.start..whole).step_by(P::ROWS) {
         let rows = m.rows(r..r + P::ROWS);
         // SAFETY: whole rows, tokens that are there, and places of this range: r + ROWS is at most its end.
@@ -186,16 +207,17 @@ unsafe fn rows_plain(m: Matrix<'_>, x: &QuantizedRows, range: Range<usize>, y: O
 pub fn matmul_int8(team: &Team, isa: Isa, m: Matrix<'_>, x: &QuantizedRows, y: &mut [f32]) {
     assert!(m.format.is_quantized() && x.cols == m.cols);
     check(&m, x.codes.len(), y);
-    let run = match isa.0 {
-        Kind::Portable => rows_plain,
-        #[cfg(target_arch = "aarch64")]
-        Kind::Neon => rows_with::<neon::Neon>,
-        #[cfg(target_arch = "x86_64")]
-        Kind::Avx2 => rows_with::<avx2::Avx2>,
-        #[cfg(target_arch = "x86_64")]
-        Kind::Avx512 => rows_with::<x86::Avx512>,
-    };
     // SAFETY: an `Isa` exists only where the CPU has its instructions; every range of rows is handed out once; the sizes are
     // checked above.
-    each_rows(team, &m, y, &|range, y| unsafe { run(m, x, range, y) });
+    unsafe {
+        match isa.kind() {
+            Kind::Portable => each_rows(team, &m, y, &|range, y| rows_plain(m, x, range, y)),
+            #[cfg(target_arch = "aarch64")]
+            Kind::Neon => product::<neon::Neon>(team, m, x, y),
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2 => product::<avx2::Avx2>(team, m, x, y),
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512 => product::<x86::Avx512>(team, m, x, y),
+        }
+    }
 }

@@ -12,6 +12,9 @@ use serde_json::Value;
 
 use crate::{Cases, CompareArgs};
 
+/// The case that is no time, but the most memory that a run took.
+const PEAK: &str = "peak RSS";
+
 /// A program to compare, and what it is called.
 #[derive(Clone)]
 pub struct Program {
@@ -56,7 +59,7 @@ struct Row {
     tokens: u32,
     rounds: Vec<Vec<f64>>,
     medians: Vec<f64>,
-    /// How many times the first program's speed is each program's; for memory, how many times its memory the first takes.
+    /// The first program's speed divided by each program's; of memory, its bytes by theirs.
     ratios: Vec<f64>,
 }
 
@@ -105,17 +108,17 @@ fn one(args: &CompareArgs, model: &Path, threads: u32) -> Result<Vec<Row>, Box<d
             }
             put("load", 0, 0, said.load_s);
             if let Some(bytes) = said.peak_rss_bytes {
-                put("peak RSS", 0, 0, bytes as f64);
+                put(PEAK, 0, 0, bytes as f64);
             }
         }
     }
     eprint!("\r\x1b[K");
     for row in &mut rows {
         row.medians = row.rounds.iter().map(|figures| median(figures)).collect();
-        let ratio = |theirs: &Vec<f64>| {
-            let ratios: Vec<f64> = row.rounds[0].iter().zip(theirs).map(|(ours, theirs)| theirs / ours).collect();
-            median(&ratios)
-        };
+        let is_memory = row.case == PEAK;
+        // The rounds have seconds, so speed by speed is theirs by ours.
+        let of_round = |(ours, theirs): (&f64, &f64)| if is_memory { ours / theirs } else { theirs / ours };
+        let ratio = |theirs: &Vec<f64>| median(&row.rounds[0].iter().zip(theirs).map(of_round).collect::<Vec<f64>>());
         row.ratios = row.rounds.iter().map(ratio).collect();
     }
     Ok(rows)
@@ -142,7 +145,8 @@ fn median(figures: &[f64]) -> f64 {
     }
 }
 
-/// Rates and ratios, one line a case: the ratio says how many times as fast the first program is.
+/// Rates and ratios, one line a case: the ratio says how many times as fast the first program is; of memory, how many times as
+/// much it takes.
 fn print(names: &[&str], rows: &[Row]) {
     print!("{:<24}{:>8}  {:<10}{:>7}{:>7}", "model", "threads", "case", "depth", "tokens");
     names.iter().for_each(|name| print!("{name:>16}"));
@@ -153,7 +157,7 @@ fn print(names: &[&str], rows: &[Row]) {
         for &median in &row.medians {
             let text = match row.case.as_str() {
                 "load" => format!("{median:.3} s"),
-                "peak RSS" => format!("{:.0} MB", median / 1e6),
+                PEAK => format!("{:.0} MB", median / 1e6),
                 _ => format!("{:.1} t/s", f64::from(row.tokens) / median),
             };
             print!("{text:>16}");
