@@ -15,7 +15,7 @@
 use core::arch::asm;
 use core::arch::x86_64::*;
 
-use super::x86::{AHEAD, as_they_are, nibbles, single, sum_of_nibbles, sum_of_signed};
+use super::single::{as_they_are, nibbles, scales, single};
 use super::{Panel, Tokens};
 use crate::kernels::{Format, GROUP};
 
@@ -318,25 +318,10 @@ impl Panel for Avx2 {
         }
     }
 
-    #[target_feature(enable = "avx2,fma,f16c")]
     unsafe fn single(format: Format, rows: &[u8], x: Tokens<'_>, y: *mut f32) {
-        match format {
-            Format::Q4_0 => single!(18, rows, x, y, nibbles, sum_of_nibbles, Some(4)),
-            _ => single!(34, rows, x, y, as_they_are, sum_of_signed, None::<u32>),
-        }
+        // SAFETY: the caller's.
+        unsafe { single(format, rows, x, y) }
     }
-}
-
-/// The scales of a block of eight rows, `row` bytes apart.
-///
-/// # Safety
-/// They are there.
-#[inline]
-#[target_feature(enable = "avx2,f16c")]
-pub(super) unsafe fn scales(from: *const u8, row: usize) -> __m256 {
-    // SAFETY: the caller's.
-    let half = |r: usize| unsafe { from.add(r * row).cast::<i16>().read_unaligned() };
-    _mm256_cvtph_ps(_mm_setr_epi16(half(0), half(1), half(2), half(3), half(4), half(5), half(6), half(7)))
 }
 
 /// Codes of eight rows, `row` bytes apart: four columns of each row in each result, as bytes.

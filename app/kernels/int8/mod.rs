@@ -19,12 +19,14 @@ use super::{Format, GROUP, Matrix, Team};
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 #[cfg(target_arch = "aarch64")]
 mod neon;
+#[cfg(target_arch = "x86_64")]
+mod single;
 #[cfg(test)]
 mod tests;
-#[cfg(target_arch = "x86_64")]
-mod x86;
 
 /// Activations from some token on.
 #[derive(Clone, Copy)]
@@ -217,7 +219,9 @@ pub fn matmul_int8(team: &Team, isa: Isa, m: Matrix<'_>, x: &QuantizedRows, y: &
             #[cfg(target_arch = "x86_64")]
             Kind::Avx2 => product::<avx2::Avx2>(team, m, x, y),
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx512 => product::<x86::Avx512>(team, m, x, y),
+            Kind::Avx512 if m.format == Format::Q8_0 => product::<avx512::Avx512>(team, m, x, y),
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512 => product::<avx2::Avx2>(team, m, x, y),
         }
     }
 }
