@@ -19,12 +19,13 @@ THREADS ?= 1
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 BIN := $(TARGET_DIR)/debug/potluck
 DEMO_MODEL := tools/demo-model/model/potluck-demo.gguf
+COMMA := ,
 FLAGS := --locked $(if $(JOBS),--jobs $(JOBS))
 # The one place that says which compiler is needed.
 RUST_VERSION := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build release firmware firmware-check firmware-test image image-check image-test image-test-short image-powercuts bench count bench-peer yocto-check agreement lint fmt doc clean toolchain
+.PHONY: help demo test build release firmware firmware-check firmware-test image image-check image-test image-test-short image-powercuts bench count bench-peer yocto-check fuzz agreement lint fmt doc clean toolchain
 
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -78,6 +79,9 @@ MEASURED := $(or $(BENCH_MODELS),$(BENCH_SYNTH))
 $(BENCH_SYNTH): $(TARGET_DIR)/bench/270m-%.gguf: | build
 	@mkdir -p $(@D)
 	@$(BIN) synth --shape gemma3-270m --type $* --seed 1 $@
+
+fuzz: toolchain ## Fuzz whatever reads from a network, a file or a keyboard (SECONDS=60 for each; TARGETS=settings,gguf)
+	@JOBS="$(JOBS)" CARGO="$(CARGO)" tests/fuzz/fuzz.sh $(or $(SECONDS),60) $(subst $(COMMA), ,$(TARGETS))
 
 bench: release $(MEASURED) ## Measure prefill, decode, load time and memory on this machine, then each kernel alone (BENCH_MODELS=FILE.gguf)
 	@for model in $(MEASURED); do $(TARGET_DIR)/release/potluck bench --model $$model || exit; done

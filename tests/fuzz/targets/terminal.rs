@@ -1,0 +1,46 @@
+//! Bytes of a serial line: a terminal that knows escape sequences and one that does not get the same, with notes and answers in
+//! between. What was typed is parsed, what is shown stays bounded.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+use potluck::console::{Screen, Typed, harmless, parse};
+use potluck::limits::{MAX_PROMPT_BYTES, MAX_TERMINAL_OUTPUT_BYTES};
+
+fuzz_target!(|data: &[u8]| {
+    for sequences in [true, false] {
+        let mut screen = Screen::new(sequences);
+        screen.invite();
+        let mut rest = data;
+        while let [act, after @ ..] = rest {
+            let (bytes, after) = after.split_at(after.len().min(usize::from(*act) / 4));
+            rest = after;
+            match act % 4 {
+                0 => screen.note(&String::from_utf8_lossy(bytes)),
+                1 => screen.say(&String::from_utf8_lossy(bytes)),
+                2 => screen.set_columns(usize::from(*act)),
+                _ => {}
+            }
+            let mut left = bytes;
+            while !left.is_empty() {
+                let taken = screen.feed(left);
+                left = &left[taken..];
+                while let Some(typed) = screen.poll() {
+                    if let Typed::Line(line) = typed {
+                        assert!(line.len() <= MAX_PROMPT_BYTES);
+                        if let Err(error) = parse(&line) {
+                            let told = error.to_string();
+                            assert_eq!(told, harmless(&told), "an error that could play tricks on a terminal");
+                        }
+                    }
+                    screen.invite();
+                }
+                assert!(screen.output().len() <= MAX_TERMINAL_OUTPUT_BYTES + 4_096);
+                if taken == 0 {
+                    screen.sent(screen.output().len());
+                }
+            }
+        }
+    }
+});
