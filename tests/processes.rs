@@ -34,9 +34,14 @@ fn questions(part: &str, subject: &str) -> Vec<Question> {
     mmlu::parse_csv(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
-/// A prompt with five examples.
+/// A prompt with examples of some 1,200 tokens, the same for every question: computing it takes a fast machine longer than a busy
+/// peer takes to answer. Shorter ones it would compute, and rightly.
 fn prompt(subject: &str, question: usize) -> String {
-    mmlu::prompt(subject, &questions("dev", subject), &questions("test", subject)[question])
+    let (mut examples, test) = (questions("dev", subject), questions("test", subject));
+    examples.extend(test[10..].iter().cloned());
+    let tokens = |shots: &usize| TOKENIZER.encode_prompt(&mmlu::prompt(subject, &examples[..*shots], &test[0])).unwrap().len();
+    let shots = (1..examples.len()).take_while(|shots| tokens(shots) <= 1_200).last().expect("an example is shorter");
+    mmlu::prompt(subject, &examples[..shots], &test[question])
 }
 
 /// A prompt of at least `tokens` tokens: as many examples as that takes.
@@ -126,7 +131,8 @@ fn a_repeated_prompt_and_its_examples_come_from_the_peer() {
 fn a_peer_that_falls_silent_delays_an_answer_and_changes_nothing() {
     let lan = Lan::new("silent");
     let [mut giver, mut asker] = [1, 2].map(|id| lan.join(id));
-    let text = mmlu::prompt("anatomy", &[], &questions("test", "anatomy")[3]);
+    // Long, or a fast machine computes it sooner than a busy peer may answer, and rightly asks nobody.
+    let text = long_prompt("anatomy", 1_000);
     let expected = alone().answer_to(&text);
     giver.answer_to(&text);
     asker.wait_to_know(&mut giver);

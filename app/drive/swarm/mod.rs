@@ -38,9 +38,9 @@ const POLL: Duration = Duration::from_millis(20);
 /// A repeated prompt takes at least this share of the tokens that its node does not hold from a peer.
 const REPEATED_SHARE: f64 = 0.95;
 
-/// A shared beginning of at least so many tokens is taken from a peer. A shorter one, as two questions without examples have, a
-/// node may as well compute: a block takes this machine some 6 ms, no longer than busy processes may take to answer one another.
-const WORTH_ASKING: usize = 4 * BLOCK_TOKENS;
+/// So many tokens that a node lacks are taken from a peer. Fewer it may as well compute: a fast machine takes 50 ms for these, which
+/// is what busy processes may take to answer one another.
+const WORTH_ASKING: usize = 8 * BLOCK_TOKENS;
 
 /// What to show.
 #[derive(Clone, Debug)]
@@ -125,14 +125,16 @@ pub(super) fn run(settings: &SwarmSettings) -> Result<bool, SwarmError> {
         let answer = nodes[item.node].ask(number as u64, &item.text, settings.max_tokens)?;
         let reference = alone.ask(number as u64, &item.text, settings.max_tokens)?;
         let missing = answer.figures.prompt_tokens - answer.figures.own;
-        let shared = match item.expect {
-            Expect::New => None,
-            Expect::Repeated => Some((missing as f64 * REPEATED_SHARE).ceil() as usize),
+        let (lacking, must) = match item.expect {
+            Expect::New => (0, 0),
+            Expect::Repeated => (missing, (missing as f64 * REPEATED_SHARE).ceil() as usize),
             Expect::SharedWith(other) => {
                 let common = common_blocks(&tokenizer, &item.text, &programme[other].text)?;
-                Some(common.saturating_sub(answer.figures.own)).filter(|lacking| *lacking >= WORTH_ASKING)
+                let lacking = common.saturating_sub(answer.figures.own);
+                (lacking, lacking)
             }
         };
+        let shared = Some(must).filter(|_| lacking >= WORTH_ASKING);
         totals.add(item, &answer, &reference, shared);
         give_line(Row { name: &names[item.node], item, answer: &answer, shared, reference: &reference })?;
         settle(&mut nodes, item.node)?;
