@@ -46,7 +46,7 @@ build: toolchain ## Build the binary for daily work: target/debug/potluck
 release: toolchain ## Build the optimised binary: target/release/potluck (takes minutes)
 	$(CARGO) build $(FLAGS) --release
 
-firmware: toolchain ## Build the board's static binary: target/firmware/potluck (20 minutes the first time)
+firmware: toolchain ## Build the board's static binary: target/firmware/potluck (10 minutes the first time)
 	@JOBS="$(JOBS)" CARGO="$(CARGO)" tools/firmware.sh build $(WAY)
 
 firmware-check: build ## Check that binary, and that an emulated board computes what this machine does
