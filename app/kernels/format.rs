@@ -1,44 +1,131 @@
-//! How weights are stored, and how they are read: unpacked row by row into scratch that fits the first cache, then used for
-//! every token of the batch.
+//! How weights are stored, as GGUF has it: names, numbers, sizes; and the values of a row as f32.
+//!
+//! A quantised format is a sequence of *terms* (`terms.rs`): 32 whole numbers under one f32 scale. Here they become f32; the products
+//! of `int8` take them as they are.
 
 use super::GROUP;
+use super::terms::{MAX_TERMS, unpack_group};
 
-/// How the values of a row are stored; names and layouts are GGUF's.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// How the values of a row are stored; names, numbers and layouts are GGUF's.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[allow(non_camel_case_types, reason = "GGUF's own names")]
+#[repr(u32)]
 pub enum Format {
     /// 4 bytes a value, little endian.
-    F32,
+    F32 = 0,
     /// 2 bytes a value, IEEE half.
-    F16,
+    F16 = 1,
+    /// 32 values in 18 bytes: 4 bits each, less 8, under an f16 scale.
+    Q4_0 = 2,
+    /// 32 values in 20 bytes: 4 bits each under an f16 scale, plus an f16 offset.
+    Q4_1 = 3,
+    /// 32 values in 22 bytes: 5 bits each, less 16, under an f16 scale.
+    Q5_0 = 6,
+    /// 32 values in 24 bytes: 5 bits each under an f16 scale, plus an f16 offset.
+    Q5_1 = 7,
+    /// 32 values in 34 bytes: int8 under an f16 scale.
+    Q8_0 = 8,
+    /// 256 values in 84 bytes: 2 bits each; a scale and an offset of 4 bits for 16 values.
+    Q2_K = 10,
+    /// 256 values in 110 bytes: 3 bits each, less 4; a scale of 6 bits for 16 values.
+    Q3_K = 11,
+    /// 256 values in 144 bytes: 4 bits each; a scale and an offset of 6 bits for 32 values.
+    Q4_K = 12,
+    /// 256 values in 176 bytes: 5 bits each; a scale and an offset of 6 bits for 32 values.
+    Q5_K = 13,
+    /// 256 values in 210 bytes: 6 bits each, less 32; an int8 scale for 16 values.
+    Q6_K = 14,
+    /// 32 values in 18 bytes: 4 bits that choose one of 16 whole numbers, under an f16 scale.
+    IQ4_NL = 20,
+    /// 256 values in 136 bytes: the same numbers; a scale of 6 bits for 32 values.
+    IQ4_XS = 23,
     /// 2 bytes a value, the upper half of an f32.
-    BF16,
-    /// 32 values in 34 bytes: an f16 scale, then 32 int8.
-    Q8_0,
-    /// 32 values in 18 bytes: an f16 scale, then 16 bytes; low nibbles are the values 0..16, high nibbles 16..32, less 8.
-    Q4_0,
+    BF16 = 30,
 }
 
 impl Format {
+    /// All of them, by number.
+    pub const ALL: [Format; 15] = [
+        Format::F32,
+        Format::F16,
+        Format::Q4_0,
+        Format::Q4_1,
+        Format::Q5_0,
+        Format::Q5_1,
+        Format::Q8_0,
+        Format::Q2_K,
+        Format::Q3_K,
+        Format::Q4_K,
+        Format::Q5_K,
+        Format::Q6_K,
+        Format::IQ4_NL,
+        Format::IQ4_XS,
+        Format::BF16,
+    ];
+
+    /// Its name, as ggml prints it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Format::F32 => "F32",
+            Format::F16 => "F16",
+            Format::Q4_0 => "Q4_0",
+            Format::Q4_1 => "Q4_1",
+            Format::Q5_0 => "Q5_0",
+            Format::Q5_1 => "Q5_1",
+            Format::Q8_0 => "Q8_0",
+            Format::Q2_K => "Q2_K",
+            Format::Q3_K => "Q3_K",
+            Format::Q4_K => "Q4_K",
+            Format::Q5_K => "Q5_K",
+            Format::Q6_K => "Q6_K",
+            Format::IQ4_NL => "IQ4_NL",
+            Format::IQ4_XS => "IQ4_XS",
+            Format::BF16 => "BF16",
+        }
+    }
+
     /// Values and bytes of the unit that the format is stored in.
     pub const fn unit(self) -> (usize, usize) {
         match self {
             Format::F32 => (1, 4),
             Format::F16 | Format::BF16 => (1, 2),
-            Format::Q8_0 => (GROUP, 34),
-            Format::Q4_0 => (GROUP, 18),
+            Format::Q4_0 | Format::IQ4_NL => (32, 18),
+            Format::Q4_1 => (32, 20),
+            Format::Q5_0 => (32, 22),
+            Format::Q5_1 => (32, 24),
+            Format::Q8_0 => (32, 34),
+            Format::Q2_K => (256, 84),
+            Format::Q3_K => (256, 110),
+            Format::Q4_K => (256, 144),
+            Format::Q5_K => (256, 176),
+            Format::Q6_K => (256, 210),
+            Format::IQ4_XS => (256, 136),
         }
     }
 
-    /// Whether values are small integers under a scale per 32.
+    /// Terms of a group of 32 columns: none where values are floats.
+    pub(super) const fn terms(self) -> usize {
+        match self {
+            Format::F32 | Format::F16 | Format::BF16 => 0,
+            Format::Q8_0 | Format::Q4_0 | Format::Q5_0 | Format::Q3_K | Format::Q6_K | Format::IQ4_NL | Format::IQ4_XS => 1,
+            Format::Q4_1 | Format::Q5_1 | Format::Q2_K | Format::Q4_K | Format::Q5_K => 2,
+        }
+    }
+
+    /// Whether values are whole numbers under scales.
     pub const fn is_quantized(self) -> bool {
-        matches!(self, Format::Q8_0 | Format::Q4_0)
+        self.terms() > 0
+    }
+
+    /// Bytes of `values` values, or none where they do not fill whole units (or the count overflows).
+    pub const fn bytes(self, values: usize) -> Option<usize> {
+        let (unit, bytes) = self.unit();
+        if values.is_multiple_of(unit) { (values / unit).checked_mul(bytes) } else { None }
     }
 
     /// Bytes of a row of `cols` values, which must fill whole units.
     pub const fn row_bytes(self, cols: usize) -> usize {
-        let (values, bytes) = self.unit();
-        assert!(cols.is_multiple_of(values), "a row must fill whole units");
-        cols / values * bytes
+        self.bytes(cols).expect("a row fills whole units")
     }
 }
 
@@ -86,45 +173,14 @@ pub(super) fn f16_to_f32(half: [u8; 2]) -> f32 {
     f32::from_bits(bits | (half & 0x8000) << 16)
 }
 
-/// Splits a block of Q8_0 or Q4_0 into its whole numbers and its scale.
+/// One group of a quantised row as f32: a term's products are exact, and where there are two they are added with one rounding.
 #[inline(always)]
-pub(super) fn unpack_block(format: Format, block: &[u8], codes: &mut [i8; GROUP]) -> f32 {
-    match format {
-        Format::Q8_0 => {
-            let block: &[u8; 34] = block.first_chunk().expect("a whole block");
-            for i in 0..GROUP {
-                codes[i] = block[2 + i] as i8;
-            }
-        }
-        Format::Q4_0 => {
-            let block: &[u8; 18] = block.first_chunk().expect("a whole block");
-            for i in 0..GROUP / 2 {
-                codes[i] = ((block[2 + i] & 15) as i8).wrapping_sub(8);
-                codes[i + GROUP / 2] = ((block[2 + i] >> 4) as i8).wrapping_sub(8);
-            }
-        }
-        Format::F32 | Format::F16 | Format::BF16 => unreachable!("{format:?} has no scales"),
-    }
-    f16_to_f32([block[0], block[1]])
-}
-
-/// Splits a row of Q8_0 or Q4_0 into its whole numbers and its scales.
-#[inline(always)]
-pub(super) fn unpack(format: Format, bytes: &[u8], codes: &mut [i8], scales: &mut [f32]) {
-    let (_, unit) = format.unit();
-    for ((block, codes), scale) in bytes.chunks_exact(unit).zip(codes.as_chunks_mut().0).zip(scales) {
-        *scale = unpack_block(format, block, codes);
-    }
-}
-
-#[inline(always)]
-fn dequantize_blocks<const BYTES: usize>(format: Format, bytes: &[u8], out: &mut [f32]) {
-    let (mut codes, mut scale) = ([0i8; GROUP], [0f32]);
-    for (block, out) in bytes.as_chunks::<BYTES>().0.iter().zip(out.as_chunks_mut::<GROUP>().0) {
-        unpack(format, block, &mut codes, &mut scale);
-        for i in 0..GROUP {
-            out[i] = scale[0] * f32::from(codes[i]);
-        }
+fn dequantize_group(format: Format, unit: &[u8], group: usize, out: &mut [f32; GROUP]) {
+    let mut codes = [[0i16; GROUP]; MAX_TERMS];
+    let scales = unpack_group(format, unit, group, &mut codes);
+    for i in 0..GROUP {
+        let value = |term: usize| f32::from(codes[term][i]) * scales[term];
+        out[i] = if format.terms() == 1 { value(0) } else { value(0) + value(1) };
     }
 }
 
@@ -147,12 +203,18 @@ pub(super) fn dequantize_body(format: Format, bytes: &[u8], out: &mut [f32]) {
                 *out = f32::from_bits(u32::from(u16::from_le_bytes(*bytes)) << 16);
             }
         }
-        Format::Q8_0 => dequantize_blocks::<34>(Format::Q8_0, bytes, out),
-        Format::Q4_0 => dequantize_blocks::<18>(Format::Q4_0, bytes, out),
+        _ => {
+            let (values, unit_bytes) = format.unit();
+            for (unit, out) in bytes.chunks_exact(unit_bytes).zip(out.chunks_exact_mut(values)) {
+                for (group, out) in out.as_chunks_mut().0.iter_mut().enumerate() {
+                    dequantize_group(format, unit, group, out);
+                }
+            }
+        }
     }
 }
 
-/// Reads a row of any format as f32. Exact: a scale of 11 bits times a code of 8 fits an f32.
+/// Reads a row of any format as f32. Exact for floats and formats of one term; one rounding where an offset is added.
 ///
 /// # Panics
 /// When `bytes` is not the row of `out.len()` values: the caller has checked it.
@@ -163,7 +225,7 @@ pub fn dequantize_row(format: Format, bytes: &[u8], out: &mut [f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use half::{bf16, f16};
+    use half::f16;
 
     #[test]
     fn every_half_is_read_exactly() {
@@ -174,42 +236,33 @@ mod tests {
         }
     }
 
-    #[test]
-    fn rows_are_read_as_gguf_lays_them_out() {
-        let values = [1.0f32, -0.5, 3.25];
-        let mut out = [0f32; 3];
-        let f32s: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-        dequantize_row(Format::F32, &f32s, &mut out);
-        assert_eq!(out, values);
-        let f16s: Vec<u8> = values.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes()).collect();
-        dequantize_row(Format::F16, &f16s, &mut out);
-        assert_eq!(out, values);
-        let bf16s: Vec<u8> = values.iter().flat_map(|v| bf16::from_f32(*v).to_le_bytes()).collect();
-        dequantize_row(Format::BF16, &bf16s, &mut out);
-        assert_eq!(out, values);
-
-        let mut block = f16::from_f32(0.5).to_le_bytes().to_vec();
-        block.extend((0..32).map(|i| (i * 8 - 128) as i8 as u8));
-        let mut out = [0f32; 32];
-        dequantize_row(Format::Q8_0, &block, &mut out);
-        assert_eq!(out, core::array::from_fn(|i| 0.5 * (i as f32 * 8.0 - 128.0)));
-
-        let mut block = f16::from_f32(-2.0).to_le_bytes().to_vec();
-        block.extend((0..16).map(|i| i | (15 - i) << 4));
-        dequantize_row(Format::Q4_0, &block, &mut out);
-        let expected: [f32; 32] = core::array::from_fn(|i| -2.0 * (if i < 16 { i as f32 } else { 31.0 - i as f32 } - 8.0));
-        assert_eq!(out, expected);
+    /// Random, uniform and extreme bytes of every format, and what the package `gguf` makes of them.
+    macro_rules! golden {
+        ($($format:ident $file:literal),* $(,)?) => {
+            [$((
+                Format::$format,
+                &include_bytes!(concat!("../../tests/data/gguf-types/", $file, ".bytes"))[..],
+                &include_bytes!(concat!("../../tests/data/gguf-types/", $file, ".values"))[..],
+            )),*]
+        };
     }
 
     #[test]
-    fn unpacked_codes_times_scales_are_the_dequantized_values() {
-        for (format, bytes) in [(Format::Q8_0, 34), (Format::Q4_0, 18)] {
-            let row: Vec<u8> = (0..3 * bytes).map(|i| if i % bytes == 1 { 0x3c } else { (i * 37 % 256) as u8 }).collect();
-            let (mut values, mut codes, mut scales) = ([0f32; 96], [0i8; 96], [0f32; 3]);
-            dequantize_row(format, &row, &mut values);
-            unpack(format, &row, &mut codes, &mut scales);
-            for i in 0..96 {
-                assert_eq!(values[i], scales[i / 32] * f32::from(codes[i]));
+    fn bytes_mean_what_the_ecosystem_says_they_mean() {
+        let golden = golden! {
+            F16 "f16", BF16 "bf16", Q4_0 "q4_0", Q4_1 "q4_1", Q5_0 "q5_0", Q5_1 "q5_1", Q8_0 "q8_0", Q2_K "q2_k", Q3_K "q3_k",
+            Q4_K "q4_k", Q5_K "q5_k", Q6_K "q6_k", IQ4_NL "iq4_nl", IQ4_XS "iq4_xs",
+        };
+        assert_eq!(golden.len() + 1, Format::ALL.len(), "F32 alone needs no proof");
+        for (format, bytes, values) in golden {
+            let expected: Vec<f32> = values.as_chunks::<4>().0.iter().map(|value| f32::from_le_bytes(*value)).collect();
+            let mut out = vec![0f32; expected.len()];
+            dequantize_row(format, bytes, &mut out);
+            let damaged = expected.iter().filter(|value| value.is_nan()).count();
+            assert!(damaged < expected.len() / 2, "{format:?}: too many NaNs to prove anything");
+            for (i, (ours, truth)) in out.iter().zip(&expected).enumerate() {
+                // Equal to the bit, but for the sign of a zero and the kind of a NaN, which no product tells apart.
+                assert!(ours == truth || (ours.is_nan() && truth.is_nan()), "{format:?} {i}: {ours} {truth}");
             }
         }
     }

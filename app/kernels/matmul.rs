@@ -82,6 +82,17 @@ pub(super) mod tests {
     use crate::kernels::{Format, dequantize_row};
     use half::{bf16, f16};
 
+    /// Where the unit of a quantised format has its halves.
+    pub(in crate::kernels) fn halves(format: Format) -> &'static [usize] {
+        match format {
+            Format::Q4_1 | Format::Q5_1 | Format::Q4_K | Format::Q5_K => &[0, 2],
+            Format::Q2_K => &[80, 82],
+            Format::Q3_K => &[108],
+            Format::Q6_K => &[208],
+            _ => &[0],
+        }
+    }
+
     /// A matrix of random bytes whose scales are sane halves.
     pub(in crate::kernels) fn random_matrix(format: Format, rows: usize, cols: usize, seed: u32) -> Vec<u8> {
         let values = noise(rows * cols, seed);
@@ -89,15 +100,17 @@ pub(super) mod tests {
             Format::F32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
             Format::F16 => values.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes()).collect(),
             Format::BF16 => values.iter().flat_map(|v| bf16::from_f32(*v).to_le_bytes()).collect(),
-            Format::Q8_0 | Format::Q4_0 => {
+            _ => {
                 let (_, unit) = format.unit();
-                let blocks = values.chunks(32).zip(noise(rows * cols / 32, seed + 1));
-                let block = |(values, scale): (&[f32], f32)| {
-                    let mut bytes = f16::from_f32(scale * 0.02).to_le_bytes().to_vec();
-                    bytes.extend(values[..unit - 2].iter().map(|v| (v * 128.0) as i8 as u8));
-                    bytes
-                };
-                blocks.flat_map(block).collect()
+                let mut bytes: Vec<u8> =
+                    noise(rows * format.row_bytes(cols), seed).iter().map(|v| (v * 128.0) as i8 as u8).collect();
+                let scales = noise(bytes.len() / unit * 2, seed + 1);
+                for (unit, scales) in bytes.chunks_exact_mut(unit).zip(scales.chunks_exact(2)) {
+                    for (at, scale) in halves(format).iter().zip(scales) {
+                        unit[*at..*at + 2].copy_from_slice(&f16::from_f32(scale * 0.02).to_le_bytes());
+                    }
+                }
+                bytes
             }
         }
     }
@@ -120,9 +133,12 @@ pub(super) mod tests {
 
     #[test]
     fn a_product_has_the_bits_of_its_definition_whatever_the_batch() {
-        let formats = [Format::F32, Format::F16, Format::BF16, Format::Q8_0, Format::Q4_0];
-        for (n, &format) in formats.iter().enumerate() {
-            let widths: &[usize] = if format.is_quantized() { &[32, 64, 160] } else { &[1, 15, 16, 17, 32, 47, 100] };
+        for (n, format) in Format::ALL.into_iter().enumerate() {
+            let widths: &[usize] = match format.unit().0 {
+                1 => &[1, 15, 16, 17, 32, 47, 100],
+                32 => &[32, 64, 160],
+                _ => &[256, 512],
+            };
             for (&cols, rows) in widths.iter().flat_map(|cols| [1, 3, 40].map(|rows| (cols, rows))) {
                 let bytes = random_matrix(format, rows, cols, n as u32 * 100 + cols as u32);
                 let m = Matrix::new(&bytes, format, rows, cols);

@@ -23,6 +23,7 @@ mod matmul;
 mod quantize;
 mod rope;
 mod team;
+mod terms;
 
 pub use attention::{accumulate, scores};
 pub use format::{Format, Matrix, dequantize_row};
@@ -35,7 +36,7 @@ pub use quantize::{QuantizedRows, quantize_rows};
 pub use rope::{RopeTable, rotate};
 pub use team::{Team, Worker};
 
-/// Values that share one scale, in weights, activations and KV rows alike (GGUF's Q8_0 and Q4_0).
+/// Columns that are summed in whole numbers before a float joins them; the values under one scale in activations and KV rows.
 pub const GROUP: usize = 32;
 
 /// Names the definition of this room's arithmetic. It goes into the fingerprint: two nodes whose versions differ never share

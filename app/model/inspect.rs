@@ -10,7 +10,6 @@ use super::attention::scratch_values;
 use super::config::{ModelConfig, Precision};
 use super::engine::CHUNK_TOKENS;
 use super::fault::{Fault, FileError};
-use super::gguf::dtype_name;
 use super::load::{fingerprint, named, open};
 use crate::kv::{KvFormat, KvShape, Plane};
 use crate::limits::{BLOCK_TOKENS, MAX_CONTEXT_TOKENS};
@@ -91,7 +90,7 @@ pub fn inspect(path: &Path) -> Result<Inspection, FileError> {
     let mut tensors: BTreeMap<&'static str, TensorCount> = BTreeMap::new();
     let mut parameters = 0;
     for (_, weight) in named(&opened.weights) {
-        let entry = tensors.entry(dtype_name(weight.dtype())).or_default();
+        let entry = tensors.entry(weight.dtype().name()).or_default();
         entry.tensors += 1;
         entry.bytes += weight.bytes().len() as u64;
         parameters += (weight.rows() * weight.cols()) as u64;

@@ -14,10 +14,10 @@ use burn::tensor::{Device, Tensor, TensorData};
 use burn_ndarray::NdArrayTensor;
 use ndarray::{ArrayD, IxDyn};
 
+use super::Weight;
 use super::attention::{self, AttentionSite};
-use super::{DType, Weight};
 use crate::id::TokenId;
-use crate::kernels::{self, Format, Isa, Matrix, RopeTable, Team};
+use crate::kernels::{self, Isa, Matrix, RopeTable, Team};
 
 /// The values of a norm: 1 + w in f32. Vectors are read into memory once; matrices never are.
 #[derive(Clone, Debug)]
@@ -84,7 +84,7 @@ impl GemmaOps for NdArray {
         let matrix = weight.matrix();
         let input = values(&x);
         let mut out = vec![0f32; rows(&x) * weight.rows()];
-        if int8 && format(weight.dtype()).is_quantized() {
+        if int8 && weight.dtype().is_quantized() {
             kernels::matmul_int8(&team, isa, matrix, &kernels::quantize_rows(isa, &input, weight.cols()), &mut out);
         } else {
             kernels::matmul(&team, isa, matrix, &input, &mut out);
@@ -136,20 +136,9 @@ impl GemmaOps for NdArray {
     }
 }
 
-/// How the kernels name a stored type.
-fn format(dtype: DType) -> Format {
-    match dtype {
-        DType::F32 => Format::F32,
-        DType::F16 => Format::F16,
-        DType::BF16 => Format::BF16,
-        DType::Q8_0 => Format::Q8_0,
-        DType::Q4_0 => Format::Q4_0,
-    }
-}
-
 impl Weight {
     fn matrix(&self) -> Matrix<'_> {
-        Matrix::new(self.bytes(), format(self.dtype()), self.rows(), self.cols())
+        Matrix::new(self.bytes(), self.dtype(), self.rows(), self.cols())
     }
 
     /// Row `row` as f32.
@@ -158,7 +147,7 @@ impl Weight {
     /// When there is no such row: the caller's own mistake.
     pub fn row(&self, row: usize) -> Vec<f32> {
         let mut out = vec![0f32; self.cols()];
-        kernels::dequantize_row(format(self.dtype()), self.matrix().row(row), &mut out);
+        kernels::dequantize_row(self.dtype(), self.matrix().row(row), &mut out);
         out
     }
 }

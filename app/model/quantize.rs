@@ -29,9 +29,9 @@ impl Unstorable {
 /// Appends `values` to `out` as `dtype` stores them. Positions in errors count from the start of `values`.
 ///
 /// # Panics
-/// When the values do not fill whole blocks of `dtype`: the caller's own mistake.
+/// When the values do not fill whole blocks of `dtype`, or it is a type that is only read: the caller's own mistake.
 pub fn encode(dtype: DType, values: &[f32], out: &mut Vec<u8>) -> Result<(), Unstorable> {
-    let (unit, unit_bytes) = dtype.block();
+    let (unit, unit_bytes) = dtype.unit();
     assert_eq!(values.len() % unit, 0, "{} values for blocks of {unit}", values.len());
     if let Some(index) = values.iter().position(|value| !value.is_finite()) {
         return Err(Unstorable::NotFinite(index, values[index]));
@@ -55,6 +55,7 @@ pub fn encode(dtype: DType, values: &[f32], out: &mut Vec<u8>) -> Result<(), Uns
                 q4_0(group, out).ok_or(Unstorable::TooLarge(block * 32, largest(group)))?;
             }
         }
+        read_only => panic!("{} is read and never written", read_only.name()),
     }
     Ok(())
 }

@@ -42,6 +42,7 @@ fn encode(values: &[f32], dtype: DType) -> Vec<u8> {
             };
             values.chunks(32).flat_map(|block| pack(encode_block(block, 7.0))).collect()
         }
+        read_only => panic!("{} is not written here", read_only.name()),
     }
 }
 

@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use memmap2::Mmap;
 
+pub use crate::kernels::Format as DType;
+
 /// The bytes of a whole file, mapped or owned; clones share them.
 #[derive(Clone)]
 pub struct Bytes {
@@ -50,40 +52,6 @@ impl AsRef<[u8]> for Bytes {
 impl fmt::Debug for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Bytes({})", self.as_slice().len())
-    }
-}
-
-/// How the values of a tensor are stored, as GGUF numbers it.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-#[repr(u32)]
-pub enum DType {
-    /// 4 bytes a value.
-    F32 = 0,
-    /// 2 bytes a value, IEEE half.
-    F16 = 1,
-    /// 32 values in 18 bytes: an f16 scale, then 16 bytes whose low nibbles are values 0..16 and high nibbles 16..32, less 8.
-    Q4_0 = 2,
-    /// 32 values in 34 bytes: an f16 scale, then 32 int8.
-    Q8_0 = 8,
-    /// 2 bytes a value, the upper half of an f32.
-    BF16 = 30,
-}
-
-impl DType {
-    /// Values and bytes of the unit that the type is stored in.
-    pub const fn block(self) -> (usize, usize) {
-        match self {
-            DType::F32 => (1, 4),
-            DType::F16 | DType::BF16 => (1, 2),
-            DType::Q4_0 => (32, 18),
-            DType::Q8_0 => (32, 34),
-        }
-    }
-
-    /// Bytes of `values` values, or none where they do not fill whole units (or the count overflows).
-    pub fn bytes(self, values: usize) -> Option<usize> {
-        let (unit, bytes) = self.block();
-        if values.is_multiple_of(unit) { (values / unit).checked_mul(bytes) } else { None }
     }
 }
 

@@ -189,6 +189,10 @@ macro_rules! blocks {
 }
 
 impl Panel for Avx2 {
+    fn takes(format: Format) -> bool {
+        matches!(format, Format::Q8_0 | Format::Q4_0)
+    }
+
     const ROWS: usize = ROWS;
     const TOKENS: usize = TOKENS;
     type Block = Line;

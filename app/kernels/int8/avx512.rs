@@ -8,7 +8,7 @@ use core::arch::x86_64::*;
 
 use super::single::single;
 use super::{Panel, Tokens};
-use crate::kernels::format::unpack_block;
+use crate::kernels::terms::unpack_block;
 use crate::kernels::{Format, GROUP};
 
 /// Rows of a panel.
@@ -57,6 +57,10 @@ fn pointers(x: Tokens<'_>, blocks: usize) -> [(*const i8, *const f32, *const i32
 pub(super) struct Avx512;
 
 impl Panel for Avx512 {
+    fn takes(format: Format) -> bool {
+        format == Format::Q8_0
+    }
+
     const ROWS: usize = ROWS;
     const TOKENS: usize = TOKENS;
     type Block = Block;

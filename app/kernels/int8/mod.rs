@@ -1,7 +1,10 @@
 //! Products of quantised activations with a quantised matrix: `y[t][r] = Σ_c x[t][c] · w[r][c]`.
 //!
-//! The definition: for each 32 columns, in order, the products of codes are summed exactly in i32, and one fused multiply-add
-//! joins them: `acc = fma(sum, weight scale · activation scale, acc)`. [`dots`] is that, plainly, and the oracle of all others.
+//! The definition: for each 32 columns, in order, and for each term that the format has there (`terms.rs`), the products of whole
+//! numbers are summed exactly in i32, and one fused multiply-add joins them: `acc = fma(sum, term's scale · activation scale, acc)`.
+//! [`dots`] is that, plainly, and the oracle of all others.
+//!
+//! Every format can be read so ([`rows_plain`]); those of [`Panel::takes`] have loops of their own for an instruction set.
 //!
 //! Rows are taken a *panel* at a time. Where there are tokens enough for a tile, the panel is unpacked once into scratch, and every
 //! tile of tokens is multiplied with it; tokens that fill no tile (decoding has but one) are multiplied with the rows where they
@@ -10,11 +13,11 @@
 
 use core::ops::Range;
 
-use super::format::unpack;
-use super::isa::{Isa, Kind};
+use super::isa::{Isa, Kind, per_isa};
 use super::matmul::{check, each_rows};
 use super::quantize::QuantizedRows;
 use super::team::Out;
+use super::terms::{Codes, unpack};
 use super::{Format, GROUP, Matrix, Team};
 
 #[cfg(target_arch = "x86_64")]
@@ -51,6 +54,9 @@ impl<'a> Tokens<'a> {
 /// All three may be called only where the CPU has the instructions, `rows` being whole blocks of as many rows, `x` holding as
 /// many tokens as the call takes, and `y` having room for `ROWS` results a token, `stride` floats apart.
 trait Panel {
+    /// Whether there are loops for a format.
+    fn takes(format: Format) -> bool;
+
     /// Rows of a panel.
     const ROWS: usize;
     /// Tokens of a tile.
@@ -102,16 +108,25 @@ fn gathered<P: Panel>(m: Matrix<'_>, x: &QuantizedRows) -> Vec<P::Columns> {
 ///
 /// # Safety
 /// The CPU has the instructions of `P`, and the sizes fit one another.
-unsafe fn product<P: Panel>(team: &Team, m: Matrix<'_>, x: &QuantizedRows, y: &mut [f32]) {
+unsafe fn product<P: Panel>(team: &Team, isa: Isa, m: Matrix<'_>, x: &QuantizedRows, y: &mut [f32]) {
+    if !P::takes(m.format) {
+        return plain(team, isa, m, x, y);
+    }
     let tiles = gathered::<P>(m, x);
     // SAFETY: the caller's; every range of rows is handed out once.
-    each_rows(team, &m, y, &|range, y| unsafe { rows_with::<P>(m, x, &tiles, range, y) });
+    each_rows(team, &m, y, &|range, y| unsafe { rows_with::<P>(isa, m, x, &tiles, range, y) });
+}
+
+/// The product by the plain loop.
+fn plain(team: &Team, isa: Isa, m: Matrix<'_>, x: &QuantizedRows, y: &mut [f32]) {
+    // SAFETY: `y` has the size that `matmul_int8` has checked; every range of rows is handed out once.
+    each_rows(team, &m, y, &|range, y| unsafe { rows_plain(isa, m, x, range, y) });
 }
 
 /// # Safety
 /// The CPU has the instructions of `P`, `tiles` is what [`gathered`] made of `x`, and `y` has room for tokens × rows, of which
 /// nobody else touches `range`.
-unsafe fn rows_with<P: Panel>(m: Matrix<'_>, x: &QuantizedRows, tiles: &[P::Columns], range: Range<usize>, y: Out) {
+unsafe fn rows_with<P: Panel>(isa: Isa, m: Matrix<'_>, x: &QuantizedRows, tiles: &[P::Columns], range: Range<usize>, y: Out) {
     let tokens = x.rows();
     let whole = range.len() / P::ROWS * P::ROWS + range.start;
     let tiled = tokens / P::TOKENS * P::TOKENS;
@@ -119,7 +134,7 @@ unsafe fn rows_with<P: Panel>(m: Matrix<'_>, x: &QuantizedRows, tiles: &[P::Colu
         // SAFETY: whole rows, a token that is there, and places of this range.
         unsafe {
             P::single(m.format, m.rows(range.start..whole), Tokens::from(x, 0), y.at(range.start));
-            rows_plain(m, x, whole..range.end, y);
+            rows_plain(isa, m, x, whole..range.end, y);
         }
         return;
     }
@@ -149,24 +164,26 @@ unsafe fn rows_with<P: Panel>(m: Matrix<'_>, x: &QuantizedRows, tiles: &[P::Colu
         }
     }
     // SAFETY: what is left of this range.
-    unsafe { rows_plain(m, x, whole..range.end, y) }
+    unsafe { rows_plain(isa, m, x, whole..range.end, y) }
 }
 
-/// The definition.
-fn dots<const T: usize>(codes: &[[i8; GROUP]], scales: &[f32], x: [(&[[i8; GROUP]], &[f32]); T]) -> [f32; T] {
-    let blocks = codes.len();
-    let scales = &scales[..blocks];
+/// The definition, for `terms` terms a group.
+#[inline(always)]
+fn dots<const T: usize>(terms: usize, codes: &[Codes], scales: &[f32], x: [(&[[i8; GROUP]], &[f32]); T]) -> [f32; T] {
+    let blocks = codes.len() / terms;
     let x = x.map(|(codes, scales)| (&codes[..blocks], &scales[..blocks]));
     let mut acc = [0f32; T];
-    for b in 0..blocks {
-        for t in 0..T {
-            let (w, a) = (&codes[b], &x[t].0[b]);
-            let mut sum = 0i32;
-            for i in 0..GROUP {
-                // At most 32 × 128 × 127 in size: nothing wraps. Saying so keeps overflow checks, and their branches, out.
-                sum = sum.wrapping_add(i32::from(w[i]).wrapping_mul(i32::from(a[i])));
+    for (b, (codes, scales)) in codes.chunks_exact(terms).zip(scales.chunks_exact(terms)).enumerate() {
+        for (w, scale) in codes.iter().zip(scales) {
+            for t in 0..T {
+                let a = &x[t].0[b];
+                let mut sum = 0i32;
+                for i in 0..GROUP {
+                    // At most 32 × 4,096 × 127 in size: nothing wraps. Saying so keeps overflow checks, and their branches, out.
+                    sum = sum.wrapping_add(i32::from(w[i]).wrapping_mul(i32::from(a[i])));
+                }
+                acc[t] = (sum as f32).mul_add(scale * x[t].1[b], acc[t]);
             }
-            acc[t] = (sum as f32).mul_add(scales[b] * x[t].1[b], acc[t]);
         }
     }
     acc
@@ -174,32 +191,40 @@ fn dots<const T: usize>(codes: &[[i8; GROUP]], scales: &[f32], x: [(&[[i8; GROUP
 
 /// # Safety
 /// `y` has room for tokens × rows, of which nobody else touches `range`.
-unsafe fn rows_plain(m: Matrix<'_>, x: &QuantizedRows, range: Range<usize>, y: Out) {
+#[inline(always)]
+unsafe fn rows_body(m: Matrix<'_>, x: &QuantizedRows, range: Range<usize>, y: Out) {
     const TILE: usize = 4;
-    let (tokens, blocks) = (x.rows(), m.cols / GROUP);
+    let (tokens, blocks, terms) = (x.rows(), m.cols / GROUP, m.format.terms());
     if range.is_empty() {
         return;
     }
-    let mut codes = vec![0i8; m.cols];
-    let mut scales = vec![0f32; blocks];
+    let mut codes = vec![[0; GROUP]; blocks * terms];
+    let mut scales = vec![0f32; blocks * terms];
     let all = x.codes.as_chunks::<GROUP>().0;
     let row = |t: usize| (&all[t * blocks..][..blocks], &x.scales[t * blocks..][..blocks]);
     for r in range {
         unpack(m.format, m.row(r), &mut codes, &mut scales);
-        let codes = codes.as_chunks::<GROUP>().0;
         // SAFETY: a place of this range.
         let put = |t: usize, sum: f32| unsafe { y.at(t * m.rows + r).write(sum) };
         let mut t = 0;
         while t + TILE <= tokens {
-            let sums = dots::<TILE>(codes, &scales, core::array::from_fn(|i| row(t + i)));
+            let sums = dots::<TILE>(terms, &codes, &scales, core::array::from_fn(|i| row(t + i)));
             sums.into_iter().enumerate().for_each(|(i, sum)| put(t + i, sum));
             t += TILE;
         }
         for t in t..tokens {
-            let [sum] = dots::<1>(codes, &scales, [row(t)]);
+            let [sum] = dots::<1>(terms, &codes, &scales, [row(t)]);
             put(t, sum);
         }
     }
+}
+
+per_isa! {
+    /// Some rows by the plain loop: every format, and rows that fill no panel.
+    ///
+    /// # Safety
+    /// As for [`rows_body`].
+    unsafe fn rows_plain(m: Matrix<'_>, x: &QuantizedRows, range: Range<usize>, y: Out) = rows_body;
 }
 
 /// Product of a quantised matrix with quantised activations.
@@ -213,15 +238,13 @@ pub fn matmul_int8(team: &Team, isa: Isa, m: Matrix<'_>, x: &QuantizedRows, y: &
     // checked above.
     unsafe {
         match isa.kind() {
-            Kind::Portable => each_rows(team, &m, y, &|range, y| rows_plain(m, x, range, y)),
+            Kind::Portable => plain(team, isa, m, x, y),
             #[cfg(target_arch = "aarch64")]
-            Kind::Neon => product::<neon::Neon>(team, m, x, y),
+            Kind::Neon => product::<neon::Neon>(team, isa, m, x, y),
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx2 => product::<avx2::Avx2>(team, m, x, y),
+            Kind::Avx512 if avx512::Avx512::takes(m.format) => product::<avx512::Avx512>(team, isa, m, x, y),
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx512 if m.format == Format::Q8_0 => product::<avx512::Avx512>(team, m, x, y),
-            #[cfg(target_arch = "x86_64")]
-            Kind::Avx512 => product::<avx2::Avx2>(team, m, x, y),
+            Kind::Avx2 | Kind::Avx512 => product::<avx2::Avx2>(team, isa, m, x, y),
         }
     }
 }

@@ -14,7 +14,7 @@ use core::arch::asm;
 use super::{Panel, Tokens};
 use crate::kernels::Format;
 use crate::kernels::GROUP;
-use crate::kernels::format::unpack_block;
+use crate::kernels::terms::unpack_block;
 
 /// One block of four rows, unpacked for a tile.
 #[derive(Clone, Copy)]
@@ -317,6 +317,10 @@ unsafe fn single_q4(rows: *const u8, x: Tokens<'_>, y: *mut f32) {
 }
 
 impl Panel for Neon {
+    fn takes(format: Format) -> bool {
+        matches!(format, Format::Q8_0 | Format::Q4_0)
+    }
+
     const ROWS: usize = 4;
     const TOKENS: usize = 4;
     type Block = Block;

@@ -3,26 +3,34 @@
 use half::f16;
 
 use super::*;
-use crate::kernels::matmul::tests::random_matrix;
+use crate::kernels::matmul::tests::{halves, random_matrix};
 use crate::kernels::quantize::tests::noise;
 use crate::kernels::quantize_rows;
 use crate::kernels::team::tests::with_team;
+use crate::kernels::terms::{MAX_TERMS, unpack_group};
 
-const FORMATS: [Format; 2] = [Format::Q8_0, Format::Q4_0];
+/// Every quantised format.
+fn formats() -> impl Iterator<Item = Format> {
+    Format::ALL.into_iter().filter(|format| format.is_quantized())
+}
 
-/// The definition, written as plainly as can be, from the bytes.
+/// Widths that a format's rows can have: a unit, and some that fill no larger step of a loop.
+fn widths(format: Format) -> &'static [usize] {
+    if format.unit().0 == GROUP { &[32, 64, 96, 640] } else { &[256, 512, 768] }
+}
+
+/// The definition, written as plainly as can be. (What bytes mean is proved in `format`.)
 fn oracle(m: &Matrix<'_>, x: &QuantizedRows, t: usize, r: usize) -> f32 {
-    let (_, unit) = m.format.unit();
+    let (values, unit) = m.format.unit();
     let mut acc = 0f32;
-    for (b, block) in m.row(r).chunks(unit).enumerate() {
-        let code = |i: usize| match m.format {
-            Format::Q8_0 => i32::from(block[2 + i] as i8),
-            _ if i < 16 => i32::from(block[2 + i] & 15) - 8,
-            _ => i32::from(block[2 + i - 16] >> 4) - 8,
-        };
-        let sum: i32 = (0..32).map(|i| code(i) * i32::from(x.codes[t * m.cols + b * 32 + i])).sum();
-        let scale = f16::from_le_bytes([block[0], block[1]]).to_f32() * x.scales[t * m.cols / 32 + b];
-        acc = (sum as f32).mul_add(scale, acc);
+    for b in 0..m.cols / GROUP {
+        let stored = &m.row(r)[b * GROUP / values * unit..][..unit];
+        let mut terms = [[0; GROUP]; MAX_TERMS];
+        let scales = unpack_group(m.format, stored, b % (values / GROUP), &mut terms);
+        for (whole, scale) in terms.iter().zip(scales).take(m.format.terms()) {
+            let sum: i32 = (0..GROUP).map(|i| i32::from(whole[i]) * i32::from(x.codes[t * m.cols + b * GROUP + i])).sum();
+            acc = (sum as f32).mul_add(scale * x.scales[t * m.cols / GROUP + b], acc);
+        }
     }
     acc
 }
@@ -45,8 +53,8 @@ fn check_all(team: &Team, m: Matrix<'_>, x: &[f32]) {
 
 #[test]
 fn a_product_has_the_bits_of_its_definition_whatever_the_batch() {
-    for (n, format) in FORMATS.into_iter().enumerate() {
-        for cols in [32, 64, 96, 640] {
+    for (n, format) in formats().enumerate() {
+        for &cols in widths(format) {
             for rows in [1, 3, 4, 5, 8, 15, 16, 17, 36] {
                 let bytes = random_matrix(format, rows, cols, n as u32 * 1000 + cols as u32);
                 check_all(&Team::alone(), Matrix::new(&bytes, format, rows, cols), &noise(9 * cols, 77));
@@ -59,54 +67,63 @@ fn a_product_has_the_bits_of_its_definition_whatever_the_batch() {
 fn the_number_of_cores_changes_no_bit() {
     for cores in [2, 3, 8] {
         with_team(cores, |team| {
-            for (format, rows) in FORMATS.into_iter().flat_map(|format| [5, 16, 100, 300].map(|rows| (format, rows))) {
-                let bytes = random_matrix(format, rows, 64, 5);
-                check_all(team, Matrix::new(&bytes, format, rows, 64), &noise(6 * 64, 7));
+            for (format, rows) in formats().flat_map(|format| [5, 16, 100, 300].map(|rows| (format, rows))) {
+                let cols = widths(format)[0];
+                let bytes = random_matrix(format, rows, cols, 5);
+                check_all(team, Matrix::new(&bytes, format, rows, cols), &noise(6 * cols, 7));
             }
         });
     }
 }
 
-/// 16 rows of two blocks of one byte and one scale.
+/// 16 rows of two units of one byte and one scale.
 fn uniform(format: Format, scale: f16, byte: u8) -> Vec<u8> {
-    let (_, unit) = format.unit();
-    let mut block = scale.to_le_bytes().to_vec();
-    block.resize(unit, byte);
-    block.repeat(32)
+    let (_, bytes) = format.unit();
+    let mut unit = vec![byte; bytes];
+    for at in halves(format) {
+        unit[*at..*at + 2].copy_from_slice(&scale.to_le_bytes());
+    }
+    unit.repeat(32)
 }
 
 #[test]
 fn the_largest_codes_do_not_overflow() {
-    for format in FORMATS {
+    for format in formats() {
+        let cols = 2 * format.unit().0;
         for byte in [0x80, 0x7f, 0x81, 0x00, 0xff, 0x0f, 0xf0] {
             let bytes = uniform(format, f16::ONE, byte);
             for value in [127.0f32, -127.0] {
-                check_all(&Team::alone(), Matrix::new(&bytes, format, 16, 64), &[value; 5 * 64]);
+                check_all(&Team::alone(), Matrix::new(&bytes, format, 16, cols), &vec![value; 5 * cols]);
             }
         }
     }
-    // And what the definition says in numbers.
-    let bytes = uniform(Format::Q8_0, f16::ONE, 0x80);
-    for isa in Isa::all() {
-        let mut y = [0f32; 16];
-        matmul_int8(
-            &Team::alone(),
-            isa,
-            Matrix::new(&bytes, Format::Q8_0, 16, 64),
-            &quantize_rows(isa, &[-127.0; 64], 64),
-            &mut y,
-        );
-        assert_eq!(y, [128.0 * 127.0 * 64.0; 16]);
+}
+
+/// What the definition says in numbers: the largest whole number of each kind, -128 and 32 × 128 for Q6_K.
+#[test]
+fn the_largest_codes_are_what_they_are() {
+    for (format, bytes, whole) in [
+        (Format::Q8_0, uniform(Format::Q8_0, f16::ONE, 0x80), -128.0),
+        (Format::Q6_K, [vec![0; 192], vec![0x80; 16], f16::ONE.to_le_bytes().to_vec()].concat().repeat(32), 4096.0),
+    ] {
+        let cols = 2 * format.unit().0;
+        for isa in Isa::all() {
+            let mut y = [0f32; 16];
+            let x = quantize_rows(isa, &vec![-127.0; cols], cols);
+            matmul_int8(&Team::alone(), isa, Matrix::new(&bytes, format, 16, cols), &x, &mut y);
+            assert_eq!(y, [-127.0 * whole * cols as f32; 16], "{isa:?}");
+        }
     }
 }
 
 #[test]
 fn odd_scales_are_taken_as_they_are() {
-    let halves = [0x0000u16, 0x8000, 0x0001, 0x83ff, 0x7bff, 0xfbff, 0x7c00, 0xfc00, 0x7e00];
-    for (format, half) in FORMATS.into_iter().flat_map(|format| halves.map(|half| (format, half))) {
+    let scales = [0x0000u16, 0x8000, 0x0001, 0x83ff, 0x7bff, 0xfbff, 0x7c00, 0xfc00, 0x7e00];
+    for (format, half) in formats().flat_map(|format| scales.map(|half| (format, half))) {
+        let cols = 2 * format.unit().0;
         let bytes = uniform(format, f16::from_bits(half), 0x35);
         for value in [0.0f32, 1e-38, 3.0, 3e38, f32::NAN, f32::INFINITY] {
-            check_all(&Team::alone(), Matrix::new(&bytes, format, 16, 64), &[value; 5 * 64]);
+            check_all(&Team::alone(), Matrix::new(&bytes, format, 16, cols), &vec![value; 5 * cols]);
         }
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::model::config::ModelConfig;
-use crate::model::gguf::{Part, TensorPlan, dtype_name, tensor_names};
+use crate::model::gguf::{Part, TensorPlan, tensor_names};
 use crate::model::weight::DType;
 
 /// What matrices are stored as. Norms are always F32.
@@ -78,9 +78,9 @@ pub(in crate::model) fn plan(config: &ModelConfig, tied: bool, ty: ConvertType) 
     let planned = tensor_names(config.layers.len(), tied).into_iter().filter_map(|(name, part)| {
         let (rows, cols) = part.shape(config);
         let wanted = ty.dtype(part);
-        let dtype = if cols % wanted.block().0 == 0 { wanted } else { DType::F16 };
+        let dtype = if cols % wanted.unit().0 == 0 { wanted } else { DType::F16 };
         if dtype != wanted {
-            let names = (dtype_name(dtype), dtype_name(wanted));
+            let names = (dtype.name(), wanted.name());
             fallbacks.push(format!("{name} is {}: its {cols} columns do not fill blocks of {}", names.0, names.1));
         }
         let plan = TensorPlan::new(name, (rows, cols), part.is_norm(), dtype)?;

@@ -63,18 +63,7 @@ impl GgmlType {
 
     /// The same type as this build's kernels know it; none for the others.
     pub fn dtype(self) -> Option<DType> {
-        [DType::F32, DType::F16, DType::BF16, DType::Q8_0, DType::Q4_0].into_iter().find(|&dtype| dtype as u32 == self.number)
-    }
-}
-
-/// A type's name as ggml prints it.
-pub fn dtype_name(dtype: DType) -> &'static str {
-    match dtype {
-        DType::F32 => "F32",
-        DType::F16 => "F16",
-        DType::Q4_0 => "Q4_0",
-        DType::Q8_0 => "Q8_0",
-        DType::BF16 => "BF16",
+        DType::ALL.into_iter().find(|&dtype| dtype as u32 == self.number)
     }
 }
 
@@ -84,11 +73,11 @@ mod tests {
 
     #[test]
     fn the_types_we_compute_with_have_ggmls_sizes() {
-        for dtype in [DType::F32, DType::F16, DType::BF16, DType::Q8_0, DType::Q4_0] {
+        for dtype in DType::ALL {
             let ty = GgmlType::from_number(dtype as u32).unwrap();
-            assert_eq!((ty.unit, ty.unit_bytes), dtype.block(), "a wrong size reads every later row from the wrong place");
-            assert_eq!((ty.name, ty.dtype()), (dtype_name(dtype), Some(dtype)));
+            assert_eq!((ty.unit, ty.unit_bytes), dtype.unit(), "a wrong size reads every later row from the wrong place");
+            assert_eq!((ty.name, ty.dtype()), (dtype.name(), Some(dtype)));
         }
-        assert_eq!(TYPES.into_iter().filter_map(GgmlType::dtype).count(), 5);
+        assert_eq!(TYPES.into_iter().filter_map(GgmlType::dtype).count(), DType::ALL.len());
     }
 }

@@ -29,7 +29,7 @@ mod write;
 mod tests;
 
 pub(super) use config::{check, every_nth_global, inverse_root};
-pub use ggml::{GgmlType, dtype_name};
+pub use ggml::GgmlType;
 pub use read::{Gguf, TensorInfo};
 pub use value::{Elements, Kind, Value};
 pub use weights::{Part, layer_tensors, tensor_names};

@@ -237,9 +237,8 @@ fn what_potluck_does_not_run_is_refused_with_what_it_does() {
     assert!(refusal(&raw).contains("tensor blk.1.ffn_up.weight is 8 x 256, but the metadata makes it 64 x 32"));
     let mut raw = tiny();
     let up = raw.tensor("blk.1.ffn_up.weight");
-    (up.ty, up.data) = (3, vec![0; 64 * 20]);
-    let line =
-        "type Q4_1 of tensor blk.1.ffn_up.weight: this build reads F32, F16, BF16, Q8_0, Q4_0; convert with potluck convert";
+    (up.ty, up.data) = (9, vec![0; 64 * 36]);
+    let line = "type Q8_1 of tensor blk.1.ffn_up.weight: this build reads F32, F16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS, BF16; get the model in one of these";
     assert_eq!(refusal(&raw), line);
     let mut raw = tiny();
     raw.tensor("blk.1.ffn_up.weight").ty = 99;

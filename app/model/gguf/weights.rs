@@ -136,8 +136,9 @@ impl Gguf {
         }
         let Some(dtype) = tensor.ty.dtype() else {
             return Err(self.fault(Fault::Unsupported(format!(
-                "type {} of tensor {name}: this build reads F32, F16, BF16, Q8_0, Q4_0; convert with potluck convert",
-                tensor.ty.name
+                "type {} of tensor {name}: this build reads {}; get the model in one of these",
+                tensor.ty.name,
+                DType::ALL.map(DType::name).join(", ")
             ))));
         };
         let weight = Weight::new(self.bytes().clone(), tensor.range.clone(), dtype, rows, cols);
@@ -176,7 +177,7 @@ fn float_norm(weight: Weight) -> Option<Weight> {
         DType::F32 => return Some(weight),
         DType::F16 => pairs().map(|pair| f16::from_le_bytes(pair).to_f32()).collect(),
         DType::BF16 => pairs().map(|pair| bf16::from_le_bytes(pair).to_f32()).collect(),
-        DType::Q8_0 | DType::Q4_0 => return None,
+        _ => return None,
     };
     let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
     let length = bytes.len();
