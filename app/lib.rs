@@ -1,6 +1,6 @@
 //! potluck: boards on one LAN answer prompts with Gemma 3 and share the KV state of every prompt prefix.
 //!
-//! ARCHITECTURE.md walks through the rooms. The pure core (everything but `model`, `tokenizer`, `mmlu` and `drive`)
+//! ARCHITECTURE.md walks through the rooms. The pure core (everything but `model`, `tokenizer`, `answers`, `config`, `mmlu` and `drive`)
 //! builds without burn and without smol: `cargo check --no-default-features`.
 
 #![deny(missing_docs)]
@@ -18,6 +18,8 @@ pub mod planner;
 pub mod sampler;
 pub mod transfer;
 
+#[cfg(feature = "model")]
+pub mod answers;
 #[cfg(feature = "net")]
 pub mod config;
 #[cfg(feature = "net")]

@@ -213,7 +213,7 @@ fn a_stream_says_what_the_whole_says() {
         let ids: Vec<TokenId> = ids.into_iter().map(TokenId).collect();
         let mut stream = tokenizer.stream();
         let mut said: String = ids.iter().map(|id| stream.push(*id)).collect();
-        said.push_str(&stream.finish());
+        said.push_str(&stream.end());
         prop_assert_eq!(said, tokenizer.decode(&ids));
     });
 }
@@ -225,14 +225,14 @@ fn a_character_is_said_when_its_last_byte_has_come() {
     let mut stream = tokenizer.stream();
     let said: Vec<String> = smile.iter().map(|id| stream.push(*id)).collect();
     assert_eq!(said, ["", "", "", "", "🙂"], "a console must not show half a character");
-    assert_eq!(stream.finish(), "");
+    assert_eq!(stream.end(), "");
 
     let mut broken = tokenizer.stream();
     assert_eq!(broken.push(smile[1]) + &broken.push(smile[2]), "");
     let e = tokenizer.encode_prompt("e").unwrap()[1];
     assert_eq!(broken.push(e), "\u{fffd}e", "bytes that lead nowhere must not swallow what follows");
     assert_eq!(broken.push(smile[1]), "");
-    assert_eq!(broken.finish(), "\u{fffd}");
+    assert_eq!(broken.end(), "\u{fffd}");
 }
 
 #[test]

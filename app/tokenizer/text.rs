@@ -37,8 +37,8 @@ impl<'a> TextStream<'a> {
         }
     }
 
-    /// Ends the stream; a character that was never completed becomes U+FFFD.
-    pub fn finish(self) -> String {
-        String::from_utf8_lossy(&self.pending).into_owned()
+    /// Ends the text; a character that was never completed becomes U+FFFD.
+    pub fn end(&mut self) -> String {
+        String::from_utf8_lossy(&std::mem::take(&mut self.pending)).into_owned()
     }
 }

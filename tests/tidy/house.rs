@@ -17,12 +17,14 @@ pub const ROOMS: &[(&str, &[&str])] = &[
     ("tokenizer", &["id", "limits"]),
     ("model", &["kernels", "tokenizer", "kv", "id", "limits"]),
     ("node", &["cache", "catalog", "transfer", "planner", "sampler", "console", "kv", "id", "limits"]),
+    ("answers", &["tokenizer", "sampler", "node", "id", "limits"]),
     ("drive", EVERY),
     ("main", EVERY),
 ];
 
 const EVERY: &[&str] = &[
     "drive",
+    "answers",
     "node",
     "model",
     "tokenizer",

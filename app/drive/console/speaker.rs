@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::io::{self, IsTerminal};
 use std::rc::Rc;
 
+use crate::answers::Answer;
 use crate::console::harmless;
 use crate::drive::terminal::{OutputError, give, give_line, tell};
-use crate::id::TokenId;
 use crate::node::{AskId, Figures, Reply, StopReason};
-use crate::tokenizer::{TextStream, Tokenizer};
+use crate::tokenizer::Tokenizer;
 
 use super::event::{Event, Rates};
 use super::tty::Tty;
@@ -22,13 +22,11 @@ pub(in crate::drive) enum Form {
     Json,
 }
 
-struct Answer {
+/// An answer that is being given.
+struct Given {
     form: Form,
-    /// Its tokens mean nothing: only its figures are wanted.
-    bench: bool,
-    stream: Option<TextStream<'static>>,
-    text: String,
-    tokens: Vec<TokenId>,
+    /// None where only the figures are wanted: the command bench.
+    answer: Option<Answer<'static>>,
 }
 
 /// Where it is said.
@@ -63,7 +61,7 @@ pub(in crate::drive) struct Speaker {
     /// How what is said now is said.
     pub form: Form,
     sink: Sink,
-    answers: BTreeMap<u64, Answer>,
+    answers: BTreeMap<u64, Given>,
     broken: Option<OutputError>,
 }
 
@@ -134,8 +132,8 @@ impl Speaker {
 
     /// Begins an answer, in the form that is spoken now.
     pub(in crate::drive) fn begin(&mut self, ask: AskId, tokenizer: &'static Tokenizer, bench: bool) {
-        let stream = (!bench).then(|| tokenizer.stream());
-        self.answers.insert(ask.0, Answer { form: self.form, bench, stream, text: String::new(), tokens: Vec::new() });
+        let answer = (!bench).then(|| Answer::new(tokenizer));
+        self.answers.insert(ask.0, Given { form: self.form, answer });
     }
 
     /// A prompt gets no answer.
@@ -150,29 +148,25 @@ impl Speaker {
     pub(in crate::drive) fn reply(&mut self, ask: AskId, reply: &Reply) -> Option<Option<String>> {
         match reply {
             Reply::Token(token) => {
-                let answer = self.answers.get_mut(&ask.0)?;
-                answer.tokens.push(*token);
-                let text = answer.stream.as_mut()?.push(*token);
-                answer.text += &text;
-                let form = answer.form;
+                let Given { form, answer } = self.answers.get_mut(&ask.0)?;
+                let (form, text) = (*form, answer.as_mut()?.push(*token));
                 self.stream(ask, &text, form);
                 None
             }
             Reply::Done(figures) => {
-                let answer = self.answers.remove(&ask.0)?;
-                let rest = answer.stream.map_or(String::new(), |stream| stream.finish());
-                self.stream(ask, &rest, answer.form);
-                let text = answer.text + &rest;
-                let before = std::mem::replace(&mut self.form, answer.form);
-                if answer.bench {
-                    self.bench(figures);
-                } else if self.form == Form::Json {
-                    self.json(&Event::Done { id: ask.0, text: &text, tokens: &answer.tokens, figures });
-                } else {
-                    self.end_answer(figures);
+                let Given { form, mut answer } = self.answers.remove(&ask.0)?;
+                let rest = answer.as_mut().map_or(String::new(), Answer::end);
+                self.stream(ask, &rest, form);
+                let before = std::mem::replace(&mut self.form, form);
+                match &answer {
+                    None => self.bench(figures),
+                    Some(answer) if form == Form::Json => {
+                        self.json(&Event::Done { id: ask.0, text: answer.text(), tokens: answer.tokens(), figures });
+                    }
+                    Some(_) => self.end_answer(figures),
                 }
                 self.form = before;
-                Some(Some(text))
+                Some(answer.map(|answer| answer.text().to_string()))
             }
             Reply::Failed(reason) => {
                 self.failed(ask, reason);
