@@ -1,12 +1,14 @@
 //! int8 products for AVX2 with FMA and F16C, 16 rows and four tokens at a time. Rows are the lanes of a register: a few columns of
-//! a token are broadcast against them, and nothing is summed across.
+//! a token are broadcast against them, and nothing is summed across. Formats lie in a panel in one of two ways:
 //!
-//! - Q8_0: codes widened to 16 bits when a panel is packed, two columns to a lane of 32 bits, for `vpmaddwd`: two instructions for
-//!   16 products, and each multiplication already adds. `vpmaddubsw` takes bytes, but wants one side unsigned and needs as many
-//!   instructions, the signs and the widening among them.
-//! - Q4_0: nibbles as they are, 0..=15, four columns to a lane, for `vpmaddubsw`: products with 32 columns fit 16 bits (8 × 2 × 15 ×
-//!   127), so they are widened once a block. What the nibbles are too large by, 8 × the activations' sum, is where the sums
+//! - Words: whole numbers in 16 bits, two columns to a lane of 32 bits, for `vpmaddwd`: two instructions for 16 products, and each
+//!   multiplication already adds. (`vpmaddubsw` takes bytes, but wants one side unsigned and needs as many instructions, the signs
+//!   and the widening among them.) Scales of 16 columns are multiplied in as a panel is packed.
+//! - Nibbles (Q4_0, Q4_1, Q4_K), 0..=15, four columns to a lane, for `vpmaddubsw`: products with 32 columns fit 16 bits (8 × 2 × 15 ×
+//!   127), so they are widened once a block. What the nibbles of Q4_0 are too large by, 8 × the activations' sum, is where the sums
 //!   start from: half of it in each half of a lane, where it fits too.
+//!
+//! An offset, where the format has one, is a second fused multiply-add, of the activations' sum.
 //!
 //! The loops are assembly, for compilers move loads out of them until sums no longer fit the registers: ymm0–ymm7 sums of four
 //! tokens and two halves of the panel, ymm8–ymm9 weights, ymm10 columns of a token, ymm11–ymm12 products, ymm13 ones. Results stay
@@ -15,7 +17,8 @@
 use core::arch::asm;
 use core::arch::x86_64::*;
 
-use super::single::{as_they_are, nibbles, scales, single};
+use super::layout::{Layout, SIDE, Scales, offset, scale, with_layout};
+use super::single::single;
 use super::{Panel, Tokens};
 use crate::kernels::{Format, GROUP};
 
@@ -24,8 +27,9 @@ const ROWS: usize = 16;
 /// Tokens of a tile.
 const TOKENS: usize = 4;
 
-/// Panels and tiles lie in these. A block of 32 columns takes, in a panel, codes and then 16 scales; in a tile, codes of the four
-/// tokens side by side, their scales, and for Q4_0 what their sums start from.
+/// Panels and tiles lie in these. A block of 32 columns takes, in a panel, whole numbers, then 16 scales, then 16 offsets if there are
+/// any; in a tile, codes of the four tokens side by side, and one line of their scales, of what their sums start from, and of the sums
+/// of their codes.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
 pub(super) struct Line([u8; 64]);
@@ -33,7 +37,7 @@ pub(super) struct Line([u8; 64]);
 /// AVX2 with FMA and F16C.
 pub(super) struct Avx2;
 
-/// Two columns of four tokens by 16 rows (Q8_0), or four columns (Q4_0): the next 64 bytes of the panel, the next 16 of the tile.
+/// Two columns of four tokens by 16 rows (words), or four columns (nibbles): the next 64 bytes of the panel, the next 16 of the tile.
 /// `$token` multiplies and adds.
 macro_rules! columns {
     ($token:ident) => {
@@ -156,7 +160,7 @@ macro_rules! join {
     };
 }
 
-/// The end of a block: the panel's scales, and every token's.
+/// The panel's scales join every token's sums.
 macro_rules! join_all {
     () => {
         concat!(
@@ -166,10 +170,98 @@ macro_rules! join_all {
             join!("4", "2", "3", "64", "96"),
             join!("8", "4", "5", "128", "160"),
             join!("12", "6", "7", "192", "224"),
+        )
+    };
+}
+
+/// A token's offsets join its results: the sum of its codes times the panel's offsets. `$scale` and `$sum` are where the tile has them.
+macro_rules! join_offset {
+    ($scale:literal, $sum:literal, $result:literal, $result_high:literal) => {
+        concat!(
+            "vbroadcastss ymm10, [{x} + ",
+            $scale,
+            "]\n",
+            "vbroadcastss ymm0, [{x} + ",
+            $sum,
+            "]\n",
+            "vmulps ymm11, ymm8, ymm10\n",
+            "vmulps ymm12, ymm9, ymm10\n",
+            "vfmadd213ps ymm11, ymm0, [{y} + ",
+            $result,
+            "]\n",
+            "vfmadd213ps ymm12, ymm0, [{y} + ",
+            $result_high,
+            "]\n",
+            "vmovaps [{y} + ",
+            $result,
+            "], ymm11\n",
+            "vmovaps [{y} + ",
+            $result_high,
+            "], ymm12\n",
+        )
+    };
+}
+
+/// The panel's offsets join every token's results.
+macro_rules! join_offsets {
+    () => {
+        concat!(
             "add {w}, 64\n",
-            "add {x}, 64\n",
-            "dec {n}\n",
-            "jnz 2b\n",
+            "vmovaps ymm8, [{w}]\n",
+            "vmovaps ymm9, [{w} + 32]\n",
+            join_offset!("0", "32", "0", "32"),
+            join_offset!("4", "36", "64", "96"),
+            join_offset!("8", "40", "128", "160"),
+            join_offset!("12", "44", "192", "224"),
+        )
+    };
+}
+
+/// The next block.
+macro_rules! next {
+    () => {
+        concat!("add {w}, 64\n", "add {x}, 64\n", "dec {n}\n", "jnz 2b\n")
+    };
+}
+
+/// Ones in 16 bits.
+macro_rules! ones {
+    () => {
+        concat!("vpcmpeqw ymm13, ymm13, ymm13\n", "vpabsw ymm13, ymm13\n")
+    };
+}
+
+/// Sums of a block of words.
+macro_rules! sum_words {
+    () => {
+        concat!("2:\n", columns!(first_words), ".rept 15\n", columns!(words), ".endr\n")
+    };
+}
+
+/// Sums of a block of nibbles.
+macro_rules! sum_nibbles {
+    () => {
+        concat!(
+            "2:\n",
+            "vpbroadcastd ymm0, [{x} + 144]\n",
+            "vmovdqa ymm1, ymm0\n",
+            "vpbroadcastd ymm2, [{x} + 148]\n",
+            "vmovdqa ymm3, ymm2\n",
+            "vpbroadcastd ymm4, [{x} + 152]\n",
+            "vmovdqa ymm5, ymm4\n",
+            "vpbroadcastd ymm6, [{x} + 156]\n",
+            "vmovdqa ymm7, ymm6\n",
+            ".rept 8\n",
+            columns!(bytes),
+            ".endr\n",
+            "vpmaddwd ymm0, ymm0, ymm13\n",
+            "vpmaddwd ymm1, ymm1, ymm13\n",
+            "vpmaddwd ymm2, ymm2, ymm13\n",
+            "vpmaddwd ymm3, ymm3, ymm13\n",
+            "vpmaddwd ymm4, ymm4, ymm13\n",
+            "vpmaddwd ymm5, ymm5, ymm13\n",
+            "vpmaddwd ymm6, ymm6, ymm13\n",
+            "vpmaddwd ymm7, ymm7, ymm13\n",
         )
     };
 }
@@ -188,9 +280,14 @@ macro_rules! blocks {
     };
 }
 
+/// Whether a format's codes are nibbles in a panel.
+const fn is_nibbles(format: Format) -> bool {
+    matches!(format, Format::Q4_0 | Format::Q4_1 | Format::Q4_K)
+}
+
 impl Panel for Avx2 {
     fn takes(format: Format) -> bool {
-        matches!(format, Format::Q8_0 | Format::Q4_0)
+        with_layout!(format, L => L::FORMAT == format, _ => false)
     }
 
     const ROWS: usize = ROWS;
@@ -201,35 +298,15 @@ impl Panel for Avx2 {
     const NO_COLUMNS: Line = Line([0; 64]);
 
     fn lines(format: Format) -> (usize, usize) {
-        if format == Format::Q4_0 { (9, 3) } else { (17, 5) }
+        let (codes, columns) = if is_nibbles(format) { (8, 2) } else { (16, 4) };
+        let scales = with_layout!(format, L => 1 + usize::from(L::OFFSET), _ => 1);
+        (codes + scales, columns + 1)
     }
 
     #[target_feature(enable = "avx2,f16c")]
     unsafe fn pack(format: Format, rows: &[u8], panel: &mut [Line]) {
-        let (_, unit) = format.unit();
-        let (lines, _) = Avx2::lines(format);
-        let row = rows.len() / ROWS;
-        assert_eq!(row / unit * lines, panel.len());
-        for (b, block) in panel.chunks_exact_mut(lines).enumerate() {
-            let to = block.as_mut_ptr().cast::<__m256i>();
-            for half in 0..2 {
-                // SAFETY: a block of eight rows, within `rows`; a block of the panel has 16 registers of words or 8 of bytes for
-                // each half, and two of scales.
-                unsafe {
-                    let from = rows.as_ptr().add(half * 8 * row + b * unit);
-                    to.cast::<__m256>().add((lines - 1) * 2 + half).write(scales(from, row));
-                    for (i, quad) in transposed(format, from.add(2), row).into_iter().enumerate() {
-                        if format == Format::Q4_0 {
-                            to.add(i * 2 + half).write(quad);
-                        } else {
-                            // Columns 0 and 2 of four, then 1 and 3.
-                            to.add(i * 4 + half).write(_mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(quad)));
-                            to.add(i * 4 + 2 + half).write(_mm256_srai_epi16::<8>(quad));
-                        }
-                    }
-                }
-            }
-        }
+        // SAFETY: the caller's.
+        unsafe { with_layout!(format, L => pack::<L>(rows, panel), _ => unreachable!("{format:?} has no layout")) }
     }
 
     fn expect(bytes: &[u8]) {
@@ -247,7 +324,7 @@ impl Panel for Avx2 {
             for t in 0..TOKENS {
                 let (columns, _) = x.codes[t * x.cols + b * GROUP..][..GROUP].as_chunks::<4>();
                 for (i, columns) in columns.iter().enumerate() {
-                    if format == Format::Q4_0 {
+                    if is_nibbles(format) {
                         let to = i * 16 + t * 4;
                         codes[to / 64].0[to % 64..][..4].copy_from_slice(&columns.map(|code| code as u8));
                     } else {
@@ -260,9 +337,11 @@ impl Panel for Avx2 {
                 }
                 let rest = &mut rest[0].0;
                 rest[t * 4..][..4].copy_from_slice(&x.scales[t * groups + b].to_le_bytes());
-                // −128 × the sum of the codes, so −4 × it: half of what nibbles are too large by.
-                let start = ((x.offsets[t * groups + b] >> 5) as i16).to_le_bytes();
+                let sum = -(x.offsets[t * groups + b] >> 7);
+                // Half of what the nibbles of Q4_0 are too large by.
+                let start = if format == Format::Q4_0 { (-4 * sum) as i16 } else { 0 }.to_le_bytes();
                 rest[16 + t * 4..][..4].copy_from_slice(&[start[0], start[1], start[0], start[1]]);
+                rest[32 + t * 4..][..4].copy_from_slice(&(sum as f32).to_le_bytes());
             }
         }
     }
@@ -275,45 +354,11 @@ impl Panel for Avx2 {
         let mut sums = [_mm256_setzero_ps(); 2 * TOKENS];
         // SAFETY: both have `n` blocks, of as many lines as the loops walk over; the results are eight registers.
         unsafe {
-            match format {
-                Format::Q4_0 => blocks!(
-                    n,
-                    panel,
-                    tile,
-                    sums,
-                    [
-                        "vpcmpeqw ymm13, ymm13, ymm13",
-                        "vpabsw ymm13, ymm13",
-                        "2:",
-                        "vpbroadcastd ymm0, [{x} + 144]",
-                        "vmovdqa ymm1, ymm0",
-                        "vpbroadcastd ymm2, [{x} + 148]",
-                        "vmovdqa ymm3, ymm2",
-                        "vpbroadcastd ymm4, [{x} + 152]",
-                        "vmovdqa ymm5, ymm4",
-                        "vpbroadcastd ymm6, [{x} + 156]",
-                        "vmovdqa ymm7, ymm6",
-                        ".rept 8",
-                        columns!(bytes),
-                        ".endr",
-                        "vpmaddwd ymm0, ymm0, ymm13",
-                        "vpmaddwd ymm1, ymm1, ymm13",
-                        "vpmaddwd ymm2, ymm2, ymm13",
-                        "vpmaddwd ymm3, ymm3, ymm13",
-                        "vpmaddwd ymm4, ymm4, ymm13",
-                        "vpmaddwd ymm5, ymm5, ymm13",
-                        "vpmaddwd ymm6, ymm6, ymm13",
-                        "vpmaddwd ymm7, ymm7, ymm13",
-                        join_all!(),
-                    ]
-                ),
-                _ => blocks!(
-                    n,
-                    panel,
-                    tile,
-                    sums,
-                    ["2:", columns!(first_words), ".rept 15", columns!(words), ".endr", join_all!(),]
-                ),
+            match (is_nibbles(format), with_layout!(format, L => L::OFFSET, _ => false)) {
+                (true, false) => blocks!(n, panel, tile, sums, [ones!(), sum_nibbles!(), join_all!(), next!()]),
+                (true, true) => blocks!(n, panel, tile, sums, [ones!(), sum_nibbles!(), join_all!(), join_offsets!(), next!()]),
+                (false, false) => blocks!(n, panel, tile, sums, [sum_words!(), join_all!(), next!()]),
+                (false, true) => blocks!(n, panel, tile, sums, [sum_words!(), join_all!(), join_offsets!(), next!()]),
             }
         }
         for (i, half) in sums.into_iter().enumerate() {
@@ -328,18 +373,77 @@ impl Panel for Avx2 {
     }
 }
 
-/// Codes of eight rows, `row` bytes apart: four columns of each row in each result, as bytes.
+/// # Safety
+/// As for [`Panel::pack`].
+#[target_feature(enable = "avx2,f16c")]
+unsafe fn pack<L: Layout>(rows: &[u8], panel: &mut [Line]) {
+    let (lines, _) = Avx2::lines(L::FORMAT);
+    let code_lines = if is_nibbles(L::FORMAT) { 8 } else { 16 };
+    let row = rows.len() / ROWS;
+    assert_eq!(row / L::UNIT * L::GROUPS * lines, panel.len());
+    let mut scales = Scales::ZERO;
+    for (u, blocks) in panel.chunks_exact_mut(L::GROUPS * lines).enumerate() {
+        for half in 0..2 {
+            // SAFETY: units of eight rows, within `rows`; a block of the panel has 16 registers of words or 8 of bytes for each half,
+            // and two of scales and of offsets.
+            unsafe {
+                let unit = rows.as_ptr().add(half * SIDE * row + u * L::UNIT);
+                L::scales(unit, row, &mut scales);
+                for (g, block) in blocks.chunks_exact_mut(lines).enumerate() {
+                    let to = block.as_mut_ptr().cast::<__m256i>();
+                    to.cast::<__m256>().add(code_lines * 2 + half).write(scale::<L>(&scales, g));
+                    if L::OFFSET {
+                        to.cast::<__m256>().add(code_lines * 2 + 2 + half).write(offset::<L>(&scales, g));
+                    }
+                    write_codes::<L>(unit, row, g, to.add(half));
+                }
+            }
+        }
+    }
+}
+
+/// Writes the whole numbers of a group of eight rows to every other register from `to` on.
 ///
 /// # Safety
-/// They are there.
+/// The units and the room are there.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn transposed(format: Format, from: *const u8, row: usize) -> [__m256i; 8] {
-    let mut rows = [_mm256_setzero_si256(); 8];
-    for (r, codes) in rows.iter_mut().enumerate() {
-        // SAFETY: the caller's.
-        *codes = unsafe { if format == Format::Q4_0 { nibbles(from.add(r * row)) } else { as_they_are(from.add(r * row)) } };
+unsafe fn write_codes<L: Layout>(unit: *const u8, row: usize, g: usize, to: *mut __m256i) {
+    // SAFETY: the caller's.
+    unsafe {
+        let mut rows = [_mm256_setzero_si256(); SIDE];
+        for (r, codes) in rows.iter_mut().enumerate() {
+            *codes = L::codes(unit.add(r * row), g);
+        }
+        if is_nibbles(L::FORMAT) {
+            for (i, quad) in transposed(rows).into_iter().enumerate() {
+                to.add(i * 2).write(quad);
+            }
+            return;
+        }
+        if L::EXCESS > 0 {
+            rows = rows.map(|codes| _mm256_sub_epi8(codes, _mm256_set1_epi8(L::EXCESS as i8)));
+        }
+        let halves: [[i16; 2]; SIDE] = core::array::from_fn(|r| L::halves(unit.add(r * row), g));
+        // Each half's scale twice, for two columns share a lane.
+        let scales = [0, 1].map(|half| halves.map(|scales| [scales[half]; 2]));
+        for (i, quad) in transposed(rows).into_iter().enumerate() {
+            // Columns 0 and 2 of four, then 1 and 3.
+            let words = [_mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(quad)), _mm256_srai_epi16::<8>(quad)];
+            for (j, mut words) in words.into_iter().enumerate() {
+                if L::HALVES {
+                    words = _mm256_mullo_epi16(words, _mm256_loadu_si256(scales[i / 4].as_ptr().cast()));
+                }
+                to.add(i * 4 + j * 2).write(words);
+            }
+        }
     }
+}
+
+/// Four columns of each of eight rows in each result, as bytes.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn transposed(rows: [__m256i; SIDE]) -> [__m256i; 8] {
     let mut pairs = [_mm256_setzero_si256(); 8];
     for i in 0..4 {
         pairs[i * 2] = _mm256_unpacklo_epi32(rows[i * 2], rows[i * 2 + 1]);

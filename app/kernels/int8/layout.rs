@@ -1,0 +1,327 @@
+//! How AVX2 reads quantised formats: the codes of a group of 32 columns as bytes of one register, and the scales of eight rows.
+//!
+//! [`Layout`] is what `terms.rs` says of a format, split for speed: codes stay bytes, scales of 16 columns ([`Layout::halves`]) join
+//! their products as whole numbers, and the second term of a format with offsets is a multiple of the activations' sum.
+
+use core::arch::x86_64::*;
+
+use crate::kernels::terms::{NONLINEAR, iq4_scale, q3_scale};
+use crate::kernels::{Format, GROUP};
+
+/// Rows that are read side by side.
+pub(super) const SIDE: usize = 8;
+
+/// Scales of eight rows, for each group of a unit.
+#[derive(Clone, Copy)]
+#[repr(C, align(32))]
+pub(super) struct Scales {
+    scale: [[f32; SIDE]; 8],
+    offset: [[f32; SIDE]; 8],
+}
+
+impl Scales {
+    pub(super) const ZERO: Scales = Scales { scale: [[0.0; SIDE]; 8], offset: [[0.0; SIDE]; 8] };
+}
+
+/// How a format is read.
+///
+/// # Safety
+/// Of all functions: the CPU has AVX2, FMA and F16C; `unit` points to a whole unit of the format, and where eight rows are meant
+/// there are eight, `row` bytes apart; `g` is a group of the unit.
+pub(super) trait Layout {
+    const FORMAT: Format;
+    /// Bytes of a unit.
+    const UNIT: usize = Self::FORMAT.unit().1;
+    /// Groups of a unit.
+    const GROUPS: usize = Self::FORMAT.unit().0 / GROUP;
+    /// Whether codes are unsigned, of at most five bits; and by how much they are then too large.
+    const UNSIGNED: bool = false;
+    const EXCESS: i32 = 0;
+    /// Whether each group has a scale of its own; the whole unit has one if not.
+    const SCALE_PER_GROUP: bool = false;
+    /// Whether whole numbers are codes times a scale of 16 columns.
+    const HALVES: bool = false;
+    /// Whether there is an offset, for all 32 columns.
+    const OFFSET: bool = false;
+
+    /// The codes of a group.
+    unsafe fn codes(unit: *const u8, g: usize) -> __m256i;
+
+    /// The scales of its two halves.
+    unsafe fn halves(_: *const u8, _: usize) -> [i16; 2] {
+        [1, 1]
+    }
+
+    /// Scales, and offsets where there are any, of eight rows.
+    unsafe fn scales(unit: *const u8, row: usize, to: &mut Scales);
+}
+
+/// The scales of group `g`.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn scale<L: Layout>(scales: &Scales, g: usize) -> __m256 {
+    let g = if L::SCALE_PER_GROUP { g } else { 0 };
+    // SAFETY: eight floats.
+    unsafe { _mm256_loadu_ps(scales.scale[g].as_ptr()) }
+}
+
+/// The offsets of group `g`.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn offset<L: Layout>(scales: &Scales, g: usize) -> __m256 {
+    let g = if L::SCALE_PER_GROUP { g } else { 0 };
+    // SAFETY: eight floats.
+    unsafe { _mm256_loadu_ps(scales.offset[g].as_ptr()) }
+}
+
+/// Halves of eight rows, `row` bytes apart.
+///
+/// # Safety
+/// They are there.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+unsafe fn eight_halves(from: *const u8, row: usize) -> __m256 {
+    // SAFETY: the caller's.
+    let half = |r: usize| unsafe { from.add(r * row).cast::<i16>().read_unaligned() };
+    _mm256_cvtph_ps(_mm_setr_epi16(half(0), half(1), half(2), half(3), half(4), half(5), half(6), half(7)))
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn put(to: &mut [f32; SIDE], values: __m256) {
+    // SAFETY: eight floats.
+    unsafe { _mm256_storeu_ps(to.as_mut_ptr(), values) }
+}
+
+/// 32 bytes as they are.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn bytes(from: *const u8) -> __m256i {
+    // SAFETY: the caller's 32 bytes.
+    unsafe { _mm256_loadu_si256(from.cast()) }
+}
+
+/// 32 nibbles as bytes: the low ones, then the high ones.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn nibbles(from: *const u8) -> __m256i {
+    // SAFETY: the caller's 16 bytes.
+    let both = unsafe { _mm_loadu_si128(from.cast()) };
+    _mm256_and_si256(_mm256_set_m128i(_mm_srli_epi16(both, 4), both), _mm256_set1_epi8(15))
+}
+
+/// The same with a fifth bit each, of the four bytes at `high`.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn fives(high: *const u8, from: *const u8) -> __m256i {
+    // SAFETY: the caller's 4 and 16 bytes.
+    let (high, low) = unsafe { (high.cast::<i32>().read_unaligned(), nibbles(from)) };
+    let spread = _mm256_setr_epi64x(0, 0x0101_0101_0101_0101, 0x0202_0202_0202_0202, 0x0303_0303_0303_0303);
+    let each = _mm256_shuffle_epi8(_mm256_set1_epi32(high), spread);
+    let bit = _mm256_set1_epi64x(0x8040_2010_0804_0201_u64 as i64);
+    let set = _mm256_cmpeq_epi8(_mm256_and_si256(each, bit), bit);
+    _mm256_or_si256(low, _mm256_and_si256(set, _mm256_set1_epi8(16)))
+}
+
+/// `bits` of each byte from bit `shift` on, moved to bit `to`. (Shifts of words: what they carry between bytes is masked.)
+#[inline]
+#[target_feature(enable = "avx2")]
+fn bits(of: __m256i, shift: usize, mask: i8, to: i32) -> __m256i {
+    let low = _mm256_and_si256(_mm256_srl_epi16(of, _mm_cvtsi32_si128(shift as i32)), _mm256_set1_epi8(mask));
+    _mm256_sll_epi16(low, _mm_cvtsi32_si128(to))
+}
+
+/// The numbers that the nibbles of IQ4_NL and IQ4_XS choose.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn chosen(from: *const u8) -> __m256i {
+    // SAFETY: the table has 16 bytes; the caller's 16.
+    unsafe { _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_loadu_si128(NONLINEAR.as_ptr().cast())), nibbles(from)) }
+}
+
+/// Lanes `r` of `rows` as vectors over the rows.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn transpose(rows: [__m256; SIDE], to: &mut [[f32; SIDE]; 8]) {
+    let mut pairs = [_mm256_setzero_ps(); 8];
+    for i in 0..4 {
+        pairs[2 * i] = _mm256_unpacklo_ps(rows[2 * i], rows[2 * i + 1]);
+        pairs[2 * i + 1] = _mm256_unpackhi_ps(rows[2 * i], rows[2 * i + 1]);
+    }
+    let mut fours = [_mm256_setzero_ps(); 8];
+    for i in 0..2 {
+        for j in 0..2 {
+            let (a, b) = (pairs[4 * i + j], pairs[4 * i + j + 2]);
+            fours[4 * i + 2 * j] = _mm256_shuffle_ps::<0x44>(a, b);
+            fours[4 * i + 2 * j + 1] = _mm256_shuffle_ps::<0xee>(a, b);
+        }
+    }
+    for i in 0..4 {
+        put(&mut to[i], _mm256_permute2f128_ps::<0x20>(fours[i], fours[i + 4]));
+        put(&mut to[i + 4], _mm256_permute2f128_ps::<0x31>(fours[i], fours[i + 4]));
+    }
+}
+
+/// Scales and offsets of Q4_K and Q5_K, which begin with d, dmin and eight of each in 6 bits.
+///
+/// # Safety
+/// As for [`Layout`].
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+unsafe fn k_scales(unit: *const u8, row: usize, to: &mut Scales) {
+    const SIX: u32 = 0x3f3f_3f3f;
+    const FOUR: u32 = 0x0f0f_0f0f;
+    const TWO: u32 = 0x3030_3030;
+    // SAFETY: the caller's eight units.
+    let (d, dmin) = unsafe { (eight_halves(unit, row), eight_halves(unit.add(2), row)) };
+    let (mut scales, mut offsets) = ([_mm256_setzero_ps(); SIDE], [_mm256_setzero_ps(); SIDE]);
+    for r in 0..SIDE {
+        // SAFETY: as above.
+        let [a, b, c] = unsafe { unit.add(r * row + 4).cast::<[u32; 3]>().read_unaligned() };
+        let s = u64::from(a & SIX) | u64::from(c & FOUR | a >> 2 & TWO) << 32;
+        let m = u64::from(b & SIX) | u64::from(c >> 4 & FOUR | b >> 2 & TWO) << 32;
+        scales[r] = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_cvtsi64_si128(s as i64)));
+        offsets[r] = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_cvtsi64_si128(m as i64)));
+    }
+    transpose(scales, &mut to.scale);
+    transpose(offsets, &mut to.offset);
+    let dmin = _mm256_xor_ps(dmin, _mm256_set1_ps(-0.0));
+    for g in 0..8 {
+        // SAFETY: eight floats each.
+        let (s, m) = unsafe { (_mm256_loadu_ps(to.scale[g].as_ptr()), _mm256_loadu_ps(to.offset[g].as_ptr())) };
+        put(&mut to.scale[g], _mm256_mul_ps(s, d));
+        put(&mut to.offset[g], _mm256_mul_ps(m, dmin));
+    }
+}
+
+/// One format: its constants, its codes, and where its scales are.
+macro_rules! layout {
+    ($name:ident { $($constant:ident = $value:expr),* $(,)? } |$unit:ident, $g:ident| $codes:expr, |$row:ident, $to:ident| $scales:expr
+        $(, halves $halves:expr)?) => {
+        #[allow(non_camel_case_types, reason = "GGUF's own names")]
+        pub(super) struct $name;
+
+        impl Layout for $name {
+            const FORMAT: Format = Format::$name;
+            $(const $constant: layout!(@type $constant) = $value;)*
+
+            #[inline]
+            #[target_feature(enable = "avx2")]
+            unsafe fn codes($unit: *const u8, $g: usize) -> __m256i {
+                // SAFETY: the caller's unit.
+                unsafe { $codes }
+            }
+
+            #[inline]
+            #[target_feature(enable = "avx2,f16c")]
+            unsafe fn scales($unit: *const u8, $row: usize, $to: &mut Scales) {
+                // SAFETY: the caller's eight units.
+                unsafe { $scales }
+            }
+
+            $(
+                #[inline]
+                #[target_feature(enable = "avx2")]
+                unsafe fn halves($unit: *const u8, $g: usize) -> [i16; 2] {
+                    // SAFETY: the caller's unit.
+                    unsafe { $halves }
+                }
+            )?
+        }
+    };
+    (@type EXCESS) => { i32 };
+    (@type $other:ident) => { bool };
+}
+
+layout!(Q8_0 {} | unit, _g | bytes(unit.add(2)), |row, to| put(&mut to.scale[0], eight_halves(unit, row)));
+
+layout!(Q4_0 { UNSIGNED = true, EXCESS = 8 } |unit, _g| nibbles(unit.add(2)),
+    |row, to| put(&mut to.scale[0], eight_halves(unit, row)));
+
+layout!(Q4_1 { UNSIGNED = true, OFFSET = true } |unit, _g| nibbles(unit.add(4)), |row, to| {
+    put(&mut to.scale[0], eight_halves(unit, row));
+    put(&mut to.offset[0], eight_halves(unit.add(2), row));
+});
+
+layout!(Q5_0 { UNSIGNED = true, EXCESS = 16 } |unit, _g| fives(unit.add(2), unit.add(6)),
+    |row, to| put(&mut to.scale[0], eight_halves(unit, row)));
+
+layout!(Q5_1 { UNSIGNED = true, OFFSET = true } |unit, _g| fives(unit.add(4), unit.add(8)), |row, to| {
+    put(&mut to.scale[0], eight_halves(unit, row));
+    put(&mut to.offset[0], eight_halves(unit.add(2), row));
+});
+
+layout!(IQ4_NL {} | unit, _g | chosen(unit.add(2)), |row, to| put(&mut to.scale[0], eight_halves(unit, row)));
+
+layout!(Q4_K { UNSIGNED = true, OFFSET = true, SCALE_PER_GROUP = true }
+    |unit, g| bits(bytes(unit.add(16 + g / 2 * GROUP)), g % 2 * 4, 15, 0), |row, to| k_scales(unit, row, to));
+
+layout!(Q5_K { UNSIGNED = true, OFFSET = true, SCALE_PER_GROUP = true }
+    |unit, g| _mm256_or_si256(
+        bits(bytes(unit.add(48 + g / 2 * GROUP)), g % 2 * 4, 15, 0),
+        bits(bytes(unit.add(16)), g, 1, 4),
+    ),
+    |row, to| k_scales(unit, row, to));
+
+layout!(Q6_K { HALVES = true }
+    |unit, g| {
+        let low = bits(bytes(unit.add((g / 4 * 2 + g % 2) * GROUP)), g % 4 / 2 * 4, 15, 0);
+        let high = bits(bytes(unit.add(128 + g / 4 * GROUP)), g % 4 * 2, 3, 4);
+        _mm256_sub_epi8(_mm256_or_si256(low, high), _mm256_set1_epi8(32))
+    },
+    |row, to| put(&mut to.scale[0], eight_halves(unit.add(208), row)),
+    halves [i16::from(unit.add(192 + 2 * g).read() as i8), i16::from(unit.add(193 + 2 * g).read() as i8)]);
+
+layout!(Q3_K { HALVES = true }
+|unit, g| {
+    let low = bits(bytes(unit.add(32 + g / 4 * GROUP)), g % 4 * 2, 3, 0);
+    _mm256_sub_epi8(_mm256_or_si256(low, bits(bytes(unit), g, 1, 2)), _mm256_set1_epi8(4))
+},
+|row, to| put(&mut to.scale[0], eight_halves(unit.add(108), row)),
+halves {
+    let packed = &*unit.add(96).cast::<[u8; 12]>();
+    [q3_scale(packed, 2 * g), q3_scale(packed, 2 * g + 1)]
+});
+
+layout!(IQ4_XS { SCALE_PER_GROUP = true } |unit, g| chosen(unit.add(8 + g * 16)), |row, to| {
+    for r in 0..SIDE {
+        let unit = unit.add(r * row);
+        let (high, low) = (unit.add(2).cast::<[u8; 2]>().read(), &*unit.add(4).cast::<[u8; 4]>());
+        for g in 0..8 {
+            to.scale[g][r] = f32::from(iq4_scale(high, low, g));
+        }
+    }
+    let d = eight_halves(unit, row);
+    for scale in &mut to.scale {
+        let scaled = _mm256_mul_ps(_mm256_loadu_ps(scale.as_ptr()), d);
+        put(scale, scaled);
+    }
+});
+
+/// Runs `$body` with `$layout` as the layout of `$format`; `$rest` for formats that have none here.
+macro_rules! with_layout {
+    ($format:expr, $layout:ident => $body:expr, _ => $rest:expr) => {{
+        use $crate::kernels::int8::layout::*;
+        macro_rules! choose {
+            ($chosen:ident) => {{
+                type $layout = $chosen;
+                $body
+            }};
+        }
+        match $format {
+            Format::Q8_0 => choose!(Q8_0),
+            Format::Q4_0 => choose!(Q4_0),
+            Format::Q4_1 => choose!(Q4_1),
+            Format::Q5_0 => choose!(Q5_0),
+            Format::Q5_1 => choose!(Q5_1),
+            Format::Q3_K => choose!(Q3_K),
+            Format::Q4_K => choose!(Q4_K),
+            Format::Q5_K => choose!(Q5_K),
+            Format::Q6_K => choose!(Q6_K),
+            Format::IQ4_NL => choose!(IQ4_NL),
+            Format::IQ4_XS => choose!(IQ4_XS),
+            _ => $rest,
+        }
+    }};
+}
+pub(super) use with_layout;
