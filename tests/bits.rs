@@ -5,11 +5,11 @@
 use std::sync::Arc;
 
 use potluck::id::TokenId;
-use potluck::kernels::{Isa, Team};
+use potluck::kernels::{Format, Isa, Team};
 use potluck::kv::{Plane, Sequence};
 use potluck::model::convert::ConvertType;
 use potluck::model::synth::{Shape, synth};
-use potluck::model::{Logits, Model, Precision, open};
+use potluck::model::{Bytes, LayerWeights, Logits, Model, ModelConfig, Precision, Rope, Weight, Weights, open};
 use xxhash_rust::xxh3::Xxh3Default;
 
 /// A prompt that ends in the middle of a tile and of a block, then single tokens.
@@ -34,6 +34,22 @@ fn digest(model: &Model) -> String {
     format!("{:032x}", hash.digest128())
 }
 
+/// The digest, which no instructions and no number of cores may change.
+fn settled(mut model: Model, what: &str) -> String {
+    let alone = digest(&model);
+    for isa in Isa::all() {
+        model.set_team(Team::alone().using(isa));
+        assert_eq!(digest(&model), alone, "{what}: {isa:?}");
+    }
+    let (team, workers) = Team::new(3);
+    let threads: Vec<_> = workers.into_iter().map(|worker| std::thread::spawn(move || worker.serve())).collect();
+    model.set_team(team);
+    assert_eq!(digest(&model), alone, "{what}: one core, three cores");
+    drop(model);
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    alone
+}
+
 #[test]
 fn keys_values_and_logits_are_the_same_bits_on_every_machine_with_any_instructions_and_any_number_of_cores() {
     let kinds =
@@ -43,21 +59,95 @@ fn keys_values_and_logits_are_the_same_bits_on_every_machine_with_any_instructio
         let path = dir.path().join("model.gguf");
         synth(Shape::Demo, 7, ty, &path, &mut |_| {}).unwrap();
         let opened = open(&path).unwrap();
-        let mut model = Model::new(opened.config, opened.weights, precision).unwrap();
-        let alone = digest(&model);
-        for isa in Isa::all() {
-            model.set_team(Team::alone().using(isa));
-            assert_eq!(digest(&model), alone, "{ty:?} {precision:?}: {isa:?}");
-        }
-        let (team, workers) = Team::new(3);
-        let threads: Vec<_> = workers.into_iter().map(|worker| std::thread::spawn(move || worker.serve())).collect();
-        model.set_team(team);
-        assert_eq!(digest(&model), alone, "{ty:?} {precision:?}: one core, three cores");
-        drop(model);
-        threads.into_iter().for_each(|thread| thread.join().unwrap());
-        alone
+        settled(Model::new(opened.config, opened.weights, precision).unwrap(), &format!("{ty:?} {precision:?}"))
     });
     // Taken on an x86-64 with AVX-512; NUMERICS_VERSION rises with any change of them.
     let expected = ["ef304d59de276e94b2cfcb19cb2eb2d9", "560dda3fe3df02d7f27a9b397affba9a", "fc9cf1e4b5ce3d71d169460beed1bd05"];
     assert_eq!(digests, expected);
+}
+
+/// Bytes out of a linear congruential generator.
+struct Noise(u64);
+
+impl Noise {
+    fn byte(&mut self) -> u8 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 56) as u8
+    }
+
+    /// Random codes of any format under scales near 1/1,000 (of both signs).
+    fn matrix(&mut self, format: Format, rows: usize, cols: usize) -> Weight {
+        let (values, unit) = format.unit();
+        let mut bytes: Vec<u8> = (0..rows * cols / values * unit).map(|_| self.byte()).collect();
+        let halves: &[usize] = match format {
+            Format::Q4_1 | Format::Q5_1 | Format::Q4_K | Format::Q5_K => &[1, 3],
+            Format::Q2_K => &[81, 83],
+            Format::Q3_K => &[109],
+            Format::Q6_K => &[209],
+            Format::F32 | Format::BF16 => panic!("random bytes are no floats of a sane size"),
+            _ => &[1],
+        };
+        for unit in bytes.chunks_exact_mut(unit) {
+            halves.iter().for_each(|at| unit[*at] = unit[*at] & 0x80 | 0x14);
+        }
+        let length = bytes.len();
+        Weight::new(Bytes::new(bytes), 0..length, format, rows, cols).unwrap()
+    }
+}
+
+fn ones(cols: usize) -> Weight {
+    let bytes = 1f32.to_le_bytes().repeat(cols);
+    Weight::new(Bytes::new(bytes), 0..4 * cols, Format::F32, 1, cols).unwrap()
+}
+
+/// A model whose matrices take turns in being of every type.
+fn of_every_type() -> (ModelConfig, Weights) {
+    let mut formats = Format::ALL.into_iter().filter(|format| !matches!(format, Format::F32 | Format::BF16)).cycle();
+    let mut noise = Noise(1);
+    let (hidden, ffn, vocab) = (256, 512, 300);
+    let mut next = |rows: usize, cols: usize| noise.matrix(formats.next().unwrap(), rows, cols);
+    let rope = |base: f32| Rope { base, factor: 1.0 };
+    let config = ModelConfig {
+        vocab,
+        hidden,
+        ffn,
+        heads: 4,
+        kv_heads: 1,
+        head_dim: 64,
+        layers: [Plane::Sliding, Plane::Global, Plane::Sliding, Plane::Sliding].to_vec(),
+        window: 32,
+        context: 256,
+        rms_eps: 1e-6,
+        query_scale: 0.125,
+        rope_global: rope(1e6),
+        rope_sliding: rope(1e4),
+    };
+    let embedding = next(vocab, hidden);
+    let layers = config.layers.iter().map(|_| LayerWeights {
+        attention_norm: ones(hidden),
+        query: next(256, hidden),
+        key: next(64, hidden),
+        value: next(64, hidden),
+        query_norm: ones(64),
+        key_norm: ones(64),
+        attention_output: next(hidden, 256),
+        post_attention_norm: ones(hidden),
+        ffn_norm: ones(hidden),
+        gate: next(ffn, hidden),
+        up: next(ffn, hidden),
+        down: next(hidden, ffn),
+        post_ffn_norm: ones(hidden),
+    });
+    let weights = Weights { embedding, output: None, output_norm: ones(hidden), layers: layers.collect() };
+    (config, weights)
+}
+
+#[test]
+fn every_tensor_type_gives_the_same_bits_on_every_machine() {
+    let digests = [Precision::INT8, Precision::FLOAT].map(|precision| {
+        let (config, weights) = of_every_type();
+        settled(Model::new(config, weights, precision).unwrap(), &format!("{precision:?}"))
+    });
+    // Taken on an x86-64 with AVX2.
+    assert_eq!(digests, ["5bbfd396136f6e149963440ef59424cd", "dc400be0170aa7b2d218ff01714fb068"]);
 }
