@@ -35,6 +35,9 @@ mod reset;
 mod sharing;
 /// The house rules: who may know whom, what every file and document must have.
 mod tidy;
+/// The scripts of `tools/`, where they decide something.
+#[cfg(target_os = "linux")]
+mod tools;
 /// What peers, full slabs and impatient people can do to a node.
 mod trouble;
 /// A LAN in memory.

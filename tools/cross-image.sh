@@ -4,34 +4,41 @@
 # imported into Docker. Needs Docker, mmdebstrap (as root or where user namespaces are allowed) and the Debian archive; 1 to 3
 # minutes, 1.5 GB.
 #
-#   tools/cross-image.sh [NAME]     NAME is the image's, potluck-cross:trixie if left out. An image that is there is kept.
+#   tools/cross-image.sh [NAME]     prints the image, NAME:SUITE (potluck-cross:forky, say)
+#
+# The suite is the one that tools/debian-rust.sh chooses; the image's labels `suite` and `rustc` say which compiler it has. An
+# image that is there is kept, if its compiler is new enough. Ends with 69 where the archive has no toolchain to make one of.
 set -eu
 cd "$(dirname "$0")"
 
-image=${1:-potluck-cross:trixie}
-# Trixie's own Rust is older than what potluck needs; its backports carry one that is new enough, for both architectures.
-suite=trixie
-packages=rustc,cargo,libstd-rust-dev:arm64,gcc,libc6-dev,gcc-aarch64-linux-gnu,libc6-dev-arm64-cross,qemu-user
+name=${1:-potluck-cross}
+packages="gcc libc6-dev gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user"
+needed=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' ../Cargo.toml)
 
-if docker image inspect "$image" >/dev/null 2>&1; then
-    echo "$image is there; to make it anew: docker image rm $image" >&2
+label() { docker image inspect --format "{{index .Config.Labels \"$2\"}}" "$1"; }
+for image in $(docker image ls --filter "reference=$name:*" --filter label=rustc --format '{{.Repository}}:{{.Tag}}'); do
+    rustc=$(label "$image" rustc)
+    printf '%s\n' "$needed" "$rustc" | sort -CV || continue
+    echo "$image is there, with rustc $rustc of $(label "$image" suite); to make it anew: docker image rm $image" >&2
+    echo "$image"
     exit
-fi
-command -v mmdebstrap >/dev/null || { echo "no mmdebstrap to make $image with: apt-get install mmdebstrap" >&2; exit 1; }
+done
+command -v mmdebstrap >/dev/null || { echo "no mmdebstrap to make $name with: apt-get install mmdebstrap" >&2; exit 69; }
 
-mirror=$(./debian-mirror.sh)
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
-# How this machine reaches the archive (proxies, certificates) is how the root file system is to reach it too.
-apt-config dump Acquire --format '%f "%v";%n' | grep -E '^Acquire::(http|https|Retries)' >"$scratch/apt.conf" || true
-echo "APT::Default-Release \"$suite-backports\";" >>"$scratch/apt.conf"
+# shellcheck disable=SC2086
+chosen=$(./debian-rust.sh "$scratch/apt" $packages) || exit
+suite=${chosen% *} rustc=${chosen#* }
+{ cat "$scratch/apt/reach.conf"; echo "APT::Default-Release \"$suite\";"; } >"$scratch/apt.conf"
 
-# The architectures are named with the sources, for some archives list more of them than they hold.
-mmdebstrap --variant=minbase --architectures=amd64,arm64 --aptopt="$scratch/apt.conf" --include="$packages" \
+mmdebstrap --variant=minbase --architectures=amd64,arm64 --aptopt="$scratch/apt.conf" \
+    --include="rustc,cargo,libstd-rust-dev:arm64,$(echo "$packages" | tr ' ' ,)" \
     --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
     --dpkgopt='path-exclude=/usr/share/locale/*' \
     --dpkgopt='path-exclude=/usr/bin/qemu-*' --dpkgopt='path-include=/usr/bin/qemu-aarch64' \
-    "$suite" "$scratch/root.tar" \
-    "deb [arch=amd64,arm64] $mirror $suite main" \
-    "deb [arch=amd64,arm64] $mirror $suite-backports main"
-docker import --message 'potluck: rustc and aarch64 gcc from Debian' "$scratch/root.tar" "$image"
+    "${suite%-backports}" "$scratch/root.tar" "$scratch/apt/etc/sources.list" >&2 ||
+    { echo "cross-image: the packages of $suite cannot be installed" >&2; exit 69; }
+docker import --message "potluck: rustc and aarch64 gcc from Debian" --change "LABEL suite=$suite" --change "LABEL rustc=$rustc" \
+    "$scratch/root.tar" "$name:$suite" >&2
+echo "$name:$suite"

@@ -6,6 +6,7 @@ set -eu
 mirror=${DEBIAN_MIRROR:-}
 if [ -z "$mirror" ] && command -v apt-get >/dev/null; then
     # The archive itself, and not its security twin, which holds no whole suite.
+    # shellcheck disable=SC2016
     mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' 'Component: main' |
         grep -v 'security' | head -n 1)
 fi

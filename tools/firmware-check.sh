@@ -38,6 +38,7 @@ ok "aarch64, static: no loader, no library"
 
 # The instructions are read off the twin that has its functions' names, so it must be the same program: equal code.
 code_of() {
+    # shellcheck disable=SC2046
     set -- "$1" $(readelf --wide --section-headers "$1" |
         sed -n 's/.* \.text  *PROGBITS  *[0-9a-f]* \([0-9a-f]*\) \([0-9a-f]*\) .*/\1 \2/p')
     tail -c +$((0x$2 + 1)) "$1" | head -c $((0x$3)) | sha256sum

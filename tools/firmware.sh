@@ -3,14 +3,17 @@
 # with, and a twin that still has its symbols. The compiler and the paths that it sees are fixed by flags, so the same commit
 # built the same way with the same compiler gives the same bytes, wherever the clone lies.
 #
+#   tools/firmware.sh toolchain [WAY]
+#                                   only what compiles; ends with 69 where none can be had, which is nothing that a change of
+#                                   potluck can have broken
 #   tools/firmware.sh build [WAY]   target/firmware/potluck
 #   tools/firmware.sh test [WAY [CARGO'S ARGUMENTS]]
 #                                   the tests, compiled for the board and run in an emulator of its processor
 #
 # The way is chosen by what is there, unless it is given:
 #   published  cross in its published image, where Docker, a container registry and rustup's servers answer
-#   local      cross in an image made here out of Debian packages (tools/cross-image.sh), where there is Docker alone
-#   plain      cargo with Debian's cross compiler (unpacked by tools/debian-toolchain.sh if need be), where there is no Docker
+#   local      cross in an image made here out of Debian packages (tools/cross-image.sh), where there is Docker and mmdebstrap
+#   plain      cargo with Debian's cross compiler (unpacked by tools/debian-toolchain.sh if need be), where there is not
 # Environment: CARGO_TARGET_DIR as for cargo, JOBS (compilers at once), CARGO.
 set -eu
 cd "$(dirname "$0")/.."
@@ -18,7 +21,7 @@ cd "$(dirname "$0")/.."
 target=aarch64-unknown-linux-gnu
 cross_version=0.2.5
 published_image=ghcr.io/cross-rs/$target:$cross_version
-local_image=potluck-cross:trixie
+local_image=potluck-cross
 
 cargo=${CARGO:-cargo}
 root=$(pwd)
@@ -30,6 +33,8 @@ cargo_home=${CARGO_HOME:-$HOME/.cargo}
 
 say() { echo "firmware: $*" >&2; }
 fail() { say "$*"; exit 1; }
+# No toolchain can be had: the exit code says so, apart from everything that can be wrong with a build.
+none() { say "$*"; exit 69; }
 case $root$target_dir$cargo_home in *' '*) fail "a path with a space cannot be passed through RUSTFLAGS; move the clone" ;; esac
 
 docker_answers() { command -v docker >/dev/null && timeout 20 docker info >/dev/null 2>&1; }
@@ -38,6 +43,7 @@ registry_answers() {
         timeout 30 docker manifest inspect "$published_image" >/dev/null 2>&1
 }
 target_std_is_there() { [ -d "$(rustc --print target-libdir --target $target)" ]; }
+installed() { target_std_is_there && command -v aarch64-linux-gnu-gcc >/dev/null; }
 rustup_answers() { command -v rustup >/dev/null && { target_std_is_there || timeout 300 rustup target add $target; }; }
 
 choose() {
@@ -45,13 +51,15 @@ choose() {
         way=plain why="no Docker engine answers"
     elif registry_answers && rustup_answers; then
         way=published why="a container registry and rustup answer"
-    else
+    elif command -v mmdebstrap >/dev/null || [ -n "$(docker image ls -q $local_image)" ]; then
         way=local why="Docker answers, but no container registry or no rustup server"
+    else
+        way=plain why="Docker answers, but no container registry or no rustup server, and there is no mmdebstrap"
     fi
 }
 
 goal=${1:-}
-case $goal in build | test) shift ;; *) fail "say build or test, and a way if it matters which" ;; esac
+case $goal in toolchain | build | test) shift ;; *) fail "say toolchain, build or test, and a way if it matters which" ;; esac
 case ${1:-} in
     '') choose ;;
     published | local | plain) way=$1 why="as asked"; shift ;;
@@ -107,12 +115,11 @@ STAND_IN
     }
 }
 
-# The same two commands with what Debian has: what is installed here, or else what can be unpacked.
+# The same two commands with what Debian has: what is installed here, or else what was unpacked.
 prepare_plain() {
     bin=
-    if ! target_std_is_there || ! command -v aarch64-linux-gnu-gcc >/dev/null; then
+    if ! installed; then
         bin=$tools/debian/bin
-        [ -e "$bin/rustc" ] || tools/debian-toolchain.sh "$tools/debian"
         export RUSTC="$bin/rustc" CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER="$bin/aarch64-linux-gnu-gcc"
     fi
     compile() {
@@ -140,8 +147,8 @@ build() {
 
 # The tests that each argument chooses, in an emulator of the board's processor. The published image has a runner of its own.
 run_tests() {
-    [ $way = published ] || export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -cpu cortex-a53"
-    [ $way != plain ] || command -v qemu-aarch64 >/dev/null || fail "no emulator to run the tests in: apt-get install qemu-user"
+    [ "$way" = published ] || export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -cpu cortex-a53"
+    [ "$way" != plain ] || command -v qemu-aarch64 >/dev/null || fail "no emulator to run the tests in: apt-get install qemu-user"
     for what in "$@"; do
         say "tests: $what"
         # shellcheck disable=SC2086
@@ -151,10 +158,12 @@ run_tests() {
 
 say "way '$way', for $why"
 case $way in
-    published) rustup_answers || fail "rustup cannot fetch the standard library of $target"; prepare_cross "$published_image" ;;
-    local) tools/cross-image.sh $local_image; prepare_cross $local_image ;;
-    plain) prepare_plain ;;
+    published) rustup_answers || none "rustup cannot fetch the standard library of $target"; image=$published_image ;;
+    local) image=$(tools/cross-image.sh $local_image) || exit ;;
+    plain) installed || [ -e "$tools/debian/bin/rustc" ] || tools/debian-toolchain.sh "$tools/debian" || exit ;;
 esac
+[ "$goal" != toolchain ] || exit 0
+case $way in plain) prepare_plain ;; *) prepare_cross "$image" ;; esac
 # Fetched here, and nothing from here on: what compiles needs no network.
 "$cargo" fetch --locked
 case $goal in

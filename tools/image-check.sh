@@ -41,7 +41,7 @@ $board/linux-check.sh --modules "$scratch/module" $board/linux.config || fail "l
 if $board/linux-check.sh "$scratch/module" $board/linux.config 2>/dev/null; then fail "linux-check.sh takes a module for built in"; fi
 
 if command -v shellcheck >/dev/null; then
-    shellcheck -x tools/image*.sh tools/debian-apt.sh $board/*.sh $board/initramfs-init
+    shellcheck -x .ci/run tools/*.sh tools/count/*.sh $board/*.sh $board/initramfs-init
 else
     echo "image-check: shellcheck is not installed: the scripts were not read"
 fi

@@ -1,0 +1,121 @@
+//! The scripts of `tools/`, where they decide something: which suite of Debian the board's compiler comes from.
+
+use std::fs;
+use std::io::{Write, stderr};
+use std::path::Path;
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+/// One package in a made-up index: name, architecture, version, and what it depends on.
+type Package<'a> = (&'a str, &'a str, &'a str, &'a str);
+
+/// A Debian archive in a folder, indices only: nothing can be fetched from it, but much can be decided.
+struct Archive(TempDir);
+
+impl Archive {
+    fn new() -> Archive {
+        Archive(tempfile::tempdir().unwrap())
+    }
+
+    /// A suite that has `rustc` and its two libraries in these versions, and `others`.
+    fn suite(&self, name: &str, rustc: &str, amd64: &str, arm64: &str, others: &[Package]) {
+        let rust = [
+            ("rustc", "amd64", rustc, "libc6"),
+            ("cargo", "amd64", rustc, "libc6"),
+            ("libstd-rust-dev", "amd64", amd64, "libc6"),
+            ("libstd-rust-dev", "arm64", arm64, "libc6"),
+        ];
+        let suite = self.0.path().join("dists").join(name);
+        for arch in ["amd64", "arm64"] {
+            let folder = suite.join(format!("main/binary-{arch}"));
+            fs::create_dir_all(&folder).unwrap();
+            let of_arch = rust.iter().chain(others).filter(|package| package.1 == arch);
+            let stanza = |(name, arch, version, depends): &Package| {
+                let shared = if name.starts_with("lib") { "same" } else { "foreign" };
+                let depends = if depends.is_empty() { String::new() } else { format!("Depends: {depends}\n") };
+                format!(
+                    "Package: {name}\nVersion: {version}\nArchitecture: {arch}\nMulti-Arch: {shared}\n{depends}\
+                     Filename: pool/{name}_{arch}.deb\nSize: 1\nSHA256: {:064}\n\n",
+                    1
+                )
+            };
+            fs::write(folder.join("Packages"), of_arch.map(stanza).collect::<String>()).unwrap();
+        }
+        let release = format!("Origin: Debian\nSuite: {name}\nCodename: {name}\nArchitectures: amd64 arm64\nComponents: main\n");
+        fs::write(suite.join("Release"), release).unwrap();
+    }
+
+    /// Asks `tools/debian-rust.sh` for a suite that has `gcc` too. `None`, and a line that says so, where there is no apt.
+    fn choose(&self, suites: &str, test: &str) -> Option<Output> {
+        if Command::new("apt-get").arg("--version").output().is_err() {
+            // Past the runner, which keeps to itself what a test that passes says.
+            let line = format!("skipped: {test}: it needs apt-get, and this machine has none\n");
+            let _ = stderr().write_all(line.as_bytes());
+            return None;
+        }
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/debian-rust.sh");
+        let mut command = Command::new(script);
+        command.env("DEBIAN_MIRROR", format!("file:{}", self.0.path().display())).env("DEBIAN_SUITES", suites);
+        Some(command.arg(self.0.path().join("apt")).arg("gcc").output().unwrap())
+    }
+}
+
+/// The packages that stand beside rustc in a suite where all is well.
+const GOOD: &[Package] = &[("gcc", "amd64", "15", "libc6"), ("libc6", "amd64", "2.41", ""), ("libc6", "arm64", "2.41", "")];
+
+#[test]
+fn the_boards_compiler_comes_from_the_first_suite_whose_versions_fit_together() {
+    let archive = Archive::new();
+    archive.suite("trixie", "1.85.1+d-1", "1.85.1+d-1", "1.85.1+d-1", GOOD);
+    // As trixie-backports was on 2026-11-28: the compiler is days ahead of one architecture's library.
+    archive.suite("trixie-backports", "1.97.1+d-1", "1.97.1+d-1", "1.96.1+d-2", &[]);
+    // The same source, but built again for one architecture: apt cannot install these side by side either.
+    archive.suite("rebuilt", "1.97.1+d-1", "1.97.1+d-1", "1.97.1+d-1+b1", GOOD);
+    archive.suite("fits", "1.97.1+d-1", "1.97.1+d-1", "1.97.1+d-1", GOOD);
+    archive.suite("fits-later", "1.98.0+d-1", "1.98.0+d-1", "1.98.0+d-1", GOOD);
+    let test = "the_boards_compiler_comes_from_the_first_suite_whose_versions_fit_together";
+    let Some(chosen) = archive.choose("trixie trixie-backports rebuilt fits fits-later", test) else { return };
+    assert_eq!(String::from_utf8_lossy(&chosen.stdout), "fits 1.97.1\n", "{chosen:?}");
+    assert!(chosen.status.success());
+    let said = String::from_utf8_lossy(&chosen.stderr);
+    for why in [
+        "trixie does not serve: rustc is 1.85.1, and potluck needs ",
+        "trixie-backports does not serve: rustc is 1.97.1+d-1, its libraries 1.97.1+d-1 for amd64 and 1.96.1+d-2 for arm64",
+        "rebuilt does not serve: rustc is 1.97.1+d-1, its libraries 1.97.1+d-1 for amd64 and 1.97.1+d-1+b1 for arm64",
+    ] {
+        assert!(said.contains(why), "{why:?} is not in {said}");
+    }
+}
+
+#[test]
+fn backports_stand_on_their_suite() {
+    let archive = Archive::new();
+    archive.suite("trixie", "1.85.1+d-1", "1.85.1+d-1", "1.85.1+d-1", GOOD);
+    archive.suite("trixie-backports", "1.97.1+d-1", "1.97.1+d-1", "1.97.1+d-1", &[]);
+    let Some(chosen) = archive.choose("trixie-backports", "backports_stand_on_their_suite") else { return };
+    assert_eq!(String::from_utf8_lossy(&chosen.stdout), "trixie-backports 1.97.1\n", "{chosen:?}");
+}
+
+#[test]
+fn where_no_suite_serves_the_exit_code_says_so_and_each_suite_has_its_reason() {
+    let archive = Archive::new();
+    archive.suite("no-gcc", "1.97.1+d-1", "1.97.1+d-1", "1.97.1+d-1", &GOOD[1..]);
+    archive.suite("no-arm64", "1.97.1+d-1", "1.97.1+d-1", "1.97.1+d-1", &GOOD[..2]);
+    let libc = [GOOD[0], GOOD[1], ("libc6", "arm64", "2.42", "")];
+    archive.suite("two-libcs", "1.97.1+d-1", "1.97.1+d-1", "1.97.1+d-1", &libc);
+    let test = "where_no_suite_serves_the_exit_code_says_so_and_each_suite_has_its_reason";
+    let Some(chosen) = archive.choose("nonesuch no-gcc no-arm64 two-libcs", test) else { return };
+    assert_eq!(chosen.status.code(), Some(69), "{chosen:?}");
+    assert!(chosen.stdout.is_empty(), "{chosen:?}");
+    let said = String::from_utf8_lossy(&chosen.stderr);
+    for why in [
+        "nonesuch does not serve: its indices cannot be had",
+        "no-gcc does not serve: E: Unable to locate package gcc",
+        "no-arm64 does not serve:  libstd-rust-dev:arm64 : Depends: libc6:arm64",
+        "two-libcs does not serve:  ",
+        "no suite of the archive has a compiler",
+    ] {
+        assert!(said.contains(why), "{why:?} is not in {said}");
+    }
+}
