@@ -17,7 +17,7 @@
 use core::arch::asm;
 use core::arch::x86_64::*;
 
-use super::layout::{Layout, SIDE, Scales, offset, scale, with_layout};
+use super::layout::{Layout, SIDE, offset, scale, with_layout};
 use super::single::single;
 use super::{Panel, Tokens};
 use crate::kernels::{Format, GROUP};
@@ -381,14 +381,13 @@ unsafe fn pack<L: Layout>(rows: &[u8], panel: &mut [Line]) {
     let code_lines = if is_nibbles(L::FORMAT) { 8 } else { 16 };
     let row = rows.len() / ROWS;
     assert_eq!(row / L::UNIT * L::GROUPS * lines, panel.len());
-    let mut scales = Scales::ZERO;
     for (u, blocks) in panel.chunks_exact_mut(L::GROUPS * lines).enumerate() {
         for half in 0..2 {
             // SAFETY: units of eight rows, within `rows`; a block of the panel has 16 registers of words or 8 of bytes for each half,
             // and two of scales and of offsets.
             unsafe {
                 let unit = rows.as_ptr().add(half * SIDE * row + u * L::UNIT);
-                L::scales(unit, row, &mut scales);
+                let scales = L::scales(unit, row);
                 for (g, block) in blocks.chunks_exact_mut(lines).enumerate() {
                     let to = block.as_mut_ptr().cast::<__m256i>();
                     to.cast::<__m256>().add(code_lines * 2 + half).write(scale::<L>(&scales, g));

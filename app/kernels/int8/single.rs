@@ -8,11 +8,28 @@
 use core::arch::x86_64::*;
 
 use super::Tokens;
-use super::layout::{Layout, SIDE, Scales, offset, scale, with_layout};
+use super::layout::{Layout, SIDE, offset, scale, with_layout};
 use crate::kernels::{Format, GROUP};
 
 /// How many times eight rows ahead memory is asked for. A hint, harmless past the end.
 const AHEAD: usize = 2;
+
+/// The sums of the lanes of `$products` of each of eight rows, side by side. Written out, for loops over registers are not unrolled.
+macro_rules! eight {
+    ($r:ident => $products:expr) => {{
+        macro_rules! of {
+            ($row:literal) => {{
+                let $r = $row;
+                $products
+            }};
+        }
+        // Rows 0–3 and 4–7, the two halves of their lanes still apart.
+        let low = _mm256_hadd_epi32(_mm256_hadd_epi32(of!(0), of!(1)), _mm256_hadd_epi32(of!(2), of!(3)));
+        let high = _mm256_hadd_epi32(_mm256_hadd_epi32(of!(4), of!(5)), _mm256_hadd_epi32(of!(6), of!(7)));
+        let crossed = _mm256_permute2x128_si256::<0x21>(low, high);
+        _mm256_add_epi32(_mm256_blend_epi32::<0xf0>(low, high), crossed)
+    }};
+}
 
 /// The results of one token for any number of times eight rows.
 ///
@@ -32,7 +49,6 @@ unsafe fn eights<L: Layout>(rows: &[u8], x: Tokens<'_>, y: *mut f32) {
     let (units, row) = (blocks / L::GROUPS, blocks / L::GROUPS * L::UNIT);
     assert!(blocks > 0 && blocks.is_multiple_of(L::GROUPS) && rows.len().is_multiple_of(SIDE * row));
     assert!(x.codes.len() >= x.cols && x.scales.len() >= blocks && x.offsets.len() >= blocks);
-    let mut scales = Scales::ZERO;
     for eight in 0..rows.len() / (SIDE * row) {
         // SAFETY: unit `u` of eight rows and its groups of the token are there, by the assertions; the caller has the instructions, and
         // promises room for a result a row.
@@ -45,15 +61,11 @@ unsafe fn eights<L: Layout>(rows: &[u8], x: Tokens<'_>, y: *mut f32) {
                     let ahead = ((eight + AHEAD) * SIDE * row + u * SIDE * L::UNIT + line * 64) as isize;
                     _mm_prefetch::<_MM_HINT_T0>(rows.as_ptr().wrapping_offset(ahead).cast());
                 }
-                L::scales(unit, row, &mut scales);
+                let scales = L::scales(unit, row);
                 for g in 0..L::GROUPS {
                     let b = u * L::GROUPS + g;
                     let columns = _mm256_loadu_si256(x.codes.as_ptr().add(b * GROUP).cast());
-                    let mut s = [_mm256_setzero_si256(); SIDE];
-                    for (r, sum) in s.iter_mut().enumerate() {
-                        *sum = products::<L>(unit.add(r * row), g, columns);
-                    }
-                    let mut sum = across(s);
+                    let mut sum = eight!(r => products::<L>(unit.add(r * row), g, columns));
                     let (activations, x_scale) = (x.offsets[b] >> 7, _mm256_set1_ps(x.scales[b]));
                     if L::EXCESS > 0 {
                         sum = _mm256_add_epi32(sum, _mm256_set1_epi32(activations * L::EXCESS));
@@ -71,37 +83,26 @@ unsafe fn eights<L: Layout>(rows: &[u8], x: Tokens<'_>, y: *mut f32) {
     }
 }
 
-/// Products of a row's group with 32 columns, in eight lanes.
+/// Products of a row's group with 32 columns, in eight lanes. Inlined into what is compiled for AVX2, as all of `layout` is.
 ///
 /// # Safety
 /// The CPU has the instructions; `unit` has the group.
-#[inline]
-#[target_feature(enable = "avx2")]
+#[inline(always)]
 unsafe fn products<L: Layout>(unit: *const u8, g: usize, columns: __m256i) -> __m256i {
     // SAFETY: the caller's.
-    let codes = unsafe { L::codes(unit, g) };
-    let pairs = if L::UNSIGNED {
-        _mm256_maddubs_epi16(codes, columns)
-    } else {
-        _mm256_maddubs_epi16(_mm256_abs_epi8(codes), _mm256_sign_epi8(columns, codes))
-    };
-    let times = if L::HALVES {
-        // SAFETY: the caller's.
-        let [low, high] = unsafe { L::halves(unit, g) };
-        _mm256_set_m128i(_mm_set1_epi16(high), _mm_set1_epi16(low))
-    } else {
-        _mm256_set1_epi16(1)
-    };
-    _mm256_madd_epi16(pairs, times)
-}
-
-/// The sums of the lanes of each of eight, side by side.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn across(s: [__m256i; SIDE]) -> __m256i {
-    // Rows 0–3 and 4–7, the two halves of their lanes still apart.
-    let low = _mm256_hadd_epi32(_mm256_hadd_epi32(s[0], s[1]), _mm256_hadd_epi32(s[2], s[3]));
-    let high = _mm256_hadd_epi32(_mm256_hadd_epi32(s[4], s[5]), _mm256_hadd_epi32(s[6], s[7]));
-    let crossed = _mm256_permute2x128_si256::<0x21>(low, high);
-    _mm256_add_epi32(_mm256_blend_epi32::<0xf0>(low, high), crossed)
+    unsafe {
+        let codes = L::codes(unit, g);
+        let pairs = if L::UNSIGNED {
+            _mm256_maddubs_epi16(codes, columns)
+        } else {
+            _mm256_maddubs_epi16(_mm256_abs_epi8(codes), _mm256_sign_epi8(columns, codes))
+        };
+        let times = if L::HALVES {
+            let [low, high] = L::halves(unit, g);
+            _mm256_set_m128i(_mm_set1_epi16(high), _mm_set1_epi16(low))
+        } else {
+            _mm256_set1_epi16(1)
+        };
+        _mm256_madd_epi16(pairs, times)
+    }
 }
