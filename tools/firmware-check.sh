@@ -3,14 +3,17 @@
 # without an instruction that the board lacks; and, in an emulator of the board's processor, that it says and computes what the
 # binary of this machine does, bit for bit. Needs binutils, binutils-aarch64-linux-gnu and qemu-user, all Debian's.
 #
-#   tools/firmware-check.sh HOST MODEL.gguf     HOST is this machine's potluck, of the same commit
+#   tools/firmware-check.sh HOST MODEL.gguf [REAL.gguf]
+#                                   HOST is this machine's potluck, of the same commit; REAL is a large model, of which a few
+#                                   tokens are compared
 # Environment: CARGO_TARGET_DIR as for cargo.
 set -eu
 cd "$(dirname "$0")/.."
-[ $# = 2 ] || { echo "usage: firmware-check.sh HOST MODEL.gguf" >&2; exit 2; }
+case $# in 2 | 3) ;; *) echo "usage: firmware-check.sh HOST MODEL.gguf [REAL.gguf]" >&2; exit 2 ;; esac
 
 host=$1
 model=$2
+real=${3:-}
 target_dir=${CARGO_TARGET_DIR:-target}
 firmware=$target_dir/firmware/potluck
 # RAM is the board's scarcest good, and the image's root lies in it.
@@ -70,3 +73,8 @@ grep -q '"kv": "[0-9a-f]\{32\}"' <<END || fail "verify --json gives no digests"
 $("$host" verify --json tests/data/gemma3-tiny)
 END
 same "logits, KV bytes and hits" verify --json tests/data/gemma3-tiny
+if [ -n "$real" ]; then
+    same "tokens of ${real##*/}" ask --model "$real" --max-tokens 6 "Water boils at a temperature of"
+else
+    echo "skipped: tokens of the real model, which is not there: make model"
+fi

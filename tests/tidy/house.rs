@@ -131,6 +131,8 @@ pub const PURE_DEPENDENCIES: &[&str] = &[
 
 /// Hosts that a document or manifest may point to.
 pub const HOSTS: &[&str] = &[
+    // The terms of the model that `make model` brings.
+    "ai.google.dev",
     "arxiv.org",
     "crates.io",
     "docs.rs",
