@@ -284,6 +284,19 @@ pub const MAX_KEPT_FILES: usize = 4;
 /// The highest temperature that is taken: beyond it every token is about as likely as any other.
 pub const MAX_TEMPERATURE: f32 = 100.0;
 
+/// The highest repetition penalty: it turns a logit of 20, as sure as a model gets, into 2, which hardly any draw takes.
+pub const MAX_REPEAT_PENALTY: f32 = 10.0;
+
+/// Tokens before a position that the repetition penalty may look at: all of the longest sequence, as Hugging Face's does. Sorting so
+/// many takes less than a millisecond on the board.
+pub const MAX_REPEAT_TOKENS: usize = MAX_CONTEXT_TOKENS;
+
+/// Texts that end one answer: twice as many as other servers of models take.
+pub const MAX_STOPS: usize = 8;
+
+/// Bytes of one of them: a sentence. As much of an answer is held back while it may be the beginning of one.
+pub const MAX_STOP_BYTES: usize = 256;
+
 /// Bytes of the largest file of MMLU questions. The largest published one has 2.2 MB.
 pub const MAX_QUESTIONS_FILE_BYTES: usize = 4 << 20;
 

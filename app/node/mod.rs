@@ -31,7 +31,7 @@ use crate::limits::MAX_QUEUED_PROMPTS;
 pub use config::{NodeConfig, NodeError, swarm_tag};
 pub use figures::{Figures, NodeStats, PeerStatus, Status, StopReason};
 pub use links::ConnId;
-pub use prompt::{Ask, AskId, Job, JobDone, Reply};
+pub use prompt::{Ask, AskId, Job, JobDone, Reply, Watch};
 pub use reset::ResetNews;
 
 use links::Links;

@@ -155,7 +155,7 @@ fn a_program_gets_one_event_a_line_and_ids_that_it_can_compare() {
     node.say(r#"{"ask": "Hello there", "id": 7, "max_tokens": 5}"#);
     let done = node.hear("done");
     assert_eq!((&done["id"], done["tokens"].as_array().unwrap().len()), (&7.into(), 5));
-    assert_eq!(done["figures"]["stop"], "max_tokens");
+    assert_eq!(done["figures"]["finish"], "length");
     node.say(r#"{"command": "status"}"#);
     let status = &node.hear("status")["status"];
     assert_eq!((&status["node"], &status["fingerprint"]), (&ready["node"], &ready["fingerprint"]));
@@ -191,7 +191,7 @@ fn stop_ends_an_answer_and_quit_all_of_them() {
     node.hear("text");
     node.say(r#"{"command": "stop"}"#);
     let done = node.hear("done");
-    assert_eq!((&done["id"], &done["figures"]["stop"]), (&1.into(), &"stopped".into()), "{done}");
+    assert_eq!((&done["id"], &done["figures"]["finish"]), (&1.into(), &"stopped".into()), "{done}");
     for id in 2..6 {
         node.say(&long(id));
     }
@@ -200,7 +200,7 @@ fn stop_ends_an_answer_and_quit_all_of_them() {
     let mut stopped = Vec::new();
     for _ in 2..6 {
         let done = node.hear("done");
-        assert_eq!(done["figures"]["stop"], "stopped", "{done}");
+        assert_eq!(done["figures"]["finish"], "stopped", "{done}");
         stopped.push(done["id"].as_u64().unwrap());
     }
     // Those that had not begun end first.

@@ -18,7 +18,7 @@ use potluck::catalog::Datagram;
 use potluck::id::{BlockKey, BootId, EpochState, Fingerprint, Millis, NodeId, TokenId};
 use potluck::kv::KvShape;
 use potluck::node::{
-    Ask, AskId, ConnId, Figures, Input, Job, JobDone, Node, NodeConfig, Output, Reply, ResetNews, Status, swarm_tag,
+    Ask, AskId, ConnId, Figures, Input, Job, JobDone, Node, NodeConfig, Output, Reply, ResetNews, Status, Watch, swarm_tag,
 };
 use potluck::sampler::Sampling;
 use potluck::transfer::Hello;
@@ -242,15 +242,27 @@ impl World {
 
     /// Gives a node a prompt; gives the prompt's number.
     pub fn ask(&mut self, member: usize, tokens: &[TokenId], max_tokens: usize) -> u64 {
-        self.ask_as(member, tokens, max_tokens, false)
+        self.ask_as(member, tokens, max_tokens, false, None)
     }
 
     /// The same in memory of its own.
     pub fn ask_privately(&mut self, member: usize, tokens: &[TokenId], max_tokens: usize) -> u64 {
-        self.ask_as(member, tokens, max_tokens, true)
+        self.ask_as(member, tokens, max_tokens, true, None)
     }
 
-    fn ask_as(&mut self, member: usize, tokens: &[TokenId], max_tokens: usize, private: bool) -> u64 {
+    /// The same as [`World::ask`], with somebody who reads the answer along.
+    pub fn ask_watched(&mut self, member: usize, tokens: &[TokenId], max_tokens: usize, watch: Box<dyn Watch>) -> u64 {
+        self.ask_as(member, tokens, max_tokens, false, Some(watch))
+    }
+
+    fn ask_as(
+        &mut self,
+        member: usize,
+        tokens: &[TokenId],
+        max_tokens: usize,
+        private: bool,
+        watch: Option<Box<dyn Watch>>,
+    ) -> u64 {
         self.asked += 1;
         let config = &self.members[member].config;
         let secret = ChainSecret::derive(&config.swarm_key);
@@ -259,7 +271,7 @@ impl World {
             self.truths.insert(link.key, Some((link.parent, link.tokens.clone())));
         }
         let id = AskId(self.asked);
-        let ask = Ask { id, tokens: tokens.to_vec(), max_tokens, sampling: Sampling::GREEDY, private };
+        let ask = Ask { id, tokens: tokens.to_vec(), max_tokens, sampling: Sampling::GREEDY, private, watch };
         self.handle(member, Input::Ask(ask));
         self.asked
     }

@@ -56,6 +56,13 @@ pub(in crate::drive) enum Event<'a> {
     Error { reason: &'a str },
 }
 
+impl Event<'_> {
+    /// The event on a line of its own.
+    pub(in crate::drive) fn line(&self) -> String {
+        serde_json::to_string(self).unwrap_or_else(|error| unreachable!("events are plain data: {error}"))
+    }
+}
+
 /// What the command bench measured.
 #[derive(Clone, Copy, Serialize)]
 pub(in crate::drive) struct Rates {

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use smol::channel::Receiver;
 use smol::future::{self, FutureExt};
 
+use crate::answers::Answer;
 use crate::config::LogLevel;
 use crate::console::{self, Command, Level, Line, LogRequest, Settings, Typed};
 use crate::drive::{Fail, memory};
@@ -83,7 +84,7 @@ impl Session {
             LogLevel::Warn => Level::Warn,
             LogLevel::Info => Level::Info,
         };
-        let (form, settings) = (speaker.form, host.settings);
+        let (form, settings) = (speaker.form, host.settings.clone());
         let session = Session {
             host,
             seat,
@@ -258,7 +259,7 @@ impl Session {
                 let running = self.host.running()?;
                 let tokens = running.tokenizer.encode_prompt(&text).map_err(|error| error.to_string())?;
                 let id = self.next_id();
-                self.ask(&running, id, tokens, self.settings);
+                self.ask(&running, id, tokens, self.settings.clone());
             }
             Command::Chat(text) => {
                 let running = self.host.running()?;
@@ -266,7 +267,7 @@ impl Session {
                 let tokens = running.tokenizer.encode_chat(&turns).map_err(|error| error.to_string())?;
                 let id = self.next_id();
                 self.chat.asked(id, turns);
-                self.ask(&running, id, tokens, self.settings);
+                self.ask(&running, id, tokens, self.settings.clone());
             }
             Command::New => {
                 self.chat = Chat::default();
@@ -367,10 +368,11 @@ impl Session {
         let vocabulary = running.tokenizer.vocab_size().max(1);
         // Any tokens will do; the same ones make runs comparable.
         let tokens = (1..=count).map(|at| TokenId((at * 7_919 % vocabulary) as u32)).collect();
-        let how = Settings { max_tokens: BENCH_DECODE_TOKENS.min(running.context / 2).max(1), sampling: Sampling::GREEDY };
+        let max_tokens = BENCH_DECODE_TOKENS.min(running.context / 2).max(1);
+        let how = Settings { max_tokens, sampling: Sampling::GREEDY, stop: Vec::new() };
         let id = self.next_id();
         self.open += 1;
-        self.speaker.begin(id, running.tokenizer, true);
+        self.speaker.begin(id, None);
         self.host.ask(&running, self.seat, id, tokens, how, true);
         Ok(())
     }
@@ -441,7 +443,7 @@ impl Session {
                 match self.prompt(&text) {
                     Ok((running, tokens)) => {
                         let max_tokens = request.max_tokens.unwrap_or(self.settings.max_tokens);
-                        self.ask(&running, id, tokens, Settings { max_tokens, ..self.settings });
+                        self.ask(&running, id, tokens, Settings { max_tokens, ..self.settings.clone() });
                     }
                     Err(reason) => self.speaker.failed(id, &reason),
                 }
@@ -471,7 +473,7 @@ impl Session {
 
     fn ask(&mut self, running: &Running, id: AskId, tokens: Vec<TokenId>, how: Settings) {
         self.open += 1;
-        self.speaker.begin(id, running.tokenizer, false);
+        self.speaker.begin(id, Some(Answer::new(running.tokenizer).until(&how.stop)));
         self.host.ask(running, self.seat, id, tokens, how, false);
     }
 

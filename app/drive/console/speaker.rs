@@ -8,7 +8,6 @@ use crate::answers::Answer;
 use crate::console::harmless;
 use crate::drive::terminal::{OutputError, give, give_line, tell};
 use crate::node::{AskId, Figures, Reply, StopReason};
-use crate::tokenizer::Tokenizer;
 
 use super::event::{Event, Rates};
 use super::tty::Tty;
@@ -130,9 +129,8 @@ impl Speaker {
         self.say(&Event::Error { reason }, '!', reason);
     }
 
-    /// Begins an answer, in the form that is spoken now.
-    pub(in crate::drive) fn begin(&mut self, ask: AskId, tokenizer: &'static Tokenizer, bench: bool) {
-        let answer = (!bench).then(|| Answer::new(tokenizer));
+    /// Begins an answer, in the form that is spoken now; none where only the figures are wanted.
+    pub(in crate::drive) fn begin(&mut self, ask: AskId, answer: Option<Answer<'static>>) {
         self.answers.insert(ask.0, Given { form: self.form, answer });
     }
 
@@ -241,7 +239,7 @@ impl Speaker {
     }
 
     fn json(&mut self, event: &Event<'_>) {
-        let Ok(line) = serde_json::to_string(event) else { return };
+        let line = event.line();
         match &self.sink {
             Sink::Tty(tty) => tty.with(|screen| screen.say(&line)),
             Sink::Streams { .. } => {
