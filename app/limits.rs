@@ -239,6 +239,12 @@ pub const LOG_BURST: u64 = 20;
 /// Milliseconds between two more: what a person can read.
 pub const LOG_GAP_MS: u64 = 1_000;
 
+/// Milliseconds of a prompt before its progress is told: what takes less is here before a person wonders.
+pub const PROGRESS_DELAY_MS: u64 = 1_000;
+
+/// Milliseconds between two reports of it: slow enough for a serial line and a log, fast enough to be seen moving.
+pub const PROGRESS_GAP_MS: u64 = 1_000;
+
 /// Tokens of the made-up prompt that the console's bench computes: four steps of prefill, seconds on the board.
 pub const BENCH_PREFILL_TOKENS: usize = 256;
 

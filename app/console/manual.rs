@@ -29,6 +29,7 @@ or `{\"command\": \"peers\"}`, where the command is any line of this page but `a
 | event | what it holds |
 |---|---|
 | `ready` | `node`, `model`, `fingerprint`, `tcp_port`: the node takes prompts |
+| `progress` | `id`, `prompt_tokens`, `own`, `peers`, `computed`: how far a prompt has come and where its state is from, at most once a second while its first token takes longer than that |
 | `text` | `id`, `text`: more of an answer |
 | `done` | `id`, `text`, `tokens`, `figures`: a whole answer; `finish` in `figures` says why it ended |
 | `failed` | `id`, `reason`: no answer |

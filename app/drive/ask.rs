@@ -96,8 +96,10 @@ fn answer(loaded: Loaded, node: &NodeSettings, asking: Settings, text: &str, cha
                 Word::Note(_, line) => speaker.note('·', &line),
                 Word::Reset(_) => {}
                 Word::Reply(_, Reply::Failed(reason)) => return Err(Fail::NoAnswer(reason)),
+                Word::Reply(ask, Reply::Progress(progress)) => speaker.progress(ask, &progress),
                 Word::Reply(_, Reply::Token(token)) if json => drop(whole.push(token)),
                 Word::Reply(ask, Reply::Done(figures)) if json => {
+                    drop(speaker);
                     whole.end();
                     let event = Event::Done { id: ask.0, text: whole.text(), tokens: whole.tokens(), figures: &figures };
                     return Ok(give_line(event.line())?);

@@ -12,6 +12,7 @@ use crate::sampler::Sampling;
 use super::fetching::Fetching;
 use super::figures::{Figures, StopReason};
 use super::pages::Place;
+use super::progress::{Progress, Reports};
 use super::{Node, Output};
 
 /// Names one prompt for whoever asked.
@@ -73,6 +74,8 @@ pub struct JobDone {
 /// What comes back to whoever asked.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Reply {
+    /// The first token is not here, but so much is.
+    Progress(Progress),
     /// The next token of the answer.
     Token(TokenId),
     /// The answer is complete.
@@ -97,6 +100,7 @@ pub(super) struct Active {
     watch: Option<Box<dyn Watch>>,
     sampling: Sampling,
     asked_at: Millis,
+    pub reports: Reports,
     /// Tokens whose KV is in place.
     pub ready: usize,
     /// End of the job under way.
@@ -194,6 +198,7 @@ impl Node {
             watch: ask.watch,
             sampling: ask.sampling,
             asked_at,
+            reports: Reports::new(now),
             ready: 0,
             target: 0,
             job: None,
@@ -229,6 +234,7 @@ impl Node {
             watch: ask.watch,
             sampling: ask.sampling,
             asked_at: now,
+            reports: Reports::new(now),
             ready: 0,
             target: 0,
             job: None,

@@ -210,6 +210,22 @@ fn stop_ends_an_answer_and_quit_all_of_them() {
 }
 
 #[test]
+fn a_long_prompt_tells_a_program_how_far_it_is() {
+    let mut node =
+        Node::start(demo(), &["--alone", "--context", "4096", "--isa", "portable", "--threads", "1", "--precision", "float"]);
+    let text: Vec<String> = (0..700).map(|number| number.to_string()).collect();
+    node.say(&serde_json::json!({"ask": text.join(" "), "id": 3, "max_tokens": 1}).to_string());
+    let first = node.hear("progress");
+    let (total, computed) = (first["prompt_tokens"].as_u64().unwrap(), first["computed"].as_u64().unwrap());
+    assert!(first["id"] == 3 && computed > 0 && computed < total, "{first}");
+    assert_eq!((&first["own"], &first["peers"]), (&0.into(), &0.into()));
+    let done = node.hear("done");
+    assert_eq!(done["figures"]["prompt_tokens"], total);
+    assert!(done["figures"]["ttft_ms"].as_u64().unwrap() > 1_000);
+    node.end();
+}
+
+#[test]
 fn a_node_hears_of_its_peer_and_of_its_farewell_even_when_a_signal_ends_it() {
     let (port, other_port) = (free_port(), free_port());
     let net = ["--interface", "127.0.0.1", "--port"];

@@ -18,7 +18,8 @@ use potluck::catalog::Datagram;
 use potluck::id::{BlockKey, BootId, EpochState, Fingerprint, Millis, NodeId, TokenId};
 use potluck::kv::KvShape;
 use potluck::node::{
-    Ask, AskId, ConnId, Figures, Input, Job, JobDone, Node, NodeConfig, Output, Reply, ResetNews, Status, Watch, swarm_tag,
+    Ask, AskId, ConnId, Figures, Input, Job, JobDone, Node, NodeConfig, Output, Progress, Reply, ResetNews, Status, Watch,
+    swarm_tag,
 };
 use potluck::sampler::Sampling;
 use potluck::transfer::Hello;
@@ -65,6 +66,7 @@ struct Member {
     /// A job under way and when it ends.
     job: Option<(Millis, JobDone)>,
     notes: Vec<String>,
+    progress: Vec<(Millis, Progress)>,
     card: faults::Card,
     /// No datagram reaches it, and none of its own anyone else.
     deaf: bool,
@@ -175,6 +177,7 @@ impl World {
             answers: BTreeMap::new(),
             job: None,
             notes: Vec::new(),
+            progress: Vec::new(),
             card: faults::Card::default(),
             deaf: false,
             resets: Vec::new(),
@@ -238,6 +241,11 @@ impl World {
 
     pub fn notes(&self, member: usize) -> &[String] {
         &self.members[member].notes
+    }
+
+    /// What a node told of its prompts before their first tokens, and when.
+    pub fn progress(&self, member: usize) -> &[(Millis, Progress)] {
+        &self.members[member].progress
     }
 
     /// Gives a node a prompt; gives the prompt's number.
@@ -373,8 +381,10 @@ impl World {
     }
 
     fn replied(&mut self, member: usize, asked: u64, reply: Reply) {
+        let now = self.now;
         let own = &mut self.members[member];
         match reply {
+            Reply::Progress(progress) => own.progress.push((now, progress)),
             Reply::Token(token) => own.tokens.entry(asked).or_default().push(token),
             Reply::Done(figures) => {
                 let tokens = own.tokens.remove(&asked).unwrap_or_default();

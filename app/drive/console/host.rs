@@ -219,7 +219,7 @@ impl Host {
                     self.tell(|seat| (asker.is_none() || asker == Some(seat)).then(|| Heard::Reset(news.clone())));
                 }
                 Word::Reply(AskId(name), reply) => {
-                    let ended = !matches!(reply, Reply::Token(_));
+                    let ended = !matches!(reply, Reply::Token(_) | Reply::Progress(_));
                     let waits = if ended { self.asks.borrow_mut().remove(&name) } else { self.asks.borrow().get(&name).copied() };
                     let Some((seat, id)) = waits else { continue };
                     if let Some(sender) = self.seats.borrow().get(&seat) {

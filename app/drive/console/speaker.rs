@@ -7,7 +7,7 @@ use std::rc::Rc;
 use crate::answers::Answer;
 use crate::console::harmless;
 use crate::drive::terminal::{OutputError, give, give_line, tell};
-use crate::node::{AskId, Figures, Reply, StopReason};
+use crate::node::{AskId, Figures, Progress, Reply, StopReason};
 
 use super::event::{Event, Rates};
 use super::tty::Tty;
@@ -37,6 +37,8 @@ enum Sink {
         watched: bool,
         /// Whether a person types the prompts.
         typed: bool,
+        /// Whether a person sees what stands on standard error, as it comes.
+        noted: bool,
     },
     /// A terminal that is edited on.
     Tty(Rc<Tty>),
@@ -50,6 +52,8 @@ enum Line {
     Answer,
     /// The sign that a prompt may be typed.
     Sign,
+    /// How far a prompt has come, in so many columns of standard error.
+    Progress(usize),
 }
 
 /// Turns the node's words into output.
@@ -68,8 +72,9 @@ impl Speaker {
     /// Speaks to standard output and standard error.
     pub(in crate::drive) fn to_streams(form: Form) -> Speaker {
         let watched = form == Form::Text && io::stdout().is_terminal();
-        let typed = form == Form::Text && io::stdin().is_terminal() && io::stderr().is_terminal();
-        Speaker { form, sink: Sink::Streams { line: Line::Empty, watched, typed }, answers: BTreeMap::new(), broken: None }
+        let noted = form == Form::Text && io::stderr().is_terminal();
+        let typed = noted && io::stdin().is_terminal();
+        Speaker { form, sink: Sink::Streams { line: Line::Empty, watched, typed, noted }, answers: BTreeMap::new(), broken: None }
     }
 
     /// Speaks to a terminal.
@@ -145,6 +150,10 @@ impl Speaker {
     /// Passes a reply on. When it ends an answer, gives the answer's text (none when it failed).
     pub(in crate::drive) fn reply(&mut self, ask: AskId, reply: &Reply) -> Option<Option<String>> {
         match reply {
+            Reply::Progress(progress) => {
+                self.progress(ask, progress);
+                None
+            }
             Reply::Token(token) => {
                 let Given { form, answer } = self.answers.get_mut(&ask.0)?;
                 let (form, text) = (*form, answer.as_mut()?.push(*token));
@@ -173,6 +182,23 @@ impl Speaker {
         }
     }
 
+    /// Shows a person who watches, or tells a program, how far a prompt has come. What a pipe gets stays what it is.
+    pub(in crate::drive) fn progress(&mut self, ask: AskId, progress: &Progress) {
+        if self.answers.get(&ask.0).is_some_and(|given| given.form == Form::Json) {
+            return self.json(&Event::Progress { id: ask.0, progress });
+        }
+        let text = format!("· {progress}");
+        match &mut self.sink {
+            Sink::Tty(tty) => tty.with(|screen| screen.progress(&text)),
+            Sink::Streams { line: line @ (Line::Empty | Line::Progress(_)), noted: true, .. } => {
+                let before = if let Line::Progress(columns) = *line { columns } else { 0 };
+                tell(format_args!("\r{text:before$}"));
+                *line = Line::Progress(before.max(text.chars().count()));
+            }
+            Sink::Streams { .. } => {}
+        }
+    }
+
     fn stream(&mut self, ask: AskId, text: &str, form: Form) {
         if text.is_empty() {
             return;
@@ -183,7 +209,7 @@ impl Speaker {
         if let Sink::Tty(tty) = &self.sink {
             return tty.with(|screen| screen.answer(text));
         }
-        if let Sink::Streams { line: Line::Sign, .. } = self.sink {
+        if let Sink::Streams { line: Line::Sign | Line::Progress(_), .. } = self.sink {
             self.begin_line();
         }
         if let Sink::Streams { line, watched, .. } = &mut self.sink {
@@ -194,6 +220,9 @@ impl Speaker {
     }
 
     fn end_answer(&mut self, figures: &Figures) {
+        if let Sink::Streams { line: Line::Progress(_), .. } = self.sink {
+            self.begin_line();
+        }
         match &mut self.sink {
             Sink::Tty(tty) => tty.with(|screen| {
                 screen.end_answer();
@@ -257,6 +286,7 @@ impl Speaker {
             Line::Answer if *watched => tell("\n"),
             Line::Answer => {}
             Line::Sign => tell("\r\x1b[K"),
+            Line::Progress(columns) => tell(format_args!("\r{:columns$}\r", "", columns = *columns)),
         }
         *line = Line::Empty;
     }
@@ -271,8 +301,10 @@ impl Speaker {
 impl Drop for Speaker {
     /// Leaves the shell a line of its own.
     fn drop(&mut self) {
-        if let Sink::Streams { line: Line::Answer | Line::Sign, typed: true, .. } = &self.sink {
-            tell("\n");
+        match &self.sink {
+            Sink::Streams { line: Line::Answer | Line::Sign, typed: true, .. } => tell("\n"),
+            Sink::Streams { line: Line::Progress(_), .. } => self.begin_line(),
+            _ => {}
         }
     }
 }
