@@ -215,6 +215,10 @@ pub const MAX_CONSOLES: usize = 4;
 /// Bytes that wait for a slow terminal: six seconds at 115,200 bits a second. Beyond them output is left out, and that is said.
 pub const MAX_TERMINAL_OUTPUT_BYTES: usize = 64 << 10;
 
+/// Bytes that wait for whoever reads a node's standard output: the longest answer twice over, as events of JSON. Beyond them output is
+/// left out, and that is said.
+pub const MAX_STREAM_OUTPUT_BYTES: usize = 2 << 20;
+
 /// Notes that wait for an answer's line to end: as many as a person reads at once.
 pub const MAX_WAITING_NOTES: usize = 16;
 

@@ -209,6 +209,37 @@ fn stop_ends_an_answer_and_quit_all_of_them() {
     node.end();
 }
 
+/// A program that hangs must not take the node with it: peers wait for what this one holds.
+#[test]
+fn a_program_that_reads_nothing_stops_nothing_and_is_told_what_it_missed() {
+    let mut child = potluck().args(alone()).arg("--json").stdin(Stdio::piped()).spawn().unwrap();
+    let (mut input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let (sender, written) = channel();
+    thread::spawn(move || {
+        // Some 8 MB of replies, and more requests than a pipe holds.
+        let requests = "{\"command\": \"help\"}\n".repeat(4_000);
+        let _ = sender.send(input.write_all(requests.as_bytes()).map(|()| input));
+    });
+    let mut input = written.recv_timeout(PATIENCE).expect("the node waits for a reader").unwrap();
+    let (sender, events) = channel();
+    thread::spawn(move || {
+        let lines = BufReader::new(output).lines().map_while(Result::ok);
+        lines.for_each(|line| drop(sender.send(serde_json::from_str::<serde_json::Value>(&line).unwrap())));
+    });
+    let mut heard = 0;
+    loop {
+        writeln!(input, "{{\"command\": \"version\"}}").unwrap();
+        let event = events.recv_timeout(PATIENCE).expect("nothing more is said");
+        heard += usize::from(event["event"] == "help");
+        if event["event"] == "note" && event["text"].as_str().unwrap().ends_with("nobody read them in time") {
+            break;
+        }
+    }
+    assert!((200..4_000).contains(&heard), "{heard}");
+    drop(input);
+    assert!(child.wait().unwrap().success());
+}
+
 #[test]
 fn a_long_prompt_tells_a_program_how_far_it_is() {
     let mut node =

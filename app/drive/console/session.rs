@@ -168,16 +168,20 @@ impl Session {
             }
             self.speaker.check()?;
         }
-        Ok(())
+        self.speaker.drained().await;
+        Ok(self.speaker.check()?)
     }
 
     async fn next(&self, source: &Option<Source>, heard: &Receiver<Heard>) -> Happening {
         let line = async {
             match source {
                 None => future::pending().await,
-                // Piped in, more prompts than the node has room for wait in the pipe.
+                // Piped in, prompts wait in the pipe while the node has no room for more, or nobody reads what is answered.
                 Some(Source::Lines(_)) if self.form == Form::Text && self.open > MAX_QUEUED_PROMPTS => future::pending().await,
-                Some(Source::Lines(lines)) => lines.recv().await.map_or(Happening::Ended, Happening::Line),
+                Some(Source::Lines(lines)) => {
+                    self.speaker.has_room().await;
+                    lines.recv().await.map_or(Happening::Ended, Happening::Line)
+                }
                 Some(Source::Tty(tty)) => match tty.typed().await {
                     Ok(Typed::Line(line)) => Happening::Line(Ok(line)),
                     Ok(Typed::TooLong) => Happening::Line(Err(BadLine::TooLong)),
