@@ -215,6 +215,10 @@ pub const MAX_CONSOLES: usize = 4;
 /// Bytes that wait for a slow terminal: six seconds at 115,200 bits a second. Beyond them output is left out, and that is said.
 pub const MAX_TERMINAL_OUTPUT_BYTES: usize = 64 << 10;
 
+/// Bytes that wait for whoever reads a node's standard output: the longest answer twice over, as events of JSON. Beyond them output is
+/// left out, and that is said.
+pub const MAX_STREAM_OUTPUT_BYTES: usize = 2 << 20;
+
 /// Notes that wait for an answer's line to end: as many as a person reads at once.
 pub const MAX_WAITING_NOTES: usize = 16;
 
@@ -238,6 +242,12 @@ pub const LOG_BURST: u64 = 20;
 
 /// Milliseconds between two more: what a person can read.
 pub const LOG_GAP_MS: u64 = 1_000;
+
+/// Milliseconds of a prompt before its progress is told: what takes less is here before a person wonders.
+pub const PROGRESS_DELAY_MS: u64 = 1_000;
+
+/// Milliseconds between two reports of it: slow enough for a serial line and a log, fast enough to be seen moving.
+pub const PROGRESS_GAP_MS: u64 = 1_000;
 
 /// Tokens of the made-up prompt that the console's bench computes: four steps of prefill, seconds on the board.
 pub const BENCH_PREFILL_TOKENS: usize = 256;
@@ -283,6 +293,19 @@ pub const MAX_KEPT_FILES: usize = 4;
 
 /// The highest temperature that is taken: beyond it every token is about as likely as any other.
 pub const MAX_TEMPERATURE: f32 = 100.0;
+
+/// The highest repetition penalty: it turns a logit of 20, as sure as a model gets, into 2, which hardly any draw takes.
+pub const MAX_REPEAT_PENALTY: f32 = 10.0;
+
+/// Tokens before a position that the repetition penalty may look at: all of the longest sequence, as Hugging Face's does. Sorting so
+/// many takes less than a millisecond on the board.
+pub const MAX_REPEAT_TOKENS: usize = MAX_CONTEXT_TOKENS;
+
+/// Texts that end one answer: twice as many as other servers of models take.
+pub const MAX_STOPS: usize = 8;
+
+/// Bytes of one of them: a sentence. As much of an answer is held back while it may be the beginning of one.
+pub const MAX_STOP_BYTES: usize = 256;
 
 /// Bytes of the largest file of MMLU questions. The largest published one has 2.2 MB.
 pub const MAX_QUESTIONS_FILE_BYTES: usize = 4 << 20;

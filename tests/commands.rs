@@ -1,5 +1,6 @@
 //! The binary as a newcomer meets it: what its commands give, what they say when they cannot, and what they leave behind.
 
+mod ask;
 mod console;
 mod files;
 mod memory;

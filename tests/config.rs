@@ -76,13 +76,32 @@ fn a_broken_file_is_told_line_by_line_and_the_node_comes_up_with_what_is_good() 
 }
 
 #[test]
-fn a_file_of_noise_or_none_at_all_stops_nothing() {
+fn a_file_of_noise_stops_nothing() {
     let noise: Vec<u8> = (0..5_000_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
-    let missing = BOOT.path().join("missing.toml");
-    for file in [file("noise.toml", noise), file("endless.toml", vec![b'a'; 1 << 20]), missing.to_str().unwrap().to_string()] {
+    for file in [file("noise.toml", noise), file("endless.toml", vec![b'a'; 1 << 20])] {
         let ran = run(&file, &[]);
         assert!(ran.status.success(), "{ran:?}");
         assert!(err(&ran).contains(&file) && err(&ran).contains("with demo.gguf is ready"), "{}", err(&ran));
+    }
+}
+
+/// On a PC a name that was mistyped must not start a node without its key; a board's consoles come up all the same.
+#[test]
+fn a_file_that_is_not_there_is_an_error_where_no_console_of_the_board_could_say_so() {
+    let missing = BOOT.path().join("missing.toml");
+    let (missing, folder) = (missing.to_str().unwrap(), BOOT.path().to_str().unwrap());
+    for args in [
+        vec!["run", "--alone", "--config", missing],
+        vec!["run", "--alone", "--defaults", missing],
+        vec!["run", "--alone", "--config", folder],
+        vec!["ask", "--config", missing, "hello"],
+        vec!["bench", "--config", missing],
+        vec!["reset", "--config", missing],
+    ] {
+        let ran = potluck(&args);
+        let said = err(&ran);
+        assert_eq!((ran.status.code(), said.lines().count(), out(&ran)), (Some(1), 1, ""), "{args:?}: {said}");
+        assert!(said.contains("cannot be read") && said.contains("leave the option out"), "{said}");
     }
 }
 

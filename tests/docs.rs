@@ -13,7 +13,7 @@ const CONFIG: &str = include_str!("../docs/config.md");
 #[cfg(feature = "net")]
 const README: &str = include_str!("../README.md");
 #[cfg(feature = "net")]
-const COMMAND_LINE: &str = include_str!("../app/drive/cli.rs");
+const COMMAND_LINE: [&str; 2] = [include_str!("../app/drive/cli.rs"), include_str!("../app/drive/ask.rs")];
 
 /// The published models: name and layers. One KV head of 256 values, a window of 512, every sixth layer global.
 const MODELS: [(&str, usize); 2] = [("Gemma-3 270M", 18), ("Gemma-3 1B", 26)];
@@ -88,7 +88,8 @@ fn the_memory_a_token_in_precision_md_is_that_of_the_code() {
 /// The options of the command line, by the names that a user types, each with its default where that is a number.
 #[cfg(feature = "net")]
 fn options() -> Vec<(String, Option<f64>)> {
-    let declared = COMMAND_LINE.split("#[arg(").skip(1).filter_map(|rest| {
+    let attributes = COMMAND_LINE.iter().flat_map(|source| source.split("#[arg(").skip(1));
+    let declared = attributes.filter_map(|rest| {
         let (attribute, field) = rest.split_once(")]")?;
         let given = attribute.split_once("long = \"").and_then(|(_, name)| name.split('"').next());
         let name = given.unwrap_or_else(|| field.trim_start().split(':').next().unwrap_or_default());

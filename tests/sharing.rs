@@ -287,3 +287,32 @@ fn three_idle_nodes_send_less_than_a_kilobyte_a_second() {
     assert!(rate <= 1_000.0, "{rate:.0} bytes a second");
     assert!(rate > 0.0, "nodes that say nothing are forgotten");
 }
+
+#[test]
+fn a_long_prompt_tells_how_far_it_is_and_where_its_state_came_from() {
+    let shape = FakeEngine::shape(64);
+    let mut world = swarm(2, &shape);
+    let tokens = prompt(1, 400);
+    let begun = world.now;
+    world.answer_now(0, &tokens, 2);
+    let computed = world.progress(0).to_vec();
+    assert!(computed.len() > 3, "{computed:?}");
+    let mut last = begun;
+    for (at, progress) in &computed {
+        assert!((*at - last).0 >= 1_000, "told too soon or too often: {computed:?}");
+        last = *at;
+        assert_eq!((progress.prompt_tokens, progress.own, progress.peers), (400, 0, 0));
+    }
+    assert!(
+        computed.is_sorted_by(|one, next| one.1.ready() < next.1.ready()) && computed.iter().all(|(_, one)| one.ready() < 400)
+    );
+    // Another question behind the same beginning: what the peer had is told as the peer's.
+    let mut other = tokens[..240].to_vec();
+    other.extend(prompt(2, 200));
+    world.answer_now(1, &other, 2);
+    let shared = world.progress(1).to_vec();
+    assert!(shared.iter().any(|(_, one)| one.peers == 240 && one.computed > 0), "{shared:?}");
+    // What is here at once needs no report.
+    world.answer_now(0, &tokens, 2);
+    assert_eq!(world.progress(0), computed);
+}

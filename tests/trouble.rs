@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use potluck::id::TokenId;
 use potluck::kv::{KvFormat, KvShape, Plane};
-use potluck::node::{NodeConfig, StopReason};
+use potluck::node::{NodeConfig, StopReason, Watch};
 
 use crate::sharing::{SLAB, SLOW, alone, prompt, swarm};
 use crate::world::fake::FakeEngine;
@@ -223,6 +223,35 @@ fn sizes_at_the_edge_of_what_numbers_hold_are_answered_or_refused_and_nothing_br
     assert_eq!(world.answer_now(0, &prompt(2, 63), 9).tokens().len(), 1);
     assert_eq!(world.answer_now(0, &prompt(3, 20), 0).figures().generated, 1);
     assert!(matches!(world.answer_now(1, &prompt(1, 1), 1), Answer::Failed(_)));
+    world.assert_quiet();
+}
+
+/// Ends an answer with its third token.
+#[derive(Debug)]
+struct ThirdToken(usize);
+
+impl Watch for ThirdToken {
+    fn ends_with(&mut self, _: TokenId) -> bool {
+        self.0 += 1;
+        self.0 == 3
+    }
+}
+
+#[test]
+fn an_answer_that_is_found_to_be_over_costs_no_further_token() {
+    let shape = FakeEngine::shape(64);
+    let tokens = prompt(1, 33);
+    let expected = alone(&shape, &tokens, 5);
+    let mut world = World::new();
+    world.join(config(0, &shape, SLAB), Box::new(FakeEngine::new(SLOW)));
+    let first = world.ask_watched(0, &tokens, 5, Box::new(ThirdToken(0)));
+    let next = world.ask(0, &prompt(2, 33), 1);
+    world.pass(60_000);
+    let (first, next) = (world.answer(0, first).unwrap(), world.answer(0, next).unwrap());
+    assert_eq!(first.tokens(), &expected.tokens()[..3]);
+    assert_eq!((first.figures().stop, first.figures().generated), (StopReason::StopString, 3));
+    // The third token is chosen after 33 + 2 computed ones; then the engine is the next prompt's.
+    assert_eq!(next.figures().ttft_ms, (33 + 2 + 33) * SLOW / 1_000);
     world.assert_quiet();
 }
 

@@ -4,12 +4,14 @@ use core::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use crate::limits::{
-    ANNOUNCE_INTERVAL_MS, DEFAULT_SLAB_BYTES, MAX_CONTEXT_TOKENS, MAX_INTERVAL_MS, MAX_THREADS, MAX_VOCABULARY_TOKENS,
+    ANNOUNCE_INTERVAL_MS, DEFAULT_SLAB_BYTES, MAX_CONTEXT_TOKENS, MAX_INTERVAL_MS, MAX_REPEAT_TOKENS, MAX_THREADS,
+    MAX_VOCABULARY_TOKENS,
 };
 
+use super::answers::{Penalty, Stops, Temperature, TopP};
 use super::console::{Device, LogLevel, Speed};
 use super::cores::{Cpus, Instructions};
-use super::value::{Count, Group, HostName, Id, Lock, Peer, Port, Precision, Secret, Size, Temperature, TopP};
+use super::value::{Count, Group, HostName, Id, Lock, Peer, Port, Precision, Secret, Size};
 use super::wifi::{Country, Passphrase, Ssid};
 
 /// `[node]`: this board.
@@ -99,6 +101,12 @@ pub struct Answers {
     pub top_p: TopP,
     /// The same seed gives the same answer.
     pub seed: u64,
+    /// Makes recent tokens less likely; 1 is off.
+    pub repeat_penalty: Penalty,
+    /// Tokens that count as recent.
+    pub repeat_last_n: Count<0, MAX_REPEAT_TOKENS>,
+    /// Texts that end an answer.
+    pub stop: Stops,
 }
 
 /// `[console]`: where people talk to the node.
@@ -169,6 +177,9 @@ impl Default for Answers {
             top_k: const { Count::new(64) },
             top_p: TopP::DEFAULT,
             seed: 0,
+            repeat_penalty: Penalty::OFF,
+            repeat_last_n: const { Count::new(64) },
+            stop: Stops::default(),
         }
     }
 }

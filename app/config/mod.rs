@@ -7,6 +7,7 @@
 //!
 //! A file's way: bytes, lines of UTF-8 (`lines`), assignments by the crate `toml` (`document`), then checked values (here).
 
+mod answers;
 mod console;
 mod cores;
 mod document;
@@ -23,6 +24,7 @@ mod wifi;
 
 use std::path::Path;
 
+pub use answers::{Penalty, Stops, Temperature, TopP};
 pub use console::{Device, LogLevel, Speed};
 pub use cores::{Cpus, Instructions};
 pub use fault::{Fault, Problem};
@@ -30,8 +32,7 @@ pub use keys::{Answers, Console, Log, Memory, Model, Network, Node, Swarm, Wifi}
 pub use near::nearest;
 pub use print::{default_file, reference};
 pub use table::{Key, TABLE, key};
-pub use value::{Count, Group, HostName, Id, Kind, Lock, Peer, Port, Precision, Secret, Setting, Size, Temperature, TopP};
-
+pub use value::{Count, Group, HostName, Id, Kind, Lock, Peer, Port, Precision, Secret, Setting, Size};
 pub use wifi::{Country, Passphrase, Ssid};
 
 use document::{Assignment, Given};

@@ -103,7 +103,7 @@ pub fn key(section: &str, name: &str) -> &'static Key {
 }
 
 /// How many keys there are.
-pub(super) const KEYS: usize = 31;
+pub(super) const KEYS: usize = 34;
 
 /// Every key, section by section, in the order of the file.
 pub static TABLE: [Key; KEYS] = [
@@ -304,6 +304,30 @@ pub static TABLE: [Key; KEYS] = [
         "as published with Gemma 3"
     ),
     row!(answers.seed, Some("seed"), "N", "1", "The same seed gives the same answer", "any will do"),
+    row!(
+        answers.repeat_penalty,
+        Some("repeat-penalty"),
+        "P",
+        "1.1",
+        "Makes tokens that have just been used less likely: their logits are divided by P where positive, else multiplied; 1 is off",
+        "answers are what the model says"
+    ),
+    row!(
+        answers.repeat_last_n,
+        Some("repeat-last-n"),
+        "N",
+        "256",
+        "How many of the latest tokens, the prompt's too, the repetition penalty looks at; 0 is off",
+        "as in llama.cpp"
+    ),
+    row!(
+        answers.stop,
+        Some("stop"),
+        "TEXT",
+        "[\"\\n\\n\", \"User:\"]",
+        "Ends an answer before this text, which is not shown",
+        "the model ends its answers"
+    ),
     row!(
         console.devices,
         Some("console"),

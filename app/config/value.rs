@@ -6,7 +6,7 @@ use core::num::NonZeroU16;
 use std::path::PathBuf;
 
 use crate::id::NodeId;
-use crate::limits::{MAX_SLAB_BYTES, MAX_STATIC_PEERS, MAX_SWARM_KEY_BYTES, MAX_TEMPERATURE};
+use crate::limits::{MAX_SLAB_BYTES, MAX_STATIC_PEERS, MAX_SWARM_KEY_BYTES};
 
 /// What a file may hold for a value. Quoted text does for all.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -311,50 +311,6 @@ impl<const MIN: usize, const MAX: usize> Setting for Count<MIN, MAX> {
 }
 
 single!(u64, Kind::Number, |text| text.parse().ok(), u64::to_string, "a whole number");
-
-/// How varied answers are.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Temperature(f32);
-
-impl Temperature {
-    /// Always the likeliest token.
-    pub const GREEDY: Temperature = Temperature(0.0);
-
-    /// The number.
-    pub fn get(self) -> f32 {
-        self.0
-    }
-}
-
-single!(
-    Temperature,
-    Kind::Number,
-    |text| text.parse().ok().filter(|number| (0.0..=MAX_TEMPERATURE).contains(number)).map(Temperature),
-    |temperature| format!("{:?}", temperature.0),
-    format!("a number from 0 (always the likeliest token) to {MAX_TEMPERATURE}")
-);
-
-/// A probability above 0.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub struct TopP(f32);
-
-impl TopP {
-    /// As published with Gemma 3.
-    pub const DEFAULT: TopP = TopP(0.95);
-
-    /// The number.
-    pub fn get(self) -> f32 {
-        self.0
-    }
-}
-
-single!(
-    TopP,
-    Kind::Number,
-    |text| text.parse().ok().filter(|number| *number > 0.0 && *number <= 1.0).map(TopP),
-    |top_p| format!("{:?}", top_p.0),
-    "a number above 0 and at most 1"
-);
 
 /// The arithmetic.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

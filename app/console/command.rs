@@ -127,10 +127,12 @@ pub fn parse(line: &str) -> Result<Option<Line>, ConsoleError> {
             (make(rest.to_string()), json)
         }
         Takes::Words { most, read } => {
-            let mut words: Vec<&str> = rest.split_whitespace().collect();
+            let (plain, text) = quotation(rest);
+            let mut words: Vec<&str> = plain.split_whitespace().collect();
             let count = words.len();
             words.retain(|word| *word != JSON);
             let json = words.len() < count;
+            words.extend(text);
             let options = words.iter().any(|word| word.starts_with('-') && word.len() > 1 && word.parse::<f64>().is_err());
             if words.len() > most && !json && !options {
                 return prompt();
@@ -141,6 +143,13 @@ pub fn parse(line: &str) -> Result<Option<Line>, ConsoleError> {
         }
     };
     Ok(Some(Line { command, json, bare: false }))
+}
+
+/// What stands before a text in quotation marks that ends the line, and that text with its marks. A quotation within a sentence, or
+/// without a word before it, is none.
+fn quotation(rest: &str) -> (&str, Option<&str>) {
+    let start = rest.find('"').filter(|at| rest.ends_with('"') && rest[..*at].ends_with(char::is_whitespace));
+    start.map_or((rest, None), |at| (&rest[..at], Some(&rest[at..])))
 }
 
 #[cfg(test)]
@@ -162,6 +171,9 @@ mod tests {
             "log in to the portal",
             "new shoes",
             "config files are what",
+            "help \"me\" please",
+            "help \"me please\"",
+            "set the stage for \"the end\"",
         ] {
             assert_eq!(parse(line), Ok(Some(Line { command: Command::Ask(line.to_string()), json: false, bare: true })));
         }
@@ -193,6 +205,12 @@ mod tests {
         assert_eq!(command("set"), Command::Set { name: None, value: None });
         assert_eq!(command("set top_k 3"), Command::Set { name: text("top-k"), value: text("3") });
         assert_eq!(command("set temperature -1"), Command::Set { name: text("temperature"), value: text("-1") });
+        assert_eq!(
+            command("set stop \"two words\"  \"\\n\""),
+            Command::Set { name: text("stop"), value: text("\"two words\"  \"\\n\"") }
+        );
+        assert_eq!(command("set stop \""), Command::Set { name: text("stop"), value: text("\"") });
+        assert!(parse("set --json stop \"a b\"").unwrap().unwrap().json);
         assert_eq!(command("log 5"), Command::Log(LogRequest::Last(5)));
         assert_eq!(command("log level"), Command::Log(LogRequest::Level));
         assert_eq!(command("log level warn"), Command::Log(LogRequest::SetLevel(Level::Warn)));

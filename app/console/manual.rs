@@ -29,14 +29,23 @@ or `{\"command\": \"peers\"}`, where the command is any line of this page but `a
 | event | what it holds |
 |---|---|
 | `ready` | `node`, `model`, `fingerprint`, `tcp_port`: the node takes prompts |
+| `progress` | `id`, `prompt_tokens`, `own`, `peers`, `computed`: how far a prompt has come and where its state is from, at most once a second while its first token takes longer than that |
 | `text` | `id`, `text`: more of an answer |
-| `done` | `id`, `text`, `tokens`, `figures`: a whole answer |
+| `done` | `id`, `text`, `tokens`, `figures`: a whole answer; `finish` in `figures` says why it ended |
 | `failed` | `id`, `reason`: no answer |
 | `status`, `peers`, `catalog`, `slab`, `stats`, `bench`, `settings`, `config`, `log`, `help`, `version` | what the command asked for, under the same name |
 | `reset`, `acknowledged`, `reset_ended` | what becomes of a reset that was asked for here |
 | `ok` | `command`: it is done, and there is nothing to say |
 | `note` | `text`: a line of the log |
 | `error` | `reason`: a request was not understood, or cannot be obeyed |
+
+| `finish` | why an answer ended |
+|---|---|
+| `end` | the model ended it |
+| `stop` | a stop string came; `text` ends before it |
+| `length` | it has as many tokens as were asked for |
+| `context`, `slab` | the context, or the memory for KV state, is full |
+| `stopped` | somebody said stop |
 
 ## Keys
 

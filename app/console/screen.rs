@@ -76,6 +76,8 @@ pub struct Screen {
     more: usize,
     out: Vec<u8>,
     lost: bool,
+    /// Columns of the progress that stands on the row, which the next output takes away.
+    progress: usize,
 }
 
 impl Screen {
@@ -95,6 +97,7 @@ impl Screen {
             more: 0,
             out: Vec::new(),
             lost: false,
+            progress: 0,
         }
     }
 
@@ -224,6 +227,15 @@ impl Screen {
         }
     }
 
+    /// How far something has come, on a row that the next output takes back. Nothing where a line or an answer stands.
+    pub fn progress(&mut self, text: &str) {
+        if matches!(self.row, Row::Empty | Row::Answer { fresh: true }) {
+            let text: String = harmless(text).chars().take(self.columns - 1).collect();
+            self.push(&text);
+            self.progress = width(&text);
+        }
+    }
+
     /// Whole lines, at once.
     pub fn say(&mut self, lines: &str) {
         let before = self.row;
@@ -311,11 +323,17 @@ impl Screen {
     }
 
     fn push(&mut self, text: &str) {
-        if self.lost || self.out.len() + text.len() > MAX_TERMINAL_OUTPUT_BYTES {
+        let progress = std::mem::take(&mut self.progress);
+        if self.lost || self.out.len() + progress + text.len() > MAX_TERMINAL_OUTPUT_BYTES {
             self.lost = true;
-        } else {
-            self.out.extend_from_slice(text.as_bytes());
+            return;
         }
+        if progress > 0 {
+            self.out.push(b'\r');
+            self.clear(progress);
+            self.out.push(b'\r');
+        }
+        self.out.extend_from_slice(text.as_bytes());
     }
 
     /// Takes the prompt and the line off the terminal.

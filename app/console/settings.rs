@@ -2,26 +2,31 @@
 
 use serde::Serialize;
 
-use crate::limits::{MAX_CONTEXT_TOKENS, MAX_VOCABULARY_TOKENS};
-use crate::sampler::Sampling;
+use crate::limits::{MAX_CONTEXT_TOKENS, MAX_REPEAT_TOKENS, MAX_STOP_BYTES, MAX_STOPS, MAX_VOCABULARY_TOKENS};
+use crate::sampler::{Repeat, Sampling};
 
 /// The names that `set` knows, and what each is.
-pub const SETTINGS: [(&str, &str); 5] = [
+pub const SETTINGS: [(&str, &str); 8] = [
     ("temperature", "0 always takes the likeliest token; higher is more varied"),
     ("top-k", "choose among the K likeliest tokens; 0 means all"),
     ("top-p", "choose among the likeliest tokens that together have this probability"),
     ("seed", "the same seed gives the same answer"),
     ("max-tokens", "tokens of an answer, at most"),
+    ("repeat-penalty", "above 1, tokens that have just been used become less likely; 1 is off"),
+    ("repeat-last-n", "how many of the latest tokens the repetition penalty looks at"),
+    ("stop", "texts that end an answer, in quotation marks: \"\\n\\n\" \"User:\"; \"\" for none"),
 ];
 
 /// How answers are made.
-#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Settings {
     /// Tokens of an answer, at most.
     pub max_tokens: usize,
     /// How they are chosen.
     #[serde(flatten)]
     pub sampling: Sampling,
+    /// Texts that end an answer.
+    pub stop: Vec<String>,
 }
 
 impl Settings {
@@ -30,16 +35,20 @@ impl Settings {
     /// # Errors
     /// What would be taken, for a person.
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
-        let Sampling { mut temperature, mut top_k, mut top_p, mut seed } = self.sampling;
+        let Sampling { mut temperature, mut top_k, mut top_p, mut seed, mut repeat } = self.sampling;
         match name {
             "temperature" => temperature = number(name, value, "a number such as 0.7")?,
             "top-p" => top_p = number(name, value, "a number such as 0.95")?,
             "seed" => seed = number(name, value, "a whole number")?,
             "top-k" => top_k = within(name, value, 0, MAX_VOCABULARY_TOKENS)?,
             "max-tokens" => self.max_tokens = within(name, value, 1, MAX_CONTEXT_TOKENS)?,
+            "repeat-penalty" => repeat = penalty(number(name, value, "a number such as 1.1")?, repeat.last_n())?,
+            "repeat-last-n" => repeat = penalty(repeat.penalty(), within(name, value, 0, MAX_REPEAT_TOKENS)?)?,
+            "stop" => self.stop = stops(texts(value).ok_or_else(|| format!("stop {}: {STOP_NEEDS}", super::harmless(value)))?)?,
             _ => return Err(unknown(name)),
         }
-        self.sampling = Sampling::new(temperature, top_k, top_p, seed).map_err(|error| error.to_string())?;
+        let sampling = Sampling::new(temperature, top_k, top_p, seed).map_err(|error| error.to_string())?;
+        self.sampling = Sampling { repeat, ..sampling };
         Ok(())
     }
 
@@ -54,15 +63,79 @@ impl Settings {
             "top-p" => self.sampling.top_p.to_string(),
             "seed" => self.sampling.seed.to_string(),
             "max-tokens" => self.max_tokens.to_string(),
+            "repeat-penalty" => self.sampling.repeat.penalty().to_string(),
+            "repeat-last-n" => self.sampling.repeat.last_n().to_string(),
+            "stop" if self.stop.is_empty() => "none".to_string(),
+            "stop" => self.stop.iter().map(|text| quoted(text)).collect::<Vec<_>>().join(" "),
             _ => return Err(unknown(name)),
         })
     }
 
     /// All of them, a line each.
     pub fn table(&self) -> String {
-        let line = |(name, about): &(&str, &str)| format!("{name:<12} {:<10} {about}\n", self.get(name).unwrap_or_default());
+        let line = |(name, about): &(&str, &str)| format!("{name:<15} {:<10} {about}\n", self.get(name).unwrap_or_default());
         SETTINGS.iter().map(line).collect()
     }
+}
+
+/// What `set stop` takes.
+const STOP_NEEDS: &str =
+    "texts in quotation marks are needed, such as \"User:\" \"\\n\\n\", where \\n, \\t, \\\" and \\\\ are known";
+
+/// Texts that end an answer, of a number and length that are taken; those that are empty are left out.
+///
+/// # Errors
+/// What would be taken, for a person.
+pub fn stops(texts: Vec<String>) -> Result<Vec<String>, String> {
+    let texts: Vec<String> = texts.into_iter().filter(|text| !text.is_empty()).collect();
+    if texts.len() > MAX_STOPS {
+        return Err(format!("{} stop strings are too many: at most {MAX_STOPS} are taken", texts.len()));
+    }
+    match texts.iter().find(|text| text.len() > MAX_STOP_BYTES) {
+        Some(long) => Err(format!("a stop string of {} bytes is too long: at most {MAX_STOP_BYTES} are taken", long.len())),
+        None => Ok(texts),
+    }
+}
+
+fn penalty(penalty: f32, last_n: usize) -> Result<Repeat, String> {
+    Repeat::new(penalty, last_n).map_err(|error| error.to_string())
+}
+
+/// The texts of a line such as `"User:" "\n\n"`; a line without quotation marks is one text. None where it is neither.
+fn texts(line: &str) -> Option<Vec<String>> {
+    if !line.contains('"') {
+        return Some(vec![line.to_string()]);
+    }
+    let (mut texts, mut rest) = (Vec::new(), line.trim());
+    while !rest.is_empty() {
+        let (text, behind) = first_text(rest.strip_prefix('"')?)?;
+        texts.push(text);
+        rest = behind.trim_start();
+    }
+    Some(texts)
+}
+
+/// The text up to its closing quotation mark, and what stands behind that.
+fn first_text(line: &str) -> Option<(String, &str)> {
+    let (mut text, mut chars) = (String::new(), line.chars());
+    loop {
+        match chars.next()? {
+            '"' => return Some((text, chars.as_str())),
+            '\\' => text.push(match chars.next()? {
+                'n' => '\n',
+                't' => '\t',
+                same @ ('"' | '\\') => same,
+                _ => return None,
+            }),
+            character => text.push(character),
+        }
+    }
+}
+
+/// A text as `set stop` takes it.
+fn quoted(text: &str) -> String {
+    let text = text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n").replace('\t', "\\t");
+    format!("\"{}\"", super::harmless(&text))
 }
 
 fn unknown(name: &str) -> String {
@@ -84,15 +157,19 @@ fn within(name: &str, value: &str, least: usize, most: usize) -> Result<usize, S
 mod tests {
     use super::*;
 
+    const BEFORE: Settings = Settings { max_tokens: 128, sampling: Sampling::GREEDY, stop: Vec::new() };
+
     #[test]
     fn every_name_is_shown_and_set_and_bad_values_change_nothing() {
-        let mut settings = Settings { max_tokens: 128, sampling: Sampling::GREEDY };
+        let mut settings = BEFORE;
         for (name, _) in SETTINGS {
             settings.set(name, "1").unwrap();
-            assert_eq!(settings.get(name).unwrap(), "1");
+            assert_eq!(settings.get(name).unwrap(), if name == "stop" { "\"1\"" } else { "1" });
             assert!(settings.table().contains(name));
-            let before = settings;
-            for bad in ["-1", "nan", "x", "", "1e99"] {
+            let before = settings.clone();
+            let bad =
+                if name == "stop" { ["\"", "\"a", "\"a\" b", "a \"b\"", "\"\\x\""] } else { ["-1", "nan", "x", "", "1e99"] };
+            for bad in bad {
                 if let Err(reason) = settings.set(name, bad) {
                     assert!(!reason.is_empty());
                     assert_eq!(settings, before, "{name} {bad}");
@@ -102,5 +179,29 @@ mod tests {
             }
         }
         assert!(settings.set("temprature", "1").unwrap_err().contains("temperature, top-k"));
+        assert_eq!(settings.sampling.repeat.last_n(), 1, "one setting does not undo another");
+    }
+
+    #[test]
+    fn stop_strings_are_set_as_they_are_shown() {
+        let mut settings = BEFORE;
+        for (line, meant) in [
+            ("END", vec!["END"]),
+            ("\"two words\"  \"\\n\\n\"", vec!["two words", "\n\n"]),
+            (r#""say \"no\"" "\\n""#, vec!["say \"no\"", "\\n"]),
+            ("\"\"", vec![]),
+        ] {
+            settings.set("stop", line).unwrap();
+            assert_eq!(settings.stop, meant);
+            let shown = settings.get("stop").unwrap();
+            assert!(!shown.contains('\n'), "{shown}");
+            if !meant.is_empty() {
+                settings.set("stop", &shown).unwrap();
+                assert_eq!(settings.stop, meant);
+            }
+        }
+        let many = vec!["\"a\""; MAX_STOPS + 1].join(" ");
+        assert!(settings.set("stop", &many).unwrap_err().contains("at most 8"));
+        assert!(settings.set("stop", &"x".repeat(MAX_STOP_BYTES + 1)).unwrap_err().contains("at most 256"));
     }
 }

@@ -47,7 +47,7 @@ pub(super) const TABLE: &[Entry] = &[
         word: "ask",
         argument: "TEXT",
         help: "answer TEXT; a line that starts with no command does the same",
-        more: "The text goes to the model as it stands. The answer streams, and ends with a line of figures: the prompt's tokens, how many of them came from this node's own slab, how many from peers and how many were computed, then the tokens generated, the time to the first and to the last of them, and tokens a second. Ctrl-C or `stop` ends it. Prompts typed meanwhile wait their turn.",
+        more: "The text goes to the model as it stands. The answer streams, and ends with a line of figures: the prompt's tokens, how many of them came from this node's own slab, how many from peers and how many were computed, then the tokens generated, the time to the first and to the last of them, tokens a second, and why it ended. While a prompt is worked through for more than a second, a terminal shows how far it has come. Ctrl-C or `stop` ends it. Prompts typed meanwhile wait their turn.",
         takes: Takes::Text(Command::Ask),
         takes_words: "",
     },
@@ -69,8 +69,8 @@ pub(super) const TABLE: &[Entry] = &[
     Entry {
         word: "set",
         argument: "[NAME [VALUE]]",
-        help: "how answers are made on this console: temperature, top-k, top-p, seed, max-tokens",
-        more: "Without words it shows all of them. What is set holds for this console until the node ends; `potluck.toml` says what it begins with.",
+        help: "how answers are made on this console: temperature, top-k, top-p, seed, max-tokens, repeat-penalty, repeat-last-n, stop",
+        more: "Without words it shows all of them. What is set holds for this console until the node ends; `potluck.toml` says what it begins with. `set stop` takes one word, or several texts in quotation marks, in which `\\n` ends a line.",
         takes: Takes::Words {
             most: 2,
             read: |words| {

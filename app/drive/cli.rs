@@ -10,11 +10,12 @@ use thiserror::Error;
 
 use crate::config::{self, Config, Origin};
 use crate::console::Settings;
+use crate::limits::MAX_CONTEXT_TOKENS;
 use crate::model::Precision;
 use crate::model::convert::ConvertType;
 use crate::model::synth::Shape;
 use crate::node::NodeError;
-use crate::sampler::{Sampling, SamplingError};
+use crate::sampler::{Repeat, Sampling, SamplingError};
 use crate::tokenizer::TokenizerError;
 
 use super::bench::{self, BenchError, BenchSettings};
@@ -22,7 +23,8 @@ use super::console::{PowerError, Settled};
 use super::cores::Cores;
 use super::kept::Kept;
 use super::net::{NetError, NetSettings};
-use super::options::{ASK, BENCH, NoModel, Options, RESET, RUN, model};
+use super::options::{BENCH, NoModel, Options, RESET, RUN, Unread, model};
+use super::prompt::PromptError;
 use super::reset::{ResetError, ResetSettings};
 use super::run::{Console, Prepared};
 use super::settings::{self, Settings as SettingsCommand, SettingsError};
@@ -30,12 +32,13 @@ use super::setup::{Loaded, NodeSettings, SetupError, load};
 use super::swarm::{SwarmError, SwarmSettings};
 use super::terminal::{OutputError, give, tell};
 use super::tools::ToolError;
-use super::{reset, run, swarm, tools};
+use super::usage::{self, whole};
+use super::{ask, reset, run, swarm, tools};
 
 /// Boards on one LAN answer prompts with Gemma 3 and share the KV state of every prompt prefix.
 #[derive(Parser)]
 #[command(name = "potluck", version, about, arg_required_else_help = true)]
-struct Cli {
+pub(super) struct Cli {
     #[command(subcommand)]
     command: Sub,
 }
@@ -45,7 +48,7 @@ enum Sub {
     /// Run a node of the swarm, with a console on standard input
     Run(RunArgs),
     /// Answer one prompt on this machine alone, and end
-    Ask(AskArgs),
+    Ask(ask::AskArgs),
     /// Measure how fast a model runs on this machine, and in what memory
     Bench(BenchArgs),
     /// Make a GGUF out of a Hugging Face directory (config.json, model.safetensors, tokenizer.json)
@@ -100,17 +103,6 @@ struct RunArgs {
 }
 
 #[derive(Args)]
-struct AskArgs {
-    #[command(flatten)]
-    options: Options<ASK>,
-    /// Wrap the text in Gemma's chat template
-    #[arg(long)]
-    chat: bool,
-    /// The prompt
-    text: String,
-}
-
-#[derive(Args)]
 struct BenchArgs {
     #[command(flatten)]
     options: Options<BENCH>,
@@ -135,7 +127,7 @@ struct SynthArgs {
     #[arg(long, value_name = "gemma3-270m|gemma3-1b|demo", default_value_t = Shape::Demo)]
     shape: Shape,
     /// The same seed gives the same file
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = whole(0..=u64::MAX))]
     seed: u64,
     /// How matrices are stored
     #[arg(long = "type", value_name = "q8_0|q4_0|f16|f32", default_value_t = ConvertType::Q8_0)]
@@ -172,7 +164,7 @@ struct PerplexityArgs {
     #[arg(long, value_name = "FILE")]
     reference: Option<PathBuf>,
     /// Tokens after which the text goes on with an empty context
-    #[arg(long, value_name = "TOKENS", default_value_t = 2_048, value_parser = clap::value_parser!(u32).range(2..))]
+    #[arg(long, value_name = "TOKENS", default_value_t = 2_048, value_parser = whole(2..=u32::MAX))]
     context: u32,
     /// One JSON object instead of text
     #[arg(long)]
@@ -187,7 +179,7 @@ struct ResetArgs {
     #[arg(long)]
     store: bool,
     /// Seconds to wait for nodes that do not answer
-    #[arg(long, value_name = "S", default_value_t = 15, value_parser = clap::value_parser!(u32).range(3..=600))]
+    #[arg(long, value_name = "S", default_value_t = 15, value_parser = whole(3..=600_u32))]
     wait: u32,
 }
 
@@ -200,13 +192,13 @@ struct SwarmArgs {
     #[arg(long, value_name = "DIR")]
     mmlu: PathBuf,
     /// How many nodes
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(2..=8))]
+    #[arg(long, default_value_t = 3, value_parser = whole(2..=8_u64))]
     nodes: u64,
-    /// How many subjects
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..))]
+    /// How many subjects, of the 57 that MMLU has
+    #[arg(long, default_value_t = 4, value_parser = whole(1..=57_u64))]
     subjects: u64,
     /// Tokens of an answer, at most
-    #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = 24, value_parser = whole(1..=MAX_CONTEXT_TOKENS as u64))]
     max_tokens: u64,
 }
 
@@ -220,6 +212,10 @@ pub(super) enum Fail {
     Setup(#[from] SetupError),
     #[error(transparent)]
     NoModel(#[from] NoModel),
+    #[error(transparent)]
+    Unread(#[from] Unread),
+    #[error(transparent)]
+    Prompt(#[from] PromptError),
     #[error(transparent)]
     Settings(#[from] SettingsError),
     #[error(transparent)]
@@ -244,8 +240,6 @@ pub(super) enum Fail {
     Power(#[from] PowerError),
     #[error("the console or engine cannot be started: {0}")]
     Thread(#[from] io::Error),
-    #[error("the prompt is empty: give some text")]
-    EmptyPrompt,
     #[error("no answer: {0}")]
     NoAnswer(String),
     #[error("the model file is not what it was when its content was last hashed, and nothing more is shared: start again")]
@@ -271,7 +265,7 @@ impl Fail {
 
 /// What `potluck` does.
 pub fn main() -> ExitCode {
-    let Err(fail) = obey(Cli::parse().command) else { return ExitCode::SUCCESS };
+    let Err(fail) = obey(usage::read::<Cli>(std::env::args_os()).command) else { return ExitCode::SUCCESS };
     if !fail.is_silent() {
         tell(format_args!("potluck: {fail}\n"));
     }
@@ -281,7 +275,7 @@ pub fn main() -> ExitCode {
 fn obey(command: Sub) -> Result<(), Fail> {
     match command {
         Sub::Run(args) => run_node(args),
-        Sub::Ask(args) => ask(args),
+        Sub::Ask(args) => ask::ask(args),
         Sub::Bench(args) => bench(args),
         Sub::Convert(args) => Ok(tools::convert(&args.dir, &args.out, args.kind)?),
         Sub::Synth(args) => Ok(tools::synth(args.shape, args.seed, args.kind, &args.out)?),
@@ -321,8 +315,7 @@ fn obey(command: Sub) -> Result<(), Fail> {
 }
 
 fn run_node(args: RunArgs) -> Result<(), Fail> {
-    let settled = args.options.settle();
-    settled.problems.iter().for_each(|line| tell(format_args!("{line}\n")));
+    let settled = settled(&args.options)?;
     let config = settled.config.clone();
     let asking = answers(&config)?;
     let devices: Vec<PathBuf> = config.console.devices.iter().map(|device| device.path().to_path_buf()).collect();
@@ -354,32 +347,22 @@ fn run_node(args: RunArgs) -> Result<(), Fail> {
     run::run(settled, net, asking, console, args.alive, load)
 }
 
-fn ask(args: AskArgs) -> Result<(), Fail> {
-    if args.text.trim().is_empty() {
-        return Err(Fail::EmptyPrompt);
-    }
-    let settled = args.options.settle();
+/// The settings of a command that only works where they can be read; what is wrong in them is told.
+pub(super) fn settled<const COMMAND: u8>(options: &Options<COMMAND>) -> Result<Settled, Fail> {
+    let settled = options.settle()?;
     settled.problems.iter().for_each(|line| tell(format_args!("{line}\n")));
-    let (config, model) = (&settled.config, model(&settled)?);
-    let asking = answers(config)?;
-    let kept = Kept::at(config.node.state.as_deref());
-    let mut loaded = load(&model, config.model.tokenizer.as_deref(), precision(config), &kept)?;
-    loaded.compute_on(&Cores::new(&config.model).map_err(SetupError::from)?)?;
-    let (node, notes) = within_memory(&loaded, alone(config, &loaded))?;
-    notes.iter().for_each(|line| tell(format_args!("· {line}\n")));
-    run::ask(loaded, &node, asking, &args.text, args.chat)
+    Ok(settled)
 }
 
 fn bench(args: BenchArgs) -> Result<(), Fail> {
-    let settled = args.options.settle();
-    settled.problems.iter().for_each(|line| tell(format_args!("{line}\n")));
+    let settled = settled(&args.options)?;
     let (config, model) = (&settled.config, model(&settled)?);
     let cores = Cores::new(&config.model).map_err(SetupError::from)?;
     Ok(bench::run(&model, config.model.tokenizer.as_deref(), precision(config), &cores, &args.what)?)
 }
 
 /// The settings with a slab that fits this machine, and what is to be said of the memory that the node will hold.
-fn within_memory(loaded: &Loaded, node: NodeSettings) -> Result<(NodeSettings, Vec<String>), Fail> {
+pub(super) fn within_memory(loaded: &Loaded, node: NodeSettings) -> Result<(NodeSettings, Vec<String>), Fail> {
     let budget = loaded.budget(&node)?;
     let slab_bytes = size(budget.slab_bytes);
     let mut notes = Vec::new();
@@ -392,8 +375,7 @@ fn within_memory(loaded: &Loaded, node: NodeSettings) -> Result<(NodeSettings, V
 }
 
 fn order_reset(args: ResetArgs) -> Result<(), Fail> {
-    let Settled { config, problems, .. } = args.options.settle();
-    problems.iter().for_each(|line| tell(format_args!("{line}\n")));
+    let Settled { config, .. } = settled(&args.options)?;
     let (swarm_key, wait) = (swarm_key(&config), Duration::from_secs(args.wait.into()));
     reset::reset(&net(&config), &ResetSettings { swarm_key, store: args.store, wait })
 }
@@ -414,7 +396,7 @@ fn net(config: &Config) -> NetSettings {
 }
 
 /// A node that shares nothing.
-fn alone(config: &Config, loaded: &Loaded) -> NodeSettings {
+pub(super) fn alone(config: &Config, loaded: &Loaded) -> NodeSettings {
     let (asked, most) = (config.memory.context.get(), loaded.most_context());
     // A person who types an option is told that it is too much; a board must come up with what its model takes.
     let context = if config.origin(config::key("memory", "context")) == Origin::Option { asked } else { asked.min(most) };
@@ -439,13 +421,15 @@ fn size(count: u64) -> usize {
     usize::try_from(count).unwrap_or(usize::MAX)
 }
 
-fn answers(config: &Config) -> Result<Settings, SamplingError> {
+/// How answers are made where nobody says otherwise.
+pub(super) fn answers(config: &Config) -> Result<Settings, SamplingError> {
     let answers = &config.answers;
     let sampling = Sampling::new(answers.temperature.get(), answers.top_k.get(), answers.top_p.get(), answers.seed)?;
-    Ok(Settings { max_tokens: answers.max_tokens.get(), sampling })
+    let sampling = Sampling { repeat: Repeat::new(answers.repeat_penalty.get(), answers.repeat_last_n.get())?, ..sampling };
+    Ok(Settings { max_tokens: answers.max_tokens.get(), sampling, stop: answers.stop.texts().to_vec() })
 }
 
-fn precision(config: &Config) -> Precision {
+pub(super) fn precision(config: &Config) -> Precision {
     match config.model.precision {
         config::Precision::Int8 => Precision::INT8,
         config::Precision::Float => Precision::FLOAT,

@@ -20,7 +20,8 @@ pub fn run_job(model: &Model, job: &Job) -> JobDone {
     let logits = if job.sampling.is_some() { Logits::Last } else { Logits::None };
     let result = model.forward(&job.tokens, job.first, &job.sequence, logits);
     let position = job.first + job.tokens.len();
-    let result = result.map(|logits| job.sampling.as_ref().map(|sampling| sampling.sample(&logits, position)));
+    let result =
+        result.map(|mut logits| job.sampling.as_ref().map(|sampling| sampling.sample(&mut logits, &job.recent, position)));
     JobDone { id: job.id, result: result.map_err(|error| error.to_string()), micros: start.elapsed().as_micros() as u64 }
 }
 

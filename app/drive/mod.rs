@@ -4,6 +4,7 @@
 //! own, and so has the console's reader.
 
 mod alive;
+mod ask;
 mod bench;
 mod budget;
 mod cli;
@@ -14,6 +15,7 @@ mod kept;
 mod memory;
 mod net;
 mod options;
+mod prompt;
 mod reset;
 mod run;
 mod settings;
@@ -22,6 +24,7 @@ mod state;
 mod swarm;
 mod terminal;
 mod tools;
+mod usage;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

@@ -50,6 +50,11 @@ pub(super) enum NoModel {
     ManyBeside(PathBuf, String),
 }
 
+/// A file of settings that was named and cannot be read.
+#[derive(Debug, Error)]
+#[error("{0}: cannot be read ({1}): name a file that is there, or leave the option out")]
+pub(super) struct Unread(PathBuf, io::Error);
+
 /// The keys that have an option of the command, with its name.
 fn optional(command: u8) -> impl Iterator<Item = (&'static Key, &'static str)> {
     let takes = move |key: &Key, option: &str| match command {
@@ -111,8 +116,11 @@ impl<const COMMAND: u8> Options<COMMAND> {
     }
 
     /// The settings that hold, and a line for the console about each that the file got wrong.
-    pub(super) fn settle(&self) -> Settled {
-        let (mut config, mut problems) = (Config::default(), Vec::new());
+    ///
+    /// # Errors
+    /// A file that cannot be read. A board with consoles of its own comes up all the same, and says so on them.
+    pub(super) fn settle(&self) -> Result<Settled, Unread> {
+        let (mut config, mut problems, mut unread) = (Config::default(), Vec::new(), None);
         for file in [&self.defaults, &self.file].into_iter().flatten() {
             match read(file, config.clone()) {
                 Ok((over, wrong)) => {
@@ -121,11 +129,15 @@ impl<const COMMAND: u8> Options<COMMAND> {
                 }
                 Err(error) => {
                     problems.push(format!("{}: cannot be read ({error}): every setting has its default", file.display()));
+                    unread.get_or_insert(Unread(file.clone(), error));
                 }
             }
         }
         self.override_in(&mut config);
-        Settled { config, file: self.file.clone(), defaults: self.defaults.clone(), problems }
+        match unread {
+            Some(unread) if config.console.devices.is_empty() => Err(unread),
+            _ => Ok(Settled { config, file: self.file.clone(), defaults: self.defaults.clone(), problems }),
+        }
     }
 }
 

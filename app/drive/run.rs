@@ -1,4 +1,4 @@
-//! `potluck run`: a node of the swarm with its consoles. And `potluck ask`: one prompt, on this machine alone.
+//! `potluck run`: a node of the swarm with its consoles.
 //!
 //! A node whose consoles are terminals of the board comes up whatever is wrong: they are there at once, the model is loaded
 //! meanwhile, and where there is none they say so and what to do. On standard input there is a person, or a script, who is told why
@@ -16,16 +16,16 @@ use smol::stream::StreamExt;
 use smol::{LocalExecutor, Timer};
 
 use crate::console::{Level, Settings};
-use crate::node::{Ask, AskId, Input, Node, NodeConfig, Reply};
-use crate::tokenizer::{Role, Tokenizer, Turn};
+use crate::node::{Node, NodeConfig};
+use crate::tokenizer::Tokenizer;
 
-use super::console::{self, Form, Host, Leave, Running, Settled, Speaker};
+use super::console::{self, Form, Host, Leave, Running, Settled};
 use super::engine::Engine;
 use super::net::{CatalogSocket, NetError, NetSettings, block_listener};
 use super::setup::{Loaded, NodeSettings};
 use super::state::StateDir;
 use super::terminal::tell;
-use super::{Driver, Fail, Word, alive};
+use super::{Driver, Fail, alive};
 
 /// How long what was said last is given to reach the terminals, and init to end this process once the board goes down.
 const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -53,49 +53,6 @@ pub(super) struct Prepared {
     pub notes: Vec<String>,
     /// The model file's name.
     pub model: String,
-}
-
-/// Answers one prompt and ends. `chat` wraps it in the model's chat template.
-pub(super) fn ask(loaded: Loaded, node: &NodeSettings, asking: Settings, text: &str, chat: bool) -> Result<(), Fail> {
-    let Loaded { tokenizer, .. } = &loaded;
-    let tokens = if chat {
-        tokenizer.encode_chat(&[Turn { role: Role::User, text: text.to_string() }])?
-    } else {
-        tokenizer.encode_prompt(text)?
-    };
-    let config = loaded.node_config(node)?;
-    let lock = node.lock;
-    let Loaded { model, tokenizer, file, cpu, .. } = loaded;
-    let start = Instant::now();
-    let node = Node::new(config)?;
-    let (driver, words) = Driver::new(node, start, Engine::start(model, cpu)?, None);
-    let driver = Rc::new(driver);
-    driver.read_model(lock.then_some(file), None)?;
-    let mut speaker = Speaker::to_streams(Form::Text);
-    let Settings { max_tokens, sampling } = asking;
-    speaker.begin(AskId(0), for_good(tokenizer), false);
-    driver.handle(Input::Ask(Ask { id: AskId(0), tokens, max_tokens, sampling, private: false }));
-    let executor = Rc::new(LocalExecutor::new());
-    driver.start(&executor, None);
-    future::block_on(executor.run(async {
-        while let Ok(word) = words.recv().await {
-            match word {
-                Word::Note(_, line) => speaker.note('·', &line),
-                Word::Reset(_) => {}
-                Word::Reply(_, Reply::Failed(reason)) => return Err(Fail::NoAnswer(reason)),
-                Word::Reply(ask, reply) => {
-                    let answered = speaker.reply(ask, &reply).is_some();
-                    speaker.check()?;
-                    if answered {
-                        return Ok(());
-                    }
-                }
-                Word::EngineEnded => break,
-                Word::ModelChanged => return Err(Fail::ModelChanged),
-            }
-        }
-        Err(Fail::Engine)
-    }))
 }
 
 /// Runs a node until its console ends.
@@ -281,6 +238,6 @@ impl Swarm {
 }
 
 /// A tokenizer that answers can be streamed with. A process has one, which lives as long as it.
-fn for_good(tokenizer: Tokenizer) -> &'static Tokenizer {
+pub(super) fn for_good(tokenizer: Tokenizer) -> &'static Tokenizer {
     Box::leak(Box::new(tokenizer))
 }

@@ -33,6 +33,14 @@ pub(super) struct Fetching {
     cut_short: bool,
 }
 
+impl Fetching {
+    /// How many blocks have come so far, in part or whole.
+    pub(super) fn blocks(&self) -> usize {
+        let blocks: BTreeSet<usize> = self.arrived.iter().map(|(fetch, _)| fetch.block).collect();
+        blocks.len()
+    }
+}
+
 impl Node {
     pub(super) fn start_fetch(&mut self, active: &mut Active, supply: &Supply, plan: &Plan, now: Millis) {
         active.fetching = Some(Fetching {

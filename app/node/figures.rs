@@ -12,17 +12,23 @@ use crate::id::{Epoch, Fingerprint, Millis, NodeId};
 /// Peers named in one answer's figures; what more of them gave is counted with the last.
 const MAX_NAMED: usize = 8;
 
-/// Why an answer ended.
+/// Why an answer ended; in JSON by the names that servers of models use, where they have one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StopReason {
     /// The model ended its turn.
     End,
+    /// A text that ends answers came.
+    #[serde(rename = "stop")]
+    StopString,
     /// The asked-for number of tokens was reached.
+    #[serde(rename = "length")]
     MaxTokens,
     /// The context is full.
+    #[serde(rename = "context")]
     ContextFull,
     /// The slab had no room for another block.
+    #[serde(rename = "slab")]
     SlabFull,
     /// Somebody said stop.
     Stopped,
@@ -46,6 +52,7 @@ pub struct Figures {
     /// Time to the last token.
     pub ttlt_ms: u64,
     /// Why the answer ended.
+    #[serde(rename = "finish")]
     pub stop: StopReason,
 }
 
@@ -103,13 +110,14 @@ impl fmt::Display for Figures {
         if let Some(rate) = self.tokens_per_s() {
             write!(f, ", {rate:.1} tokens/s")?;
         }
-        match self.stop {
-            StopReason::End => Ok(()),
-            StopReason::MaxTokens => write!(f, "; cut at the number of tokens asked for"),
-            StopReason::ContextFull => write!(f, "; cut because the context is full"),
-            StopReason::SlabFull => write!(f, "; cut because the slab is full"),
-            StopReason::Stopped => write!(f, "; stopped"),
-        }
+        f.write_str(match self.stop {
+            StopReason::End => "; the model ended it",
+            StopReason::StopString => "; ended at a stop string",
+            StopReason::MaxTokens => "; cut at the number of tokens asked for",
+            StopReason::ContextFull => "; cut because the context is full",
+            StopReason::SlabFull => "; cut because the slab is full",
+            StopReason::Stopped => "; stopped",
+        })
     }
 }
 

@@ -13,6 +13,7 @@ mod fetching;
 mod figures;
 mod links;
 mod pages;
+mod progress;
 mod prompt;
 mod rates;
 mod reset;
@@ -31,7 +32,8 @@ use crate::limits::MAX_QUEUED_PROMPTS;
 pub use config::{NodeConfig, NodeError, swarm_tag};
 pub use figures::{Figures, NodeStats, PeerStatus, Status, StopReason};
 pub use links::ConnId;
-pub use prompt::{Ask, AskId, Job, JobDone, Reply};
+pub use progress::Progress;
+pub use prompt::{Ask, AskId, Job, JobDone, Reply, Watch};
 pub use reset::ResetNews;
 
 use links::Links;
@@ -177,6 +179,7 @@ impl Node {
             Input::Tick => {}
         }
         self.on_time(now);
+        self.tell_progress(now);
         self.publish_changes(now);
         self.catalog.set_load(self.load_percent());
     }

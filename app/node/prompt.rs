@@ -1,5 +1,6 @@
 //! One prompt's life, from its arrival to its last token.
 
+use core::fmt;
 use std::sync::Arc;
 
 use crate::cache::{Chain, Link};
@@ -11,14 +12,21 @@ use crate::sampler::Sampling;
 use super::fetching::Fetching;
 use super::figures::{Figures, StopReason};
 use super::pages::Place;
+use super::progress::{Progress, Reports};
 use super::{Node, Output};
 
 /// Names one prompt for whoever asked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct AskId(pub u64);
 
+/// Reads an answer along and says where it ends. What it says depends on nothing but the tokens that it has been shown.
+pub trait Watch: fmt::Debug {
+    /// Whether the answer is over with this token, which is part of it.
+    fn ends_with(&mut self, token: TokenId) -> bool;
+}
+
 /// A prompt to be answered.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Ask {
     /// Named by the asker.
     pub id: AskId,
@@ -31,6 +39,8 @@ pub struct Ask {
     /// Computed in memory of its own: nothing that is known is used, nothing is kept or told. For measuring; its answer does not end
     /// before `max_tokens`.
     pub private: bool,
+    /// Ends the answer before that, where there is one.
+    pub watch: Option<Box<dyn Watch>>,
 }
 
 /// Work for the engine: run `tokens` at positions from `first` on, on the pages of `sequence`.
@@ -46,6 +56,8 @@ pub struct Job {
     pub sequence: Arc<Sequence>,
     /// When given, the token after the last is to be chosen.
     pub sampling: Option<Sampling>,
+    /// The latest tokens up to the last of these, as far back as the sampling looks.
+    pub recent: Vec<TokenId>,
 }
 
 /// A finished job.
@@ -62,6 +74,8 @@ pub struct JobDone {
 /// What comes back to whoever asked.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Reply {
+    /// The first token is not here, but so much is.
+    Progress(Progress),
     /// The next token of the answer.
     Token(TokenId),
     /// The answer is complete.
@@ -83,8 +97,10 @@ pub(super) struct Active {
     pub links: Vec<Link>,
     pub places: Vec<[Place; 2]>,
     max_tokens: usize,
+    watch: Option<Box<dyn Watch>>,
     sampling: Sampling,
     asked_at: Millis,
+    pub reports: Reports,
     /// Tokens whose KV is in place.
     pub ready: usize,
     /// End of the job under way.
@@ -179,8 +195,10 @@ impl Node {
             fetching: None,
             places: Vec::new(),
             max_tokens: ask.max_tokens.max(1),
+            watch: ask.watch,
             sampling: ask.sampling,
             asked_at,
+            reports: Reports::new(now),
             ready: 0,
             target: 0,
             job: None,
@@ -213,8 +231,10 @@ impl Node {
             links: Vec::new(),
             places: Vec::new(),
             max_tokens: ask.max_tokens.max(1),
+            watch: ask.watch,
             sampling: ask.sampling,
             asked_at: now,
+            reports: Reports::new(now),
             ready: 0,
             target: 0,
             job: None,
@@ -294,6 +314,7 @@ impl Node {
             first: active.ready,
             sequence: active.private.clone().unwrap_or_else(|| Arc::new(active.sequence(&self.config.shape))),
             sampling,
+            recent: sampling.map_or(Vec::new(), |sampling| sampling.repeat.recent(&active.tokens).to_vec()),
         };
         self.outputs.push_back(Output::Engine(job));
         self.active = Some(active);
@@ -372,6 +393,9 @@ impl Node {
         active.figures.generated += 1;
         active.tokens.push(token);
         self.outputs.push_back(Output::Reply(active.ask, Reply::Token(token)));
+        if active.watch.as_mut().is_some_and(|watch| watch.ends_with(token)) {
+            return self.finish(active, StopReason::StopString, now);
+        }
         if active.figures.generated >= active.max_tokens {
             return self.finish(active, StopReason::MaxTokens, now);
         }

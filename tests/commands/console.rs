@@ -155,7 +155,7 @@ fn a_program_gets_one_event_a_line_and_ids_that_it_can_compare() {
     node.say(r#"{"ask": "Hello there", "id": 7, "max_tokens": 5}"#);
     let done = node.hear("done");
     assert_eq!((&done["id"], done["tokens"].as_array().unwrap().len()), (&7.into(), 5));
-    assert_eq!(done["figures"]["stop"], "max_tokens");
+    assert_eq!(done["figures"]["finish"], "length");
     node.say(r#"{"command": "status"}"#);
     let status = &node.hear("status")["status"];
     assert_eq!((&status["node"], &status["fingerprint"]), (&ready["node"], &ready["fingerprint"]));
@@ -191,7 +191,7 @@ fn stop_ends_an_answer_and_quit_all_of_them() {
     node.hear("text");
     node.say(r#"{"command": "stop"}"#);
     let done = node.hear("done");
-    assert_eq!((&done["id"], &done["figures"]["stop"]), (&1.into(), &"stopped".into()), "{done}");
+    assert_eq!((&done["id"], &done["figures"]["finish"]), (&1.into(), &"stopped".into()), "{done}");
     for id in 2..6 {
         node.say(&long(id));
     }
@@ -200,12 +200,59 @@ fn stop_ends_an_answer_and_quit_all_of_them() {
     let mut stopped = Vec::new();
     for _ in 2..6 {
         let done = node.hear("done");
-        assert_eq!(done["figures"]["stop"], "stopped", "{done}");
+        assert_eq!(done["figures"]["finish"], "stopped", "{done}");
         stopped.push(done["id"].as_u64().unwrap());
     }
     // Those that had not begun end first.
     stopped.sort_unstable();
     assert_eq!(stopped, [2, 3, 4, 5]);
+    node.end();
+}
+
+/// A program that hangs must not take the node with it: peers wait for what this one holds.
+#[test]
+fn a_program_that_reads_nothing_stops_nothing_and_is_told_what_it_missed() {
+    let mut child = potluck().args(alone()).arg("--json").stdin(Stdio::piped()).spawn().unwrap();
+    let (mut input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let (sender, written) = channel();
+    thread::spawn(move || {
+        // Some 8 MB of replies, and more requests than a pipe holds.
+        let requests = "{\"command\": \"help\"}\n".repeat(4_000);
+        let _ = sender.send(input.write_all(requests.as_bytes()).map(|()| input));
+    });
+    let mut input = written.recv_timeout(PATIENCE).expect("the node waits for a reader").unwrap();
+    let (sender, events) = channel();
+    thread::spawn(move || {
+        let lines = BufReader::new(output).lines().map_while(Result::ok);
+        lines.for_each(|line| drop(sender.send(serde_json::from_str::<serde_json::Value>(&line).unwrap())));
+    });
+    let mut heard = 0;
+    loop {
+        writeln!(input, "{{\"command\": \"version\"}}").unwrap();
+        let event = events.recv_timeout(PATIENCE).expect("nothing more is said");
+        heard += usize::from(event["event"] == "help");
+        if event["event"] == "note" && event["text"].as_str().unwrap().ends_with("nobody read them in time") {
+            break;
+        }
+    }
+    assert!((200..4_000).contains(&heard), "{heard}");
+    drop(input);
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn a_long_prompt_tells_a_program_how_far_it_is() {
+    let mut node =
+        Node::start(demo(), &["--alone", "--context", "4096", "--isa", "portable", "--threads", "1", "--precision", "float"]);
+    let text: Vec<String> = (0..700).map(|number| number.to_string()).collect();
+    node.say(&serde_json::json!({"ask": text.join(" "), "id": 3, "max_tokens": 1}).to_string());
+    let first = node.hear("progress");
+    let (total, computed) = (first["prompt_tokens"].as_u64().unwrap(), first["computed"].as_u64().unwrap());
+    assert!(first["id"] == 3 && computed > 0 && computed < total, "{first}");
+    assert_eq!((&first["own"], &first["peers"]), (&0.into(), &0.into()));
+    let done = node.hear("done");
+    assert_eq!(done["figures"]["prompt_tokens"], total);
+    assert!(done["figures"]["ttft_ms"].as_u64().unwrap() > 1_000);
     node.end();
 }
 

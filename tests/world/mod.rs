@@ -18,7 +18,8 @@ use potluck::catalog::Datagram;
 use potluck::id::{BlockKey, BootId, EpochState, Fingerprint, Millis, NodeId, TokenId};
 use potluck::kv::KvShape;
 use potluck::node::{
-    Ask, AskId, ConnId, Figures, Input, Job, JobDone, Node, NodeConfig, Output, Reply, ResetNews, Status, swarm_tag,
+    Ask, AskId, ConnId, Figures, Input, Job, JobDone, Node, NodeConfig, Output, Progress, Reply, ResetNews, Status, Watch,
+    swarm_tag,
 };
 use potluck::sampler::Sampling;
 use potluck::transfer::Hello;
@@ -65,6 +66,7 @@ struct Member {
     /// A job under way and when it ends.
     job: Option<(Millis, JobDone)>,
     notes: Vec<String>,
+    progress: Vec<(Millis, Progress)>,
     card: faults::Card,
     /// No datagram reaches it, and none of its own anyone else.
     deaf: bool,
@@ -175,6 +177,7 @@ impl World {
             answers: BTreeMap::new(),
             job: None,
             notes: Vec::new(),
+            progress: Vec::new(),
             card: faults::Card::default(),
             deaf: false,
             resets: Vec::new(),
@@ -240,17 +243,34 @@ impl World {
         &self.members[member].notes
     }
 
+    /// What a node told of its prompts before their first tokens, and when.
+    pub fn progress(&self, member: usize) -> &[(Millis, Progress)] {
+        &self.members[member].progress
+    }
+
     /// Gives a node a prompt; gives the prompt's number.
     pub fn ask(&mut self, member: usize, tokens: &[TokenId], max_tokens: usize) -> u64 {
-        self.ask_as(member, tokens, max_tokens, false)
+        self.ask_as(member, tokens, max_tokens, false, None)
     }
 
     /// The same in memory of its own.
     pub fn ask_privately(&mut self, member: usize, tokens: &[TokenId], max_tokens: usize) -> u64 {
-        self.ask_as(member, tokens, max_tokens, true)
+        self.ask_as(member, tokens, max_tokens, true, None)
     }
 
-    fn ask_as(&mut self, member: usize, tokens: &[TokenId], max_tokens: usize, private: bool) -> u64 {
+    /// The same as [`World::ask`], with somebody who reads the answer along.
+    pub fn ask_watched(&mut self, member: usize, tokens: &[TokenId], max_tokens: usize, watch: Box<dyn Watch>) -> u64 {
+        self.ask_as(member, tokens, max_tokens, false, Some(watch))
+    }
+
+    fn ask_as(
+        &mut self,
+        member: usize,
+        tokens: &[TokenId],
+        max_tokens: usize,
+        private: bool,
+        watch: Option<Box<dyn Watch>>,
+    ) -> u64 {
         self.asked += 1;
         let config = &self.members[member].config;
         let secret = ChainSecret::derive(&config.swarm_key);
@@ -259,7 +279,7 @@ impl World {
             self.truths.insert(link.key, Some((link.parent, link.tokens.clone())));
         }
         let id = AskId(self.asked);
-        let ask = Ask { id, tokens: tokens.to_vec(), max_tokens, sampling: Sampling::GREEDY, private };
+        let ask = Ask { id, tokens: tokens.to_vec(), max_tokens, sampling: Sampling::GREEDY, private, watch };
         self.handle(member, Input::Ask(ask));
         self.asked
     }
@@ -361,8 +381,10 @@ impl World {
     }
 
     fn replied(&mut self, member: usize, asked: u64, reply: Reply) {
+        let now = self.now;
         let own = &mut self.members[member];
         match reply {
+            Reply::Progress(progress) => own.progress.push((now, progress)),
             Reply::Token(token) => own.tokens.entry(asked).or_default().push(token),
             Reply::Done(figures) => {
                 let tokens = own.tokens.remove(&asked).unwrap_or_default();

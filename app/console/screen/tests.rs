@@ -183,6 +183,29 @@ fn during_an_answer_notes_wait_for_the_end_of_its_line() {
 }
 
 #[test]
+fn progress_stands_on_its_row_until_anything_else_is_said() {
+    for sequences in [true, false] {
+        let mut desk = Desk { screen: Screen::new(sequences), terminal: Terminal::new() };
+        desk.act(Screen::invite);
+        desk.types("ask a\r");
+        assert_eq!(desk.screen.poll(), Some(Typed::Line("ask a".to_string())));
+        desk.act(|screen| screen.progress("· 640 of 1024 prompt tokens"));
+        assert_eq!(desk.terminal.text(), "> ask a\n· 640 of 1024 prompt tokens\n");
+        desk.act(|screen| screen.progress("· 704 of 1024"));
+        assert_eq!(desk.terminal.text(), "> ask a\n· 704 of 1024\n");
+        desk.act(|screen| screen.note("· peer 7 is here"));
+        desk.act(|screen| screen.progress(&"wide ".repeat(40)));
+        assert_eq!(desk.terminal.rows.len(), 3, "it takes one row");
+        desk.act(|screen| screen.answer("Once"));
+        desk.act(|screen| screen.progress("· of another prompt"));
+        desk.act(Screen::end_answer);
+        desk.act(Screen::invite);
+        desk.act(|screen| screen.progress("· unasked"));
+        assert_eq!(desk.terminal.text(), "> ask a\n· peer 7 is here\nOnce\n>\n");
+    }
+}
+
+#[test]
 fn what_a_model_says_cannot_steer_the_terminal() {
     assert_eq!(harmless("a\tb\n\x1b[2J\rü\u{9b}1m"), "a\tb\n\u{fffd}[2J\u{fffd}ü\u{fffd}1m");
     let mut desk = Desk::new();
@@ -271,6 +294,7 @@ enum Event {
     Say,
     Answer(&'static str),
     EndAnswer,
+    Progress,
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -313,6 +337,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => Just(Event::Say),
         1 => prop::sample::select(vec!["word ", "line\n", "東\n\n", "e\u{301}"]).prop_map(Event::Answer),
         1 => Just(Event::EndAnswer),
+        1 => Just(Event::Progress),
     ]
 }
 
@@ -345,6 +370,9 @@ proptest! {
                 Event::EndAnswer => {
                     desk.act(Screen::end_answer);
                 }
+                Event::Progress => {
+                    desk.act(|screen| screen.progress("· 64 of 1024 prompt tokens"));
+                }
             }
             while desk.screen.poll().is_some() {}
             if desk.screen.row == Row::Empty {
@@ -362,5 +390,6 @@ proptest! {
         fresh.take(desk.screen.output());
         prop_assert_eq!((last, column), (fresh.last(), fresh.column));
         prop_assert!(desk.terminal.text().matches("· note").count() <= notes);
+        prop_assert!(!desk.terminal.text().contains("prompt tokens"), "progress stays after the fact");
     }
 }

@@ -13,7 +13,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use clap::builder::RangedI64ValueParser;
 use thiserror::Error;
 
 use crate::id::TokenId;
@@ -25,25 +24,26 @@ use super::cores::{Cores, keep};
 use super::kept::Kept;
 use super::setup::{SetupError, tokenizer_of};
 use super::terminal::{OutputError, give, give_line};
+use super::usage::whole;
 use report::{Case, Report};
 
 /// What is to be measured.
 #[derive(Args)]
 pub(super) struct BenchSettings {
     /// Tokens of the prompts to measure
-    #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "64,256,512", value_parser = tokens())]
+    #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "64,256,512", value_parser = whole(0..=MOST))]
     prefill: Vec<u32>,
     /// Tokens that lie before what is decoded, and before a prompt that goes on
-    #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "64,512", value_parser = tokens())]
+    #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "64,512", value_parser = whole(0..=MOST))]
     depth: Vec<u32>,
     /// Tokens to decode at each depth; 0 for none
-    #[arg(long, value_name = "N", default_value_t = 16, value_parser = tokens())]
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = whole(0..=MOST))]
     steps: u32,
     /// Tokens of a prompt that goes on at each depth; 0 for none
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = tokens())]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = whole(0..=MOST))]
     extend: u32,
     /// How often each is measured: the median counts
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = whole(1..=1_000_u32))]
     runs: u32,
     /// Count the first run too, which fetches the model's pages
     #[arg(long)]
@@ -56,10 +56,8 @@ pub(super) struct BenchSettings {
     json: bool,
 }
 
-/// Tokens of a text. Whether the model takes so many, the model says.
-fn tokens() -> RangedI64ValueParser<u32> {
-    clap::value_parser!(u32).range(..=MAX_CONTEXT_TOKENS as i64)
-}
+/// Tokens of the longest text. Whether the model takes so many, the model says.
+const MOST: u32 = MAX_CONTEXT_TOKENS as u32;
 
 /// Why nothing was measured.
 #[derive(Debug, Error)]

@@ -6,7 +6,7 @@ use crate::cache::CacheStats;
 use crate::catalog::CatalogStats;
 use crate::console::{Entry, Settings};
 use crate::id::{Epoch, Fingerprint, NodeId, TokenId};
-use crate::node::{Figures, NodeStats, PeerStatus, Status};
+use crate::node::{Figures, NodeStats, PeerStatus, Progress, Status};
 
 /// One line of the JSON form.
 #[derive(Serialize)]
@@ -14,6 +14,12 @@ use crate::node::{Figures, NodeStats, PeerStatus, Status};
 pub(in crate::drive) enum Event<'a> {
     /// The node runs and takes prompts.
     Ready { node: NodeId, model: &'a str, fingerprint: Fingerprint, tcp_port: u16 },
+    /// How far a prompt has come before its first token, where that takes more than a second.
+    Progress {
+        id: u64,
+        #[serde(flatten)]
+        progress: &'a Progress,
+    },
     /// More of an answer's text.
     Text { id: u64, text: &'a str },
     /// A whole answer.
@@ -54,6 +60,13 @@ pub(in crate::drive) enum Event<'a> {
     ResetEnded { acknowledged: usize, missing: &'a [NodeId] },
     /// A request was not understood, or cannot be obeyed.
     Error { reason: &'a str },
+}
+
+impl Event<'_> {
+    /// The event on a line of its own.
+    pub(in crate::drive) fn line(&self) -> String {
+        serde_json::to_string(self).unwrap_or_else(|error| unreachable!("events are plain data: {error}"))
+    }
 }
 
 /// What the command bench measured.

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use smol::channel::{Receiver, Sender, bounded, unbounded};
 
+use crate::answers::StopWatch;
 use crate::console::{Level, Log, Settings, Told};
 use crate::drive::{Driver, Fail, Word};
 use crate::id::{Fingerprint, Millis, NodeId, TokenId};
@@ -168,8 +169,9 @@ impl Host {
     pub(super) fn ask(&self, running: &Running, seat: Seat, id: AskId, tokens: Vec<TokenId>, how: Settings, private: bool) {
         let name = self.next();
         self.asks.borrow_mut().insert(name, (seat, id));
-        let Settings { max_tokens, sampling } = how;
-        running.driver.handle(Input::Ask(Ask { id: AskId(name), tokens, max_tokens, sampling, private }));
+        let Settings { max_tokens, sampling, stop } = how;
+        let watch = StopWatch::new(running.tokenizer, &stop);
+        running.driver.handle(Input::Ask(Ask { id: AskId(name), tokens, max_tokens, sampling, private, watch }));
     }
 
     /// Ends all answers that a console waits for.
@@ -217,7 +219,7 @@ impl Host {
                     self.tell(|seat| (asker.is_none() || asker == Some(seat)).then(|| Heard::Reset(news.clone())));
                 }
                 Word::Reply(AskId(name), reply) => {
-                    let ended = !matches!(reply, Reply::Token(_));
+                    let ended = !matches!(reply, Reply::Token(_) | Reply::Progress(_));
                     let waits = if ended { self.asks.borrow_mut().remove(&name) } else { self.asks.borrow().get(&name).copied() };
                     let Some((seat, id)) = waits else { continue };
                     if let Some(sender) = self.seats.borrow().get(&seat) {

@@ -7,6 +7,7 @@ mod chat;
 mod event;
 mod host;
 mod lines;
+mod outlet;
 mod power;
 mod report;
 mod session;
@@ -31,6 +32,7 @@ pub(super) use report::Settled;
 pub(super) use speaker::{Form, Speaker};
 
 use lines::read_lines;
+use outlet::Outlet;
 use session::{Session, Source};
 use tty::Tty;
 
@@ -49,16 +51,19 @@ pub(super) async fn on_stdin(host: Rc<Host>, form: Form) {
 }
 
 async fn on_streams(host: &Rc<Host>, form: Form) -> Result<(), Fail> {
-    let (mut session, heard) = Session::new(host.clone(), Speaker::to_streams(form), true);
+    let (mut session, heard) = Session::new(host.clone(), Speaker::through(Outlet::start()?, form), true);
     session.greet();
     session.serve(Some(Source::Lines(read_lines()?)), heard).await
 }
 
 /// No console: only what a node has to say, to standard error.
 pub(super) async fn on_nothing(host: Rc<Host>) {
-    let (mut session, heard) = Session::new(host.clone(), Speaker::to_streams(Form::Text), true);
-    session.greet();
-    if let Err(fail) = session.serve(None, heard).await {
+    let serve = async {
+        let (mut session, heard) = Session::new(host.clone(), Speaker::through(Outlet::start()?, Form::Text), true);
+        session.greet();
+        session.serve(None, heard).await
+    };
+    if let Err(fail) = serve.await {
         host.leave(Leave::Failed(fail));
     }
 }

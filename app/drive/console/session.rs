@@ -6,6 +6,7 @@ use serde::Deserialize;
 use smol::channel::Receiver;
 use smol::future::{self, FutureExt};
 
+use crate::answers::Answer;
 use crate::config::LogLevel;
 use crate::console::{self, Command, Level, Line, LogRequest, Settings, Typed};
 use crate::drive::{Fail, memory};
@@ -83,7 +84,7 @@ impl Session {
             LogLevel::Warn => Level::Warn,
             LogLevel::Info => Level::Info,
         };
-        let (form, settings) = (speaker.form, host.settings);
+        let (form, settings) = (speaker.form, host.settings.clone());
         let session = Session {
             host,
             seat,
@@ -167,16 +168,20 @@ impl Session {
             }
             self.speaker.check()?;
         }
-        Ok(())
+        self.speaker.drained().await;
+        Ok(self.speaker.check()?)
     }
 
     async fn next(&self, source: &Option<Source>, heard: &Receiver<Heard>) -> Happening {
         let line = async {
             match source {
                 None => future::pending().await,
-                // Piped in, more prompts than the node has room for wait in the pipe.
+                // Piped in, prompts wait in the pipe while the node has no room for more, or nobody reads what is answered.
                 Some(Source::Lines(_)) if self.form == Form::Text && self.open > MAX_QUEUED_PROMPTS => future::pending().await,
-                Some(Source::Lines(lines)) => lines.recv().await.map_or(Happening::Ended, Happening::Line),
+                Some(Source::Lines(lines)) => {
+                    self.speaker.has_room().await;
+                    lines.recv().await.map_or(Happening::Ended, Happening::Line)
+                }
                 Some(Source::Tty(tty)) => match tty.typed().await {
                     Ok(Typed::Line(line)) => Happening::Line(Ok(line)),
                     Ok(Typed::TooLong) => Happening::Line(Err(BadLine::TooLong)),
@@ -258,7 +263,7 @@ impl Session {
                 let running = self.host.running()?;
                 let tokens = running.tokenizer.encode_prompt(&text).map_err(|error| error.to_string())?;
                 let id = self.next_id();
-                self.ask(&running, id, tokens, self.settings);
+                self.ask(&running, id, tokens, self.settings.clone());
             }
             Command::Chat(text) => {
                 let running = self.host.running()?;
@@ -266,7 +271,7 @@ impl Session {
                 let tokens = running.tokenizer.encode_chat(&turns).map_err(|error| error.to_string())?;
                 let id = self.next_id();
                 self.chat.asked(id, turns);
-                self.ask(&running, id, tokens, self.settings);
+                self.ask(&running, id, tokens, self.settings.clone());
             }
             Command::New => {
                 self.chat = Chat::default();
@@ -367,10 +372,11 @@ impl Session {
         let vocabulary = running.tokenizer.vocab_size().max(1);
         // Any tokens will do; the same ones make runs comparable.
         let tokens = (1..=count).map(|at| TokenId((at * 7_919 % vocabulary) as u32)).collect();
-        let how = Settings { max_tokens: BENCH_DECODE_TOKENS.min(running.context / 2).max(1), sampling: Sampling::GREEDY };
+        let max_tokens = BENCH_DECODE_TOKENS.min(running.context / 2).max(1);
+        let how = Settings { max_tokens, sampling: Sampling::GREEDY, stop: Vec::new() };
         let id = self.next_id();
         self.open += 1;
-        self.speaker.begin(id, running.tokenizer, true);
+        self.speaker.begin(id, None);
         self.host.ask(&running, self.seat, id, tokens, how, true);
         Ok(())
     }
@@ -441,7 +447,7 @@ impl Session {
                 match self.prompt(&text) {
                     Ok((running, tokens)) => {
                         let max_tokens = request.max_tokens.unwrap_or(self.settings.max_tokens);
-                        self.ask(&running, id, tokens, Settings { max_tokens, ..self.settings });
+                        self.ask(&running, id, tokens, Settings { max_tokens, ..self.settings.clone() });
                     }
                     Err(reason) => self.speaker.failed(id, &reason),
                 }
@@ -471,7 +477,7 @@ impl Session {
 
     fn ask(&mut self, running: &Running, id: AskId, tokens: Vec<TokenId>, how: Settings) {
         self.open += 1;
-        self.speaker.begin(id, running.tokenizer, false);
+        self.speaker.begin(id, Some(Answer::new(running.tokenizer).until(&how.stop)));
         self.host.ask(running, self.seat, id, tokens, how, false);
     }
 

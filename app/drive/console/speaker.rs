@@ -6,11 +6,11 @@ use std::rc::Rc;
 
 use crate::answers::Answer;
 use crate::console::harmless;
-use crate::drive::terminal::{OutputError, give, give_line, tell};
-use crate::node::{AskId, Figures, Reply, StopReason};
-use crate::tokenizer::Tokenizer;
+use crate::drive::terminal::OutputError;
+use crate::node::{AskId, Figures, Progress, Reply, StopReason};
 
 use super::event::{Event, Rates};
+use super::outlet::{Outlet, Streams};
 use super::tty::Tty;
 
 /// How to speak.
@@ -33,11 +33,14 @@ struct Given {
 enum Sink {
     /// Standard output and standard error.
     Streams {
+        streams: Streams,
         line: Line,
         /// Whether a person sees the answers come.
         watched: bool,
         /// Whether a person types the prompts.
         typed: bool,
+        /// Whether a person sees what stands on standard error, as it comes.
+        noted: bool,
     },
     /// A terminal that is edited on.
     Tty(Rc<Tty>),
@@ -51,6 +54,8 @@ enum Line {
     Answer,
     /// The sign that a prompt may be typed.
     Sign,
+    /// How far a prompt has come, in so many columns of standard error.
+    Progress(usize),
 }
 
 /// Turns the node's words into output.
@@ -62,33 +67,64 @@ pub(in crate::drive) struct Speaker {
     pub form: Form,
     sink: Sink,
     answers: BTreeMap<u64, Given>,
-    broken: Option<OutputError>,
 }
 
 impl Speaker {
-    /// Speaks to standard output and standard error.
+    /// Speaks to standard output and standard error, and waits until it is written.
     pub(in crate::drive) fn to_streams(form: Form) -> Speaker {
+        Speaker::to(Streams::direct(), form)
+    }
+
+    /// The same, but never waits: what nobody reads is left out in the end, and that is said.
+    pub(super) fn through(outlet: Outlet, form: Form) -> Speaker {
+        Speaker::to(Streams::through(outlet), form)
+    }
+
+    fn to(streams: Streams, form: Form) -> Speaker {
         let watched = form == Form::Text && io::stdout().is_terminal();
-        let typed = form == Form::Text && io::stdin().is_terminal() && io::stderr().is_terminal();
-        Speaker { form, sink: Sink::Streams { line: Line::Empty, watched, typed }, answers: BTreeMap::new(), broken: None }
+        let noted = form == Form::Text && io::stderr().is_terminal();
+        let typed = noted && io::stdin().is_terminal();
+        let sink = Sink::Streams { streams, line: Line::Empty, watched, typed, noted };
+        Speaker { form, sink, answers: BTreeMap::new() }
     }
 
     /// Speaks to a terminal.
     pub(super) fn to_tty(tty: Rc<Tty>) -> Speaker {
-        Speaker { form: Form::Text, sink: Sink::Tty(tty), answers: BTreeMap::new(), broken: None }
+        Speaker { form: Form::Text, sink: Sink::Tty(tty), answers: BTreeMap::new() }
     }
 
-    /// Fails when something could not be written since it was last asked.
+    /// Fails when something could not be written since it was last asked. Says what was left out, once there is somebody to say it to.
     pub(in crate::drive) fn check(&mut self) -> Result<(), OutputError> {
-        self.broken.take().map_or(Ok(()), Err)
+        let Sink::Streams { streams, .. } = &mut self.sink else { return Ok(()) };
+        streams.check()?;
+        if let Some(count) = streams.recovered() {
+            self.note('!', &format!("{count} pieces of output were left out: nobody read them in time"));
+        }
+        Ok(())
+    }
+
+    /// Waits while so much is unread that no more should be asked for. A program is to read what it asks for.
+    pub(super) async fn has_room(&self) {
+        if let Sink::Streams { streams, .. } = &self.sink
+            && self.form == Form::Text
+        {
+            streams.has_room().await;
+        }
+    }
+
+    /// Waits until everything is out, or nothing more can be written.
+    pub(super) async fn drained(&self) {
+        if let Sink::Streams { streams, .. } = &self.sink {
+            streams.drained().await;
+        }
     }
 
     /// Says that the node waits for a line, where one is typed.
     pub(super) fn invite(&mut self) {
         match &mut self.sink {
             Sink::Tty(tty) => tty.with(|screen| screen.invite()),
-            Sink::Streams { line: line @ Line::Empty, typed: true, .. } => {
-                tell("> ");
+            Sink::Streams { streams, line: line @ Line::Empty, typed: true, .. } => {
+                streams.tell("> ");
                 *line = Line::Sign;
             }
             Sink::Streams { .. } => {}
@@ -108,12 +144,9 @@ impl Speaker {
             return self.json(event);
         }
         self.begin_line();
-        match &self.sink {
+        match &mut self.sink {
             Sink::Tty(tty) => tty.with(|screen| screen.say(text.trim_end())),
-            Sink::Streams { .. } => {
-                let given = give_line(text.trim_end());
-                self.keep(given);
-            }
+            Sink::Streams { streams, .. } => streams.give(format_args!("{}\n", text.trim_end())),
         }
     }
 
@@ -130,9 +163,8 @@ impl Speaker {
         self.say(&Event::Error { reason }, '!', reason);
     }
 
-    /// Begins an answer, in the form that is spoken now.
-    pub(in crate::drive) fn begin(&mut self, ask: AskId, tokenizer: &'static Tokenizer, bench: bool) {
-        let answer = (!bench).then(|| Answer::new(tokenizer));
+    /// Begins an answer, in the form that is spoken now; none where only the figures are wanted.
+    pub(in crate::drive) fn begin(&mut self, ask: AskId, answer: Option<Answer<'static>>) {
         self.answers.insert(ask.0, Given { form: self.form, answer });
     }
 
@@ -147,6 +179,10 @@ impl Speaker {
     /// Passes a reply on. When it ends an answer, gives the answer's text (none when it failed).
     pub(in crate::drive) fn reply(&mut self, ask: AskId, reply: &Reply) -> Option<Option<String>> {
         match reply {
+            Reply::Progress(progress) => {
+                self.progress(ask, progress);
+                None
+            }
             Reply::Token(token) => {
                 let Given { form, answer } = self.answers.get_mut(&ask.0)?;
                 let (form, text) = (*form, answer.as_mut()?.push(*token));
@@ -175,6 +211,23 @@ impl Speaker {
         }
     }
 
+    /// Shows a person who watches, or tells a program, how far a prompt has come. What a pipe gets stays what it is.
+    pub(in crate::drive) fn progress(&mut self, ask: AskId, progress: &Progress) {
+        if self.answers.get(&ask.0).is_some_and(|given| given.form == Form::Json) {
+            return self.json(&Event::Progress { id: ask.0, progress });
+        }
+        let text = format!("· {progress}");
+        match &mut self.sink {
+            Sink::Tty(tty) => tty.with(|screen| screen.progress(&text)),
+            Sink::Streams { streams, line: line @ (Line::Empty | Line::Progress(_)), noted: true, .. } => {
+                let before = if let Line::Progress(columns) = *line { columns } else { 0 };
+                streams.tell(format_args!("\r{text:before$}"));
+                *line = Line::Progress(before.max(text.chars().count()));
+            }
+            Sink::Streams { .. } => {}
+        }
+    }
+
     fn stream(&mut self, ask: AskId, text: &str, form: Form) {
         if text.is_empty() {
             return;
@@ -185,27 +238,28 @@ impl Speaker {
         if let Sink::Tty(tty) = &self.sink {
             return tty.with(|screen| screen.answer(text));
         }
-        if let Sink::Streams { line: Line::Sign, .. } = self.sink {
+        if let Sink::Streams { line: Line::Sign | Line::Progress(_), .. } = self.sink {
             self.begin_line();
         }
-        if let Sink::Streams { line, watched, .. } = &mut self.sink {
+        if let Sink::Streams { streams, line, watched, .. } = &mut self.sink {
             *line = Line::Answer;
-            let given = if *watched { give(harmless(text)) } else { give(text) };
-            self.keep(given);
+            if *watched { streams.give(harmless(text)) } else { streams.give(text) }
         }
     }
 
     fn end_answer(&mut self, figures: &Figures) {
+        if let Sink::Streams { line: Line::Progress(_), .. } = self.sink {
+            self.begin_line();
+        }
         match &mut self.sink {
             Sink::Tty(tty) => tty.with(|screen| {
                 screen.end_answer();
                 screen.say(&format!("[{figures}]"));
             }),
-            Sink::Streams { line, .. } => {
+            Sink::Streams { streams, line, .. } => {
                 *line = Line::Empty;
-                let ended = give_line("");
-                tell(format_args!("[{figures}]\n"));
-                self.keep(ended);
+                streams.give("\n");
+                streams.tell(format_args!("[{figures}]\n"));
             }
         }
     }
@@ -234,47 +288,41 @@ impl Speaker {
             return self.json(event);
         }
         self.begin_line();
-        match &self.sink {
+        match &mut self.sink {
             Sink::Tty(tty) => tty.with(|screen| screen.say(&format!("{mark} {text}"))),
-            Sink::Streams { .. } => tell(format_args!("{mark} {text}\n")),
+            Sink::Streams { streams, .. } => streams.tell(format_args!("{mark} {text}\n")),
         }
     }
 
     fn json(&mut self, event: &Event<'_>) {
-        let Ok(line) = serde_json::to_string(event) else { return };
-        match &self.sink {
+        let line = event.line();
+        match &mut self.sink {
             Sink::Tty(tty) => tty.with(|screen| screen.say(&line)),
-            Sink::Streams { .. } => {
-                let given = give_line(line);
-                self.keep(given);
-            }
+            Sink::Streams { streams, .. } => streams.give(line + "\n"),
         }
     }
 
     /// Leaves a line that something else stands on.
     fn begin_line(&mut self) {
-        let Sink::Streams { line, watched, .. } = &mut self.sink else { return };
+        let Sink::Streams { streams, line, watched, .. } = &mut self.sink else { return };
         match line {
             Line::Empty => {}
-            Line::Answer if *watched => tell("\n"),
+            Line::Answer if *watched => streams.tell("\n"),
             Line::Answer => {}
-            Line::Sign => tell("\r\x1b[K"),
+            Line::Sign => streams.tell("\r\x1b[K"),
+            Line::Progress(columns) => streams.tell(format_args!("\r{:columns$}\r", "", columns = *columns)),
         }
         *line = Line::Empty;
-    }
-
-    fn keep(&mut self, given: Result<(), OutputError>) {
-        if let Err(error) = given {
-            self.broken.get_or_insert(error);
-        }
     }
 }
 
 impl Drop for Speaker {
     /// Leaves the shell a line of its own.
     fn drop(&mut self) {
-        if let Sink::Streams { line: Line::Answer | Line::Sign, typed: true, .. } = &self.sink {
-            tell("\n");
+        match &mut self.sink {
+            Sink::Streams { streams, line: Line::Answer | Line::Sign, typed: true, .. } => streams.tell("\n"),
+            Sink::Streams { line: Line::Progress(_), .. } => self.begin_line(),
+            _ => {}
         }
     }
 }

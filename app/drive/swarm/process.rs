@@ -18,6 +18,7 @@ use super::{PATIENCE, SwarmError};
 #[serde(tag = "event", rename_all = "snake_case")]
 enum Said {
     Ready {},
+    Progress {},
     Text {},
     Done { id: u64, text: String, tokens: Vec<TokenId>, figures: SaidFigures },
     Failed { reason: String },
@@ -99,7 +100,7 @@ impl NodeProcess {
                 Ok(Said::Failed { reason } | Said::Error { reason }) => {
                     return Err(SwarmError::Refused(self.name.clone(), reason));
                 }
-                Ok(Said::Text {} | Said::Note {}) => {}
+                Ok(Said::Progress {} | Said::Text {} | Said::Note {}) => {}
                 Ok(said) => return Ok(said),
                 Err(error) => return Err(SwarmError::Refused(self.name.clone(), format!("{error} in {line}"))),
             }

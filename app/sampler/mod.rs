@@ -1,31 +1,37 @@
 //! Logits to a token: greedy, or drawn from the likeliest.
 //!
-//! Promise: the token is a function of the logits, the settings and the position alone. There is no state: the number
-//! drawn at a position is a hash of seed and position, so that an answer can be resumed anywhere, on any
-//! machine, with the same tokens. Logits that are no numbers never win and never panic.
+//! Promise: the token is a pure function of the logits, the settings, the tokens before it and its position. There is no state: the
+//! number drawn at a position is a hash of seed and position, so an answer can be resumed anywhere, on any machine, with the same
+//! tokens. A NaN logit never wins and never panics.
 //!
-//! The order is Hugging Face's: temperature, then the `top_k` likeliest, then of these the fewest that hold `top_p`.
+//! The order is Hugging Face's: the repetition penalty, temperature, the `top_k` likeliest, then the fewest of these that hold `top_p`.
+
+mod repeat;
 
 use core::cmp::Ordering;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::id::TokenId;
-use crate::limits::MAX_TEMPERATURE;
+use crate::limits::{MAX_REPEAT_PENALTY, MAX_REPEAT_TOKENS, MAX_TEMPERATURE};
+
+pub use repeat::Repeat;
 
 /// How a token is chosen.
-#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
-#[serde(try_from = "Unchecked")]
+#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
 pub struct Sampling {
     /// Divides the logits: below 1 the likely become likelier. 0 takes the likeliest (greedy).
     pub temperature: f32,
-    /// Only so many of the likeliest tokens are drawn from; 0 for all.
+    /// Draws from the `top_k` likeliest tokens; 0 draws from all.
     pub top_k: usize,
-    /// Only the fewest likeliest tokens that together are as probable as this are drawn from; 1 for all.
+    /// Draws from the fewest likeliest tokens whose probabilities sum to this; 1 draws from all.
     pub top_p: f32,
     /// Equal seeds give equal draws.
     pub seed: u64,
+    /// What becomes of the likelihood of recent tokens.
+    #[serde(flatten)]
+    pub repeat: Repeat,
 }
 
 /// Settings that cannot be meant.
@@ -37,23 +43,12 @@ pub enum SamplingError {
     /// Not a probability, or one that leaves no token.
     #[error("top-p is {0}; it must be above 0 and at most 1 (all tokens)")]
     TopP(f32),
-}
-
-/// [`Sampling`] as it comes from a file or the wire.
-#[derive(Deserialize)]
-struct Unchecked {
-    temperature: f32,
-    top_k: usize,
-    top_p: f32,
-    seed: u64,
-}
-
-impl TryFrom<Unchecked> for Sampling {
-    type Error = SamplingError;
-
-    fn try_from(raw: Unchecked) -> Result<Sampling, SamplingError> {
-        Sampling::new(raw.temperature, raw.top_k, raw.top_p, raw.seed)
-    }
+    /// Not above 0, too high, or NaN.
+    #[error("repeat-penalty is {0}; it must be above 0 and at most {MAX_REPEAT_PENALTY} (1 is off)")]
+    RepeatPenalty(f32),
+    /// Further back than any context reaches.
+    #[error("repeat-last-n is {0}; it must be at most {MAX_REPEAT_TOKENS} (0 is off)")]
+    RepeatLastN(usize),
 }
 
 impl Default for Sampling {
@@ -78,9 +73,9 @@ impl Candidate {
 
 impl Sampling {
     /// Always the likeliest token.
-    pub const GREEDY: Sampling = Sampling { temperature: 0.0, top_k: 0, top_p: 1.0, seed: 0 };
+    pub const GREEDY: Sampling = Sampling { temperature: 0.0, top_k: 0, top_p: 1.0, seed: 0, repeat: Repeat::OFF };
 
-    /// Settings within their ranges.
+    /// Settings within their ranges, without a repetition penalty.
     ///
     /// # Errors
     /// [`SamplingError`], saying what the range is.
@@ -91,11 +86,17 @@ impl Sampling {
         if !(top_p > 0.0 && top_p <= 1.0) {
             return Err(SamplingError::TopP(top_p));
         }
-        Ok(Sampling { temperature, top_k, top_p, seed })
+        Ok(Sampling { temperature, top_k, top_p, seed, repeat: Repeat::OFF })
     }
 
-    /// Chooses the token that follows `position` tokens. `logits` has one value a row of the vocabulary, at least one.
-    pub fn sample(&self, logits: &[f32], position: usize) -> TokenId {
+    /// Chooses the token that follows `position` tokens, of which `recent` holds at least the last that [`Repeat::recent`] asks for.
+    /// `logits` has one value per row of the vocabulary, at least one; the repetition penalty changes them.
+    pub fn sample(&self, logits: &mut [f32], recent: &[TokenId], position: usize) -> TokenId {
+        self.repeat.apply(logits, recent);
+        self.draw(logits, position)
+    }
+
+    fn draw(&self, logits: &[f32], position: usize) -> TokenId {
         let best = greedy(logits);
         let highest = logits[best.0 as usize];
         // Where not even the best is above minus infinity there is nothing to draw from.
@@ -237,7 +238,7 @@ mod tests {
     fn counts(sampling: &Sampling, logits: &[f32], draws: usize) -> Vec<usize> {
         let mut counts = vec![0; logits.len()];
         for position in 0..draws {
-            counts[sampling.sample(logits, position).0 as usize] += 1;
+            counts[sampling.draw(logits, position).0 as usize] += 1;
         }
         counts
     }
@@ -249,8 +250,20 @@ mod tests {
 
     #[test]
     fn greedy_takes_the_first_of_equals() {
-        assert_eq!(Sampling::GREEDY.sample(&[0.5, 2.0, 2.0, -1.0], 0), TokenId(1), "answers would differ between builds");
-        assert_eq!(Sampling::GREEDY.sample(&[-0.0, 0.0], 3), TokenId(0));
+        assert_eq!(Sampling::GREEDY.draw(&[0.5, 2.0, 2.0, -1.0], 0), TokenId(1), "answers would differ between builds");
+        assert_eq!(Sampling::GREEDY.draw(&[-0.0, 0.0], 3), TokenId(0));
+    }
+
+    #[test]
+    fn the_penalty_turns_a_loop_into_another_token_and_off_it_is_not_there() {
+        let logits = [1.0_f32, 1.5, 1.2];
+        let before = [TokenId(1), TokenId(1)];
+        let sample = |sampling: Sampling| sampling.sample(&mut logits.clone(), &before, 2);
+        assert_eq!(sample(Sampling::GREEDY), TokenId(1));
+        let repeat = Repeat::new(1.3, 64).unwrap();
+        assert_eq!(sample(Sampling { repeat, ..Sampling::GREEDY }), TokenId(2));
+        let hot = Sampling { repeat: Repeat::new(10.0, 2).unwrap(), ..Sampling::new(0.05, 0, 1.0, 1).unwrap() };
+        assert!((0..200).all(|at| hot.sample(&mut logits.clone(), &before, at) != TokenId(1)));
     }
 
     #[test]
@@ -259,12 +272,12 @@ mod tests {
         let all = Sampling::new(1.5, 0, 1.0, 1).unwrap();
         for position in 0..200 {
             for sampling in [Sampling::GREEDY, hot, all] {
-                let id = sampling.sample(&[f32::NAN, 1.0, f32::NAN, 0.9, f32::NEG_INFINITY], position);
+                let id = sampling.draw(&[f32::NAN, 1.0, f32::NAN, 0.9, f32::NEG_INFINITY], position);
                 assert!(id == TokenId(1) || id == TokenId(3), "{id:?} is not a number");
-                assert_eq!(sampling.sample(&[f32::NAN; 4], position), TokenId(0));
-                assert_eq!(sampling.sample(&[f32::NEG_INFINITY; 4], position), TokenId(0));
-                assert_eq!(sampling.sample(&[3.0, f32::INFINITY, 1.0], position), TokenId(1));
-                assert_eq!(sampling.sample(&[f32::NAN], position), TokenId(0));
+                assert_eq!(sampling.draw(&[f32::NAN; 4], position), TokenId(0));
+                assert_eq!(sampling.draw(&[f32::NEG_INFINITY; 4], position), TokenId(0));
+                assert_eq!(sampling.draw(&[3.0, f32::INFINITY, 1.0], position), TokenId(1));
+                assert_eq!(sampling.draw(&[f32::NAN], position), TokenId(0));
             }
         }
     }
@@ -295,7 +308,7 @@ mod tests {
             order.sort_by(|a, b| logits[*b as usize].total_cmp(&logits[*a as usize]).then(a.cmp(b)));
             let allowed = &order[..k];
             let sampling = Sampling::new(50.0, k, 1.0, 3).unwrap();
-            let drawn: std::collections::BTreeSet<u32> = (0..4_000).map(|at| sampling.sample(&logits, at).0).collect();
+            let drawn: std::collections::BTreeSet<u32> = (0..4_000).map(|at| sampling.draw(&logits, at).0).collect();
             assert!(drawn.iter().all(|id| allowed.contains(id)), "top-k let an unlikely token through");
             assert!(drawn.len() > k * 9 / 10, "top-k of {k} only ever draws {}", drawn.len());
         }
@@ -348,18 +361,18 @@ mod tests {
     fn an_answer_can_be_resumed_anywhere() {
         let logits = many(1_000);
         let sampling = Sampling::new(0.8, 40, 0.95, 2026).unwrap();
-        let whole: Vec<TokenId> = (0..64).map(|position| sampling.sample(&logits, position)).collect();
-        let resumed: Vec<TokenId> = (32..64).map(|position| sampling.sample(&logits, position)).collect();
+        let whole: Vec<TokenId> = (0..64).map(|position| sampling.draw(&logits, position)).collect();
+        let resumed: Vec<TokenId> = (32..64).map(|position| sampling.draw(&logits, position)).collect();
         assert_eq!(whole[32..], resumed);
         let other = Sampling { seed: 2027, ..sampling };
-        assert!((0..64).any(|position| other.sample(&logits, position) != whole[position]), "the seed must matter");
+        assert!((0..64).any(|position| other.draw(&logits, position) != whole[position]), "the seed must matter");
     }
 
     /// Golden: boards and PCs, this version and later ones, draw the same numbers.
     #[test]
     fn draws_never_change() {
         let sampling = Sampling::new(1.0, 0, 1.0, 1).unwrap();
-        let drawn: Vec<u32> = (0..8).map(|position| sampling.sample(&[0.0; 1_000], position).0).collect();
+        let drawn: Vec<u32> = (0..8).map(|position| sampling.draw(&[0.0; 1_000], position).0).collect();
         assert_eq!(drawn, [618, 521, 90, 467, 179, 848, 455, 640]);
     }
 
@@ -371,6 +384,5 @@ mod tests {
         assert!(Sampling::new(1.0, 0, 0.0, 0).unwrap_err().to_string().contains("top-p is 0"));
         assert!(Sampling::new(1.0, 0, 1.1, 0).is_err());
         assert!(Sampling::new(1.0, 0, f32::NAN, 0).is_err());
-        assert!(postcard::from_bytes::<Sampling>(&postcard::to_allocvec(&(9e9_f32, 0_usize, 1_f32, 0_u64)).unwrap()).is_err());
     }
 }

@@ -1,0 +1,120 @@
+//! `potluck ask`: one prompt, answered on this machine alone.
+
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Instant;
+
+use clap::Args;
+use clap::error::ErrorKind;
+use smol::LocalExecutor;
+use smol::future;
+
+use crate::answers::{Answer, StopWatch};
+use crate::console::Settings;
+use crate::node::{Ask, AskId, Input, Node, Reply};
+use crate::tokenizer::{Role, Turn};
+
+use super::cli::{Cli, alone, answers, precision, settled, within_memory};
+use super::console::{Event, Form, Speaker};
+use super::cores::Cores;
+use super::engine::Engine;
+use super::kept::Kept;
+use super::options::{ASK, Options, model};
+use super::prompt::Source;
+use super::run::for_good;
+use super::setup::{Loaded, NodeSettings, SetupError, load};
+use super::terminal::{give_line, tell};
+use super::{Driver, Fail, Word, usage};
+
+#[derive(Args)]
+pub(super) struct AskArgs {
+    #[command(flatten)]
+    options: Options<ASK>,
+    /// Wrap the text in Gemma's chat template
+    #[arg(long)]
+    chat: bool,
+    /// Give one JSON object instead of text: the answer, its tokens, its figures and why it ended
+    #[arg(long)]
+    json: bool,
+    /// Read the prompt from FILE
+    #[arg(long, value_name = "FILE", conflicts_with = "text")]
+    file: Option<PathBuf>,
+    /// The prompt; - reads it from standard input, and so does no prompt at all where something is piped in
+    text: Option<String>,
+}
+
+/// Answers one prompt and ends.
+pub(super) fn ask(args: AskArgs) -> Result<(), Fail> {
+    let Some(source) = Source::of(args.text, args.file) else {
+        let reason = "no prompt: give one, or a file with --file FILE, or pipe one in";
+        usage::refuse::<Cli>("ask", ErrorKind::MissingRequiredArgument, reason);
+    };
+    let text = source.prompt()?;
+    let settled = settled(&args.options)?;
+    let (config, model) = (&settled.config, model(&settled)?);
+    let asking = answers(config)?;
+    let kept = Kept::at(config.node.state.as_deref());
+    let mut loaded = load(&model, config.model.tokenizer.as_deref(), precision(config), &kept)?;
+    loaded.compute_on(&Cores::new(&config.model).map_err(SetupError::from)?)?;
+    let (node, notes) = within_memory(&loaded, alone(config, &loaded))?;
+    notes.iter().for_each(|line| tell(format_args!("· {line}\n")));
+    answer(loaded, &node, asking, &text, args.chat, args.json)
+}
+
+/// The only prompt.
+const ONLY: AskId = AskId(0);
+
+fn answer(loaded: Loaded, node: &NodeSettings, asking: Settings, text: &str, chat: bool, json: bool) -> Result<(), Fail> {
+    let Loaded { tokenizer, .. } = &loaded;
+    let tokens = if chat {
+        tokenizer.encode_chat(&[Turn { role: Role::User, text: text.to_string() }])?
+    } else {
+        tokenizer.encode_prompt(text)?
+    };
+    let config = loaded.node_config(node)?;
+    let lock = node.lock;
+    let Loaded { model, tokenizer, file, cpu, .. } = loaded;
+    let start = Instant::now();
+    let node = Node::new(config)?;
+    let (driver, words) = Driver::new(node, start, Engine::start(model, cpu)?, None);
+    let driver = Rc::new(driver);
+    driver.read_model(lock.then_some(file), None)?;
+    let tokenizer = for_good(tokenizer);
+    let Settings { max_tokens, sampling, stop } = asking;
+    let mut whole = Answer::new(tokenizer).until(&stop);
+    let mut speaker = Speaker::to_streams(Form::Text);
+    if !json {
+        speaker.begin(ONLY, Some(Answer::new(tokenizer).until(&stop)));
+    }
+    let watch = StopWatch::new(tokenizer, &stop);
+    driver.handle(Input::Ask(Ask { id: ONLY, tokens, max_tokens, sampling, private: false, watch }));
+    let executor = Rc::new(LocalExecutor::new());
+    driver.start(&executor, None);
+    future::block_on(executor.run(async {
+        while let Ok(word) = words.recv().await {
+            match word {
+                Word::Note(_, line) => speaker.note('·', &line),
+                Word::Reset(_) => {}
+                Word::Reply(_, Reply::Failed(reason)) => return Err(Fail::NoAnswer(reason)),
+                Word::Reply(ask, Reply::Progress(progress)) => speaker.progress(ask, &progress),
+                Word::Reply(_, Reply::Token(token)) if json => drop(whole.push(token)),
+                Word::Reply(ask, Reply::Done(figures)) if json => {
+                    drop(speaker);
+                    whole.end();
+                    let event = Event::Done { id: ask.0, text: whole.text(), tokens: whole.tokens(), figures: &figures };
+                    return Ok(give_line(event.line())?);
+                }
+                Word::Reply(ask, reply) => {
+                    let answered = speaker.reply(ask, &reply).is_some();
+                    speaker.check()?;
+                    if answered {
+                        return Ok(());
+                    }
+                }
+                Word::EngineEnded => break,
+                Word::ModelChanged => return Err(Fail::ModelChanged),
+            }
+        }
+        Err(Fail::Engine)
+    }))
+}
