@@ -120,10 +120,11 @@ fn without_a_model_it_says_where_to_put_or_name_one() {
     fs::write(&path, "").unwrap();
     let file = path.to_str().unwrap();
     assert!(err(&run(file, &[])).contains("put a .gguf file beside"), "{}", err(&run(file, &[])));
-    for name in ["a.gguf", "b.GGUF", "._a.gguf"] {
+    // One hidden, and one in two files.
+    for name in ["a.gguf", "b.GGUF", "._a.gguf", "c-00001-of-00002.gguf", "c-00002-of-00002.gguf"] {
         fs::write(dir.path().join(name), "").unwrap();
     }
-    assert!(err(&run(file, &[])).contains("a.gguf, b.GGUF lie beside"), "{}", err(&run(file, &[])));
+    assert!(err(&run(file, &[])).contains("a.gguf, b.GGUF, c-00001-of-00002.gguf lie beside"), "{}", err(&run(file, &[])));
     assert!(err(&potluck(&["run"])).contains("give --model FILE"));
     fs::write(&path, format!("[model]\nfile = {:?}", BOOT.path().join("demo.gguf"))).unwrap();
     assert!(run(file, &[]).status.success());

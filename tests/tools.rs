@@ -1,5 +1,5 @@
-//! The scripts of `tools/`, where they decide something: which suite of Debian the board's compiler comes from, and which file is
-//! the real model.
+//! The scripts of `tools/`, where they decide something: which suite of Debian the board's compiler comes from, which file is
+//! the real model, and which model a card may have.
 
 use std::fs;
 use std::io::{Write, stderr};
@@ -149,4 +149,33 @@ fn bringing_the_model_without_pip_says_what_to_install_in_one_line() {
     let brought = bring_model(&folder.path().join("models"), folder.path());
     assert_eq!(brought.status.code(), Some(1), "{brought:?}");
     assert_eq!(String::from_utf8_lossy(&brought.stderr), "model: python3 has no pip: on Debian, apt-get install python3-pip\n");
+}
+
+/// `tools/image.sh build` with `model`, up to where it would fetch Buildroot.
+#[cfg(all(feature = "model", feature = "net"))]
+fn image_with(model: &Path) -> String {
+    let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/image.sh"));
+    let potluck = env!("CARGO_BIN_EXE_potluck");
+    command.arg("build").env("MODEL", model).env("POTLUCK_BIN", potluck).env("POTLUCK_HOST", potluck);
+    let image = command.env("BUILDROOT_DIR", "/nowhere").output().unwrap();
+    assert_eq!(image.status.code(), Some(1), "{image:?}");
+    String::from_utf8_lossy(&image.stderr).into_owned()
+}
+
+#[test]
+#[cfg(all(feature = "model", feature = "net"))]
+fn an_image_is_made_with_no_model_that_the_board_could_not_find_or_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    assert!(image_with(&path("none.gguf")).contains("make model brings"));
+    fs::write(path("damaged.gguf"), "GGUF").unwrap();
+    let said = image_with(&path("damaged.gguf"));
+    assert!(said.contains("damaged.gguf") && said.lines().count() == 1, "{said}");
+    let good = Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/demo-model/model/potluck-demo.gguf");
+    assert!(image_with(&good).contains("is no Buildroot tree"));
+    // A download cache has links whose targets bear no such name: the link's own counts.
+    std::os::unix::fs::symlink(&good, path("link.gguf")).unwrap();
+    assert!(image_with(&path("link.gguf")).contains("is no Buildroot tree"));
+    std::os::unix::fs::symlink(&good, path("blob")).unwrap();
+    assert!(image_with(&path("blob")).contains("must be called"));
 }

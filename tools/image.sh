@@ -5,7 +5,8 @@
 #   tools/image.sh configs [check]  joins buildroot/fragments into buildroot/configs, or says whether that was done
 #
 # BUILDROOT_DIR names a Buildroot tree that is here already; without it the pinned release is fetched, or unpacked from
-# BUILDROOT_DL, the download cache, if its archive lies there. MODEL is a GGUF for the boot partition, POTLUCK_BIN a firmware binary other than target/firmware/potluck.
+# BUILDROOT_DL, the download cache, if its archive lies there. MODEL is a GGUF for the boot partition (of one in several files any:
+# all are taken), POTLUCK_BIN a firmware binary other than target/firmware/potluck, POTLUCK_HOST a potluck of this machine.
 set -eu
 cd "$(dirname "$0")/.."
 root=$PWD
@@ -85,7 +86,12 @@ build() {
     # What answers when the card has no model.
     export POTLUCK_DEMO_MODEL="${POTLUCK_DEMO_MODEL:-$root/tools/demo-model/model/potluck-demo.gguf}"
     if [ -n "${MODEL:-}" ]; then
-        POTLUCK_CARD_MODEL=$(readlink -f "$MODEL")
+        # By this name the board looks for it, so a link's own name counts, and not that of what it points to.
+        case $MODEL in *.gguf | *.GGUF) ;; *) echo "image: MODEL=$MODEL must be called something.gguf on the card" >&2; exit 1 ;; esac
+        [ -f "$MODEL" ] || { echo "image: no $MODEL (make model brings a real one)" >&2; exit 1; }
+        # What this build does not run, the board's does not either. It says why.
+        [ -z "${POTLUCK_HOST:-}" ] || "$POTLUCK_HOST" inspect "$MODEL" >/dev/null || exit 1
+        POTLUCK_CARD_MODEL=$(cd "$(dirname "$MODEL")" && pwd)/$(basename "$MODEL")
         export POTLUCK_CARD_MODEL
     fi
     buildroot=$(tree)

@@ -170,15 +170,26 @@ pub(super) fn in_file(file: &Path, problems: &[Problem]) -> Vec<String> {
     problems.iter().map(|problem| problem.in_file(&file.display().to_string())).collect()
 }
 
-/// The GGUF files in the folder of `file`, in order. Hidden ones are some computers' notes about the others.
+/// The GGUF files in the folder of `file`, in order; of a model in several files the first. Hidden ones are some computers' notes
+/// about the others.
 fn models_beside(file: &Path) -> Vec<PathBuf> {
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let is_model = |path: &PathBuf| {
         let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
-        path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf")) && !hidden
+        let is_gguf = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"));
+        is_gguf && !hidden && !is_later_part(path)
     };
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let mut models: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(is_model).collect();
     models.sort();
     models
+}
+
+/// Whether `path` is called as a part of a model in several files that is not the first: NAME-00002-of-00003.gguf.
+fn is_later_part(path: &Path) -> bool {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let mut ends = stem.rsplitn(4, '-');
+    let (count, of, no) = (ends.next(), ends.next(), ends.next());
+    let number = |text: Option<&str>| text.filter(|text| text.len() == 5)?.parse::<u32>().ok();
+    of == Some("of") && number(count).is_some() && number(no).is_some_and(|no| no > 1)
 }

@@ -99,19 +99,21 @@ fn the_largest_codes_do_not_overflow() {
     }
 }
 
-/// What the definition says in numbers: the largest whole number of each kind, -128 and 32 × 128 for Q6_K.
+/// What the definition says in numbers, for the codes whose sums come closest to overflow, for tiles and for single tokens.
 #[test]
 fn the_largest_codes_are_what_they_are() {
     for (format, bytes, whole) in [
         (Format::Q8_0, uniform(Format::Q8_0, f16::ONE, 0x80), -128.0),
+        (Format::Q5_0, uniform(Format::Q5_0, f16::ONE, 0x00), -16.0),
+        (Format::Q3_K, uniform(Format::Q3_K, f16::ONE, 0x00), 128.0),
         (Format::Q6_K, [vec![0; 192], vec![0x80; 16], f16::ONE.to_le_bytes().to_vec()].concat().repeat(32), 4096.0),
     ] {
         let cols = 2 * format.unit().0;
-        for isa in Isa::all() {
-            let mut y = [0f32; 16];
-            let x = quantize_rows(isa, &vec![-127.0; cols], cols);
+        for (isa, value) in Isa::all().flat_map(|isa| [(isa, 127.0), (isa, -127.0)]) {
+            let mut y = [0f32; 5 * 16];
+            let x = quantize_rows(isa, &vec![value; 5 * cols], cols);
             matmul_int8(&Team::alone(), isa, Matrix::new(&bytes, format, 16, cols), &x, &mut y);
-            assert_eq!(y, [-127.0 * whole * cols as f32; 16], "{isa:?}");
+            assert_eq!(y, [value * whole * cols as f32; 5 * 16], "{isa:?} {format:?}");
         }
     }
 }

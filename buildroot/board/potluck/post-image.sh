@@ -37,8 +37,16 @@ cp "$TARGET_DIR/usr/share/potluck/potluck.toml" "$images/boot/potluck.toml"
 boot_mib=384
 if [ -n "$model" ]; then
     [ "$(head -c 4 "$model")" = GGUF ] || { echo "$model is not a GGUF file: potluck convert makes one" >&2; exit 1; }
-    cp "$model" "$images/boot/$(basename "$model")"
-    need_mib=$(($(du -smL "$model" | cut -f1) + 84))
+    # All parts of a model in several files.
+    case $model in
+        *-[0-9][0-9][0-9][0-9][0-9]-of-[0-9][0-9][0-9][0-9][0-9].*)
+            whole=${model%-?????-of-?????.*}
+            set -- "$whole"-?????-of-"${model##*-of-}"
+            ;;
+        *) set -- "$model" ;;
+    esac
+    cp "$@" "$images/boot/"
+    need_mib=$(($(du -cmL "$@" | tail -n 1 | cut -f1) + 84))
     [ "$need_mib" -le "$boot_mib" ] || boot_mib=$need_mib
 fi
 
