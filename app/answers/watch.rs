@@ -13,7 +13,7 @@ pub struct StopWatch(Answer<'static>);
 
 impl StopWatch {
     /// For an answer that ends before the first of these texts; none where there are none.
-    pub fn new(tokenizer: &'static Tokenizer, stops: &[String]) -> Option<Box<dyn Watch>> {
+    pub fn over(tokenizer: &'static Tokenizer, stops: &[String]) -> Option<Box<dyn Watch>> {
         let watch = || -> Box<dyn Watch> { Box::new(StopWatch(Answer::new(tokenizer).until(stops))) };
         (!stops.is_empty()).then(watch)
     }

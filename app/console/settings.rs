@@ -200,7 +200,7 @@ mod tests {
                 assert_eq!(settings.stop, meant);
             }
         }
-        let many = vec!["\"a\""; MAX_STOPS + 1].join(" ");
+        let many = ["\"a\""; MAX_STOPS + 1].join(" ");
         assert!(settings.set("stop", &many).unwrap_err().contains("at most 8"));
         assert!(settings.set("stop", &"x".repeat(MAX_STOP_BYTES + 1)).unwrap_err().contains("at most 256"));
     }

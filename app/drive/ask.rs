@@ -86,7 +86,7 @@ fn answer(loaded: Loaded, node: &NodeSettings, asking: Settings, text: &str, cha
     if !json {
         speaker.begin(ONLY, Some(Answer::new(tokenizer).until(&stop)));
     }
-    let watch = StopWatch::new(tokenizer, &stop);
+    let watch = StopWatch::over(tokenizer, &stop);
     driver.handle(Input::Ask(Ask { id: ONLY, tokens, max_tokens, sampling, private: false, watch }));
     let executor = Rc::new(LocalExecutor::new());
     driver.start(&executor, None);

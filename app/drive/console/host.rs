@@ -170,7 +170,7 @@ impl Host {
         let name = self.next();
         self.asks.borrow_mut().insert(name, (seat, id));
         let Settings { max_tokens, sampling, stop } = how;
-        let watch = StopWatch::new(running.tokenizer, &stop);
+        let watch = StopWatch::over(running.tokenizer, &stop);
         running.driver.handle(Input::Ask(Ask { id: AskId(name), tokens, max_tokens, sampling, private, watch }));
     }
 

@@ -220,7 +220,7 @@ impl Shared {
             state.bytes -= text.len();
             state.failed = result.is_err();
             state.error = result.err();
-            let (failed, moved) = (state.failed, state.is_behind() < was_behind || !state.is_busy());
+            let (failed, moved) = (state.failed, (was_behind && !state.is_behind()) || !state.is_busy());
             drop(state);
             self.changed.notify_all();
             if moved {
