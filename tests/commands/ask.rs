@@ -6,10 +6,11 @@ use super::*;
 
 const PROMPT: &str = "Why is the sky blue?";
 
-/// `ask` of the demo's model with these options, given `input` and then its end.
+/// `ask` of the demo's model with these options, given `input` and then its end; 40 tokens unless they say otherwise.
 fn ask_fed(args: &[&str], input: &[u8]) -> Output {
-    let model = ["ask", "--max-tokens", "40", "--model", demo().to_str().unwrap()];
-    fed([&model, args].concat(), input)
+    let length: &[&str] = if args.contains(&"--max-tokens") { &[] } else { &["--max-tokens", "40"] };
+    let model = ["ask", "--model", demo().to_str().unwrap()];
+    fed([&model, length, args].concat(), input)
 }
 
 /// The object that `ask --json` gives.
