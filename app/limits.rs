@@ -181,7 +181,7 @@ pub const MAX_WIDTH: usize = 1 << 16;
 /// Bytes of a JSON file that convert reads whole: config.json takes a few kB, the index of shards 100 kB.
 pub const MAX_JSON_FILE_BYTES: u64 = 8 << 20;
 
-/// Shards of one Hugging Face model. Gemma 3 27B is published in 12.
+/// Files that one model lies in: shards of safetensors, parts of a GGUF. Gemma 3 27B is published in 12.
 pub const MAX_SHARDS: usize = 128;
 
 /// Tokens of the largest vocabulary that loads: twice Gemma 3's 262,144.
@@ -249,10 +249,10 @@ pub const PROGRESS_DELAY_MS: u64 = 1_000;
 /// Milliseconds between two reports of it: slow enough for a serial line and a log, fast enough to be seen moving.
 pub const PROGRESS_GAP_MS: u64 = 1_000;
 
-/// Tokens of the made-up prompt that the console's bench computes: four steps of prefill, seconds on the board.
+/// Tokens of the made-up prompt that the console's bench and `inspect --measure` compute: four steps of prefill, seconds on the board.
 pub const BENCH_PREFILL_TOKENS: usize = 256;
 
-/// Tokens that it decodes after them.
+/// Tokens that they decode after them.
 pub const BENCH_DECODE_TOKENS: usize = 32;
 
 /// Bytes of a swarm key: a long sentence. It is hashed, so more would make nothing safer.

@@ -4,6 +4,7 @@ mod ask;
 mod console;
 mod files;
 mod memory;
+mod models;
 mod refusals;
 
 use std::ffi::OsStr;

@@ -73,12 +73,12 @@ fn answer(loaded: Loaded, node: &NodeSettings, asking: Settings, text: &str, cha
     };
     let config = loaded.node_config(node)?;
     let lock = node.lock;
-    let Loaded { model, tokenizer, file, cpu, .. } = loaded;
+    let Loaded { model, tokenizer, files, cpu, .. } = loaded;
     let start = Instant::now();
     let node = Node::new(config)?;
     let (driver, words) = Driver::new(node, start, Engine::start(model, cpu)?, None);
     let driver = Rc::new(driver);
-    driver.read_model(lock.then_some(file), None)?;
+    driver.read_model(lock.then_some(files), None)?;
     let tokenizer = for_good(tokenizer);
     let Settings { max_tokens, sampling, stop } = asking;
     let mut whole = Answer::new(tokenizer).until(&stop);

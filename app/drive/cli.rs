@@ -51,11 +51,11 @@ enum Sub {
     Ask(ask::AskArgs),
     /// Measure how fast a model runs on this machine, and in what memory
     Bench(BenchArgs),
-    /// Make a GGUF out of a Hugging Face directory (config.json, model.safetensors, tokenizer.json)
+    /// Make a GGUF out of a Hugging Face directory (config.json, model.safetensors, tokenizer.json) or of another GGUF
     Convert(ConvertArgs),
     /// Write a model of random weights in an exact published shape, for benchmarks
     Synth(SynthArgs),
-    /// Say what a GGUF holds, which fingerprint it has and what memory it will take
+    /// Say what a GGUF holds, whether it is made for conversations, what memory it will take, and how fast it runs here
     Inspect(InspectArgs),
     /// Check this build's arithmetic and cache on a directory with config.json, model.safetensors and golden.safetensors
     Verify(VerifyArgs),
@@ -112,11 +112,13 @@ struct BenchArgs {
 
 #[derive(Args)]
 struct ConvertArgs {
-    /// The Hugging Face directory
-    dir: PathBuf,
+    /// The Hugging Face directory, or a GGUF (of one in parts, any part)
+    from: PathBuf,
     /// The GGUF to write
     out: PathBuf,
-    /// How matrices are stored
+    /// How matrices are stored. q8_0: 1.06 bytes a value, hardly told from the original. q4_0: 0.56 bytes, the embedding in q8_0.
+    /// f16, f32: 2 and 4 bytes, for further conversion. What has the type already is copied; what was quantised to another loses a
+    /// little more, so convert the original where you can have it
     #[arg(long = "type", value_name = "q8_0|q4_0|f16|f32", default_value_t = ConvertType::Q8_0)]
     kind: ConvertType,
 }
@@ -138,8 +140,11 @@ struct SynthArgs {
 
 #[derive(Args)]
 struct InspectArgs {
-    /// The GGUF
+    /// The GGUF (of one in parts, any part)
     file: PathBuf,
+    /// Measure how fast it answers on this machine, with all its cores
+    #[arg(long)]
+    measure: bool,
     /// One JSON object instead of text
     #[arg(long)]
     json: bool,
@@ -277,9 +282,12 @@ fn obey(command: Sub) -> Result<(), Fail> {
         Sub::Run(args) => run_node(args),
         Sub::Ask(args) => ask::ask(args),
         Sub::Bench(args) => bench(args),
-        Sub::Convert(args) => Ok(tools::convert(&args.dir, &args.out, args.kind)?),
+        Sub::Convert(args) => Ok(tools::convert(&args.from, &args.out, args.kind)?),
         Sub::Synth(args) => Ok(tools::synth(args.shape, args.seed, args.kind, &args.out)?),
-        Sub::Inspect(args) => Ok(tools::inspect(&args.file, args.json)?),
+        Sub::Inspect(args) => {
+            let cores = args.measure.then(|| Cores::new(&Config::default().model)).transpose().map_err(SetupError::from)?;
+            Ok(tools::inspect(&args.file, cores.as_ref(), args.json)?)
+        }
         Sub::Verify(args) => {
             if tools::verify(&args.dir, args.json)? {
                 Ok(())

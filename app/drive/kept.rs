@@ -110,15 +110,16 @@ fn prune(folder: &Path, kind: &str) {
     }
 }
 
-/// What tells a model file from what it was or another: everything that a change leaves its mark on and that costs little to read.
+/// What tells a model's files from what they were or others: everything that a change leaves its mark on and that costs little to read.
 /// (Not its inode: on FAT, where boards have their models, it is another at every mount.)
 fn identity(opened: &Opened) -> Result<[u8; 16], FileError> {
-    let path = opened.gguf.path();
-    let meta = fs::metadata(path).map_err(|error| FileError::new(path, model::Fault::Open(error)))?;
     let mut hash = Xxh3Default::new();
-    hash.update(&meta.len().to_le_bytes());
-    for time in [meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec()] {
-        hash.update(&time.to_le_bytes());
+    for file in opened.gguf.files() {
+        let meta = fs::metadata(&file.path).map_err(|error| FileError::new(&file.path, model::Fault::Open(error)))?;
+        hash.update(&meta.len().to_le_bytes());
+        for time in [meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec()] {
+            hash.update(&time.to_le_bytes());
+        }
     }
     hash.update(&opened.sample()?);
     Ok(hash.digest128().to_le_bytes())

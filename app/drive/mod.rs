@@ -24,6 +24,7 @@ mod state;
 mod swarm;
 mod terminal;
 mod tools;
+mod unfinished;
 mod usage;
 
 use std::cell::RefCell;
@@ -138,15 +139,15 @@ impl Driver {
         self.pump();
     }
 
-    /// Brings the model into memory on a thread of its own: locks its file where that is asked for, and reads it through where its
+    /// Brings the model into memory on a thread of its own: locks its files where that is asked for, and reads them through where their
     /// content was taken on a former start's word.
-    fn read_model(&self, lock: Option<Bytes>, unread: Option<Unread>) -> std::io::Result<()> {
+    fn read_model(&self, lock: Option<Vec<Bytes>>, unread: Option<Unread>) -> std::io::Result<()> {
         if lock.is_none() && unread.is_none() {
             return Ok(());
         }
         let words = self.words.clone();
         let read = move || {
-            if let Some(Err(error)) = lock.map(|file| file.lock()) {
+            if let Err(error) = lock.unwrap_or_default().iter().try_for_each(Bytes::lock) {
                 let remedy = "raise the limit of locked memory (ulimit -l), or set lock = \"nothing\" in [memory]";
                 wake(&words, Word::Note(Level::Warn, format!("the weights are not locked in memory ({error}): {remedy}")));
             }

@@ -194,7 +194,7 @@ impl Swarm {
     /// Brings a node up.
     fn bring_up(&self, prepared: Prepared, sockets: Option<Sockets>) -> Result<Rc<Driver>, Fail> {
         let Prepared { loaded, node, mut config, notes, model: name } = prepared;
-        let Loaded { model, tokenizer, fingerprint, unread, file, cpu } = loaded;
+        let Loaded { model, tokenizer, fingerprint, unread, files, cpu } = loaded;
         notes.iter().for_each(|line| self.host.note(Level::Info, line));
         let (socket, listener) = match sockets {
             Some(Sockets { socket, listener, tcp_port }) => {
@@ -220,7 +220,7 @@ impl Swarm {
         let (id, tcp_port, context) = (config.node, config.tcp_port, config.context);
         let (driver, words) = Driver::new(Node::new(config)?, Instant::now(), Engine::start(model, cpu)?, socket);
         let driver = Rc::new(driver.with_state(state));
-        driver.read_model(node.lock.then_some(file), unread)?;
+        driver.read_model(node.lock.then_some(files), unread)?;
         driver.start(&self.executor, listener);
         self.executor.spawn(self.host.clone().listen(words)).detach();
         self.host.ready(Running {

@@ -76,8 +76,8 @@ pub(super) struct Loaded {
     pub fingerprint: Fingerprint,
     /// The file is still to be compared with the hash that a former start kept of it.
     pub unread: Option<Unread>,
-    /// The model file as it is mapped.
-    pub file: Bytes,
+    /// The model's files as they are mapped.
+    pub files: Vec<Bytes>,
     /// The CPU for the thread that calls the model, where one was named.
     pub cpu: Option<usize>,
 }
@@ -113,9 +113,9 @@ pub(super) fn load(path: &Path, tokenizer: Option<&Path>, precision: Precision, 
     });
     let fingerprint = model::fingerprint(content, precision);
     let model = Model::new(opened.config.clone(), opened.weights.clone(), precision)?;
-    let file = opened.gguf.bytes().clone();
+    let files = opened.gguf.files().iter().map(|file| file.bytes.clone()).collect();
     let unread = known.map(|content| Unread { opened, content, kept: kept.clone() });
-    Ok(Loaded { model, tokenizer, fingerprint, unread, file, cpu: None })
+    Ok(Loaded { model, tokenizer, fingerprint, unread, files, cpu: None })
 }
 
 /// The tokenizer of a model: of the tokenizer.json `json` where given, else of the vocabulary that the file at `path` carries.
@@ -230,7 +230,7 @@ impl Loaded {
         let (config, shape) = (self.model.config(), self.model.kv_shape());
         let context = settings.context.min(self.most_context());
         let needs = Needs {
-            weights_bytes: self.file.as_slice().len() as u64,
+            weights_bytes: self.files.iter().map(|file| file.as_slice().len() as u64).sum(),
             tokenizer_bytes: self.tokenizer.table_bytes() as u64,
             working_bytes: scratch_bytes(config, context, self.model.cores()),
             sequence_bytes: sequence_bytes(shape, context),

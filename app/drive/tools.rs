@@ -1,4 +1,5 @@
-//! The commands that work on files: convert, synth, inspect, verify, perplexity. Progress goes to standard error, results to standard output.
+//! The commands that work on files: convert, synth, inspect, verify, perplexity. Progress goes to standard error, results to standard
+//! output. What is half written when a command is told to end goes away with it.
 
 use std::io::{self, IsTerminal};
 use std::path::Path;
@@ -11,10 +12,13 @@ use crate::model::convert::{self, ConvertError, ConvertType, Report};
 use crate::model::inspect;
 use crate::model::perplexity::{self, PerplexityError};
 use crate::model::synth::{self, Shape};
-use crate::model::verify::{self, VerifyError};
-use crate::model::{FileError, Progress};
+use crate::model::verify::{self, Scratch, VerifyError};
+use crate::model::{FileError, Precision, Progress, draft_of};
 
+use super::bench::{self, BenchError};
+use super::cores::Cores;
 use super::terminal::{OutputError, give_line, tell};
+use super::unfinished;
 
 /// Progress is shown this often on a terminal. A log gets none: the result is enough there.
 const SHOWN_EVERY: Duration = Duration::from_millis(100);
@@ -31,17 +35,23 @@ pub(super) enum ToolError {
     #[error(transparent)]
     Perplexity(#[from] PerplexityError),
     #[error(transparent)]
+    Bench(#[from] BenchError),
+    #[error(transparent)]
     Output(#[from] OutputError),
+    #[error("nothing can listen for the signal to stop: {0}")]
+    Signals(io::Error),
 }
 
-pub(super) fn convert(dir: &Path, out: &Path, kind: ConvertType) -> Result<(), ToolError> {
+pub(super) fn convert(from: &Path, out: &Path, kind: ConvertType) -> Result<(), ToolError> {
+    unfinished::remove_when_stopped(draft_of(out)).map_err(ToolError::Signals)?;
     let mut bar = Bar::new();
-    let report = convert::convert(dir, out, kind, &mut |progress| bar.show(progress))?;
+    let report = convert::convert(from, out, kind, &mut |progress| bar.show(progress))?;
     drop(bar);
     written(out, &report)
 }
 
 pub(super) fn synth(shape: Shape, seed: u64, kind: ConvertType, out: &Path) -> Result<(), ToolError> {
+    unfinished::remove_when_stopped(draft_of(out)).map_err(ToolError::Signals)?;
     let mut bar = Bar::new();
     let report = synth::synth(shape, seed, kind, out, &mut |progress| bar.show(progress))?;
     drop(bar);
@@ -56,8 +66,10 @@ fn written(out: &Path, report: &Report) -> Result<(), ToolError> {
     Ok(give_line(format_args!("{}: {tensors} tensors, {:.1} MB", out.display(), *tensor_bytes as f64 / 1e6))?)
 }
 
-pub(super) fn inspect(file: &Path, json: bool) -> Result<(), ToolError> {
-    let inspection = inspect::inspect(file)?;
+/// With `cores`, it is measured how fast they run the model.
+pub(super) fn inspect(file: &Path, cores: Option<&Cores>, json: bool) -> Result<(), ToolError> {
+    let mut inspection = inspect::inspect(file)?;
+    inspection.speed = cores.map(|cores| bench::speed(file, Precision::INT8, cores)).transpose()?;
     if json {
         return print_json(&inspection);
     }
@@ -66,8 +78,10 @@ pub(super) fn inspect(file: &Path, json: bool) -> Result<(), ToolError> {
 
 /// True when everything holds that must.
 pub(super) fn verify(dir: &Path, json: bool) -> Result<bool, ToolError> {
+    let scratch = Scratch::new(&std::env::temp_dir())?;
+    unfinished::remove_when_stopped(scratch.path().to_path_buf()).map_err(ToolError::Signals)?;
     let mut bar = Bar::new();
-    let report = verify::verify(dir, &std::env::temp_dir(), &mut |progress| bar.show(progress))?;
+    let report = verify::verify(dir, &scratch, &mut |progress| bar.show(progress))?;
     drop(bar);
     if json {
         print_json(&report)?;

@@ -22,10 +22,8 @@ impl Draft {
         if target.exists() {
             regular(target)?;
         }
+        let temporary = draft_of(target);
         let target = &target.canonicalize().unwrap_or_else(|_| target.to_owned());
-        let mut name = target.file_name().unwrap_or_default().to_owned();
-        name.push(format!(".{}.partial", std::process::id()));
-        let temporary = target.with_file_name(name);
         let file = File::create(&temporary).map_err(|error| FileError::new(target, Fault::Write(error)))?;
         Ok(Draft { file: Some(BufWriter::with_capacity(1 << 20, file)), temporary, target: target.to_owned() })
     }
@@ -42,6 +40,14 @@ impl Draft {
         }
         std::fs::rename(&self.temporary, &self.target)
     }
+}
+
+/// Where a draft of `target` lies while this process writes it.
+pub fn draft_of(target: &Path) -> PathBuf {
+    let target = target.canonicalize().unwrap_or_else(|_| target.to_owned());
+    let mut name = target.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.partial", std::process::id()));
+    target.with_file_name(name)
 }
 
 impl Write for Draft {

@@ -35,6 +35,14 @@ pub enum Fault {
     /// The system does not let us write it.
     #[error("cannot be written: {0}; make room or choose another place")]
     Write(io::Error),
+    /// A part of a model in several files.
+    #[error("is missing, and is part {part} of {of} of the model: download it to the same folder")]
+    MissingPart {
+        /// Which, counted from 1.
+        part: usize,
+        /// Of how many.
+        of: usize,
+    },
     /// A directory where a file was expected.
     #[error("is a directory; name a file in it")]
     Directory,

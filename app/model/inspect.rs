@@ -19,8 +19,10 @@ use crate::limits::{BLOCK_TOKENS, MAX_CONTEXT_TOKENS};
 pub struct Inspection {
     /// The file.
     pub path: String,
-    /// Bytes of the file.
+    /// Bytes of the file, or of all its parts.
     pub file_bytes: u64,
+    /// Files that the model lies in.
+    pub parts: usize,
     /// The model's name as the file gives it.
     pub name: Option<String>,
     /// Always gemma3: others are refused.
@@ -51,10 +53,30 @@ pub struct Inspection {
     pub has_vocabulary: bool,
     /// Tensors by type.
     pub tensors: BTreeMap<&'static str, TensorCount>,
+    /// Whether the file has a chat template: such a model was made for conversations, and others complete text.
+    pub chat: bool,
     /// The fingerprint with which the appliance shares this model's KV state.
     pub fingerprint: String,
     /// What it takes to run.
     pub memory: Memory,
+    /// How fast it runs here, where that was measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub speed: Option<Speed>,
+}
+
+/// What a model was measured to do on a machine.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Speed {
+    /// Tokens of a prompt that are taken in a second.
+    pub prefill_tokens_per_s: f64,
+    /// Of a prompt of this many.
+    pub prefill_tokens: usize,
+    /// Tokens of an answer that are made in a second, behind that prompt.
+    pub decode_tokens_per_s: f64,
+    /// Cores that computed.
+    pub threads: usize,
+    /// Which build of the loops ran.
+    pub instructions: &'static str,
 }
 
 /// Tensors of one type.
@@ -101,7 +123,8 @@ pub fn inspect(path: &Path) -> Result<Inspection, FileError> {
     let weights_bytes = tensors.values().map(|count| count.bytes).sum();
     Ok(Inspection {
         path: path.display().to_string(),
-        file_bytes: opened.gguf.bytes().as_slice().len() as u64,
+        file_bytes: opened.gguf.file_bytes(),
+        parts: opened.gguf.files().len(),
         name: opened.gguf.text("general.name")?.map(|name| name.chars().filter(|c| !c.is_control()).take(200).collect()),
         architecture: super::gguf::ARCHITECTURE,
         parameters,
@@ -116,9 +139,11 @@ pub fn inspect(path: &Path) -> Result<Inspection, FileError> {
         context: config.context,
         vocabulary: config.vocab,
         has_vocabulary: opened.gguf.vocabulary()?.is_some(),
+        chat: opened.gguf.text("tokenizer.chat_template")?.is_some(),
         tensors,
         fingerprint: fingerprint(opened.content(), Precision::INT8).to_string(),
         memory: memory(weights_bytes, &shape, config),
+        speed: None,
     })
 }
 
@@ -159,8 +184,11 @@ fn megabytes(bytes: u64) -> String {
 impl fmt::Display for Inspection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let memory = &self.memory;
-        writeln!(f, "file         {} ({})", self.path, megabytes(self.file_bytes))?;
+        let parts = if self.parts > 1 { format!(" in {} parts", self.parts) } else { String::new() };
+        writeln!(f, "file         {} ({}{parts})", self.path, megabytes(self.file_bytes))?;
         writeln!(f, "model        {}", self.name.as_deref().unwrap_or("without a name"))?;
+        let kind = if self.chat { "chat: the file has a chat template" } else { "base: completes text, has no chat template" };
+        writeln!(f, "kind         {kind}")?;
         writeln!(f, "architecture {}, {:.1} M parameters", self.architecture, self.parameters as f64 / 1e6)?;
         let (global, sliding) = (self.global_layers, self.sliding_layers);
         writeln!(f, "layers       {} ({global} global, {sliding} sliding over {} tokens)", global + sliding, self.window)?;
@@ -170,7 +198,7 @@ impl fmt::Display for Inspection {
         let text = if self.has_vocabulary { "in the file" } else { "not in the file: give a tokenizer.json" };
         writeln!(f, "vocabulary   {} tokens, {text}", self.vocabulary)?;
         for (name, count) in &self.tensors {
-            writeln!(f, "tensors      {:4} {name:<4} {}", count.tensors, megabytes(count.bytes))?;
+            writeln!(f, "tensors      {:4} {name:<6} {}", count.tensors, megabytes(count.bytes))?;
         }
         writeln!(f, "fingerprint  {} (int8 activations, int8 KV)", self.fingerprint)?;
         writeln!(f, "weights      {} mapped", megabytes(memory.weights_bytes))?;
@@ -179,7 +207,12 @@ impl fmt::Display for Inspection {
         writeln!(f, "slab         {} for a sequence of {} tokens", megabytes(memory.slab_bytes), memory.sequence_tokens)?;
         writeln!(f, "scratch      about {} on one core", megabytes(memory.scratch_bytes))?;
         let total = memory.weights_bytes + memory.slab_bytes + memory.scratch_bytes;
-        write!(f, "in all       about {}", megabytes(total))
+        write!(f, "in all       about {}", megabytes(total))?;
+        let Some(speed) = &self.speed else { return Ok(()) };
+        let Speed { prefill_tokens_per_s, prefill_tokens, decode_tokens_per_s, threads, instructions } = speed;
+        let plural = if *threads == 1 { "" } else { "s" };
+        write!(f, "\nspeed here   {decode_tokens_per_s:.1} tokens/s of an answer, {prefill_tokens_per_s:.1} of a prompt of ")?;
+        write!(f, "{prefill_tokens} (int8, {threads} thread{plural}, {instructions})")
     }
 }
 

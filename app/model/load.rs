@@ -12,7 +12,7 @@ use xxhash_rust::xxh3::{Xxh3Default, xxh3_128};
 
 use super::config::{ModelConfig, Precision, Rope};
 use super::fault::{Fault, FileError};
-use super::gguf::Gguf;
+use super::gguf::{Gguf, GgufFile};
 use super::weight::{Weight, Weights};
 use crate::id::Fingerprint;
 use crate::kernels::NUMERICS_VERSION;
@@ -34,44 +34,46 @@ const SAMPLED_EVERY: usize = 1 << 20;
 pub struct Opened {
     /// Its sizes.
     pub config: ModelConfig,
-    /// Its tensors, where they lie in the map.
+    /// Its tensors, where they lie in the maps.
     pub weights: Weights,
-    /// The file, for its name and vocabulary.
+    /// The files, for their names and the vocabulary.
     pub gguf: Gguf,
 }
 
-/// Opens the GGUF at `path`. Its head is read and checked; of its tensors, nothing is.
+/// Opens the GGUF at `path`, with its other parts where it has some. The heads are read and checked; of the tensors, nothing is.
 pub fn open(path: &Path) -> Result<Opened, FileError> {
     let gguf = Gguf::open(path)?;
     let config = gguf.config()?;
     let weights = gguf.weights(&config)?;
     gguf.vocabulary_size()?;
-    if ends_empty(&gguf) {
-        return Err(FileError::new(path, Fault::EmptyEnd));
+    if let Some(file) = ends_empty(&gguf) {
+        return Err(FileError::new(&file.path, Fault::EmptyEnd));
     }
     Ok(Opened { config, weights, gguf })
 }
 
 impl Opened {
-    /// Hash of configuration and tensors: equal for equal models whatever their files are called. Reads all of the file.
+    /// Hash of configuration and tensors: equal for equal models whatever their files are called, and however many they are. Reads all of them.
     pub fn content(&self) -> Content {
         Content(content(&self.config, &self.weights))
     }
 
-    /// Hash of the file's length, its head, the first bytes of each tensor and some of every MiB: another model, or another
+    /// Hash of the files' lengths, the head, the first bytes of each tensor and some of every MiB: another model, or another
     /// conversion of this one, has another. Reads some 2 MB, so that it costs the board's card a third of a second where
     /// [`Opened::content`] takes eleven. It does not tell what changed within a MiB of a tensor; see docs/kv.md for what it is good for.
     pub fn sample(&self) -> Result<[u8; 16], FileError> {
-        let path = self.gguf.path();
-        let wrong = |error| FileError::new(path, Fault::Open(error));
-        let length = self.gguf.bytes().as_slice().len();
         let mut hash = Xxh3Default::new();
-        hash.update(&(length as u64).to_le_bytes());
+        let mut files = Vec::with_capacity(self.gguf.files().len());
+        for GgufFile { path, bytes } in self.gguf.files() {
+            hash.update(&(bytes.as_slice().len() as u64).to_le_bytes());
+            files.push((path, File::open(path).map_err(|error| FileError::new(path, Fault::Open(error)))?));
+        }
         hash.update(&self.vocabulary_source());
         // Read, not touched in the map: a touch would bring in what lies around it, too.
-        let mut file = File::open(path).map_err(wrong)?;
         let mut buffer = [0; SAMPLE_BYTES];
         for tensor in self.gguf.tensors().values() {
+            let (path, file) = &mut files[tensor.file];
+            let wrong = |error| FileError::new(path, Fault::Open(error));
             for start in tensor.range.clone().step_by(SAMPLED_EVERY) {
                 let part = &mut buffer[..SAMPLE_BYTES.min(tensor.range.end - start)];
                 file.seek(SeekFrom::Start(start as u64)).map_err(wrong)?;
@@ -84,17 +86,17 @@ impl Opened {
 
     /// Hash of everything before the tensors, the vocabulary among it.
     pub fn vocabulary_source(&self) -> [u8; 16] {
-        let bytes = self.gguf.bytes().as_slice();
-        let end = self.gguf.tensors().values().map(|tensor| tensor.range.start).min().unwrap_or(bytes.len());
-        xxh3_128(&bytes[..end]).to_le_bytes()
+        xxh3_128(self.gguf.head()).to_le_bytes()
     }
 }
 
-/// Whether the tensors end in zeros only.
-fn ends_empty(gguf: &Gguf) -> bool {
-    let bytes = gguf.bytes().as_slice();
-    let end = gguf.tensors().values().map(|tensor| tensor.range.end).max().unwrap_or(0);
-    end > SAMPLED_EVERY && bytes[end - EMPTY_END_BYTES..end].iter().all(|byte| *byte == 0)
+/// The first file whose tensors end in zeros only.
+fn ends_empty(gguf: &Gguf) -> Option<&GgufFile> {
+    gguf.files().iter().enumerate().find_map(|(number, file)| {
+        let ends = gguf.tensors().values().filter(|tensor| tensor.file == number).map(|tensor| tensor.range.end);
+        let end = ends.max().filter(|&end| end > SAMPLED_EVERY)?;
+        file.bytes.as_slice()[end - EMPTY_END_BYTES..end].iter().all(|byte| *byte == 0).then_some(file)
+    })
 }
 
 /// The content of a model as [`Opened::content`] hashes it.

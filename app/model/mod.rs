@@ -26,6 +26,7 @@ mod safetensors;
 mod weight;
 
 pub use config::{ModelConfig, Precision, Rope};
+pub use draft::draft_of;
 pub use engine::{Logits, Model, ModelError};
 pub use fault::{Fault, FileError};
 pub use gemma3::{Attention, Chunk, Embedding, FeedForward, Gemma3, Layer, Linear, RmsNorm};

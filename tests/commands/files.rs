@@ -105,9 +105,9 @@ fn every_command_has_a_help_that_names_its_options() {
     let wanted = [
         ("run", vec!["--model", "--interface", "--port", "--peer", "--json", "--slab", "--context"]),
         ("ask", vec!["--model", "--max-tokens", "--temperature", "--chat", "<TEXT>"]),
-        ("convert", vec!["<DIR>", "<OUT>", "q8_0|q4_0|f16|f32"]),
+        ("convert", vec!["<FROM>", "<OUT>", "q8_0|q4_0|f16|f32"]),
         ("synth", vec!["gemma3-270m|gemma3-1b|demo", "--seed", "<OUT>"]),
-        ("inspect", vec!["<FILE>", "--json"]),
+        ("inspect", vec!["<FILE>", "--measure", "--json"]),
         ("verify", vec!["<DIR>", "--json"]),
         ("perplexity", vec!["<MODEL>", "<TEXT>", "--reference", "--context", "--json"]),
         ("swarm", vec!["--model", "--mmlu", "--nodes"]),

@@ -17,7 +17,8 @@ use thiserror::Error;
 
 use crate::id::TokenId;
 use crate::kv::Sequence;
-use crate::limits::MAX_CONTEXT_TOKENS;
+use crate::limits::{BENCH_DECODE_TOKENS, BENCH_PREFILL_TOKENS, MAX_CONTEXT_TOKENS};
+use crate::model::inspect::Speed;
 use crate::model::{self, FileError, Logits, Model, ModelError, Precision};
 
 use super::cores::{Cores, keep};
@@ -90,7 +91,7 @@ pub(super) fn run(
 ) -> Result<(), BenchError> {
     let start = Instant::now();
     let opened = model::open(path)?;
-    let file_bytes = opened.gguf.bytes().as_slice().len() as u64;
+    let file_bytes = opened.gguf.file_bytes();
     let reading = start.elapsed();
     let tokenizer_s =
         (!settings.no_tokenizer).then(|| timed(|| tokenizer_of(&opened, path, json, &Kept::at(None)))).transpose()?;
@@ -123,6 +124,23 @@ pub(super) fn run(
     if settings.json { Ok(give_line(report.json())?) } else { Ok(give(report)?) }
 }
 
+/// How fast the model at `path` runs on these cores: a short measurement for [`inspect`](crate::model::inspect).
+pub(super) fn speed(path: &Path, precision: Precision, cores: &Cores) -> Result<Speed, BenchError> {
+    let opened = model::open(path)?;
+    let mut model = Model::new(opened.config, opened.weights, precision)?;
+    let team = cores.team().map_err(SetupError::from)?;
+    let (threads, instructions) = (team.cores(), team.isa().name());
+    model.set_team(team);
+    let context = model.config().context.min(MAX_CONTEXT_TOKENS);
+    let steps = BENCH_DECODE_TOKENS.min(context / 2).max(1);
+    let prompt = BENCH_PREFILL_TOKENS.min(context.saturating_sub(steps)).max(1);
+    let mut cases = vec![Case::prefill(0, prompt), Case::decode(prompt, steps)];
+    run_cases(&model, &mut cases, 3, true)?;
+    let rates: Vec<f64> = cases.iter().filter_map(|case| Some(case.rate(case.median()?))).collect();
+    let &[prefill_tokens_per_s, decode_tokens_per_s] = rates.as_slice() else { unreachable!("both cases ran") };
+    Ok(Speed { prefill_tokens_per_s, prefill_tokens: prompt, decode_tokens_per_s, threads, instructions })
+}
+
 /// How long `work` took, in seconds.
 fn timed<T, E>(work: impl FnOnce() -> Result<T, E>) -> Result<f64, E> {
     let start = Instant::now();
@@ -137,6 +155,13 @@ fn measure(model: &Model, settings: &BenchSettings) -> Result<Vec<Case>, BenchEr
         cases.extend([Case::prefill(depth, settings.extend as usize), Case::decode(depth, settings.steps as usize)]);
     }
     cases.retain(|case| case.tokens > 0);
+    run_cases(model, &mut cases, settings.runs, !settings.no_warm_up)?;
+    Ok(cases)
+}
+
+/// Computes every case so many times, one after another within each run, and once more before where the model's pages are to be
+/// fetched first.
+fn run_cases(model: &Model, cases: &mut [Case], runs: u32, warm_up: bool) -> Result<(), BenchError> {
     let longest = cases.iter().map(|case| case.depth + case.tokens).max().unwrap_or(0);
     let deepest = cases.iter().map(|case| case.depth).max().unwrap_or(0);
     let text: Vec<TokenId> = (0..longest).map(|at| token(at, model.config().vocab)).collect();
@@ -144,9 +169,9 @@ fn measure(model: &Model, settings: &BenchSettings) -> Result<Vec<Case>, BenchEr
 
     // The state before the deepest case is that before every other, and computing it again gives the same bytes.
     model.forward(&text[..deepest], 0, &sequence, Logits::None).map_err(BenchError::Pass)?;
-    let warm_up = u32::from(!settings.no_warm_up);
-    for run in 0..settings.runs + warm_up {
-        for case in &mut cases {
+    let warm_up = u32::from(warm_up);
+    for run in 0..runs + warm_up {
+        for case in &mut *cases {
             let (took, computed) = pass(model, case, &text, &sequence).map_err(BenchError::Pass)?;
             if run >= warm_up {
                 case.seconds.push(took.as_secs_f64());
@@ -154,7 +179,7 @@ fn measure(model: &Model, settings: &BenchSettings) -> Result<Vec<Case>, BenchEr
             }
         }
     }
-    Ok(cases)
+    Ok(())
 }
 
 /// Computes one case; how long that took, and how much time of cores. Logits are those of the last token, as for an answer; no token is chosen.

@@ -64,7 +64,7 @@ impl Case {
     }
 
     /// Seconds: the middle run, or the mean of the two in the middle.
-    fn median(&self) -> Option<f64> {
+    pub(super) fn median(&self) -> Option<f64> {
         let mut sorted = self.seconds.clone();
         sorted.sort_by(f64::total_cmp);
         let (low, high) = (sorted.len().checked_sub(1)? / 2, sorted.len() / 2);
@@ -78,7 +78,7 @@ impl Case {
         Some((fastest, slowest))
     }
 
-    fn rate(&self, seconds: f64) -> f64 {
+    pub(super) fn rate(&self, seconds: f64) -> f64 {
         self.tokens as f64 / seconds.max(1e-9)
     }
 }

@@ -1,10 +1,11 @@
 //! A Hugging Face directory to a GGUF that potluck (and llama.cpp) maps: config.json, safetensors in one or several shards,
-//! and the vocabulary of tokenizer.json.
+//! and the vocabulary of tokenizer.json. Or a GGUF to one in another type (`gguf.rs`).
 //!
 //! Shards are mapped, a chunk of one tensor is in memory at a time, and the file appears under its name only when it is
 //! whole. What Gemma 3's text model does not have is refused, never dropped; what a multimodal model has beside it is left
 //! out and counted.
 
+mod gguf;
 mod hub;
 mod plan;
 
@@ -24,6 +25,7 @@ use super::fault::{Fault, FileError};
 use super::gguf::{Part, Writer, model_entries, vocabulary_entries};
 use super::quantize::{Unstorable, encode};
 use super::safetensors::{Tensor, one_line, open_directory, read_json};
+use super::weight::DType;
 use crate::tokenizer::{TokenizerError, Vocabulary};
 
 pub use plan::ConvertType;
@@ -46,7 +48,7 @@ pub struct Report {
     pub notes: Vec<String>,
 }
 
-/// Why a directory was not converted. Nothing is left behind.
+/// Why nothing was converted. Nothing is left behind.
 #[derive(Debug, Error)]
 pub enum ConvertError {
     /// A file that cannot be read, understood or written.
@@ -63,17 +65,22 @@ pub enum ConvertError {
     /// A tensor whose values the wanted type cannot hold.
     #[error("{path}: tensor {tensor}, {source}")]
     Value {
-        /// The shard.
+        /// The file that holds it.
         path: String,
-        /// The tensor, by its Hugging Face name.
+        /// The tensor, by its name there.
         tensor: String,
         /// Where and why.
         source: Unstorable,
     },
 }
 
-/// Converts the Hugging Face directory `dir` to the GGUF `out`, matrices stored as `ty`. `progress` counts bytes of tensors.
-pub fn convert(dir: &Path, out: &Path, ty: ConvertType, progress: &mut dyn FnMut(Progress<'_>)) -> Result<Report, ConvertError> {
+/// Converts `from`, a Hugging Face directory or a GGUF, to the GGUF `out`, matrices stored as `ty`. `progress` counts bytes of
+/// tensors.
+pub fn convert(from: &Path, out: &Path, ty: ConvertType, progress: &mut dyn FnMut(Progress<'_>)) -> Result<Report, ConvertError> {
+    if from.is_dir() { directory(from, out, ty, progress) } else { gguf::convert(from, out, ty, progress) }
+}
+
+fn directory(dir: &Path, out: &Path, ty: ConvertType, progress: &mut dyn FnMut(Progress<'_>)) -> Result<Report, ConvertError> {
     let tensors = open_directory(dir)?;
     let source = Source::find(dir, &tensors)?;
     let json_path = dir.join("config.json");

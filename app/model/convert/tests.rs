@@ -16,6 +16,8 @@ use crate::model::config::Rope;
 use crate::model::load::{named, open};
 use crate::model::safetensors;
 
+mod from_gguf;
+
 type Tensors = BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
 
 fn golden() -> PathBuf {

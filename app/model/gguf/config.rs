@@ -1,5 +1,6 @@
-//! Metadata to [`ModelConfig`]: llama.cpp's keys for Gemma 3 and its defaults where a published file lacks one. Every value
-//! is checked; what Gemma 3's text model does not have is refused rather than ignored.
+//! Metadata to [`ModelConfig`]: llama.cpp's keys for Gemma 3 and its defaults where a published file lacks one, and the names
+//! that Ollama's converter gives some of them. Every value is checked; what Gemma 3's text model does not have is refused rather
+//! than ignored.
 
 use super::read::Gguf;
 use super::value::{Elements, Kind, Value};
@@ -13,6 +14,9 @@ use crate::model::fault::{Fault, FileError};
 const DEFAULT_PATTERN: usize = 6;
 /// llama.cpp's, where the file names none: the base that Gemma 3's sliding layers were trained with.
 const DEFAULT_SLIDING_BASE: f32 = 10_000.0;
+/// What Ollama's converter writes for the 1B as `final_logit_softcapping`, and Gemma 2 had. Gemma 3 as published has none: it is
+/// left out of account, as any other value is not.
+const OLLAMAS_CAP: f64 = 30.0;
 /// Gemma 3 27B alone scales queries by hidden/heads; files of its time do not say so, and llama.cpp tells it by its layers.
 const LAYERS_OF_27B: usize = 62;
 
@@ -29,9 +33,10 @@ impl Gguf {
         let turned = self.size_or("rope.dimension_count", MAX_WIDTH, head_dim)?;
         let context = self.size("context_length", u32::MAX as usize)?;
         let rms_eps = self.number("attention.layer_norm_rms_epsilon")?;
-        let base = self.number("rope.freq_base")?;
+        let base = self.number(if self.has("rope.global.freq_base") { "rope.global.freq_base" } else { "rope.freq_base" })?;
         let factor = self.rope_factor()?;
-        let sliding_base = self.number_or("rope.freq_base_swa", DEFAULT_SLIDING_BASE)?;
+        let local = if self.has("rope.local.freq_base") { "rope.local.freq_base" } else { "rope.freq_base_swa" };
+        let sliding_base = self.number_or(local, DEFAULT_SLIDING_BASE)?;
         let scaled_by = if layers == LAYERS_OF_27B { hidden / heads } else { head_dim };
         let query_scale = self.number_or("attention.scale", inverse_root(scaled_by as f64))?;
         let (planes, window) = self.planes(layers, context)?;
@@ -67,12 +72,8 @@ impl Gguf {
             let message = format!("architecture {shown}: potluck runs {ARCHITECTURE}; get a Gemma 3");
             return Err(self.fault(Fault::Unsupported(message)));
         }
-        if self.integer("split.count")?.is_some_and(|count| count > 1) {
-            let message = "is one part of a split model: join the parts with llama-gguf-split --merge";
-            return Err(self.fault(Fault::Unsupported(message.into())));
-        }
-        for cap in ["final_logit_softcapping", "attn_logit_softcapping"] {
-            if self.float(&key(cap))?.is_some_and(|cap| cap != 0.0) {
+        for (cap, harmless) in [("final_logit_softcapping", OLLAMAS_CAP), ("attn_logit_softcapping", 0.0)] {
+            if self.float(&key(cap))?.is_some_and(|cap| cap != 0.0 && cap != harmless) {
                 return Err(self.refuse(cap, "is set; Gemma 3 caps no logits"));
             }
         }
@@ -155,7 +156,11 @@ impl Gguf {
     }
 
     fn size_or(&self, name: &str, most: usize, default: usize) -> Result<usize, FileError> {
-        if self.metadata().contains_key(&key(name)) { self.size(name, most) } else { Ok(default) }
+        if self.has(name) { self.size(name, most) } else { Ok(default) }
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.metadata().contains_key(&key(name))
     }
 
     fn number(&self, name: &str) -> Result<f32, FileError> {

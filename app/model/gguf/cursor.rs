@@ -2,7 +2,7 @@
 
 use core::ops::Range;
 
-use super::ggml::GgmlType;
+use super::ggml::TensorType;
 use super::value::{Kind, Value};
 use crate::limits::{MAX_GGUF_ARRAY, MAX_GGUF_NAME_BYTES, MAX_GGUF_STRING_BYTES, MAX_MODEL_FILE_BYTES};
 use crate::model::fault::Fault;
@@ -11,8 +11,9 @@ use crate::model::fault::Fault;
 pub(super) struct Described {
     pub(super) name: String,
     pub(super) dims: Vec<usize>,
-    pub(super) ty: GgmlType,
-    pub(super) bytes: u64,
+    pub(super) ty: TensorType,
+    /// None where the type's size is not known.
+    pub(super) bytes: Option<u64>,
     pub(super) offset: u64,
 }
 
@@ -130,20 +131,16 @@ impl<'a> Cursor<'a> {
             values = product;
             dims.push(usize::try_from(dim).map_err(|_| Fault::Damaged(format!("tensor {name} exceeds this machine's memory")))?);
         }
-        let number = self.u32(&what)?;
-        let Some(ty) = GgmlType::from_number(number) else {
-            return Err(Fault::Unsupported(format!(
-                "tensor {name} has type {number}, unknown here; this build reads F32, F16, BF16, Q8_0, Q4_0: use potluck convert"
-            )));
+        let ty = TensorType::from_number(self.u32(&what)?);
+        let bytes = match ty {
+            TensorType::Known(ty) if dims[0] % ty.unit != 0 => {
+                let (cols, unit, ty) = (dims[0], ty.unit, ty.name);
+                let message = format!("tensor {name} has rows of {cols}, no multiple of the {unit} of its type {ty}");
+                return Err(Fault::Damaged(message));
+            }
+            TensorType::Known(ty) => Some(values / ty.unit as u64 * ty.unit_bytes as u64),
+            TensorType::Unknown(_) => None,
         };
-        if dims[0] % ty.unit != 0 {
-            let (cols, unit) = (dims[0], ty.unit);
-            return Err(Fault::Damaged(format!(
-                "tensor {name} has rows of {cols}, no multiple of the {unit} of its type {}",
-                ty.name
-            )));
-        }
-        let bytes = values / ty.unit as u64 * ty.unit_bytes as u64;
         let offset = self.u64(&what)?;
         Ok(Described { name, dims, ty, bytes, offset })
     }

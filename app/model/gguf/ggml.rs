@@ -1,4 +1,7 @@
-//! The tensor types that ggml knows: their names and sizes, so that a file with a foreign type is still measured and named.
+//! The tensor types that ggml knows: their names and sizes, so that a file with a type that no kernel here reads is still
+//! measured, and the type named.
+
+use core::fmt;
 
 use crate::model::DType;
 
@@ -19,8 +22,9 @@ const fn ty(number: u32, name: &'static str, unit: usize, unit_bytes: usize) -> 
     GgmlType { number, name, unit, unit_bytes }
 }
 
-/// From ggml.c's `type_traits` and ggml-common.h.
-const TYPES: [GgmlType; 32] = [
+/// From ggml.h, ggml.c's `type_traits` and ggml-common.h, as of `GGML_TYPE_COUNT` 43. Numbers that are missing here were given up before
+/// Gemma 3 was published.
+const TYPES: [GgmlType; 35] = [
     ty(0, "F32", 1, 4),
     ty(1, "F16", 1, 2),
     ty(2, "Q4_0", 32, 18),
@@ -53,6 +57,9 @@ const TYPES: [GgmlType; 32] = [
     ty(34, "TQ1_0", 256, 54),
     ty(35, "TQ2_0", 256, 66),
     ty(39, "MXFP4", 32, 17),
+    ty(40, "NVFP4", 64, 36),
+    ty(41, "Q1_0", 128, 18),
+    ty(42, "Q2_0", 64, 18),
 ];
 
 impl GgmlType {
@@ -64,6 +71,39 @@ impl GgmlType {
     /// The same type as this build's kernels know it; none for the others.
     pub fn dtype(self) -> Option<DType> {
         DType::ALL.into_iter().find(|&dtype| dtype as u32 == self.number)
+    }
+}
+
+/// A tensor's type as its file numbers it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TensorType {
+    /// One of ggml's.
+    Known(GgmlType),
+    /// A number that this build does not know, such as that of a type that is newer than it.
+    Unknown(u32),
+}
+
+impl TensorType {
+    /// The type numbered `number`.
+    pub fn from_number(number: u32) -> TensorType {
+        GgmlType::from_number(number).map_or(TensorType::Unknown(number), TensorType::Known)
+    }
+
+    /// The same type as this build's kernels know it; none for the others.
+    pub fn dtype(self) -> Option<DType> {
+        match self {
+            TensorType::Known(ty) => ty.dtype(),
+            TensorType::Unknown(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for TensorType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TensorType::Known(ty) => f.write_str(ty.name),
+            TensorType::Unknown(number) => write!(f, "{number} (unknown to this build)"),
+        }
     }
 }
 

@@ -15,10 +15,13 @@
 //! [`Gguf::open`] checks all of that against the file's length before anything is used: counts, lengths, types, duplicates,
 //! offsets, overlaps. What it returns can be read without a further check. [`Gguf::config`], [`Gguf::weights`] and
 //! [`Gguf::vocabulary`] then check the meaning.
+//!
+//! A model may lie in several such files (`parts.rs`): the first has the metadata, and each has tensors of its own.
 
 mod config;
 mod cursor;
 mod ggml;
+mod parts;
 mod read;
 mod value;
 mod vocabulary;
@@ -29,11 +32,11 @@ mod write;
 mod tests;
 
 pub(super) use config::{check, every_nth_global, inverse_root};
-pub use ggml::GgmlType;
-pub use read::{Gguf, TensorInfo};
+pub use ggml::{GgmlType, TensorType};
+pub use read::{Gguf, GgufFile, TensorInfo};
 pub use value::{Elements, Kind, Value};
 pub use weights::{Part, layer_tensors, tensor_names};
-pub use write::{Entry, TensorPlan, Writer, model_entries, vocabulary_entries};
+pub use write::{Entry, TensorPlan, Writer, kept_entries, model_entries, vocabulary_entries};
 
 /// The only architecture that potluck runs, as `general.architecture` says it.
 pub const ARCHITECTURE: &str = "gemma3";

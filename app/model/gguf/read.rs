@@ -5,11 +5,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::cursor::{Cursor, Described};
-use super::ggml::GgmlType;
+use super::ggml::TensorType;
 use super::value::{Elements, Kind, Value, float, integer};
 use crate::limits::{MAX_GGUF_ENTRIES, MAX_GGUF_STRING_BYTES, MAX_GGUF_TENSORS, MAX_MODEL_FILE_BYTES};
 use crate::model::fault::{Fault, FileError};
-use crate::model::map::map;
 use crate::model::weight::Bytes;
 
 const DEFAULT_ALIGNMENT: u64 = 32;
@@ -20,23 +19,34 @@ const MAX_ALIGNMENT: u64 = 1 << 16;
 const MIN_ENTRY_BYTES: u64 = 8 + 4 + 1;
 const MIN_TENSOR_BYTES: u64 = 8 + 4 + 8 + 4 + 8;
 
-/// A GGUF file whose structure has been checked whole.
+/// A GGUF, in one file or in several parts, whose structure has been checked whole.
 #[derive(Clone, Debug)]
 pub struct Gguf {
-    path: PathBuf,
-    bytes: Bytes,
-    metadata: BTreeMap<String, Value>,
-    tensors: BTreeMap<String, TensorInfo>,
+    /// At least one; the first has the metadata.
+    pub(super) files: Vec<GgufFile>,
+    pub(super) metadata: BTreeMap<String, Value>,
+    pub(super) tensors: BTreeMap<String, TensorInfo>,
 }
 
-/// Where a tensor lies in the file.
+/// A file of a GGUF.
+#[derive(Clone, Debug)]
+pub struct GgufFile {
+    /// Where it lies, for messages.
+    pub path: PathBuf,
+    /// All of it.
+    pub bytes: Bytes,
+}
+
+/// Where a tensor lies.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TensorInfo {
     /// One to four sizes, innermost (columns) first; none is zero.
     pub dims: Vec<usize>,
     /// How its values are stored, maybe in a type that no kernel here reads.
-    pub ty: GgmlType,
-    /// Its bytes, within the file.
+    pub ty: TensorType,
+    /// Which of [`Gguf::files`] holds it.
+    pub file: usize,
+    /// Its bytes, within that file. Where the size of its type is not known, all up to the next tensor.
     pub range: Range<usize>,
 }
 
@@ -52,25 +62,42 @@ impl TensorInfo {
 }
 
 impl Gguf {
-    /// Maps and checks the file at `path`.
-    pub fn open(path: &Path) -> Result<Gguf, FileError> {
-        Gguf::parse(path, map(path)?)
-    }
-
-    /// Checks `bytes` as the contents of a GGUF file; `path` is only for messages.
-    pub fn parse(path: &Path, bytes: Bytes) -> Result<Gguf, FileError> {
+    /// Checks `bytes` as the contents of one file; `path` is only for messages. Whether it is one part of several is not looked at.
+    pub(super) fn read(path: &Path, bytes: Bytes) -> Result<Gguf, FileError> {
         let (metadata, tensors) = parse(bytes.as_slice()).map_err(|fault| FileError::new(path, fault))?;
-        Ok(Gguf { path: path.to_owned(), bytes, metadata, tensors })
+        Ok(Gguf { files: vec![GgufFile { path: path.to_owned(), bytes }], metadata, tensors })
     }
 
-    /// The file, for messages.
+    /// The first file, for messages.
     pub fn path(&self) -> &Path {
-        &self.path
+        &self.files[0].path
     }
 
-    /// The whole file.
-    pub fn bytes(&self) -> &Bytes {
-        &self.bytes
+    /// The file that holds the tensor `name`; the first where there is no such tensor.
+    pub fn path_of(&self, name: &str) -> &Path {
+        &self.files[self.tensors.get(name).map_or(0, |tensor| tensor.file)].path
+    }
+
+    /// The files that the model lies in, in order.
+    pub fn files(&self) -> &[GgufFile] {
+        &self.files
+    }
+
+    /// Bytes of all files.
+    pub fn file_bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.bytes.as_slice().len() as u64).sum()
+    }
+
+    /// Everything before the tensors of the first file: the metadata, the vocabulary among it.
+    pub fn head(&self) -> &[u8] {
+        let bytes = self.head_bytes();
+        let tensors = self.tensors.values().filter(|tensor| tensor.file == 0);
+        &bytes[..tensors.map(|tensor| tensor.range.start).min().unwrap_or(bytes.len())]
+    }
+
+    /// Bytes of the file that has the metadata.
+    pub(super) fn head_bytes(&self) -> &[u8] {
+        self.files[0].bytes.as_slice()
     }
 
     /// Every tensor by name.
@@ -87,7 +114,7 @@ impl Gguf {
     pub fn integer(&self, key: &str) -> Result<Option<i128>, FileError> {
         match self.metadata.get(key) {
             None => Ok(None),
-            Some(Value::Scalar { kind, at }) => match integer(*kind, &self.bytes.as_slice()[at.clone()]) {
+            Some(Value::Scalar { kind, at }) => match integer(*kind, &self.head_bytes()[at.clone()]) {
                 Some(number) => Ok(Some(number)),
                 None => Err(self.wrong_type(key, "a whole number")),
             },
@@ -99,7 +126,7 @@ impl Gguf {
     pub fn float(&self, key: &str) -> Result<Option<f64>, FileError> {
         match self.metadata.get(key) {
             None => Ok(None),
-            Some(Value::Scalar { kind, at }) => match float(*kind, &self.bytes.as_slice()[at.clone()]) {
+            Some(Value::Scalar { kind, at }) => match float(*kind, &self.head_bytes()[at.clone()]) {
                 Some(number) => Ok(Some(number)),
                 None => Err(self.wrong_type(key, "a number")),
             },
@@ -111,7 +138,7 @@ impl Gguf {
     pub fn boolean(&self, key: &str) -> Result<Option<bool>, FileError> {
         match self.metadata.get(key) {
             None => Ok(None),
-            Some(Value::Scalar { kind: Kind::Bool, at }) => Ok(Some(self.bytes.as_slice()[at.start] == 1)),
+            Some(Value::Scalar { kind: Kind::Bool, at }) => Ok(Some(self.head_bytes()[at.start] == 1)),
             Some(_) => Err(self.wrong_type(key, "true or false")),
         }
     }
@@ -120,7 +147,7 @@ impl Gguf {
     pub fn text(&self, key: &str) -> Result<Option<&str>, FileError> {
         match self.metadata.get(key) {
             None => Ok(None),
-            Some(Value::Text(at)) => match core::str::from_utf8(&self.bytes.as_slice()[at.clone()]) {
+            Some(Value::Text(at)) => match core::str::from_utf8(&self.head_bytes()[at.clone()]) {
                 Ok(text) => Ok(Some(text)),
                 Err(_) => Err(self.wrong_type(key, "text")),
             },
@@ -133,7 +160,7 @@ impl Gguf {
         match self.metadata.get(key) {
             None => Ok(None),
             Some(Value::Array { kind, count, at }) => {
-                Ok(Some(Elements { kind: *kind, count: *count, bytes: &self.bytes.as_slice()[at.clone()] }))
+                Ok(Some(Elements { kind: *kind, count: *count, bytes: &self.head_bytes()[at.clone()] }))
             }
             Some(_) => Err(self.wrong_type(key, "an array")),
         }
@@ -153,7 +180,12 @@ impl Gguf {
     }
 
     pub(super) fn fault(&self, fault: Fault) -> FileError {
-        FileError::new(&self.path, fault)
+        FileError::new(self.path(), fault)
+    }
+
+    /// A fault of `tensor`, which is said of the file that holds it.
+    pub(super) fn tensor_fault(&self, tensor: &TensorInfo, fault: Fault) -> FileError {
+        FileError::new(&self.files[tensor.file].path, fault)
     }
 
     pub(super) fn wrong_type(&self, key: &str, wanted: &str) -> FileError {
@@ -198,7 +230,9 @@ fn header(cursor: &mut Cursor<'_>) -> Result<(u64, u64), Fault> {
     cursor.at = 4;
     let version = cursor.u32("the version")?;
     if version.swap_bytes() == 2 || version.swap_bytes() == 3 {
-        return Err(Fault::Unsupported("is a big-endian GGUF; get the little-endian one".into()));
+        let message = "is a big-endian GGUF, made for another kind of computer: \
+                       get the little-endian file, or turn this one with gguf-convert-endian (of the Python package gguf)";
+        return Err(Fault::Unsupported(message.into()));
     }
     if version != 2 && version != 3 {
         return Err(Fault::Unsupported(format!("is GGUF version {version}; this build reads 2 and 3: convert the model anew")));
@@ -249,13 +283,18 @@ fn place(described: Vec<Described>, data: u64, alignment: u64, has: u64) -> Resu
         let Some(start) = start else {
             return Err(Fault::Damaged(format!("tensor {name} lies at offset {}, beyond any file", tensor.offset)));
         };
-        let needs = start + tensor.bytes;
+        let needs = start + tensor.bytes.unwrap_or(0);
         if needs > has {
             return Err(Fault::Truncated { what: format!("tensor {name}"), needs, has });
         }
         order.push((start, needs, index));
     }
     order.sort_unstable();
+    for place in 0..order.len() {
+        if described[order[place].2].bytes.is_none() {
+            order[place].1 = order.get(place + 1).map_or(has, |next| next.0);
+        }
+    }
     for pair in order.windows(2) {
         if pair[1].0 < pair[0].1 {
             let (first, second) = (&described[pair[0].2].name, &described[pair[1].2].name);
@@ -268,7 +307,7 @@ fn place(described: Vec<Described>, data: u64, alignment: u64, has: u64) -> Resu
     }
     let mut tensors = BTreeMap::new();
     for (tensor, range) in described.into_iter().zip(ranges) {
-        let info = TensorInfo { dims: tensor.dims, ty: tensor.ty, range };
+        let info = TensorInfo { dims: tensor.dims, ty: tensor.ty, file: 0, range };
         if tensors.insert(tensor.name.clone(), info).is_some() {
             return Err(Fault::Damaged(format!("tensor {} appears twice", tensor.name)));
         }

@@ -76,6 +76,36 @@ pub enum Value {
     },
 }
 
+impl Value {
+    /// Where it begins in the file, without what says its type and length: entries lie in this order.
+    pub(super) fn start(&self) -> usize {
+        match self {
+            Value::Scalar { at, .. } | Value::Text(at) | Value::Array { at, .. } => at.start,
+        }
+    }
+
+    /// Appends the value as a file has it, its type first, out of the `head` that it was read from.
+    pub(in crate::model) fn put(&self, head: &[u8], out: &mut Vec<u8>) {
+        match self {
+            Value::Scalar { kind, at } => {
+                out.extend_from_slice(&(*kind as u32).to_le_bytes());
+                out.extend_from_slice(&head[at.clone()]);
+            }
+            Value::Text(at) => {
+                out.extend_from_slice(&(Kind::String as u32).to_le_bytes());
+                out.extend_from_slice(&(at.len() as u64).to_le_bytes());
+                out.extend_from_slice(&head[at.clone()]);
+            }
+            Value::Array { kind, count, at } => {
+                out.extend_from_slice(&(Kind::Array as u32).to_le_bytes());
+                out.extend_from_slice(&(*kind as u32).to_le_bytes());
+                out.extend_from_slice(&(*count as u64).to_le_bytes());
+                out.extend_from_slice(&head[at.clone()]);
+            }
+        }
+    }
+}
+
 /// The elements of an array, where they lie.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Elements<'a> {

@@ -1,7 +1,6 @@
 //! Tensors to [`Weights`]: every name that Gemma 3 has, each in a type and shape that fits the configuration.
 
-use half::{bf16, f16};
-
+use super::TensorType;
 use super::read::Gguf;
 use crate::limits::MAX_LAYERS;
 use crate::model::config::ModelConfig;
@@ -89,7 +88,7 @@ pub fn tensor_names(layers: usize, tied: bool) -> Vec<(String, Part)> {
 const VISION: [&str; 3] = ["v.", "mm.", "vision."];
 
 impl Gguf {
-    /// The model's tensors, where they lie; only norms stored in half precision are copied, as F32.
+    /// The model's tensors, where they lie; only norms that are not stored in F32 are copied, as such.
     pub fn weights(&self, config: &ModelConfig) -> Result<Weights, FileError> {
         self.refuse_unknown(config)?;
         let mut layers = Vec::with_capacity(config.layers.len().min(MAX_LAYERS));
@@ -132,23 +131,17 @@ impl Gguf {
         if tensor.matrix() != Some((rows, cols)) {
             let dims = tensor.dims.iter().rev().map(usize::to_string).collect::<Vec<_>>().join(" x ");
             let message = format!("tensor {name} is {dims}, but the metadata makes it {rows} x {cols}");
-            return Err(self.fault(Fault::Damaged(message)));
+            return Err(self.tensor_fault(tensor, Fault::Damaged(message)));
         }
         let Some(dtype) = tensor.ty.dtype() else {
-            return Err(self.fault(Fault::Unsupported(format!(
-                "type {} of tensor {name}: this build reads {}; get the model in one of these",
-                tensor.ty.name,
-                DType::ALL.map(DType::name).join(", ")
-            ))));
+            return Err(self.tensor_fault(tensor, Fault::Unsupported(unread(name, tensor.ty))));
         };
-        let weight = Weight::new(self.bytes().clone(), tensor.range.clone(), dtype, rows, cols);
-        let weight = match weight {
-            Some(weight) if part.is_norm() => float_norm(weight),
-            weight => weight,
-        };
+        let bytes = self.files()[tensor.file].bytes.clone();
+        let weight = Weight::new(bytes, tensor.range.clone(), dtype, rows, cols);
+        let weight = weight.and_then(|weight| if part.is_norm() { float_norm(weight) } else { Some(weight) });
         weight.ok_or_else(|| {
-            let message = format!("tensor {name} of type {} cannot be used as {rows} x {cols}", tensor.ty.name);
-            self.fault(Fault::Unsupported(message))
+            let message = format!("tensor {name} of type {} cannot be used as {rows} x {cols}", tensor.ty);
+            self.tensor_fault(tensor, Fault::Unsupported(message))
         })
     }
 
@@ -170,16 +163,22 @@ impl Gguf {
     }
 }
 
-/// A norm's vector as F32: a few kB, so half precision is widened once.
+/// A norm's vector as F32: a few kB, so any other type is widened once.
 fn float_norm(weight: Weight) -> Option<Weight> {
-    let pairs = || weight.bytes().chunks_exact(2).map(|pair| [pair[0], pair[1]]);
-    let values: Vec<f32> = match weight.dtype() {
-        DType::F32 => return Some(weight),
-        DType::F16 => pairs().map(|pair| f16::from_le_bytes(pair).to_f32()).collect(),
-        DType::BF16 => pairs().map(|pair| bf16::from_le_bytes(pair).to_f32()).collect(),
-        _ => return None,
-    };
-    let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    if weight.dtype() == DType::F32 {
+        return Some(weight);
+    }
+    let bytes: Vec<u8> = weight.row(0).into_iter().flat_map(f32::to_le_bytes).collect();
     let length = bytes.len();
     Weight::new(Bytes::new(bytes), 0..length, DType::F32, 1, weight.cols())
+}
+
+/// What to say of a type that no kernel here reads.
+fn unread(tensor: &str, ty: TensorType) -> String {
+    let types: Vec<&str> = DType::ALL.iter().map(|dtype| dtype.name()).collect();
+    format!(
+        "tensor {tensor} has type {ty}, and this build reads {}: get the model as Q4_K_M, Q4_0 or Q8_0, \
+         or make it with potluck convert from its Hugging Face directory",
+        types.join(", ")
+    )
 }

@@ -3,9 +3,9 @@
 
 use std::io::{self, Write};
 
-use super::ARCHITECTURE;
 use super::config::every_nth_global;
-use super::value::Kind;
+use super::value::{Kind, Value};
+use super::{ARCHITECTURE, Gguf};
 use crate::kv::Plane;
 use crate::model::config::ModelConfig;
 use crate::model::weight::DType;
@@ -35,6 +35,8 @@ pub enum Entry<'a> {
     I32s(Vec<i32>),
     /// A list of switches.
     Bools(Vec<bool>),
+    /// Whatever lies in the head of another file.
+    Kept(&'a Value, &'a [u8]),
 }
 
 /// A tensor that will be written.
@@ -161,6 +163,7 @@ fn put_entry(head: &mut Vec<u8>, entry: &Entry<'_>) {
         Entry::I32s(numbers) => put_array(head, Kind::I32, numbers, |head, number| {
             head.extend_from_slice(&number.to_le_bytes());
         }),
+        Entry::Kept(value, file) => value.put(file, head),
         Entry::Bools(flags) => put_array(head, Kind::Bool, flags, |head, flag| head.push(u8::from(*flag))),
     }
 }
@@ -204,6 +207,17 @@ fn pattern<'a>(planes: &[Plane]) -> Entry<'a> {
         Some(every) => Entry::U32(every as u32),
         None => Entry::Bools(planes.iter().map(|&plane| plane == Plane::Sliding).collect()),
     }
+}
+
+/// The metadata of `gguf`, in its order and byte for byte, but for what says how the tensors are stored: their types, their
+/// alignment, and the parts that they lie in.
+pub fn kept_entries(gguf: &Gguf) -> Vec<(String, Entry<'_>)> {
+    let is_storage = |key: &str| {
+        key.starts_with("split.") || matches!(key, "general.file_type" | "general.quantization_version" | "general.alignment")
+    };
+    let mut kept: Vec<_> = gguf.metadata().iter().filter(|(key, _)| !is_storage(key)).collect();
+    kept.sort_unstable_by_key(|(_, value)| value.start());
+    kept.into_iter().map(|(key, value)| (key.clone(), Entry::Kept(value, gguf.head()))).collect()
 }
 
 /// The metadata of a vocabulary, as llama.cpp reads it for SentencePiece models.

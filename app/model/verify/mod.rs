@@ -89,11 +89,9 @@ pub enum VerifyError {
     },
 }
 
-/// Verifies the directory `dir`. The converted files lie in a directory of their own within `scratch` (the system's directory
-/// for temporary files will do) and are gone afterwards. `progress` counts bytes while converting, then sequences, for each
+/// Verifies the directory `dir`. The converted files lie in `scratch`. `progress` counts bytes while converting, then sequences, for each
 /// of the stages it names.
-pub fn verify(dir: &Path, scratch: &Path, progress: &mut dyn FnMut(Progress<'_>)) -> Result<VerifyReport, VerifyError> {
-    let scratch = Scratch::new(scratch)?;
+pub fn verify(dir: &Path, scratch: &Scratch, progress: &mut dyn FnMut(Progress<'_>)) -> Result<VerifyReport, VerifyError> {
     let open_as = |ty: ConvertType, progress: &mut dyn FnMut(Progress<'_>)| -> Result<Opened, VerifyError> {
         let path = scratch.0.join(format!("{ty}.gguf"));
         convert(dir, &path, ty, progress)?;
@@ -242,16 +240,23 @@ impl fmt::Display for VerifyReport {
     }
 }
 
-/// A directory for the converted files, gone when dropped.
-struct Scratch(PathBuf);
+/// A directory for the converted files, which goes away with its contents when it is dropped.
+#[derive(Debug)]
+pub struct Scratch(PathBuf);
 
 impl Scratch {
-    fn new(within: &Path) -> Result<Scratch, FileError> {
+    /// Makes one within `within`; the system's directory for temporary files will do.
+    pub fn new(within: &Path) -> Result<Scratch, FileError> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = within.join(format!("potluck-verify-{}-{number}", std::process::id()));
         fs::create_dir(&path).map_err(|error| FileError::new(&path, Fault::Write(error)))?;
         Ok(Scratch(path))
+    }
+
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        &self.0
     }
 }
 

@@ -10,7 +10,7 @@ fn golden_dir() -> PathBuf {
 
 fn run(dir: &Path) -> Result<VerifyReport, VerifyError> {
     let scratch = tempfile::tempdir().unwrap();
-    let report = verify(dir, scratch.path(), &mut |_| {});
+    let report = Scratch::new(scratch.path()).map_err(VerifyError::from).and_then(|scratch| verify(dir, &scratch, &mut |_| {}));
     assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 0, "converted files are left behind");
     report
 }
