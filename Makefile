@@ -27,7 +27,7 @@ FLAGS := --locked $(if $(JOBS),--jobs $(JOBS))
 RUST_VERSION := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo model test build release firmware firmware-check firmware-test image image-check image-test image-test-short image-powercuts bench count count-peer bench-peer yocto-check fuzz agreement lint fmt doc clean toolchain
+.PHONY: help demo model test build release firmware firmware-check firmware-test image image-check image-test image-test-short image-powercuts bench count count-peer bench-peer tokens-check yocto-check fuzz agreement lint fmt doc clean toolchain
 
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -104,6 +104,18 @@ bench-peer: release $(MEASURED) ## Compare with llama.cpp on the same files in o
 	@$(TARGET_DIR)/bench-peer/release/bench-peer compare --threads $(THREADS) --json $(TARGET_DIR)/bench-peer.json \
 		--program "potluck=$(TARGET_DIR)/release/potluck bench --no-tokenizer --json" \
 		--program "llama.cpp=$(TARGET_DIR)/bench-peer/release/bench-peer measure" $(MEASURED)
+
+# The published vocabulary, which `make model` brings.
+REAL_MODEL := $(TARGET_DIR)/models/gemma-3-270m-q4_k_m.gguf
+TOKEN_TEXTS := $(abspath $(TARGET_DIR))/tokens/texts.jsonl
+
+tokens-check: toolchain ## Hold the published vocabulary against tokenizers and llama.cpp on every piece, character and text (TEXTS=FOLDERS)
+	@test -e $(REAL_MODEL) || { echo "$(REAL_MODEL) is missing: make model brings it" >&2; exit 1; }
+	@mkdir -p $(dir $(TOKEN_TEXTS))
+	POTLUCK_TOKENS_OUT=$(TOKEN_TEXTS) POTLUCK_TEXTS="$(TEXTS)" POTLUCK_REAL_MODEL=$(abspath $(REAL_MODEL)) \
+		$(CARGO) test $(FLAGS) --test potluck -- --nocapture all_texts_become_the_ids
+	cd tools/bench-peer && RUSTFLAGS=-Ctarget-cpu=native $(CARGO) build --release $(FLAGS) --target-dir $(abspath $(TARGET_DIR))/bench-peer
+	@$(TARGET_DIR)/bench-peer/release/bench-peer tokenize --model $(REAL_MODEL) $(TOKEN_TEXTS)
 
 agreement: build ## Hold the demo model against transformers and llama.cpp, whichever is installed (tools/demo-model/README.md)
 	@POTLUCK=$(abspath $(BIN)) CARGO_TARGET_DIR=$(abspath $(TARGET_DIR)) python3 tools/demo-model/test_agreement.py

@@ -20,6 +20,10 @@ pub const MAX_PLANE_BYTES: usize = 4 << 20;
 /// Bytes of a prompt's text as typed or sent. Longer than any prompt that fits the context.
 pub const MAX_PROMPT_BYTES: usize = 128 << 10;
 
+/// Bytes of the longest list of token ids that is decoded: as many ids as the longest prompt could have, each of six digits and what
+/// stands between.
+pub const MAX_ID_LIST_BYTES: usize = 8 * MAX_PROMPT_BYTES;
+
 /// Tokens of one prefill step: the engine looks up between steps, so stop, commit and deadlines are never further away. A
 /// multiple of the block, so that every step but the last ends on a block boundary.
 pub const PREFILL_STEP_TOKENS: usize = 64;
@@ -193,6 +197,12 @@ pub const MAX_PIECE_BYTES: usize = 512;
 
 /// Merges of the largest vocabulary. Gemma 3 has 514,906; four times that still fits a PC that converts.
 pub const MAX_MERGES: usize = 1 << 21;
+
+/// Tokens that end an answer: `<eos>`, `<end_of_turn>`, and what a file names beside them. FunctionGemma has three.
+pub const MAX_END_TOKENS: usize = 8;
+
+/// Bytes of what there is to say about a vocabulary whose file contradicts its tokens' names: a line for each id that it gives.
+pub const MAX_VOCABULARY_NOTE_BYTES: usize = 4 << 10;
 
 /// Bytes of the largest `tokenizer.json`. Gemma 3's has 33 MB.
 pub const MAX_TOKENIZER_FILE_BYTES: usize = 64 << 20;

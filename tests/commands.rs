@@ -6,6 +6,7 @@ mod files;
 mod memory;
 mod models;
 mod refusals;
+mod tokens;
 
 use std::ffi::OsStr;
 use std::fs;

@@ -29,6 +29,9 @@ mod interleaved;
 /// The binary itself: several processes, real sockets, signals.
 #[cfg(all(feature = "model", feature = "net"))]
 mod processes;
+/// The vocabulary of the published Gemma 3, where it is at hand.
+#[cfg(feature = "model")]
+mod real_tokens;
 /// A reset reaches every node, and nothing else passes for one.
 mod reset;
 /// What a swarm promises, whatever the network does.

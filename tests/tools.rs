@@ -1,5 +1,5 @@
 //! The scripts of `tools/`, where they decide something: which suite of Debian the board's compiler comes from, which file is
-//! the real model, and which model a card may have.
+//! the real model, which model a card may have, and which instructions the board has.
 
 use std::fs;
 use std::io::{Write, stderr};
@@ -178,4 +178,28 @@ fn an_image_is_made_with_no_model_that_the_board_could_not_find_or_run() {
     assert!(image_with(&path("link.gguf")).contains("is no Buildroot tree"));
     std::os::unix::fs::symlink(&good, path("blob")).unwrap();
     assert!(image_with(&path("blob")).contains("must be called"));
+}
+
+#[test]
+fn the_boards_instructions_are_told_from_later_ones_and_from_those_behind_a_question() {
+    use std::process::Stdio;
+    // (Whether the check passes, a function's instructions.)
+    let cases = [
+        (true, "bti\tc\npaciasp\nfcvt\ts0, h1"),
+        (false, "sdot\tv0.4s, v1.16b, v2.16b"),
+        (false, "mrs\tx1, gcspr_el0"),
+        // As binutils prints the question from 2.44 on, and before.
+        (true, "chkfeat\tx16\ncbnz\tx16, 0x10\nmrs\tx1, gcspr_el0\ngcspopm\t"),
+        (true, "hint\t#0x28\ncbnz\tx16, 0x10\ngcspopm\t"),
+    ];
+    for (passes, body) in cases {
+        // An awk that read nothing must not pass, so the check wants a program's length.
+        let nops = "  0:\td503201f \tnop\t\n".repeat(1_000);
+        let body: String = body.lines().map(|line| format!("  4:\t00000000 \t{line}\n")).collect();
+        let listing = format!("0000000000400000 <one>:\n{nops}\n0000000000401000 <two>:\n{body}");
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/beyond-armv8.0.awk");
+        let mut awk = Command::new("awk").arg("-f").arg(script).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        awk.stdin.take().unwrap().write_all(listing.as_bytes()).unwrap();
+        assert_eq!(awk.wait().unwrap().code(), Some(i32::from(!passes)), "{body}");
+    }
 }

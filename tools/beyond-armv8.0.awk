@@ -1,6 +1,8 @@
 # Reads `objdump -d` of an aarch64 program with its symbols, and prints each instruction that a Cortex-A53 of the board does
 # not have, under the function that holds it: everything after ARMv8.0-A, and ARMv8.0's cryptographic extension, which the
 # Zero 2 W's chip was made without. (CRC32 is there.) Hints like `paciasp` and `bti` do nothing on it and may stand.
+# So does `chkfeat`, by which glibc and the unwinder ask for guarded control stacks (on the board its answer stays "none"): what
+# stands behind it in the same function may touch such a stack.
 #
 # Functions on the list below may hold those of the extensions named there: they ask the CPU first, or whoever calls them does.
 
@@ -11,7 +13,8 @@ BEGIN {
     # Atomics out of line: each reads a variable that libgcc or Rust's runtime sets at the start.
     guarded["^__aarch64_(cas|swp|ldadd|ldset|ldclr|ldeor)[0-9]+_(relax|acq|rel|acq_rel|sync)$"] = "(atomics)"
     # glibc's allocator tags memory where a tunable asks for it and the kernel has granted it.
-    guarded["^(__libc_|__|_int_|_mid_)?(malloc|calloc|realloc|free|memalign|malloc_usable_size)([.]|$)"] = "(memory tags)"
+    guarded["^(__libc_|__|_int_|_mid_)?(malloc|calloc|realloc|free|memalign|malloc_usable_size)2?([.]|$)"] = "(memory tags)"
+    guarded["^__malloc_arena_thread_freeres([.]|$)"] = "(memory tags)"
     guarded["^__libc_mtag_tag_(zero_)?region$"] = "(memory tags)"
     # The unwinder asks for the length of a vector only where a frame was described with one.
     guarded["^(uw_update_context(_1)?|_Unwind_GetGR|execute_stack_op)([.]|$)"] = "(SVE)"
@@ -31,8 +34,11 @@ NF < 3 || $1 !~ /^[0-9a-f]+:$/ { next }
     op = column[3]
     on = column[4]
     seen++
+    # Older disassemblers know it by its number only.
+    if (op == "chkfeat" || (op == "hint" && on == "#0x28")) { asks_for_stack = name; next }
     why = beyond(op, on)
     if (why == "") next
+    if (why == "(guarded stack)" && name == asks_for_stack) { asked[name]; next }
     for (pattern in guarded) if (index(guarded[pattern], why) && name ~ pattern) { asked[name]; next }
     found++
     key = name " " why
@@ -70,7 +76,8 @@ function beyond(op, on) {
     if (op ~ /^(irg|gmi|addg|subg|subps?|stz?2?g|ldg|ldgm|stz?gm|stgp)$/) return "(memory tags)"
     if (op ~ /^(cpyf?[pme]|set[pme]|setg[pme])/) return "(memory copies)"
     if (op ~ /^(ld64b|st64b)/) return "(64-byte stores)"
-    if (op ~ /^(smstart|smstop|rdsvl|addsvl|gcs|chkfeat)/ || on ~ /(^|[ ,{])za[0-9.\[]/) return "(SME)"
+    if (op ~ /^gcs/ || on ~ /gcspr_el0/) return "(guarded stack)"
+    if (op ~ /^(smstart|smstop|rdsvl|addsvl)/ || on ~ /(^|[ ,{])za[0-9.\[]/) return "(SME)"
     if (on ~ /(^|[ ,{])z[0-9]+(\.[bhsdq]|[,}]|$)/ || on ~ /(^|[ ,{])p[0-9]+(\/[mz]|\.[bhsd])/ ||
         op ~ /^(ptrue|whilel|cnt[bhwd]$|inc[bhwd]$|rdvl|addvl|addpl|rdffr)/) return "(SVE)"
     if (op ~ /^(abs|cnt|ctz|[su]max|[su]min)$/ && on ~ /^[wx][0-9z]/) return "(CSSC)"

@@ -57,7 +57,8 @@ pub(super) fn ask(args: AskArgs) -> Result<(), Fail> {
     let mut loaded = load(&model, config.model.tokenizer.as_deref(), precision(config), &kept)?;
     loaded.compute_on(&Cores::new(&config.model).map_err(SetupError::from)?)?;
     let (node, notes) = within_memory(&loaded, alone(config, &loaded))?;
-    notes.iter().for_each(|line| tell(format_args!("· {line}\n")));
+    let about = loaded.tokenizer.notes().map(str::to_owned).chain(loaded.tokenizer.marker_note(&text));
+    about.chain(notes).for_each(|line| tell(format_args!("· {line}\n")));
     answer(loaded, &node, asking, &text, args.chat, args.json)
 }
 

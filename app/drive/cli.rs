@@ -31,9 +31,10 @@ use super::settings::{self, Settings as SettingsCommand, SettingsError};
 use super::setup::{Loaded, NodeSettings, SetupError, load};
 use super::swarm::{SwarmError, SwarmSettings};
 use super::terminal::{OutputError, give, tell};
+use super::tokenize::{TokenizeArgs, TokenizeError};
 use super::tools::ToolError;
 use super::usage::{self, whole};
-use super::{ask, reset, run, swarm, tools};
+use super::{ask, reset, run, swarm, tokenize, tools};
 
 /// Boards on one LAN answer prompts with Gemma 3 and share the KV state of every prompt prefix.
 #[derive(Parser)]
@@ -61,6 +62,8 @@ enum Sub {
     Verify(VerifyArgs),
     /// Measure how well a model predicts a text, and what int8 arithmetic and int8 KV cost it
     Perplexity(PerplexityArgs),
+    /// Show the tokens of a text as the model sees them, or with --decode the text of tokens
+    Tokenize(TokenizeArgs),
     /// Make every node of the swarm forget what its peers hold, and with --store its own blocks
     Reset(ResetArgs),
     /// Run several nodes on this machine over real MMLU prompts, and check what they share
@@ -234,6 +237,8 @@ pub(super) enum Fail {
     #[error(transparent)]
     Tool(#[from] ToolError),
     #[error(transparent)]
+    Tokenize(#[from] TokenizeError),
+    #[error(transparent)]
     Swarm(#[from] SwarmError),
     #[error(transparent)]
     Reset(#[from] ResetError),
@@ -261,6 +266,7 @@ impl Fail {
             Fail::Output(error)
             | Fail::Bench(BenchError::Output(error))
             | Fail::Tool(ToolError::Output(error))
+            | Fail::Tokenize(TokenizeError::Output(error))
             | Fail::Swarm(SwarmError::Output(error))
             | Fail::Settings(SettingsError::Output(error)) => error.is_unread(),
             _ => false,
@@ -299,6 +305,7 @@ fn obey(command: Sub) -> Result<(), Fail> {
             let (reference, context) = (args.reference.as_deref(), size(args.context.into()));
             Ok(tools::perplexity(&args.model, reference, &args.text, context, args.json)?)
         }
+        Sub::Tokenize(args) => Ok(tokenize::run(args)?),
         Sub::Reset(args) => order_reset(args),
         Sub::Console(Manual::Reference) => Ok(give(crate::console::reference())?),
         Sub::Console(Manual::Man) => Ok(give(crate::console::man_page())?),

@@ -23,6 +23,7 @@ mod setup;
 mod state;
 mod swarm;
 mod terminal;
+mod tokenize;
 mod tools;
 mod unfinished;
 mod usage;

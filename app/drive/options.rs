@@ -27,8 +27,14 @@ pub(super) const RESET: u8 = 2;
 /// The command bench: the keys of a model.
 pub(super) const BENCH: u8 = 3;
 
+/// The command tokenize: the keys of a model that say which tokens it has.
+pub(super) const TOKENIZE: u8 = 4;
+
 /// Options by which nodes are reached.
 const REACHING: [&str; 4] = ["swarm-key", "interface", "group", "port"];
+
+/// Options that say which vocabulary a model has.
+const NAMING: [&str; 2] = ["model", "tokenizer"];
 
 /// What the command line says: the file, and the keys that it overrides.
 pub(super) struct Options<const COMMAND: u8> {
@@ -59,6 +65,7 @@ pub(super) struct Unread(PathBuf, io::Error);
 fn optional(command: u8) -> impl Iterator<Item = (&'static Key, &'static str)> {
     let takes = move |key: &Key, option: &str| match command {
         RESET => REACHING.contains(&option),
+        TOKENIZE => NAMING.contains(&option),
         BENCH => key.section == "model",
         ASK => ALONE.contains(&key.section),
         _ => true,

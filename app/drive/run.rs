@@ -196,6 +196,7 @@ impl Swarm {
         let Prepared { loaded, node, mut config, notes, model: name } = prepared;
         let Loaded { model, tokenizer, fingerprint, unread, files, cpu } = loaded;
         notes.iter().for_each(|line| self.host.note(Level::Info, line));
+        tokenizer.notes().for_each(|line| self.host.note(Level::Warn, line));
         let (socket, listener) = match sockets {
             Some(Sockets { socket, listener, tcp_port }) => {
                 config.tcp_port = tcp_port;

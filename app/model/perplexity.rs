@@ -78,6 +78,8 @@ pub struct PerplexityReport {
     pub windows: usize,
     /// Tokens of a window, at most, `bos` included.
     pub context: usize,
+    /// Where the model's file contradicts its own vocabulary, and what held.
+    pub notes: Vec<String>,
     /// One for each file and arithmetic.
     pub rows: Vec<Row>,
 }
@@ -131,12 +133,9 @@ pub fn measure(
     let tokenizer = tokenizer(model, reference)?;
     let context = lanes.iter().map(|lane| lane.model.context()).fold(context.max(2), usize::min);
     let ids = tokenizer
-        .encode_prompt(&read(text)?)
+        .encode(&read(text)?)
         .map_err(|source| PerplexityError::Tokenizer { path: text.display().to_string(), source })?;
-    let (bos, ids) = match ids.split_first() {
-        Some((first, rest)) if tokenizer.decode(&[*first]).is_empty() => (Some(*first), rest),
-        _ => (None, &ids[..]),
-    };
+    let bos = tokenizer.bos();
     if ids.len() < 2 {
         return Err(FileError::new(text, Fault::Unsupported("holds no text to predict; give more of it".into())).into());
     }
@@ -155,7 +154,8 @@ pub fn measure(
         done += part.len();
     }
     let rows = lanes.into_iter().map(|lane| lane.row(context)).collect();
-    Ok(PerplexityReport { text: text.display().to_string(), bytes, windows, context, rows })
+    let notes = tokenizer.notes().map(str::to_owned).collect();
+    Ok(PerplexityReport { text: text.display().to_string(), bytes, windows, context, notes, rows })
 }
 
 /// One model in one arithmetic, and what is known of it so far.
@@ -253,9 +253,10 @@ fn read(path: &Path) -> Result<String, FileError> {
 
 impl fmt::Display for PerplexityReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let PerplexityReport { text, bytes, windows, context, rows } = self;
+        let PerplexityReport { text, bytes, windows, context, notes, rows } = self;
         let tokens = rows.first().map_or(0, |row| row.total.tokens);
         writeln!(f, "{text}: {tokens} tokens, {bytes} bytes, {windows} windows of up to {context} tokens")?;
+        notes.iter().try_for_each(|note| writeln!(f, "note: {note}"))?;
         let heads = ["perplexity", "bits/byte", "mean KL", "same choice"];
         write!(f, "{:<9} {:>11} {:>10} {:>10} {:>12}", "", heads[0], heads[1], heads[2], heads[3])?;
         for range in rows.first().iter().flat_map(|row| &row.ranges) {

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::error::clipped;
 use super::merges;
+use super::roles::is_unused_name;
 use super::vocabulary::{at_most, byte_of};
 use super::{TokenKind, TokenizerError, Vocabulary};
 use crate::id::TokenId;
@@ -266,6 +267,7 @@ fn place(file: File) -> Result<Vocabulary, TokenizerError> {
     Ok(Vocabulary {
         bos: find(&["<bos>"]),
         eos: find(&["<eos>"]),
+        ends: Vec::new(),
         unknown: find(&[&unknown]),
         padding: find(&["<pad>"]),
         scores: vec![NEVER_MERGED; count],
@@ -278,10 +280,9 @@ fn place(file: File) -> Result<Vocabulary, TokenizerError> {
 
 /// The kind that the form of a text tells.
 fn kind_of(text: &str) -> TokenKind {
-    let number = text.strip_prefix("<unused").and_then(|rest| rest.strip_suffix('>'));
     if byte_of(text).is_some() {
         TokenKind::Byte
-    } else if number.is_some_and(|number| !number.is_empty() && number.bytes().all(|digit| digit.is_ascii_digit())) {
+    } else if is_unused_name(text) {
         TokenKind::Unused
     } else {
         TokenKind::Normal

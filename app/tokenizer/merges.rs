@@ -163,7 +163,8 @@ mod tests {
         let bytes = (0..=u8::MAX).map(|byte| (format!("<0x{byte:02X}>"), 0.0, TokenKind::Byte));
         let own = pieces.iter().map(|(text, score, kind)| ((*text).to_owned(), *score, *kind));
         let mark = (SPACE_MARK.to_string(), -100.0, TokenKind::Normal);
-        let all: Vec<_> = own.chain([mark]).chain(bytes).collect();
+        let bos = ("<bos>".to_owned(), 0.0, TokenKind::Control);
+        let all: Vec<_> = own.chain([mark]).chain(bytes).chain([bos]).collect();
         let vocabulary = Vocabulary {
             tokens: all.iter().map(|(text, _, _)| text.clone()).collect(),
             scores: all.iter().map(|(_, score, _)| *score).collect(),
@@ -171,6 +172,7 @@ mod tests {
             merges: Vec::new(),
             bos: None,
             eos: None,
+            ends: Vec::new(),
             unknown: None,
             padding: None,
             add_bos: false,

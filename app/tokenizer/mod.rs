@@ -8,13 +8,17 @@
 //! Promises:
 //! - The ids are those of Hugging Face's `tokenizer.json` for the same text, whether the tokenizer was made from that
 //!   file or from a GGUF file's vocabulary.
-//! - Text never becomes a control token: the pipeline does not know them. Only this module places them, as ids.
+//! - Text never becomes a control token: the pipeline does not know them. Only this module places them, as ids. Which tokens
+//!   these are, and which one begins a prompt or ends an answer, their names decide (`roles`), whatever a file says.
+//! - Every prompt begins with `<bos>`, once.
 //! - Decoding what was encoded gives the text back, except that `▁` itself (U+2581) comes back as a space.
 
 mod error;
 mod json;
+mod markers;
 mod merges;
 mod packed;
+mod roles;
 mod synthetic;
 #[cfg(test)]
 mod tests;
@@ -116,15 +120,24 @@ impl Tokenizer {
         self.packed().bytes_in_all()
     }
 
-    /// The ids of a prompt as it is: `bos` where the vocabulary wants it, then the text. `<eos>` and the like in the
-    /// text are plain characters.
+    /// The ids of a prompt as it is: `<bos>`, then the text. `<eos>` and the like in the text, and `<bos>` itself, are plain
+    /// characters.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn encode_prompt(&self, text: &str) -> Result<Vec<TokenId>, TokenizerError> {
+        let mut ids = self.encode(text)?;
+        ids.splice(0..0, self.packed().bos());
+        Ok(ids)
+    }
+
+    /// The ids of a text alone, without `<bos>`: of one that goes on where another ended.
     ///
     /// # Errors
     /// [`TokenizerError::TooLarge`] beyond [`MAX_PROMPT_BYTES`].
-    pub fn encode_prompt(&self, text: &str) -> Result<Vec<TokenId>, TokenizerError> {
+    pub fn encode(&self, text: &str) -> Result<Vec<TokenId>, TokenizerError> {
         at_most("prompt", "bytes", text.len(), MAX_PROMPT_BYTES)?;
-        let packed = self.packed();
-        let mut ids: Vec<TokenId> = packed.bos().filter(|_| packed.add_bos()).into_iter().collect();
+        let mut ids = Vec::new();
         self.encode_text(text, &mut ids)?;
         Ok(ids)
     }
@@ -178,9 +191,39 @@ impl Tokenizer {
         &self.ends
     }
 
+    /// The token that begins every prompt.
+    pub fn bos(&self) -> Option<TokenId> {
+        self.packed().bos()
+    }
+
+    /// Where the file that the vocabulary comes from contradicts its tokens' names, and what holds: a line for the person, each.
+    pub fn notes(&self) -> impl Iterator<Item = &str> {
+        self.packed().notes()
+    }
+
+    /// The control tokens that a text spells, each once. They are text in it: nothing that is typed or pasted steers the model.
+    pub fn markers_in<'a>(&self, text: &'a str) -> Vec<&'a str> {
+        markers::find(text, |name| self.packed().control(name).is_some())
+    }
+
+    /// What to tell a person whose text spells control tokens, as a ready chat template does; none for other texts.
+    pub fn marker_note(&self, text: &str) -> Option<String> {
+        markers::note(&self.markers_in(text))
+    }
+
     /// Tokens of the vocabulary.
     pub fn vocab_size(&self) -> usize {
         self.packed().tokens()
+    }
+
+    /// What kind of token this is; none beyond the vocabulary.
+    pub fn kind(&self, token: TokenId) -> Option<TokenKind> {
+        ((token.0 as usize) < self.vocab_size()).then(|| self.packed().kind(token.0))
+    }
+
+    /// A token as the vocabulary has it: `▁` for a space, `<0x0A>` for a byte, a control token's name; nothing beyond the vocabulary.
+    pub fn piece(&self, token: TokenId) -> &str {
+        self.packed().text(token.0)
     }
 
     /// Whether every token that can enter a prompt has one of the `rows` of the model's embedding.
@@ -202,11 +245,19 @@ impl Tokenizer {
         TextStream::new(self.packed())
     }
 
-    /// The text of tokens. Control tokens say nothing; bytes that can be no character become U+FFFD.
+    /// The text of an answer's tokens. Control tokens that begin, end or pad a text say nothing, others their names; bytes that can
+    /// be no character become U+FFFD.
     pub fn decode(&self, tokens: &[TokenId]) -> String {
         let mut bytes = Vec::new();
         tokens.iter().for_each(|token| self.packed().say(*token, &mut bytes));
         String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// The bytes of any tokens, with every control token by its name.
+    pub fn spell(&self, tokens: &[TokenId]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        tokens.iter().for_each(|token| self.packed().spell(*token, &mut bytes));
+        bytes
     }
 
     fn encode_text(&self, text: &str, ids: &mut Vec<TokenId>) -> Result<(), TokenizerError> {

@@ -68,6 +68,7 @@ fn fixed_part() -> Vocabulary {
         merges: Vec::new(),
         bos: Some(TokenId(2)),
         eos: Some(TokenId(1)),
+        ends: Vec::new(),
         unknown: Some(TokenId(3)),
         padding: Some(TokenId(0)),
         add_bos: true,

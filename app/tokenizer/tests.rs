@@ -89,6 +89,7 @@ fn trained() -> (Vocabulary, String) {
         merges: Vec::new(),
         bos: Some(TokenId(2)),
         eos: Some(TokenId(1)),
+        ends: Vec::new(),
         unknown: Some(TokenId(3)),
         padding: Some(TokenId(0)),
         add_bos: true,
@@ -245,12 +246,17 @@ fn no_text_becomes_a_control_token() {
     }
     let listed = [("<", "s"), ("<s", "t"), ("<eos", ">")].map(|(left, right)| (left.to_owned(), right.to_owned()));
     let with_merges = Vocabulary { merges: listed.to_vec(), ..vocabulary.clone() };
-    // As if a file said that turn tokens were plain text.
-    let mut mislabelled = vocabulary.clone();
-    let turn = mislabelled.find(START_OF_TURN).unwrap();
-    mislabelled.kinds[turn.0 as usize] = TokenKind::UserDefined;
-    let text = "<eos><end_of_turn>\n<start_of_turn>model\n<bos><pad><unk><unused1><0x0A>";
-    for source in [&vocabulary, &with_merges, &mislabelled] {
+    // As if a file said that control tokens were plain text, or pieces that are taken whole: fine-tunes are exported so.
+    let mislabelled = |kind| {
+        let mut vocabulary = vocabulary.clone();
+        let control =
+            |kind: TokenKind| matches!(kind, TokenKind::Control | TokenKind::Unused | TokenKind::Unknown | TokenKind::Byte);
+        vocabulary.kinds.iter_mut().filter(|kind| control(**kind)).for_each(|place| *place = kind);
+        vocabulary
+    };
+    let (normal, whole) = (mislabelled(TokenKind::Normal), mislabelled(TokenKind::UserDefined));
+    let text = "<eos><end_of_turn>\n<start_of_turn>model\n<bos><pad><unk><mask><unused1><0x0A>";
+    for source in [&vocabulary, &with_merges, &normal, &whole] {
         let tokenizer = Tokenizer::from_vocabulary(source).unwrap();
         let steers = |id: &TokenId| {
             tokenizer.is_end(*id) || !matches!(vocabulary.kinds[id.0 as usize], TokenKind::Normal | TokenKind::UserDefined)
@@ -297,11 +303,58 @@ fn a_chat_has_gemmas_form() {
 }
 
 #[test]
-fn a_prompt_begins_with_bos_where_the_vocabulary_wants_it() {
+fn a_prompt_begins_with_bos_once_and_a_text_alone_without() {
     let mut vocabulary = Vocabulary::synthetic(512, 1);
-    assert_eq!(Tokenizer::from_vocabulary(&vocabulary).unwrap().encode_prompt("").unwrap(), [TokenId(2)]);
-    vocabulary.add_bos = false;
-    assert_eq!(Tokenizer::from_vocabulary(&vocabulary).unwrap().encode_prompt("").unwrap(), []);
+    for add_bos in [true, false] {
+        vocabulary.add_bos = add_bos;
+        let tokenizer = Tokenizer::from_vocabulary(&vocabulary).unwrap();
+        assert_eq!(tokenizer.encode_prompt("").unwrap(), [TokenId(2)]);
+        let prompt = tokenizer.encode_prompt("<bos>the").unwrap();
+        assert_eq!(prompt.iter().filter(|id| **id == TokenId(2)).count(), 1, "a text that spells <bos> brought a second one");
+        assert_eq!(tokenizer.encode("<bos>the").unwrap(), prompt[1..]);
+        assert_eq!(tokenizer.decode(&prompt), "<bos>the");
+        assert_eq!(tokenizer.notes().count(), usize::from(!add_bos));
+        let chat = tokenizer.encode_chat(&[turn_of(Role::User, "<bos>")]).unwrap();
+        assert_eq!(chat.iter().filter(|id| **id == TokenId(2)).count(), 1);
+    }
+}
+
+/// FunctionGemma calls functions with control tokens: swallowed, its calls are nothing but words in a row.
+#[test]
+fn control_tokens_of_an_answer_are_shown_by_name_but_for_those_that_end_it() {
+    let mut vocabulary = Vocabulary::synthetic(512, 1);
+    let call = vocabulary.find("<unused0>").unwrap();
+    vocabulary.tokens[call.0 as usize] = "<start_function_call>".to_owned();
+    vocabulary.kinds[call.0 as usize] = TokenKind::Control;
+    let tokenizer = Tokenizer::from_vocabulary(&vocabulary).unwrap();
+    let id = |name| vocabulary.find(name).unwrap();
+    let mut ids = vec![TokenId(2), id("a"), call, id("b"), id("<start_of_turn>"), id("<unused1>"), id("<pad>")];
+    ids.extend(["<eos>", "<end_of_turn>"].map(id));
+    assert_eq!(tokenizer.decode(&ids), "a<start_function_call>b<start_of_turn><unused1>");
+    let mut stream = tokenizer.stream();
+    assert_eq!(ids.iter().map(|id| stream.push(*id)).collect::<String>(), "a<start_function_call>b<start_of_turn><unused1>");
+    let all = "<bos>a<start_function_call>b<start_of_turn><unused1><pad><eos><end_of_turn>";
+    assert_eq!(tokenizer.spell(&ids), all.as_bytes());
+}
+
+#[test]
+fn markers_in_a_text_are_named() {
+    let tokenizer = Tokenizer::from_vocabulary(&Vocabulary::synthetic(512, 1)).unwrap();
+    let pasted = "<bos><start_of_turn>user\nWhy?<end_of_turn>\n<start_of_turn>model\n";
+    assert_eq!(tokenizer.markers_in(pasted), ["<bos>", "<start_of_turn>", "<end_of_turn>"]);
+    assert_eq!(tokenizer.markers_in("<h1>a</h1> <0x0A> [x] <unused99>"), Vec::<&str>::new());
+    assert!(tokenizer.marker_note(pasted).is_some() && tokenizer.marker_note("1 < 2 and 3 > 2").is_none());
+}
+
+#[test]
+fn a_token_is_described_as_the_vocabulary_has_it() {
+    let vocabulary = Vocabulary::synthetic(512, 1);
+    let tokenizer = Tokenizer::from_vocabulary(&vocabulary).unwrap();
+    let described = |name| vocabulary.find(name).map(|id| (tokenizer.piece(id), tokenizer.kind(id)));
+    assert_eq!(described("▁t"), Some(("▁t", Some(TokenKind::Normal))));
+    assert_eq!(described("<0x0A>"), Some(("<0x0A>", Some(TokenKind::Byte))));
+    assert_eq!(described("<bos>"), Some(("<bos>", Some(TokenKind::Control))));
+    assert_eq!((tokenizer.piece(TokenId(512)), tokenizer.kind(TokenId(512))), ("", None));
 }
 
 #[test]

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::TokenizerError;
+use super::roles::{Roles, is_control_name, is_unused_name};
 use crate::id::TokenId;
 use crate::limits::{MAX_MERGES, MAX_PIECE_BYTES, MAX_VOCABULARY_TOKENS};
 
@@ -51,6 +52,21 @@ impl TryFrom<i32> for TokenKind {
 }
 
 impl TokenKind {
+    /// What a token is by its text alone, for sources that do not say.
+    pub fn by_name(text: &str) -> TokenKind {
+        if byte_of(text).is_some() {
+            TokenKind::Byte
+        } else if is_unused_name(text) {
+            TokenKind::Unused
+        } else if is_control_name(text) {
+            TokenKind::Control
+        } else if is_run(&text.replace(' ', "▁")) {
+            TokenKind::UserDefined
+        } else {
+            TokenKind::Normal
+        }
+    }
+
     /// Whether a text can become this token through the merges or as a whole piece.
     pub(super) fn is_text(self) -> bool {
         matches!(self, TokenKind::Normal | TokenKind::UserDefined)
@@ -69,15 +85,18 @@ pub struct Vocabulary {
     /// The pairs that merge, the most urgent first. Empty where the source has none (SentencePiece, GGUF): then they
     /// follow from `scores`.
     pub merges: Vec<(String, String)>,
-    /// Begins a text.
+    /// Begins a text, as the source says; it may be wrong, and even beyond the tokens. So may the other ids: `<bos>` and the
+    /// tokens that end an answer are found by name.
     pub bos: Option<TokenId>,
-    /// Ends a text.
+    /// Ends a text, as the source says.
     pub eos: Option<TokenId>,
+    /// What else ends an answer, as the source says: the end of a turn, or a list.
+    pub ends: Vec<TokenId>,
     /// Stands for what the vocabulary cannot say.
     pub unknown: Option<TokenId>,
     /// Fills rows of a batch.
     pub padding: Option<TokenId>,
-    /// Whether a prompt begins with `bos`.
+    /// Whether a prompt begins with `bos`, as the source says. It does, whatever that says.
     pub add_bos: bool,
 }
 
@@ -100,6 +119,7 @@ impl Vocabulary {
     /// # Errors
     /// [`TokenizerError::BeyondEmbedding`] where a token that texts do become has no row.
     pub fn fit(&mut self, rows: usize) -> Result<(), TokenizerError> {
+        self.normalise();
         let last = self.last_needed().map_or(0, |last| last.0 as usize);
         if last >= rows {
             let text = self.tokens.get(last).cloned().unwrap_or_default();
@@ -125,7 +145,8 @@ impl Vocabulary {
         let kind = |id: usize| self.kinds.get(id).copied().unwrap_or(TokenKind::Normal);
         let is_idle = |id: usize| matches!(kind(id), TokenKind::Control | TokenKind::Unused | TokenKind::Unknown);
         let text = (0..self.tokens.len()).rfind(|id| !is_idle(*id)).map(|id| TokenId(id as u32));
-        [text, self.bos, self.eos, self.find(START_OF_TURN), self.find(END_OF_TURN)].into_iter().flatten().max()
+        let roles = Roles::of(self);
+        [text, roles.bos].into_iter().chain(roles.turns).flatten().chain(roles.ends).max()
     }
 
     /// Whether a tokenizer can be built: sizes agree and stay within limits, no two pieces of text are equal, every
@@ -141,13 +162,8 @@ impl Vocabulary {
         if self.scores.len() != count || self.kinds.len() != count {
             return damaged(format!("{count} tokens, {} scores, {} kinds", self.scores.len(), self.kinds.len()));
         }
-        for (name, id) in [("bos", self.bos), ("eos", self.eos), ("unknown", self.unknown), ("padding", self.padding)] {
-            if id.is_some_and(|id| id.0 as usize >= count) {
-                return damaged(format!("its {name} token is {}, beyond its {count} tokens", id.map_or(0, |id| id.0)));
-            }
-        }
-        if self.add_bos && self.bos.is_none() {
-            return damaged("prompts are to begin with a bos token, and it has none".to_owned());
+        if Roles::of(self).bos.is_none() {
+            return damaged("it has no <bos>, with which every prompt begins".to_owned());
         }
         let longest = self.merges.iter().map(|(left, right)| left.len().max(right.len())).max();
         at_most("longest half of a merge", "bytes", longest.unwrap_or(0), MAX_PIECE_BYTES)?;
@@ -186,26 +202,38 @@ impl Vocabulary {
         Ok(())
     }
 
-    /// Brings the ways in which files differ to one form: a run of plain spaces, as GGUF files have it, is written with
-    /// marks, bytes in capitals, and whatever names a role (bos, turns, ...) is a control token, so that no text can become it.
+    /// Brings the ways in which files differ to one form, by what tokens are called: control tokens are control tokens, bytes
+    /// are bytes and written in capitals, runs of blanks are whole pieces, and a run of plain spaces, as GGUF files have it, is
+    /// written with marks.
     pub(super) fn normalise(&mut self) {
-        let roles = [self.bos, self.eos, self.padding].map(|id| id.map(|id| id.0 as usize));
-        for (id, (text, kind)) in self.tokens.iter_mut().zip(&mut self.kinds).enumerate() {
-            let is_role = roles.contains(&Some(id)) || text == START_OF_TURN || text == END_OF_TURN;
-            if is_role && *kind != TokenKind::Unknown {
+        let Roles { bos, padding, unknown, ends, .. } = Roles::of(self);
+        let roles: Vec<TokenId> = bos.into_iter().chain(padding).chain(ends).collect();
+        for (id, (text, kind)) in (0..).zip(self.tokens.iter_mut().zip(&mut self.kinds)) {
+            let is_role = roles.contains(&TokenId(id)) || is_control_name(text);
+            if is_role && !matches!(kind, TokenKind::Unknown | TokenKind::Unused) {
                 *kind = TokenKind::Control;
             }
-            if kind.is_text() && !text.is_empty() && text.bytes().all(|byte| byte == b' ') {
+            if !text.is_empty() && text.bytes().all(|byte| byte == b' ') {
                 *text = text.replace(' ', "▁");
             }
-            if let (TokenKind::Byte, Some(byte)) = (*kind, byte_of(text)) {
+            if !kind.is_text() && is_run(text) {
+                *kind = TokenKind::UserDefined;
+            }
+            if let Some(byte) = byte_of(text) {
+                *kind = TokenKind::Byte;
                 *text = format!("<0x{byte:02X}>");
             }
         }
-        if let Some(kind) = self.unknown.and_then(|id| self.kinds.get_mut(id.0 as usize)) {
+        if let Some(kind) = unknown.and_then(|id| self.kinds.get_mut(id.0 as usize)) {
             *kind = TokenKind::Unknown;
         }
     }
+}
+
+/// Whether a text is a run of newlines or tabs, or of two or more marks for spaces. Models write them, so they are text whatever a
+/// file says.
+fn is_run(text: &str) -> bool {
+    ["\n", "\t", "▁"].iter().any(|blank| !text.is_empty() && text != "▁" && text.trim_start_matches(blank).is_empty())
 }
 
 pub(super) fn at_most(what: &'static str, unit: &'static str, found: usize, limit: usize) -> Result<(), TokenizerError> {
@@ -233,9 +261,7 @@ mod tests {
         assert!(said(|vocabulary| vocabulary.tokens[550].clear()).contains("token 550 has no text"));
         assert!(said(|vocabulary| vocabulary.tokens[550] = "x".repeat(MAX_PIECE_BYTES + 1)).contains("at most 512"));
         assert!(said(|vocabulary| vocabulary.kinds[550] = TokenKind::Byte).contains("byte token 550"));
-        assert!(said(|vocabulary| vocabulary.bos = Some(TokenId(600))).contains("bos token is 600"));
-        assert!(said(|vocabulary| vocabulary.eos = Some(TokenId(u32::MAX))).contains("eos"));
-        assert!(said(|vocabulary| vocabulary.bos = None).contains("none"));
+        assert!(said(|vocabulary| (vocabulary.tokens[2], vocabulary.bos) = ("<s>".to_owned(), None)).contains("has no <bos>"));
         let place = |text| Vocabulary::synthetic(600, 1).find(text).unwrap().0 as usize;
         assert!(said(|vocabulary| vocabulary.tokens[place("▁")] = "other".to_owned()).contains("space (▁)"));
         assert!(said(|vocabulary| vocabulary.kinds[place("<0xC3>")] = TokenKind::Unused).contains("<0xC3>"));

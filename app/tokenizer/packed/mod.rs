@@ -2,19 +2,21 @@
 //! out once. Of Gemma's 262,144 tokens it takes some 11 MB, of which a prompt touches few, where tables on the heap take hundreds.
 //!
 //! ```text
-//! 0    "potluck tokens 1"     magic, 16 bytes; all numbers are u32, little endian
+//! 0    "potluck tokens 2"     magic, 16 bytes; all numbers are u32, little endian
 //! 16   source                 16 bytes: what it was made from, in its maker's words
 //! 32   check                  XXH3-128 of everything that follows, little endian
-//! 48   head                   13 numbers, see `Head`
-//! 100  byte tokens            256 ids: of <0x00> to <0xFF>; all ones where there is none
+//! 48   head                   20 numbers, see `Head`
+//! 128  byte tokens            256 ids: of <0x00> to <0xFF>; all ones where there is none
 //!      ASCII pieces           128 ids: of the pieces of one character that is ASCII; all ones where there is none
 //!      text ends              a number for each token: where its text ends; it begins where the one before ends
 //!      merge ends             a number for each token: where the merges end whose left half it is
 //!      merges                 right half, rank and product of each; by left half, then by right half
 //!      pieces                 the ids of all pieces of text, by text
 //!      whole pieces           the ids of the pieces that are cut out before any merge
+//!      controls               the ids of all tokens that no text may become but bytes, by text
 //!      kinds                  a byte for each token, as `TokenKind` numbers them
 //!      texts                  of all tokens, without a gap; `▁` stands for a space
+//!      notes                  lines for the person: where the source contradicts its tokens' names
 //! ```
 //!
 //! Promises: bytes that are damaged, cut short or of another kind are refused by [`Packed::open`]; whatever bytes it takes, no
@@ -28,11 +30,11 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::TokenKind;
 use super::vocabulary::byte_of;
 use crate::id::TokenId;
-use crate::limits::{MAX_MERGES, MAX_PIECE_BYTES, MAX_VOCABULARY_TOKENS};
+use crate::limits::{MAX_END_TOKENS, MAX_MERGES, MAX_PIECE_BYTES, MAX_VOCABULARY_NOTE_BYTES, MAX_VOCABULARY_TOKENS};
 
 pub(super) use write::pack;
 
-const MAGIC: &[u8; 16] = b"potluck tokens 1";
+const MAGIC: &[u8; 16] = b"potluck tokens 2";
 const SOURCE_AT: usize = 16;
 const CHECK_AT: usize = 32;
 const HEAD_AT: usize = 48;
@@ -54,53 +56,79 @@ struct Head {
     merges: u32,
     pieces: u32,
     whole: u32,
+    controls: u32,
     text_bytes: u32,
-    add_bos: u32,
+    note_bytes: u32,
     bos: u32,
+    padding: u32,
     start_of_turn: u32,
     end_of_turn: u32,
-    ends: [u32; 3],
     last_needed: u32,
+    ends: [u32; MAX_END_TOKENS],
 }
 
 impl Head {
-    const NUMBERS: usize = 13;
+    const NUMBERS: usize = 12 + MAX_END_TOKENS;
 
     fn numbers(&self) -> [u32; Head::NUMBERS] {
-        let Head { tokens, merges, pieces, whole, text_bytes, add_bos, bos, start_of_turn, end_of_turn, ends, last_needed } =
-            *self;
-        let [a, b, c] = ends;
-        [tokens, merges, pieces, whole, text_bytes, add_bos, bos, start_of_turn, end_of_turn, a, b, c, last_needed]
+        let Head { tokens, merges, pieces, whole, controls, text_bytes, note_bytes, bos, padding, .. } = *self;
+        let first = [tokens, merges, pieces, whole, controls, text_bytes, note_bytes, bos, padding];
+        let roles = [self.start_of_turn, self.end_of_turn, self.last_needed];
+        let mut numbers = [NONE; Head::NUMBERS];
+        let all = first.into_iter().chain(roles).chain(self.ends);
+        numbers.iter_mut().zip(all).for_each(|(place, number)| *place = number);
+        numbers
     }
 
     fn of(numbers: [u32; Head::NUMBERS]) -> Head {
-        let [tokens, merges, pieces, whole, text_bytes, add_bos, bos, start_of_turn, end_of_turn, a, b, c, last_needed] = numbers;
-        let ends = [a, b, c];
-        Head { tokens, merges, pieces, whole, text_bytes, add_bos, bos, start_of_turn, end_of_turn, ends, last_needed }
+        let [tokens, merges, pieces, whole, controls, text_bytes, note_bytes, bos, padding, start, end, last_needed, ends @ ..] =
+            numbers;
+        let (start_of_turn, end_of_turn) = (start, end);
+        Head {
+            tokens,
+            merges,
+            pieces,
+            whole,
+            controls,
+            text_bytes,
+            note_bytes,
+            bos,
+            padding,
+            start_of_turn,
+            end_of_turn,
+            last_needed,
+            ends,
+        }
     }
 
     /// Where each part lies, and where the last one ends; none where the counts cannot be meant.
     fn places(&self) -> Option<Places> {
         let (tokens, merges) = (self.tokens as usize, self.merges as usize);
-        let (pieces, whole, text_bytes) = (self.pieces as usize, self.whole as usize, self.text_bytes as usize);
+        let (pieces, whole, controls) = (self.pieces as usize, self.whole as usize, self.controls as usize);
+        let (text_bytes, note_bytes) = (self.text_bytes as usize, self.note_bytes as usize);
         let counts = tokens <= MAX_VOCABULARY_TOKENS && merges <= MAX_MERGES && pieces <= tokens && whole <= pieces;
-        if !counts || text_bytes > tokens * MAX_PIECE_BYTES {
+        let bytes = text_bytes <= tokens * MAX_PIECE_BYTES && note_bytes <= MAX_VOCABULARY_NOTE_BYTES;
+        if !counts || controls > tokens || !bytes {
             return None;
         }
         let merge_ends = TEXT_ENDS_AT + 4 * tokens;
         let merge_rows = merge_ends + 4 * tokens;
         let piece_ids = merge_rows + 4 * MERGE_NUMBERS * merges;
         let whole_ids = piece_ids + 4 * pieces;
-        let kinds = whole_ids + 4 * whole;
+        let control_ids = whole_ids + 4 * whole;
+        let kinds = control_ids + 4 * controls;
         let texts = kinds + tokens;
+        let notes = texts + text_bytes;
         Some(Places {
             merge_ends,
             merges: merge_rows,
             pieces: piece_ids,
             whole: whole_ids,
+            controls: control_ids,
             kinds,
             texts,
-            end: texts + text_bytes,
+            notes,
+            end: notes + note_bytes,
         })
     }
 }
@@ -112,8 +140,10 @@ struct Places {
     merges: usize,
     pieces: usize,
     whole: usize,
+    controls: usize,
     kinds: usize,
     texts: usize,
+    notes: usize,
     end: usize,
 }
 
@@ -188,8 +218,9 @@ impl Packed {
         token(self.head.bos)
     }
 
-    pub(super) fn add_bos(&self) -> bool {
-        self.head.add_bos != 0
+    /// Lines for the person: where the source contradicts its tokens' names.
+    pub(super) fn notes(&self) -> impl Iterator<Item = &str> {
+        str::from_utf8(&self.bytes()[self.places.notes..]).unwrap_or_default().lines()
     }
 
     /// What opens and what closes a turn.
@@ -234,19 +265,29 @@ impl Packed {
         str::from_utf8(self.raw(id)).unwrap_or_default()
     }
 
-    /// Adds what a token says to `out`: nothing for tokens that steer the model, and for ids beyond the vocabulary.
+    /// Adds what a token of an answer says to `out`. A control token says its name, so that a call of a function, say, is seen for
+    /// what it is; those that only begin, end or pad a text say nothing, and nor do ids beyond the vocabulary.
     pub(super) fn say(&self, token: TokenId, out: &mut Vec<u8>) {
+        let id = token.0;
+        if id != self.head.bos && id != self.head.padding && !self.head.ends.contains(&id) {
+            self.spell(token, out);
+        }
+    }
+
+    /// Adds the text of any token to `out`: a control token's is its name.
+    pub(super) fn spell(&self, token: TokenId, out: &mut Vec<u8>) {
+        let text = self.text(token.0);
         match self.kind(token.0) {
             TokenKind::Normal | TokenKind::UserDefined => {
-                for (at, part) in self.text(token.0).split('▁').enumerate() {
+                for (at, part) in text.split('▁').enumerate() {
                     if at > 0 {
                         out.push(b' ');
                     }
                     out.extend_from_slice(part.as_bytes());
                 }
             }
-            TokenKind::Byte => out.extend(byte_of(self.text(token.0))),
-            TokenKind::Unknown | TokenKind::Control | TokenKind::Unused => {}
+            TokenKind::Byte => out.extend(byte_of(text)),
+            TokenKind::Unknown | TokenKind::Control | TokenKind::Unused => out.extend_from_slice(text.as_bytes()),
         }
     }
 
@@ -260,11 +301,20 @@ impl Packed {
         if let [ascii @ ..0x80] = *text.as_bytes() {
             return self.number(ASCII_AT + 4 * usize::from(ascii)).filter(|id| *id != NONE);
         }
-        let at = |index: u32| self.entry(self.places.pieces, index, self.head.pieces);
-        let (mut low, mut high) = (0, self.head.pieces);
+        self.search(self.places.pieces, self.head.pieces, text)
+    }
+
+    /// The control token with this name.
+    pub(super) fn control(&self, name: &str) -> Option<u32> {
+        self.search(self.places.controls, self.head.controls, name)
+    }
+
+    /// The token with this text among the `count` ids from `place` on, which are sorted by text.
+    fn search(&self, place: usize, count: u32, text: &str) -> Option<u32> {
+        let (mut low, mut high) = (0, count);
         while low < high {
             let middle = low.midpoint(high);
-            let id = at(middle)?;
+            let id = self.entry(place, middle, count)?;
             match self.raw(id).cmp(text.as_bytes()) {
                 core::cmp::Ordering::Less => low = middle + 1,
                 core::cmp::Ordering::Equal => return Some(id),
@@ -332,7 +382,7 @@ mod tests {
             let mut bytes = good.clone();
             for _ in 0..40 {
                 drawn = xxhash_rust::xxh3::xxh3_64(&drawn.to_le_bytes());
-                let at = HEAD_AT + 20 + drawn as usize % (bytes.len() - HEAD_AT - 20);
+                let at = HEAD_AT + 28 + drawn as usize % (bytes.len() - HEAD_AT - 28);
                 bytes[at] = (drawn >> 32) as u8;
             }
             let check = xxh3_128(&bytes[HEAD_AT..]).to_le_bytes();
@@ -340,6 +390,7 @@ mod tests {
             let packed = Packed::open(bytes).unwrap();
             let mut said = Vec::new();
             (0..600).chain([NONE]).for_each(|id| packed.say(TokenId(id), &mut said));
+            let _ = (packed.control("<eos>"), packed.notes().count());
             let Ok(tokenizer) = crate::tokenizer::Tokenizer::from_packed(packed) else { continue };
             let _ = tokenizer.encode_prompt("The state of the other side, naïve\n\n  漢字 🙂");
             let _ = tokenizer.check_vocabulary(3);

@@ -1,10 +1,12 @@
-//! A vocabulary to bytes. This is the dear part: it takes, for a while, several times what it writes.
+//! A vocabulary to bytes. Expensive: peak memory is several times the output.
 
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::{CHECK_AT, HEAD_AT, Head, MAGIC, NONE, SOURCE_AT};
 use crate::id::TokenId;
-use crate::tokenizer::vocabulary::{END_OF_TURN, START_OF_TURN, byte_of};
+use crate::limits::{MAX_END_TOKENS, MAX_VOCABULARY_NOTE_BYTES};
+use crate::tokenizer::roles::Roles;
+use crate::tokenizer::vocabulary::{at_most, byte_of};
 use crate::tokenizer::{TokenKind, TokenizerError, Vocabulary, merges};
 
 /// The bytes of a vocabulary, wherever it comes from, in the form that [`Packed::open`](super::Packed::open) takes. `source`
@@ -21,6 +23,9 @@ pub(in crate::tokenizer) fn pack(mut vocabulary: Vocabulary, source: [u8; 16]) -
     merges.sort_unstable_by_key(|[left, right, rank, _]| (*left, *right, core::cmp::Reverse(*rank)));
     merges.dedup_by_key(|[left, right, ..]| (*left, *right));
 
+    let roles = Roles::of(&vocabulary);
+    let notes = roles.notes.join("\n");
+    at_most("notes on the vocabulary", "bytes", notes.len(), MAX_VOCABULARY_NOTE_BYTES)?;
     let tokens = &vocabulary.tokens;
     let text = |id: u32| tokens[id as usize].as_str();
     let of_kind = |wanted: fn(TokenKind) -> bool| {
@@ -30,6 +35,8 @@ pub(in crate::tokenizer) fn pack(mut vocabulary: Vocabulary, source: [u8; 16]) -
     let mut pieces = of_kind(TokenKind::is_text);
     pieces.sort_unstable_by_key(|id| text(*id));
     let whole = of_kind(|kind| kind == TokenKind::UserDefined);
+    let mut controls = of_kind(|kind| !kind.is_text() && kind != TokenKind::Byte);
+    controls.sort_unstable_by_key(|id| text(*id));
     let (mut bytes, mut ascii) = ([NONE; 256], [NONE; 128]);
     for id in of_kind(|kind| kind == TokenKind::Byte) {
         byte_of(text(id)).into_iter().for_each(|byte| bytes[usize::from(byte)] = id);
@@ -41,20 +48,23 @@ pub(in crate::tokenizer) fn pack(mut vocabulary: Vocabulary, source: [u8; 16]) -
     }
 
     let id = |id: Option<TokenId>| id.map_or(NONE, |id| id.0);
-    let control = |text: &str| vocabulary.find(text).filter(|id| vocabulary.kinds[id.0 as usize] == TokenKind::Control);
-    let end_of_turn = control(END_OF_TURN);
+    let [start_of_turn, end_of_turn] = roles.turns.map(id);
+    let mut ends = [NONE; MAX_END_TOKENS];
+    ends.iter_mut().zip(&roles.ends).for_each(|(place, end)| *place = end.0);
     let head = Head {
         tokens: tokens.len() as u32,
         merges: merges.len() as u32,
         pieces: pieces.len() as u32,
         whole: whole.len() as u32,
+        controls: controls.len() as u32,
         text_bytes: tokens.iter().map(String::len).sum::<usize>() as u32,
-        add_bos: vocabulary.add_bos.into(),
-        bos: id(vocabulary.bos),
-        start_of_turn: id(control(START_OF_TURN)),
-        end_of_turn: id(end_of_turn),
-        ends: [vocabulary.eos, control("<eos>"), end_of_turn].map(id),
+        note_bytes: notes.len() as u32,
+        bos: id(roles.bos),
+        padding: id(roles.padding),
+        start_of_turn,
+        end_of_turn,
         last_needed: id(vocabulary.last_needed()),
+        ends,
     };
 
     let length = head.places().map_or(0, |places| places.end);
@@ -72,8 +82,10 @@ pub(in crate::tokenizer) fn pack(mut vocabulary: Vocabulary, source: [u8; 16]) -
     put(&mut out, merges.into_iter().flat_map(|[_, right, rank, product]| [right, rank, product]));
     put(&mut out, pieces);
     put(&mut out, whole);
+    put(&mut out, controls);
     out.extend(vocabulary.kinds.iter().map(|kind| *kind as u8));
     tokens.iter().for_each(|text| out.extend_from_slice(text.as_bytes()));
+    out.extend_from_slice(notes.as_bytes());
     debug_assert_eq!((out.len(), SOURCE_AT), (length, MAGIC.len()));
     let check = xxh3_128(&out[HEAD_AT..]).to_le_bytes();
     out[CHECK_AT..HEAD_AT].copy_from_slice(&check);

@@ -3,11 +3,13 @@
 //!
 //! - `measure` runs llama.cpp over the cases of `potluck bench`, with the same tokens, and prints JSON of the same form.
 //! - `compare` runs both programs in turn, round after round, and prints medians and ratios.
+//! - `tokenize` prints llama.cpp's tokens of texts, and where they differ from potluck's.
 //! - `logits` writes llama.cpp's logits of some tokens, to hold potluck's against.
 
 mod compare;
 mod llama;
 mod measure;
+mod tokenize;
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -22,8 +24,19 @@ enum Command {
     Measure(MeasureArgs),
     /// Run both programs in turn, and print medians and ratios
     Compare(CompareArgs),
+    /// Print llama.cpp's tokens of texts, or what differs from potluck's
+    Tokenize(TokenizeArgs),
     /// Write llama.cpp's logits of every token given: tokens × vocabulary little-endian f32
     Logits(LogitsArgs),
+}
+
+#[derive(Args)]
+struct TokenizeArgs {
+    /// The GGUF, of which the vocabulary is read
+    #[arg(long)]
+    model: PathBuf,
+    /// Texts, a JSON object a line: {"text": "..."}; with "ids", those are compared
+    texts: PathBuf,
 }
 
 /// The cases, as `potluck bench` takes them.
@@ -111,6 +124,7 @@ fn obey(command: Command) -> Result<(), Box<dyn Error>> {
     match command {
         Command::Measure(args) => measure::measure(&args),
         Command::Compare(args) => compare::compare(&args),
+        Command::Tokenize(args) => tokenize::tokenize(&args),
         Command::Logits(args) => {
             let mut llama = llama::Llama::load(&args.model, args.tokens.len(), 1, true)?;
             let logits = llama.all_logits(&args.tokens)?;
