@@ -27,7 +27,7 @@ FLAGS := --locked $(if $(JOBS),--jobs $(JOBS))
 RUST_VERSION := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo model test build release firmware firmware-check firmware-test image image-check image-test image-test-short image-powercuts bench count count-peer bench-peer tokens-check yocto-check fuzz agreement lint fmt doc clean toolchain
+.PHONY: help demo model test build release firmware firmware-check firmware-test image image-check image-test image-test-short image-powercuts bench count count-peer peer bench-peer quality tokens-check yocto-check fuzz agreement lint fmt doc clean toolchain
 
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -99,23 +99,35 @@ count-peer: $(MEASURED) ## Count the same of llama.cpp on the same files (needs 
 	@program=$$(JOBS="$(JOBS)" CARGO="$(CARGO)" tools/count/peer.sh) && QEMU_LD_PREFIX=/usr/aarch64-linux-gnu \
 		tools/count/count.sh $(TARGET_DIR)/count-peer.json "$$program measure --threads 1" $(MEASURED)
 
-bench-peer: release $(MEASURED) ## Compare with llama.cpp on the same files in one run (needs a C++ compiler, cmake, libclang; THREADS=1,2)
-	cd tools/bench-peer && RUSTFLAGS=-Ctarget-cpu=native $(CARGO) build --release $(FLAGS) --target-dir $(abspath $(TARGET_DIR))/bench-peer
-	@$(TARGET_DIR)/bench-peer/release/bench-peer compare --threads $(THREADS) --json $(TARGET_DIR)/bench-peer.json \
-		--program "potluck=$(TARGET_DIR)/release/potluck bench --no-tokenizer --json" \
-		--program "llama.cpp=$(TARGET_DIR)/bench-peer/release/bench-peer measure" $(MEASURED)
+PEER := $(TARGET_DIR)/bench-peer/release/bench-peer
 
-# The published vocabulary, which `make model` brings.
-REAL_MODEL := $(TARGET_DIR)/models/gemma-3-270m-q4_k_m.gguf
+peer: toolchain ## Build llama.cpp for comparisons: target/bench-peer (needs a C++ compiler, cmake, libclang)
+	cd tools/bench-peer && RUSTFLAGS=-Ctarget-cpu=native $(CARGO) build --release $(FLAGS) --target-dir $(abspath $(TARGET_DIR))/bench-peer
+
+bench-peer: release peer $(MEASURED) ## Compare speed with llama.cpp on the same files in one run (THREADS=1,2)
+	@$(PEER) compare --threads $(THREADS) --json $(TARGET_DIR)/bench-peer.json \
+		--program "potluck=$(TARGET_DIR)/release/potluck bench --no-tokenizer --json" \
+		--program "llama.cpp=$(PEER) measure" $(MEASURED)
+
+QUALITY := $(TARGET_DIR)/debug/quality
+JUDGED := $(or $(MODEL),$(REAL_MODEL))
+
+quality: peer ## Compare answers with llama.cpp: KL, greedy text, MMLU (MODEL=FILE.gguf, MMLU=DIR, THREADS=2); goes on where it stopped
+	cd tools/quality && $(CARGO) build $(FLAGS) --target-dir $(abspath $(TARGET_DIR))
+	@mkdir -p $(TARGET_DIR)/quality
+	@$(QUALITY) text --peer $(PEER) --threads $(THREADS) --model "$(JUDGED)" tools/quality/prose.txt
+	@$(QUALITY) greedy --peer $(PEER) --threads $(THREADS) --model "$(JUDGED)" tools/quality/prompts.txt >$(TARGET_DIR)/quality/greedy.jsonl
+	@$(QUALITY) mmlu --peer $(PEER) --threads $(THREADS) --model "$(JUDGED)" \
+		--kept "$(TARGET_DIR)/quality/$(basename $(notdir $(JUDGED))).jsonl" "$(or $(MMLU),tests/data/mmlu)"
+
 TOKEN_TEXTS := $(abspath $(TARGET_DIR))/tokens/texts.jsonl
 
-tokens-check: toolchain ## Hold the published vocabulary against tokenizers and llama.cpp on every piece, character and text (TEXTS=FOLDERS)
+tokens-check: peer ## Hold the published vocabulary against tokenizers and llama.cpp on every piece, character and text (TEXTS=FOLDERS)
 	@test -e $(REAL_MODEL) || { echo "$(REAL_MODEL) is missing: make model brings it" >&2; exit 1; }
 	@mkdir -p $(dir $(TOKEN_TEXTS))
 	POTLUCK_TOKENS_OUT=$(TOKEN_TEXTS) POTLUCK_TEXTS="$(TEXTS)" POTLUCK_REAL_MODEL=$(abspath $(REAL_MODEL)) \
 		$(CARGO) test $(FLAGS) --test potluck -- --nocapture all_texts_become_the_ids
-	cd tools/bench-peer && RUSTFLAGS=-Ctarget-cpu=native $(CARGO) build --release $(FLAGS) --target-dir $(abspath $(TARGET_DIR))/bench-peer
-	@$(TARGET_DIR)/bench-peer/release/bench-peer tokenize --model $(REAL_MODEL) $(TOKEN_TEXTS)
+	@$(PEER) tokenize --model $(REAL_MODEL) $(TOKEN_TEXTS)
 
 agreement: build ## Hold the demo model against transformers and llama.cpp, whichever is installed (tools/demo-model/README.md)
 	@POTLUCK=$(abspath $(BIN)) CARGO_TARGET_DIR=$(abspath $(TARGET_DIR)) python3 tools/demo-model/test_agreement.py

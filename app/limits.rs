@@ -317,9 +317,41 @@ pub const MAX_STOPS: usize = 8;
 /// Bytes of one of them: a sentence. As much of an answer is held back while it may be the beginning of one.
 pub const MAX_STOP_BYTES: usize = 256;
 
+/// Bytes of a chat template. The longest published ones, which declare tools, have some 20 kB.
+pub const MAX_TEMPLATE_BYTES: usize = 64 << 10;
+
+/// Fuel of one run of a chat template: a step costs one, and so do 64 bytes. Gemma's takes some 300 for a short conversation, those
+/// with tools a few thousand.
+pub const MAX_TEMPLATE_FUEL: u64 = 50_000;
+
+/// Bytes of memory, and seconds of computing time, that reading a chat template may take. With its fuel it takes 3 MB, and a board some
+/// tenths of a second.
+pub const MAX_TEMPLATE_MEMORY_BYTES: u64 = 32 << 20;
+/// See [`MAX_TEMPLATE_MEMORY_BYTES`].
+pub const MAX_TEMPLATE_SECONDS: u64 = 4;
+
+/// Bytes of what is kept of a chat template, as JSON, in which a byte may take six. What a template says around three turns is no longer
+/// than a template.
+pub const MAX_PATTERN_BYTES: usize = 8 * MAX_TEMPLATE_BYTES;
+
+/// Prompts of one console that are due at once: more than any script needs to keep a node busy. What is piped in beyond them waits in
+/// the pipe.
+pub const MAX_OPEN_PROMPTS: usize = 64;
+
+/// Conversations of one console: a script may hold one for each of the people that it serves at once.
+pub const MAX_CONVERSATIONS: usize = 16;
+
+/// Bytes of what a model is told before a conversation: a page.
+pub const MAX_SYSTEM_BYTES: usize = 8 << 10;
+
+/// Bytes of a conversation's name.
+pub const MAX_CONVERSATION_NAME_BYTES: usize = 64;
+
 /// Bytes of the largest file of MMLU questions. The largest published one has 2.2 MB.
 pub const MAX_QUESTIONS_FILE_BYTES: usize = 4 << 20;
 
+const _: () = assert!(MAX_CONSOLES < MAX_QUEUED_PROMPTS, "each console, and standard input, has one prompt at the node");
+const _: () = assert!(64 * MAX_TEMPLATE_FUEL < MAX_TEMPLATE_MEMORY_BYTES, "fuel must end before memory does");
 const _: () = assert!(MAX_CONTEXT_TOKENS.is_multiple_of(BLOCK_TOKENS));
 const _: () = assert!(
     BOARD_WEIGHT_BYTES

@@ -1,11 +1,13 @@
 //! The binary as a newcomer meets it: what its commands give, what they say when they cannot, and what they leave behind.
 
 mod ask;
+mod chat;
 mod console;
 mod files;
 mod memory;
 mod models;
 mod refusals;
+mod requests;
 mod tokens;
 
 use std::ffi::OsStr;
@@ -48,6 +50,32 @@ fn potluck() -> Command {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
+
+/// The demo's model with this chat template in its file, in `dir`.
+fn with_template(dir: &TempDir, name: &str, template: &str) -> PathBuf {
+    const KEY: &str = "tokenizer.chat_template";
+    const HEAD: usize = 24;
+    // Its tensors lie at multiples of 32 bytes, so that is how many are put before them.
+    let fixed = 8 + KEY.len() + 4 + 8;
+    let padding = 4 + (32 - (fixed + template.len() + 4) % 32) % 32;
+    let template = format!("{template}{{#{}#}}", " ".repeat(padding - 4));
+    let mut file = fs::read(demo()).unwrap();
+    let entries = u64::from_le_bytes(file[16..HEAD].try_into().unwrap());
+    file[16..HEAD].copy_from_slice(&(entries + 1).to_le_bytes());
+    let text = |text: &str| [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat();
+    file.splice(HEAD..HEAD, [text(KEY), 8_u32.to_le_bytes().to_vec(), text(&template)].concat());
+    let path = dir.path().join(name);
+    fs::write(&path, file).unwrap();
+    path
+}
+
+/// Gemma 3's chat template, but for images and what it refuses.
+const TEMPLATE: &str = "{{ bos_token }}{%- set head = '' -%}{%- set turns = messages -%}\
+    {%- if messages[0]['role'] == 'system' -%}{%- set head = messages[0]['content'] + '\n\n' -%}\
+    {%- set turns = messages[1:] -%}{%- endif -%}\
+    {%- for turn in turns -%}{%- set role = 'model' if turn['role'] == 'assistant' else turn['role'] -%}\
+    {{ '<start_of_turn>' + role + '\n' + (head if loop.first else '') + turn['content'] | trim + '<end_of_turn>\n' }}\
+    {%- endfor -%}{%- if add_generation_prompt -%}{{ '<start_of_turn>model\n' }}{%- endif -%}";
 
 /// The output of a child that must end by itself.
 fn ended(child: Child) -> Output {

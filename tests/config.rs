@@ -46,7 +46,7 @@ fn a_good_file_is_obeyed_and_options_override_it() {
     let file = file("good.toml", "[node]\nname = \"kitchen\"\nid = \"c0ffee\"\n[memory]\nslab = \"8 MB\"\n");
     let ran = run(&file, &[]);
     assert!(ran.status.success(), "{ran:?}");
-    assert!(err(&ran).contains("kitchen (node 0000000000c0ffee) with demo.gguf is ready"), "{}", err(&ran));
+    assert!(err(&ran).contains("kitchen (node 0000000000c0ffee) is ready with demo.gguf"), "{}", err(&ran));
     let ran = run(&file, &["--id", "1"]);
     assert!(err(&ran).contains("kitchen (node 0000000000000001)"), "{}", err(&ran));
     assert!(!err(&ran).contains("good.toml"), "there is nothing to say about a good file: {}", err(&ran));
@@ -70,7 +70,7 @@ fn a_broken_file_is_told_line_by_line_and_the_node_comes_up_with_what_is_good() 
     ] {
         assert!(err(&ran).contains(&format!("{file}{told}")), "{told} is missing in\n{}", err(&ran));
     }
-    assert!(err(&ran).contains("node 0000000000c0ffee with demo.gguf is ready"), "{}", err(&ran));
+    assert!(err(&ran).contains("node 0000000000c0ffee is ready with demo.gguf"), "{}", err(&ran));
     let asked = potluck(&["ask", "--config", &file, "--max-tokens", "2", "hello"]);
     assert!(asked.status.success() && !out(&asked).is_empty(), "{asked:?}");
 }
@@ -81,7 +81,7 @@ fn a_file_of_noise_stops_nothing() {
     for file in [file("noise.toml", noise), file("endless.toml", vec![b'a'; 1 << 20])] {
         let ran = run(&file, &[]);
         assert!(ran.status.success(), "{ran:?}");
-        assert!(err(&ran).contains(&file) && err(&ran).contains("with demo.gguf is ready"), "{}", err(&ran));
+        assert!(err(&ran).contains(&file) && err(&ran).contains("is ready with demo.gguf"), "{}", err(&ran));
     }
 }
 

@@ -202,11 +202,11 @@ fn every_command_replies_in_json_on_a_terminal() {
     let _node = Node::start(&mut board.command(&[]));
     desk.sees("is ready");
     for word in console::words() {
-        let text = if ["ask", "chat"].contains(&word) { " Hello there" } else { "" };
+        let text = if ["ask", "chat", "raw"].contains(&word) { " Hello there" } else { "" };
         desk.types(format!("{word} --json{text}\r"));
         let last = match word {
-            "ask" | "chat" => "\"done\"",
-            "set" => "\"settings\"",
+            "ask" | "chat" | "raw" => "\"done\"",
+            "set" | "system" => "\"settings\"",
             "new" => "\"ok\"",
             "reset" => "\"reset\"",
             "stop" | "reboot" | "poweroff" | "quit" => "\"error\"",

@@ -15,6 +15,9 @@ mod config;
 /// The consoles of the binary, on terminals.
 #[cfg(all(feature = "model", feature = "net", target_os = "linux"))]
 mod consoles;
+/// What a conversation costs.
+#[cfg(all(feature = "model", feature = "net"))]
+mod conversation;
 /// The model that is in the repository.
 #[cfg(feature = "model")]
 mod demo_model;
@@ -29,6 +32,9 @@ mod interleaved;
 /// The binary itself: several processes, real sockets, signals.
 #[cfg(all(feature = "model", feature = "net"))]
 mod processes;
+/// The published model's answers against llama.cpp's.
+#[cfg(feature = "model")]
+mod real_model;
 /// The vocabulary of the published Gemma 3, where it is at hand.
 #[cfg(feature = "model")]
 mod real_tokens;

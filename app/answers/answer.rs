@@ -1,7 +1,7 @@
 //! One answer while it comes: tokens go in, text comes out.
 
 use crate::id::TokenId;
-use crate::tokenizer::{TextStream, Tokenizer};
+use crate::tokenizer::{TextStream, Tokenizer, TokenizerError};
 
 use super::StopMatcher;
 
@@ -11,12 +11,20 @@ pub struct Answer<'a> {
     stops: StopMatcher,
     text: String,
     tokens: Vec<TokenId>,
+    /// Bytes of the text that was complete with each of them, stop strings and what is behind them included.
+    ends: Vec<usize>,
 }
 
 impl<'a> Answer<'a> {
     /// An answer of which nothing has come.
     pub fn new(tokenizer: &'a Tokenizer) -> Answer<'a> {
-        Answer { stream: tokenizer.stream(), stops: StopMatcher::new(&[]), text: String::new(), tokens: Vec::new() }
+        Answer {
+            stream: tokenizer.stream(),
+            stops: StopMatcher::new(&[]),
+            text: String::new(),
+            tokens: Vec::new(),
+            ends: Vec::new(),
+        }
     }
 
     /// The same, which ends before the first of these texts.
@@ -27,7 +35,9 @@ impl<'a> Answer<'a> {
     /// Takes the next token and gives the text that is complete with it; often none.
     pub fn push(&mut self, token: TokenId) -> String {
         self.tokens.push(token);
-        let text = self.stops.push(&self.stream.push(token));
+        let complete = self.stream.push(token);
+        self.ends.push(self.ends.last().unwrap_or(&0) + complete.len());
+        let text = self.stops.push(&complete);
         self.text += &text;
         text
     }
@@ -52,5 +62,53 @@ impl<'a> Answer<'a> {
     /// Its tokens so far.
     pub fn tokens(&self) -> &[TokenId] {
         &self.tokens
+    }
+
+    /// The tokens that a conversation keeps of it: those that were chosen. Where a stop string ended it, those up to the last that says
+    /// nothing of that string, and the tokens of what the next one says before it.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn kept(&self, tokenizer: &Tokenizer) -> Result<Vec<TokenId>, TokenizerError> {
+        if !self.is_stopped() {
+            return Ok(self.tokens.clone());
+        }
+        let shown = self.text.len();
+        let said = self.ends.iter().rposition(|end| *end <= shown).map_or(0, |at| self.ends[at]);
+        let count = self.ends.iter().position(|end| *end == said).map_or(0, |at| at + 1);
+        let mut tokens = self.tokens[..count].to_vec();
+        tokens.extend(tokenizer.encode(&self.text[said..])?);
+        Ok(tokens)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tokenizer::Vocabulary;
+
+    #[test]
+    fn what_is_kept_of_an_answer_says_what_was_shown() {
+        let tokenizer = Tokenizer::from_vocabulary(&Vocabulary::synthetic(1_000, 1)).unwrap();
+        let text = "the state of the other side, naïve 漢字 🙂 and then END of it";
+        let tokens = tokenizer.encode(text).unwrap();
+        for stop in ["END", "e", "字", "🙂", " ", "the state", "ther side", "nowhere", "ï"] {
+            let mut answer = Answer::new(&tokenizer).until(&[stop.to_string()]);
+            let mut shown: String =
+                tokens.iter().map_while(|token| (!answer.is_stopped()).then(|| answer.push(*token))).collect();
+            shown += &answer.end();
+            assert_eq!(
+                (shown.as_str(), answer.is_stopped()),
+                text.split_once(stop).map_or((text, false), |(head, _)| (head, true))
+            );
+            let kept = answer.kept(&tokenizer).unwrap();
+            assert_eq!(tokenizer.decode(&kept), shown, "{stop:?}");
+            let same = kept.iter().zip(&tokens).take_while(|(kept, chosen)| kept == chosen).count();
+            let last = tokenizer.decode(&tokens[..=same.min(tokens.len() - 1)]);
+            assert!(
+                same == tokens.len() || last.len() > shown.len(),
+                "{stop:?}: tokens before the stop string were encoded again"
+            );
+        }
     }
 }

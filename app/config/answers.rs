@@ -1,6 +1,6 @@
 //! The types of `[answers]`: how tokens are chosen, and which text ends an answer.
 
-use crate::limits::{MAX_REPEAT_PENALTY, MAX_STOP_BYTES, MAX_STOPS, MAX_TEMPERATURE};
+use crate::limits::{MAX_REPEAT_PENALTY, MAX_STOP_BYTES, MAX_STOPS, MAX_SYSTEM_BYTES, MAX_TEMPERATURE};
 
 use super::value::{Kind, Setting, single};
 
@@ -68,6 +68,25 @@ single!(
     |text| text.parse().ok().filter(|number| *number > 0.0 && *number <= MAX_REPEAT_PENALTY).map(Penalty),
     |penalty| format!("{:?}", penalty.0),
     format!("a number above 0 and at most {MAX_REPEAT_PENALTY}, where 1 is off")
+);
+
+/// What a model is told before a conversation.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct System(String);
+
+impl System {
+    /// The text, which is not empty.
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+}
+
+single!(
+    System,
+    Kind::Text,
+    |text| (1..=MAX_SYSTEM_BYTES).contains(&text.len()).then(|| System(text.to_string())),
+    |system| system.0.clone(),
+    format!("a text of at most {MAX_SYSTEM_BYTES} bytes")
 );
 
 /// Texts that end an answer.

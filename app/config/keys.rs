@@ -8,7 +8,7 @@ use crate::limits::{
     MAX_VOCABULARY_TOKENS,
 };
 
-use super::answers::{Penalty, Stops, Temperature, TopP};
+use super::answers::{Penalty, Stops, System, Temperature, TopP};
 use super::console::{Device, LogLevel, Speed};
 use super::cores::{Cpus, Instructions};
 use super::value::{Count, Group, HostName, Id, Lock, Peer, Port, Precision, Secret, Size};
@@ -107,6 +107,10 @@ pub struct Answers {
     pub repeat_last_n: Count<0, MAX_REPEAT_TOKENS>,
     /// Texts that end an answer.
     pub stop: Stops,
+    /// What a model is told before a conversation.
+    pub system: Option<System>,
+    /// Whether a conversation that fills the context forgets its oldest turns.
+    pub drop_oldest: bool,
 }
 
 /// `[console]`: where people talk to the node.
@@ -180,6 +184,8 @@ impl Default for Answers {
             repeat_penalty: Penalty::OFF,
             repeat_last_n: const { Count::new(64) },
             stop: Stops::default(),
+            system: None,
+            drop_oldest: false,
         }
     }
 }

@@ -24,7 +24,7 @@ mod wifi;
 
 use std::path::Path;
 
-pub use answers::{Penalty, Stops, Temperature, TopP};
+pub use answers::{Penalty, Stops, System, Temperature, TopP};
 pub use console::{Device, LogLevel, Speed};
 pub use cores::{Cpus, Instructions};
 pub use fault::{Fault, Problem};

@@ -103,7 +103,7 @@ pub fn key(section: &str, name: &str) -> &'static Key {
 }
 
 /// How many keys there are.
-pub(super) const KEYS: usize = 34;
+pub(super) const KEYS: usize = 36;
 
 /// Every key, section by section, in the order of the file.
 pub static TABLE: [Key; KEYS] = [
@@ -327,6 +327,22 @@ pub static TABLE: [Key; KEYS] = [
         "[\"\\n\\n\", \"User:\"]",
         "Ends an answer before this text, which is not shown",
         "the model ends its answers"
+    ),
+    row!(
+        answers.system,
+        Some("system"),
+        "TEXT",
+        "\"Answer in one sentence.\"",
+        "What the model is told before a conversation, where its chat template has a place for it",
+        "models are made to chat without"
+    ),
+    row!(
+        answers.drop_oldest,
+        Some("drop-oldest"),
+        "true|false",
+        "true",
+        "Whether a conversation that fills the context goes on without its oldest turns; else it says that it is full",
+        "what a model forgets unasked surprises"
     ),
     row!(
         console.devices,

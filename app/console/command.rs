@@ -19,10 +19,14 @@ pub struct Line {
 /// What a person wants.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Command {
-    /// Answer this text as it stands.
+    /// Answer this text, by itself.
     Ask(String),
+    /// Let the model go on with this text as it stands.
+    Raw(String),
     /// Answer as the next turn of a conversation.
     Chat(String),
+    /// Tell the model this before conversations; show what it is told where there is no text.
+    System(Option<String>),
     /// Forget the conversation.
     New,
     /// End the answer under way.
@@ -116,15 +120,18 @@ pub fn parse(line: &str) -> Result<Option<Line>, ConsoleError> {
     let Some(entry) = TABLE.iter().find(|entry| entry.word == word) else { return prompt() };
     let mut rest = rest.trim();
     let (command, json) = match entry.takes {
-        Takes::Text(make) => {
+        Takes::Text(_) | Takes::TextOrNothing(_) => {
             let mut json = false;
             if let Some(text) = rest.strip_prefix(JSON).filter(|text| text.is_empty() || text.starts_with(char::is_whitespace)) {
                 (rest, json) = (text.trim(), true);
             }
-            if rest.is_empty() {
-                return Err(ConsoleError::NoText(entry.word));
-            }
-            (make(rest.to_string()), json)
+            let text = Some(rest.to_string()).filter(|text| !text.is_empty());
+            let command = match (&entry.takes, text) {
+                (Takes::TextOrNothing(make), text) => make(text),
+                (Takes::Text(make), Some(text)) => make(text),
+                _ => return Err(ConsoleError::NoText(entry.word)),
+            };
+            (command, json)
         }
         Takes::Words { most, read } => {
             let (plain, text) = quotation(rest);
@@ -184,12 +191,16 @@ mod tests {
         assert_eq!(command(" reset  --store"), Command::Reset { store: true });
         assert_eq!(parse("ask"), Err(ConsoleError::NoText("ask")));
         assert_eq!(parse("ask --json"), Err(ConsoleError::NoText("ask")));
+        assert_eq!(command("system"), Command::System(None));
+        assert_eq!(command("system --json"), Command::System(None));
+        assert_eq!(command("system Be  brief. "), Command::System(Some("Be  brief.".to_string())));
+        assert_eq!(command("raw Once upon"), Command::Raw("Once upon".to_string()));
     }
 
     #[test]
     fn every_command_takes_json() {
         for entry in TABLE {
-            let argument = if matches!(entry.takes, Takes::Text(_)) { "some text" } else { "" };
+            let argument = if matches!(entry.takes, Takes::Words { .. }) { "" } else { "some text" };
             let line = parse(&format!("{} --json {argument}", entry.word)).unwrap().unwrap();
             let plain = parse(&format!("{} {argument}", entry.word)).unwrap().unwrap();
             assert!(line.json && !plain.json && line.command == plain.command, "{}", entry.word);

@@ -23,12 +23,29 @@ const TAIL: &str = "
 ## JSON
 
 Every command takes `--json` behind its word (`status --json`, `ask --json TEXT`) and then replies with one JSON object a line, each
-with its kind in `event`. `potluck run --json` takes requests and gives such events only: `{\"ask\": \"text\", \"id\": 1, \"max_tokens\": 8}`
-or `{\"command\": \"peers\"}`, where the command is any line of this page but `ask` and `chat`.
+with its kind in `event`. `potluck run --json` takes requests and gives such events only. A request
+is one object a line, and may come before the answers to those before it:
+
+| request | what it is |
+|---|---|
+| `{\"ask\": \"text\"}` | the text is answered by itself, as `ask` does it |
+| `{\"chat\": \"text\"}` | the next turn of the conversation; `conversation` names another than the usual one, so that a script may have several |
+| `{\"command\": \"peers\"}` | any line of this page; `{\"command\": \"new\", \"conversation\": \"name\"}` forgets one of several conversations |
+
+| with `ask` and `chat` | what it is |
+|---|---|
+| `id` | a number that the events of this answer carry; it must not be in use. One is drawn where it is left out: 4294967296 and up |
+| `max_tokens`, `temperature`, `top_k`, `top_p`, `seed`, `repeat_penalty`, `repeat_last_n`, `stop` | as `set` has them, for this answer; `stop` is a list of texts |
+| `raw` | true: the text as it stands; false: in the chat template, whatever the model. With `ask` only |
+| `system` | what the model is told before; in a conversation it counts when that begins. \"\" for nothing |
+| `drop_oldest` | true or false, as `set` has it. With `chat` only |
+
+Prompts are answered one after another, in the order of their requests. 64 may be due at once, 16 conversations may be open; beyond the
+former the node reads on when one is answered. At the end of the input, and after `quit`, it gives the answers that are due and ends.
 
 | event | what it holds |
 |---|---|
-| `ready` | `node`, `model`, `fingerprint`, `tcp_port`: the node takes prompts |
+| `ready` | `node`, `model`, `chat`, `fingerprint`, `tcp_port`: the node takes prompts; `chat` says whether the model is a chat model |
 | `progress` | `id`, `prompt_tokens`, `own`, `peers`, `computed`: how far a prompt has come and where its state is from, at most once a second while its first token takes longer than that |
 | `text` | `id`, `text`: more of an answer |
 | `done` | `id`, `text`, `tokens`, `figures`: a whole answer; `finish` in `figures` says why it ended |
@@ -37,7 +54,7 @@ or `{\"command\": \"peers\"}`, where the command is any line of this page but `a
 | `reset`, `acknowledged`, `reset_ended` | what becomes of a reset that was asked for here |
 | `ok` | `command`: it is done, and there is nothing to say |
 | `note` | `text`: a line of the log |
-| `error` | `reason`: a request was not understood, or cannot be obeyed |
+| `error` | `reason`, and `id` where the request had one: it was not understood, or cannot be obeyed |
 
 | `finish` | why an answer ended |
 |---|---|

@@ -16,5 +16,5 @@ pub use command::{Command, ConsoleError, Line, LogRequest, parse};
 pub use log::{Entry, Level, Log, Told};
 pub use manual::{man_page, reference};
 pub use screen::{Screen, Typed, harmless};
-pub use settings::{SETTINGS, Settings};
+pub use settings::{SETTINGS, Settings, stops, system};
 pub use table::{help, help_for, words};

@@ -2,11 +2,11 @@
 
 use serde::Serialize;
 
-use crate::limits::{MAX_CONTEXT_TOKENS, MAX_REPEAT_TOKENS, MAX_STOP_BYTES, MAX_STOPS, MAX_VOCABULARY_TOKENS};
+use crate::limits::{MAX_CONTEXT_TOKENS, MAX_REPEAT_TOKENS, MAX_STOP_BYTES, MAX_STOPS, MAX_SYSTEM_BYTES, MAX_VOCABULARY_TOKENS};
 use crate::sampler::{Repeat, Sampling};
 
 /// The names that `set` knows, and what each is.
-pub const SETTINGS: [(&str, &str); 8] = [
+pub const SETTINGS: [(&str, &str); 10] = [
     ("temperature", "0 always takes the likeliest token; higher is more varied"),
     ("top-k", "choose among the K likeliest tokens; 0 means all"),
     ("top-p", "choose among the likeliest tokens that together have this probability"),
@@ -15,6 +15,8 @@ pub const SETTINGS: [(&str, &str); 8] = [
     ("repeat-penalty", "above 1, tokens that have just been used become less likely; 1 is off"),
     ("repeat-last-n", "how many of the latest tokens the repetition penalty looks at"),
     ("stop", "texts that end an answer, in quotation marks: \"\\n\\n\" \"User:\"; \"\" for none"),
+    ("raw", "on: texts are completed as they stand, whatever chat template the model has"),
+    ("drop-oldest", "on: a conversation that fills the context goes on without its oldest turns; off: it says that it is full"),
 ];
 
 /// How answers are made.
@@ -27,6 +29,12 @@ pub struct Settings {
     pub sampling: Sampling,
     /// Texts that end an answer.
     pub stop: Vec<String>,
+    /// Whether texts are completed as they stand, whatever chat template the model has.
+    pub raw: bool,
+    /// What the model is told before a conversation.
+    pub system: Option<String>,
+    /// Whether a conversation that fills the context goes on without its oldest turns.
+    pub drop_oldest: bool,
 }
 
 impl Settings {
@@ -45,6 +53,8 @@ impl Settings {
             "repeat-penalty" => repeat = penalty(number(name, value, "a number such as 1.1")?, repeat.last_n())?,
             "repeat-last-n" => repeat = penalty(repeat.penalty(), within(name, value, 0, MAX_REPEAT_TOKENS)?)?,
             "stop" => self.stop = stops(texts(value).ok_or_else(|| format!("stop {}: {STOP_NEEDS}", super::harmless(value)))?)?,
+            "raw" => self.raw = switch(name, value)?,
+            "drop-oldest" => self.drop_oldest = switch(name, value)?,
             _ => return Err(unknown(name)),
         }
         let sampling = Sampling::new(temperature, top_k, top_p, seed).map_err(|error| error.to_string())?;
@@ -65,6 +75,8 @@ impl Settings {
             "max-tokens" => self.max_tokens.to_string(),
             "repeat-penalty" => self.sampling.repeat.penalty().to_string(),
             "repeat-last-n" => self.sampling.repeat.last_n().to_string(),
+            "raw" => if self.raw { "on" } else { "off" }.to_string(),
+            "drop-oldest" => if self.drop_oldest { "on" } else { "off" }.to_string(),
             "stop" if self.stop.is_empty() => "none".to_string(),
             "stop" => self.stop.iter().map(|text| quoted(text)).collect::<Vec<_>>().join(" "),
             _ => return Err(unknown(name)),
@@ -94,6 +106,19 @@ pub fn stops(texts: Vec<String>) -> Result<Vec<String>, String> {
     match texts.iter().find(|text| text.len() > MAX_STOP_BYTES) {
         Some(long) => Err(format!("a stop string of {} bytes is too long: at most {MAX_STOP_BYTES} are taken", long.len())),
         None => Ok(texts),
+    }
+}
+
+/// What a model is told before a conversation, of a length that is taken; an empty text is none.
+///
+/// # Errors
+/// What would be taken, for a person.
+pub fn system(text: Option<String>) -> Result<Option<String>, String> {
+    match text.filter(|text| !text.trim().is_empty()) {
+        Some(text) if text.len() > MAX_SYSTEM_BYTES => {
+            Err(format!("a system text of {} bytes is too long: at most {MAX_SYSTEM_BYTES} are taken", text.len()))
+        }
+        text => Ok(text),
     }
 }
 
@@ -143,6 +168,14 @@ fn unknown(name: &str) -> String {
     format!("nothing is called {}: set knows {}", super::harmless(name), names.join(", "))
 }
 
+fn switch(name: &str, value: &str) -> Result<bool, String> {
+    match value {
+        "on" | "true" => Ok(true),
+        "off" | "false" => Ok(false),
+        _ => Err(format!("{name} {}: on or off is needed", super::harmless(value))),
+    }
+}
+
 fn number<T: std::str::FromStr>(name: &str, value: &str, needs: &str) -> Result<T, String> {
     value.parse().map_err(|_| format!("{name} {}: {needs} is needed", super::harmless(value)))
 }
@@ -157,14 +190,20 @@ fn within(name: &str, value: &str, least: usize, most: usize) -> Result<usize, S
 mod tests {
     use super::*;
 
-    const BEFORE: Settings = Settings { max_tokens: 128, sampling: Sampling::GREEDY, stop: Vec::new() };
+    const BEFORE: Settings =
+        Settings { max_tokens: 128, sampling: Sampling::GREEDY, stop: Vec::new(), raw: false, system: None, drop_oldest: false };
 
     #[test]
     fn every_name_is_shown_and_set_and_bad_values_change_nothing() {
         let mut settings = BEFORE;
         for (name, _) in SETTINGS {
-            settings.set(name, "1").unwrap();
-            assert_eq!(settings.get(name).unwrap(), if name == "stop" { "\"1\"" } else { "1" });
+            let (good, shown) = match name {
+                "stop" => ("1", "\"1\""),
+                "raw" | "drop-oldest" => ("true", "on"),
+                _ => ("1", "1"),
+            };
+            settings.set(name, good).unwrap();
+            assert_eq!(settings.get(name).unwrap(), shown);
             assert!(settings.table().contains(name));
             let before = settings.clone();
             let bad =

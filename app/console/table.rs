@@ -7,6 +7,8 @@ use super::log::Level;
 pub(super) enum Takes {
     /// Any text.
     Text(fn(String) -> Command),
+    /// Any text, or none.
+    TextOrNothing(fn(Option<String>) -> Command),
     /// So many words at most, which may not be understood.
     Words { most: usize, read: fn(&[&str]) -> Option<Command> },
 }
@@ -46,17 +48,33 @@ pub(super) const TABLE: &[Entry] = &[
     Entry {
         word: "ask",
         argument: "TEXT",
-        help: "answer TEXT; a line that starts with no command does the same",
-        more: "The text goes to the model as it stands. The answer streams, and ends with a line of figures: the prompt's tokens, how many of them came from this node's own slab, how many from peers and how many were computed, then the tokens generated, the time to the first and to the last of them, tokens a second, and why it ended. While a prompt is worked through for more than a second, a terminal shows how far it has come. Ctrl-C or `stop` ends it. Prompts typed meanwhile wait their turn.",
+        help: "answer TEXT by itself; a line that starts with no command does so too, or is a turn of the conversation",
+        more: "A model whose file has a chat template is a chat model: TEXT is put into that template, and a line without a command is the next turn of the conversation, as `chat` makes it. Other models complete TEXT as it stands, and so they do with such a line. What is said when the node comes up tells which it is. The answer streams, and ends with a line of figures: the prompt's tokens, how many of them came from this node's own slab, how many from peers and how many were computed, then the tokens generated, the time to the first and to the last of them, tokens a second, and why it ended. Ctrl-C or `stop` ends it. Prompts typed meanwhile wait their turn.",
         takes: Takes::Text(Command::Ask),
+        takes_words: "",
+    },
+    Entry {
+        word: "raw",
+        argument: "TEXT",
+        help: "let the model go on with TEXT as it stands, whatever its chat template says",
+        more: "",
+        takes: Takes::Text(Command::Raw),
         takes_words: "",
     },
     Entry {
         word: "chat",
         argument: "TEXT",
-        help: "the next turn of a conversation, in Gemma's chat template",
-        more: "Each console has a conversation of its own. What was said before is worked through once and then found in the slab. A turn that was stopped or failed is forgotten.",
+        help: "the next turn of a conversation, in the model's chat template",
+        more: "Where the file has none, or one that cannot be followed, Gemma's is used. Each console has a conversation of its own. What was said before is kept as the tokens that the model has seen and chosen, so it is worked through once and then found in the slab, to the last token. A turn that was stopped or failed is forgotten. A conversation that fills the context says so; with `set drop-oldest on` it goes on without its oldest turns.",
         takes: Takes::Text(Command::Chat),
+        takes_words: "",
+    },
+    Entry {
+        word: "system",
+        argument: "[TEXT|off]",
+        help: "what the model is told before a conversation; off: nothing",
+        more: "It begins a new conversation, and is told before each answer to `ask` too where that is put into the chat template. Not every template has a place for it.",
+        takes: Takes::TextOrNothing(Command::System),
         takes_words: "",
     },
     alone!("new", Command::New, "begin a new conversation", "`chat` forgets what was said before."),
@@ -69,7 +87,7 @@ pub(super) const TABLE: &[Entry] = &[
     Entry {
         word: "set",
         argument: "[NAME [VALUE]]",
-        help: "how answers are made on this console: temperature, top-k, top-p, seed, max-tokens, repeat-penalty, repeat-last-n, stop",
+        help: "how answers are made on this console: temperature, top-k, top-p, seed, max-tokens, repeat-penalty, repeat-last-n, stop, raw, drop-oldest",
         more: "Without words it shows all of them. What is set holds for this console until the node ends; `potluck.toml` says what it begins with. `set stop` takes one word, or several texts in quotation marks, in which `\\n` ends a line.",
         takes: Takes::Words {
             most: 2,
@@ -171,8 +189,8 @@ pub(super) const TABLE: &[Entry] = &[
     alone!(
         "quit",
         Command::Quit,
-        "end all answers, leave the swarm and end",
-        "Only on standard input; so does Ctrl-D on an empty line. On a board, see `reboot` and `poweroff`."
+        "leave the swarm and end",
+        "Only on standard input; so does Ctrl-D on an empty line. Typed, it ends the answers under way; on a pipe it waits for those that are due. On a board, see `reboot` and `poweroff`."
     ),
 ];
 
@@ -218,7 +236,7 @@ mod tests {
     fn every_command_of_the_table_is_understood_and_in_the_help() {
         for entry in TABLE {
             let line =
-                if matches!(entry.takes, Takes::Text(_)) { format!("{} some words", entry.word) } else { entry.word.into() };
+                if matches!(entry.takes, Takes::Words { .. }) { entry.word.into() } else { format!("{} some words", entry.word) };
             assert!(parse(&line).unwrap().is_some_and(|line| !line.bare));
             assert!(help().contains(entry.help));
             assert!(help_for(entry.word).unwrap().contains(entry.help));

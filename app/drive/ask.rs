@@ -10,9 +10,9 @@ use smol::LocalExecutor;
 use smol::future;
 
 use crate::answers::{Answer, StopWatch};
+use crate::config::{self, Origin};
 use crate::console::Settings;
 use crate::node::{Ask, AskId, Input, Node, Reply};
-use crate::tokenizer::{Role, Turn};
 
 use super::cli::{Cli, alone, answers, precision, settled, within_memory};
 use super::console::{Event, Form, Speaker};
@@ -30,9 +30,12 @@ use super::{Driver, Fail, Word, usage};
 pub(super) struct AskArgs {
     #[command(flatten)]
     options: Options<ASK>,
-    /// Wrap the text in Gemma's chat template
+    /// Put the text into the model's chat template, or Gemma's where its file has none: as a model with one is asked anyway
     #[arg(long)]
     chat: bool,
+    /// Complete the text as it stands, even where the model has a chat template
+    #[arg(long, conflicts_with = "chat")]
+    raw: bool,
     /// Give one JSON object instead of text: the answer, its tokens, its figures and why it ended
     #[arg(long)]
     json: bool,
@@ -57,21 +60,22 @@ pub(super) fn ask(args: AskArgs) -> Result<(), Fail> {
     let mut loaded = load(&model, config.model.tokenizer.as_deref(), precision(config), &kept)?;
     loaded.compute_on(&Cores::new(&config.model).map_err(SetupError::from)?)?;
     let (node, notes) = within_memory(&loaded, alone(config, &loaded))?;
-    let about = loaded.tokenizer.notes().map(str::to_owned).chain(loaded.tokenizer.marker_note(&text));
+    let about = loaded.notes.iter().cloned().chain(loaded.tokenizer.marker_note(&text));
     about.chain(notes).for_each(|line| tell(format_args!("· {line}\n")));
-    answer(loaded, &node, asking, &text, args.chat, args.json)
+    let is_chat = args.chat || (loaded.form.is_chat_model() && !args.raw);
+    if !is_chat && config.origin(config::key("answers", "system")) == Origin::Option {
+        let reason = "--system has a place in chats only, and this completes the text: add --chat";
+        usage::refuse::<Cli>("ask", ErrorKind::ArgumentConflict, reason);
+    }
+    answer(loaded, &node, asking, &text, is_chat, args.json)
 }
 
 /// The only prompt.
 const ONLY: AskId = AskId(0);
 
 fn answer(loaded: Loaded, node: &NodeSettings, asking: Settings, text: &str, chat: bool, json: bool) -> Result<(), Fail> {
-    let Loaded { tokenizer, .. } = &loaded;
-    let tokens = if chat {
-        tokenizer.encode_chat(&[Turn { role: Role::User, text: text.to_string() }])?
-    } else {
-        tokenizer.encode_prompt(text)?
-    };
+    let Loaded { tokenizer, form, .. } = &loaded;
+    let tokens = if chat { form.first(tokenizer, asking.system.as_deref(), text)? } else { tokenizer.encode_prompt(text)? };
     let config = loaded.node_config(node)?;
     let lock = node.lock;
     let Loaded { model, tokenizer, files, cpu, .. } = loaded;
@@ -81,7 +85,7 @@ fn answer(loaded: Loaded, node: &NodeSettings, asking: Settings, text: &str, cha
     let driver = Rc::new(driver);
     driver.read_model(lock.then_some(files), None)?;
     let tokenizer = for_good(tokenizer);
-    let Settings { max_tokens, sampling, stop } = asking;
+    let Settings { max_tokens, sampling, stop, .. } = asking;
     let mut whole = Answer::new(tokenizer).until(&stop);
     let mut speaker = Speaker::to_streams(Form::Text);
     if !json {

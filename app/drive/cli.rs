@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use thiserror::Error;
 
+use crate::answers::FormError;
 use crate::config::{self, Config, Origin};
 use crate::console::Settings;
 use crate::limits::MAX_CONTEXT_TOKENS;
@@ -34,7 +35,7 @@ use super::terminal::{OutputError, give, tell};
 use super::tokenize::{TokenizeArgs, TokenizeError};
 use super::tools::ToolError;
 use super::usage::{self, whole};
-use super::{ask, reset, run, swarm, tokenize, tools};
+use super::{ask, reset, run, swarm, template, tokenize, tools};
 
 /// Boards on one LAN answer prompts with Gemma 3 and share the KV state of every prompt prefix.
 #[derive(Parser)]
@@ -71,6 +72,9 @@ enum Sub {
     /// Print what can be typed on a node's console
     #[command(subcommand)]
     Console(Manual),
+    /// Read a chat template on standard input: started by the commands that load a model
+    #[command(name = template::COMMAND, hide = true)]
+    ReadTemplate,
     /// Check a potluck.toml, or print what it may hold
     #[command(subcommand)]
     Config(SettingsCommand),
@@ -94,6 +98,9 @@ struct RunArgs {
     /// Compute every prompt from its first token, whatever is known already: what sharing is measured against
     #[arg(long, requires = "alone")]
     no_reuse: bool,
+    /// Complete texts as they stand, even where the model has a chat template
+    #[arg(long)]
+    raw: bool,
     /// Take JSON requests and give JSON events, one a line
     #[arg(long)]
     json: bool,
@@ -229,6 +236,8 @@ pub(super) enum Fail {
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
     #[error(transparent)]
+    Form(#[from] FormError),
+    #[error(transparent)]
     Node(#[from] NodeError),
     #[error(transparent)]
     Sampling(#[from] SamplingError),
@@ -307,6 +316,7 @@ fn obey(command: Sub) -> Result<(), Fail> {
         }
         Sub::Tokenize(args) => Ok(tokenize::run(args)?),
         Sub::Reset(args) => order_reset(args),
+        Sub::ReadTemplate => Ok(template::serve()?),
         Sub::Console(Manual::Reference) => Ok(give(crate::console::reference())?),
         Sub::Console(Manual::Man) => Ok(give(crate::console::man_page())?),
         Sub::Config(what) => {
@@ -332,7 +342,7 @@ fn obey(command: Sub) -> Result<(), Fail> {
 fn run_node(args: RunArgs) -> Result<(), Fail> {
     let settled = settled(&args.options)?;
     let config = settled.config.clone();
-    let asking = answers(&config)?;
+    let asking = Settings { raw: args.raw, ..answers(&config)? };
     let devices: Vec<PathBuf> = config.console.devices.iter().map(|device| device.path().to_path_buf()).collect();
     let console = match (args.json, args.no_console, devices.is_empty()) {
         (_, true, _) => Console::None,
@@ -441,7 +451,14 @@ pub(super) fn answers(config: &Config) -> Result<Settings, SamplingError> {
     let answers = &config.answers;
     let sampling = Sampling::new(answers.temperature.get(), answers.top_k.get(), answers.top_p.get(), answers.seed)?;
     let sampling = Sampling { repeat: Repeat::new(answers.repeat_penalty.get(), answers.repeat_last_n.get())?, ..sampling };
-    Ok(Settings { max_tokens: answers.max_tokens.get(), sampling, stop: answers.stop.texts().to_vec() })
+    Ok(Settings {
+        max_tokens: answers.max_tokens.get(),
+        sampling,
+        stop: answers.stop.texts().to_vec(),
+        raw: false,
+        system: answers.system.as_ref().map(|system| system.text().to_string()),
+        drop_oldest: answers.drop_oldest,
+    })
 }
 
 pub(super) fn precision(config: &Config) -> Precision {

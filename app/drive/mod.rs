@@ -22,6 +22,7 @@ mod settings;
 mod setup;
 mod state;
 mod swarm;
+mod template;
 mod terminal;
 mod tokenize;
 mod tools;

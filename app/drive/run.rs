@@ -194,9 +194,9 @@ impl Swarm {
     /// Brings a node up.
     fn bring_up(&self, prepared: Prepared, sockets: Option<Sockets>) -> Result<Rc<Driver>, Fail> {
         let Prepared { loaded, node, mut config, notes, model: name } = prepared;
-        let Loaded { model, tokenizer, fingerprint, unread, files, cpu } = loaded;
+        let Loaded { model, tokenizer, form, notes: doubts, fingerprint, unread, files, cpu } = loaded;
         notes.iter().for_each(|line| self.host.note(Level::Info, line));
-        tokenizer.notes().for_each(|line| self.host.note(Level::Warn, line));
+        doubts.iter().for_each(|line| self.host.note(Level::Warn, line));
         let (socket, listener) = match sockets {
             Some(Sockets { socket, listener, tcp_port }) => {
                 config.tcp_port = tcp_port;
@@ -227,6 +227,7 @@ impl Swarm {
         self.host.ready(Running {
             driver: driver.clone(),
             tokenizer: for_good(tokenizer),
+            form,
             name: node.name,
             node: id,
             model: name,

@@ -8,6 +8,7 @@ use std::time::Instant;
 use thiserror::Error;
 use xxhash_rust::xxh3::Xxh3Default;
 
+use crate::answers::Form;
 use crate::id::{BootId, EpochState, Fingerprint, NodeId};
 use crate::limits::{MAX_CONTEXT_TOKENS, MAX_TOKENIZER_FILE_BYTES};
 use crate::model::inspect::{scratch_bytes, sequence_bytes};
@@ -20,6 +21,7 @@ use super::cores::{Cores, CoresError};
 use super::engine::measure_prefill;
 use super::kept::Kept;
 use super::memory;
+use super::template;
 
 /// Why nothing can run: each says what to do.
 #[derive(Debug, Error)]
@@ -73,6 +75,10 @@ pub enum SetupError {
 pub(super) struct Loaded {
     pub model: Model,
     pub tokenizer: Tokenizer,
+    /// How it is talked to.
+    pub form: Form,
+    /// What is to be said of its vocabulary and its chat template.
+    pub notes: Vec<String>,
     pub fingerprint: Fingerprint,
     /// The file is still to be compared with the hash that a former start kept of it.
     pub unread: Option<Unread>,
@@ -105,6 +111,8 @@ impl Unread {
 pub(super) fn load(path: &Path, tokenizer: Option<&Path>, precision: Precision, kept: &Kept) -> Result<Loaded, SetupError> {
     let opened = model::open(path)?;
     let tokenizer = tokenizer_of(&opened, path, tokenizer, kept)?;
+    let (form, note) = template::form(&opened);
+    let notes = tokenizer.notes().map(str::to_string).chain(note).collect();
     let known = kept.content(&opened);
     let content = known.unwrap_or_else(|| {
         let content = opened.content();
@@ -115,7 +123,7 @@ pub(super) fn load(path: &Path, tokenizer: Option<&Path>, precision: Precision, 
     let model = Model::new(opened.config.clone(), opened.weights.clone(), precision)?;
     let files = opened.gguf.files().iter().map(|file| file.bytes.clone()).collect();
     let unread = known.map(|content| Unread { opened, content, kept: kept.clone() });
-    Ok(Loaded { model, tokenizer, fingerprint, unread, files, cpu: None })
+    Ok(Loaded { model, tokenizer, form, notes, fingerprint, unread, files, cpu: None })
 }
 
 /// The tokenizer of a model: of the tokenizer.json `json` where given, else of the vocabulary that the file at `path` carries.

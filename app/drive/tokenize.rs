@@ -8,14 +8,16 @@ use clap::Args;
 use serde::Serialize;
 use thiserror::Error;
 
+use crate::answers;
 use crate::id::TokenId;
 use crate::limits::{MAX_ID_LIST_BYTES, MAX_PROMPT_BYTES};
 use crate::model;
-use crate::tokenizer::{Role, TokenKind, Tokenizer, TokenizerError, Turn};
+use crate::tokenizer::{TokenKind, Tokenizer, TokenizerError};
 
 use super::kept::Kept;
 use super::options::{NoModel, Options, TOKENIZE, Unread, model as named};
 use super::setup::{SetupError, tokenizer_of};
+use super::template;
 use super::terminal::{OutputError, give_line, tell};
 
 /// What the command line says.
@@ -26,7 +28,7 @@ pub(super) struct TokenizeArgs {
     /// Read the text, or the ids, from FILE; every byte counts, the last line end too
     #[arg(long, value_name = "FILE", conflicts_with = "text")]
     file: Option<PathBuf>,
-    /// Wrap the text in Gemma's chat template
+    /// Put the text into the model's chat template, or Gemma's where its file has none
     #[arg(long, conflicts_with_all = ["no_bos", "decode"])]
     chat: bool,
     /// Leave out <bos>, with which every prompt begins
@@ -50,13 +52,15 @@ pub(super) struct TokenizeArgs {
 #[derive(Debug, Error)]
 pub(super) enum TokenizeError {
     #[error(transparent)]
-    NoModel(#[from] NoModel),
+    Unread(#[from] Unread),
     #[error(transparent)]
-    Settings(#[from] Unread),
+    NoModel(#[from] NoModel),
     #[error(transparent)]
     Setup(#[from] SetupError),
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
+    #[error(transparent)]
+    Form(#[from] answers::FormError),
     #[error("{0}: cannot be read: {1}; check its name and who may read it")]
     Read(String, io::Error),
     #[error("{0}: is not UTF-8 text; give it as UTF-8")]
@@ -82,14 +86,13 @@ enum Source {
 }
 
 /// What a text is made into.
-#[derive(Clone, Copy, PartialEq, Eq)]
 enum Form {
     /// A prompt: `<bos>`, then the text.
     Prompt,
     /// The text alone.
     Bare,
     /// The person's turn of a chat, ready for the answer.
-    Chat,
+    Chat(answers::Form),
 }
 
 /// What is printed.
@@ -152,7 +155,11 @@ pub(super) fn run(args: TokenizeArgs) -> Result<(), TokenizeError> {
         _ => Show::Table,
     };
     let form = match (args.chat, args.no_bos) {
-        (true, _) => Form::Chat,
+        (true, _) => {
+            let (form, note) = template::form(&opened);
+            note.iter().for_each(|note| tell(format_args!("· {note}\n")));
+            Form::Chat(form)
+        }
         (_, true) => Form::Bare,
         _ => Form::Prompt,
     };
@@ -165,14 +172,15 @@ fn encode(tokenizer: &Tokenizer, source: &Source, form: Form, show: Show) -> Res
     let bytes = text.len();
     let mut notes: Vec<String> = tokenizer.notes().map(str::to_owned).collect();
     notes.extend(tokenizer.marker_note(&text));
-    let ids = match form {
+    let ids = match &form {
         Form::Prompt => tokenizer.encode_prompt(&text)?,
         Form::Bare => tokenizer.encode(&text)?,
-        Form::Chat => tokenizer.encode_chat(&[Turn { role: Role::User, text }])?,
+        Form::Chat(form) => form.first(tokenizer, None, &text)?,
     };
+    let is_chat = matches!(form, Form::Chat(_));
     let bos = ids.first().is_some_and(|first| tokenizer.bos() == Some(*first));
     if show == Show::Json {
-        let (chat, tokens) = (form == Form::Chat, ids.iter().map(|id| shown(tokenizer, *id)).collect());
+        let (chat, tokens) = (is_chat, ids.iter().map(|id| shown(tokenizer, *id)).collect());
         return print(&Encoded { bytes, bos, chat, tokens, notes });
     }
     notes.iter().for_each(|note| tell(format_args!("· {note}\n")));
@@ -185,7 +193,7 @@ fn encode(tokenizer: &Tokenizer, source: &Source, form: Form, show: Show) -> Res
         give_line(lines.join("\n"))?;
     }
     let with = if bos { "with <bos>" } else { "without <bos>" };
-    let of = if form == Form::Chat { " as a chat" } else { "" };
+    let of = if is_chat { " as a chat" } else { "" };
     tell(format_args!("[{} tokens, {with}; {bytes} bytes of text{of}]\n", ids.len()));
     Ok(())
 }

@@ -70,6 +70,11 @@ impl Figures {
         }
     }
 
+    /// Of a prompt that was stopped before anything was done for it.
+    pub fn never_begun() -> Figures {
+        Figures::new(0)
+    }
+
     pub(super) fn took(&mut self, from: Option<NodeId>, tokens: usize) {
         let Some(node) = from else {
             self.own += tokens;

@@ -53,12 +53,6 @@ pub enum TokenizerError {
         /// Rows of the embedding.
         rows: usize,
     },
-    /// A chat needs `<start_of_turn>` and `<end_of_turn>`.
-    #[error("this model's vocabulary has no {0}: it cannot chat, ask it without the chat form")]
-    NoTurnTokens(&'static str),
-    /// Turns must alternate, the user's first and last.
-    #[error("a chat must begin and end with the user and alternate with the model: turn {0} breaks that")]
-    TurnOrder(usize),
     /// The crate `tokenizers` refused something that the checks above let through.
     #[error("the tokenizer cannot be built: {0}")]
     Library(String),

@@ -9,11 +9,8 @@ const MAX_NAMED: usize = 4;
 /// than a note names. A name begins with `<` or `[` and ends with the next `>` or `]`, as all names in published vocabularies do.
 pub(super) fn find(text: &str, is_control: impl Fn(&str) -> bool) -> Vec<&str> {
     let mut found: Vec<&str> = Vec::new();
-    for (start, opening) in text.match_indices(['<', '[']) {
-        let closing = if opening == "<" { b'>' } else { b']' };
-        let near = &text.as_bytes()[start..text.len().min(start + MAX_PIECE_BYTES)];
-        let Some(length) = near.iter().position(|byte| *byte == closing) else { continue };
-        let name = &text[start..=start + length];
+    for (start, _) in text.match_indices(['<', '[']) {
+        let Some(name) = named(text, start) else { continue };
         if !found.contains(&name) && is_control(name) {
             found.push(name);
             if found.len() == MAX_NAMED {
@@ -22,6 +19,22 @@ pub(super) fn find(text: &str, is_control: impl Fn(&str) -> bool) -> Vec<&str> {
         }
     }
     found
+}
+
+/// The first control token that a text spells: what stands before it, the token, and what stands behind it.
+pub(super) fn first<T>(text: &str, token: impl Fn(&str) -> Option<T>) -> Option<(&str, T, &str)> {
+    text.match_indices(['<', '[']).find_map(|(start, _)| {
+        let name = named(text, start)?;
+        Some((&text[..start], token(name)?, &text[start + name.len()..]))
+    })
+}
+
+/// What may be a control token's name, from `start` on.
+fn named(text: &str, start: usize) -> Option<&str> {
+    let near = &text.as_bytes()[start..text.len().min(start + MAX_PIECE_BYTES)];
+    let closing = if near.first() == Some(&b'<') { b'>' } else { b']' };
+    let length = near.iter().position(|byte| *byte == closing)?;
+    Some(&text[start..=start + length])
 }
 
 /// A line for the person; none where no marker was found.

@@ -23,6 +23,7 @@ mod synthetic;
 #[cfg(test)]
 mod tests;
 mod text;
+mod turns;
 mod vocabulary;
 
 use std::fs::File;
@@ -36,33 +37,16 @@ pub use error::TokenizerError;
 pub use packed::Packed;
 pub use synthetic::MIN_SYNTHETIC_TOKENS;
 pub use text::TextStream;
+pub use turns::{Said, trim};
 pub use vocabulary::{TokenKind, Vocabulary};
 
 use crate::id::TokenId;
 use crate::limits::{MAX_PROMPT_BYTES, MAX_TOKENIZER_FILE_BYTES};
-use vocabulary::{END_OF_TURN, START_OF_TURN, at_most};
+use vocabulary::at_most;
 
 /// After spaces have become `▁` there is nothing left for Gemma's pre-tokenizer (a split at spaces) to do, and ids are
 /// turned into text by [`Packed`], so neither is set.
 type Pipeline = TokenizerImpl<Packed, Replace, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>;
-
-/// Who speaks in a turn of a chat.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Role {
-    /// The person.
-    User,
-    /// The model, in an answer that it gave earlier.
-    Model,
-}
-
-/// One turn of a chat.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Turn {
-    /// Who speaks.
-    pub role: Role,
-    /// What is said; blanks around it do not count.
-    pub text: String,
-}
 
 /// A vocabulary in use.
 pub struct Tokenizer {
@@ -139,45 +123,6 @@ impl Tokenizer {
         at_most("prompt", "bytes", text.len(), MAX_PROMPT_BYTES)?;
         let mut ids = Vec::new();
         self.encode_text(text, &mut ids)?;
-        Ok(ids)
-    }
-
-    /// The ids of a chat in Gemma's form, ready for the model to speak:
-    ///
-    /// ```text
-    /// <bos><start_of_turn>user
-    /// {text}<end_of_turn>
-    /// <start_of_turn>model
-    /// ```
-    ///
-    /// # Errors
-    /// [`TokenizerError::NoTurnTokens`] for a vocabulary without them, [`TokenizerError::TurnOrder`] where the turns do
-    /// not alternate or the user's is not first and last, [`TokenizerError::TooLarge`] beyond [`MAX_PROMPT_BYTES`].
-    pub fn encode_chat(&self, turns: &[Turn]) -> Result<Vec<TokenId>, TokenizerError> {
-        let [start, end] = self.packed().turns();
-        let start = start.ok_or(TokenizerError::NoTurnTokens(START_OF_TURN))?;
-        let end = end.ok_or(TokenizerError::NoTurnTokens(END_OF_TURN))?;
-        let expected = [Role::User, Role::Model].into_iter().cycle();
-        if let Some(at) = turns.iter().zip(expected).position(|(turn, role)| turn.role != role) {
-            return Err(TokenizerError::TurnOrder(at + 1));
-        }
-        if turns.last().is_none_or(|turn| turn.role == Role::Model) {
-            return Err(TokenizerError::TurnOrder(turns.len().max(1)));
-        }
-        at_most("chat", "bytes", turns.iter().map(|turn| turn.text.len()).sum(), MAX_PROMPT_BYTES)?;
-        let mut ids: Vec<TokenId> = self.packed().bos().into_iter().collect();
-        for turn in turns {
-            let speaker = match turn.role {
-                Role::User => "user",
-                Role::Model => "model",
-            };
-            ids.push(start);
-            self.encode_text(&format!("{speaker}\n{}", trim(&turn.text)), &mut ids)?;
-            ids.push(end);
-            self.encode_text("\n", &mut ids)?;
-        }
-        ids.push(start);
-        self.encode_text("model\n", &mut ids)?;
         Ok(ids)
     }
 
@@ -295,11 +240,6 @@ impl Vocabulary {
         let json = str::from_utf8(&json).map_err(|_| TokenizerError::Json("it is not UTF-8".to_owned()))?;
         Vocabulary::from_tokenizer_json(json)
     }
-}
-
-/// What Python's `str.strip` takes away, which Gemma's chat template uses.
-fn trim(text: &str) -> &str {
-    text.trim_matches(|character: char| character.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&character))
 }
 
 fn library(error: tokenizers::Error) -> TokenizerError {

@@ -264,42 +264,34 @@ fn no_text_becomes_a_control_token() {
         let prompt = tokenizer.encode_prompt(text).unwrap();
         assert!(!prompt[1..].iter().any(steers), "a prompt smuggled a control token in");
         assert_eq!(tokenizer.decode(&prompt), text);
-        let plain = tokenizer.encode_chat(&[turn_of(Role::User, "x")]).unwrap();
-        let chat = tokenizer.encode_chat(&[turn_of(Role::User, text)]).unwrap();
+        let plain = turn_of(&tokenizer, "x");
+        let chat = turn_of(&tokenizer, text);
         let count = |ids: &[TokenId]| ids.iter().filter(|id| steers(id)).count();
         assert_eq!(count(&chat), count(&plain), "a chat smuggled a control token in");
     }
 }
 
-fn turn_of(role: Role, text: &str) -> Turn {
-    Turn { role, text: text.to_owned() }
+/// A turn in Gemma's form, ready for the model to speak.
+fn turn_of(tokenizer: &Tokenizer, text: &str) -> Vec<TokenId> {
+    let (before, behind) = ("<bos><start_of_turn>user\n", "<end_of_turn>\n<start_of_turn>model\n");
+    tokenizer.encode_said(&[Said::Template(before), Said::Text(text), Said::Template(behind)]).unwrap()
 }
 
 #[test]
-fn a_chat_has_gemmas_form() {
+fn a_chat_is_encoded_as_the_whole_text_would_be() {
     let vocabulary = Vocabulary::from_tokenizer_json(&synthetic_json(3_000)).unwrap();
     let tokenizer = Tokenizer::from_vocabulary(&vocabulary).unwrap();
     let stock: Stock = synthetic_json(3_000).parse().unwrap();
-    let turns =
-        [turn_of(Role::User, "  What is\n\n\nit?\u{1f}\n"), turn_of(Role::Model, "\t A house. "), turn_of(Role::User, "Oh")];
-    let chat = tokenizer.encode_chat(&turns).unwrap();
-    let written = "<bos><start_of_turn>user\nWhat is\n\n\nit?<end_of_turn>\n<start_of_turn>model\nA house.<end_of_turn>\n\
-        <start_of_turn>user\nOh<end_of_turn>\n<start_of_turn>model\n";
-    let expected: Vec<TokenId> = stock.encode(written, false).unwrap().get_ids().iter().map(|id| TokenId(*id)).collect();
-    assert_eq!(chat, expected, "the model was trained on another form");
+    for text in ["What is\n\n\nit?", "\nOh", " and  so on ", "", "the <h1>x</h1> of it\n"] {
+        let written = format!("<start_of_turn>user\n{text}<end_of_turn>\n<start_of_turn>model\n");
+        let expected: Vec<TokenId> = stock.encode(written, false).unwrap().get_ids().iter().map(|id| TokenId(*id)).collect();
+        assert_eq!(turn_of(&tokenizer, text), expected, "the model was trained on another form");
+    }
     assert!(tokenizer.is_end(vocabulary.find("<end_of_turn>").unwrap()) && tokenizer.is_end(TokenId(1)));
     assert!(!tokenizer.is_end(TokenId(2)));
-
-    let order = |turns: &[Turn]| tokenizer.encode_chat(turns).unwrap_err().to_string();
-    assert!(order(&[]).contains("turn 1"));
-    assert!(order(&turns[1..]).contains("turn 1"));
-    assert!(order(&turns[..2]).contains("turn 2"));
-    assert!(order(&[turns[0].clone(), turns[0].clone()]).contains("turn 2"));
-
-    let mut plain = Vocabulary::synthetic(512, 1);
-    plain.tokens[vocabulary.find("<start_of_turn>").unwrap().0 as usize] = "<mask2>".to_owned();
-    let refused = Tokenizer::from_vocabulary(&plain).unwrap().encode_chat(&turns).unwrap_err().to_string();
-    assert!(refused.contains("no <start_of_turn>"), "{refused}");
+    assert!(tokenizer.has_control("<start_of_turn>") && !tokenizer.has_control("<start>") && !tokenizer.has_control("the"));
+    let template = tokenizer.encode_said(&[Said::Template("a <start> <h1> <"), Said::Text("b")]).unwrap();
+    assert_eq!(template, tokenizer.encode("a <start> <h1> <b").unwrap(), "only control tokens are taken out of a template");
 }
 
 #[test]
@@ -314,8 +306,8 @@ fn a_prompt_begins_with_bos_once_and_a_text_alone_without() {
         assert_eq!(tokenizer.encode("<bos>the").unwrap(), prompt[1..]);
         assert_eq!(tokenizer.decode(&prompt), "<bos>the");
         assert_eq!(tokenizer.notes().count(), usize::from(!add_bos));
-        let chat = tokenizer.encode_chat(&[turn_of(Role::User, "<bos>")]).unwrap();
-        assert_eq!(chat.iter().filter(|id| **id == TokenId(2)).count(), 1);
+        let chat = turn_of(&tokenizer, "<bos>");
+        assert_eq!(chat.iter().filter(|id| **id == TokenId(2)).count(), 0, "a template's <bos> or a text's came through");
     }
 }
 
@@ -363,7 +355,7 @@ fn a_prompt_beyond_the_limit_is_refused() {
     let text = "x".repeat(MAX_PROMPT_BYTES);
     assert_eq!(tokenizer.encode_prompt(&text).unwrap().len(), MAX_PROMPT_BYTES + 1);
     assert!(tokenizer.encode_prompt(&(text.clone() + "x")).unwrap_err().to_string().contains("too large"));
-    assert!(tokenizer.encode_chat(&[turn_of(Role::User, &(text + "x"))]).is_err());
+    assert!(tokenizer.encode_said(&[Said::Template(&text), Said::Text("x")]).is_err());
 }
 
 #[test]

@@ -129,7 +129,7 @@ def models(machine, figures):
     """A model that is named and missing: the demo model answers. One that is damaged: the console is there, and says what it lacks."""
     with machine.start(machine.fresh_card("model", {"potluck.toml": b'[model]\nfile = "nowhere.gguf"\n'}), "model") as guest:
         came = prompt(guest)
-        want("demo.gguf is ready" in came, f"with a model that is missing the demo model does not answer:\n{came}")
+        want("is ready with demo.gguf" in came, f"with a model that is missing the demo model does not answer:\n{came}")
         want("nowhere.gguf" in came, f"that the model is missing is not said:\n{came}")
         ask(guest, "Hello")
     with machine.start(machine.fresh_card("model", {"gemma.gguf": b"GGUF" + bytes(range(256)) * 64}), "model") as guest:

@@ -50,6 +50,8 @@ pub const DOORS: &[(&str, &[&str])] = &[
     ("memmap2", &["model"]),
     ("safetensors", &["model"]),
     ("tokenizers", &["tokenizer"]),
+    ("minijinja", &["answers"]),
+    ("minijinja_contrib", &["answers"]),
     ("serde_json", &["model", "tokenizer", "drive", "main"]),
     ("smol", &["drive"]),
     ("async_net", &["drive"]),

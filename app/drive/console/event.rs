@@ -13,7 +13,7 @@ use crate::node::{Figures, NodeStats, PeerStatus, Progress, Status};
 #[serde(tag = "event", rename_all = "snake_case")]
 pub(in crate::drive) enum Event<'a> {
     /// The node runs and takes prompts.
-    Ready { node: NodeId, model: &'a str, fingerprint: Fingerprint, tcp_port: u16 },
+    Ready { node: NodeId, model: &'a str, chat: bool, fingerprint: Fingerprint, tcp_port: u16 },
     /// How far a prompt has come before its first token, where that takes more than a second.
     Progress {
         id: u64,
@@ -59,7 +59,11 @@ pub(in crate::drive) enum Event<'a> {
     /// Everybody has, or the time for it is over.
     ResetEnded { acknowledged: usize, missing: &'a [NodeId] },
     /// A request was not understood, or cannot be obeyed.
-    Error { reason: &'a str },
+    Error {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<u64>,
+        reason: &'a str,
+    },
 }
 
 impl Event<'_> {

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use smol::channel::{Receiver, Sender, bounded, unbounded};
 
-use crate::answers::StopWatch;
+use crate::answers::{Form, StopWatch};
 use crate::console::{Level, Log, Settings, Told};
 use crate::drive::{Driver, Fail, Word};
 use crate::id::{Fingerprint, Millis, NodeId, TokenId};
@@ -22,6 +22,8 @@ pub(in crate::drive) struct Running {
     pub driver: Rc<Driver>,
     /// Lives until the process ends, as the model does.
     pub tokenizer: &'static Tokenizer,
+    /// How the model is talked to.
+    pub form: Form,
     /// What people call it.
     pub name: Option<String>,
     pub node: NodeId,
@@ -169,7 +171,7 @@ impl Host {
     pub(super) fn ask(&self, running: &Running, seat: Seat, id: AskId, tokens: Vec<TokenId>, how: Settings, private: bool) {
         let name = self.next();
         self.asks.borrow_mut().insert(name, (seat, id));
-        let Settings { max_tokens, sampling, stop } = how;
+        let Settings { max_tokens, sampling, stop, .. } = how;
         let watch = StopWatch::over(running.tokenizer, &stop);
         running.driver.handle(Input::Ask(Ask { id: AskId(name), tokens, max_tokens, sampling, private, watch }));
     }

@@ -3,14 +3,17 @@
 //! What they promise: no terminal can keep the node waiting. One that is missing, unplugged or slow costs its own session only, and is
 //! opened again when it is back.
 
-mod chat;
 mod event;
 mod host;
 mod lines;
+mod obey;
 mod outlet;
 mod power;
+mod prompts;
 mod report;
+mod request;
 mod session;
+mod slip;
 mod speaker;
 mod tty;
 

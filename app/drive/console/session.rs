@@ -2,31 +2,25 @@
 
 use std::rc::Rc;
 
-use serde::Deserialize;
 use smol::channel::Receiver;
 use smol::future::{self, FutureExt};
 
-use crate::answers::Answer;
+use crate::answers::Desk;
 use crate::config::LogLevel;
-use crate::console::{self, Command, Level, Line, LogRequest, Settings, Typed};
-use crate::drive::{Fail, memory};
-use crate::id::TokenId;
-use crate::limits::{BENCH_DECODE_TOKENS, BENCH_PREFILL_TOKENS, MAX_QUEUED_PROMPTS};
-use crate::node::{AskId, Reply, StopReason};
-use crate::sampler::Sampling;
+use crate::console::{self, Command, Level, Line, Settings, Typed};
+use crate::drive::Fail;
+use crate::node::{Reply, StopReason};
 
-use super::chat::{Chat, slip};
 use super::event::Event;
-use super::host::{Heard, Host, Leave, Running, Seat};
+use super::host::{Heard, Host, Running, Seat};
 use super::lines::{self, BadLine};
-use super::power::{Power, PowerError};
+use super::prompts::Asking;
+use super::slip::slip;
 use super::speaker::{Form, Speaker};
 use super::tty::Tty;
 
 /// What is said first where a person may read it.
 pub(super) const GREETING: &str = concat!("potluck ", env!("CARGO_PKG_VERSION"), "; help lists the commands");
-
-const VERSION: &str = concat!("potluck ", env!("CARGO_PKG_VERSION"));
 
 /// Where lines come from.
 pub(super) enum Source {
@@ -36,37 +30,22 @@ pub(super) enum Source {
     Tty(Rc<Tty>),
 }
 
-/// One request of the JSON form.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Request {
-    #[serde(default)]
-    id: u64,
-    ask: Option<String>,
-    command: Option<String>,
-    max_tokens: Option<usize>,
-    /// Of a reset: the blocks too.
-    #[serde(default)]
-    store: bool,
-}
-
 /// A console.
 pub(super) struct Session {
-    host: Rc<Host>,
-    seat: Seat,
-    speaker: Speaker,
+    pub(super) host: Rc<Host>,
+    pub(super) seat: Seat,
+    pub(super) speaker: Speaker,
     /// Whether programs talk here.
-    form: Form,
+    pub(super) form: Form,
     /// Whether `quit` and the end of the input end the node.
-    may_quit: bool,
-    settings: Settings,
-    level: Level,
-    /// Prompts not yet answered.
-    open: usize,
-    next: u64,
-    chat: Chat,
+    pub(super) may_quit: bool,
+    pub(super) settings: Settings,
+    /// Which lines of the log are told unasked.
+    pub(super) level: Level,
+    /// Its prompts and conversations.
+    pub(super) desk: Desk<Asking>,
     /// How what becomes of a reset is said.
-    reset_form: Form,
+    pub(super) reset_form: Form,
 }
 
 enum Happening {
@@ -85,19 +64,7 @@ impl Session {
             LogLevel::Info => Level::Info,
         };
         let (form, settings) = (speaker.form, host.settings.clone());
-        let session = Session {
-            host,
-            seat,
-            speaker,
-            form,
-            may_quit,
-            settings,
-            level,
-            open: 0,
-            next: 1,
-            chat: Chat::default(),
-            reset_form: form,
-        };
+        let session = Session { host, seat, speaker, form, may_quit, settings, level, desk: Desk::default(), reset_form: form };
         (session, heard)
     }
 
@@ -125,18 +92,24 @@ impl Session {
         }
         let Ok(running) = self.host.running() else { return };
         let Running { node, model, fingerprint, tcp_port, .. } = &*running;
-        let event = Event::Ready { node: *node, model, fingerprint: *fingerprint, tcp_port: *tcp_port };
+        let chat = running.form.is_chat_model();
+        let event = Event::Ready { node: *node, model, chat, fingerprint: *fingerprint, tcp_port: *tcp_port };
         let who = running.name.as_ref().map_or(format!("node {node}"), |name| format!("{name} (node {node})"));
-        self.speaker.say(&event, '·', &format!("{who} with {model} is ready; help lists the commands"));
+        let kind = match (chat, self.settings.raw) {
+            (true, false) => "a chat model: what you type is a conversation",
+            (true, true) => "a chat model, told to complete what you type as it stands",
+            (false, _) => "a base model: it completes what you type; chat TEXT talks with it",
+        };
+        self.speaker.say(&event, '·', &format!("{who} is ready with {model}, {kind}; help lists the commands"));
     }
 
     /// Talks until the input ends or a person leaves; fails when the output cannot be written.
     pub(super) async fn serve(&mut self, source: Option<Source>, heard: Receiver<Heard>) -> Result<(), Fail> {
         let mut source = source;
-        // At the end of the input the prompts that wait are answered; told to quit, they are not.
+        // At the end of the input, and of a program's or a pipe's by quit, the prompts that wait are answered. A person who quits leaves.
         let mut ending = false;
-        while !(ending && self.open == 0) {
-            if source.is_some() && self.open == 0 {
+        while !(ending && self.desk.open() == 0) {
+            if source.is_some() && self.desk.open() == 0 {
                 self.speaker.invite();
             }
             match self.next(&source, &heard).await {
@@ -151,15 +124,17 @@ impl Session {
                     self.speaker.entered();
                     let result = match line {
                         Err(bad) => Err(bad.remedy()),
-                        Ok(line) if self.form == Form::Json => self.request(&line),
+                        Ok(line) if self.form == Form::Json => Ok(self.request(&line)),
                         Ok(line) => self.line(&line),
                     };
                     match result {
                         Ok(false) => {}
                         Ok(true) => {
+                            if self.speaker.is_typed() {
+                                self.stop();
+                            }
                             source = None;
                             ending = true;
-                            self.host.stop(self.seat);
                         }
                         Err(reason) => self.speaker.error(&reason),
                     }
@@ -176,8 +151,8 @@ impl Session {
         let line = async {
             match source {
                 None => future::pending().await,
-                // Piped in, prompts wait in the pipe while the node has no room for more, or nobody reads what is answered.
-                Some(Source::Lines(_)) if self.form == Form::Text && self.open > MAX_QUEUED_PROMPTS => future::pending().await,
+                // Piped in, prompts wait in the pipe while many are due, or nobody reads what is answered.
+                Some(Source::Lines(_)) if self.desk.is_full() => future::pending().await,
                 Some(Source::Lines(lines)) => {
                     self.speaker.has_room().await;
                     lines.recv().await.map_or(Happening::Ended, Happening::Line)
@@ -214,17 +189,16 @@ impl Session {
             Heard::Ready | Heard::Broken => self.say_stage(),
             Heard::Reply(ask, reply) => {
                 if let Some(answer) = self.speaker.reply(ask, &reply) {
-                    self.open -= 1;
-                    let ended = matches!(&reply, Reply::Done(figures) if figures.stop != StopReason::Stopped);
-                    self.chat.answered(ask, answer.filter(|_| ended));
+                    let stop = if let Reply::Done(figures) = &reply { figures.stop } else { StopReason::Stopped };
+                    self.answered(ask, answer, stop);
                 }
             }
         }
     }
 
     fn interrupt(&mut self) {
-        if self.open > 0 {
-            return self.host.stop(self.seat);
+        if self.desk.open() > 0 {
+            return self.stop();
         }
         let leave = if self.may_quit { "quit or Ctrl-D leaves" } else { "reboot and poweroff end it" };
         self.speaker.note('·', &format!("nothing is being answered; {leave}, help lists the commands"));
@@ -244,7 +218,10 @@ impl Session {
         if line.json {
             self.speaker.form = Form::Json;
         }
-        let result = self.obey(line.command);
+        let result = match line.command {
+            Command::Ask(text) if line.bare => self.said(text).map(|()| false),
+            command => self.obey(command),
+        };
         // The error of a program's line is for the program.
         let result = match result {
             Err(reason) if line.json => {
@@ -255,236 +232,6 @@ impl Session {
         };
         self.speaker.form = before;
         result
-    }
-
-    fn obey(&mut self, command: Command) -> Result<bool, String> {
-        match command {
-            Command::Ask(text) => {
-                let running = self.host.running()?;
-                let tokens = running.tokenizer.encode_prompt(&text).map_err(|error| error.to_string())?;
-                let id = self.next_id();
-                self.ask(&running, id, tokens, self.settings.clone());
-            }
-            Command::Chat(text) => {
-                let running = self.host.running()?;
-                let turns = self.chat.with(text)?;
-                let tokens = running.tokenizer.encode_chat(&turns).map_err(|error| error.to_string())?;
-                let id = self.next_id();
-                self.chat.asked(id, turns);
-                self.ask(&running, id, tokens, self.settings.clone());
-            }
-            Command::New => {
-                self.chat = Chat::default();
-                self.done("new", "a new conversation");
-            }
-            Command::Stop => {
-                if self.open == 0 {
-                    return Err("nothing is being answered: there is nothing to stop".to_string());
-                }
-                self.host.stop(self.seat);
-                if self.speaker.form == Form::Json && self.form == Form::Text {
-                    self.done("stop", "");
-                }
-            }
-            Command::Set { name, value } => self.set(name, value)?,
-            Command::Status | Command::Peers | Command::Catalog | Command::Slab | Command::Stats => self.show(&command)?,
-            Command::Bench => self.bench()?,
-            Command::Config => {
-                let report = self.host.settled.report();
-                self.speaker.give(&Event::Config { config: &report }, &report.table());
-            }
-            Command::ConfigCheck => self.config_check()?,
-            Command::ConfigPath => {
-                let report = self.host.settled.report();
-                let text = report.path.clone().unwrap_or_else(|| "no file of settings is in use".to_string());
-                self.speaker.give(&Event::Config { config: &report }, &text);
-            }
-            Command::Log(request) => self.log(request),
-            Command::Reset { store } => {
-                let running = self.host.running()?;
-                self.reset_form = self.speaker.form;
-                self.host.reset(&running, self.seat, store);
-            }
-            Command::Reboot => self.power(Power::Reboot)?,
-            Command::Poweroff => self.power(Power::Off)?,
-            Command::Help(None) => {
-                let help = console::help();
-                self.speaker.give(&Event::Help { help: &help }, &help);
-            }
-            Command::Help(Some(word)) => {
-                let help = console::help_for(&word)
-                    .ok_or_else(|| format!("no command is called {}: help lists them all", console::harmless(&word)))?;
-                self.speaker.give(&Event::Help { help: &help }, &help);
-            }
-            Command::Version => self.speaker.give(&Event::Version { version: env!("CARGO_PKG_VERSION") }, VERSION),
-            Command::Quit if self.may_quit => return Ok(true),
-            Command::Quit => {
-                return Err("this console belongs to the node and stays: reboot and poweroff end the node".to_string());
-            }
-        }
-        Ok(false)
-    }
-
-    fn set(&mut self, name: Option<String>, value: Option<String>) -> Result<(), String> {
-        if let (Some(name), Some(value)) = (&name, &value) {
-            self.settings.set(name, value)?;
-        }
-        let text = match &name {
-            Some(name) => format!("{name} {}", self.settings.get(name)?),
-            None => self.settings.table(),
-        };
-        self.speaker.give(&Event::Settings { settings: &self.settings }, &text);
-        Ok(())
-    }
-
-    fn show(&mut self, command: &Command) -> Result<(), String> {
-        let running = self.host.running()?;
-        let status = running.driver.status();
-        let (peers, catalog, slab) = (status.peers.as_slice(), &status.catalog, &status.cache);
-        let (event, text) = match command {
-            Command::Peers => (Event::Peers { peers }, status.peer_table()),
-            Command::Catalog => {
-                (Event::Catalog { generation: status.generation, told: status.told, catalog, peers }, status.catalog_table())
-            }
-            Command::Slab => (Event::Slab { slab }, status.slab_table()),
-            Command::Stats => (Event::Stats { node: &status.node_stats, slab, catalog }, status.counters()),
-            _ => {
-                let seconds = self.host.now().0 / 1_000;
-                let (hours, minutes) = (seconds / 3_600, seconds / 60 % 60);
-                let name = running.name.as_deref().unwrap_or("not set");
-                let text = format!(
-                    "name     {name}\nfile     {}\nup       {hours}:{minutes:02}:{:02}\n{}{}",
-                    running.model,
-                    seconds % 60,
-                    status.summary(),
-                    memory::line()
-                );
-                (Event::Status { status: &status }, text)
-            }
-        };
-        self.speaker.give(&event, &text);
-        Ok(())
-    }
-
-    fn bench(&mut self) -> Result<(), String> {
-        let running = self.host.running()?;
-        let count = BENCH_PREFILL_TOKENS.min(running.context / 2).max(1);
-        let vocabulary = running.tokenizer.vocab_size().max(1);
-        // Any tokens will do; the same ones make runs comparable.
-        let tokens = (1..=count).map(|at| TokenId((at * 7_919 % vocabulary) as u32)).collect();
-        let max_tokens = BENCH_DECODE_TOKENS.min(running.context / 2).max(1);
-        let how = Settings { max_tokens, sampling: Sampling::GREEDY, stop: Vec::new() };
-        let id = self.next_id();
-        self.open += 1;
-        self.speaker.begin(id, None);
-        self.host.ask(&running, self.seat, id, tokens, how, true);
-        Ok(())
-    }
-
-    fn config_check(&mut self) -> Result<(), String> {
-        let problems = self.host.settled.check().ok_or("no file of settings is in use: potluck run --config FILE names one")?;
-        let mut report = self.host.settled.report();
-        let path = report.path.clone().unwrap_or_default();
-        let text = if problems.is_empty() {
-            format!("{path}: good; what has changed counts from the next start on")
-        } else {
-            problems.join("\n")
-        };
-        report.problems = problems;
-        self.speaker.give(&Event::Config { config: &report }, &text);
-        Ok(())
-    }
-
-    fn log(&mut self, request: LogRequest) {
-        match request {
-            LogRequest::SetLevel(level) => {
-                self.level = level;
-                self.done("log", &format!("this console is told {} and what matters more", level.name()));
-            }
-            LogRequest::Level => {
-                let text = format!("log level {}", self.level.name());
-                self.done("log", &text);
-            }
-            LogRequest::Last(count) => {
-                let host = self.host.clone();
-                let log = host.log.borrow();
-                let entries: Vec<_> = log.last(count).collect();
-                let line = |entry: &&console::Entry| {
-                    format!("{:>8}.{:03}  {:<5}  {}\n", entry.at.0 / 1_000, entry.at.0 % 1_000, entry.level.name(), entry.text)
-                };
-                let text: String = entries.iter().map(line).collect();
-                let text = if text.is_empty() { "the log is empty".to_string() } else { text };
-                self.speaker.give(&Event::Log { log: &entries }, &text);
-            }
-        }
-    }
-
-    fn power(&mut self, power: Power) -> Result<(), String> {
-        if !self.host.settled.config.console.power {
-            return Err(PowerError::Refused(power.name()).to_string());
-        }
-        power.command().map_err(|error| error.to_string())?;
-        self.done(power.name(), "leaving the swarm");
-        self.host.leave(Leave::Power(power));
-        Ok(())
-    }
-
-    fn done(&mut self, command: &str, text: &str) {
-        self.speaker.say(&Event::Ok { command }, '·', text);
-    }
-
-    /// Obeys a JSON request; true when it says to leave.
-    fn request(&mut self, line: &str) -> Result<bool, String> {
-        if line.trim().is_empty() {
-            return Ok(false);
-        }
-        let request: Request = serde_json::from_str(line).map_err(|error| {
-            format!("not understood: {error}; say {{\"ask\": \"text\", \"id\": 1}} or {{\"command\": \"status\"}}")
-        })?;
-        match (request.ask, request.command) {
-            (Some(text), None) => {
-                let id = AskId(request.id);
-                match self.prompt(&text) {
-                    Ok((running, tokens)) => {
-                        let max_tokens = request.max_tokens.unwrap_or(self.settings.max_tokens);
-                        self.ask(&running, id, tokens, Settings { max_tokens, ..self.settings.clone() });
-                    }
-                    Err(reason) => self.speaker.failed(id, &reason),
-                }
-                Ok(false)
-            }
-            (None, Some(command)) => {
-                let command = if request.store && command.trim() == "reset" { "reset --store".to_string() } else { command };
-                match console::parse(&command).map_err(|error| error.to_string())? {
-                    Some(Line { command, bare: false, .. }) if !matches!(command, Command::Ask(_) | Command::Chat(_)) => {
-                        self.obey(command)
-                    }
-                    _ => Err(format!("\"command\" is one of the console's: {}", console::words().collect::<Vec<_>>().join(", "))),
-                }
-            }
-            _ => Err("a request has either \"ask\" or \"command\"".to_string()),
-        }
-    }
-
-    fn prompt(&self, text: &str) -> Result<(Rc<Running>, Vec<TokenId>), String> {
-        let running = self.host.running()?;
-        if text.trim().is_empty() {
-            return Err("the prompt is empty: give some text".to_string());
-        }
-        let tokens = running.tokenizer.encode_prompt(text).map_err(|error| error.to_string())?;
-        Ok((running, tokens))
-    }
-
-    fn ask(&mut self, running: &Running, id: AskId, tokens: Vec<TokenId>, how: Settings) {
-        self.open += 1;
-        self.speaker.begin(id, Some(Answer::new(running.tokenizer).until(&how.stop)));
-        self.host.ask(running, self.seat, id, tokens, how, false);
-    }
-
-    /// A name for a typed prompt.
-    fn next_id(&mut self) -> AskId {
-        self.next += 1;
-        AskId(self.next)
     }
 }
 

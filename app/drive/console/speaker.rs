@@ -119,6 +119,11 @@ impl Speaker {
         }
     }
 
+    /// Whether a person types the prompts.
+    pub(super) fn is_typed(&self) -> bool {
+        matches!(self.sink, Sink::Tty(_) | Sink::Streams { typed: true, .. })
+    }
+
     /// Says that the node waits for a line, where one is typed.
     pub(super) fn invite(&mut self) {
         match &mut self.sink {
@@ -160,7 +165,12 @@ impl Speaker {
 
     /// What was typed or requested is of no use.
     pub(in crate::drive) fn error(&mut self, reason: &str) {
-        self.say(&Event::Error { reason }, '!', reason);
+        self.error_of(None, reason);
+    }
+
+    /// The same of the request with this id.
+    pub(super) fn error_of(&mut self, id: Option<u64>, reason: &str) {
+        self.say(&Event::Error { id, reason }, '!', reason);
     }
 
     /// Begins an answer, in the form that is spoken now; none where only the figures are wanted.
@@ -176,8 +186,8 @@ impl Speaker {
         self.form = before;
     }
 
-    /// Passes a reply on. When it ends an answer, gives the answer's text (none when it failed).
-    pub(in crate::drive) fn reply(&mut self, ask: AskId, reply: &Reply) -> Option<Option<String>> {
+    /// Passes a reply on. When it ends an answer, gives the answer; none when it failed, or was only measured.
+    pub(in crate::drive) fn reply(&mut self, ask: AskId, reply: &Reply) -> Option<Option<Answer<'static>>> {
         match reply {
             Reply::Progress(progress) => {
                 self.progress(ask, progress);
@@ -202,7 +212,7 @@ impl Speaker {
                     Some(_) => self.end_answer(figures),
                 }
                 self.form = before;
-                Some(answer.map(|answer| answer.text().to_string()))
+                Some(answer)
             }
             Reply::Failed(reason) => {
                 self.failed(ask, reason);

@@ -120,7 +120,7 @@ impl NodeProcess {
     }
 
     pub fn ask(&mut self, number: u64, text: &str, max_tokens: usize) -> Result<Answer, SwarmError> {
-        self.say(&serde_json::json!({ "ask": text, "id": number, "max_tokens": max_tokens }))?;
+        self.say(&serde_json::json!({ "ask": text, "raw": true, "id": number, "max_tokens": max_tokens }))?;
         loop {
             if let Said::Done { id, text, tokens, figures } = self.hear()?
                 && id == number

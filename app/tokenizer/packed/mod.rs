@@ -223,11 +223,6 @@ impl Packed {
         str::from_utf8(&self.bytes()[self.places.notes..]).unwrap_or_default().lines()
     }
 
-    /// What opens and what closes a turn.
-    pub(super) fn turns(&self) -> [Option<TokenId>; 2] {
-        [token(self.head.start_of_turn), token(self.head.end_of_turn)]
-    }
-
     /// The tokens that end an answer.
     pub(super) fn ends(&self) -> impl Iterator<Item = TokenId> {
         self.head.ends.into_iter().filter_map(token)

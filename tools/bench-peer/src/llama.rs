@@ -1,4 +1,4 @@
-//! llama.cpp, as little of it as a benchmark needs: one model, one context, greedy about nothing.
+//! llama.cpp, as little of it as a comparison needs: one model, one context, greedy about nothing.
 
 use std::error::Error;
 use std::ffi::{CStr, CString, c_char, c_void};
@@ -11,7 +11,41 @@ unsafe extern "C" {
     fn ggml_threadpool_new(params: *mut sys::ggml_threadpool_params) -> *mut sys::ggml_threadpool;
 }
 
-/// A model with one context that holds `longest` tokens.
+/// The most tokens of one pass whose logits are all kept: with Gemma 3's vocabulary they take 67 MB.
+pub const LOGITS_TOKENS: usize = 64;
+
+/// How keys and values are kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub enum KvType {
+    F32,
+    F16,
+    #[value(name = "q8_0")]
+    Q8_0,
+}
+
+/// What may be chosen about a run. The rest is llama.cpp's own default.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Tokens that the context holds.
+    pub longest: usize,
+    /// Threads, which are made once and kept, as llama.cpp's own benchmark does.
+    pub threads: u32,
+    /// Whether weights may be kept in another order than the file's.
+    pub repack: bool,
+    /// The KV state.
+    pub kv: KvType,
+    /// Keeps sliding layers' KV state for the whole text, so that [`Llama::rewind`] can go back further than the window. llama.cpp's
+    /// own programs keep the window only.
+    pub keeps_all: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings { longest: 2_048, threads: 1, repack: true, kv: KvType::F16, keeps_all: false }
+    }
+}
+
+/// A model with one context.
 pub struct Llama {
     model: *mut sys::llama_model,
     context: *mut sys::llama_context,
@@ -27,38 +61,44 @@ unsafe extern "C" fn log(level: sys::ggml_log_level, text: *const c_char, _: *mu
 }
 
 impl Llama {
-    /// Loads `path` with llama.cpp's own defaults, but for these: the KV state of sliding layers is kept for the window and not
-    /// for the whole text, as its programs have it; `repack` decides whether weights may be kept in another order; the threads
-    /// are made once and kept, as its own benchmark does.
-    pub fn load(path: &Path, longest: usize, threads: u32, repack: bool) -> Result<Llama, Box<dyn Error>> {
+    /// Loads `path`.
+    pub fn load(path: &Path, settings: &Settings) -> Result<Llama, Box<dyn Error>> {
         let name = CString::new(path.as_os_str().as_encoded_bytes())?;
         // SAFETY: calls of the C interface as its header has them; every pointer is live for the call, and null is looked for.
         unsafe {
             sys::llama_log_set(Some(log), std::ptr::null_mut());
             sys::llama_backend_init();
             let mut params = sys::llama_model_default_params();
-            params.use_extra_bufts = repack;
+            params.use_extra_bufts = settings.repack;
             let model = sys::llama_model_load_from_file(name.as_ptr(), params);
             if model.is_null() {
                 return Err(format!("llama.cpp cannot load {}", path.display()).into());
             }
             let mut params = sys::llama_context_default_params();
-            params.n_ctx = u32::try_from(longest)?.next_multiple_of(256);
-            params.n_threads = i32::try_from(threads)?;
+            params.n_ctx = u32::try_from(settings.longest)?.next_multiple_of(256);
+            params.n_threads = i32::try_from(settings.threads)?;
             params.n_threads_batch = params.n_threads;
-            params.swa_full = false;
+            params.swa_full = settings.keeps_all;
+            params.type_k = match settings.kv {
+                KvType::F32 => sys::GGML_TYPE_F32,
+                KvType::F16 => sys::GGML_TYPE_F16,
+                KvType::Q8_0 => sys::GGML_TYPE_Q8_0,
+            };
+            params.type_v = params.type_k;
             let context = sys::llama_init_from_model(model, params);
             if context.is_null() {
+                sys::llama_model_free(model);
                 return Err("llama.cpp makes no context".into());
             }
+            let vocab = sys::llama_vocab_n_tokens(sys::llama_model_get_vocab(model)) as usize;
+            let llama = Llama { model, context, vocab };
             let mut pool = sys::ggml_threadpool_params_default(params.n_threads);
             let pool = ggml_threadpool_new(&mut pool);
             if pool.is_null() {
                 return Err("llama.cpp makes no threads".into());
             }
             sys::llama_attach_threadpool(context, pool, pool);
-            let vocab = sys::llama_vocab_n_tokens(sys::llama_model_get_vocab(model)) as usize;
-            Ok(Llama { model, context, vocab })
+            Ok(llama)
         }
     }
 
@@ -79,11 +119,46 @@ impl Llama {
         unsafe { sys::llama_memory_clear(sys::llama_get_memory(self.context), false) }
     }
 
+    /// Forgets the tokens from position `to` on.
+    pub fn rewind(&mut self, to: usize) -> Result<(), Box<dyn Error>> {
+        let to = i32::try_from(to)?;
+        // SAFETY: the context is live.
+        let done = unsafe { sys::llama_memory_seq_rm(sys::llama_get_memory(self.context), 0, to, -1) };
+        if done { Ok(()) } else { Err(format!("llama.cpp cannot go back to position {to}").into()) }
+    }
+
     /// Takes in `tokens` after those before, and waits for the logits of the last.
     pub fn forward(&mut self, tokens: &mut [i32]) -> Result<(), Box<dyn Error>> {
-        // SAFETY: the batch points into `tokens`, which outlives the call.
+        self.decode(tokens, &mut [])
+    }
+
+    /// Takes in `tokens` after those before; the logits behind the last.
+    pub fn last_logits(&mut self, tokens: &[i32]) -> Result<Vec<f32>, Box<dyn Error>> {
+        self.decode(&mut tokens.to_vec(), &mut [])?;
+        Ok(self.row(-1)?.to_vec())
+    }
+
+    /// Takes in `tokens` after those before, at most [`LOGITS_TOKENS`] in a pass; the logits behind each: tokens × vocabulary.
+    pub fn all_logits(&mut self, tokens: &[i32]) -> Result<Vec<f32>, Box<dyn Error>> {
+        let mut out = Vec::with_capacity(tokens.len() * self.vocab);
+        for part in tokens.chunks(LOGITS_TOKENS) {
+            self.decode(&mut part.to_vec(), &mut vec![1; part.len()])?;
+            for at in 0..part.len() {
+                out.extend_from_slice(self.row(i32::try_from(at)?)?);
+            }
+        }
+        Ok(out)
+    }
+
+    /// One pass. `wanted` marks the tokens whose logits are kept; without any, those of the last are.
+    fn decode(&mut self, tokens: &mut [i32], wanted: &mut [i8]) -> Result<(), Box<dyn Error>> {
+        assert!(wanted.is_empty() || wanted.len() == tokens.len());
+        // SAFETY: the batch points into `tokens` and `wanted`, which outlive the call.
         let code = unsafe {
-            let batch = sys::llama_batch_get_one(tokens.as_mut_ptr(), tokens.len() as i32);
+            let mut batch = sys::llama_batch_get_one(tokens.as_mut_ptr(), i32::try_from(tokens.len())?);
+            if !wanted.is_empty() {
+                batch.logits = wanted.as_mut_ptr();
+            }
             let code = sys::llama_decode(self.context, batch);
             sys::llama_synchronize(self.context);
             code
@@ -91,16 +166,16 @@ impl Llama {
         if code == 0 { Ok(()) } else { Err(format!("llama_decode says {code}").into()) }
     }
 
-    /// The logits after each of `tokens`: tokens × vocabulary.
-    pub fn all_logits(&mut self, tokens: &[i32]) -> Result<Vec<f32>, Box<dyn Error>> {
-        self.clear();
-        let mut out = Vec::with_capacity(tokens.len() * self.vocab);
-        for &token in tokens {
-            self.forward(&mut [token])?;
-            // SAFETY: after a pass the last token's logits are there, one for each row of the vocabulary.
-            out.extend_from_slice(unsafe { std::slice::from_raw_parts(sys::llama_get_logits_ith(self.context, -1), self.vocab) });
+    /// The logits behind token `at` of the last pass; −1 is its last.
+    fn row(&self, at: i32) -> Result<&[f32], Box<dyn Error>> {
+        // SAFETY: null or one logit for each row of the vocabulary, live until the next pass, which needs `self` to itself.
+        unsafe {
+            let logits = sys::llama_get_logits_ith(self.context, at);
+            if logits.is_null() {
+                return Err(format!("llama.cpp has no logits of token {at}").into());
+            }
+            Ok(std::slice::from_raw_parts(logits, self.vocab))
         }
-        Ok(out)
     }
 }
 

@@ -5,16 +5,19 @@
 //! - `compare` runs both programs in turn, round after round, and prints medians and ratios.
 //! - `tokenize` prints llama.cpp's tokens of texts, and where they differ from potluck's.
 //! - `logits` writes llama.cpp's logits of some tokens, to hold potluck's against.
+//! - `serve` answers token ids with logits as long as it is asked: what tools/quality talks to.
 
 mod compare;
 mod llama;
 mod measure;
+mod serve;
 mod tokenize;
 
 use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use crate::llama::{KvType, Llama, Settings};
 use clap::{Args, Parser};
 
 #[derive(Parser)]
@@ -28,6 +31,8 @@ enum Command {
     Tokenize(TokenizeArgs),
     /// Write llama.cpp's logits of every token given: tokens × vocabulary little-endian f32
     Logits(LogitsArgs),
+    /// Answer lines `FIRST all|last ID,ID,...` with rows of little-endian f32
+    Serve(ServeArgs),
 }
 
 #[derive(Args)]
@@ -110,6 +115,24 @@ struct LogitsArgs {
     out: PathBuf,
 }
 
+#[derive(Args)]
+struct ServeArgs {
+    /// The GGUF
+    #[arg(long)]
+    model: PathBuf,
+    /// Tokens that the context holds
+    #[arg(long, default_value_t = 2_048)]
+    context: usize,
+    #[arg(long, default_value_t = 1)]
+    threads: u32,
+    /// How keys and values are kept
+    #[arg(long, value_enum, default_value = "f16")]
+    kv: KvType,
+    /// Keep sliding layers' state beyond their window, so that FIRST may go back as far as it likes
+    #[arg(long)]
+    keep_all: bool,
+}
+
 fn main() -> ExitCode {
     match obey(Command::parse()) {
         Ok(()) => ExitCode::SUCCESS,
@@ -124,10 +147,15 @@ fn obey(command: Command) -> Result<(), Box<dyn Error>> {
     match command {
         Command::Measure(args) => measure::measure(&args),
         Command::Compare(args) => compare::compare(&args),
+        Command::Serve(args) => serve::serve(&args),
         Command::Tokenize(args) => tokenize::tokenize(&args),
         Command::Logits(args) => {
-            let mut llama = llama::Llama::load(&args.model, args.tokens.len(), 1, true)?;
-            let logits = llama.all_logits(&args.tokens)?;
+            let settings = Settings { longest: args.tokens.len(), ..Settings::default() };
+            let mut llama = Llama::load(&args.model, &settings)?;
+            let mut logits = Vec::new();
+            for &token in &args.tokens {
+                logits.extend(llama.all_logits(&[token])?);
+            }
             let bytes: Vec<u8> = logits.iter().flat_map(|value| value.to_le_bytes()).collect();
             Ok(std::fs::write(&args.out, bytes)?)
         }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use serde_json::json;
 
 use crate::MeasureArgs;
-use crate::llama::Llama;
+use crate::llama::{Llama, Settings};
 
 /// The id at place `at` of every measured text, as in potluck's `drive/bench`.
 fn token(at: usize, vocab: usize) -> i32 {
@@ -43,7 +43,8 @@ pub fn measure(args: &MeasureArgs) -> Result<(), Box<dyn Error>> {
     let longest = cases.iter().map(|case| case.depth + case.tokens).max().unwrap_or(1);
 
     let start = Instant::now();
-    let mut llama = Llama::load(&args.model, longest, args.threads, !args.no_repack)?;
+    let settings = Settings { longest, threads: args.threads, repack: !args.no_repack, ..Settings::default() };
+    let mut llama = Llama::load(&args.model, &settings)?;
     let load_s = start.elapsed().as_secs_f64();
     let loaded_rss_bytes = peak_rss_bytes();
     let mut text: Vec<i32> = (0..longest).map(|at| token(at, llama.vocab())).collect();

@@ -1,0 +1,244 @@
+//! A conversation, in the tokens that the model has seen and said.
+//!
+//! Promise: what a model has said is kept as the tokens that it chose, and never encoded again from its text. So the next turn's prompt
+//! begins with the whole of the last one and its answer, and their KV state is found again, to the last token.
+
+use thiserror::Error;
+
+use super::{Form, FormError};
+use crate::id::TokenId;
+use crate::tokenizer::Tokenizer;
+
+/// A person's turn, and the model's.
+#[derive(Clone, Debug)]
+struct Turn {
+    text: String,
+    /// From the end of the answer before to the place where the model speaks; of the first turn, from the very beginning.
+    asked: Vec<TokenId>,
+    answer: Vec<TokenId>,
+}
+
+/// How much a conversation may hold.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Room {
+    /// Tokens of the longest prompt and answer.
+    pub context: usize,
+    /// Tokens of an answer, at most.
+    pub max_tokens: usize,
+    /// Whether a full conversation forgets its oldest turns.
+    pub drop_oldest: bool,
+}
+
+/// The next prompt of a conversation.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Asked {
+    /// All of it, from the beginning.
+    pub tokens: Vec<TokenId>,
+    /// Turns that were forgotten for it.
+    pub dropped: usize,
+}
+
+/// Why there is no next turn.
+#[derive(Debug, Error)]
+pub enum TurnError {
+    /// The conversation has grown too long.
+    #[error(
+        "the conversation would have {tokens} tokens, and the context takes {context}: new begins another one, and set drop-oldest \
+         on lets this one go on without its oldest turns"
+    )]
+    Full {
+        /// With the new turn.
+        tokens: usize,
+        /// Tokens of the longest prompt and answer.
+        context: usize,
+    },
+    /// The turn alone is too long.
+    #[error("this turn alone has {tokens} tokens, and the context takes {context}: shorten it, or raise --context")]
+    TooLong {
+        /// Of the turn.
+        tokens: usize,
+        /// Tokens of the longest prompt and answer.
+        context: usize,
+    },
+    /// The turn cannot be put into the model's form.
+    #[error(transparent)]
+    Form(#[from] FormError),
+}
+
+/// See the file's head.
+#[derive(Clone, Debug, Default)]
+pub struct Conversation {
+    system: Option<String>,
+    turns: Vec<Turn>,
+    /// The turn that is being answered, and how many of the oldest are forgotten if it is.
+    open: Option<(Turn, Vec<Turn>)>,
+}
+
+impl Conversation {
+    /// One that has not begun, with a text that says how the model is to behave.
+    pub fn new(system: Option<String>) -> Conversation {
+        Conversation { system, ..Conversation::default() }
+    }
+
+    /// Whether nothing has been said.
+    pub fn is_new(&self) -> bool {
+        self.turns.is_empty()
+    }
+
+    /// The prompt for the next turn, which is open until it is answered or withdrawn.
+    ///
+    /// # Errors
+    /// [`TurnError`]; the conversation is as before.
+    pub fn ask(&mut self, form: &Form, tokenizer: &Tokenizer, text: &str, room: Room) -> Result<Asked, TurnError> {
+        let mut kept = self.turns.clone();
+        let mut turn = Turn { text: text.to_string(), asked: Vec::new(), answer: Vec::new() };
+        turn.asked = if kept.is_empty() { self.first(form, tokenizer, text)? } else { form.next(tokenizer, text)? };
+        let tokens = length(&kept) + turn.asked.len();
+        let context = room.context;
+        let mut dropped = 0;
+        if room.drop_oldest && tokens + room.max_tokens.min(context / 4) > context {
+            // By half at once: after each of these the rest is computed anew.
+            while !kept.is_empty() && length(&kept) + turn.asked.len() > context / 2 {
+                kept.remove(0);
+                dropped += 1;
+                let first = kept.first_mut().unwrap_or(&mut turn);
+                first.asked = self.first(form, tokenizer, &first.text)?;
+            }
+        }
+        let tokens = length(&kept) + turn.asked.len();
+        if tokens >= context {
+            let is_alone = kept.is_empty();
+            return Err(if is_alone { TurnError::TooLong { tokens, context } } else { TurnError::Full { tokens, context } });
+        }
+        let said = kept.iter().flat_map(|turn| turn.asked.iter().chain(&turn.answer));
+        let tokens = said.chain(&turn.asked).copied().collect();
+        self.open = Some((turn, kept));
+        Ok(Asked { tokens, dropped })
+    }
+
+    /// The open turn has its answer.
+    pub fn answered(&mut self, answer: Vec<TokenId>) {
+        if let Some((turn, kept)) = self.open.take() {
+            self.turns = kept;
+            self.turns.push(Turn { answer, ..turn });
+        }
+    }
+
+    /// The open turn is forgotten.
+    pub fn withdraw(&mut self) {
+        self.open = None;
+    }
+
+    fn first(&self, form: &Form, tokenizer: &Tokenizer, text: &str) -> Result<Vec<TokenId>, FormError> {
+        form.first(tokenizer, self.system.as_deref(), text)
+    }
+}
+
+fn length(turns: &[Turn]) -> usize {
+    turns.iter().map(|turn| turn.asked.len() + turn.answer.len()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Pattern;
+    use super::*;
+    use crate::tokenizer::Vocabulary;
+
+    const ROOM: Room = Room { context: 400, max_tokens: 20, drop_oldest: false };
+
+    fn tokenizer() -> Tokenizer {
+        Tokenizer::from_vocabulary(&Vocabulary::synthetic(600, 1)).unwrap()
+    }
+
+    /// A text's tokens in Gemma's form, as control tokens and text stand in it.
+    fn written(tokenizer: &Tokenizer, text: &str) -> Vec<TokenId> {
+        let mut tokens: Vec<TokenId> = tokenizer.bos().into_iter().collect();
+        tokens.extend(tokenizer.encode_said(&[crate::tokenizer::Said::Template(text)]).unwrap());
+        tokens
+    }
+
+    #[test]
+    fn a_conversation_is_what_was_asked_and_what_was_chosen() {
+        let tokenizer = tokenizer();
+        let mut talk = Conversation::new(Some("Be brief. ".to_string()));
+        let form = Form::gemma(true);
+        let first = talk.ask(&form, &tokenizer, "  Who?\n", ROOM).unwrap();
+        let text = "<start_of_turn>user\nBe brief. \n\nWho?<end_of_turn>\n<start_of_turn>model\n";
+        assert_eq!(first, Asked { tokens: written(&tokenizer, text), dropped: 0 });
+        // No text has these tokens: letters that merge.
+        let odd: Vec<TokenId> = ["t", "h", "e"].iter().flat_map(|letter| tokenizer.encode(letter).unwrap()).collect();
+        assert_ne!(odd, tokenizer.encode("the").unwrap());
+        talk.answered(odd.clone());
+        let second = talk.ask(&form, &tokenizer, "<eos>", ROOM).unwrap().tokens;
+        let said = [first.tokens, odd].concat();
+        assert_eq!(second[..said.len()], said, "the tokens that were chosen are not those that are kept");
+        let marks = second[said.len()..].iter().filter(|token| tokenizer.is_end(**token)).count();
+        assert_eq!(marks, 2, "of the answer and of the turn; <eos> in a text is text");
+        assert_eq!(tokenizer.decode(&second[said.len()..]), "\n<start_of_turn>user\n<eos>\n<start_of_turn>model\n");
+    }
+
+    #[test]
+    fn a_turn_that_is_withdrawn_was_never_said() {
+        let (tokenizer, form) = (tokenizer(), Form::gemma(true));
+        let mut talk = Conversation::default();
+        let first = talk.ask(&form, &tokenizer, "One", ROOM).unwrap();
+        talk.withdraw();
+        assert!(talk.is_new());
+        assert_eq!(talk.ask(&form, &tokenizer, "One", ROOM).unwrap(), first);
+        talk.answered(vec![TokenId(9)]);
+        let second = talk.ask(&form, &tokenizer, "Two", ROOM).unwrap();
+        talk.withdraw();
+        assert_eq!(talk.ask(&form, &tokenizer, "Two", ROOM).unwrap(), second);
+    }
+
+    #[test]
+    fn a_full_conversation_says_new_or_forgets_its_oldest_turns() {
+        let (tokenizer, form) = (tokenizer(), Form::gemma(true));
+        let mut talk = Conversation::new(Some("Kind".to_string()));
+        let answer = |at: usize| vec![TokenId(400 + at as u32); 60];
+        let mut turns = 0;
+        let full = loop {
+            match talk.ask(&form, &tokenizer, &format!("Turn {turns}"), ROOM) {
+                Ok(_) => talk.answered(answer(turns)),
+                Err(error) => break error.to_string(),
+            }
+            turns += 1;
+        };
+        assert!(turns > 2 && full.contains("new begins another one") && full.contains("set drop-oldest on"), "{turns}: {full}");
+        let room = Room { drop_oldest: true, ..ROOM };
+        let asked = talk.ask(&form, &tokenizer, "Next", room).unwrap();
+        assert!(asked.dropped > 0 && asked.tokens.len() <= ROOM.context / 2, "{asked:?}");
+        // As if it had begun with the oldest turn that is left, with the same answers.
+        let mut fresh = Conversation::new(Some("Kind".to_string()));
+        for at in asked.dropped..turns {
+            fresh.ask(&form, &tokenizer, &format!("Turn {at}"), ROOM).unwrap();
+            fresh.answered(answer(at));
+        }
+        assert_eq!(fresh.ask(&form, &tokenizer, "Next", ROOM).unwrap().tokens, asked.tokens);
+        talk.withdraw();
+        let again = talk.ask(&form, &tokenizer, "Next", room).unwrap();
+        assert_eq!(again, asked, "a turn that was withdrawn forgets nothing");
+        talk.answered(answer(99));
+        assert_eq!(talk.ask(&form, &tokenizer, "Last", room).unwrap().dropped, 0);
+        let long = "word ".repeat(500);
+        for room in [ROOM, room] {
+            let mut talk = Conversation::default();
+            assert!(talk.ask(&form, &tokenizer, &long, room).unwrap_err().to_string().contains("this turn alone"));
+        }
+    }
+
+    #[test]
+    fn what_a_form_does_not_take_is_refused_with_what_to_do() {
+        let tokenizer = tokenizer();
+        let pattern = Pattern { system: Err("No system role".to_string()), ..Pattern::gemma() };
+        let mut talk = Conversation::new(Some("Kind".to_string()));
+        let said = talk.ask(&Form::of(pattern), &tokenizer, "Hi", ROOM).unwrap_err().to_string();
+        assert!(said.contains("takes no system text: No system role"), "{said}");
+        let mut vocabulary = Vocabulary::synthetic(600, 1);
+        let start = vocabulary.find("<start_of_turn>").unwrap().0 as usize;
+        vocabulary.tokens[start] = "<mask2>".to_string();
+        let other = Tokenizer::from_vocabulary(&vocabulary).unwrap();
+        let said = Conversation::default().ask(&Form::gemma(false), &other, "Hi", ROOM).unwrap_err().to_string();
+        assert!(said.contains("no <start_of_turn>") && said.contains("--raw"), "{said}");
+    }
+}

@@ -1,0 +1,117 @@
+//! The prompts of a console: from what is typed or requested to the node, and what a conversation keeps of the answers.
+
+use crate::answers::{Answer, How, Ready, Speech, Wanted};
+use crate::console::Settings;
+use crate::node::{AskId, Figures, Reply, StopReason};
+
+use super::host::Running;
+use super::session::Session;
+use super::speaker::Form;
+
+/// How one answer is to be made and said.
+pub(super) struct Asking {
+    settings: Settings,
+    form: Form,
+}
+
+impl How for Asking {
+    fn max_tokens(&self) -> usize {
+        self.settings.max_tokens
+    }
+
+    fn drops_oldest(&self) -> bool {
+        self.settings.drop_oldest
+    }
+
+    fn system(&self) -> Option<&str> {
+        self.settings.system.as_deref()
+    }
+}
+
+impl Session {
+    /// A line without a command: a turn where the model is one for conversations, else a text to complete.
+    pub(super) fn said(&mut self, text: String) -> Result<(), String> {
+        let is_chat = self.host.running()?.form.is_chat_model() && !self.settings.raw;
+        let wanted = if is_chat { Wanted::Turn { name: String::new(), text } } else { Wanted::Completion(text) };
+        self.want(None, wanted, self.settings.clone())
+    }
+
+    /// A text to be answered by itself: in the form of chats where the model is one for them, or as `raw` says.
+    pub(super) fn single(&self, text: String, raw: Option<bool>) -> Result<Wanted, String> {
+        let is_chat_model = self.host.running()?.form.is_chat_model();
+        let raw = raw.unwrap_or(self.settings.raw || !is_chat_model);
+        Ok(if raw { Wanted::Completion(text) } else { Wanted::Single(text) })
+    }
+
+    /// Takes a prompt, to be answered in its turn.
+    pub(super) fn want(&mut self, id: Option<u64>, wanted: Wanted, settings: Settings) -> Result<(), String> {
+        let running = self.host.running()?;
+        let note = match &wanted {
+            Wanted::Completion(text) | Wanted::Single(text) | Wanted::Turn { text, .. } => running.tokenizer.marker_note(text),
+            Wanted::Measurement(_) => None,
+        };
+        self.desk.take(id, wanted, Asking { settings, form: self.speaker.form }).map_err(|error| error.to_string())?;
+        note.iter().for_each(|note| self.speaker.note('·', note));
+        self.advance();
+        Ok(())
+    }
+
+    /// Gives the node the next prompt, where it has none from here.
+    fn advance(&mut self) {
+        let Ok(running) = self.host.running() else { return };
+        let speech = Speech { tokenizer: running.tokenizer, form: &running.form, context: running.context };
+        while let Some(next) = self.desk.next(speech) {
+            match next {
+                Ok(ready) => self.give_to_node(&running, ready),
+                Err((id, Asking { form, .. }, error)) => {
+                    self.in_form(form, |session| session.speaker.failed(id, &error.to_string()))
+                }
+            }
+        }
+    }
+
+    fn give_to_node(&mut self, running: &Running, ready: Ready<Asking>) {
+        let Ready { id, how: Asking { settings, form }, tokens, dropped, is_measurement } = ready;
+        let answer = (!is_measurement).then(|| Answer::new(running.tokenizer).until(&settings.stop));
+        self.in_form(form, |session| {
+            if dropped > 0 {
+                let turns = if dropped == 1 { "turn is" } else { "turns are" };
+                session.speaker.note('·', &format!("the context is full: the oldest {dropped} {turns} forgotten"));
+            }
+            session.speaker.begin(id, answer);
+        });
+        self.host.ask(running, self.seat, id, tokens, settings, is_measurement);
+    }
+
+    /// An answer has ended; there is none where it failed, or was only measured.
+    pub(super) fn answered(&mut self, id: AskId, answer: Option<Answer<'static>>, stop: StopReason) {
+        let running = self.host.running().ok();
+        let kept = running.zip(answer).filter(|_| stop != StopReason::Stopped);
+        let kept = kept.and_then(|(running, answer)| answer.kept(running.tokenizer).ok());
+        if stop == StopReason::ContextFull && self.desk.is_in_conversation(id) {
+            let remedy = "new begins another conversation, and set drop-oldest on lets this one go on without its oldest turns";
+            self.speaker.note('!', &format!("the context is full: {remedy}"));
+        }
+        self.desk.ended(id, kept);
+        self.advance();
+    }
+
+    /// Ends all answers of this console; those that have not begun first, so that none of them does.
+    pub(super) fn stop(&mut self) {
+        let given_up: Vec<(AskId, Asking)> = self.desk.give_up().collect();
+        if let Ok(running) = self.host.running() {
+            for (id, Asking { form, .. }) in given_up {
+                self.in_form(form, |session| session.speaker.begin(id, Some(Answer::new(running.tokenizer))));
+                self.speaker.reply(id, &Reply::Done(Figures::never_begun()));
+            }
+        }
+        self.host.stop(self.seat);
+    }
+
+    /// Says something in this form.
+    fn in_form(&mut self, form: Form, say: impl FnOnce(&mut Session)) {
+        let before = std::mem::replace(&mut self.speaker.form, form);
+        say(self);
+        self.speaker.form = before;
+    }
+}

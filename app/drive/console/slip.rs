@@ -1,0 +1,18 @@
+//! Which command a mistyped line means.
+
+use crate::config::nearest;
+use crate::console;
+
+/// Words that other consoles have, and what they are here.
+const ELSEWHERE: [(&str, &str); 6] =
+    [("?", "help"), ("exit", "quit"), ("logout", "quit"), ("halt", "poweroff"), ("shutdown", "poweroff"), ("restart", "reboot")];
+
+/// The command that a word looks like, when it is no more than a slip of the finger away.
+pub(super) fn slip(text: &str) -> Option<&'static str> {
+    let typed = text.to_ascii_lowercase();
+    if let Some((_, word)) = ELSEWHERE.iter().find(|(other, _)| *other == typed) {
+        return Some(word);
+    }
+    let (word, changes) = nearest(&typed, console::words(), |word| word)?;
+    (changes <= 1 && !text.contains(char::is_whitespace)).then_some(word)
+}

@@ -1,0 +1,188 @@
+//! What a conversation costs: every turn begins with what was said before, found again to the last token.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use potluck::answers::{Answer, Conversation, Form, Room, StopWatch};
+use potluck::drive::run_job;
+use potluck::id::{Millis, TokenId};
+use potluck::model::{Model, Opened, Precision, open};
+use potluck::node::{Ask, AskId, Figures, Input, Node, NodeConfig, Output, Reply, StopReason};
+use potluck::sampler::Sampling;
+use potluck::tokenizer::Tokenizer;
+
+use crate::world::config;
+
+const SLAB: usize = 64 << 20;
+
+/// A node, alone, with a model that computes.
+struct Machine {
+    model: Model,
+    tokenizer: &'static Tokenizer,
+    node: Node,
+}
+
+impl Machine {
+    fn new(path: &Path) -> Machine {
+        let Opened { config: shape, weights, gguf, .. } = open(path).unwrap();
+        let model = Model::new(shape, weights, Precision::INT8).unwrap();
+        let tokenizer = Tokenizer::from_vocabulary(&gguf.vocabulary().unwrap().unwrap()).unwrap();
+        let ends = tokenizer.end_tokens().to_vec();
+        let config = NodeConfig { sharing: false, end_tokens: ends, ..config(0, model.kv_shape(), SLAB) };
+        Machine { model, tokenizer: Box::leak(Box::new(tokenizer)), node: Node::new(config).unwrap() }
+    }
+
+    fn answer(
+        &mut self,
+        tokens: &[TokenId],
+        max_tokens: usize,
+        sampling: Sampling,
+        stops: &[String],
+    ) -> (Answer<'static>, Figures) {
+        let now = Millis(0);
+        let watch = StopWatch::over(self.tokenizer, stops);
+        let mut answer = Answer::new(self.tokenizer).until(stops);
+        self.node
+            .handle(Input::Ask(Ask { id: AskId(1), tokens: tokens.to_vec(), max_tokens, sampling, private: false, watch }), now);
+        loop {
+            match self.node.poll_output().expect("the answer ends") {
+                Output::Engine(job) => {
+                    let done = run_job(&self.model, &job);
+                    self.node.handle(Input::Engine(done), now);
+                }
+                Output::Reply(_, Reply::Token(token)) => drop(answer.push(token)),
+                Output::Reply(_, Reply::Done(figures)) => {
+                    answer.end();
+                    return (answer, figures);
+                }
+                Output::Reply(_, Reply::Failed(reason)) => panic!("no answer: {reason}"),
+                _ => {}
+            }
+        }
+    }
+}
+
+fn demo_model() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/demo-model/model/potluck-demo.gguf")
+}
+
+/// The real model, if this machine has it; else a line says which test is left out.
+fn real_model(test: &str) -> Option<PathBuf> {
+    let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/models/gemma-3-270m-q4_k_m.gguf");
+    let path = std::env::var_os("POTLUCK_REAL_MODEL").map_or(default, PathBuf::from);
+    if !path.exists() {
+        // Past the harness, which keeps what tests print that do not fail.
+        let _ = writeln!(std::io::stderr(), "skipped: {test}, for there is no {}", path.display());
+        return None;
+    }
+    Some(path)
+}
+
+const QUESTIONS: [&str; 10] = [
+    "Why is the sky blue?",
+    "Tell me about the sea.",
+    "Name three animals and say why you like them.",
+    "What is a prime number?",
+    "How do I bake bread?",
+    "Who wrote that?",
+    "  What did people eat long ago?\n",
+    "Give me a list:\n\n1. one\n2. two",
+    "naïve café — 漢字 🙂 <eos> <end_of_turn>",
+    "And then?",
+];
+
+/// Two turns each of `count` conversations whose first answer is drawn. Every token of the first prompt and its answer is found again,
+/// but for an answer's last one that was never computed. Gives how many answers their text would not have brought back.
+fn second_turns(machine: &mut Machine, count: usize, max_tokens: usize) -> usize {
+    let form = Form::gemma(false);
+    let room = Room { context: 2_048, max_tokens, drop_oldest: false };
+    let mut lost_as_text = 0;
+    for at in 0..count {
+        let (top_k, top_p) = if at % 2 == 0 { (0, 1.0) } else { (64, 0.95) };
+        let sampling = Sampling::new(1.0, top_k, top_p, at as u64).unwrap();
+        let mut talk = Conversation::default();
+        let question = format!("{} {at}", QUESTIONS[at % QUESTIONS.len()]);
+        let first = talk.ask(&form, machine.tokenizer, &question, room).unwrap().tokens;
+        let (answer, figures) = machine.answer(&first, max_tokens, sampling, &[]);
+        let chosen = answer.kept(machine.tokenizer).unwrap();
+        assert_eq!(chosen.len(), figures.generated);
+        lost_as_text += usize::from(machine.tokenizer.encode(answer.text()).unwrap() != chosen);
+        talk.answered(chosen.clone());
+        let second = talk.ask(&form, machine.tokenizer, "Go on, please.", room).unwrap().tokens;
+        let before = first.len() + chosen.len();
+        assert_eq!((&second[..first.len()], &second[first.len()..before]), (&first[..], &chosen[..]), "conversation {at}");
+        let uncomputed = usize::from(figures.stop != StopReason::End);
+        let (_, figures) = machine.answer(&second, 1, Sampling::GREEDY, &[]);
+        assert_eq!(figures.own, before - uncomputed, "conversation {at} found less of itself: {figures:?}");
+        assert_eq!(figures.computed, second.len() - before + uncomputed);
+    }
+    lost_as_text
+}
+
+#[test]
+fn two_hundred_drawn_answers_are_found_again_whole() {
+    let lost = second_turns(&mut Machine::new(&demo_model()), 200, 24);
+    assert!(lost > 0, "no answer would have been lost as text: this test shows nothing");
+}
+
+#[test]
+fn drawn_answers_of_the_real_model_are_found_again_whole() {
+    if let Some(path) = real_model("drawn_answers_of_the_real_model_are_found_again_whole") {
+        assert!(second_turns(&mut Machine::new(&path), 20, 24) > 0);
+    }
+}
+
+/// `turns` turns of one conversation: each computes its own new tokens, and at most one more.
+fn turns_cost_what_they_say(path: &Path, turns: usize, max_tokens: usize) {
+    let mut machine = Machine::new(path);
+    let form = Form::gemma(false);
+    let room = Room { context: 2_048, max_tokens, drop_oldest: false };
+    let mut talk = Conversation::new(Some("You answer in short sentences.".to_string()));
+    let mut before = 0;
+    for turn in 0..turns {
+        let prompt = talk.ask(&form, machine.tokenizer, QUESTIONS[turn % QUESTIONS.len()], room).unwrap().tokens;
+        let sampling = Sampling::new(0.8, 64, 0.95, turn as u64).unwrap();
+        let (answer, figures) = machine.answer(&prompt, max_tokens, sampling, &[]);
+        let new = prompt.len() - before;
+        assert!(figures.computed <= new + 1, "turn {turn} has {new} new tokens: {figures:?}");
+        talk.answered(answer.kept(machine.tokenizer).unwrap());
+        before = prompt.len() + figures.generated;
+    }
+}
+
+#[test]
+fn twelve_turns_compute_only_what_is_new() {
+    turns_cost_what_they_say(&demo_model(), 12, 40);
+}
+
+#[test]
+fn twelve_turns_on_the_real_model_compute_only_what_is_new() {
+    if let Some(path) = real_model("twelve_turns_on_the_real_model_compute_only_what_is_new") {
+        turns_cost_what_they_say(&path, 12, 40);
+    }
+}
+
+/// What a stop string cuts off was computed all the same, and is not part of the conversation.
+#[test]
+fn a_conversation_goes_on_from_where_a_stop_string_ended_it() {
+    let mut machine = Machine::new(&demo_model());
+    let form = Form::gemma(false);
+    let room = Room { context: 2_048, max_tokens: 60, drop_oldest: false };
+    let mut stopped = 0;
+    for at in 0..20 {
+        let mut talk = Conversation::default();
+        let first = talk.ask(&form, machine.tokenizer, QUESTIONS[at % QUESTIONS.len()], room).unwrap().tokens;
+        let sampling = Sampling::new(1.0, 64, 0.95, at as u64).unwrap();
+        let (answer, figures) = machine.answer(&first, 60, sampling, &[". ".to_string(), "e t".to_string()]);
+        let kept = answer.kept(machine.tokenizer).unwrap();
+        assert_eq!(machine.tokenizer.decode(&kept), answer.text());
+        stopped += usize::from(figures.stop == StopReason::StopString);
+        talk.answered(kept.clone());
+        let second = talk.ask(&form, machine.tokenizer, "Why?", room).unwrap().tokens;
+        let (_, found) = machine.answer(&second, 1, Sampling::GREEDY, &[]);
+        // The token that the stop string cuts in two, and the block that it is in.
+        let sure = (first.len() + kept.len()).saturating_sub(3) / 16 * 16;
+        assert!(found.own >= sure, "{found:?} of {sure}");
+    }
+    assert!(stopped > 5, "{stopped} answers of 20 were stopped");
+}
