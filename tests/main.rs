@@ -23,6 +23,9 @@ mod conversation;
 mod demo_model;
 /// The documents' figures are those that the code computes.
 mod docs;
+/// What the fuzzer of model files begins with.
+#[cfg(feature = "model")]
+mod fuzz_seeds;
 /// The model's answers against Hugging Face's, and a handed-over prefix against one computed here.
 #[cfg(feature = "model")]
 mod golden;

@@ -33,7 +33,9 @@ for name in "$@"; do
     case $name in
     gguf)
         longest=65536
-        head -c 65000 "$root/tools/demo-model/model/potluck-demo.gguf" >"$corpus/demo"
+        cp seeds/gguf/* "$corpus"
+        # One file, and not cut: see the target.
+        { printf '\0'; head -c 65000 "$root/tools/demo-model/model/potluck-demo.gguf"; } >"$corpus/demo"
         ;;
     tokenizer) cp seeds/tokenizer.json "$corpus" ;;
     settings) cp seeds/potluck.toml "$corpus" ;;
