@@ -31,7 +31,7 @@ pub(super) struct TokenizeArgs {
     /// Put the text into the model's chat template, or Gemma's where its file has none
     #[arg(long, conflicts_with_all = ["no_bos", "decode"])]
     chat: bool,
-    /// Leave out <bos>, with which every prompt begins
+    /// Leave out the bos token, with which every prompt begins
     #[arg(long, conflicts_with = "decode")]
     no_bos: bool,
     /// Take ids and print their text

@@ -55,7 +55,7 @@ impl Repeat {
         self.last_n
     }
 
-    /// The tokens, of all that precede a position, that [`Repeat::apply`] has to be given; none where the penalty changes nothing.
+    /// The tokens, of all that precede a position, that the penalty has to be given; none where the penalty changes nothing.
     pub fn recent(self, before: &[TokenId]) -> &[TokenId] {
         let count = if self.penalty == 1.0 { 0 } else { self.last_n.min(before.len()) };
         &before[before.len() - count..]
