@@ -251,8 +251,16 @@ impl<H: How> Desk<H> {
             Wanted::Turn { name, text } => {
                 let room = Room { context, max_tokens: how.max_tokens(), drop_oldest: how.drops_oldest() };
                 let system = how.system().map(str::to_string);
-                let talk = self.conversations.entry(name).or_insert_with(|| Conversation::new(system));
-                let asked = talk.ask(form, tokenizer, &text, room)?;
+                let talk = self.conversations.entry(name.clone()).or_default();
+                if talk.is_new() {
+                    *talk = Conversation::new(system);
+                }
+                let asked = talk.ask(form, tokenizer, &text, room);
+                // One whose first turn is refused has not begun, and keeps no place.
+                if asked.is_err() && talk.is_new() {
+                    self.conversations.remove(&name);
+                }
+                let asked = asked?;
                 (asked.tokens, asked.dropped)
             }
         })
@@ -340,6 +348,18 @@ mod tests {
             assert_eq!(desk.open(), 4);
             assert_eq!(desk.give_up().map(|(id, _)| id.0).collect::<Vec<_>>(), [7, drawn.0 + 2, drawn.0 + 1, drawn.0]);
             assert_eq!(desk.open(), 0);
+        });
+    }
+
+    #[test]
+    fn a_conversation_whose_first_turn_is_refused_has_not_begun() {
+        with(|desk, speech| {
+            desk.take(Some(1), turn("a", &"one two ".repeat(400)), Ten(Some("Kind"))).unwrap();
+            assert!(desk.next(speech).unwrap().is_err(), "no context holds it");
+            assert!(desk.conversations.is_empty(), "it keeps a place");
+            desk.take(Some(2), turn("a", "One"), Ten(None)).unwrap();
+            let first = desk.next(speech).unwrap().unwrap();
+            assert_eq!(first.tokens, speech.form.first(speech.tokenizer, None, "One").unwrap(), "what it was told is kept");
         });
     }
 

@@ -139,7 +139,7 @@ pub fn inspect(path: &Path) -> Result<Inspection, FileError> {
         context: config.context,
         vocabulary: config.vocab,
         has_vocabulary: opened.gguf.vocabulary()?.is_some(),
-        chat: opened.gguf.text("tokenizer.chat_template")?.is_some(),
+        chat: matches!(opened.gguf.text("tokenizer.chat_template"), Ok(Some(text)) if !text.trim().is_empty()),
         tensors,
         fingerprint: fingerprint(opened.content(), Precision::INT8).to_string(),
         memory: memory(weights_bytes, &shape, config),

@@ -38,7 +38,13 @@ pub(super) fn is_control_name(name: &str) -> bool {
     };
     let is_word = inner.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
     let is_of_a_pair = is_word && (inner.starts_with("start_") || inner.starts_with("end_"));
-    is_of_a_pair || (is_word && inner.ends_with("_soft_token")) || is_unused_name(name) || CONTROL_NAMES.contains(&name)
+    // `<|im_start|>` and its like: other families' turns, which fine-tunes bring along.
+    let is_barred = inner.len() > 2 && inner.starts_with('|') && inner.ends_with('|');
+    is_of_a_pair
+        || is_barred
+        || (is_word && inner.ends_with("_soft_token"))
+        || is_unused_name(name)
+        || CONTROL_NAMES.contains(&name)
 }
 
 /// Whether this is the name of a token that was left without a meaning: `<unused0>` and so on.
@@ -243,6 +249,8 @@ mod tests {
             "<escape>",
         ];
         assert_eq!(control.iter().find(|name| !is_control_name(name)), None);
+        assert!(["<|im_start|>", "<|endoftext|>"].iter().all(|name| is_control_name(name)), "another family's turns");
+        assert!(!is_control_name("<||>") && !is_control_name("<|>"));
         let text = [
             "<unused>",
             "<unused1a>",

@@ -80,7 +80,16 @@ pub fn convert(from: &Path, out: &Path, ty: ConvertType, progress: &mut dyn FnMu
     if from.is_dir() { directory(from, out, ty, progress) } else { gguf::convert(from, out, ty, progress) }
 }
 
+/// An existing file of the directory that is converted is not written over, but for an older GGUF.
+fn refuse_source(dir: &Path, out: &Path) -> Result<(), FileError> {
+    let (Ok(target), Ok(dir)) = (out.canonicalize(), dir.canonicalize()) else { return Ok(()) };
+    let is_source = target.parent() == Some(dir.as_path()) && target.extension().is_none_or(|ending| ending != "gguf");
+    let message = "is a file of the directory that is converted; name another to write";
+    if is_source { Err(FileError::new(out, Fault::Unsupported(message.into()))) } else { Ok(()) }
+}
+
 fn directory(dir: &Path, out: &Path, ty: ConvertType, progress: &mut dyn FnMut(Progress<'_>)) -> Result<Report, ConvertError> {
+    refuse_source(dir, out)?;
     let tensors = open_directory(dir)?;
     let source = Source::find(dir, &tensors)?;
     let json_path = dir.join("config.json");
