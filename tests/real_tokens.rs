@@ -144,10 +144,10 @@ fn the_published_vocabulary_has_its_roles() {
     assert_eq!(tokenizer.markers_in("a <start_of_image> <unused7> [multimodal]").len(), 3);
 }
 
-/// Whether others are known to cut a text otherwise (docs/tokens.md): it spells what the published file types as text, or has the
-/// vocabulary's own mark for a space.
+/// Whether others are known to cut a text otherwise (docs/tokens.md): it spells what the published file types as text, has the
+/// vocabulary's own mark for a space, or a tag that llama.cpp takes for the end.
 fn differs_elsewhere(text: &str) -> bool {
-    ["▁", "[multimodal]", "<start_of_image>", "<end_of_image>"].iter().any(|part| text.contains(part))
+    ["▁", "[multimodal]", "<start_of_image>", "<end_of_image>", "</s>"].iter().any(|part| text.contains(part))
 }
 
 /// The long form: every piece, every character, all texts of the repository and of the folders that POTLUCK_TEXTS names. Writes each
