@@ -148,10 +148,15 @@ impl Speaker {
         if self.form == Form::Json {
             return self.json(event);
         }
+        // Both go to standard output: an answer that is under way is not torn in mid-line.
+        let is_under_way = matches!(self.sink, Sink::Streams { line: Line::Answer, watched: false, .. });
         self.begin_line();
         match &mut self.sink {
             Sink::Tty(tty) => tty.with(|screen| screen.say(text.trim_end())),
-            Sink::Streams { streams, .. } => streams.give(format_args!("{}\n", text.trim_end())),
+            Sink::Streams { streams, .. } => {
+                let begin = if is_under_way { "\n" } else { "" };
+                streams.give(format_args!("{begin}{}\n", text.trim_end()));
+            }
         }
     }
 
