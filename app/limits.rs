@@ -259,10 +259,10 @@ pub const PROGRESS_DELAY_MS: u64 = 1_000;
 /// Milliseconds between two reports of it: slow enough for a serial line and a log, fast enough to be seen moving.
 pub const PROGRESS_GAP_MS: u64 = 1_000;
 
-/// Tokens of the made-up prompt that the console's bench and `inspect --measure` compute: four steps of prefill, seconds on the board.
+/// Tokens of the made-up prompt that the console's bench computes: four steps of prefill, seconds on the board.
 pub const BENCH_PREFILL_TOKENS: usize = 256;
 
-/// Tokens that they decode after them.
+/// Tokens that it decodes after them, and `inspect --measure` after its prompt of one step.
 pub const BENCH_DECODE_TOKENS: usize = 32;
 
 /// Bytes of a swarm key: a long sentence. It is hashed, so more would make nothing safer.

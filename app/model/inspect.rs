@@ -239,6 +239,18 @@ mod tests {
         let text = said.to_string();
         assert!(text.contains("layers       6 (1 global, 5 sliding over 256 tokens)"), "{text}");
         assert!(text.contains(&said.fingerprint) && said.fingerprint.len() == 32);
+        assert!(text.contains("kind         base: completes text") && !text.contains("speed"), "{text}");
+        let speed = Speed {
+            prefill_tokens_per_s: 400.04,
+            prefill_tokens: 256,
+            decode_tokens_per_s: 50.0,
+            threads: 2,
+            instructions: "avx2",
+        };
+        let text = Inspection { speed: Some(speed), chat: true, parts: 3, ..said }.to_string();
+        let line = "speed here   50.0 tokens/s of an answer, 400.0 of a prompt of 256 (int8, 2 threads, avx2)";
+        assert!(text.ends_with(line), "{text}");
+        assert!(text.contains(" MB in 3 parts)") && text.contains("kind         chat: the file has a chat template"), "{text}");
     }
 
     #[test]

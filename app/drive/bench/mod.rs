@@ -17,7 +17,7 @@ use thiserror::Error;
 
 use crate::id::TokenId;
 use crate::kv::Sequence;
-use crate::limits::{BENCH_DECODE_TOKENS, BENCH_PREFILL_TOKENS, MAX_CONTEXT_TOKENS};
+use crate::limits::{BENCH_DECODE_TOKENS, MAX_CONTEXT_TOKENS, PREFILL_STEP_TOKENS};
 use crate::model::inspect::Speed;
 use crate::model::{self, FileError, Logits, Model, ModelError, Precision};
 
@@ -124,7 +124,8 @@ pub(super) fn run(
     if settings.json { Ok(give_line(report.json())?) } else { Ok(give(report)?) }
 }
 
-/// How fast the model at `path` runs on these cores: a short measurement for [`inspect`](crate::model::inspect).
+/// How fast the model at `path` runs on these cores: a short measurement for [`inspect`](crate::model::inspect),
+/// seconds on the board.
 pub(super) fn speed(path: &Path, precision: Precision, cores: &Cores) -> Result<Speed, BenchError> {
     let opened = model::open(path)?;
     let mut model = Model::new(opened.config, opened.weights, precision)?;
@@ -133,9 +134,9 @@ pub(super) fn speed(path: &Path, precision: Precision, cores: &Cores) -> Result<
     model.set_team(team);
     let context = model.config().context.min(MAX_CONTEXT_TOKENS);
     let steps = BENCH_DECODE_TOKENS.min(context / 2).max(1);
-    let prompt = BENCH_PREFILL_TOKENS.min(context.saturating_sub(steps)).max(1);
+    let prompt = PREFILL_STEP_TOKENS.min(context.saturating_sub(steps)).max(1);
     let mut cases = vec![Case::prefill(0, prompt), Case::decode(prompt, steps)];
-    run_cases(&model, &mut cases, 3, true)?;
+    run_cases(&model, &mut cases, 2, true)?;
     let rates: Vec<f64> = cases.iter().filter_map(|case| Some(case.rate(case.median()?))).collect();
     let &[prefill_tokens_per_s, decode_tokens_per_s] = rates.as_slice() else { unreachable!("both cases ran") };
     Ok(Speed { prefill_tokens_per_s, prefill_tokens: prompt, decode_tokens_per_s, threads, instructions })
