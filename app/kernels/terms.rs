@@ -195,14 +195,3 @@ pub(super) fn unpack(format: Format, bytes: &[u8], terms: &mut [Codes], scales: 
         scales.copy_from_slice(&found[..n]);
     }
 }
-
-/// Splits a block of Q8_0 or Q4_0 into its whole numbers, which fit a byte, and its scale.
-#[inline(always)]
-pub(super) fn unpack_block(format: Format, block: &[u8], codes: &mut [i8; GROUP]) -> f32 {
-    let mut terms = [[0; GROUP]; MAX_TERMS];
-    let [scale, _] = unpack_group(format, block, 0, &mut terms);
-    for (code, whole) in codes.iter_mut().zip(terms[0]) {
-        *code = whole as i8;
-    }
-    scale
-}

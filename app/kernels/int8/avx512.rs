@@ -8,7 +8,7 @@ use core::arch::x86_64::*;
 
 use super::single::single;
 use super::{Panel, Tokens};
-use crate::kernels::terms::unpack_block;
+use crate::kernels::terms::{MAX_TERMS, unpack_group};
 use crate::kernels::{Format, GROUP};
 
 /// Rows of a panel.
@@ -41,6 +41,17 @@ impl Block {
             }
         }
     }
+}
+
+/// Splits a block into its codes and its scale.
+#[inline(always)]
+fn unpack_block(format: Format, block: &[u8], codes: &mut [i8; GROUP]) -> f32 {
+    let mut terms = [[0; GROUP]; MAX_TERMS];
+    let [scale, _] = unpack_group(format, block, 0, &mut terms);
+    for (code, whole) in codes.iter_mut().zip(terms[0]) {
+        *code = whole as i8;
+    }
+    scale
 }
 
 /// Pointers to `TOKENS` tokens of `blocks` blocks: codes, scales and offsets.
