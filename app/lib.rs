@@ -1,6 +1,7 @@
 //! potluck: boards on one LAN answer prompts with Gemma 3 and share the KV state of every prompt prefix.
 //!
-//! ARCHITECTURE.md walks through the rooms. The pure core (everything but `model`, `tokenizer`, `answers`, `config`, `mmlu` and `drive`)
+//! ARCHITECTURE.md walks through the rooms. The pure core (everything but `model`, `tokenizer`, `answers`, `config`, `mmlu`, and the four rooms
+//! around the node: `start`, `drive`, `fronts`, `commands`)
 //! builds without burn and without smol: `cargo check --no-default-features`.
 
 #![deny(missing_docs)]
@@ -21,12 +22,18 @@ pub mod transfer;
 #[cfg(feature = "model")]
 pub mod answers;
 #[cfg(feature = "net")]
+pub mod commands;
+#[cfg(feature = "net")]
 pub mod config;
 #[cfg(feature = "net")]
 pub mod drive;
 #[cfg(feature = "net")]
+mod fronts;
+#[cfg(feature = "net")]
 pub mod mmlu;
 #[cfg(feature = "model")]
 pub mod model;
+#[cfg(feature = "net")]
+mod start;
 #[cfg(feature = "model")]
 pub mod tokenizer;

@@ -1,5 +1,5 @@
 //! The command line of the one binary, `potluck`.
 
 fn main() -> std::process::ExitCode {
-    potluck::drive::main()
+    potluck::commands::main()
 }

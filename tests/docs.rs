@@ -12,8 +12,6 @@ const PRECISION: &str = include_str!("../docs/precision.md");
 const CONFIG: &str = include_str!("../docs/config.md");
 #[cfg(feature = "net")]
 const README: &str = include_str!("../README.md");
-#[cfg(feature = "net")]
-const COMMAND_LINE: [&str; 2] = [include_str!("../app/drive/cli.rs"), include_str!("../app/drive/ask.rs")];
 
 /// The published models: name and layers. One KV head of 256 values, a window of 512, every sixth layer global.
 const MODELS: [(&str, usize); 2] = [("Gemma-3 270M", 18), ("Gemma-3 1B", 26)];
@@ -85,10 +83,29 @@ fn the_memory_a_token_in_precision_md_is_that_of_the_code() {
     }
 }
 
+/// The sources of the commands.
+#[cfg(feature = "net")]
+fn command_line() -> Vec<String> {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("app/commands");
+    let mut folders = vec![folder];
+    let mut sources = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for path in std::fs::read_dir(folder).expect("the room of the commands").flatten().map(|entry| entry.path()) {
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                sources.push(std::fs::read_to_string(path).expect("a source file"));
+            }
+        }
+    }
+    sources
+}
+
 /// The options of the command line, by the names that a user types, each with its default where that is a number.
 #[cfg(feature = "net")]
 fn options() -> Vec<(String, Option<f64>)> {
-    let attributes = COMMAND_LINE.iter().flat_map(|source| source.split("#[arg(").skip(1));
+    let sources = command_line();
+    let attributes = sources.iter().flat_map(|source| source.split("#[arg(").skip(1));
     let declared = attributes.filter_map(|rest| {
         let (attribute, field) = rest.split_once(")]")?;
         let given = attribute.split_once("long = \"").and_then(|(_, name)| name.split('"').next());

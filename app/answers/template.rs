@@ -5,7 +5,7 @@
 //! control token, and no conversation runs it again.
 //!
 //! Bounded: the template's size, and its fuel, which pays for every step and every byte that it makes. A hostile one can still evade
-//! that, or use up the stack: it is to be read in a process of its own (`drive::template`).
+//! that, or use up the stack: it is to be read in a process of its own (`start::template`).
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Value;

@@ -8,14 +8,14 @@ use std::time::Duration;
 use smol::Timer;
 
 /// How often. The scripts take eight missed ones for a hang.
-pub(super) const INTERVAL: Duration = Duration::from_secs(5);
+pub(crate) const INTERVAL: Duration = Duration::from_secs(5);
 
 /// How often it is looked whether the model has been loaded.
 const LOOK: Duration = Duration::from_millis(250);
 
 /// Counts in the file at `path` for ever, once per `interval`, with what `state` says behind the number: `7 ready`. A state other than
 /// the last is written at once. A file that cannot be written is a board in trouble, which is what a count that stands still says.
-pub(super) async fn show(path: PathBuf, interval: Duration, state: impl Fn() -> &'static str) {
+pub(crate) async fn show(path: PathBuf, interval: Duration, state: impl Fn() -> &'static str) {
     for count in 0u64.. {
         let said = state();
         let _ = fs::write(&path, format!("{count} {said}\n"));

@@ -3,31 +3,13 @@
 //! One thread runs every task; the node sits in a `RefCell` that is never borrowed across an await. The engine has a thread of its
 //! own, and so has the console's reader.
 
-mod alive;
-mod ask;
-mod bench;
-mod budget;
-mod cli;
-mod console;
-mod cores;
+pub(crate) mod alive;
 mod engine;
-mod kept;
-mod memory;
+mod epochs;
+mod herald;
 mod net;
-mod options;
-mod prompt;
-mod reset;
-mod run;
-mod settings;
-mod setup;
+mod signals;
 mod state;
-mod swarm;
-mod template;
-mod terminal;
-mod tokenize;
-mod tools;
-mod unfinished;
-mod usage;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -47,16 +29,18 @@ use crate::id::{EpochState, Millis};
 use crate::limits::{MAX_CHUNK_BYTES, MAX_DATAGRAM_BYTES};
 use crate::model::Bytes;
 use crate::node::{AskId, ConnId, Input, Node, Output, Reply, ResetNews, Status};
+use crate::start::UnreadModel;
 
-pub use cli::main;
 pub use engine::run_job;
 pub use net::NetSettings;
 
-use cli::Fail;
-use engine::Engine;
+pub(crate) use engine::Engine;
+pub(crate) use herald::{HeraldError, order};
+pub(crate) use net::{NetError, Sockets, free_port};
+pub(crate) use signals::Signals;
+pub(crate) use state::StateDir;
+
 use net::CatalogSocket;
-use setup::Unread;
-use state::StateDir;
 
 /// A connection is given up when it does not stand after this long.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -76,7 +60,7 @@ const MAX_QUEUED_DATAGRAMS: usize = 64;
 
 /// What the node has to say to people.
 #[derive(Debug)]
-enum Word {
+pub(crate) enum Word {
     /// Part or end of an answer.
     Reply(AskId, Reply),
     /// What becomes of a reset that was asked for here.
@@ -93,11 +77,13 @@ enum Word {
 type Channel<T> = (Sender<T>, Receiver<T>);
 
 /// The node and all that it acts through.
-struct Driver {
+pub(crate) struct Driver {
     node: RefCell<Node>,
     start: Instant,
     engine: Engine,
     socket: Option<CatalogSocket>,
+    /// Until it is listened on.
+    listener: RefCell<Option<TcpListener>>,
     conns: RefCell<BTreeMap<ConnId, Sender<()>>>,
     connects: Channel<(ConnId, SocketAddr)>,
     datagrams: Channel<Datagram>,
@@ -109,15 +95,17 @@ struct Driver {
 }
 
 impl Driver {
-    /// A driver around `node`; what it says comes out of the receiver. Without a socket the node is alone.
-    fn new(node: Node, start: Instant, engine: Engine, socket: Option<CatalogSocket>) -> (Driver, Receiver<Word>) {
+    /// A driver around `node`; what it says comes out of the receiver. Without sockets the node is alone.
+    pub(crate) fn new(node: Node, start: Instant, engine: Engine, sockets: Option<Sockets>) -> (Driver, Receiver<Word>) {
         // The words are bounded by what one input makes the node say: whoever reads them keeps up, or memory is the console's.
         let (words, out) = unbounded();
+        let (socket, listener) = sockets.map(|Sockets { catalog, listener, .. }| (catalog, listener)).unzip();
         let driver = Driver {
             node: RefCell::new(node),
             start,
             engine,
             socket,
+            listener: RefCell::new(listener),
             conns: RefCell::default(),
             connects: unbounded(),
             datagrams: bounded(MAX_QUEUED_DATAGRAMS),
@@ -130,12 +118,12 @@ impl Driver {
     }
 
     /// The same, which saves the swarm's epoch in `state`.
-    fn with_state(self, state: Option<StateDir>) -> Driver {
+    pub(crate) fn with_state(self, state: Option<StateDir>) -> Driver {
         Driver { state, ..self }
     }
 
     /// Lets something happen to the node, then does what it wants done.
-    fn handle(&self, input: Input<'_>) {
+    pub(crate) fn handle(&self, input: Input<'_>) {
         let now = self.now();
         self.node.borrow_mut().handle(input, now);
         self.pump();
@@ -143,7 +131,7 @@ impl Driver {
 
     /// Brings the model into memory on a thread of its own: locks its files where that is asked for, and reads them through where their
     /// content was taken on a former start's word.
-    fn read_model(&self, lock: Option<Vec<Bytes>>, unread: Option<Unread>) -> std::io::Result<()> {
+    pub(crate) fn read_model(&self, lock: Option<Vec<Bytes>>, unread: Option<UnreadModel>) -> std::io::Result<()> {
         if lock.is_none() && unread.is_none() {
             return Ok(());
         }
@@ -161,12 +149,12 @@ impl Driver {
     }
 
     /// What the node says of itself.
-    fn status(&self) -> Status {
+    pub(crate) fn status(&self) -> Status {
         self.node.borrow().status(self.now())
     }
 
     /// Lets the node's side of the world run on `executor`.
-    fn start(self: &Rc<Self>, executor: &Rc<LocalExecutor<'static>>, listener: Option<TcpListener>) {
+    pub(crate) fn start(self: &Rc<Self>, executor: &Rc<LocalExecutor<'static>>) {
         executor.spawn(self.clone().engine_results()).detach();
         executor.spawn(self.clone().deadlines()).detach();
         executor.spawn(self.clone().save_epochs()).detach();
@@ -175,15 +163,22 @@ impl Driver {
             executor.spawn(self.clone().send()).detach();
             executor.spawn(self.clone().join()).detach();
         }
-        if let Some(listener) = listener {
+        if let Some(listener) = self.listener.take() {
             executor.spawn(self.clone().accept(Rc::downgrade(executor), listener)).detach();
             executor.spawn(self.clone().connect_as_told(Rc::downgrade(executor))).detach();
         }
         self.handle(Input::Tick);
     }
 
+    /// Lets the node's side of the world run on this thread until `talk` ends.
+    pub(crate) fn run_until<T>(self: &Rc<Self>, talk: impl Future<Output = T>) -> T {
+        let executor = Rc::new(LocalExecutor::new());
+        self.start(&executor);
+        future::block_on(executor.run(talk))
+    }
+
     /// Says farewell to the swarm. The node is of no use afterwards.
-    async fn farewell(&self) {
+    pub(crate) async fn farewell(&self) {
         let farewell = self.node.borrow_mut().poll_farewell();
         if let (Some(socket), Some(farewell)) = (&self.socket, farewell) {
             socket.send(&farewell).await;

@@ -8,6 +8,8 @@ use smol::Async;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use thiserror::Error;
 
+use crate::config;
+
 /// Where the swarm talks.
 #[derive(Clone, Debug)]
 pub struct NetSettings {
@@ -23,9 +25,27 @@ pub struct NetSettings {
     pub peers: Vec<SocketAddr>,
 }
 
+impl NetSettings {
+    /// As `[network]` has it.
+    pub(crate) fn of(network: &config::Network) -> NetSettings {
+        NetSettings {
+            interface: network.interface,
+            group: network.group.addr(),
+            port: network.port.number(),
+            tcp_port: network.tcp_port,
+            peers: network.peers.iter().map(|peer| peer.addr().into()).collect(),
+        }
+    }
+
+    /// Leaves the choice of the interface and of the port for blocks to the system.
+    pub(crate) fn leave_to_the_system(&mut self) {
+        (self.interface, self.tcp_port) = (Ipv4Addr::UNSPECIFIED, 0);
+    }
+}
+
 /// Why a node cannot be reached.
 #[derive(Debug, Error)]
-pub(super) enum NetError {
+pub(crate) enum NetError {
     #[error("{0} is no address of this machine: give --interface one that it has on the LAN, or leave it out")]
     Interface(Ipv4Addr),
     #[error("TCP port {0} cannot be served on ({1}): give another --tcp-port, or 0 for any free one")]
@@ -104,8 +124,24 @@ fn udp(addr: Ipv4Addr, port: u16) -> io::Result<Socket> {
     Ok(socket)
 }
 
+/// Where a node that shares is reached.
+pub(crate) struct Sockets {
+    pub(super) catalog: CatalogSocket,
+    pub(super) listener: TcpListener,
+    /// Of the listener.
+    pub tcp_port: u16,
+}
+
+impl Sockets {
+    /// Opens both.
+    pub(crate) async fn open(net: &NetSettings) -> Result<Sockets, NetError> {
+        let (listener, tcp_port) = block_listener(net).await?;
+        Ok(Sockets { catalog: CatalogSocket::open(net)?, listener, tcp_port })
+    }
+}
+
 /// The listener that peers fetch blocks from, and its port.
-pub(super) async fn block_listener(net: &NetSettings) -> Result<(TcpListener, u16), NetError> {
+async fn block_listener(net: &NetSettings) -> Result<(TcpListener, u16), NetError> {
     let refused = |error: io::Error| match error.kind() {
         io::ErrorKind::AddrNotAvailable => NetError::Interface(net.interface),
         _ => NetError::TcpPort(net.tcp_port, error),
@@ -113,4 +149,9 @@ pub(super) async fn block_listener(net: &NetSettings) -> Result<(TcpListener, u1
     let listener = TcpListener::bind(SocketAddrV4::new(net.interface, net.tcp_port)).await.map_err(refused)?;
     let port = listener.local_addr().map_err(refused)?.port();
     Ok((listener, port))
+}
+
+/// A UDP port of this machine that nobody has.
+pub(crate) fn free_port() -> io::Result<u16> {
+    Ok(std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }

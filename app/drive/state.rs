@@ -46,11 +46,11 @@ trait Storage {
 
 /// The state directory of a node.
 #[derive(Clone, Debug)]
-pub(super) struct StateDir(PathBuf);
+pub(crate) struct StateDir(PathBuf);
 
 impl StateDir {
     /// The directory at `path`, made where there is none. That it cannot be made is said by what is done in it.
-    pub(super) fn at(path: &Path) -> StateDir {
+    pub(crate) fn at(path: &Path) -> StateDir {
         let dir = StateDir(path.to_path_buf());
         if fs::create_dir_all(path).is_ok()
             && let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty())
@@ -61,19 +61,19 @@ impl StateDir {
     }
 
     /// The state as saved, and what is wrong with it.
-    pub(super) fn load(&self) -> (EpochState, Option<String>) {
+    pub(crate) fn load(&self) -> (EpochState, Option<String>) {
         let (epochs, complaint) = load(self);
         (epochs, complaint.map(|complaint| format!("{}: {complaint}", self.0.join(NAME).display())))
     }
 
     /// Who this node is, as saved; the first time, or where that is damaged, `drawn`, which is then saved. And what is wrong.
-    pub(super) fn node(&self, drawn: NodeId) -> (NodeId, Option<String>) {
+    pub(crate) fn node(&self, drawn: NodeId) -> (NodeId, Option<String>) {
         let (node, complaint) = node(&mut self.clone(), drawn);
         (node, complaint.map(|complaint| format!("{}: {complaint}", self.0.join(NODE_NAME).display())))
     }
 
     /// Saves the state. Takes as long as the card takes.
-    pub(super) fn save(&self, epochs: EpochState) -> io::Result<()> {
+    pub(crate) fn save(&self, epochs: EpochState) -> io::Result<()> {
         save(&mut self.clone(), epochs)
     }
 }

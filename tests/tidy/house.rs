@@ -18,12 +18,20 @@ pub const ROOMS: &[(&str, &[&str])] = &[
     ("model", &["kernels", "tokenizer", "kv", "id", "limits"]),
     ("node", &["cache", "catalog", "transfer", "planner", "sampler", "console", "kv", "id", "limits"]),
     ("answers", &["tokenizer", "sampler", "node", "id", "limits"]),
-    ("drive", EVERY),
-    ("main", EVERY),
+    ("start", &["answers", "node", "model", "tokenizer", "config", "console", "sampler", "kernels", "kv", "id", "limits"]),
+    ("drive", &["start", "node", "model", "config", "console", "catalog", "id", "limits"]),
+    (
+        "fronts",
+        &["drive", "start", "answers", "node", "tokenizer", "config", "console", "sampler", "catalog", "cache", "id", "limits"],
+    ),
+    ("commands", EVERY),
+    ("main", &["commands"]),
 ];
 
 const EVERY: &[&str] = &[
+    "fronts",
     "drive",
+    "start",
     "answers",
     "node",
     "model",
@@ -42,6 +50,9 @@ const EVERY: &[&str] = &[
     "limits",
 ];
 
+/// The rooms around the node, which threads and clocks belong to.
+const AROUND: &[&str] = &["start", "drive", "fronts", "commands"];
+
 /// A path from outside the house, and the rooms that may name it.
 pub const DOORS: &[(&str, &[&str])] = &[
     ("burn", &["model"]),
@@ -52,27 +63,27 @@ pub const DOORS: &[(&str, &[&str])] = &[
     ("tokenizers", &["tokenizer"]),
     ("minijinja", &["answers"]),
     ("minijinja_contrib", &["answers"]),
-    ("serde_json", &["model", "tokenizer", "drive", "main"]),
-    ("smol", &["drive"]),
+    ("serde_json", &["model", "tokenizer", "start", "fronts", "commands"]),
+    ("smol", &["drive", "fronts"]),
     ("async_net", &["drive"]),
     ("async_io", &["drive"]),
     ("async_signal", &["drive"]),
     ("socket2", &["drive"]),
-    ("rustix", &["drive"]),
+    ("rustix", &["start", "fronts", "commands"]),
     ("unicode_segmentation", &["console"]),
     ("unicode_width", &["console"]),
     ("toml", &["config"]),
-    ("getrandom", &["drive"]),
-    ("clap", &["drive", "main"]),
+    ("getrandom", &["start"]),
+    ("clap", &["start", "commands"]),
     ("std::net", &["drive"]),
-    ("std::thread", &["drive"]),
-    ("std::time::Instant", &["drive"]),
-    ("std::time::SystemTime", &["drive"]),
-    ("std::time::*", &["drive"]),
-    ("std::process::Command", &["drive", "main"]),
-    ("std::process::exit", &["drive", "main"]),
-    ("std::env", &["drive", "main"]),
-    ("std::fs", &["model", "tokenizer", "mmlu", "drive", "main"]),
+    ("std::thread", AROUND),
+    ("std::time::Instant", AROUND),
+    ("std::time::SystemTime", AROUND),
+    ("std::time::*", AROUND),
+    ("std::process::Command", &["start", "fronts", "commands"]),
+    ("std::process::exit", &["commands"]),
+    ("std::env", &["start", "fronts", "commands"]),
+    ("std::fs", &["model", "tokenizer", "mmlu", "start", "drive", "fronts", "commands"]),
 ];
 
 /// Files and folders that may hold the word `unsafe`: arithmetic, the one place where a file becomes memory, and an allocator that

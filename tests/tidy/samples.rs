@@ -29,7 +29,7 @@ fn a_forbidden_edge_is_found_however_it_is_written() {
 fn a_room_that_nobody_described_is_found() {
     only(rules::edges("app/shed.rs", "", &[]), "the room `shed` is new");
     none(rules::edges("app/lib.rs", "pub mod cache;", &[]));
-    none(rules::edges("app/main.rs", "use potluck::drive;", &[]));
+    none(rules::edges("app/main.rs", "use potluck::commands;", &[]));
 }
 
 #[test]
@@ -39,6 +39,8 @@ fn a_crate_or_a_clock_in_the_wrong_room_is_found() {
     only(rules::edges("app/catalog/mod.rs", "let t = std::thread::spawn(f);", &[]), "std::thread");
     only(rules::edges("app/drive/mod.rs", "burn::tensor::Tensor::zeros()", &[]), "`burn`, which belongs to [\"model\"]");
     only(rules::edges("app/model/mod.rs", "extern crate smol;", &[]), "`smol`");
+    only(rules::edges("app/commands/ask.rs", "use smol::Timer;", &[]), "`smol`, which belongs to [\"drive\", \"fronts\"]");
+    only(rules::edges("app/start/setup.rs", "use crate::drive::Driver;", &[]), "`start` names `drive`");
     only(rules::edges("app/id.rs", "#[cfg(test)]\nmod tests;\nuse std::thread;\n", &[]), "id.rs:3");
     only(rules::edges("app/id.rs", "#[cfg(test)]\nmod tests {\n use smol::block_on;\n}", &[]), "`smol`");
     none(rules::edges("app/id.rs", "#[cfg(test)]\nmod tests {\n use std::thread;\n}", &[]));

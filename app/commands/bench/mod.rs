@@ -1,0 +1,223 @@
+//! The command bench: how fast this build runs a model on this machine, and in what memory. It calls the model as the engine
+//! does, on pages of its own, so no cache can answer for it; and it computes every case anew each time.
+//!
+//! A case is some tokens taken in after so many others: as one prompt (prefill), or one by one (decode). The cases take turns
+//! within each run, so that a machine that slows down meanwhile slows them all, and medians over the runs are reported. What is
+//! computed is the same every time and on every machine: the n-th token is [`token`]`(n)`.
+
+mod process;
+mod report;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use thiserror::Error;
+
+use crate::fronts::{OutputError, give, give_line};
+use crate::id::TokenId;
+use crate::kv::Sequence;
+use crate::limits::{BENCH_DECODE_TOKENS, MAX_CONTEXT_TOKENS, PREFILL_STEP_TOKENS};
+use crate::model::inspect::Speed;
+use crate::model::{self, FileError, Logits, Model, ModelError, Precision};
+use crate::start::{BENCH, Cores, Kept, Options, SetupError, keep, model as named, precision, tokenizer_of};
+
+use super::fail::Fail;
+use super::settled;
+use super::usage::whole;
+use report::{Case, Report};
+
+/// What the command line says.
+#[derive(Args)]
+pub(super) struct BenchArgs {
+    #[command(flatten)]
+    options: Options<BENCH>,
+    #[command(flatten)]
+    what: BenchSettings,
+}
+
+/// What is to be measured.
+#[derive(Args)]
+struct BenchSettings {
+    /// Tokens of the prompts to measure
+    #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "64,256,512", value_parser = whole(0..=MOST))]
+    prefill: Vec<u32>,
+    /// Tokens that lie before what is decoded, and before a prompt that goes on
+    #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "64,512", value_parser = whole(0..=MOST))]
+    depth: Vec<u32>,
+    /// Tokens to decode at each depth; 0 for none
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = whole(0..=MOST))]
+    steps: u32,
+    /// Tokens of a prompt that goes on at each depth; 0 for none
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = whole(0..=MOST))]
+    extend: u32,
+    /// How often each is measured: the median counts
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = whole(1..=1_000_u32))]
+    runs: u32,
+    /// Count the first run too, which fetches the model's pages
+    #[arg(long)]
+    no_warm_up: bool,
+    /// Leave the tokenizer out, which no case needs
+    #[arg(long)]
+    no_tokenizer: bool,
+    /// One JSON object instead of a table
+    #[arg(long)]
+    json: bool,
+}
+
+/// Tokens of the longest text. Whether the model takes so many, the model says.
+const MOST: u32 = MAX_CONTEXT_TOKENS as u32;
+
+/// Why nothing was measured.
+#[derive(Debug, Error)]
+pub(super) enum BenchError {
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    #[error(transparent)]
+    Output(#[from] OutputError),
+    #[error("the measured pass failed: {0}")]
+    Pass(ModelError),
+}
+
+/// The id at place `at` of every measured text: spread over the vocabulary, and simple enough to give another program too.
+pub(super) fn token(at: usize, vocab: usize) -> TokenId {
+    let spread = (at as u32).wrapping_mul(2_654_435_761);
+    TokenId(((u64::from(spread) * vocab as u64) >> 32) as u32)
+}
+
+/// Loads the model, measures and reports.
+pub(super) fn run(args: BenchArgs) -> Result<(), Fail> {
+    let settled = settled(&args.options)?;
+    let (config, model) = (&settled.config, named(&settled)?);
+    let cores = Cores::new(&config.model).map_err(SetupError::from)?;
+    Ok(load_and_measure(&model, config.model.tokenizer.as_deref(), precision(config), &cores, &args.what)?)
+}
+
+/// Loads `path`, measures on these cores and reports.
+fn load_and_measure(
+    path: &Path,
+    json: Option<&Path>,
+    precision: Precision,
+    cores: &Cores,
+    settings: &BenchSettings,
+) -> Result<(), BenchError> {
+    let start = Instant::now();
+    let opened = model::open(path)?;
+    let file_bytes = opened.gguf.file_bytes();
+    let reading = start.elapsed();
+    let tokenizer_s =
+        (!settings.no_tokenizer).then(|| timed(|| tokenizer_of(&opened, path, json, &Kept::at(None)))).transpose()?;
+    let start = Instant::now();
+    let mut model = Model::new(opened.config, opened.weights, precision)?;
+    let team = cores.team().map_err(SetupError::from)?;
+    keep(cores.callers_cpu());
+    let (threads, isa) = (team.cores(), team.isa());
+    model.set_team(team);
+    let load_s = (reading + start.elapsed()).as_secs_f64();
+    let loaded_rss_bytes = process::peak_rss_bytes();
+
+    let cases = measure(&model, settings)?;
+    let memory = process::peak_rss_bytes();
+    let report = Report {
+        program: concat!("potluck ", env!("CARGO_PKG_VERSION")).to_string(),
+        model: path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned(),
+        file_bytes,
+        precision: if precision == Precision::INT8 { "int8" } else { "float" },
+        instructions: isa.name(),
+        threads,
+        runs: settings.runs as usize,
+        load_s,
+        tokenizer_s,
+        cases,
+        loaded_rss_bytes,
+        peak_rss_bytes: memory,
+        major_faults: process::major_faults(),
+    };
+    if settings.json { Ok(give_line(report.json())?) } else { Ok(give(report)?) }
+}
+
+/// How fast the model at `path` runs on these cores: a short measurement for [`inspect`](crate::model::inspect),
+/// seconds on the board.
+pub(super) fn speed(path: &Path, precision: Precision, cores: &Cores) -> Result<Speed, BenchError> {
+    let opened = model::open(path)?;
+    let mut model = Model::new(opened.config, opened.weights, precision)?;
+    let team = cores.team().map_err(SetupError::from)?;
+    let (threads, instructions) = (team.cores(), team.isa().name());
+    model.set_team(team);
+    let context = model.config().context.min(MAX_CONTEXT_TOKENS);
+    let steps = BENCH_DECODE_TOKENS.min(context / 2).max(1);
+    let prompt = PREFILL_STEP_TOKENS.min(context.saturating_sub(steps)).max(1);
+    let mut cases = vec![Case::prefill(0, prompt), Case::decode(prompt, steps)];
+    run_cases(&model, &mut cases, 2, true)?;
+    let rates: Vec<f64> = cases.iter().filter_map(|case| Some(case.rate(case.median()?))).collect();
+    let &[prefill_tokens_per_s, decode_tokens_per_s] = rates.as_slice() else { unreachable!("both cases ran") };
+    Ok(Speed { prefill_tokens_per_s, prefill_tokens: prompt, decode_tokens_per_s, threads, instructions })
+}
+
+/// How long `work` took, in seconds.
+fn timed<T, E>(work: impl FnOnce() -> Result<T, E>) -> Result<f64, E> {
+    let start = Instant::now();
+    let _done = work()?;
+    Ok(start.elapsed().as_secs_f64())
+}
+
+/// Every case that `settings` name, measured.
+fn measure(model: &Model, settings: &BenchSettings) -> Result<Vec<Case>, BenchError> {
+    let mut cases: Vec<Case> = settings.prefill.iter().map(|&tokens| Case::prefill(0, tokens as usize)).collect();
+    for depth in settings.depth.iter().map(|&depth| depth as usize) {
+        cases.extend([Case::prefill(depth, settings.extend as usize), Case::decode(depth, settings.steps as usize)]);
+    }
+    cases.retain(|case| case.tokens > 0);
+    run_cases(model, &mut cases, settings.runs, !settings.no_warm_up)?;
+    Ok(cases)
+}
+
+/// Computes every case so many times, one after another within each run, and once more before where the model's pages are to be
+/// fetched first.
+fn run_cases(model: &Model, cases: &mut [Case], runs: u32, warm_up: bool) -> Result<(), BenchError> {
+    let longest = cases.iter().map(|case| case.depth + case.tokens).max().unwrap_or(0);
+    let deepest = cases.iter().map(|case| case.depth).max().unwrap_or(0);
+    let text: Vec<TokenId> = (0..longest).map(|at| token(at, model.config().vocab)).collect();
+    let sequence = Arc::new(Sequence::private(model.kv_shape(), longest));
+
+    // The state before the deepest case is that before every other, and computing it again gives the same bytes.
+    model.forward(&text[..deepest], 0, &sequence, Logits::None).map_err(BenchError::Pass)?;
+    let warm_up = u32::from(warm_up);
+    for run in 0..runs + warm_up {
+        for case in &mut *cases {
+            let (took, computed) = pass(model, case, &text, &sequence).map_err(BenchError::Pass)?;
+            if run >= warm_up {
+                case.seconds.push(took.as_secs_f64());
+                case.cpu_seconds.push(computed.as_secs_f64());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Computes one case; how long that took, and how much time of cores. Logits are those of the last token, as for an answer; no token is chosen.
+fn pass(model: &Model, case: &Case, text: &[TokenId], sequence: &Arc<Sequence>) -> Result<(Duration, Duration), ModelError> {
+    let step = if case.one_by_one { 1 } else { case.tokens };
+    let (start, computed) = (Instant::now(), process::cpu_time());
+    for (index, tokens) in text[case.depth..case.depth + case.tokens].chunks(step).enumerate() {
+        model.forward(tokens, case.depth + index * step, sequence, Logits::Last)?;
+    }
+    Ok((start.elapsed(), process::cpu_time() - computed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_is_within_the_vocabulary_and_the_same_everywhere() {
+        let ids: Vec<u32> = (0..5).map(|at| token(at, 262_144).0).collect();
+        assert_eq!(ids, [0, 162_013, 61_883, 223_897, 123_767]);
+        assert!((0..10_000).all(|at| token(at, 17).0 < 17));
+    }
+}

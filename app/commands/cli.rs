@@ -1,0 +1,95 @@
+//! The command line.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::fronts::tell;
+use crate::start::READ_TEMPLATE;
+
+use super::fail::Fail;
+use super::{
+    ask, bench, config, convert, inspect, manual, perplexity, read_template, reset, run, swarm, synth, tokenize, usage, verify,
+};
+
+/// Boards on one LAN answer prompts with Gemma 3 and share the KV state of every prompt prefix.
+#[derive(Parser)]
+#[command(name = "potluck", version, about, arg_required_else_help = true)]
+pub(super) struct Cli {
+    #[command(subcommand)]
+    command: Sub,
+}
+
+#[derive(Subcommand)]
+enum Sub {
+    /// Run a node of the swarm, with a console on standard input
+    Run(run::RunArgs),
+    /// Answer one prompt on this machine alone, and end
+    Ask(ask::AskArgs),
+    /// Measure how fast a model runs on this machine, and in what memory
+    Bench(bench::BenchArgs),
+    /// Make a GGUF out of a Hugging Face directory (config.json, model.safetensors, tokenizer.json) or of another GGUF
+    Convert(convert::ConvertArgs),
+    /// Write a model of random weights in an exact published shape, for benchmarks
+    Synth(synth::SynthArgs),
+    /// Say what a GGUF holds, whether it is made for conversations, what memory it will take, and how fast it runs here
+    Inspect(inspect::InspectArgs),
+    /// Check this build's arithmetic and cache on a directory with config.json, model.safetensors and golden.safetensors
+    Verify(verify::VerifyArgs),
+    /// Measure how well a model predicts a text, and what int8 arithmetic and int8 KV cost it
+    Perplexity(perplexity::PerplexityArgs),
+    /// Show the tokens of a text as the model sees them, or with --decode the text of tokens
+    Tokenize(tokenize::TokenizeArgs),
+    /// Make every node of the swarm forget what its peers hold, and with --store its own blocks
+    Reset(reset::ResetArgs),
+    /// Run several nodes on this machine over real MMLU prompts, and check what they share
+    Swarm(swarm::SwarmArgs),
+    /// Print what can be typed on a node's console
+    #[command(subcommand)]
+    Console(manual::Manual),
+    /// Read a chat template on standard input: started by the commands that load a model
+    #[command(name = READ_TEMPLATE, hide = true)]
+    ReadTemplate,
+    /// Check a potluck.toml, or print what it may hold
+    #[command(subcommand)]
+    Config(config::Config),
+}
+
+/// What `potluck` does.
+pub fn main() -> ExitCode {
+    let Err(fail) = obey(usage::read::<Cli>(std::env::args_os()).command) else { return ExitCode::SUCCESS };
+    if !fail.is_silent() {
+        tell(format_args!("potluck: {fail}\n"));
+    }
+    ExitCode::FAILURE
+}
+
+fn obey(command: Sub) -> Result<(), Fail> {
+    match command {
+        Sub::Run(args) => run::run(args),
+        Sub::Ask(args) => ask::run(args),
+        Sub::Bench(args) => bench::run(args),
+        Sub::Convert(args) => Ok(convert::run(&args)?),
+        Sub::Synth(args) => Ok(synth::run(&args)?),
+        Sub::Inspect(args) => Ok(inspect::run(&args)?),
+        Sub::Verify(args) => verify::run(&args),
+        Sub::Perplexity(args) => Ok(perplexity::run(&args)?),
+        Sub::Tokenize(args) => Ok(tokenize::run(args)?),
+        Sub::Reset(args) => reset::run(args),
+        Sub::Swarm(args) => swarm::run(args),
+        Sub::Console(what) => Ok(manual::run(&what)?),
+        Sub::ReadTemplate => Ok(read_template::run()?),
+        Sub::Config(what) => config::run(&what),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,111 @@
+//! `potluck config`: what `potluck.toml` may hold, whether one is good, and what scripts need of it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+use thiserror::Error;
+
+use crate::config::{self, Origin, TABLE, default_file, reference};
+use crate::fronts::{OutputError, give, give_line, tell};
+use crate::start::{in_file, read};
+
+use super::fail::Fail;
+
+/// What to do with a file of settings.
+#[derive(Subcommand)]
+pub(super) enum Config {
+    /// Print a file with every key and its default as a comment
+    Default,
+    /// Say all that is wrong with a file, or what it sets
+    Check {
+        /// The file
+        file: PathBuf,
+    },
+    /// Print one value as it counts, for scripts; nothing where there is none
+    Get {
+        /// The key with its section, such as node.name
+        #[arg(value_name = "SECTION.KEY")]
+        key: String,
+        /// The file
+        file: PathBuf,
+    },
+    /// Print the section wifi as wpa_supplicant.conf, for scripts
+    Wifi {
+        /// The file
+        file: PathBuf,
+    },
+    /// Print docs/config.md
+    Reference,
+}
+
+/// Why a file does not give what was asked.
+#[derive(Debug, Error)]
+pub(super) enum ConfigError {
+    #[error("{0}: cannot be read: {1}")]
+    Unreadable(PathBuf, io::Error),
+    #[error("no setting is called {0}: give it with its section, such as node.name (`potluck config reference` has them all)")]
+    Unknown(String),
+    #[error("{0} is secret and is not shown")]
+    Secret(String),
+    #[error(transparent)]
+    Output(#[from] OutputError),
+    #[error("{0}: no Wi-Fi network is set: give ssid in [wifi]")]
+    NoWifi(PathBuf),
+}
+
+/// Does it; fails when a file is not good.
+pub(super) fn run(what: &Config) -> Result<(), Fail> {
+    if obey(what)? { Ok(()) } else { Err(Fail::Said) }
+}
+
+/// False when a file is not good.
+fn obey(what: &Config) -> Result<bool, ConfigError> {
+    match what {
+        Config::Default => give(default_file())?,
+        Config::Reference => give(reference())?,
+        Config::Check { file } => return check(file),
+        Config::Get { key, file } => get(key, file)?,
+        Config::Wifi { file } => {
+            let config = good_of(file)?;
+            give(config.wpa_supplicant().ok_or_else(|| ConfigError::NoWifi(file.clone()))?)?;
+        }
+    }
+    Ok(true)
+}
+
+fn check(file: &Path) -> Result<bool, ConfigError> {
+    let (config, problems) =
+        read(file, config::Config::default()).map_err(|error| ConfigError::Unreadable(file.to_path_buf(), error))?;
+    if !problems.is_empty() {
+        in_file(file, &problems).iter().try_for_each(give_line)?;
+        return Ok(false);
+    }
+    give_line(format_args!("{}: good", file.display()))?;
+    let defaults = config::Config::default();
+    for key in &TABLE {
+        if let (Origin::Line(line), Some(value)) = (config.origin(key), key.toml(&config)) {
+            let default = key.toml(&defaults).unwrap_or_else(|| "not set".to_string());
+            if value != default {
+                give_line(format_args!("  line {line}: {} = {value} (default: {default})", key.name()))?;
+            }
+        }
+    }
+    Ok(true)
+}
+
+fn get(name: &str, file: &Path) -> Result<(), ConfigError> {
+    let key = TABLE.iter().find(|key| key.name() == name).ok_or_else(|| ConfigError::Unknown(name.to_string()))?;
+    if key.secret {
+        return Err(ConfigError::Secret(name.to_string()));
+    }
+    Ok((key.show)(&good_of(file)?).iter().try_for_each(give_line)?)
+}
+
+/// What is good in `file`; the rest goes to standard error.
+fn good_of(file: &Path) -> Result<config::Config, ConfigError> {
+    let (config, problems) =
+        read(file, config::Config::default()).map_err(|error| ConfigError::Unreadable(file.to_path_buf(), error))?;
+    in_file(file, &problems).iter().for_each(|line| tell(format_args!("{line}\n")));
+    Ok(config)
+}

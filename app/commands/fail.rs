@@ -1,0 +1,74 @@
+//! Why a command ended without doing what was asked.
+
+use thiserror::Error;
+
+use crate::answers::FormError;
+use crate::fronts::{self, OutputError};
+use crate::sampler::SamplingError;
+use crate::start::{NoModel, SetupError, Unread};
+use crate::tokenizer::TokenizerError;
+
+use super::bench::BenchError;
+use super::config::ConfigError;
+use super::file::FileError;
+use super::prompt::PromptError;
+use super::reset::ResetError;
+use super::swarm::SwarmError;
+use super::tokenize::TokenizeError;
+
+/// Why a command ended without doing what was asked.
+#[derive(Debug, Error)]
+pub(super) enum Fail {
+    /// It has been said already.
+    #[error("")]
+    Said,
+    #[error(transparent)]
+    Node(#[from] fronts::Fail),
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+    #[error(transparent)]
+    NoModel(#[from] NoModel),
+    #[error(transparent)]
+    Unread(#[from] Unread),
+    #[error(transparent)]
+    Prompt(#[from] PromptError),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    #[error(transparent)]
+    Form(#[from] FormError),
+    #[error(transparent)]
+    Sampling(#[from] SamplingError),
+    #[error(transparent)]
+    Bench(#[from] BenchError),
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error(transparent)]
+    Tokenize(#[from] TokenizeError),
+    #[error(transparent)]
+    Swarm(#[from] SwarmError),
+    #[error(transparent)]
+    Reset(#[from] ResetError),
+    #[error(transparent)]
+    Output(#[from] OutputError),
+    #[error("no answer: {0}")]
+    NoAnswer(String),
+}
+
+impl Fail {
+    /// Whether there is nothing to say: it has been said, or whoever listened has gone.
+    pub(super) fn is_silent(&self) -> bool {
+        match self {
+            Fail::Said => true,
+            Fail::Output(error)
+            | Fail::Node(fronts::Fail::Output(error))
+            | Fail::Bench(BenchError::Output(error))
+            | Fail::File(FileError::Output(error))
+            | Fail::Tokenize(TokenizeError::Output(error))
+            | Fail::Swarm(SwarmError::Output(error))
+            | Fail::Config(ConfigError::Output(error)) => error.is_unread(),
+            _ => false,
+        }
+    }
+}

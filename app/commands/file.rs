@@ -1,0 +1,83 @@
+//! What the commands on files share: convert, synth, inspect, verify, perplexity. Progress goes to standard error, results to standard
+//! output. What is half written when a command is told to end goes away with it.
+
+use std::io::{self, IsTerminal};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use thiserror::Error;
+
+use crate::fronts::{OutputError, give_line, tell};
+use crate::model::convert::{ConvertError, Report};
+use crate::model::perplexity::PerplexityError;
+use crate::model::verify::VerifyError;
+use crate::model::{self, Progress};
+
+use super::bench::BenchError;
+
+/// Progress is shown this often on a terminal. A log gets none: the result is enough there.
+const SHOWN_EVERY: Duration = Duration::from_millis(100);
+
+/// Why a file could not be worked on.
+#[derive(Debug, Error)]
+pub(super) enum FileError {
+    #[error(transparent)]
+    Convert(#[from] ConvertError),
+    #[error(transparent)]
+    Model(#[from] model::FileError),
+    #[error(transparent)]
+    Verify(#[from] VerifyError),
+    #[error(transparent)]
+    Perplexity(#[from] PerplexityError),
+    #[error(transparent)]
+    Bench(#[from] BenchError),
+    #[error(transparent)]
+    Output(#[from] OutputError),
+    #[error("nothing can listen for the signal to stop: {0}")]
+    Signals(io::Error),
+}
+
+/// Says what was written.
+pub(super) fn written(out: &Path, report: &Report) -> Result<(), FileError> {
+    for note in &report.notes {
+        give_line(note)?;
+    }
+    let Report { tensors, tensor_bytes, .. } = report;
+    Ok(give_line(format_args!("{}: {tensors} tensors, {:.1} MB", out.display(), *tensor_bytes as f64 / 1e6))?)
+}
+
+/// Prints an object for scripts.
+pub(super) fn print_json(value: &impl Serialize) -> Result<(), FileError> {
+    let text = serde_json::to_string_pretty(value).map_err(|error| OutputError::from(io::Error::from(error)))?;
+    Ok(give_line(text)?)
+}
+
+/// A line of progress on a terminal, gone when dropped: what follows, a result or why there is none, has the line for itself.
+pub(super) struct Bar {
+    shown: Option<Instant>,
+    terminal: bool,
+}
+
+impl Bar {
+    pub(super) fn new() -> Bar {
+        Bar { shown: None, terminal: io::stderr().is_terminal() }
+    }
+
+    pub(super) fn show(&mut self, progress: Progress<'_>) {
+        if !self.terminal || self.shown.is_some_and(|at| at.elapsed() < SHOWN_EVERY) {
+            return;
+        }
+        self.shown = Some(Instant::now());
+        let percent = 100 * progress.done / progress.total.max(1);
+        tell(format_args!("\r\x1b[K{percent:3} % {}", progress.item));
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        if self.shown.is_some() {
+            tell("\r\x1b[K");
+        }
+    }
+}

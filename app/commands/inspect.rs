@@ -1,0 +1,37 @@
+//! `potluck inspect`: what a GGUF holds.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::config::Config;
+use crate::fronts::give_line;
+use crate::model::{Precision, inspect};
+use crate::start::{Cores, SetupError};
+
+use super::bench::{self, BenchError};
+use super::file::{FileError, print_json};
+
+#[derive(Args)]
+pub(super) struct InspectArgs {
+    /// The GGUF (of one in parts, any part)
+    file: PathBuf,
+    /// Measure how fast it answers on this machine, with all its cores
+    #[arg(long)]
+    measure: bool,
+    /// One JSON object instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+/// Says it; with `--measure`, also how fast all cores run it.
+pub(super) fn run(args: &InspectArgs) -> Result<(), FileError> {
+    let cores = args.measure.then(|| Cores::new(&Config::default().model)).transpose();
+    let cores = cores.map_err(|error| BenchError::from(SetupError::from(error)))?;
+    let mut inspection = inspect::inspect(&args.file)?;
+    inspection.speed = cores.map(|cores| bench::speed(&args.file, Precision::INT8, &cores)).transpose()?;
+    if args.json {
+        return print_json(&inspection);
+    }
+    Ok(give_line(inspection)?)
+}

@@ -1,0 +1,43 @@
+//! `potluck perplexity`: how well a model predicts a text.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::fronts::give_line;
+use crate::model::perplexity;
+use crate::start::size;
+
+use super::file::{Bar, FileError, print_json};
+use super::usage::whole;
+
+#[derive(Args)]
+pub(super) struct PerplexityArgs {
+    /// A Gemma 3 model, GGUF, with its vocabulary inside
+    model: PathBuf,
+    /// The text, UTF-8, which the model should not have learned from
+    text: PathBuf,
+    /// The same model in f32: what all else is compared with
+    #[arg(long, value_name = "FILE")]
+    reference: Option<PathBuf>,
+    /// Tokens after which the text goes on with an empty context
+    #[arg(long, value_name = "TOKENS", default_value_t = 2_048, value_parser = whole(2..=u32::MAX))]
+    context: u32,
+    /// One JSON object instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+/// Measures it.
+pub(super) fn run(args: &PerplexityArgs) -> Result<(), FileError> {
+    let mut bar = Bar::new();
+    let report =
+        perplexity::measure(&args.model, args.reference.as_deref(), &args.text, size(args.context.into()), &mut |progress| {
+            bar.show(progress)
+        })?;
+    drop(bar);
+    if args.json {
+        return print_json(&report);
+    }
+    Ok(give_line(report)?)
+}

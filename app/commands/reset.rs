@@ -1,0 +1,88 @@
+//! `potluck reset`: orders a reset from a computer that is no node, and says who has obeyed.
+
+use std::fmt;
+use std::time::Duration;
+
+use clap::Args;
+use thiserror::Error;
+
+use crate::catalog::{DatagramKey, Herald, HeraldConfig, HeraldNews};
+use crate::drive::{HeraldError, NetSettings, order};
+use crate::fronts::{Effect, give_line, listed};
+use crate::id::{BootId, NodeId};
+use crate::node::swarm_tag;
+use crate::start::{Options, RESET, random, swarm_key};
+
+use super::fail::Fail;
+use super::settled;
+use super::usage::whole;
+
+#[derive(Args)]
+pub(super) struct ResetArgs {
+    #[command(flatten)]
+    options: Options<RESET>,
+    /// Drop the blocks of every node too
+    #[arg(long)]
+    store: bool,
+    /// Seconds to wait for nodes that do not answer
+    #[arg(long, value_name = "S", default_value_t = 15, value_parser = whole(3..=600_u32))]
+    wait: u32,
+}
+
+/// Why a reset did not reach everybody.
+#[derive(Debug, Error)]
+pub(super) enum ResetError {
+    #[error(transparent)]
+    Herald(#[from] HeraldError),
+    #[error("nobody was reset: only nodes of another swarm were heard. Give the key that yours have with --swarm-key")]
+    OtherSwarm,
+    #[error(
+        "nobody was reset: no node was heard in {0} s. Give --interface this machine's address on their LAN, and the --group and --port that they have"
+    )]
+    Nobody(u64),
+    #[error(
+        "{acknowledged} of {heard} nodes have acknowledged; not {missing}. They follow when they hear the others; if they do not, look at their consoles: a full card keeps a node from it"
+    )]
+    Missing { acknowledged: usize, heard: usize, missing: String },
+}
+
+/// Orders a reset, and says who has obeyed. Fails unless some node was heard, and every one that was has obeyed.
+pub(super) fn run(args: ResetArgs) -> Result<(), Fail> {
+    let config = settled(&args.options)?.config;
+    let (key, wait) = (swarm_key(&config), Duration::from_secs(args.wait.into()));
+    let order_of = HeraldConfig {
+        node: NodeId(random()),
+        boot: BootId(random()),
+        swarm: swarm_tag(&key),
+        key: DatagramKey::derive(&key),
+        store: args.store,
+    };
+    let tell = |news| {
+        say(match news {
+            HeraldNews::Ordered(epochs) => Effect(epochs).to_string(),
+            HeraldNews::Acknowledged(node) => format!("node {node} has acknowledged"),
+        });
+    };
+    let herald = order(&NetSettings::of(&config.network), order_of, wait, tell).map_err(ResetError::from)?;
+    Ok(outcome(&herald, wait)?)
+}
+
+fn outcome(herald: &Herald, wait: Duration) -> Result<(), ResetError> {
+    let heard = herald.nodes().count();
+    let missing: Vec<NodeId> = herald.nodes().filter(|(_, obeyed)| !obeyed).map(|(node, _)| node).collect();
+    if heard == 0 {
+        let strangers = herald.strangers() > 0;
+        return Err(if strangers { ResetError::OtherSwarm } else { ResetError::Nobody(wait.as_secs()) });
+    }
+    let acknowledged = heard - missing.len();
+    if !missing.is_empty() {
+        return Err(ResetError::Missing { acknowledged, heard, missing: listed(&missing) });
+    }
+    say(format!("{acknowledged} of {heard} nodes have acknowledged"));
+    Ok(())
+}
+
+/// A line for whoever runs the command. That nobody reads it does not stop a reset.
+fn say(line: impl fmt::Display) {
+    let _ = give_line(line);
+}

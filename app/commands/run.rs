@@ -1,0 +1,77 @@
+//! `potluck run`: a node of the swarm.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use crate::console::Settings;
+use crate::drive::NetSettings;
+use crate::fronts::{self, Console, Prepared};
+use crate::start::{
+    Cores, Kept, NodeSettings, Options, RUN, SetupError, alone, answers, load, model, precision, swarm_key, within_memory,
+};
+
+use super::fail::Fail;
+use super::settled;
+
+#[derive(Args)]
+pub(super) struct RunArgs {
+    #[command(flatten)]
+    options: Options<RUN>,
+    /// Share nothing: compute everything here
+    #[arg(long)]
+    alone: bool,
+    /// Compute every prompt from its first token, whatever is known already: what sharing is measured against
+    #[arg(long, requires = "alone")]
+    no_reuse: bool,
+    /// Complete texts as they stand, even where the model has a chat template
+    #[arg(long)]
+    raw: bool,
+    /// Take JSON requests and give JSON events, one a line
+    #[arg(long)]
+    json: bool,
+    /// Read nothing from standard input: only serve peers
+    #[arg(long, conflicts_with = "json")]
+    no_console: bool,
+    /// Count in FILE while alive, for whoever feeds a watchdog
+    #[arg(long, value_name = "FILE")]
+    alive: Option<PathBuf>,
+}
+
+/// Runs a node until its console ends.
+pub(super) fn run(args: RunArgs) -> Result<(), Fail> {
+    let settled = settled(&args.options)?;
+    let config = settled.config.clone();
+    let asking = Settings { raw: args.raw, ..answers(&config)? };
+    let devices: Vec<PathBuf> = config.console.devices.iter().map(|device| device.path().to_path_buf()).collect();
+    let console = match (args.json, args.no_console, devices.is_empty()) {
+        (_, true, _) => Console::None,
+        (json, _, false) => Console::Devices(devices, config.console.speed.bits_per_s(), json),
+        (true, _, _) => Console::Json,
+        _ => Console::Text,
+    };
+    let (net, model) = (NetSettings::of(&config.network), model(&settled));
+    let load = move || {
+        let model = model?;
+        let kept = Kept::at(config.node.state.as_deref());
+        let mut loaded = load(&model, config.model.tokenizer.as_deref(), precision(&config), &kept)?;
+        loaded.compute_on(&Cores::new(&config.model).map_err(SetupError::from)?)?;
+        let node = NodeSettings {
+            name: config.node.name.as_ref().map(|name| name.as_str().to_string()),
+            id: config.node.id.map(|id| id.0.0),
+            swarm_key: swarm_key(&config),
+            sharing: !args.alone,
+            reuse: !args.no_reuse,
+            state: config.node.state.clone(),
+            ..alone(&config, &loaded)
+        };
+        let (node, notes) = within_memory(&loaded, node)?;
+        let config = loaded.node_config(&node)?;
+        Ok(Prepared { loaded, node, config, notes, model: name_of(&model) })
+    };
+    Ok(fronts::run(settled, net, asking, console, args.alive, load)?)
+}
+
+fn name_of(path: &Path) -> String {
+    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+}

@@ -1,0 +1,283 @@
+//! `potluck tokenize`: the tokens of a text as the model sees them, and the text of tokens.
+
+use std::fs::File;
+use std::io::{self, IsTerminal, Read, Write};
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Serialize;
+use thiserror::Error;
+
+use crate::answers;
+use crate::fronts::{OutputError, give_line, tell};
+use crate::id::TokenId;
+use crate::limits::{MAX_ID_LIST_BYTES, MAX_PROMPT_BYTES};
+use crate::model;
+use crate::start::{Kept, NoModel, Options, SetupError, TOKENIZE, Unread, form, model as named, tokenizer_of};
+use crate::tokenizer::{TokenKind, Tokenizer, TokenizerError};
+
+/// What the command line says.
+#[derive(Args)]
+pub(super) struct TokenizeArgs {
+    #[command(flatten)]
+    options: Options<TOKENIZE>,
+    /// Read the text, or the ids, from FILE; every byte counts, the last line end too
+    #[arg(long, value_name = "FILE", conflicts_with = "text")]
+    file: Option<PathBuf>,
+    /// Put the text into the model's chat template, or Gemma's where its file has none
+    #[arg(long, conflicts_with_all = ["no_bos", "decode"])]
+    chat: bool,
+    /// Leave out the bos token, with which every prompt begins
+    #[arg(long, conflicts_with = "decode")]
+    no_bos: bool,
+    /// Take ids and print their text
+    #[arg(long)]
+    decode: bool,
+    /// Print the ids only, on one line, as --decode takes them
+    #[arg(long, conflicts_with_all = ["decode", "json"])]
+    ids: bool,
+    /// One JSON object instead of text
+    #[arg(long)]
+    json: bool,
+    /// The text, or the ids; - reads standard input
+    #[arg(required_unless_present = "file")]
+    text: Vec<String>,
+}
+
+/// Why there are no tokens to show.
+#[derive(Debug, Error)]
+pub(super) enum TokenizeError {
+    #[error(transparent)]
+    Unread(#[from] Unread),
+    #[error(transparent)]
+    NoModel(#[from] NoModel),
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    #[error(transparent)]
+    Form(#[from] answers::FormError),
+    #[error("{0}: cannot be read: {1}; check its name and who may read it")]
+    Read(String, io::Error),
+    #[error("{0}: is not UTF-8 text; give it as UTF-8")]
+    NotText(String),
+    #[error("{0}: is longer than the {1} bytes that are taken; give it in parts")]
+    TooLong(String, usize),
+    #[error("{0:?} is no token's id: give numbers with blanks or commas between")]
+    NotAnId(String),
+    #[error("token {0} is beyond the vocabulary's {1}: give ids of this model")]
+    Beyond(u32, usize),
+    #[error(transparent)]
+    Output(#[from] OutputError),
+}
+
+/// Where the text or the ids are.
+enum Source {
+    /// On the command line.
+    Given(String),
+    /// In a file.
+    File(PathBuf),
+    /// On standard input.
+    Input,
+}
+
+/// What a text is made into.
+enum Form {
+    /// A prompt: `<bos>`, then the text.
+    Prompt,
+    /// The text alone.
+    Bare,
+    /// The person's turn of a chat, ready for the answer.
+    Chat(answers::Form),
+}
+
+/// What is printed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Show {
+    /// A line for each token.
+    Table,
+    /// The ids, on one line.
+    Ids,
+    /// One JSON object.
+    Json,
+}
+
+/// A token for whoever reads.
+#[derive(Serialize)]
+struct Shown {
+    id: u32,
+    /// What it says; of a byte or a control token, its name.
+    piece: String,
+    /// "text", "byte" or "control".
+    kind: &'static str,
+}
+
+/// The JSON object of a text.
+#[derive(Serialize)]
+struct Encoded {
+    /// Bytes of the text.
+    bytes: usize,
+    /// Whether the first token is `<bos>`.
+    bos: bool,
+    chat: bool,
+    tokens: Vec<Shown>,
+    notes: Vec<String>,
+}
+
+/// The JSON object of ids.
+#[derive(Serialize)]
+struct Decoded {
+    text: String,
+    tokens: Vec<Shown>,
+    notes: Vec<String>,
+}
+
+/// Does what the command line says. Of the model, no more than the head is read.
+pub(super) fn run(args: TokenizeArgs) -> Result<(), TokenizeError> {
+    let settled = args.options.settle()?;
+    settled.problems.iter().for_each(|line| tell(format_args!("{line}\n")));
+    let (config, path) = (&settled.config, named(&settled)?);
+    let opened = model::open(&path).map_err(SetupError::from)?;
+    let kept = Kept::at(config.node.state.as_deref());
+    let tokenizer = tokenizer_of(&opened, &path, config.model.tokenizer.as_deref(), &kept)?;
+    let source = match (args.file, args.text.as_slice()) {
+        (Some(file), _) => Source::File(file),
+        (None, [one]) if one == "-" => Source::Input,
+        (None, words) => Source::Given(words.join(" ")),
+    };
+    let show = match (args.json, args.ids) {
+        (true, _) => Show::Json,
+        (_, true) => Show::Ids,
+        _ => Show::Table,
+    };
+    let form = match (args.chat, args.no_bos) {
+        (true, _) => {
+            let (form, note) = form(&opened);
+            note.iter().for_each(|note| tell(format_args!("· {note}\n")));
+            Form::Chat(form)
+        }
+        (_, true) => Form::Bare,
+        _ => Form::Prompt,
+    };
+    if args.decode { decode(&tokenizer, &source, show) } else { encode(&tokenizer, &source, form, show) }
+}
+
+/// Prints the tokens of a text.
+fn encode(tokenizer: &Tokenizer, source: &Source, form: Form, show: Show) -> Result<(), TokenizeError> {
+    let text = source.read(MAX_PROMPT_BYTES)?;
+    let bytes = text.len();
+    let mut notes: Vec<String> = tokenizer.notes().map(str::to_owned).collect();
+    notes.extend(tokenizer.marker_note(&text));
+    let ids = match &form {
+        Form::Prompt => tokenizer.encode_prompt(&text)?,
+        Form::Bare => tokenizer.encode(&text)?,
+        Form::Chat(form) => form.first(tokenizer, None, &text)?,
+    };
+    let is_chat = matches!(form, Form::Chat(_));
+    let bos = ids.first().is_some_and(|first| tokenizer.bos() == Some(*first));
+    if show == Show::Json {
+        let (chat, tokens) = (is_chat, ids.iter().map(|id| shown(tokenizer, *id)).collect());
+        return print(&Encoded { bytes, bos, chat, tokens, notes });
+    }
+    notes.iter().for_each(|note| tell(format_args!("· {note}\n")));
+    if show == Show::Ids {
+        let ids: Vec<String> = ids.iter().map(|id| id.0.to_string()).collect();
+        return Ok(give_line(ids.join(" "))?);
+    }
+    let lines: Vec<String> = ids.iter().map(|id| line(&shown(tokenizer, *id))).collect();
+    if !lines.is_empty() {
+        give_line(lines.join("\n"))?;
+    }
+    let with = if bos { "with <bos>" } else { "without <bos>" };
+    let of = if is_chat { " as a chat" } else { "" };
+    tell(format_args!("[{} tokens, {with}; {bytes} bytes of text{of}]\n", ids.len()));
+    Ok(())
+}
+
+/// Prints the text of ids, as it was before it was encoded: `<bos>` at its beginning is no part of it.
+fn decode(tokenizer: &Tokenizer, source: &Source, show: Show) -> Result<(), TokenizeError> {
+    let ids = parse_ids(&source.read(MAX_ID_LIST_BYTES)?, tokenizer.vocab_size())?;
+    let begins = ids.first().is_some_and(|first| tokenizer.bos() == Some(*first));
+    let text = tokenizer.spell(&ids[usize::from(begins)..]);
+    let notes: Vec<String> = tokenizer.notes().map(str::to_owned).collect();
+    if show == Show::Json {
+        let tokens = ids.iter().map(|id| shown(tokenizer, *id)).collect();
+        return print(&Decoded { text: String::from_utf8_lossy(&text).into_owned(), tokens, notes });
+    }
+    notes.iter().for_each(|note| tell(format_args!("· {note}\n")));
+    let mut out = io::stdout().lock();
+    // To a file or pipe goes the text and nothing else; a terminal's next prompt wants a line of its own.
+    let end: &[u8] = if out.is_terminal() && !text.ends_with(b"\n") { b"\n" } else { b"" };
+    out.write_all(&text).and_then(|()| out.write_all(end)).and_then(|()| out.flush()).map_err(OutputError::from)?;
+    Ok(())
+}
+
+impl Source {
+    /// The text, of which no more is taken than `limit` bytes.
+    fn read(&self, limit: usize) -> Result<String, TokenizeError> {
+        let (name, reader): (String, Box<dyn Read>) = match self {
+            Source::Given(text) => return Ok(text.clone()),
+            Source::Input => ("standard input".to_owned(), Box::new(io::stdin())),
+            Source::File(path) => {
+                let name = path.display().to_string();
+                let file = File::open(path).map_err(|error| TokenizeError::Read(name.clone(), error))?;
+                (name, Box::new(file))
+            }
+        };
+        let mut bytes = Vec::new();
+        let read = reader.take(limit as u64 + 1).read_to_end(&mut bytes);
+        read.map_err(|error| TokenizeError::Read(name.clone(), error))?;
+        if bytes.len() > limit {
+            return Err(TokenizeError::TooLong(name, limit));
+        }
+        String::from_utf8(bytes).map_err(|_| TokenizeError::NotText(name))
+    }
+}
+
+/// Numbers with blanks, commas or brackets between, as `--ids` and JSON write them.
+fn parse_ids(text: &str, tokens: usize) -> Result<Vec<TokenId>, TokenizeError> {
+    let words = text.split(|c: char| c.is_whitespace() || [',', '[', ']'].contains(&c)).filter(|word| !word.is_empty());
+    words
+        .map(|word| {
+            let id = word.parse::<u32>().map_err(|_| TokenizeError::NotAnId(word.chars().take(40).collect()))?;
+            if (id as usize) < tokens { Ok(TokenId(id)) } else { Err(TokenizeError::Beyond(id, tokens)) }
+        })
+        .collect()
+}
+
+fn shown(tokenizer: &Tokenizer, id: TokenId) -> Shown {
+    let (piece, kind) = match tokenizer.kind(id) {
+        Some(TokenKind::Normal | TokenKind::UserDefined) => (tokenizer.piece(id).replace('▁', " "), "text"),
+        Some(TokenKind::Byte) => (tokenizer.piece(id).to_owned(), "byte"),
+        _ => (tokenizer.piece(id).to_owned(), "control"),
+    };
+    Shown { id: id.0, piece, kind }
+}
+
+/// A line of the table: text is quoted, the names of bytes and control tokens are not.
+fn line(shown: &Shown) -> String {
+    let Shown { id, piece, kind } = shown;
+    if *kind == "text" { format!("{id:>7}  {piece:?}") } else { format!("{id:>7}  {piece}") }
+}
+
+fn print(value: &impl Serialize) -> Result<(), TokenizeError> {
+    let text = serde_json::to_string(value).map_err(|error| OutputError::from(io::Error::from(error)))?;
+    Ok(give_line(text)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_read_as_they_are_written() {
+        let ids = |text: &str| parse_ids(text, 100).map(|ids| ids.iter().map(|id| id.0).collect::<Vec<_>>());
+        assert_eq!(ids("2 7\n99").unwrap(), [2, 7, 99]);
+        assert_eq!(ids("[2, 7,99]\n").unwrap(), [2, 7, 99]);
+        assert!(ids(" \n").unwrap().is_empty());
+        assert_eq!(ids("100").unwrap_err().to_string(), "token 100 is beyond the vocabulary's 100: give ids of this model");
+        for wrong in ["-1", "2 x", "1.5", "99999999999", "+3x"] {
+            assert!(ids(wrong).unwrap_err().to_string().contains("is no token's id"), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! A computer that orders a reset without being a node: the herald of `catalog`, with a socket and a clock.
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+use smol::Timer;
+use smol::future::{self, FutureExt};
+use thiserror::Error;
+
+use crate::catalog::{Herald, HeraldConfig, HeraldNews};
+use crate::id::Millis;
+use crate::limits::MAX_DATAGRAM_BYTES;
+
+use super::net::{CatalogSocket, NetError, NetSettings};
+
+/// Why nobody can be told.
+#[derive(Debug, Error)]
+pub(crate) enum HeraldError {
+    #[error(transparent)]
+    Net(#[from] NetError),
+    #[error("no multicast on {0} ({1}): give --interface this machine's address on the LAN of the nodes")]
+    NoMulticast(Ipv4Addr, io::Error),
+}
+
+/// Repeats the order until every node that is heard has obeyed, or `wait` is over, and passes on the news meanwhile.
+pub(crate) fn order(
+    net: &NetSettings,
+    config: HeraldConfig,
+    wait: Duration,
+    tell: impl FnMut(HeraldNews),
+) -> Result<Herald, HeraldError> {
+    let socket = CatalogSocket::open(net)?;
+    socket.join().map_err(|error| HeraldError::NoMulticast(net.interface, error))?;
+    let mut herald = Herald::new(config, Millis(0));
+    future::block_on(talk(&mut herald, &socket, wait, tell));
+    Ok(herald)
+}
+
+async fn talk(herald: &mut Herald, socket: &CatalogSocket, wait: Duration, mut tell: impl FnMut(HeraldNews)) {
+    let start = Instant::now();
+    let mut buffer = [0; MAX_DATAGRAM_BYTES + 1];
+    loop {
+        let now = start.elapsed();
+        while let Some(datagram) = herald.poll_datagram(Millis(now.as_millis() as u64)) {
+            socket.send(&datagram).await;
+        }
+        while let Some(news) = herald.poll_news() {
+            tell(news);
+        }
+        if herald.is_done() || now >= wait {
+            return;
+        }
+        // The clock's fraction of a millisecond is lost on the herald: a moment later it is due.
+        let due = Duration::from_millis(herald.deadline().0 + 1).min(wait);
+        let heard = async { socket.receive(&mut buffer).await.ok().map(|(len, _)| len) };
+        let timer = async {
+            Timer::at(start + due).await;
+            None
+        };
+        if let Some(len) = heard.or(timer).await {
+            // What is of no use is counted by the herald.
+            let _ = herald.handle(&buffer[..len]);
+        }
+    }
+}

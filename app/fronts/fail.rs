@@ -1,0 +1,35 @@
+//! Why a node ended, or never was.
+
+use std::io;
+
+use thiserror::Error;
+
+use crate::drive::NetError;
+use crate::node::NodeError;
+use crate::start::{NoModel, SetupError};
+
+use super::power::PowerError;
+use super::terminal::OutputError;
+
+/// Why a node ended, or never was: each says what to do.
+#[derive(Debug, Error)]
+pub(crate) enum Fail {
+    #[error(transparent)]
+    NoModel(#[from] NoModel),
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    #[error(transparent)]
+    Net(#[from] NetError),
+    #[error(transparent)]
+    Output(#[from] OutputError),
+    #[error(transparent)]
+    Power(#[from] PowerError),
+    #[error("the console or engine cannot be started: {0}")]
+    Thread(#[from] io::Error),
+    #[error("the model file is not what it was when its content was last hashed, and nothing more is shared: start again")]
+    ModelChanged,
+    #[error("the engine has failed and nothing more can be answered: start again, and report what was said before this line")]
+    Engine,
+}

@@ -1,0 +1,118 @@
+//! What people and programs talk to: the consoles of a node, on standard input or on the terminals that the settings name, each with a
+//! session of its own; and a node with its consoles, from its start to its end.
+//!
+//! What they promise: no terminal can keep the node waiting. One that is missing, unplugged or slow costs its own session only, and is
+//! opened again when it is back.
+
+mod event;
+mod fail;
+mod host;
+mod lines;
+mod node;
+mod obey;
+mod outlet;
+mod power;
+mod prompts;
+mod report;
+mod request;
+mod reset;
+mod session;
+mod slip;
+mod speaker;
+mod terminal;
+mod tty;
+
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use smol::Timer;
+use smol::future::FutureExt;
+
+use crate::console::Level;
+
+pub(crate) use event::Event;
+pub(crate) use fail::Fail;
+pub(crate) use node::{Console, Prepared, for_good, run};
+pub(crate) use reset::{Effect, listed};
+pub(crate) use speaker::{Form, Speaker};
+pub(crate) use terminal::{OutputError, give, give_line, tell};
+
+use host::{Host, Leave};
+use lines::read_lines;
+use outlet::Outlet;
+use session::{Session, Source};
+use tty::Tty;
+
+/// The wait before a terminal that could not be opened is tried again: at first, and at most, so that a cable that is plugged in
+/// is noticed while its owner looks on.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// The console on standard input, until that ends or says so.
+async fn on_stdin(host: Rc<Host>, form: Form) {
+    let result = match Some(form).filter(|form| *form == Form::Text && tty::is_usable()).map(|_| Tty::of_stdin()) {
+        Some(Ok(tty)) => on_tty(&host, Rc::new(tty), true).await,
+        _ => on_streams(&host, form).await,
+    };
+    host.leave(result.map_or_else(Leave::Failed, |()| Leave::Quit));
+}
+
+async fn on_streams(host: &Rc<Host>, form: Form) -> Result<(), Fail> {
+    let (mut session, heard) = Session::new(host.clone(), Speaker::through(Outlet::start()?, form), true);
+    session.greet();
+    session.serve(Some(Source::Lines(read_lines()?)), heard).await
+}
+
+/// No console: only what a node has to say, to standard error.
+async fn on_nothing(host: Rc<Host>) {
+    let serve = async {
+        let (mut session, heard) = Session::new(host.clone(), Speaker::through(Outlet::start()?, Form::Text), true);
+        session.greet();
+        session.serve(None, heard).await
+    };
+    if let Err(fail) = serve.await {
+        host.leave(Leave::Failed(fail));
+    }
+}
+
+async fn on_tty(host: &Rc<Host>, tty: Rc<Tty>, may_quit: bool) -> Result<(), Fail> {
+    let (mut session, heard) = Session::new(host.clone(), Speaker::to_tty(tty.clone()), may_quit);
+    session.greet();
+    let gone = async {
+        tty.show().await;
+        Ok(())
+    };
+    let result = session.serve(Some(Source::Tty(tty.clone())), heard).or(gone).await;
+    tty.show_last().await;
+    result
+}
+
+/// A console on a terminal of this machine, opened again whenever it is there.
+async fn on_device(host: Rc<Host>, path: PathBuf, speed: u32) {
+    let (mut pause, mut said) = (FIRST_PAUSE, String::new());
+    loop {
+        match Tty::open(&path, Some(speed)) {
+            Ok(tty) => {
+                let start = Instant::now();
+                said.clear();
+                if let Err(fail) = on_tty(&host, Rc::new(tty), false).await {
+                    return host.leave(Leave::Failed(fail));
+                }
+                if start.elapsed() > LONGEST_PAUSE {
+                    pause = FIRST_PAUSE;
+                }
+                host.note(Level::Info, &format!("console {} is gone: it is opened again when it is back", path.display()));
+            }
+            Err(error) => {
+                let line = format!("console {}: {error}; it is tried again and again", path.display());
+                if line != said {
+                    host.note(Level::Warn, &line);
+                    said = line;
+                }
+            }
+        }
+        Timer::after(pause).await;
+        pause = (2 * pause).min(LONGEST_PAUSE);
+    }
+}

@@ -1,0 +1,226 @@
+//! A node of the swarm with its consoles, from its start to its end.
+//!
+//! A node whose consoles are terminals of the board comes up whatever is wrong: they are there at once, the model is loaded
+//! meanwhile, and where there is none they say so and what to do. On standard input there is a person, or a script, who is told why
+//! nothing can run.
+
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use smol::future::{self, FutureExt};
+use smol::{LocalExecutor, Timer};
+
+use crate::console::{Level, Settings};
+use crate::drive::{Driver, Engine, NetError, NetSettings, Signals, Sockets, StateDir, alive};
+use crate::node::{Node, NodeConfig};
+use crate::start::{Loaded, NodeSettings, Settled};
+use crate::tokenizer::Tokenizer;
+
+use super::fail::Fail;
+use super::host::{Host, Leave, Running};
+use super::speaker::Form;
+use super::terminal::tell;
+
+/// How long what was said last is given to reach the terminals, and init to end this process once the board goes down.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+const INIT_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Where prompts come from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Console {
+    /// Standard input, lines typed by a person or piped in.
+    Text,
+    /// Standard input, one JSON request a line.
+    Json,
+    /// Nowhere: the node serves its peers until it is ended.
+    None,
+    /// Terminals of this machine, with their speed; with JSON on standard input too, or without.
+    Devices(Vec<PathBuf>, u32, bool),
+}
+
+/// A model, and all that a node of it is told.
+pub(crate) struct Prepared {
+    pub loaded: Loaded,
+    pub node: NodeSettings,
+    pub config: NodeConfig,
+    /// What is to be said of it.
+    pub notes: Vec<String>,
+    /// The model file's name.
+    pub model: String,
+}
+
+/// Runs a node until its console ends.
+pub(crate) fn run(
+    settled: Settled,
+    net: NetSettings,
+    asking: Settings,
+    console: Console,
+    alive: Option<PathBuf>,
+    load: impl FnOnce() -> Result<Prepared, Fail> + Send + 'static,
+) -> Result<(), Fail> {
+    let mut signals = Signals::new()?;
+    let host = Rc::new(Host::new(settled, asking));
+    let executor = Rc::new(LocalExecutor::new());
+    // Without a model, too: a watchdog must not keep a board from saying what it lacks.
+    if let Some(alive) = alive {
+        let host = host.clone();
+        executor.spawn(alive::show(alive, alive::INTERVAL, move || host.state())).detach();
+    }
+    let mut swarm = Swarm { host: host.clone(), executor: executor.clone(), net };
+    let driver = match console {
+        Console::Devices(paths, speed, json) => {
+            for path in paths {
+                executor.spawn(super::on_device(host.clone(), path, speed)).detach();
+            }
+            if json {
+                executor.spawn(super::on_stdin(host.clone(), Form::Json)).detach();
+            }
+            let loading = executor.spawn(async move { swarm.bring_up_anyhow(smol::unblock(load).await).await });
+            return future::block_on(executor.run(async {
+                let leave = host.left().or(told_to_end(&mut signals)).await;
+                // A model that is still being loaded is not waited for.
+                let driver = if loading.is_finished() { loading.await } else { None };
+                end(&host, driver, leave, &mut signals).await
+            }));
+        }
+        on_streams => {
+            let prepared = load()?;
+            if on_streams != Console::Json {
+                prepared.notes.iter().for_each(|line| tell(format_args!("· {line}\n")));
+            }
+            let sockets = future::block_on(swarm.sockets(&prepared))?;
+            let driver = swarm.bring_up(prepared, sockets)?;
+            match on_streams {
+                Console::Json => executor.spawn(super::on_stdin(host.clone(), Form::Json)).detach(),
+                Console::Text => executor.spawn(super::on_stdin(host.clone(), Form::Text)).detach(),
+                _ => executor.spawn(super::on_nothing(host.clone())).detach(),
+            }
+            driver
+        }
+    };
+    future::block_on(executor.run(async {
+        let leave = host.left().or(told_to_end(&mut signals)).await;
+        end(&host, Some(driver), leave, &mut signals).await
+    }))
+}
+
+async fn told_to_end(signals: &mut Signals) -> Leave {
+    signals.next().await;
+    Leave::Quit
+}
+
+/// Says farewell to the swarm, however the node ends, and then does with the board what was asked.
+async fn end(host: &Host, driver: Option<Rc<Driver>>, leave: Leave, signals: &mut Signals) -> Result<(), Fail> {
+    if let Some(driver) = driver {
+        driver.farewell().await;
+    }
+    match leave {
+        Leave::Quit => Ok(()),
+        Leave::Failed(fail) => Err(fail),
+        Leave::Power(power) => {
+            Timer::after(LAST_WORDS).await;
+            if let Err(error) = smol::unblock(move || power.obey()).await {
+                host.note(Level::Error, &error.to_string());
+                Timer::after(LAST_WORDS).await;
+                return Err(error.into());
+            }
+            let ended = async {
+                signals.next().await;
+            };
+            let late = async {
+                Timer::after(INIT_TIMEOUT).await;
+            };
+            ended.or(late).await;
+            Ok(())
+        }
+    }
+}
+
+/// What brings a node up.
+struct Swarm {
+    host: Rc<Host>,
+    executor: Rc<LocalExecutor<'static>>,
+    net: NetSettings,
+}
+
+impl Swarm {
+    /// Brings a node up, or tells the consoles why there is none.
+    async fn bring_up_anyhow(&mut self, prepared: Result<Prepared, Fail>) -> Option<Rc<Driver>> {
+        let brought = match prepared {
+            Ok(prepared) => {
+                let sockets = self.sockets_anyhow(&prepared).await;
+                self.bring_up(prepared, sockets)
+            }
+            Err(fail) => Err(fail),
+        };
+        brought.map_err(|fail| self.host.broken(fail.to_string())).ok()
+    }
+
+    /// The sockets, where the node shares. What the network refuses is replaced by what the system chooses; if that is refused too,
+    /// the node works alone.
+    async fn sockets_anyhow(&mut self, prepared: &Prepared) -> Option<Sockets> {
+        for _ in 0..2 {
+            match self.sockets(prepared).await {
+                Ok(sockets) => return sockets,
+                Err(error) => self.host.note(Level::Warn, &format!("{error}. The system chooses instead")),
+            }
+            self.net.leave_to_the_system();
+        }
+        self.host.note(Level::Warn, "nothing is shared with other nodes until the network settings are mended");
+        None
+    }
+
+    async fn sockets(&self, prepared: &Prepared) -> Result<Option<Sockets>, NetError> {
+        if !prepared.node.sharing {
+            return Ok(None);
+        }
+        Sockets::open(&self.net).await.map(Some)
+    }
+
+    /// Brings a node up.
+    fn bring_up(&self, prepared: Prepared, sockets: Option<Sockets>) -> Result<Rc<Driver>, Fail> {
+        let Prepared { loaded, node, mut config, notes, model: name } = prepared;
+        let Loaded { model, tokenizer, form, notes: doubts, fingerprint, unread, files, cpu } = loaded;
+        notes.iter().for_each(|line| self.host.note(Level::Info, line));
+        doubts.iter().for_each(|line| self.host.note(Level::Warn, line));
+        match &sockets {
+            Some(sockets) => config.tcp_port = sockets.tcp_port,
+            None => config.sharing = false,
+        }
+        let state = node.state.as_deref().map(StateDir::at);
+        if let Some(state) = &state {
+            let (epochs, complaint) = state.load();
+            config.epochs = epochs;
+            complaint.iter().for_each(|complaint| self.host.note(Level::Warn, complaint));
+            if node.id.is_none() {
+                let (id, complaint) = state.node(config.node);
+                config.node = id;
+                complaint.iter().for_each(|complaint| self.host.note(Level::Warn, complaint));
+            }
+        }
+        let (id, tcp_port, context) = (config.node, config.tcp_port, config.context);
+        let (driver, words) = Driver::new(Node::new(config)?, Instant::now(), Engine::start(model, cpu)?, sockets);
+        let driver = Rc::new(driver.with_state(state));
+        driver.read_model(node.lock.then_some(files), unread)?;
+        driver.start(&self.executor);
+        self.executor.spawn(self.host.clone().listen(words)).detach();
+        self.host.ready(Running {
+            driver: driver.clone(),
+            tokenizer: for_good(tokenizer),
+            form,
+            name: node.name,
+            node: id,
+            model: name,
+            fingerprint,
+            tcp_port,
+            context,
+        });
+        Ok(driver)
+    }
+}
+
+/// A tokenizer that answers can be streamed with. A process has one, which lives as long as it.
+pub(crate) fn for_good(tokenizer: Tokenizer) -> &'static Tokenizer {
+    Box::leak(Box::new(tokenizer))
+}

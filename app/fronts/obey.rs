@@ -1,0 +1,206 @@
+//! What the commands of a console do.
+
+use crate::answers::Wanted;
+use crate::console::{self, Command, LogRequest, Settings};
+use crate::id::TokenId;
+use crate::limits::{BENCH_DECODE_TOKENS, BENCH_PREFILL_TOKENS};
+use crate::sampler::Sampling;
+use crate::start::memory;
+
+use super::event::Event;
+use super::host::Leave;
+use super::power::{Power, PowerError};
+use super::session::Session;
+use super::speaker::Form;
+
+const VERSION: &str = concat!("potluck ", env!("CARGO_PKG_VERSION"));
+
+impl Session {
+    /// Obeys a command; true when it says to leave.
+    pub(super) fn obey(&mut self, command: Command) -> Result<bool, String> {
+        match command {
+            Command::Ask(text) => {
+                let wanted = self.single(text, None)?;
+                self.want(None, wanted, self.settings.clone())?;
+            }
+            Command::Raw(text) => self.want(None, Wanted::Completion(text), self.settings.clone())?,
+            Command::Chat(text) => {
+                let wanted = Wanted::Turn { name: String::new(), text };
+                self.want(None, wanted, self.settings.clone())?;
+            }
+            Command::System(text) => self.system(text)?,
+            Command::New => {
+                self.desk.forget("");
+                self.done("new", "a new conversation");
+            }
+            Command::Stop => {
+                if self.desk.open() == 0 {
+                    return Err("nothing is being answered: there is nothing to stop".to_string());
+                }
+                self.stop();
+                if self.speaker.form == Form::Json && self.form == Form::Text {
+                    self.done("stop", "");
+                }
+            }
+            Command::Set { name, value } => self.set(name, value)?,
+            Command::Status | Command::Peers | Command::Catalog | Command::Slab | Command::Stats => self.show(&command)?,
+            Command::Bench => self.bench()?,
+            Command::Config => {
+                let report = self.host.settled.report();
+                self.speaker.give(&Event::Config { config: &report }, &report.table());
+            }
+            Command::ConfigCheck => self.config_check()?,
+            Command::ConfigPath => {
+                let report = self.host.settled.report();
+                let text = report.path.clone().unwrap_or_else(|| "no file of settings is in use".to_string());
+                self.speaker.give(&Event::Config { config: &report }, &text);
+            }
+            Command::Log(request) => self.log(request),
+            Command::Reset { store } => {
+                let running = self.host.running()?;
+                self.reset_form = self.speaker.form;
+                self.host.reset(&running, self.seat, store);
+            }
+            Command::Reboot => self.power(Power::Reboot)?,
+            Command::Poweroff => self.power(Power::Off)?,
+            Command::Help(None) => {
+                let help = console::help();
+                self.speaker.give(&Event::Help { help: &help }, &help);
+            }
+            Command::Help(Some(word)) => {
+                let help = console::help_for(&word)
+                    .ok_or_else(|| format!("no command is called {}: help lists them all", console::harmless(&word)))?;
+                self.speaker.give(&Event::Help { help: &help }, &help);
+            }
+            Command::Version => self.speaker.give(&Event::Version { version: env!("CARGO_PKG_VERSION") }, VERSION),
+            Command::Quit if self.may_quit => return Ok(true),
+            Command::Quit => {
+                return Err("this console belongs to the node and stays: reboot and poweroff end the node".to_string());
+            }
+        }
+        Ok(false)
+    }
+
+    fn set(&mut self, name: Option<String>, value: Option<String>) -> Result<(), String> {
+        if let (Some(name), Some(value)) = (&name, &value) {
+            self.settings.set(name, value)?;
+        }
+        let text = match &name {
+            Some(name) => format!("{name} {}", self.settings.get(name)?),
+            None => self.settings.table(),
+        };
+        self.speaker.give(&Event::Settings { settings: &self.settings }, &text);
+        Ok(())
+    }
+
+    /// Shows or changes what the model is told before a conversation.
+    fn system(&mut self, text: Option<String>) -> Result<(), String> {
+        let Some(text) = text else {
+            let text =
+                self.settings.system.clone().unwrap_or_else(|| "the model is told nothing before a conversation".to_string());
+            self.speaker.give(&Event::Settings { settings: &self.settings }, &text);
+            return Ok(());
+        };
+        let text = Some(text).filter(|text| text != "off");
+        if text.is_some() {
+            self.host.running()?.form.takes_system().map_err(|error| error.to_string())?;
+        }
+        self.settings.system = console::system(text)?;
+        self.desk.forget("");
+        let told = if self.settings.system.is_some() { "what the model is told is set" } else { "the model is told nothing" };
+        self.done("system", &format!("{told}; a new conversation begins"));
+        Ok(())
+    }
+
+    fn show(&mut self, command: &Command) -> Result<(), String> {
+        let running = self.host.running()?;
+        let status = running.driver.status();
+        let (peers, catalog, slab) = (status.peers.as_slice(), &status.catalog, &status.cache);
+        let (event, text) = match command {
+            Command::Peers => (Event::Peers { peers }, status.peer_table()),
+            Command::Catalog => {
+                (Event::Catalog { generation: status.generation, told: status.told, catalog, peers }, status.catalog_table())
+            }
+            Command::Slab => (Event::Slab { slab }, status.slab_table()),
+            Command::Stats => (Event::Stats { node: &status.node_stats, slab, catalog }, status.counters()),
+            _ => {
+                let seconds = self.host.now().0 / 1_000;
+                let (hours, minutes) = (seconds / 3_600, seconds / 60 % 60);
+                let name = running.name.as_deref().unwrap_or("not set");
+                let text = format!(
+                    "name     {name}\nfile     {}\nup       {hours}:{minutes:02}:{:02}\n{}{}",
+                    running.model,
+                    seconds % 60,
+                    status.summary(),
+                    memory::line()
+                );
+                (Event::Status { status: &status }, text)
+            }
+        };
+        self.speaker.give(&event, &text);
+        Ok(())
+    }
+
+    fn bench(&mut self) -> Result<(), String> {
+        let running = self.host.running()?;
+        let count = BENCH_PREFILL_TOKENS.min(running.context / 2).max(1);
+        let vocabulary = running.tokenizer.vocab_size().max(1);
+        // Any tokens will do; the same ones make runs comparable.
+        let tokens = (1..=count).map(|at| TokenId((at * 7_919 % vocabulary) as u32)).collect();
+        let max_tokens = BENCH_DECODE_TOKENS.min(running.context / 2).max(1);
+        let settings = Settings { max_tokens, sampling: Sampling::GREEDY, stop: Vec::new(), ..self.settings.clone() };
+        self.want(None, Wanted::Measurement(tokens), settings)
+    }
+
+    fn config_check(&mut self) -> Result<(), String> {
+        let problems = self.host.settled.check().ok_or("no file of settings is in use: potluck run --config FILE names one")?;
+        let mut report = self.host.settled.report();
+        let path = report.path.clone().unwrap_or_default();
+        let text = if problems.is_empty() {
+            format!("{path}: good; what has changed counts from the next start on")
+        } else {
+            problems.join("\n")
+        };
+        report.problems = problems;
+        self.speaker.give(&Event::Config { config: &report }, &text);
+        Ok(())
+    }
+
+    fn log(&mut self, request: LogRequest) {
+        match request {
+            LogRequest::SetLevel(level) => {
+                self.level = level;
+                self.done("log", &format!("this console is told {} and what matters more", level.name()));
+            }
+            LogRequest::Level => {
+                let text = format!("log level {}", self.level.name());
+                self.done("log", &text);
+            }
+            LogRequest::Last(count) => {
+                let host = self.host.clone();
+                let log = host.log.borrow();
+                let entries: Vec<_> = log.last(count).collect();
+                let line = |entry: &&console::Entry| {
+                    format!("{:>8}.{:03}  {:<5}  {}\n", entry.at.0 / 1_000, entry.at.0 % 1_000, entry.level.name(), entry.text)
+                };
+                let text: String = entries.iter().map(line).collect();
+                let text = if text.is_empty() { "the log is empty".to_string() } else { text };
+                self.speaker.give(&Event::Log { log: &entries }, &text);
+            }
+        }
+    }
+
+    fn power(&mut self, power: Power) -> Result<(), String> {
+        if !self.host.settled.config.console.power {
+            return Err(PowerError::Refused(power.name()).to_string());
+        }
+        power.command().map_err(|error| error.to_string())?;
+        self.done(power.name(), "leaving the swarm");
+        self.host.leave(Leave::Power(power));
+        Ok(())
+    }
+
+    pub(super) fn done(&mut self, command: &str, text: &str) {
+        self.speaker.say(&Event::Ok { command }, '·', text);
+    }
+}

@@ -1,0 +1,306 @@
+//! Standard output and standard error of a node, written by a thread of their own: whoever does not read keeps nobody waiting.
+//!
+//! Promises: what is said comes out in its order, on both. At most `MAX_STREAM_OUTPUT_BYTES` wait; what does not fit is left out whole,
+//! counted, and the count is given once there is room again. Dropped, it gives what waits a moment to get out.
+
+use std::collections::VecDeque;
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use smol::channel::{Receiver, Sender, bounded};
+
+use crate::limits::MAX_STREAM_OUTPUT_BYTES;
+
+use super::terminal::{OutputError, give, tell};
+
+/// How long what was said last is given to get out when the process ends.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// Standard output and standard error: written at once, or by an [`Outlet`].
+pub(super) struct Streams {
+    outlet: Option<Outlet>,
+    broken: Option<OutputError>,
+}
+
+impl Streams {
+    /// Whoever speaks waits until it is written.
+    pub(super) fn direct() -> Streams {
+        Streams { outlet: None, broken: None }
+    }
+
+    /// Nobody waits.
+    pub(super) fn through(outlet: Outlet) -> Streams {
+        Streams { outlet: Some(outlet), broken: None }
+    }
+
+    /// What was asked for, to standard output.
+    pub(super) fn give(&mut self, text: impl Display) {
+        match &self.outlet {
+            Some(outlet) => outlet.push(Stream::Output, text.to_string()),
+            None => {
+                if let Err(error) = give(text) {
+                    self.broken.get_or_insert(error);
+                }
+            }
+        }
+    }
+
+    /// Something else, to standard error.
+    pub(super) fn tell(&mut self, text: impl Display) {
+        match &self.outlet {
+            Some(outlet) => outlet.push(Stream::Error, text.to_string()),
+            None => tell(text),
+        }
+    }
+
+    /// How much was left out since it was last asked, once there is room to say so.
+    pub(super) fn recovered(&self) -> Option<u64> {
+        self.outlet.as_ref()?.recovered()
+    }
+
+    /// Fails when something could not be written since it was last asked.
+    pub(super) fn check(&mut self) -> Result<(), OutputError> {
+        self.outlet.as_ref().map_or(Ok(()), Outlet::check)?;
+        self.broken.take().map_or(Ok(()), Err)
+    }
+
+    /// Waits while so much is unread that no more should be asked for.
+    pub(super) async fn has_room(&self) {
+        if let Some(outlet) = &self.outlet {
+            while outlet.is_behind() {
+                outlet.moved().await;
+            }
+        }
+    }
+
+    /// Waits until everything is out, or nothing more can be written.
+    pub(super) async fn drained(&self) {
+        if let Some(outlet) = &self.outlet {
+            outlet.drained().await;
+        }
+    }
+}
+
+/// Which of the two.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stream {
+    Output,
+    Error,
+}
+
+/// See the file's head.
+pub(super) struct Outlet {
+    shared: Arc<Shared>,
+    /// Something has been written, or cannot be.
+    moved: Receiver<()>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+    moved: Sender<()>,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<(Stream, String)>,
+    /// Bytes of those, and of what is being written.
+    bytes: usize,
+    left_out: u64,
+    error: Option<io::Error>,
+    failed: bool,
+    closed: bool,
+}
+
+impl Outlet {
+    pub(super) fn start() -> io::Result<Outlet> {
+        Outlet::to(|stream, text| match stream {
+            Stream::Output => {
+                let mut out = io::stdout().lock();
+                out.write_all(text.as_bytes()).and_then(|()| out.flush())
+            }
+            // Where it cannot be written there is nobody to tell.
+            Stream::Error => io::stderr().lock().write_all(text.as_bytes()).or(Ok(())),
+        })
+    }
+
+    fn to(write: impl Fn(Stream, &str) -> io::Result<()> + Send + 'static) -> io::Result<Outlet> {
+        let (sender, moved) = bounded(1);
+        let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::new(), moved: sender });
+        let theirs = shared.clone();
+        thread::Builder::new().name("output".to_string()).spawn(move || theirs.write_all(write))?;
+        Ok(Outlet { shared, moved })
+    }
+
+    /// Says it when its turn comes, or leaves it out.
+    fn push(&self, stream: Stream, text: String) {
+        let mut state = self.shared.lock();
+        if state.left_out > 0 || state.bytes + text.len() > MAX_STREAM_OUTPUT_BYTES {
+            state.left_out += 1;
+            return;
+        }
+        state.bytes += text.len();
+        state.waiting.push_back((stream, text));
+        self.shared.changed.notify_all();
+    }
+
+    /// How much was left out, once half of the room is free again; from then on what is said gets out.
+    fn recovered(&self) -> Option<u64> {
+        let mut state = self.shared.lock();
+        let has_room = state.bytes <= MAX_STREAM_OUTPUT_BYTES / 2;
+        (has_room && state.left_out > 0).then(|| std::mem::take(&mut state.left_out))
+    }
+
+    /// Why the output cannot be written, said once.
+    fn check(&self) -> Result<(), OutputError> {
+        self.shared.lock().error.take().map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    fn is_behind(&self) -> bool {
+        self.shared.lock().is_behind()
+    }
+
+    async fn drained(&self) {
+        while self.shared.lock().is_busy() {
+            self.moved().await;
+        }
+    }
+
+    async fn moved(&self) {
+        // The other end lives as long as this one.
+        let _ = self.moved.recv().await;
+    }
+}
+
+impl State {
+    fn is_behind(&self) -> bool {
+        !self.failed && self.bytes > MAX_STREAM_OUTPUT_BYTES / 4
+    }
+
+    fn is_busy(&self) -> bool {
+        !self.failed && self.bytes > 0
+    }
+}
+
+impl Drop for Outlet {
+    fn drop(&mut self) {
+        let deadline = Instant::now() + LAST_WORDS;
+        let mut state = self.shared.lock();
+        state.closed = true;
+        self.shared.changed.notify_all();
+        while state.is_busy() && Instant::now() < deadline {
+            let left = deadline.saturating_duration_since(Instant::now());
+            state = self.shared.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes what comes, until nothing more will, or can be written.
+    fn write_all(&self, write: impl Fn(Stream, &str) -> io::Result<()>) {
+        loop {
+            let mut state = self.lock();
+            let (stream, text) = loop {
+                match state.waiting.pop_front() {
+                    Some(next) => break next,
+                    None if state.closed => return,
+                    None => state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+                }
+            };
+            drop(state);
+            let result = write(stream, &text);
+            let mut state = self.lock();
+            let was_behind = state.is_behind();
+            state.bytes -= text.len();
+            state.failed = result.is_err();
+            state.error = result.err();
+            let (failed, moved) = (state.failed, (was_behind && !state.is_behind()) || !state.is_busy());
+            drop(state);
+            self.changed.notify_all();
+            if moved {
+                let _ = self.moved.try_send(());
+            }
+            if failed {
+                return;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, channel};
+
+    use smol::future::block_on;
+
+    use super::*;
+
+    /// An outlet whose reader takes a piece for each token, and what it has taken.
+    fn outlet() -> (Outlet, std::sync::mpsc::Sender<bool>, Receiver<String>) {
+        let (go, gate) = channel::<bool>();
+        let (taken, out) = channel();
+        let gate = Mutex::new(gate);
+        let outlet = Outlet::to(move |_, text| {
+            if !gate.lock().unwrap().recv().unwrap_or(true) {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+            taken.send(text.to_string()).map_err(|_| io::ErrorKind::BrokenPipe.into())
+        });
+        (outlet.unwrap(), go, out)
+    }
+
+    #[test]
+    fn what_nobody_reads_is_left_out_and_counted_and_the_rest_comes_in_order() {
+        let (outlet, go, out) = outlet();
+        let piece = "x".repeat(MAX_STREAM_OUTPUT_BYTES / 4);
+        (0..10).for_each(|_| outlet.push(Stream::Output, piece.clone()));
+        assert_eq!(outlet.shared.lock().left_out, 6);
+        outlet.push(Stream::Error, "small, but it must not jump over those that were left out".to_string());
+        assert_eq!(outlet.recovered(), None, "there is no room");
+        (0..2).for_each(|_| go.send(true).unwrap());
+        assert_eq!((out.recv().unwrap(), out.recv().unwrap()), (piece.clone(), piece));
+        let recovered = loop {
+            if let Some(count) = outlet.recovered() {
+                break count;
+            }
+            thread::yield_now();
+        };
+        assert_eq!(recovered, 7);
+        outlet.push(Stream::Output, "again".to_string());
+        drop(go);
+        block_on(outlet.drained());
+        assert_eq!(out.try_iter().last().as_deref(), Some("again"));
+        assert!(outlet.check().is_ok());
+    }
+
+    #[test]
+    fn a_reader_that_has_gone_is_noticed_once() {
+        let (outlet, go, _out) = outlet();
+        ["one", "two"].iter().for_each(|text| outlet.push(Stream::Output, (*text).to_string()));
+        go.send(false).unwrap();
+        block_on(outlet.moved());
+        assert!(outlet.check().is_err_and(|error| error.is_unread()));
+        assert!(outlet.check().is_ok());
+        block_on(outlet.drained());
+    }
+
+    #[test]
+    fn an_end_waits_a_moment_for_a_reader_and_no_longer() {
+        let (outlet, go, out) = outlet();
+        outlet.push(Stream::Output, "last words".to_string());
+        let late = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(50));
+            go.send(true)
+        });
+        drop(outlet);
+        assert_eq!(out.try_recv().as_deref(), Ok("last words"));
+        late.join().unwrap().unwrap();
+    }
+}

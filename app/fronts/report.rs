@@ -1,0 +1,51 @@
+//! The settings as the command config shows them: what counts, and where it comes from.
+
+use std::path::PathBuf;
+
+use crate::config::{Config, Origin, TABLE};
+use crate::start::{Settled, in_file, read};
+
+use super::event::{ConfigReport, SettingReport};
+
+impl Settled {
+    /// Everything, for a person or a program.
+    pub(super) fn report(&self) -> ConfigReport {
+        let name = |file: &Option<PathBuf>| file.as_ref().map(|file| file.display().to_string());
+        let settings = TABLE.iter().map(|key| SettingReport {
+            key: key.name(),
+            value: key.toml(&self.config),
+            origin: match self.config.origin(key) {
+                Origin::Default => "default".to_string(),
+                Origin::Base(line) => format!("{}:{line}", name(&self.defaults).unwrap_or_default()),
+                Origin::Line(line) => format!("{}:{line}", name(&self.file).unwrap_or_default()),
+                Origin::Option => "command line".to_string(),
+            },
+        });
+        ConfigReport {
+            path: name(&self.file),
+            defaults: name(&self.defaults),
+            settings: settings.collect(),
+            problems: self.problems.clone(),
+        }
+    }
+
+    /// What is wrong with the person's file as it is now; none where there is none.
+    pub(super) fn check(&self) -> Option<Vec<String>> {
+        let file = self.file.as_deref()?;
+        Some(match read(file, Config::default()) {
+            Ok((_, problems)) => in_file(file, &problems),
+            Err(error) => vec![format!("{}: cannot be read: {error}", file.display())],
+        })
+    }
+}
+
+impl ConfigReport {
+    /// A line a setting, in the form of the file.
+    pub(super) fn table(&self) -> String {
+        let line = |setting: &SettingReport| {
+            let value = setting.value.as_deref().unwrap_or("not set");
+            format!("{:<44} {}\n", format!("{} = {value}", setting.key), setting.origin)
+        };
+        self.settings.iter().map(line).chain(self.problems.iter().map(|problem| format!("! {problem}\n"))).collect()
+    }
+}

@@ -1,0 +1,35 @@
+//! Standard output and standard error. Writing can fail (a full disk, a reader that has gone), which is no reason to panic.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+
+use thiserror::Error;
+
+/// Standard output cannot be written.
+#[derive(Debug, Error)]
+#[error("the output cannot be written: {0}; make room or send it elsewhere")]
+pub(crate) struct OutputError(#[from] io::Error);
+
+impl OutputError {
+    /// Whether whoever read the output has gone, as `head` does when it has enough.
+    pub(crate) fn is_unread(&self) -> bool {
+        self.0.kind() == io::ErrorKind::BrokenPipe
+    }
+}
+
+/// Gives what was asked for, to standard output, at once.
+pub(crate) fn give(text: impl Display) -> Result<(), OutputError> {
+    let mut out = io::stdout().lock();
+    write!(out, "{text}")?;
+    Ok(out.flush()?)
+}
+
+/// The same with an end of line.
+pub(crate) fn give_line(text: impl Display) -> Result<(), OutputError> {
+    give(format_args!("{text}\n"))
+}
+
+/// Says something beside what was asked for, to standard error. Where that cannot be written there is nobody to tell.
+pub(crate) fn tell(text: impl Display) {
+    let _ = write!(io::stderr().lock(), "{text}");
+}

@@ -1,0 +1,197 @@
+//! What a node will hold in memory, summed up before it sets anything aside, and compared with what there is.
+//!
+//! Mapped files count in full: weights that do not stay in memory are read again from the card for every token. What the system
+//! counts as cached files counts as free, for it is given back when asked for.
+
+use core::fmt;
+
+use serde::Serialize;
+use thiserror::Error;
+
+use crate::limits::{HEAP_RESERVE_BYTES, NODE_TABLE_BYTES, PROGRAM_BYTES};
+
+use super::memory::Available;
+
+/// Bytes by what they are for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+pub(crate) struct Budget {
+    /// The model file, mapped.
+    pub weights_bytes: u64,
+    /// The packed vocabulary, mapped.
+    pub tokenizer_bytes: u64,
+    /// KV blocks.
+    pub slab_bytes: u64,
+    /// Activations, logits and attention's scores of one pass.
+    pub working_bytes: u64,
+    /// Index, catalog, connections, queues.
+    pub tables_bytes: u64,
+    /// Code and stacks.
+    pub program_bytes: u64,
+    /// What the allocator keeps beyond what is in use.
+    pub reserve_bytes: u64,
+    /// What this machine has to give; none where it does not tell.
+    #[serde(skip)]
+    pub available: Option<Available>,
+}
+
+/// What of a model decides its node's memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Needs {
+    pub weights_bytes: u64,
+    pub tokenizer_bytes: u64,
+    pub working_bytes: u64,
+    /// The slab of the longest sequence that the node works on.
+    pub sequence_bytes: u64,
+}
+
+/// More is needed than there is.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+#[error("{remedy}: {} MB are needed ({budget}), {}", megabytes(budget.total()), budget.there_is())]
+pub(crate) struct TooLittle {
+    budget: Budget,
+    remedy: String,
+}
+
+impl Budget {
+    /// The budget of a node with a slab of `slab_bytes`. Where that is too much and `may_shrink`, the largest slab that fits, as
+    /// long as it holds the node's longest sequence.
+    ///
+    /// # Errors
+    /// [`TooLittle`], which says what to lower.
+    pub(crate) fn plan(
+        needs: Needs,
+        slab_bytes: u64,
+        may_shrink: bool,
+        available: Option<Available>,
+    ) -> Result<Budget, TooLittle> {
+        let with = |slab_bytes| Budget {
+            weights_bytes: needs.weights_bytes,
+            tokenizer_bytes: needs.tokenizer_bytes,
+            slab_bytes,
+            working_bytes: needs.working_bytes,
+            tables_bytes: NODE_TABLE_BYTES,
+            program_bytes: PROGRAM_BYTES,
+            reserve_bytes: HEAP_RESERVE_BYTES,
+            available,
+        };
+        let budget = with(slab_bytes);
+        let Some(available) = available.filter(|available| budget.total() > available.bytes) else { return Ok(budget) };
+        // Whole megabytes, as --slab takes them.
+        let room = available.bytes.saturating_sub(with(0).total()) / 1_000_000 * 1_000_000;
+        let least = needs.sequence_bytes;
+        if room >= least && may_shrink {
+            return Ok(with(room));
+        }
+        let remedy = if room >= least {
+            format!("the slab does not fit: lower --slab (slab in [memory]) to {} or less", room / 1_000_000)
+        } else if room > 0 {
+            let slab = room / 1_000_000;
+            format!(
+                "the context does not fit: lower --context (context in [memory]), and --slab to {slab}, or take a smaller model"
+            )
+        } else {
+            "the model does not fit: take a smaller file, such as Q4_0 of the 270M".to_string()
+        };
+        Err(TooLittle { budget, remedy })
+    }
+
+    /// Bytes in all.
+    pub(crate) fn total(&self) -> u64 {
+        let Budget {
+            weights_bytes, tokenizer_bytes, slab_bytes, working_bytes, tables_bytes, program_bytes, reserve_bytes, ..
+        } = *self;
+        let parts = [weights_bytes, tokenizer_bytes, slab_bytes, working_bytes, tables_bytes, program_bytes, reserve_bytes];
+        parts.into_iter().fold(0, u64::saturating_add)
+    }
+
+    /// The whole, for a log.
+    pub(crate) fn line(&self) -> String {
+        format!("memory: {} MB ({self}), {}", megabytes(self.total()), self.there_is())
+    }
+
+    fn there_is(&self) -> String {
+        match self.available {
+            None => "and this machine does not tell what it has".to_string(),
+            Some(Available { bytes, limited: false }) => format!("and {} MB can be had", megabytes(bytes)),
+            Some(Available { bytes, limited: true }) => format!("and its control group leaves {} MB", megabytes(bytes)),
+        }
+    }
+}
+
+impl fmt::Display for Budget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts = [
+            ("weights", self.weights_bytes),
+            ("tokenizer", self.tokenizer_bytes),
+            ("slab", self.slab_bytes),
+            ("working", self.working_bytes),
+            ("tables", self.tables_bytes),
+            ("program", self.program_bytes),
+            ("reserve", self.reserve_bytes),
+        ];
+        let parts: Vec<String> = parts.iter().map(|(name, bytes)| format!("{name} {}", megabytes(*bytes))).collect();
+        f.write_str(&parts.join(", "))
+    }
+}
+
+/// Whole megabytes, upwards, so that what is small shows.
+fn megabytes(bytes: u64) -> u64 {
+    bytes.div_ceil(1_000_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::BOARD_MEMORY_BYTES;
+
+    const NEEDS: Needs =
+        Needs { weights_bytes: 243_000_000, tokenizer_bytes: 11_000_000, working_bytes: 6_000_000, sequence_bytes: 7_500_000 };
+
+    fn has(megabytes: u64) -> Option<Available> {
+        Some(Available { bytes: megabytes * 1_000_000, limited: false })
+    }
+
+    #[test]
+    fn the_boards_defaults_fit_the_board() {
+        let board = Available { bytes: BOARD_MEMORY_BYTES, limited: true };
+        let budget = Budget::plan(NEEDS, 96_000_000, false, Some(board)).unwrap();
+        assert_eq!(budget.slab_bytes, 96_000_000);
+        let total = 243 + 11 + 96 + 6 + (NODE_TABLE_BYTES + PROGRAM_BYTES + HEAP_RESERVE_BYTES) / 1_000_000;
+        assert!(
+            budget.line().starts_with(&format!("memory: {total} MB (weights 243, tokenizer 11, slab 96, ")),
+            "{}",
+            budget.line()
+        );
+        assert!(budget.line().ends_with("its control group leaves 416 MB"), "{}", budget.line());
+    }
+
+    #[test]
+    fn a_slab_that_nobody_asked_for_shrinks_to_what_there_is() {
+        let budget = Budget::plan(NEEDS, 96_000_000, true, has(340)).unwrap();
+        assert!(budget.total() <= 340_000_000 && budget.total() > 338_000_000, "{budget}");
+        let refused = Budget::plan(NEEDS, 96_000_000, false, has(340)).unwrap_err().to_string();
+        let fits = budget.slab_bytes / 1_000_000;
+        assert!(
+            refused.starts_with(&format!("the slab does not fit: lower --slab (slab in [memory]) to {fits} or less: ")),
+            "{refused}"
+        );
+        assert!(refused.contains("slab 96") && refused.ends_with("340 MB can be had"), "{refused}");
+        Budget::plan(NEEDS, fits * 1_000_000, false, has(340)).unwrap();
+        Budget::plan(NEEDS, (fits + 1) * 1_000_000, false, has(340)).unwrap_err();
+    }
+
+    #[test]
+    fn what_cannot_be_helped_by_a_smaller_slab_is_said() {
+        let said = |available| Budget::plan(NEEDS, 96_000_000, true, has(available)).unwrap_err().to_string();
+        let fixed = Budget::plan(NEEDS, 0, false, None).unwrap().total() / 1_000_000;
+        assert!(said(fixed + 3).starts_with("the context does not fit: lower --context"), "{}", said(fixed + 3));
+        assert!(said(200).starts_with("the model does not fit: take a smaller file"), "{}", said(200));
+        assert!(!said(200).contains('\n'));
+    }
+
+    #[test]
+    fn a_machine_that_tells_nothing_is_believed_to_have_enough() {
+        let budget = Budget::plan(NEEDS, u64::MAX, true, None).unwrap();
+        assert_eq!(budget.total(), u64::MAX);
+    }
+}

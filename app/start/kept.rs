@@ -1,0 +1,214 @@
+//! What a start works out of a model file and the next one need not: the hash of its content, for the fingerprint, and the
+//! packed vocabulary. Files in one folder, each named by the hash of what it follows from:
+//!
+//! ```text
+//! HEX.tokens     the packed vocabulary (`tokenizer::Packed`), which is mapped
+//! HEX.content    the hash of the tensors, with a check of its own
+//! ```
+//!
+//! What it promises: a file that is cut short or damaged counts as none, and is made anew; a folder that cannot be written costs
+//! the time of every start and nothing else; the folder holds few files, whatever models come and go. What a kept content hash is
+//! worth is said in docs/kv.md: a node that shares compares it with the file while it runs.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
+
+use crate::limits::MAX_KEPT_FILES;
+use crate::model::{self, Content, FileError, Opened};
+use crate::tokenizer::Packed;
+
+const TOKENS: &str = "tokens";
+const CONTENT: &str = "content";
+/// Of files that are being written.
+const NEW: &str = "new";
+
+/// The folder, or none: then nothing is kept.
+#[derive(Clone, Debug)]
+pub(crate) struct Kept(Option<PathBuf>);
+
+impl Kept {
+    /// In the node's state directory where it has one, else where the system's user keeps such things.
+    pub(crate) fn at(state: Option<&Path>) -> Kept {
+        let folder = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let cache = || folder("XDG_CACHE_HOME").or_else(|| Some(folder("HOME")?.join(".cache")));
+        Kept(state.map(|state| state.join("models")).or_else(|| Some(cache()?.join("potluck"))))
+    }
+
+    /// The packed vocabulary that was made from `source`, mapped.
+    pub(crate) fn tokens(&self, source: [u8; 16]) -> Option<Packed> {
+        let path = self.path(source, TOKENS)?;
+        // Opened on a map that goes away: its check reads every byte, and a prompt needs few of them in memory.
+        Packed::open(model::map(&path).ok()?).filter(|packed| packed.made_from() == source)?;
+        Packed::open_unread(model::map(&path).ok()?).filter(|packed| packed.made_from() == source)
+    }
+
+    /// Keeps a packed vocabulary that is whole, and gives it back as it lies there now; where it cannot be kept, as it is.
+    pub(crate) fn keep_tokens(&self, source: [u8; 16], bytes: Vec<u8>) -> Packed {
+        // Where it fails, the next start packs again.
+        let kept = self.keep(source, TOKENS, &bytes).ok().and_then(|()| self.tokens(source));
+        kept.or_else(|| Packed::open_unread(bytes)).unwrap_or_else(|| unreachable!("what was just packed is whole"))
+    }
+
+    /// The content hash of the model, if one is kept for a file of this length, these times, this head and these samples.
+    pub(crate) fn content(&self, opened: &Opened) -> Option<Content> {
+        let text = fs::read_to_string(self.path(identity(opened).ok()?, CONTENT)?).ok()?;
+        parse(&text)
+    }
+
+    /// Keeps the content hash of the model.
+    pub(crate) fn keep_content(&self, opened: &Opened, content: Content) {
+        if let Ok(identity) = identity(opened) {
+            // Without it the next start works it out again.
+            let _ = self.keep(identity, CONTENT, written(content).as_bytes());
+        }
+    }
+
+    /// Forgets the content hash of the model: the file is not what it was taken for.
+    pub(crate) fn forget_content(&self, opened: &Opened) {
+        if let Some(path) = identity(opened).ok().and_then(|identity| self.path(identity, CONTENT)) {
+            let _ = fs::remove_file(path);
+        }
+    }
+
+    fn path(&self, of: [u8; 16], kind: &str) -> Option<PathBuf> {
+        let name: String = of.iter().map(|byte| format!("{byte:02x}")).collect();
+        Some(self.0.as_ref()?.join(name).with_extension(kind))
+    }
+
+    /// Writes a file whole or not at all, and drops the oldest where there are too many. It is not waited for until the disk has
+    /// it: behind other programs' writes that takes seconds, at a time when a person waits for the first answer. A power cut may
+    /// leave less than was written; that is seen, and counts as none.
+    fn keep(&self, of: [u8; 16], kind: &str, bytes: &[u8]) -> io::Result<()> {
+        let path = self.path(of, kind).ok_or(io::ErrorKind::NotFound)?;
+        let folder = path.parent().ok_or(io::ErrorKind::NotFound)?;
+        fs::create_dir_all(folder)?;
+        let new = folder.join(format!("{}.{NEW}", std::process::id()));
+        let done = fs::write(&new, bytes).and_then(|()| fs::rename(&new, &path));
+        if done.is_err() {
+            let _ = fs::remove_file(&new);
+        }
+        [TOKENS, CONTENT, NEW].iter().for_each(|kind| prune(folder, kind));
+        done
+    }
+}
+
+/// Leaves the newest files of a kind.
+fn prune(folder: &Path, kind: &str) {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut files: Vec<(SystemTime, PathBuf)> = entries
+        .filter(|entry| entry.path().extension().is_some_and(|extension| extension == kind))
+        .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
+        .collect();
+    files.sort_unstable_by(|a, b| b.cmp(a));
+    for (_, path) in files.iter().skip(MAX_KEPT_FILES) {
+        let _ = fs::remove_file(path);
+    }
+}
+
+/// What tells a model's files from what they were or others: everything that a change leaves its mark on and that costs little to read.
+/// (Not its inode: on FAT, where boards have their models, it is another at every mount.)
+fn identity(opened: &Opened) -> Result<[u8; 16], FileError> {
+    let mut hash = Xxh3Default::new();
+    for file in opened.gguf.files() {
+        let meta = fs::metadata(&file.path).map_err(|error| FileError::new(&file.path, model::Fault::Open(error)))?;
+        hash.update(&meta.len().to_le_bytes());
+        for time in [meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec()] {
+            hash.update(&time.to_le_bytes());
+        }
+    }
+    hash.update(&opened.sample()?);
+    Ok(hash.digest128().to_le_bytes())
+}
+
+fn written(content: Content) -> String {
+    let line = format!("potluck content 1 {:032x}", u128::from_le_bytes(content.0));
+    format!("{line} {:016x}\n", xxh3_64(line.as_bytes()))
+}
+
+fn parse(text: &str) -> Option<Content> {
+    let word = text.split(' ').nth(3)?;
+    let content = Content(u128::from_str_radix(word, 16).ok()?.to_le_bytes());
+    (written(content) == text).then_some(content)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::convert::ConvertType;
+    use crate::model::synth::{Shape, synth};
+    use crate::tokenizer::Vocabulary;
+
+    fn model(dir: &Path, seed: u64) -> Opened {
+        let path = dir.join("model.gguf");
+        synth(Shape::Demo, seed, ConvertType::Q4_0, &path, &mut |_| {}).unwrap();
+        model::open(&path).unwrap()
+    }
+
+    #[test]
+    fn a_content_hash_comes_back_for_the_same_file_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let kept = Kept::at(Some(&dir.path().join("state")));
+        let opened = model(dir.path(), 1);
+        assert_eq!(kept.content(&opened), None);
+        kept.keep_content(&opened, opened.content());
+        assert_eq!(kept.content(&opened), Some(opened.content()));
+
+        // A write in place that no sample sees still leaves its time behind.
+        let path = opened.gguf.path();
+        let mut bytes = fs::read(path).unwrap();
+        let tensor = &opened.gguf.tensors()["token_embd.weight"].range;
+        bytes[tensor.start + 500_000] ^= 1;
+        fs::write(path, &bytes).unwrap();
+        let written = model::open(path).unwrap();
+        assert_eq!(kept.content(&written), None, "a damaged model would share under a good one's fingerprint");
+
+        let other = model(dir.path(), 2);
+        assert_eq!(kept.content(&other), None);
+        kept.keep_content(&other, other.content());
+        kept.forget_content(&other);
+        assert_eq!(kept.content(&other), None);
+    }
+
+    #[test]
+    fn what_is_damaged_counts_as_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let kept = Kept::at(Some(dir.path()));
+        let opened = model(dir.path(), 1);
+        kept.keep_content(&opened, Content([3; 16]));
+        let bytes = Vocabulary::synthetic(512, 1).pack([5; 16]).unwrap();
+        kept.keep_tokens([5; 16], bytes);
+        let files: Vec<PathBuf> = fs::read_dir(dir.path().join("models")).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert_eq!(files.len(), 2, "{files:?}");
+        for file in &files {
+            let whole = fs::read(file).unwrap();
+            fs::write(file, &whole[..whole.len() - 3]).unwrap();
+        }
+        assert!(kept.content(&opened).is_none() && kept.tokens([5; 16]).is_none());
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_written_costs_no_more_than_time() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("models"), "a file where the folder should be").unwrap();
+        let kept = Kept::at(Some(dir.path()));
+        let bytes = Vocabulary::synthetic(512, 1).pack([5; 16]).unwrap();
+        assert_eq!(kept.keep_tokens([5; 16], bytes).made_from(), [5; 16]);
+        assert!(kept.tokens([5; 16]).is_none());
+    }
+
+    #[test]
+    fn models_that_come_and_go_leave_few_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let kept = Kept::at(Some(dir.path()));
+        for number in 0..3 * MAX_KEPT_FILES as u8 {
+            kept.keep_tokens([number; 16], Vocabulary::synthetic(512, 1).pack([number; 16]).unwrap());
+        }
+        assert_eq!(fs::read_dir(dir.path().join("models")).unwrap().count(), MAX_KEPT_FILES);
+        assert!(kept.tokens([3 * MAX_KEPT_FILES as u8 - 1; 16]).is_some(), "the newest went");
+    }
+}

@@ -1,0 +1,25 @@
+//! What is worked out once, before anything runs: the settings that count, the model file and its tokenizer, the memory and the cores
+//! that a node may have, and what a former start has left to spare this one the work.
+//!
+//! Nothing here waits for a socket or a person; what cannot be is an error that says what to do.
+
+mod apply;
+mod budget;
+mod cores;
+mod kept;
+pub(crate) mod memory;
+mod options;
+mod random;
+mod settled;
+mod setup;
+mod speed;
+mod template;
+
+pub(crate) use apply::{alone, answers, precision, size, swarm_key, within_memory};
+pub(crate) use cores::{Cores, keep};
+pub(crate) use kept::Kept;
+pub(crate) use options::{ASK, BENCH, NoModel, Options, RESET, RUN, TOKENIZE, Unread, in_file, model, read};
+pub(crate) use random::random;
+pub(crate) use settled::Settled;
+pub(crate) use setup::{Loaded, NodeSettings, SetupError, UnreadModel, load, tokenizer_of};
+pub(crate) use template::{READ_TEMPLATE, form};

@@ -1,0 +1,202 @@
+//! The options that are keys of `potluck.toml`: made from its table, so that names, help and defaults are said once. File and
+//! options meet here in one [`Config`]; the options win.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use clap::error::ErrorKind;
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_parser};
+use thiserror::Error;
+
+use crate::config::{Config, Key, Kind, Problem, TABLE};
+use crate::limits::MAX_CONFIG_FILE_BYTES;
+
+use super::settled::Settled;
+
+/// Sections whose keys mean something to a command that answers one prompt alone.
+const ALONE: [&str; 3] = ["model", "memory", "answers"];
+
+/// The command run: every key that has an option.
+pub(crate) const RUN: u8 = 0;
+/// The command ask: the keys of a command that works alone.
+pub(crate) const ASK: u8 = 1;
+/// The command reset: the keys that lead to the nodes.
+pub(crate) const RESET: u8 = 2;
+
+/// The command bench: the keys of a model.
+pub(crate) const BENCH: u8 = 3;
+
+/// The command tokenize: the keys of a model that say which tokens it has.
+pub(crate) const TOKENIZE: u8 = 4;
+
+/// Options by which nodes are reached.
+const REACHING: [&str; 4] = ["swarm-key", "interface", "group", "port"];
+
+/// Options that say which vocabulary a model has.
+const NAMING: [&str; 2] = ["model", "tokenizer"];
+
+/// What the command line says: the file, and the keys that it overrides.
+pub(crate) struct Options<const COMMAND: u8> {
+    file: Option<PathBuf>,
+    /// The board's own file, which that one overrides.
+    defaults: Option<PathBuf>,
+    /// Checked.
+    given: Vec<(&'static Key, Vec<String>)>,
+}
+
+/// Why there is no model to answer with.
+#[derive(Debug, Error)]
+pub(crate) enum NoModel {
+    #[error("no model is named: give --model FILE, or --config FILE with file = \"...\" in [model]")]
+    Unnamed,
+    #[error("no model: put a .gguf file beside {0}, or name one there (file in [model]) or with --model")]
+    NoneBeside(PathBuf),
+    #[error("{1} lie beside {0}: name one of them there (file in [model]) or with --model")]
+    ManyBeside(PathBuf, String),
+}
+
+/// A file of settings that was named and cannot be read.
+#[derive(Debug, Error)]
+#[error("{0}: cannot be read ({1}): name a file that is there, or leave the option out")]
+pub(crate) struct Unread(PathBuf, io::Error);
+
+/// The keys that have an option of the command, with its name.
+fn optional(command: u8) -> impl Iterator<Item = (&'static Key, &'static str)> {
+    let takes = move |key: &Key, option: &str| match command {
+        RESET => REACHING.contains(&option),
+        TOKENIZE => NAMING.contains(&option),
+        BENCH => key.section == "model",
+        ASK => ALONE.contains(&key.section),
+        _ => true,
+    };
+    TABLE.iter().filter_map(|key| Some((key, key.option?))).filter(move |(key, option)| takes(key, option))
+}
+
+impl<const COMMAND: u8> Args for Options<COMMAND> {
+    fn augment_args(command: Command) -> Command {
+        let file = Arg::new("config").long("config").value_name("FILE").value_parser(value_parser!(PathBuf));
+        let file = file.help("Settings in the form of potluck.toml; the options below override it");
+        let command = command.arg(file);
+        let under = Arg::new("defaults").long("defaults").value_name("FILE").value_parser(value_parser!(PathBuf));
+        let under = under.help("Settings that hold where those of --config say nothing: the board's own");
+        let command = if COMMAND == RUN { command.arg(under) } else { command };
+        let defaults = Config::default();
+        optional(COMMAND).fold(command, |command, (key, option)| {
+            let default = (key.show)(&defaults).join(", ");
+            let default = if default.is_empty() { format!("not set: {}", key.why) } else { format!("default: {default}") };
+            let several = if key.kind == Kind::List { "; may be given several times" } else { "" };
+            let arg = Arg::new(option).long(option).value_name(key.value).help(format!("{}{several} [{default}]", key.about));
+            let arg = arg.allow_negative_numbers(key.kind == Kind::Number);
+            command.arg(arg.action(if key.kind == Kind::List { ArgAction::Append } else { ArgAction::Set }))
+        })
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl<const COMMAND: u8> FromArgMatches for Options<COMMAND> {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut given = Vec::new();
+        for (key, option) in optional(COMMAND) {
+            let Some(texts) = matches.get_many::<String>(option) else { continue };
+            let texts: Vec<String> = texts.cloned().collect();
+            Config::default().set_option(key, &texts).map_err(|fault| clap::Error::raw(ErrorKind::ValueValidation, fault))?;
+            given.push((key, texts));
+        }
+        let defaults = if COMMAND == RUN { matches.get_one::<PathBuf>("defaults").cloned() } else { None };
+        Ok(Options { file: matches.get_one::<PathBuf>("config").cloned(), defaults, given })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl<const COMMAND: u8> Options<COMMAND> {
+    /// Every text was taken when the command line was read, so it is again.
+    fn override_in(&self, config: &mut Config) {
+        self.given.iter().for_each(|(key, texts)| assert_eq!(config.set_option(key, texts), Ok(())));
+    }
+
+    /// The settings that hold, and a line for the console about each that the file got wrong.
+    ///
+    /// # Errors
+    /// A file that cannot be read. A board with consoles of its own comes up all the same, and says so on them.
+    pub(crate) fn settle(&self) -> Result<Settled, Unread> {
+        let (mut config, mut problems, mut unread) = (Config::default(), Vec::new(), None);
+        for file in [&self.defaults, &self.file].into_iter().flatten() {
+            match read(file, config.clone()) {
+                Ok((over, wrong)) => {
+                    config = over;
+                    problems.extend(in_file(file, &wrong));
+                }
+                Err(error) => {
+                    problems.push(format!("{}: cannot be read ({error}): every setting has its default", file.display()));
+                    unread.get_or_insert(Unread(file.clone(), error));
+                }
+            }
+        }
+        self.override_in(&mut config);
+        match unread {
+            Some(unread) if config.console.devices.is_empty() => Err(unread),
+            _ => Ok(Settled { config, file: self.file.clone(), defaults: self.defaults.clone(), problems }),
+        }
+    }
+}
+
+/// The model: as set, else the only one beside the person's file.
+pub(crate) fn model(settled: &Settled) -> Result<PathBuf, NoModel> {
+    if let Some(model) = &settled.config.model.file {
+        return Ok(model.clone());
+    }
+    let file = settled.file.as_deref().ok_or(NoModel::Unnamed)?;
+    let mut models = models_beside(file);
+    match models.len() {
+        0 => Err(NoModel::NoneBeside(file.to_path_buf())),
+        1 => Ok(models.remove(0)),
+        _ => {
+            let names: Vec<_> = models.iter().filter_map(|model| model.file_name()).map(|name| name.to_string_lossy()).collect();
+            Err(NoModel::ManyBeside(file.to_path_buf(), names.join(", ")))
+        }
+    }
+}
+
+/// What `file` sets over `base`, and what is wrong with it.
+pub(crate) fn read(file: &Path, base: Config) -> io::Result<(Config, Vec<Problem>)> {
+    let mut bytes = Vec::new();
+    File::open(file)?.take(MAX_CONFIG_FILE_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(base.read_over(&bytes, file.parent().unwrap_or(Path::new(""))))
+}
+
+/// A line for each problem.
+pub(crate) fn in_file(file: &Path, problems: &[Problem]) -> Vec<String> {
+    problems.iter().map(|problem| problem.in_file(&file.display().to_string())).collect()
+}
+
+/// The GGUF files in the folder of `file`, in order; of a model in several files the first. Hidden ones are some computers' notes
+/// about the others.
+fn models_beside(file: &Path) -> Vec<PathBuf> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let is_model = |path: &PathBuf| {
+        let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+        let is_gguf = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"));
+        is_gguf && !hidden && !is_later_part(path)
+    };
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut models: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(is_model).collect();
+    models.sort();
+    models
+}
+
+/// Whether `path` is called as a part of a model in several files that is not the first: NAME-00002-of-00003.gguf.
+fn is_later_part(path: &Path) -> bool {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let mut ends = stem.rsplitn(4, '-');
+    let (count, of, no) = (ends.next(), ends.next(), ends.next());
+    let number = |text: Option<&str>| text.filter(|text| text.len() == 5)?.parse::<u32>().ok();
+    of == Some("of") && number(count).is_some() && number(no).is_some_and(|no| no > 1)
+}

@@ -1,0 +1,273 @@
+//! From a model file and a few settings to a node that can run.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+use xxhash_rust::xxh3::Xxh3Default;
+
+use crate::answers::Form;
+use crate::id::{BootId, EpochState, Fingerprint, NodeId};
+use crate::limits::{MAX_CONTEXT_TOKENS, MAX_TOKENIZER_FILE_BYTES};
+use crate::model::inspect::{scratch_bytes, sequence_bytes};
+use crate::model::{self, Bytes, Content, Model, Opened, Precision};
+use crate::node::{NodeConfig, swarm_tag};
+use crate::tokenizer::{Packed, TokenKind, Tokenizer, TokenizerError, Vocabulary};
+
+use super::budget::{Budget, Needs, TooLittle};
+use super::cores::{Cores, CoresError};
+use super::kept::Kept;
+use super::memory;
+use super::random::random;
+use super::speed::measure_prefill;
+use super::template;
+
+/// Why nothing can run: each says what to do.
+#[derive(Debug, Error)]
+pub enum SetupError {
+    /// The model file.
+    #[error(transparent)]
+    Model(#[from] model::FileError),
+    /// The model's tensors.
+    #[error(transparent)]
+    Engine(#[from] model::ModelError),
+    /// The tokenizer, and the file that it comes from.
+    #[error("{path}: {source}")]
+    Tokenizer {
+        /// A tokenizer.json, or the model file with a vocabulary inside.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: TokenizerError,
+    },
+    /// A tokenizer.json that would make other tokens of a text than the model knows: its answers would be nonsense.
+    #[error(
+        "{path}: the tokenizer does not belong to this model: {difference}; take the tokenizer.json that came with the model"
+    )]
+    OtherTokenizer {
+        /// The tokenizer.json.
+        path: PathBuf,
+        /// The first that differs.
+        difference: String,
+    },
+    /// A longer context than there can be.
+    #[error("the context cannot have {asked} tokens: with this model --context takes at most {most}")]
+    Context {
+        /// Tokens asked for.
+        asked: usize,
+        /// Tokens that the model was made for.
+        most: usize,
+    },
+    /// Less memory than the node would hold.
+    #[error(transparent)]
+    Memory(#[from] TooLittle),
+    /// The cores that were asked for.
+    #[error(transparent)]
+    Cores(#[from] CoresError),
+    /// No vocabulary anywhere.
+    #[error(
+        "{0}: the file holds no vocabulary: give --tokenizer tokenizer.json, or convert again with tokenizer.json in the directory"
+    )]
+    NoVocabulary(PathBuf),
+}
+
+/// A model that can answer.
+pub(crate) struct Loaded {
+    pub model: Model,
+    pub tokenizer: Tokenizer,
+    /// How it is talked to.
+    pub form: Form,
+    /// What is to be said of its vocabulary and its chat template.
+    pub notes: Vec<String>,
+    pub fingerprint: Fingerprint,
+    /// The file is still to be compared with the hash that a former start kept of it.
+    pub unread: Option<UnreadModel>,
+    /// The model's files as they are mapped.
+    pub files: Vec<Bytes>,
+    /// The CPU for the thread that calls the model, where one was named.
+    pub cpu: Option<usize>,
+}
+
+/// A model whose content was taken on a former start's word.
+pub(crate) struct UnreadModel {
+    opened: Opened,
+    content: Content,
+    kept: Kept,
+}
+
+impl UnreadModel {
+    /// Reads all of the file, which also brings it into memory; false where it is not what it was.
+    pub(crate) fn read(&self) -> bool {
+        let is_same = self.opened.content() == self.content;
+        if !is_same {
+            self.kept.forget_content(&self.opened);
+        }
+        is_same
+    }
+}
+
+/// Maps and checks `path`, and makes its tokenizer: from `tokenizer` where given, else from the vocabulary inside. What was worked
+/// out before is taken from `kept`.
+pub(crate) fn load(path: &Path, tokenizer: Option<&Path>, precision: Precision, kept: &Kept) -> Result<Loaded, SetupError> {
+    let opened = model::open(path)?;
+    let tokenizer = tokenizer_of(&opened, path, tokenizer, kept)?;
+    let (form, note) = template::form(&opened);
+    let notes = tokenizer.notes().map(str::to_string).chain(note).collect();
+    let known = kept.content(&opened);
+    let content = known.unwrap_or_else(|| {
+        let content = opened.content();
+        kept.keep_content(&opened, content);
+        content
+    });
+    let fingerprint = model::fingerprint(content, precision);
+    let model = Model::new(opened.config.clone(), opened.weights.clone(), precision)?;
+    let files = opened.gguf.files().iter().map(|file| file.bytes.clone()).collect();
+    let unread = known.map(|content| UnreadModel { opened, content, kept: kept.clone() });
+    Ok(Loaded { model, tokenizer, form, notes, fingerprint, unread, files, cpu: None })
+}
+
+/// The tokenizer of a model: of the tokenizer.json `json` where given, else of the vocabulary that the file at `path` carries.
+pub(crate) fn tokenizer_of(opened: &Opened, path: &Path, json: Option<&Path>, kept: &Kept) -> Result<Tokenizer, SetupError> {
+    let source = json.unwrap_or(path);
+    let mut hash = Xxh3Default::new();
+    hash.update(&opened.vocabulary_source());
+    if let Some(json) = json {
+        hash_file(json, &mut hash).map_err(refuse(json))?;
+    }
+    let made_from = hash.digest128().to_le_bytes();
+    let packed = match kept.tokens(made_from) {
+        Some(packed) => packed,
+        None => pack(opened, path, json, made_from, kept)?,
+    };
+    let tokenizer = Tokenizer::from_packed(packed).map_err(refuse(source))?;
+    tokenizer.check_vocabulary(opened.config.vocab).map_err(refuse(source))?;
+    Ok(tokenizer)
+}
+
+/// Packs the vocabulary, and keeps it for the next start.
+fn pack(opened: &Opened, path: &Path, json: Option<&Path>, made_from: [u8; 16], kept: &Kept) -> Result<Packed, SetupError> {
+    let (vocabulary, source) = match json {
+        None => (opened.gguf.vocabulary()?.ok_or_else(|| SetupError::NoVocabulary(path.to_path_buf()))?, path),
+        Some(json) => {
+            let given = Vocabulary::from_tokenizer_json_file(json).map_err(refuse(json))?;
+            if let Some(difference) = difference(&given, opened.gguf.vocabulary()?.as_ref(), opened.config.vocab) {
+                return Err(SetupError::OtherTokenizer { path: json.to_path_buf(), difference });
+            }
+            (given, json)
+        }
+    };
+    let bytes = vocabulary.pack(made_from).map_err(refuse(source))?;
+    Ok(kept.keep_tokens(made_from, bytes))
+}
+
+/// Hashes a file in small parts, but for what makes it too large.
+fn hash_file(path: &Path, hash: &mut Xxh3Default) -> Result<(), TokenizerError> {
+    // Asked first: opening a pipe waits for whoever writes to it.
+    if !std::fs::metadata(path).map_err(TokenizerError::Read)?.is_file() {
+        return Err(TokenizerError::NotAFile);
+    }
+    hash.update(b"tokenizer.json");
+    let mut file = File::open(path).map_err(TokenizerError::Read)?.take(MAX_TOKENIZER_FILE_BYTES as u64 + 1);
+    let mut part = vec![0; 1 << 16];
+    loop {
+        let length = file.read(&mut part).map_err(TokenizerError::Read)?;
+        if length == 0 {
+            return Ok(());
+        }
+        hash.update(&part[..length]);
+    }
+}
+
+/// Where the `given` vocabulary cannot be the model's: it says another text than the one inside the model file, or has not even
+/// half of the embedding's `rows` (embeddings are padded, but never that much).
+fn difference(given: &Vocabulary, inside: Option<&Vocabulary>, rows: usize) -> Option<String> {
+    let count = given.tokens.len();
+    if count < rows / 2 {
+        return Some(format!("it has {count} tokens, the model {rows}"));
+    }
+    let inside = inside?;
+    let is_text = |vocabulary: &Vocabulary, id: usize| vocabulary.kinds.get(id) == Some(&TokenKind::Normal);
+    let id = (0..count.min(inside.tokens.len()))
+        .find(|&id| is_text(given, id) && is_text(inside, id) && given.tokens[id] != inside.tokens[id])?;
+    Some(format!("token {id} is {:?}, but {:?} in the model file", given.tokens[id], inside.tokens[id]))
+}
+
+fn refuse(path: &Path) -> impl FnOnce(TokenizerError) -> SetupError {
+    let path = path.to_path_buf();
+    |source| SetupError::Tokenizer { path, source }
+}
+
+/// What a person may set about a node, beside the model.
+#[derive(Clone, Debug)]
+pub(crate) struct NodeSettings {
+    /// What people call it.
+    pub name: Option<String>,
+    /// The node's id; none draws one.
+    pub id: Option<u64>,
+    pub swarm_key: Vec<u8>,
+    pub slab_bytes: usize,
+    /// Whether it is a default, which may be lowered to what there is, rather than what a person asked for.
+    pub slab_may_shrink: bool,
+    /// Whether the model file must stay in memory.
+    pub lock: bool,
+    /// Tokens; more than the model takes is refused.
+    pub context: usize,
+    pub tcp_port: u16,
+    pub sharing: bool,
+    pub reuse: bool,
+    pub announce_interval_ms: u32,
+    /// Where it keeps what survives a restart; none keeps nothing.
+    pub state: Option<PathBuf>,
+}
+
+impl Loaded {
+    /// Lets these cores compute.
+    pub(crate) fn compute_on(&mut self, cores: &Cores) -> Result<(), SetupError> {
+        self.model.set_team(cores.team()?);
+        self.cpu = cores.callers_cpu();
+        Ok(())
+    }
+
+    /// Tokens of the longest context that this model takes.
+    pub(crate) fn most_context(&self) -> usize {
+        self.model.config().context.min(MAX_CONTEXT_TOKENS)
+    }
+
+    /// What a node with these settings will hold; its slab may be smaller than they say.
+    pub(crate) fn budget(&self, settings: &NodeSettings) -> Result<Budget, SetupError> {
+        let (config, shape) = (self.model.config(), self.model.kv_shape());
+        let context = settings.context.min(self.most_context());
+        let needs = Needs {
+            weights_bytes: self.files.iter().map(|file| file.as_slice().len() as u64).sum(),
+            tokenizer_bytes: self.tokenizer.table_bytes() as u64,
+            working_bytes: scratch_bytes(config, context, self.model.cores()),
+            sequence_bytes: sequence_bytes(shape, context),
+        };
+        Ok(Budget::plan(needs, settings.slab_bytes as u64, settings.slab_may_shrink, memory::available())?)
+    }
+
+    pub(crate) fn node_config(&self, settings: &NodeSettings) -> Result<NodeConfig, SetupError> {
+        let key = settings.swarm_key.as_slice();
+        let (asked, most) = (settings.context, self.most_context());
+        if asked > most {
+            return Err(SetupError::Context { asked, most });
+        }
+        Ok(NodeConfig {
+            node: NodeId(settings.id.unwrap_or_else(random)),
+            boot: BootId(random()),
+            swarm_key: key.to_vec(),
+            swarm: swarm_tag(key),
+            fingerprint: self.fingerprint,
+            epochs: EpochState::default(),
+            shape: self.model.kv_shape().clone(),
+            slab_bytes: settings.slab_bytes,
+            context: asked,
+            tcp_port: settings.tcp_port,
+            sharing: settings.sharing,
+            reuse: settings.reuse,
+            announce_interval_ms: settings.announce_interval_ms,
+            prefill_tokens_per_s: if settings.sharing { measure_prefill(&self.model) } else { None },
+            end_tokens: self.tokenizer.end_tokens().to_vec(),
+        })
+    }
+}
