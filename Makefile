@@ -13,6 +13,8 @@ MODEL ?=
 
 # What is measured: GGUF files; empty takes random weights in the shape of Gemma 3 270M, made on first use.
 BENCH_MODELS ?=
+# Questions of each MMLU subject that are asked; empty asks all.
+LIMIT ?=
 # Cores that compute while llama.cpp and potluck take turns.
 THREADS ?= 1
 
@@ -27,7 +29,7 @@ FLAGS := --locked $(if $(JOBS),--jobs $(JOBS))
 RUST_VERSION := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo model test build release firmware firmware-check firmware-test image image-check image-test image-test-short image-powercuts bench count count-peer peer bench-peer quality tokens-check yocto-check fuzz agreement lint fmt doc clean toolchain
+.PHONY: help demo model test sim scale build release firmware firmware-check firmware-test image image-check image-test image-test-short image-powercuts bench eviction count count-peer peer bench-peer quality quality-types tokens-check yocto-check fuzz agreement lint fmt doc clean toolchain
 
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +46,14 @@ model: ## Bring the real Gemma 3 270M, Q4_K_M: target/models/gemma-3-270m-q4_k_m
 test: toolchain ## Run every test, then the pure core's alone (without burn and smol)
 	$(CARGO) test $(FLAGS)
 	$(CARGO) test $(FLAGS) --no-default-features --lib
+
+sim: toolchain ## Many nodes in virtual time: every scenario, then SEEDS=300 mixed-fault seeds; SEED=N replays one with a trace
+	@$(if $(SEED),SIM_SEED=$(SEED) SIM_TRACE=1,SIM_SEEDS=$(SEEDS) SIM_FIRST=$(FIRST)) RUST_BACKTRACE=0 \
+		$(CARGO) test $(FLAGS) --no-default-features --test sim -- $(if $(SEED)$(SEEDS),--nocapture mixed_faults)
+
+scale: toolchain ## Measure swarms of NODES=10,100,1000 in virtual time: target/scale.json (docs/scale.md)
+	@SIM_SCALE="$(or $(NODES),10$(COMMA)100$(COMMA)1000)" SIM_OUT=$(abspath $(TARGET_DIR))/scale.json \
+		$(CARGO) test $(FLAGS) --no-default-features --test sim -- --nocapture --exact scale::how_a_swarm_scales
 
 build: toolchain ## Build the binary for daily work: target/debug/potluck
 	$(CARGO) build $(FLAGS)
@@ -99,6 +109,9 @@ count-peer: $(MEASURED) ## Count the same of llama.cpp on the same files (needs 
 	@program=$$(JOBS="$(JOBS)" CARGO="$(CARGO)" tools/count/peer.sh) && QEMU_LD_PREFIX=/usr/aarch64-linux-gnu \
 		tools/count/count.sh $(TARGET_DIR)/count-peer.json "$$program measure --threads 1" $(MEASURED)
 
+eviction: toolchain ## Measure what the eviction policy saves: the tables of docs/eviction.md (minutes)
+	@POTLUCK_EVICTION=1 $(CARGO) test $(FLAGS) --no-default-features --lib -- --nocapture cache::trials::bars::table
+
 PEER := $(TARGET_DIR)/bench-peer/release/bench-peer
 
 peer: toolchain ## Build llama.cpp for comparisons: target/bench-peer (needs a C++ compiler, cmake, libclang)
@@ -112,13 +125,19 @@ bench-peer: release peer $(MEASURED) ## Compare speed with llama.cpp on the same
 QUALITY := $(TARGET_DIR)/debug/quality
 JUDGED := $(or $(MODEL),$(REAL_MODEL))
 
-quality: peer ## Compare answers with llama.cpp: KL, greedy text, MMLU (MODEL=FILE.gguf, MMLU=DIR, THREADS=2); goes on where it stopped
+quality: peer ## Compare answers with llama.cpp: KL, greedy text, MMLU (MODEL=FILE.gguf, MMLU=DIR, LIMIT=18, THREADS=2); goes on where it stopped
 	cd tools/quality && $(CARGO) build $(FLAGS) --target-dir $(abspath $(TARGET_DIR))
 	@mkdir -p $(TARGET_DIR)/quality
-	@$(QUALITY) text --peer $(PEER) --threads $(THREADS) --model "$(JUDGED)" tools/quality/prose.txt
+	@$(QUALITY) text --peer $(PEER) --threads $(THREADS) --lanes float,int8-kv,int8-activations,int8,no-bos,llama.cpp \
+		--kept "$(TARGET_DIR)/quality/$(basename $(notdir $(JUDGED)))-text.jsonl" --model "$(JUDGED)" tools/quality/prose.txt
 	@$(QUALITY) greedy --peer $(PEER) --threads $(THREADS) --model "$(JUDGED)" tools/quality/prompts.txt >$(TARGET_DIR)/quality/greedy.jsonl
 	@$(QUALITY) mmlu --peer $(PEER) --threads $(THREADS) --model "$(JUDGED)" \
-		--kept "$(TARGET_DIR)/quality/$(basename $(notdir $(JUDGED))).jsonl" "$(or $(MMLU),tests/data/mmlu)"
+		$(if $(LIMIT),--limit $(LIMIT)) --kept "$(TARGET_DIR)/quality/$(basename $(notdir $(JUDGED))).jsonl" "$(or $(MMLU),tests/data/mmlu)"
+
+quality-types: build peer ## Compare both programs on every kind of file, made of one (MODEL=FILE.gguf); goes on where it stopped
+	cd tools/quality && $(CARGO) build $(FLAGS) --target-dir $(abspath $(TARGET_DIR))
+	@tools/quality/types.sh $(TARGET_DIR)/quality/types $(BIN) $(PEER) $(QUALITY) "$(JUDGED)" tools/quality/prose.txt \
+		--context 512 --every 3 --threads $(THREADS)
 
 TOKEN_TEXTS := $(abspath $(TARGET_DIR))/tokens/texts.jsonl
 

@@ -86,6 +86,13 @@ pub const DELTA_SPACING_PER_NODE_MS: u64 = 250;
 /// Milliseconds between deltas in a small swarm, once the burst is used up.
 pub const DELTA_SPACING_MS: u64 = 1_000;
 
+/// Milliseconds after the last of some deltas, and half as many more at random, until an announcement says once more how the filter is
+/// now, and again until the next: whoever has lost the delta learns that it has.
+pub const ECHO_MS: u64 = 700;
+
+/// How often it is said: at 30 % loss one node in 37 loses the delta and both, and waits for the next regular announcement.
+pub const ECHOES: u32 = 2;
+
 /// The largest random delay of an announcement that answers a newcomer, so that the swarm does not answer in one voice.
 pub const ANSWER_DELAY_MS: u64 = 200;
 
@@ -120,8 +127,13 @@ pub const MAX_RESET_NODES: usize = 1_024;
 /// Earlier boots of a peer that are remembered, so that a late datagram of one does not pass for another restart.
 pub const MAX_PAST_BOOTS: usize = 4;
 
-/// The largest random delay of a filter repair: a delta lost in the air is often lost by many, who must not all ask at once.
+/// The largest random delay of a filter repair, in a small swarm: a delta lost in the air is often lost by many, who must not all
+/// ask at once.
 pub const PULL_DELAY_MS: u64 = 300;
+
+/// Milliseconds of that delay for each node of a larger swarm. Where all 64 nodes of one miss a delta, its teller is asked 20 times
+/// a second, and a repair takes it some tens of milliseconds: a place or two of those that it has.
+pub const PULL_DELAY_PER_NODE_MS: u64 = 50;
 
 /// Milliseconds between two filter repairs from one peer, and the first wait for an answer; doubled with each that fails.
 pub const PULL_GAP_MS: u64 = 1_000;
@@ -154,11 +166,46 @@ pub const STALL_TIMEOUT_MS: u64 = 10_000;
 /// between two prompts of one person.
 pub const IDLE_TIMEOUT_MS: u64 = 120_000;
 
-/// Peers that a plan considers for one plane of one block. More would not make a fetch faster: the radio is shared.
-pub const MAX_SOURCES: usize = 8;
-
-/// Connections that a node serves at once; one more is refused, and that peer asks another or computes.
+/// Connections that a node serves at once. For one more, the one that has been idle longest ends; where none is idle, the peer
+/// is told that there is no place, and asks another or computes.
 pub const MAX_SERVED_CONNECTIONS: usize = 32;
+
+/// Of those, how many callers may hold that have not said hello and whose address no announcement told: a hello takes one round
+/// trip, so that eight are more than ever come at once by chance.
+pub const MAX_STRANGERS: usize = 8;
+
+/// Connections that one address may have here, for each peer that announced itself from it (at least one): a peer needs one, and
+/// another one while the first is being given up.
+pub const MAX_CONNECTIONS_PER_ADDRESS: usize = 4;
+
+/// Served connections of one node, by its hello: one, and another one while the first is being given up.
+pub const MAX_CONNECTIONS_PER_NODE: usize = 2;
+
+/// Connections on which a node fetches at once: four times the sources of one plan, for blocks and repairs of filters. For one more,
+/// the one that has been idle longest ends.
+pub const MAX_FETCH_CONNECTIONS: usize = 32;
+
+/// Filter repairs under way at once. Each takes a round trip or two; more would only crowd the air.
+pub const MAX_PULLS: usize = 4;
+
+/// Connections that wait for their last word to go out: as many as a swarm has nodes, which may all be refused at once. They hold no
+/// place any more, but some 8 kB of memory each.
+pub const MAX_PARTING_CONNECTIONS: usize = 64;
+
+/// Milliseconds that a last word may take to go out: a few retransmissions on a bad link.
+pub const PARTING_MS: u64 = 1_000;
+
+/// Milliseconds for which a peer is left alone that had no place, or could not be reached; doubled each time in a row. Places come
+/// free within a prompt's time.
+pub const REFUSED_MS: u64 = 250;
+
+/// The longest of these waits.
+pub const MAX_REFUSED_MS: u64 = 8_000;
+
+/// Bytes a second that all served connections together send at most while this node computes an answer. Reading, hashing and
+/// sending a byte takes the board some 8 ns, so this is an eighth of one of its four cores, or three per cent of them all; and it is
+/// above what any radio carries, so that only a wire notices.
+pub const PACED_BYTES_PER_S: u64 = 16_000_000;
 
 /// Bytes of the largest file that is mapped as a model: twice a Gemma 3 of 4B in f32, far above what a board holds. What is
 /// longer is a mistake, such as a disk image.
@@ -195,6 +242,9 @@ pub const MAX_VOCABULARY_TOKENS: usize = 1 << 19;
 /// split of a piece costs its length, so that a file cannot ask for more.
 pub const MAX_PIECE_BYTES: usize = 512;
 
+/// Bytes of all pieces of a vocabulary as a GGUF has them, and of all its merges. Gemma 3 has 4 MB and 11 MB.
+pub const MAX_VOCABULARY_BYTES: usize = 64 << 20;
+
 /// Merges of the largest vocabulary. Gemma 3 has 514,906; four times that still fits a PC that converts.
 pub const MAX_MERGES: usize = 1 << 21;
 
@@ -228,6 +278,11 @@ pub const MAX_TERMINAL_OUTPUT_BYTES: usize = 64 << 10;
 /// Bytes that wait for whoever reads a node's standard output: the longest answer twice over, as events of JSON. Beyond them output is
 /// left out, and that is said.
 pub const MAX_STREAM_OUTPUT_BYTES: usize = 2 << 20;
+
+/// Words that wait between a node and whoever tells them, and between that and each console. Both take their turns as often as the node
+/// does, and one turn makes a node say a few: four times the prompts that can wait, and as many notes again. What does not fit is
+/// dropped, and that is said.
+pub const MAX_WAITING_WORDS: usize = 256;
 
 /// Notes that wait for an answer's line to end: as many as a person reads at once.
 pub const MAX_WAITING_NOTES: usize = 16;
@@ -265,8 +320,24 @@ pub const BENCH_PREFILL_TOKENS: usize = 256;
 /// Tokens that it decodes after them, and `inspect --measure` after its prompt of one step.
 pub const BENCH_DECODE_TOKENS: usize = 32;
 
-/// Bytes of a swarm key: a long sentence. It is hashed, so more would make nothing safer.
-pub const MAX_SWARM_KEY_BYTES: usize = 128;
+/// Bytes of a swarm key as it is given: a long sentence, or 24 words of at most eight letters with a blank between.
+pub const MAX_SWARM_KEY_BYTES: usize = 256;
+
+/// Bytes of a swarm key as it is used: as many as BLAKE3 and the ciphers take for a key.
+pub const SWARM_KEY_BYTES: usize = 32;
+
+/// Former keys of a swarm: a board that slept through more changes than these is given the new key by hand.
+pub const MAX_OLD_KEYS: usize = 4;
+
+/// Bytes of a file with a key: the key, and what `potluck key` writes beside it, its QR code too.
+pub const MAX_KEY_FILE_BYTES: usize = 8 << 10;
+
+/// Memory that stretching a passphrase takes, in KiB: 31.5 MB, before the model is loaded. An attacker needs as much for each guess that he
+/// makes at a time.
+pub const STRETCH_MEMORY_KIB: u32 = 30 << 10;
+
+/// Passes over that memory: what a Cortex-A53 at 1 GHz does in a second, or two at the most.
+pub const STRETCH_PASSES: u32 = 4;
 
 /// Bytes of the largest slab that may be asked for: `MAX_BLOCKS` of the largest published shape that a PC would share (Gemma 3 4B
 /// in f32, some 4 MB a block). More is a slip of the finger.
@@ -376,6 +447,7 @@ const _: () = assert!(MIN_INTERVAL_MS <= ANNOUNCE_INTERVAL_MS && ANNOUNCE_INTERV
 const _: () = assert!(FILTER_SEGMENT_BYTES + 256 <= MAX_DATAGRAM_BYTES, "a segment and its header share a datagram");
 const _: () = assert!(MAX_PEERS.is_power_of_two());
 const _: () = assert!(PREFILL_STEP_TOKENS.is_multiple_of(BLOCK_TOKENS));
+const _: () = assert!(MAX_PULLS < MAX_FETCH_CONNECTIONS, "repairs must not take all connections");
 const _: () = assert!(MAX_CHUNK_BYTES <= u16::MAX as usize, "a frame says its payload's length in 16 bits");
 const _: () = assert!(MAX_FRAME_HEADER_BYTES <= u16::MAX as usize, "a frame says its header's length in 16 bits");
 const _: () = assert!(FILTER_SEGMENT_BYTES <= MAX_CHUNK_BYTES, "a filter segment travels as one payload");

@@ -1,343 +1,484 @@
-//! What to take from where: for every block of a prompt, use the own copy, fetch it from a peer, or compute it.
+//! What to do next for a prompt: which tokens to compute, and which planes to ask which source for.
 //!
-//! A pure function of what is available and how fast things are. A prompt's work can resume at a token `r` when the global
-//! plane of every block before `r` is at hand, and the sliding plane of every block that a token at `r` still sees. [`plan`]
-//! looks at every such `r`, estimates fetching plus computing the rest, and takes the cheapest; without a peer worth asking it
-//! is plain prefill behind the own prefix.
+//! Computing runs from the head and never waits; fetching comes from the tail. Work can resume at a token `r`, the *resume point*,
+//! when the global plane of every block before it is in place, and the sliding plane of every block that a token at `r` still sees.
+//! So a [`Hop`] is a pair: compute up to `meet`, where everything between `meet` and `resume` has come by then, and go on from
+//! `resume`. The best hop is the one after which the prompt is done earliest, by measured rates:
 //!
-//! What it promises, with *the gain* for the computing time that the fetch would replace, as estimated from this node's measured
-//! rate (where none is known: from [`PRIOR_PREFILL_TOKENS_PER_S`]):
+//! ```text
+//!   ready            meet                              resume      total
+//!     |---computed--->|<------------fetched--------------|--computed--|
+//! ```
 //!
-//! - Nothing is fetched unless the fetch is expected to take less than three fifths of the gain ([`WAIT_SHARE`]); less than a
-//!   quarter ([`UNMEASURED_SHARE`]) where a peer's speed has yet to be measured.
-//! - The wait ends after twice the expected time ([`PATIENCE`]), or, with an unmeasured peer, after a quarter of the gain. It never
-//!   lasts longer than three fifths of the gain, or a quarter of a second ([`GRACE_MS`]) where that is more. So this is the bound:
-//!   an answer comes later than computing alone by at most three fifths of the gain or a quarter of a second, whichever is more.
-//!   Mostly it is far less, because a fetch worth making is short against its gain.
-//! - A plan fetches exactly the planes that its resume point needs and this node lacks.
-
-mod rates;
+//! [`step`] is a pure function, called anew whenever something has changed: what was planned before binds nobody. No source is
+//! special: whatever can bring a plane is a [`Source`] with a rate. Nothing here has a deadline, because nothing is waited for. A
+//! fetch that is slower than expected is met by computing at an earlier block, one that is faster at a later one.
+//!
+//! The one exception is [`Step::hold_ms`]: a step that the fetch is expected to overtake should not begin. The caller limits the time
+//! that a prompt spends this way to the computing time of one block.
 
 use core::ops::Range;
 
-use heapless::Vec as Bounded;
-
-pub use rates::{PeerSpeed, Smoothed};
-
-use crate::id::NodeId;
 use crate::kv::Plane;
-use crate::limits::{MAX_PEERS, MAX_SOURCES};
+use crate::limits::{BLOCK_TOKENS, PREFILL_STEP_TOKENS};
 
-/// The share of the gain that a fetch may take, as expected and as waited for. Lower, and a fast board (Pi 5 with the 1B: 1.3 s of
-/// int8 state against 2.6 s of prefill) would never ask; higher, and a fetch that fails costs most of what it could have saved.
-/// Guess between the two, to be lowered when computing goes on while bytes come.
-pub const WAIT_SHARE: f32 = 0.6;
+/// Prefill rate of a node that has not computed anything yet, in milliseconds a token: Gemma-3 270M on a Zero 2 W as published (33 to
+/// 40 ms, arXiv 2602.22812).
+pub const PRIOR_MS_PER_TOKEN: f32 = 37.0;
 
-/// The same when a peer involved has not been measured: its first fetch is how its speed is learned, and should lose less.
-/// Guess: on the board's published figures (0.86 s of transfer against 12.6 s of prefill) a quarter leaves room for a third of
-/// the goodput measured there.
-pub const UNMEASURED_SHARE: f32 = 0.25;
+/// Goodput of a source while none has been measured, in bytes a millisecond: gigabit Ethernet. Optimism costs at most one step of
+/// computing, for nothing is waited for longer.
+pub const PRIOR_BYTES_PER_MS: f32 = 118e3;
 
-/// How often the expected time a fetch may take before it counts as failed. Wi-Fi goodput falls to half without anything being
-/// wrong (another station talks); guess.
-pub const PATIENCE: f32 = 2.0;
-
-/// The shortest wait, in milliseconds, whatever the gain: connecting, and the timers, queues and threads of two busy nodes.
-/// Guess: on two cores shared by eight busy processes a fetch of 4 ms may well stall for a tenth of a second.
-pub const GRACE_MS: f32 = 250.0;
-
-/// What a fetch must gain beyond its own time, in milliseconds: the message handling that the estimate leaves out. Guess.
-pub const MARGIN_MS: f32 = 1.0;
-
-/// Goodput of a peer that has not been measured, in bytes a second: gigabit Ethernet. Optimistic on purpose: who is never asked
-/// is never measured, and the deadline bounds the loss.
-pub const PRIOR_GOODPUT_BYTES_PER_S: f32 = 118e6;
-
-/// Round trip to a peer that has not been measured, in milliseconds: a quiet LAN. Optimistic for the same reason.
+/// Round trip to a source that has not been measured, in milliseconds: a quiet LAN.
 pub const PRIOR_ROUND_TRIP_MS: f32 = 1.0;
 
-/// Prefill rate of a node that has not computed anything lately, in tokens a second: Gemma-3 270M on a Zero 2 W as published (33 to
-/// 40 ms a token, arXiv 2602.22812).
-pub const PRIOR_PREFILL_TOKENS_PER_S: f32 = 27.0;
+/// Places to resume at that are weighed against one another. There is one at the end of each run of blocks that can be had; a prompt
+/// whose blocks are here and there in more runs than this is computed past the earliest ones.
+const MAX_STOPS: usize = 8;
 
-/// How fast a peer delivers.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub struct PeerRate {
-    /// The peer.
-    pub node: NodeId,
-    /// Payload bytes a second; `None` when it has not been measured.
-    pub goodput_bytes_per_s: Option<f32>,
-    /// Time from a question to its answer; `None` when it has not been measured.
-    pub round_trip_ms: Option<f32>,
-}
+/// How many times longer than elsewhere a plane may still take before it is asked for there instead. A factor near one would ask for
+/// planes twice whenever a radio hesitates.
+const IMPATIENCE: f32 = 3.0;
 
-/// How fast things are, as this node has measured.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Costs<'a> {
-    /// Tokens a second of prefill on this node; `None` when it has not been measured.
-    pub prefill_tokens_per_s: Option<f32>,
-    /// Bytes a second that this node's own link carries from all peers together; `None` when nothing is known to bound it.
-    pub link_bytes_per_s: Option<f32>,
-    /// The peers that answer, at most `MAX_PEERS`. One that a block names and this list does not is not asked.
-    pub peers: &'a [PeerRate],
-}
+/// The least gain, in milliseconds, for which a plane is asked for again elsewhere: some pauses of a radio.
+const IMPATIENCE_MS: f32 = 30.0;
 
-/// Where one block of the prompt can be had. Planes are indexed by their wire number.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct BlockSupply {
-    /// Tokens of the block.
-    pub tokens: usize,
-    /// Bytes of each plane; a plane of no bytes needs no fetching.
-    pub bytes: [usize; 2],
-    /// Which planes this node holds.
-    pub own: [bool; 2],
-    /// Which peers seem to hold each plane.
-    pub peers: [Bounded<NodeId, MAX_SOURCES>; 2],
-}
+/// What a hop must gain, in milliseconds: the handling of messages, which the estimate leaves out.
+const MARGIN_MS: f32 = 1.0;
 
-/// One plane to fetch.
+/// A set of sources, a bit for each place in [`View::sources`].
+pub type SourceSet = u64;
+
+/// Most sources of one view.
+pub const MAX_VIEW_SOURCES: usize = SourceSet::BITS as usize;
+
+/// One plane of one block.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Fetch {
-    /// The block's place in the prompt.
-    pub block: usize,
+pub enum Cell {
+    /// In memory, checked.
+    Have,
+    /// Asked for.
+    Coming {
+        /// Of which source.
+        source: usize,
+        /// Bytes that have not come yet.
+        left: usize,
+        /// Who else seems to hold it.
+        others: SourceSet,
+    },
+    /// To be had of these sources, or of none.
+    Missing(SourceSet),
+}
+
+/// Both planes of a block, by `Plane as usize`.
+pub type Row = [Cell; 2];
+
+/// A block of which the prompt shares only the first tokens: the ragged end of an earlier prompt, or the last block of this one, whose
+/// last token is computed in any case.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ending {
+    /// Whole blocks before it.
+    pub row: usize,
+    /// Tokens that it has in common with the prompt; at least one.
+    pub tokens: usize,
+    /// Its planes.
+    pub cells: Row,
+    /// Bytes of each.
+    pub bytes: [usize; 2],
+}
+
+/// Something that planes can be fetched from.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Source {
+    /// What it is expected to deliver, in bytes a millisecond; `None` when that has not been measured. Zero: nothing.
+    pub bytes_per_ms: Option<f32>,
+    /// From a question to the first bytes of the answer.
+    pub round_trip_ms: Option<f32>,
+    /// Bytes asked for and not here yet.
+    pub in_flight: usize,
+    /// Planes that it may be asked for at this moment, on top.
+    pub room: usize,
+}
+
+/// All that the next step depends on.
+pub struct View<'a> {
+    /// Tokens of the prompt. The last is always computed, for no logits travel.
+    pub total: usize,
+    /// Tokens at whose end computing can go on now.
+    pub ready: usize,
+    /// The whole blocks before the last token, from the first on.
+    pub rows: &'a [Row],
+    /// A block shared in part.
+    pub ending: Option<&'a Ending>,
+    /// Bytes of each plane of a whole block.
+    pub bytes: [usize; 2],
+    /// Where planes can be had.
+    pub sources: &'a [Source],
+    /// Computing time of a token, in milliseconds.
+    pub ms_per_token: f32,
+    /// What all sources together bring at most, where that is known.
+    pub link_bytes_per_ms: Option<f32>,
+    /// Planes that may be asked for at this moment in all, on top.
+    pub room: usize,
+    /// The first token whose sliding plane is needed to go on at a token.
+    pub first_sliding: &'a dyn Fn(usize) -> usize,
+}
+
+/// Which block is meant.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Place {
+    /// The whole block of this number.
+    Row(usize),
+    /// The one that is shared in part.
+    Ending,
+}
+
+/// A plane to ask for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Want {
+    /// The block.
+    pub place: Place,
     /// Which of its planes.
     pub plane: Plane,
-    /// Whom to ask.
-    pub node: NodeId,
+    /// Whom to ask, by its place in [`View::sources`].
+    pub source: usize,
 }
 
-/// What to do for one prompt.
-#[derive(Clone, PartialEq, Debug, Default)]
-pub struct Plan {
-    /// The first token to compute; all before it come out of blocks. Below the number of the prompt's tokens.
+/// Where computing and fetching are expected to meet.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Hop {
+    /// Tokens that are computed until then: a multiple of the block.
+    pub meet: usize,
+    /// Where work goes on.
     pub resume: usize,
-    /// Tokens before `resume` of whose blocks nothing has to be fetched.
-    pub own: usize,
-    /// What to fetch, head first.
-    pub fetch: Vec<Fetch>,
-    /// How long fetching is expected to take.
+    /// How long the fetch still takes.
     pub fetch_ms: f32,
-    /// How much earlier the prompt is expected to be done than without fetching.
-    pub saved_ms: f32,
-    /// How long to wait for the whole fetch, from its start. What has not come by then is given up, and what has come is the own
-    /// part of the next plan, which is made without peers. Zero when nothing is fetched.
-    pub deadline_ms: u64,
 }
 
-/// Makes the plan for a prompt of `total_tokens` tokens.
-///
-/// `blocks` are the prompt's blocks from its first token on, as far as they are known: full ones, then possibly the ragged end.
-/// `first_sliding(r)` is the first token whose sliding plane is needed to resume at `r`
-/// ([`KvShape::first_sliding`](crate::kv::KvShape::first_sliding)). The last token is always computed, because no logits
-/// travel: blocks that cover the whole prompt resume at its last token.
-pub fn plan(blocks: &[BlockSupply], total_tokens: usize, first_sliding: impl Fn(usize) -> usize, costs: &Costs) -> Plan {
-    let ms_per_token = 1_000.0 / positive(costs.prefill_tokens_per_s).unwrap_or(PRIOR_PREFILL_TOKENS_PER_S);
-    let alone = own_prefix(blocks, total_tokens, &first_sliding);
-    let mut best = Plan { resume: alone.resume, own: alone.resume, ..Plan::default() };
-    if costs.peers.is_empty() {
-        return best;
+/// What to do next.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Step {
+    /// The end of the next step of computing: beyond `ready`, at most `total`.
+    pub compute_to: usize,
+    /// The fetch is expected to be through after so many milliseconds, before the shortest step of computing would be.
+    pub hold_ms: Option<f32>,
+    /// What to ask for at once, most urgent first. A cell that is [`Cell::Coming`] is to be cancelled where it was asked for.
+    pub wants: Vec<Want>,
+    /// What all this is to lead to, where fetching pays.
+    pub hop: Option<Hop>,
+}
+
+/// Plans the next step. `view.ready` is below `view.total`.
+pub fn step(view: &View<'_>) -> Step {
+    let sums = Sums::of(view);
+    let route = sums.route();
+    let hop = route.first().copied();
+    let mut desk = Desk::new(view);
+    for hop in &route {
+        desk.order(hop);
     }
+    let shortest = BLOCK_TOKENS as f32 * view.ms_per_token;
+    let hold_ms = hop.filter(|hop| hop.meet <= view.ready && hop.fetch_ms < shortest).map(|hop| hop.fetch_ms);
+    Step { compute_to: compute_to(view, hop.as_ref()), hold_ms, wants: desk.wants, hop }
+}
 
-    let mut cheapest = (alone.computing_ms(total_tokens, ms_per_token), 0);
-    let mut heads = Load::new(costs);
-    for point in Points::new(blocks, total_tokens).skip(1) {
-        // Global planes are needed from the head on whatever the resume point, so their load only grows.
-        if !heads.add(blocks, point.blocks - 1, Plane::Global) {
-            break;
-        }
-        if point.resume <= alone.resume {
-            continue;
-        }
-        let mut load = heads.clone();
-        if !point.sliding(blocks, &first_sliding).all(|index| load.add(blocks, index, Plane::Sliding)) {
-            continue;
-        }
-        let gain_ms = (point.resume - alone.resume) as f32 * ms_per_token;
-        let Some(deadline_ms) = load.deadline_ms(gain_ms) else { continue };
-        let fetch_ms = load.expected_ms();
-        let cost = (point.computing_ms(total_tokens, ms_per_token) + fetch_ms, load.bytes);
-        if cost < cheapest {
-            cheapest = cost;
-            let saved_ms = gain_ms - fetch_ms;
-            best = Plan { resume: point.resume, own: 0, fetch: load.fetch, fetch_ms, saved_ms, deadline_ms };
-        }
+/// The furthest token at which work can go on now, with what is in memory, at or beyond `view.ready`.
+pub fn reach(view: &View<'_>) -> usize {
+    // A block that is begun is finished by computing: what is in place of it says nothing of its end.
+    if !view.ready.is_multiple_of(BLOCK_TOKENS) {
+        return view.ready;
     }
-    best.fetch.sort_unstable_by_key(|fetch| (fetch.block, fetch.plane));
-    best.own = own_tokens(blocks, &best);
-    best
+    let sums = Sums::of(view);
+    let first = view.ready.div_ceil(BLOCK_TOKENS);
+    let have = |stop: &Stop| {
+        let needed = sums.needed(stop, first);
+        let rows = |range: Range<usize>, plane: usize| view.rows[range].iter().all(|row| row[plane] == Cell::Have);
+        let ending = stop.ending.is_none_or(|ending| ending.cells.iter().all(|cell| *cell == Cell::Have));
+        ending && rows(needed.rows.clone(), 0) && rows(needed.sliding, 1)
+    };
+    sums.stops().filter(|stop| stop.resume > view.ready).find(have).map_or(view.ready, |stop| stop.resume)
 }
 
-/// The furthest point that this node reaches by itself.
-fn own_prefix(blocks: &[BlockSupply], total_tokens: usize, first_sliding: impl Fn(usize) -> usize) -> Point {
-    let own_head = |point: &Point| blocks[..point.blocks].last().is_none_or(|block| block.has(Plane::Global));
-    let own_tail = |point: &Point| point.sliding(blocks, &first_sliding).all(|index| blocks[index].has(Plane::Sliding));
-    Points::new(blocks, total_tokens).take_while(own_head).filter(own_tail).last().unwrap_or_default()
+/// The end of the next step of computing: long steps far from where the fetch is met, short ones near it, and none over what is here.
+fn compute_to(view: &View<'_>, hop: Option<&Hop>) -> usize {
+    let left = hop.map_or(usize::MAX, |hop| hop.meet.saturating_sub(view.ready));
+    let tokens = match left {
+        _ if hop.is_none() => PREFILL_STEP_TOKENS,
+        0..48 => BLOCK_TOKENS,
+        48..96 => 2 * BLOCK_TOKENS,
+        _ => PREFILL_STEP_TOKENS,
+    };
+    let end = view.ready + tokens;
+    if end >= view.total { view.total } else { end - end % BLOCK_TOKENS }
 }
 
-/// Tokens before the plan's resume point whose blocks have nothing to fetch.
-fn own_tokens(blocks: &[BlockSupply], plan: &Plan) -> usize {
-    let mut fetch = plan.fetch.iter().map(|fetch| fetch.block).peekable();
-    let (mut start, mut own) = (0, 0);
-    for (index, block) in blocks.iter().enumerate() {
-        let end = plan.resume.min(start + block.tokens);
-        if fetch.next_if_eq(&index).is_none() {
-            own += end - start;
-        }
-        while fetch.next_if_eq(&index).is_some() {}
-        start = end;
-    }
-    own
-}
-
-/// A place where work may resume: behind the first `blocks` blocks.
-#[derive(Clone, Copy, Default)]
-struct Point {
-    blocks: usize,
+/// A place to resume at: behind whole blocks, or within the ending.
+#[derive(Clone, Copy)]
+struct Stop<'a> {
+    rows: usize,
     resume: usize,
+    ending: Option<&'a Ending>,
 }
 
-/// All places where work may resume, from the head on.
-struct Points<'a> {
-    blocks: &'a [BlockSupply],
-    total: usize,
-    next: Option<Point>,
+/// The planes that a stop stands on, from a block on.
+struct Needed {
+    rows: Range<usize>,
+    sliding: Range<usize>,
 }
 
-impl<'a> Points<'a> {
-    fn new(blocks: &'a [BlockSupply], total: usize) -> Points<'a> {
-        Points { blocks, total, next: Some(Point::default()) }
+/// Sums over the rows, so that what a hop costs is known without going through them.
+struct Sums<'v, 'a> {
+    view: &'v View<'a>,
+    /// Bytes that are still to come of the planes before each row.
+    bytes: [Vec<usize>; 2],
+    /// One past the last row before each row whose plane can be had nowhere.
+    gaps: [Vec<usize>; 2],
+    prior: f32,
+}
+
+impl<'v, 'a> Sums<'v, 'a> {
+    fn of(view: &'v View<'a>) -> Sums<'v, 'a> {
+        let prior = prior(view.sources);
+        let column = |plane: usize| {
+            let (mut bytes, mut gaps) = (vec![0], vec![0]);
+            for (at, row) in view.rows.iter().enumerate() {
+                bytes.push(bytes[at] + left(row[plane], view.bytes[plane]));
+                gaps.push(if obtainable(row[plane]) { gaps[at] } else { at + 1 });
+            }
+            (bytes, gaps)
+        };
+        let [(global, global_gaps), (sliding, sliding_gaps)] = [column(0), column(1)];
+        Sums { view, bytes: [global, sliding], gaps: [global_gaps, sliding_gaps], prior }
     }
-}
 
-impl Iterator for Points<'_> {
-    type Item = Point;
-
-    fn next(&mut self) -> Option<Point> {
-        let point = self.next?;
-        let last = self.total.saturating_sub(1);
-        // A block that starts at the last token or behind it holds nothing that is not computed anyway.
-        self.next = self
-            .blocks
-            .get(point.blocks)
-            .filter(|_| point.resume < last)
-            .map(|block| Point { blocks: point.blocks + 1, resume: last.min(point.resume + block.tokens) });
-        Some(point)
-    }
-}
-
-impl Point {
-    /// The blocks whose sliding plane a token at the resume point sees.
-    fn sliding(self, blocks: &[BlockSupply], first_sliding: impl Fn(usize) -> usize) -> Range<usize> {
-        let first = first_sliding(self.resume);
-        if first >= self.resume {
-            return self.blocks..self.blocks;
-        }
-        let mut end = 0;
-        let before = blocks[..self.blocks].iter().take_while(|block| {
-            end += block.tokens;
-            end <= first
+    /// Every place to resume at, the furthest first.
+    fn stops(&self) -> impl Iterator<Item = Stop<'a>> + '_ {
+        let ending = self.view.ending.map(|ending| Stop {
+            rows: ending.row,
+            resume: ending.row * BLOCK_TOKENS + ending.tokens,
+            ending: Some(ending),
         });
-        before.count()..self.blocks
+        let rows = |rows: usize| Stop { rows, resume: rows * BLOCK_TOKENS, ending: None };
+        let beyond = ending.map_or(0, |ending| ending.rows + 1);
+        let behind = (beyond..=self.view.rows.len()).rev().map(rows);
+        behind.chain(ending).chain((0..beyond.min(self.view.rows.len() + 1)).rev().map(rows))
     }
 
-    fn computing_ms(self, total: usize, ms_per_token: f32) -> f32 {
-        total.saturating_sub(self.resume) as f32 * ms_per_token
-    }
-}
-
-impl BlockSupply {
-    fn has(&self, plane: Plane) -> bool {
-        self.own[plane as usize] || self.bytes[plane as usize] == 0
-    }
-}
-
-/// What a fetch would ask of each peer.
-#[derive(Clone)]
-struct Load {
-    peers: Bounded<PeerLoad, MAX_PEERS>,
-    ms_per_link_byte: f32,
-    bytes: usize,
-    fetch: Vec<Fetch>,
-}
-
-#[derive(Clone)]
-struct PeerLoad {
-    node: NodeId,
-    round_trip_ms: f32,
-    ms_per_byte: f32,
-    measured: bool,
-    bytes: usize,
-}
-
-impl Load {
-    fn new(costs: &Costs) -> Load {
-        let peers = costs.peers.iter().take(MAX_PEERS).map(PeerLoad::new).collect();
-        let ms_per_link_byte = positive(costs.link_bytes_per_s).map_or(0.0, |link| 1_000.0 / link);
-        Load { peers, ms_per_link_byte, bytes: 0, fetch: Vec::new() }
+    /// The stops that are worth weighing: where a run of blocks that can be had ends.
+    fn candidates(&self) -> Vec<Stop<'a>> {
+        let view = self.view;
+        let whole = |row: Option<&Row>| row.is_some_and(|row| row.iter().all(|cell| obtainable(*cell)));
+        // The last block before a place to resume is seen from there, wholly.
+        let run_ends = |stop: &Stop| {
+            stop.ending.is_some()
+                || (whole(stop.rows.checked_sub(1).map(|last| &view.rows[last])) && !whole(view.rows.get(stop.rows)))
+        };
+        let useful = |stop: &Stop| {
+            let had = stop.ending.is_none_or(|ending| ending.cells.iter().all(|cell| obtainable(*cell)));
+            stop.resume > view.ready && stop.resume < view.total && had
+        };
+        self.stops().filter(run_ends).filter(useful).take(MAX_STOPS).collect()
     }
 
-    /// Adds a plane, unless this node has it, to the peer that would have it here first; false when it can be had nowhere.
-    fn add(&mut self, blocks: &[BlockSupply], index: usize, plane: Plane) -> bool {
-        let block = &blocks[index];
-        if block.has(plane) {
-            return true;
+    fn needed(&self, stop: &Stop, first: usize) -> Needed {
+        let window = (self.view.first_sliding)(stop.resume) / BLOCK_TOKENS;
+        let first = first.min(stop.rows);
+        Needed { rows: first..stop.rows, sliding: first.max(window).min(stop.rows)..stop.rows }
+    }
+
+    /// The hops that lead to the prompt's end earliest, the first of them first; none where computing alone is as good.
+    fn route(&self) -> Vec<Hop> {
+        let stops = self.candidates();
+        let rest = |resume: usize| (self.view.total - resume) as f32 * self.view.ms_per_token;
+        // What remains from each stop on, and which hop is taken there: the furthest stop first, so that later ones are known.
+        let mut best: Vec<(f32, Option<(Hop, usize)>)> = Vec::with_capacity(stops.len() + 1);
+        let starts = stops.iter().map(|stop| stop.resume).chain([self.view.ready]);
+        for start in starts {
+            let mut choice = (rest(start), None);
+            for (at, (stop, beyond)) in stops.iter().zip(&best).enumerate() {
+                if let Some((hop, ms)) = self.hop(start, stop)
+                    && ms + beyond.0 < choice.0
+                {
+                    choice = (ms + beyond.0, Some((hop, at)));
+                }
+            }
+            best.push(choice);
         }
-        let bytes = block.bytes[plane as usize];
-        let sources = &block.peers[plane as usize];
-        let holders = self.peers.iter_mut().filter(|peer| sources.contains(&peer.node));
-        let Some(peer) = holders.min_by(|a, b| a.ms_with(bytes).total_cmp(&b.ms_with(bytes))) else { return false };
-        peer.bytes += bytes;
-        self.bytes += bytes;
-        self.fetch.push(Fetch { block: index, plane, node: peer.node });
-        true
+        let mut route = Vec::new();
+        let mut next = best.last().and_then(|(_, hop)| *hop);
+        while let Some((hop, at)) = next {
+            route.push(hop);
+            next = best[at].1;
+        }
+        route
     }
 
-    fn asked(&self) -> impl Iterator<Item = &PeerLoad> {
-        self.peers.iter().filter(|peer| peer.bytes > 0)
-    }
-
-    /// Until the last peer is done, each at its own pace, all through this node's one link.
-    fn expected_ms(&self) -> f32 {
-        let slowest = self.asked().map(|peer| peer.ms_with(0)).fold(0.0, f32::max);
-        let first = self.asked().map(|peer| peer.round_trip_ms).fold(f32::INFINITY, f32::min);
-        slowest.max(first + self.bytes as f32 * self.ms_per_link_byte)
-    }
-
-    /// How long to wait for this fetch when it replaces `gain_ms` of computing; `None` when it does not pay.
-    fn deadline_ms(&self, gain_ms: f32) -> Option<u64> {
-        let expected = self.expected_ms();
-        let measured = self.asked().all(|peer| peer.measured);
-        let bound = gain_ms * if measured { WAIT_SHARE } else { UNMEASURED_SHARE };
-        if expected + MARGIN_MS > bound {
+    /// The best way from `start` to `stop`, and how long it takes; `None` when something on the way can be had nowhere, or when
+    /// computing all of it is as quick.
+    fn hop(&self, start: usize, stop: &Stop) -> Option<(Hop, f32)> {
+        let first = start.div_ceil(BLOCK_TOKENS);
+        let needed = self.needed(stop, first);
+        let gap = |plane: usize, range: &Range<usize>| Some(self.gaps[plane][stop.rows]).filter(|gap| *gap > range.start);
+        let first = [gap(0, &needed.rows), gap(1, &needed.sliding)].into_iter().flatten().fold(first, usize::max);
+        if first > stop.rows || (first == stop.rows && stop.ending.is_none()) {
             return None;
         }
-        let patience = if measured { expected * PATIENCE } else { bound };
-        Some(patience.min(bound).max(GRACE_MS) as u64)
+        let computing = |meet: usize| (meet * BLOCK_TOKENS).saturating_sub(start) as f32 * self.view.ms_per_token;
+        let fetching = |meet: usize| self.fetch_ms(stop, meet);
+        // Computing takes longer the later they meet, fetching shorter: the first block at which computing is not the shorter.
+        let (mut low, mut high) = (first, stop.rows);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if computing(middle) >= fetching(middle) { high = middle } else { low = middle + 1 }
+        }
+        let meets = [low, low.saturating_sub(1).max(first)];
+        let took = |meet: usize| computing(meet).max(fetching(meet));
+        let meet = meets.into_iter().min_by(|a, b| took(*a).total_cmp(&took(*b)))?;
+        let ms = took(meet);
+        let alone = (stop.resume - start) as f32 * self.view.ms_per_token;
+        let hop = Hop { meet: (meet * BLOCK_TOKENS).max(start), resume: stop.resume, fetch_ms: fetching(meet) };
+        (ms + MARGIN_MS < alone).then_some((hop, ms))
+    }
+
+    /// How long it takes until all that `stop` stands on from row `meet` on is here.
+    fn fetch_ms(&self, stop: &Stop, meet: usize) -> f32 {
+        let needed = self.needed(stop, meet);
+        let sum = |plane: usize, range: &Range<usize>| self.bytes[plane][range.end] - self.bytes[plane][range.start];
+        let ending = stop.ending.map_or(0, |ending| (0..2).map(|plane| left(ending.cells[plane], ending.bytes[plane])).sum());
+        let bytes = sum(0, &needed.rows) + sum(1, &needed.sliding) + ending;
+        if bytes == 0 {
+            return 0.0;
+        }
+        let holders = self.holders(stop, &needed);
+        let used = || (0..self.view.sources.len()).filter(|at| holders & (1 << at) != 0).map(|at| &self.view.sources[at]);
+        let rate: f32 = used().map(|source| source.bytes_per_ms.unwrap_or(self.prior)).sum();
+        let rate = self.view.link_bytes_per_ms.map_or(rate, |link| rate.min(link));
+        let trip = used().map(|source| source.round_trip_ms.unwrap_or(PRIOR_ROUND_TRIP_MS)).fold(f32::INFINITY, f32::min);
+        let asked = used().any(|source| source.in_flight > 0);
+        (if asked { 0.0 } else { trip }) + bytes as f32 / rate
+    }
+
+    /// The sources that a fetch would be spread over. Looking at a few blocks tells: who holds one of a run mostly holds the run.
+    fn holders(&self, stop: &Stop, needed: &Needed) -> SourceSet {
+        const SAMPLES: usize = 8;
+        let sample = |range: &Range<usize>, plane: usize| {
+            let stride = range.len().div_ceil(SAMPLES).max(1);
+            self.view.rows[range.clone()].iter().rev().step_by(stride).fold(0, |set, row| set | sources(row[plane]))
+        };
+        let ending = stop.ending.map_or(0, |ending| sources(ending.cells[0]) | sources(ending.cells[1]));
+        sample(&needed.rows, 0) | sample(&needed.sliding, 1) | ending
     }
 }
 
-impl PeerLoad {
-    fn new(rate: &PeerRate) -> PeerLoad {
-        // A goodput of zero is a measurement too: such a peer takes for ever, and is not asked.
-        let goodput = rate.goodput_bytes_per_s.filter(|goodput| *goodput >= 0.0);
-        let round_trip = rate.round_trip_ms.filter(|ms| *ms >= 0.0);
-        PeerLoad {
-            node: rate.node,
-            round_trip_ms: round_trip.unwrap_or(PRIOR_ROUND_TRIP_MS),
-            ms_per_byte: 1_000.0 / goodput.unwrap_or(PRIOR_GOODPUT_BYTES_PER_S),
-            measured: goodput.is_some(),
-            bytes: 0,
+/// Hands out wants, and keeps count of what each source has to do.
+struct Desk<'v, 'a> {
+    view: &'v View<'a>,
+    in_flight: Vec<usize>,
+    room: Vec<usize>,
+    room_in_all: usize,
+    prior: f32,
+    wants: Vec<Want>,
+}
+
+impl<'v, 'a> Desk<'v, 'a> {
+    fn new(view: &'v View<'a>) -> Desk<'v, 'a> {
+        let in_flight = view.sources.iter().map(|source| source.in_flight).collect();
+        let room = view.sources.iter().map(|source| source.room).collect();
+        Desk { view, in_flight, room, room_in_all: view.room, prior: prior(view.sources), wants: Vec::new() }
+    }
+
+    /// Asks for what the hop stands on, from the tail on: whatever comes to be missing is met by computing, and all that lies behind
+    /// it is of use. One row before the meeting point is asked for too, so that the link is not idle where computing is slower than
+    /// expected.
+    fn order(&mut self, hop: &Hop) {
+        let view = self.view;
+        let rows = hop.resume / BLOCK_TOKENS;
+        let window = (view.first_sliding)(hop.resume) / BLOCK_TOKENS;
+        if let Some(ending) = view.ending.filter(|_| !hop.resume.is_multiple_of(BLOCK_TOKENS)) {
+            for plane in Plane::ALL {
+                self.consider(Place::Ending, plane, ending.cells[plane as usize], ending.bytes[plane as usize]);
+            }
+        }
+        let last = (hop.meet / BLOCK_TOKENS).saturating_sub(1).max(view.ready.div_ceil(BLOCK_TOKENS));
+        for row in (last.min(rows)..rows).rev() {
+            if self.room_in_all == 0 || self.room.iter().all(|room| *room == 0) {
+                return;
+            }
+            for plane in Plane::ALL {
+                if plane == Plane::Global || row >= window {
+                    self.consider(Place::Row(row), plane, view.rows[row][plane as usize], view.bytes[plane as usize]);
+                }
+            }
         }
     }
 
-    /// When this peer would be done with what it has to send and `more` bytes.
-    fn ms_with(&self, more: usize) -> f32 {
-        self.round_trip_ms + (self.bytes + more) as f32 * self.ms_per_byte
+    fn consider(&mut self, place: Place, plane: Plane, cell: Cell, bytes: usize) {
+        let source = match cell {
+            Cell::Missing(sources) => self.quickest(sources, bytes).map(|(source, _)| source),
+            Cell::Coming { source, left, others } if left > 0 => self.quicker(source, others & !(1 << source), bytes),
+            Cell::Have | Cell::Coming { .. } => None,
+        };
+        let asked = self.wants.iter().any(|want| want.place == place && want.plane == plane);
+        if let Some(source) = source.filter(|_| !asked && self.room_in_all > 0) {
+            self.room_in_all -= 1;
+            self.in_flight[source] += bytes;
+            self.room[source] -= 1;
+            self.wants.push(Want { place, plane, source });
+        }
+    }
+
+    /// Who would have it here first, of those that may be asked, and when.
+    fn quickest(&self, sources: SourceSet, bytes: usize) -> Option<(usize, f32)> {
+        let members = (0..self.view.sources.len()).filter(|at| sources & (1 << at) != 0 && self.room[*at] > 0);
+        members.map(|at| (at, self.ms(at, bytes))).min_by(|a, b| a.1.total_cmp(&b.1)).filter(|(_, ms)| ms.is_finite())
+    }
+
+    /// Another source from which the plane would be here so much earlier that it is asked for there instead.
+    fn quicker(&self, source: usize, others: SourceSet, bytes: usize) -> Option<usize> {
+        let (other, ms) = self.quickest(others, bytes)?;
+        let proven = self.view.sources[other].bytes_per_ms.is_some();
+        let stays = self.in_flight[source] as f32 / self.rate(source);
+        (stays == f32::INFINITY || (proven && stays > IMPATIENCE * ms + IMPATIENCE_MS)).then_some(other)
+    }
+
+    fn rate(&self, source: usize) -> f32 {
+        self.view.sources[source].bytes_per_ms.unwrap_or(self.prior)
+    }
+
+    fn ms(&self, source: usize, bytes: usize) -> f32 {
+        let trip = self.view.sources[source].round_trip_ms.unwrap_or(PRIOR_ROUND_TRIP_MS);
+        let own = (self.in_flight[source] + bytes) as f32 / self.rate(source);
+        // On a link that is full, another source is no quicker.
+        let all = self.in_flight.iter().sum::<usize>() + bytes;
+        trip + self.view.link_bytes_per_ms.map_or(own, |link| own.max(all as f32 / link))
     }
 }
 
-fn positive(rate: Option<f32>) -> Option<f32> {
-    rate.filter(|rate| *rate > 0.0)
+/// What is expected of a source that has not been measured: what the best of the others does, for they are on one LAN.
+fn prior(sources: &[Source]) -> f32 {
+    let best = sources.iter().filter_map(|source| source.bytes_per_ms).fold(0.0, f32::max);
+    if best > 0.0 { best } else { PRIOR_BYTES_PER_MS }
+}
+
+fn obtainable(cell: Cell) -> bool {
+    cell != Cell::Missing(0)
+}
+
+fn left(cell: Cell, bytes: usize) -> usize {
+    match cell {
+        Cell::Have => 0,
+        Cell::Coming { left, .. } => left,
+        Cell::Missing(_) => bytes,
+    }
+}
+
+fn sources(cell: Cell) -> SourceSet {
+    match cell {
+        Cell::Have => 0,
+        Cell::Coming { source, others, .. } => others | 1 << source,
+        Cell::Missing(sources) => sources,
+    }
 }
 
 #[cfg(test)]

@@ -51,9 +51,15 @@ impl Board {
     }
 
     fn command(&self, options: &[&str]) -> Command {
+        let mut command = self.sharing();
+        command.arg("--alone").args(options);
+        command
+    }
+
+    /// A node that would share.
+    fn sharing(&self) -> Command {
         let mut command = potluck();
-        command.args(["run", "--alone", "--defaults"]).arg(self.at("board.toml")).arg("--config").arg(self.at("potluck.toml"));
-        command.args(options);
+        command.args(["run", "--defaults"]).arg(self.at("board.toml")).arg("--config").arg(self.at("potluck.toml"));
         command
     }
 
@@ -165,10 +171,30 @@ fn a_damaged_model_or_no_file_of_settings_stops_no_board() {
     let mut desk = Desk::new();
     let board = Board::new(&[&desk.path]);
     fs::write(board.at("broken.gguf"), "once upon a time").unwrap();
-    let _node = Node::start(&mut board.command(&[]));
+    let _node = Node::start(&mut board.sharing());
     desk.sees("potluck.toml: cannot be read");
+    desk.sees("! nothing is shared: ");
     desk.sees("! no model: ");
     desk.sees("broken.gguf: is no GGUF file");
+}
+
+/// Whoever looks at any console must see why the board is not in its swarm.
+#[test]
+fn a_key_that_cannot_be_understood_is_told_on_every_console_and_the_board_answers() {
+    let mut desks = [Desk::new(), Desk::new()];
+    let board = Board::new(&[&desks[0].path, &desks[1].path]);
+    let model = MODEL.display().to_string();
+    fs::write(board.at("potluck.toml"), format!("[model]\nfile = {model:?}\n[swarm]\nkey = 12345\n")).unwrap();
+    let _node = Node::start(&mut board.sharing());
+    for desk in &mut desks {
+        desk.sees("! nothing is shared: ");
+        desk.sees("potluck.toml:4:7: key = (hidden): a passphrase");
+        desk.sees(" is ready with ");
+        desk.types("status\r");
+        desk.sees("swarm    shut: ");
+        desk.types("hello\r");
+        desk.sees(" generated; ");
+    }
 }
 
 #[test]

@@ -1,6 +1,5 @@
 //! What a conversation costs: every turn begins with what was said before, found again to the last token.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use potluck::answers::{Answer, Conversation, Form, Room, StopWatch};
@@ -11,7 +10,8 @@ use potluck::node::{Ask, AskId, Figures, Input, Node, NodeConfig, Output, Reply,
 use potluck::sampler::Sampling;
 use potluck::tokenizer::Tokenizer;
 
-use crate::world::config;
+use crate::real_file::real_file;
+use crate::sim::config;
 
 const SLAB: usize = 64 << 20;
 
@@ -66,18 +66,6 @@ fn demo_model() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/demo-model/model/potluck-demo.gguf")
 }
 
-/// The real model, if this machine has it; else a line says which test is left out.
-fn real_model(test: &str) -> Option<PathBuf> {
-    let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/models/gemma-3-270m-q4_k_m.gguf");
-    let path = std::env::var_os("POTLUCK_REAL_MODEL").map_or(default, PathBuf::from);
-    if !path.exists() {
-        // Past the harness, which keeps what tests print that do not fail.
-        let _ = writeln!(std::io::stderr(), "skipped: {test}, for there is no {}", path.display());
-        return None;
-    }
-    Some(path)
-}
-
 const QUESTIONS: [&str; 10] = [
     "Why is the sky blue?",
     "Tell me about the sea.",
@@ -95,7 +83,7 @@ const QUESTIONS: [&str; 10] = [
 /// but for an answer's last one that was never computed. Gives how many answers their text would not have brought back.
 fn second_turns(machine: &mut Machine, count: usize, max_tokens: usize) -> usize {
     let form = Form::gemma(false);
-    let room = Room { context: 2_048, max_tokens, drop_oldest: false };
+    let room = Room { context: 2_048, most_context: 2_048, max_tokens, drop_oldest: false };
     let mut lost_as_text = 0;
     for at in 0..count {
         let (top_k, top_p) = if at % 2 == 0 { (0, 1.0) } else { (64, 0.95) };
@@ -127,7 +115,7 @@ fn two_hundred_drawn_answers_are_found_again_whole() {
 
 #[test]
 fn drawn_answers_of_the_real_model_are_found_again_whole() {
-    if let Some(path) = real_model("drawn_answers_of_the_real_model_are_found_again_whole") {
+    if let Some(path) = real_file("drawn_answers_of_the_real_model_are_found_again_whole") {
         assert!(second_turns(&mut Machine::new(&path), 20, 24) > 0);
     }
 }
@@ -136,7 +124,7 @@ fn drawn_answers_of_the_real_model_are_found_again_whole() {
 fn turns_cost_what_they_say(path: &Path, turns: usize, max_tokens: usize) {
     let mut machine = Machine::new(path);
     let form = Form::gemma(false);
-    let room = Room { context: 2_048, max_tokens, drop_oldest: false };
+    let room = Room { context: 2_048, most_context: 2_048, max_tokens, drop_oldest: false };
     let mut talk = Conversation::new(Some("You answer in short sentences.".to_string()));
     let mut before = 0;
     for turn in 0..turns {
@@ -157,7 +145,7 @@ fn twelve_turns_compute_only_what_is_new() {
 
 #[test]
 fn twelve_turns_on_the_real_model_compute_only_what_is_new() {
-    if let Some(path) = real_model("twelve_turns_on_the_real_model_compute_only_what_is_new") {
+    if let Some(path) = real_file("twelve_turns_on_the_real_model_compute_only_what_is_new") {
         turns_cost_what_they_say(&path, 12, 40);
     }
 }
@@ -167,7 +155,7 @@ fn twelve_turns_on_the_real_model_compute_only_what_is_new() {
 fn a_conversation_goes_on_from_where_a_stop_string_ended_it() {
     let mut machine = Machine::new(&demo_model());
     let form = Form::gemma(false);
-    let room = Room { context: 2_048, max_tokens: 60, drop_oldest: false };
+    let room = Room { context: 2_048, most_context: 2_048, max_tokens: 60, drop_oldest: false };
     let mut stopped = 0;
     for at in 0..20 {
         let mut talk = Conversation::default();

@@ -34,7 +34,7 @@ fn greedy(model: &Model, ids: &[TokenId], count: usize) -> (Vec<TokenId>, Vec<f3
     let pages = Arc::new(Sequence::private(model.kv_shape(), ids.len() + count));
     let (mut next, mut first, mut out, mut behind) = (ids.to_vec(), 0, Vec::new(), Vec::new());
     while out.len() < count {
-        let logits = model.forward(&next, first, &pages, Logits::Last).unwrap();
+        let logits = model.forward(&next, first, &pages, Logits::Last(1)).unwrap();
         first += next.len();
         let best = logits.iter().enumerate().fold(0, |best, (at, value)| if *value > logits[best] { at } else { best });
         if out.is_empty() {

@@ -7,9 +7,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use potluck::kernels::Format;
 use potluck::kv::Plane;
 use potluck::model::gguf::{Entry, Gguf, Part, TensorPlan, Writer, model_entries, tensor_names};
-use potluck::model::{Bytes, DType, ModelConfig, Rope};
+use potluck::model::{Bytes, ModelConfig, Rope};
 
 /// Bytes of tensors that a seed has.
 const DATA_BYTES: usize = 512;
@@ -40,16 +41,16 @@ fn config() -> ModelConfig {
 }
 
 /// The model's tensors, that in `ty` first, so that the seed has bytes of it.
-fn tensors(ty: DType) -> Vec<TensorPlan> {
+fn tensors(ty: Format) -> Vec<TensorPlan> {
     let mut plans: Vec<TensorPlan> = tensor_names(1, true)
         .into_iter()
         .map(|(name, part)| {
-            let dtype = match part {
+            let format = match part {
                 Part::Narrow => ty,
-                part if part.is_norm() => DType::F32,
-                _ => DType::Q8_0,
+                part if part.is_norm() => Format::F32,
+                _ => Format::Q8_0,
             };
-            TensorPlan::new(name, part.shape(&config()), part.is_norm(), dtype).unwrap()
+            TensorPlan::new(name, part.shape(&config()), part.is_norm(), format).unwrap()
         })
         .collect();
     plans.sort_by_key(|plan| !plan.name.contains("ffn_down"));
@@ -57,10 +58,10 @@ fn tensors(ty: DType) -> Vec<TensorPlan> {
 }
 
 /// Rows of the type that hold every extreme, as `tests/data/gguf-types` has them.
-fn rows(ty: DType) -> Vec<u8> {
+fn rows(ty: Format) -> Vec<u8> {
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/gguf-types");
     match ty {
-        DType::F32 => {
+        Format::F32 => {
             [1.5f32, -0.0, f32::NAN, f32::INFINITY, f32::MIN_POSITIVE / 2.0].iter().flat_map(|v| v.to_le_bytes()).collect()
         }
         _ => fs::read(data.join(format!("{}.bytes", ty.name().to_lowercase()))).unwrap(),
@@ -81,13 +82,13 @@ fn file(entries: &[(String, Entry<'_>)], plans: &[TensorPlan], data: &[u8]) -> V
     file
 }
 
-fn of_type(ty: DType) -> Vec<u8> {
+fn of_type(ty: Format) -> Vec<u8> {
     let file = file(&model_entries(&config(), "seed", 0), &tensors(ty), &rows(ty));
     [&[0][..], &file].concat()
 }
 
 fn in_parts() -> Vec<u8> {
-    let plans = tensors(DType::Q5_0);
+    let plans = tensors(Format::Q5_0);
     let (near, far) = plans.split_at(5);
     let mut seed = vec![2];
     for (no, plans) in [&[], near, far].into_iter().enumerate() {
@@ -95,7 +96,7 @@ fn in_parts() -> Vec<u8> {
         for (key, number) in [("no", no), ("count", 3), ("tensors.count", near.len() + far.len())] {
             entries.push((format!("split.{key}"), Entry::U32(number as u32)));
         }
-        let part = file(&entries, plans, &rows(DType::Q5_0));
+        let part = file(&entries, plans, &rows(Format::Q5_0));
         if no < 2 {
             seed.extend_from_slice(&(part.len() as u16).to_le_bytes());
         }
@@ -126,7 +127,7 @@ fn parts_of(mut seed: &[u8]) -> Vec<(PathBuf, Bytes)> {
 
 #[test]
 fn every_tensor_type_and_a_model_in_parts_have_a_seed_that_is_read() {
-    let mut wanted: Vec<(String, Vec<u8>)> = DType::ALL.map(|ty| (ty.name().to_lowercase(), of_type(ty))).into();
+    let mut wanted: Vec<(String, Vec<u8>)> = Format::ALL.map(|ty| (ty.name().to_lowercase(), of_type(ty))).into();
     wanted.push(("parts".to_owned(), in_parts()));
     for (name, bytes) in &wanted {
         let path = seeds().join(name);
@@ -139,7 +140,7 @@ fn every_tensor_type_and_a_model_in_parts_have_a_seed_that_is_read() {
         let weights = gguf.weights(&gguf.config().unwrap()).unwrap();
         let down = &weights.layers[0].down;
         let ty = if name == "parts" { "q5_0" } else { name };
-        assert_eq!(down.dtype().name().to_lowercase(), ty);
+        assert_eq!(down.format().name().to_lowercase(), ty);
         assert!(down.row(0).iter().any(|value| *value != 0.0), "{name} has no bytes of its type");
     }
     assert_eq!(fs::read_dir(seeds()).unwrap().count(), wanted.len(), "a seed that nobody writes");

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use half::f16;
 use potluck::id::TokenId;
+use potluck::kernels::Format;
 use potluck::kv::{Plane, Sequence};
-use potluck::model::{Bytes, DType, LayerWeights, Logits, Model, ModelConfig, Precision, Rope, Weight, Weights};
+use potluck::model::{Bytes, LayerWeights, Logits, Model, ModelConfig, Precision, Rope, Weight, Weights};
 use safetensors::SafeTensors;
 
 const LAYERS: usize = 6;
@@ -54,23 +55,23 @@ fn q8_0(values: &[f32]) -> Vec<u8> {
     values.chunks(32).flat_map(block).collect()
 }
 
-fn weights(dtype: DType) -> Weights {
+fn weights(format: Format) -> Weights {
     let bytes = read("model.safetensors");
     let file = SafeTensors::deserialize(&bytes).unwrap();
     let matrix = |name: &str| {
         let shape = file.tensor(name).unwrap().shape().to_vec();
         let values = f32s(&file, name);
-        let bytes = match dtype {
-            DType::Q8_0 => q8_0(&values),
+        let bytes = match format {
+            Format::Q8_0 => q8_0(&values),
             _ => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
         };
         let len = bytes.len();
-        Weight::new(Bytes::new(bytes), 0..len, dtype, shape[0], shape[1]).unwrap()
+        Weight::new(Bytes::new(bytes), 0..len, format, shape[0], shape[1]).unwrap()
     };
     let norm = |name: &str| {
         let bytes: Vec<u8> = f32s(&file, name).iter().flat_map(|w| (1.0 + w).to_le_bytes()).collect();
         let len = bytes.len();
-        Weight::new(Bytes::new(bytes), 0..len, DType::F32, 1, len / 4).unwrap()
+        Weight::new(Bytes::new(bytes), 0..len, Format::F32, 1, len / 4).unwrap()
     };
     let layer = |i: usize| {
         let name = |part: &str| format!("model.layers.{i}.{part}.weight");
@@ -98,8 +99,8 @@ fn weights(dtype: DType) -> Weights {
     }
 }
 
-fn model(dtype: DType, precision: Precision) -> Model {
-    Model::new(config(), weights(dtype), precision).unwrap()
+fn model(format: Format, precision: Precision) -> Model {
+    Model::new(config(), weights(format), precision).unwrap()
 }
 
 fn all_logits(model: &Model, ids: &[TokenId]) -> Vec<f32> {
@@ -127,26 +128,26 @@ fn worst(model: &Model, logits: &str) -> f32 {
 
 #[test]
 fn f32_logits_are_hugging_faces_within_2e_4() {
-    let worst = worst(&model(DType::F32, Precision::FLOAT), "logits");
+    let worst = worst(&model(Format::F32, Precision::FLOAT), "logits");
     println!("f32: largest logit error {worst:e}");
     assert!(worst <= 2e-4, "{worst:e}");
 }
 
 #[test]
 fn f32_greedy_continuations_are_hugging_faces_exactly() {
-    let model = model(DType::F32, Precision::FLOAT);
+    let model = model(Format::F32, Precision::FLOAT);
     let bytes = read("golden.safetensors");
     let golden = SafeTensors::deserialize(&bytes).unwrap();
     for i in 0..SEQUENCES {
         let ids = tokens(&golden, &format!("ids_{i}"));
         let expected = tokens(&golden, &format!("greedy_{i}"));
         let sequence = Arc::new(Sequence::private(model.kv_shape(), ids.len() + expected.len()));
-        let mut logits = model.forward(&ids, 0, &sequence, Logits::Last).unwrap();
+        let mut logits = model.forward(&ids, 0, &sequence, Logits::Last(1)).unwrap();
         let mut answer = Vec::new();
         while answer.len() < expected.len() {
             let next = TokenId(argmax(&logits) as u32);
             answer.push(next);
-            logits = model.forward(&[next], ids.len() + answer.len() - 1, &sequence, Logits::Last).unwrap();
+            logits = model.forward(&[next], ids.len() + answer.len() - 1, &sequence, Logits::Last(1)).unwrap();
         }
         assert_eq!(answer, expected, "sequence {i}");
     }
@@ -154,7 +155,7 @@ fn f32_greedy_continuations_are_hugging_faces_exactly() {
 
 #[test]
 fn q8_0_weights_with_float_activations_are_the_simulated_ones_within_2e_4() {
-    let worst = worst(&model(DType::Q8_0, Precision::FLOAT), "logits_q8w");
+    let worst = worst(&model(Format::Q8_0, Precision::FLOAT), "logits_q8w");
     println!("Q8_0 weights, float activations: largest logit error {worst:e}");
     assert!(worst <= 2e-4, "{worst:e}");
 }
@@ -168,7 +169,7 @@ fn log_softmax(row: &[f32]) -> Vec<f64> {
 
 #[test]
 fn int8_activations_and_kv_stay_near_the_f32_distribution() {
-    let model = model(DType::Q8_0, Precision::INT8);
+    let model = model(Format::Q8_0, Precision::INT8);
     let bytes = read("golden.safetensors");
     let golden = SafeTensors::deserialize(&bytes).unwrap();
     let (mut divergence, mut agree, mut positions) = (0f64, 0usize, 0usize);

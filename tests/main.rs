@@ -35,22 +35,23 @@ mod interleaved;
 /// The binary itself: several processes, real sockets, signals.
 #[cfg(all(feature = "model", feature = "net"))]
 mod processes;
+/// Where the published model lies.
+#[cfg(feature = "model")]
+mod real_file;
 /// The published model's answers against llama.cpp's.
 #[cfg(feature = "model")]
 mod real_model;
 /// The vocabulary of the published Gemma 3, where it is at hand.
 #[cfg(feature = "model")]
 mod real_tokens;
-/// A reset reaches every node, and nothing else passes for one.
+/// A reset of real processes.
+#[cfg(all(feature = "model", feature = "net"))]
 mod reset;
-/// What a swarm promises, whatever the network does.
-mod sharing;
+/// Many nodes in virtual time.
+#[cfg(feature = "model")]
+mod sim;
 /// The house rules: who may know whom, what every file and document must have.
 mod tidy;
 /// The scripts of `tools/`, where they decide something.
 #[cfg(target_os = "linux")]
 mod tools;
-/// What peers, full slabs and impatient people can do to a node.
-mod trouble;
-/// A LAN in memory.
-mod world;

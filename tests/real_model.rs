@@ -1,16 +1,16 @@
 //! The published Gemma 3 270M, Q4_K_M: it says what llama.cpp says on the same file, wherever llama.cpp is sure.
 //!
-//! It runs where the real model is: `target/models/gemma-3-270m-q4_k_m.gguf`, or what POTLUCK_REAL_MODEL names.
+//! It runs where the real model is (`real_file.rs`).
 //! `tests/data/real-model/greedy.jsonl` holds llama.cpp's greedy answers with how sure it was (its README says how they were made).
 
-use std::io::Write;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use potluck::id::TokenId;
 use potluck::kv::Sequence;
 use potluck::model::{Logits, Model, Opened, Precision, open};
 use potluck::tokenizer::Tokenizer;
+
+use crate::real_file::real_file;
 
 /// What llama.cpp answered to a prompt, and by how much its choice led at each step: there, and in f32 arithmetic.
 #[derive(serde::Deserialize)]
@@ -27,13 +27,7 @@ const SURE: f32 = 0.2;
 
 /// The real model and its vocabulary, if this machine has them; else a line says which test is left out.
 fn real_model(test: &str) -> Option<(Model, Tokenizer)> {
-    let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/models/gemma-3-270m-q4_k_m.gguf");
-    let path = std::env::var_os("POTLUCK_REAL_MODEL").map_or(default, PathBuf::from);
-    if !path.exists() {
-        // Past the harness, which keeps what tests print that do not fail.
-        let _ = writeln!(std::io::stderr(), "skipped: {test}, for there is no {}", path.display());
-        return None;
-    }
+    let path = real_file(test)?;
     let Opened { config, weights, gguf, .. } = open(&path).unwrap();
     let tokenizer = Tokenizer::from_vocabulary(&gguf.vocabulary().unwrap().unwrap()).unwrap();
     Some((Model::new(config, weights, Precision::INT8).unwrap(), tokenizer))
@@ -96,7 +90,7 @@ fn its_first_words_are_sense() {
         let pages = Arc::new(Sequence::private(model.kv_shape(), ids.len() + 16));
         let (mut next, mut first, mut said) = (ids, 0, Vec::new());
         while said.len() < 16 {
-            let logits = model.forward(&next, first, &pages, Logits::Last).unwrap();
+            let logits = model.forward(&next, first, &pages, Logits::Last(1)).unwrap();
             first += next.len();
             next = vec![TokenId(likeliest(&logits))];
             said.extend(&next);

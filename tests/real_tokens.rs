@@ -1,8 +1,8 @@
 //! The published vocabulary, Gemma 3's 262,144 tokens: every text becomes the ids that the crate `tokenizers` gives it with a stock
 //! BPE of the same pieces, and comes back.
 //!
-//! It runs where the real model is: `target/models/gemma-3-270m-q4_k_m.gguf`, or what POTLUCK_REAL_MODEL names. Here its short form;
-//! `make tokens-check` runs the long one, and holds llama.cpp against the same texts (docs/tokens.md).
+//! It runs where the real model is (`real_file.rs`). Here its short form; `make tokens-check` runs the long one, and holds llama.cpp
+//! against the same texts (docs/tokens.md).
 
 mod corpus;
 
@@ -17,17 +17,7 @@ use potluck::tokenizer::{TokenKind, Tokenizer, Vocabulary};
 use serde_json::json;
 use tokenizers::Tokenizer as Stock;
 
-/// The real model's file, if this machine has it; else a line says which test is left out.
-fn real_model(test: &str) -> Option<PathBuf> {
-    let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/models/gemma-3-270m-q4_k_m.gguf");
-    let path = std::env::var_os("POTLUCK_REAL_MODEL").map_or(default, PathBuf::from);
-    if !path.exists() {
-        // Past the harness, which keeps what tests print that do not fail.
-        let _ = writeln!(std::io::stderr(), "skipped: {test}, for there is no {}", path.display());
-        return None;
-    }
-    Some(path)
-}
+use crate::real_file::real_file;
 
 fn vocabulary(path: &Path) -> Vocabulary {
     Gguf::open(path).unwrap().vocabulary().unwrap().expect("the file has a vocabulary")
@@ -117,7 +107,7 @@ impl Pair {
 
 #[test]
 fn odd_texts_become_the_ids_that_tokenizers_gives_them_and_no_control_token() {
-    let Some(path) = real_model("odd_texts_become_the_ids_that_tokenizers_gives_them_and_no_control_token") else { return };
+    let Some(path) = real_file("odd_texts_become_the_ids_that_tokenizers_gives_them_and_no_control_token") else { return };
     let pair = Pair::new(&path);
     let control: Vec<TokenId> =
         (0..pair.ours.vocab_size() as u32).map(TokenId).filter(|id| is_control(pair.ours.piece(*id))).collect();
@@ -136,7 +126,7 @@ fn odd_texts_become_the_ids_that_tokenizers_gives_them_and_no_control_token() {
 /// What the published file says, and what holds.
 #[test]
 fn the_published_vocabulary_has_its_roles() {
-    let Some(path) = real_model("the_published_vocabulary_has_its_roles") else { return };
+    let Some(path) = real_file("the_published_vocabulary_has_its_roles") else { return };
     let tokenizer = Tokenizer::from_vocabulary(&vocabulary(&path)).unwrap();
     assert_eq!((tokenizer.bos(), tokenizer.end_tokens()), (Some(TokenId(2)), &[TokenId(1), TokenId(106)][..]));
     assert_eq!(tokenizer.notes().count(), 0);
@@ -158,7 +148,7 @@ fn all_texts_become_the_ids_that_tokenizers_gives_them() {
         println!("all_texts_become_the_ids_that_tokenizers_gives_them is skipped: it takes minutes; make tokens-check runs it");
         return;
     };
-    let path = real_model("all_texts_become_the_ids_that_tokenizers_gives_them").expect("make model brings it");
+    let path = real_file("all_texts_become_the_ids_that_tokenizers_gives_them").expect("make model brings it");
     let pair = Pair::new(&path);
     let mut out = BufWriter::new(File::create(out).unwrap());
     let folders = std::env::var("POTLUCK_TEXTS").unwrap_or_default();

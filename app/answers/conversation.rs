@@ -23,6 +23,8 @@ struct Turn {
 pub struct Room {
     /// Tokens of the longest prompt and answer.
     pub context: usize,
+    /// Tokens that the context could have at most, with this model.
+    pub most_context: usize,
     /// Tokens of an answer, at most.
     pub max_tokens: usize,
     /// Whether a full conversation forgets its oldest turns.
@@ -53,12 +55,14 @@ pub enum TurnError {
         context: usize,
     },
     /// The turn alone is too long.
-    #[error("this turn alone has {tokens} tokens, and the context takes {context}: shorten it, or raise --context")]
+    #[error("this turn alone has {tokens} tokens, and the context takes {context}: {}", shorter(*.context, *.most_context))]
     TooLong {
         /// Of the turn.
         tokens: usize,
         /// Tokens of the longest prompt and answer.
         context: usize,
+        /// Tokens that it could take at most, with this model.
+        most_context: usize,
     },
     /// The turn cannot be put into the model's form.
     #[error(transparent)]
@@ -94,7 +98,7 @@ impl Conversation {
         let mut turn = Turn { text: text.to_string(), asked: Vec::new(), answer: Vec::new() };
         turn.asked = if kept.is_empty() { self.first(form, tokenizer, text)? } else { form.next(tokenizer, text)? };
         let tokens = length(&kept) + turn.asked.len();
-        let context = room.context;
+        let Room { context, most_context, .. } = room;
         let mut dropped = 0;
         if room.drop_oldest && tokens + room.max_tokens.min(context / 4) > context {
             // By half at once: after each of these the rest is computed anew.
@@ -108,7 +112,8 @@ impl Conversation {
         let tokens = length(&kept) + turn.asked.len();
         if tokens >= context {
             let is_alone = kept.is_empty();
-            return Err(if is_alone { TurnError::TooLong { tokens, context } } else { TurnError::Full { tokens, context } });
+            let too_long = TurnError::TooLong { tokens, context, most_context };
+            return Err(if is_alone { too_long } else { TurnError::Full { tokens, context } });
         }
         let said = kept.iter().flat_map(|turn| turn.asked.iter().chain(&turn.answer));
         let tokens = said.chain(&turn.asked).copied().collect();
@@ -134,6 +139,12 @@ impl Conversation {
     }
 }
 
+/// What to do about a turn that is too long for a context of so many tokens, where it could have `most`.
+fn shorter(context: usize, most: usize) -> String {
+    let raise = if context < most { format!(", or raise --context (to {most} at most)") } else { String::new() };
+    format!("shorten it{raise}")
+}
+
 fn length(turns: &[Turn]) -> usize {
     turns.iter().map(|turn| turn.asked.len() + turn.answer.len()).sum()
 }
@@ -144,7 +155,7 @@ mod tests {
     use super::*;
     use crate::tokenizer::Vocabulary;
 
-    const ROOM: Room = Room { context: 400, max_tokens: 20, drop_oldest: false };
+    const ROOM: Room = Room { context: 400, most_context: 400, max_tokens: 20, drop_oldest: false };
 
     fn tokenizer() -> Tokenizer {
         Tokenizer::from_vocabulary(&Vocabulary::synthetic(600, 1)).unwrap()
@@ -223,7 +234,13 @@ mod tests {
         let long = "word ".repeat(500);
         for room in [ROOM, room] {
             let mut talk = Conversation::default();
-            assert!(talk.ask(&form, &tokenizer, &long, room).unwrap_err().to_string().contains("this turn alone"));
+            let mut said = |room| talk.ask(&form, &tokenizer, &long, room).unwrap_err().to_string();
+            assert!(said(room).ends_with("the context takes 400: shorten it"), "nothing can be raised: {}", said(room));
+            let said = said(Room { most_context: 8_192, ..room });
+            assert!(
+                said.starts_with("this turn alone") && said.ends_with("shorten it, or raise --context (to 8192 at most)"),
+                "{said}"
+            );
         }
     }
 

@@ -59,6 +59,8 @@ pub struct Speech<'a> {
     pub form: &'a Form,
     /// Tokens of the longest prompt and answer.
     pub context: usize,
+    /// Tokens that the context could have at most, with this model.
+    pub most_context: usize,
 }
 
 /// What a desk must know of how an answer is to be made.
@@ -243,13 +245,13 @@ impl<H: How> Desk<H> {
     }
 
     fn tokens(&mut self, wanted: Wanted, how: &H, speech: Speech<'_>) -> Result<(Vec<TokenId>, usize), PromptError> {
-        let Speech { tokenizer, form, context } = speech;
+        let Speech { tokenizer, form, context, most_context } = speech;
         Ok(match wanted {
             Wanted::Completion(text) => (tokenizer.encode_prompt(&text)?, 0),
             Wanted::Single(text) => (form.first(tokenizer, how.system(), &text)?, 0),
             Wanted::Measurement(tokens) => (tokens, 0),
             Wanted::Turn { name, text } => {
-                let room = Room { context, max_tokens: how.max_tokens(), drop_oldest: how.drops_oldest() };
+                let room = Room { context, most_context, max_tokens: how.max_tokens(), drop_oldest: how.drops_oldest() };
                 let system = how.system().map(str::to_string);
                 let talk = self.conversations.entry(name.clone()).or_default();
                 if talk.is_new() {
@@ -327,7 +329,7 @@ mod tests {
     /// Lets the desk have what it needs to speak.
     fn with(check: impl FnOnce(&mut Desk<Ten>, Speech<'_>)) {
         let tokenizer = Tokenizer::from_vocabulary(&Vocabulary::synthetic(600, 1)).unwrap();
-        check(&mut Desk::default(), Speech { tokenizer: &tokenizer, form: &Form::gemma(true), context: 200 });
+        check(&mut Desk::default(), Speech { tokenizer: &tokenizer, form: &Form::gemma(true), context: 200, most_context: 200 });
     }
 
     #[test]

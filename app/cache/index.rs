@@ -4,7 +4,7 @@
 //! 4,096 entries, adding and removing move at most 16 kB, and going through all entries is one run over memory.
 
 use super::chain::Link;
-use crate::id::{BlockKey, SlotIndex, TokenId};
+use crate::id::{BlockKey, NodeId, SlotIndex, TokenId};
 use crate::kv::Plane;
 use crate::limits::BLOCK_TOKENS;
 
@@ -17,10 +17,25 @@ pub(super) struct Entry {
     pub(super) depth: u32,
     /// Entries whose parent this is.
     pub(super) children: u32,
+    /// The block that decides which of several holders keeps it: itself or one before it.
+    pub(super) stem: BlockKey,
+    /// Likely resume points that need this block's sliding plane: ends of chains, and blocks after which prompts have parted.
+    pub(super) resumes: u32,
+    /// Whether prompts have parted after this block, as far as was seen while it was here.
+    pub(super) branched: bool,
     /// What is here of each plane, by `Plane as usize`.
     pub(super) planes: [Option<Kept>; 2],
     /// Taken back by a reset: no longer found, and gone as soon as nobody has it pinned.
     pub(super) leaving: bool,
+}
+
+/// Who made the bytes of a plane.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Maker {
+    /// This node computed them.
+    Own,
+    /// They came from a peer.
+    Peer(NodeId),
 }
 
 /// A plane of a block that is here.
@@ -28,16 +43,20 @@ pub(super) struct Entry {
 pub(super) struct Kept {
     /// Where its bytes lie.
     pub(super) slot: SlotIndex,
+    /// Who made them.
+    pub(super) maker: Maker,
     /// How many use it at this moment.
     pub(super) pins: u16,
     /// When it was last committed or pinned, on the cache's own clock.
     pub(super) last_use: u64,
+    /// Whether it is off probation: see `evict`.
+    pub(super) proven: bool,
 }
 
 impl Entry {
     /// An entry without any plane yet.
     pub(super) fn new(link: Link, depth: u32) -> Entry {
-        Entry { link, depth, children: 0, planes: [None, None], leaving: false }
+        Entry { stem: link.key, link, depth, children: 0, resumes: 0, branched: false, planes: [None, None], leaving: false }
     }
 
     /// Whether this is the block that `link` means, not one that happens to have its key.

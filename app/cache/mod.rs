@@ -5,6 +5,7 @@
 //!
 //! - Bytes are handed out only for the very tokens asked for: key, parent and tokens are compared, so that a collision of
 //!   keys is a miss.
+//! - Every plane says who made its bytes. Bytes made here replace a peer's that nobody is using; a peer's replace none.
 //! - A pinned plane stays where it is and as it is. A slot has one owner: free list, index, or the holder of a [`Slot`].
 //! - A block in the index has its parent in the index (or the root), so that every hit can be reached from the root.
 //! - Memory, entries and pending changes have bounds that are reached, not passed.
@@ -13,18 +14,27 @@ mod chain;
 mod changes;
 mod evict;
 mod index;
+mod keeper;
+mod shadow;
+mod sketch;
 mod slab;
 mod store;
 
+#[cfg(test)]
+mod evict_tests;
 #[cfg(test)]
 mod model_tests;
 #[cfg(test)]
 mod reference;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod trials;
 
 pub use chain::{Chain, ChainSecret, Link, link, root};
 pub use changes::Change;
+pub use index::Maker;
+pub use keeper::{PeerCopy, outranked};
 pub use slab::Slot;
 pub use store::{Cache, CacheStats, Committed, Held, PlaneStats, Refusal};
 

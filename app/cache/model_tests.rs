@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
-use super::reference::{Reference, shared};
+use super::reference::{Answer, RefKept, Reference};
 use super::tests::shape;
 use super::*;
-use crate::id::{BlockKey, Fingerprint, TokenId};
+use crate::id::{BlockKey, Fingerprint, NodeId, TokenId};
 use crate::kv::Page;
 
 #[derive(Clone, Debug)]
@@ -17,9 +17,9 @@ enum Call {
     /// Reserve a slot and keep it; peers hold the blocks whose key has a bit of the mask.
     Reserve(Plane, u8),
     /// Commit a reserved slot; the link may be one that has another block's key.
-    Commit(usize, usize, bool),
+    Commit(usize, usize, bool, Maker),
     /// Reserve and commit both planes of a block and of all before it.
-    Store(usize),
+    Store(usize, Maker),
     Release(usize),
     /// Pin by key what is held, or else by link any block.
     Pin(usize, Plane, bool),
@@ -32,11 +32,16 @@ fn plane() -> impl Strategy<Value = Plane> {
     prop_oneof![Just(Plane::Global), Just(Plane::Sliding)]
 }
 
+fn maker() -> impl Strategy<Value = Maker> {
+    prop_oneof![2 => Just(Maker::Own), 1 => (0u64..2).prop_map(|node| Maker::Peer(NodeId(node)))]
+}
+
 fn call() -> impl Strategy<Value = Call> {
     prop_oneof![
         2 => (plane(), any::<u8>()).prop_map(|(plane, peers)| Call::Reserve(plane, peers)),
-        3 => (any::<usize>(), any::<usize>(), prop::bool::weighted(0.1)).prop_map(|(slot, link, forged)| Call::Commit(slot, link, forged)),
-        4 => any::<usize>().prop_map(Call::Store),
+        3 => (any::<usize>(), any::<usize>(), prop::bool::weighted(0.1), maker())
+            .prop_map(|(slot, link, forged, maker)| Call::Commit(slot, link, forged, maker)),
+        4 => (any::<usize>(), maker()).prop_map(|(link, maker)| Call::Store(link, maker)),
         1 => any::<usize>().prop_map(Call::Release),
         3 => (any::<usize>(), plane(), any::<bool>()).prop_map(|(link, plane, by_key)| Call::Pin(link, plane, by_key)),
         3 => any::<usize>().prop_map(Call::Unpin),
@@ -88,23 +93,25 @@ impl Pair {
         assert!(cache.stats().slab_bytes() <= budget);
         let capacity = cache.stats().capacity;
         let has_bytes = [global_bytes > 0, sliding_bytes > 0];
-        let reference = Reference { root, has_bytes, capacity, entries: BTreeMap::new(), clock: 0 };
+        let reference = Reference { root, has_bytes, capacity, entries: BTreeMap::new() };
         let universe = universe(root);
         Pair { cache, reference, universe, reserved: Vec::new(), pins: Vec::new(), believed: BTreeSet::new(), stamps: 0 }
     }
 
     fn reserve(&mut self, plane: Plane, peers: u8) -> Option<(Slot, u64)> {
-        self.reference.clock += 1;
         if self.reference.has_bytes[plane as usize] {
             let used = |reference: &Reference| {
                 reference.slots_held(plane) + self.reserved.iter().filter(|(slot, _)| slot.plane() == plane).count()
             };
             let slots = self.cache.stats().planes[plane as usize].slots;
-            if used(&self.reference) == slots {
-                self.reference.make_room(plane, peers);
+            let full = used(&self.reference) == slots;
+            let slot = self.cache.reserve(plane, &|copy| copy.key.0[0] & peers & 0x11 != 0);
+            let victim = self.reference.gone(&[plane], &self.held());
+            assert!(full || victim.is_none(), "a block went though there was room");
+            if full {
+                self.reference.make_room(plane, victim);
             }
             let room = used(&self.reference) < slots;
-            let slot = self.cache.reserve(plane, &|key| shared(key, peers));
             assert_eq!(slot.is_ok(), room, "{slot:?}");
             let slot = slot.ok()?;
             self.stamps += 1;
@@ -114,12 +121,19 @@ impl Pair {
         Some((self.cache.reserve(plane, &|_| false).expect("a plane without bytes never runs out"), 0))
     }
 
-    fn commit(&mut self, link: &Link, (slot, stamp): (Slot, u64)) {
-        let expected = self.reference.commit(link, slot.plane(), stamp);
-        match (self.cache.commit(link, slot), expected) {
-            (Committed::Inserted, None) => {}
-            (Committed::AlreadyHeld(slot), Some(Ok(()))) => self.cache.release(slot),
-            (Committed::Refused(slot, refusal), Some(Err(expected))) => {
+    fn commit(&mut self, link: &Link, (slot, stamp): (Slot, u64), maker: Maker) {
+        let plane = slot.plane();
+        let committed = self.cache.commit(link, slot, maker);
+        let victim = self.reference.gone(&Plane::ALL, &self.held());
+        let expected = self.reference.commit(link, RefKept { stamp, maker, pins: 0 }, plane, victim);
+        match (committed, expected) {
+            (Committed::Inserted, Answer::Inserted) => {}
+            (Committed::Replaced(slot), Answer::Replaced(before)) => {
+                assert!(stamped(slot.page(), before), "the slot that came back is not the one replaced");
+                self.cache.release(slot);
+            }
+            (Committed::AlreadyHeld(slot), Answer::AlreadyHeld) => self.cache.release(slot),
+            (Committed::Refused(slot, refusal), Answer::Refused(expected)) => {
                 assert_eq!(refusal, expected);
                 self.cache.release(slot);
             }
@@ -140,7 +154,7 @@ impl Pair {
                 let slot = self.reserve(plane, peers);
                 self.reserved.extend(slot);
             }
-            Call::Commit(slot, link, forged) if !self.reserved.is_empty() => {
+            Call::Commit(slot, link, forged, maker) if !self.reserved.is_empty() => {
                 let slot = self.reserved.swap_remove(slot % self.reserved.len());
                 let mut link = self.universe[link % self.universe.len()].clone();
                 if forged {
@@ -148,16 +162,16 @@ impl Pair {
                 }
                 // A forged link that comes first is, to the cache, the true one; the universe's would then be the collision.
                 if !forged || self.reference.entries.contains_key(&link.key) {
-                    self.commit(&link, slot);
+                    self.commit(&link, slot, maker);
                 } else {
                     self.cache.release(slot.0);
                 }
             }
-            Call::Store(link) => {
+            Call::Store(link, maker) => {
                 for link in self.path(&self.universe[link % self.universe.len()]) {
                     for plane in Plane::ALL {
                         if let Some(slot) = self.reserve(plane, 0) {
-                            self.commit(&link, slot);
+                            self.commit(&link, slot, maker);
                         }
                     }
                 }
@@ -171,15 +185,15 @@ impl Pair {
                 let link =
                     if by_key && !held.is_empty() { held[link % held.len()] } else { &self.universe[link % self.universe.len()] };
                 let expected = self.reference.pin(link, plane);
-                let page = if by_key {
+                let pinned = if by_key {
                     let held = self.cache.pin_key(&link.key, plane);
                     held.inspect(|held| assert_eq!((held.parent, &held.tokens), (link.parent, &link.tokens)))
-                        .map(|held| held.page)
+                        .map(|held| (held.page, held.maker))
                 } else {
                     self.cache.pin(link, plane)
                 };
-                assert_eq!(page.is_some(), expected.is_some());
-                self.pins.extend(page.zip(expected).map(|(page, stamp)| (link.key, plane, page, stamp)));
+                assert_eq!(pinned.as_ref().map(|(_, maker)| *maker), expected.map(|(_, maker)| maker));
+                self.pins.extend(pinned.zip(expected).map(|((page, _), (stamp, _))| (link.key, plane, page, stamp)));
             }
             Call::Unpin(pin) if !self.pins.is_empty() => {
                 let (key, plane, ..) = self.pins.swap_remove(pin % self.pins.len());
@@ -208,9 +222,13 @@ impl Pair {
         }
     }
 
+    fn held(&self) -> BTreeSet<(BlockKey, Plane)> {
+        let both = self.universe.iter().flat_map(|link| Plane::ALL.map(|plane| (link, plane)));
+        both.filter(|(link, plane)| self.cache.holds(link, *plane)).map(|(link, plane)| (link.key, plane)).collect()
+    }
+
     fn check(&self) {
-        let holds = |link: &Link| Plane::ALL.into_iter().filter(|&p| self.cache.holds(link, p)).map(|p| (link.key, p)).collect();
-        let held: BTreeSet<_> = self.universe.iter().flat_map(|link| -> Vec<_> { holds(link) }).collect();
+        let held = self.held();
         assert_eq!(held, self.reference.held());
         for (key, plane) in &held {
             let parent = self.reference.entries[key].link.parent;

@@ -1,6 +1,6 @@
-//! What the cache should be, said with plain maps and full scans and without bounds of its own. `model_tests` compares.
+//! What the cache should be, said with plain maps and full scans and without bounds of its own. `model_tests` compares. Who goes when
+//! room is needed is left to the cache; that it may go is checked here.
 
-use core::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
@@ -9,8 +9,8 @@ use crate::id::BlockKey;
 #[derive(Clone, Debug)]
 pub(super) struct RefKept {
     pub(super) stamp: u64,
+    pub(super) maker: Maker,
     pub(super) pins: u32,
-    pub(super) last_use: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -20,13 +20,22 @@ pub(super) struct RefEntry {
     pub(super) leaving: bool,
 }
 
+/// What must become of a commit.
+#[derive(Debug)]
+pub(super) enum Answer {
+    Inserted,
+    /// The slot that comes back has this stamp.
+    Replaced(u64),
+    AlreadyHeld,
+    Refused(Refusal),
+}
+
 /// What the cache should be.
 pub(super) struct Reference {
     pub(super) root: BlockKey,
     pub(super) has_bytes: [bool; 2],
     pub(super) capacity: usize,
     pub(super) entries: BTreeMap<BlockKey, RefEntry>,
-    pub(super) clock: u64,
 }
 
 impl Reference {
@@ -53,33 +62,26 @@ impl Reference {
         !entry.leaving && !pinned && self.children(&entry.link.key) == 0
     }
 
-    /// The first of `candidates` in the order of eviction, each with the time of its last use.
-    fn first(&self, candidates: Vec<(&RefEntry, u64)>, peers: u8) -> Option<BlockKey> {
-        let mut ranks: Vec<_> = candidates
-            .into_iter()
-            .map(|(e, used)| {
-                (!shared(&e.link.key, peers), e.link.tokens.len(), used, Reverse(self.depth(&e.link.key)), e.link.key)
-            })
-            .collect();
-        ranks.sort();
-        ranks.first().map(|rank| rank.4)
-    }
-
-    fn last_use(entry: &RefEntry) -> u64 {
-        entry.planes.iter().flatten().map(|kept| kept.last_use).max().unwrap()
-    }
-
-    pub(super) fn make_room(&mut self, plane: Plane, peers: u8) {
-        let candidates = self.entries.values().filter_map(|entry| match (plane, entry.planes[plane as usize].as_ref()?) {
-            (Plane::Sliding, kept) => (!entry.leaving && kept.pins == 0).then_some((entry, kept.last_use)),
-            (Plane::Global, _) => self.whole_block_may_go(entry).then(|| (entry, Self::last_use(entry))),
-        });
-        let Some(key) = self.first(candidates.collect(), peers) else { return };
+    /// Makes room as the cache did, by letting `victim` go; none goes exactly where none may.
+    pub(super) fn make_room(&mut self, plane: Plane, victim: Option<BlockKey>) {
+        let may_go = |entry: &&RefEntry| match (plane, entry.planes[plane as usize].as_ref()) {
+            (_, None) => false,
+            (Plane::Sliding, Some(kept)) => !entry.leaving && kept.pins == 0,
+            (Plane::Global, _) => self.whole_block_may_go(entry),
+        };
+        check(&self.entries.values().filter(may_go).map(|entry| entry.link.key).collect(), victim);
+        let Some(key) = victim else { return };
         match plane {
             Plane::Sliding => self.entries.get_mut(&key).unwrap().planes[1] = None,
             Plane::Global => self.entries.get_mut(&key).unwrap().planes = [None, None],
         }
         self.settle(key, None);
+    }
+
+    /// The block that made room in the cache, which holds `held` now, if one did: of those that went, the deepest.
+    pub(super) fn gone(&self, planes: &[Plane], held: &BTreeSet<(BlockKey, Plane)>) -> Option<BlockKey> {
+        let went = self.held().into_iter().filter(|what| planes.contains(&what.1) && !held.contains(what));
+        went.map(|(key, _)| key).max_by_key(|key| self.depth(key))
     }
 
     /// Removes `key` and what is before it, as far as nothing needs them; `parent_to_be` is needed.
@@ -94,31 +96,40 @@ impl Reference {
         }
     }
 
-    /// `None` when taken; else the answer that the cache must give.
-    pub(super) fn commit(&mut self, link: &Link, plane: Plane, stamp: u64) -> Option<Result<(), Refusal>> {
-        let kept = Some(RefKept { stamp, pins: 0, last_use: self.clock });
+    /// The answer that the cache must give, when `victim` made room in the index.
+    pub(super) fn commit(&mut self, link: &Link, slot: RefKept, plane: Plane, victim: Option<BlockKey>) -> Answer {
+        let maker = slot.maker;
+        let kept = Some(slot);
         if let Some(entry) = self.entries.get_mut(&link.key) {
             if entry.link != *link {
-                return Some(Err(Refusal::Collision));
+                return Answer::Refused(Refusal::Collision);
             }
             if entry.leaving {
-                return Some(Err(Refusal::Leaving));
+                return Answer::Refused(Refusal::Leaving);
             }
-            if entry.planes[plane as usize].is_some() {
-                return Some(Ok(()));
+            if let Some(here) = entry.planes[plane as usize].clone() {
+                if maker != Maker::Own || here.maker == Maker::Own || here.pins > 0 {
+                    return Answer::AlreadyHeld;
+                }
+                entry.planes[plane as usize] = kept;
+                for (other, has_bytes) in entry.planes.iter_mut().zip(self.has_bytes) {
+                    if let (Some(other), false) = (other, has_bytes) {
+                        other.maker = Maker::Own;
+                    }
+                }
+                return Answer::Replaced(here.stamp);
             }
             entry.planes[plane as usize] = kept;
-            return None;
+            return Answer::Inserted;
         }
         let fit = |parent: &RefEntry| !parent.leaving && parent.link.tokens.len() == 16 && parent.planes[0].is_some();
         if link.parent != self.root && !self.entries.get(&link.parent).is_some_and(fit) {
-            return Some(Err(Refusal::NoParent));
+            return Answer::Refused(Refusal::NoParent);
         }
         if self.entries.len() == self.capacity {
             let others = self.entries.values().filter(|entry| entry.link.key != link.parent && self.whole_block_may_go(entry));
-            let Some(key) = self.first(others.map(|entry| (entry, Self::last_use(entry))).collect(), 0) else {
-                return Some(Err(Refusal::IndexFull));
-            };
+            check(&others.map(|entry| entry.link.key).collect(), victim);
+            let Some(key) = victim else { return Answer::Refused(Refusal::IndexFull) };
             self.entries.get_mut(&key).unwrap().planes = [None, None];
             self.settle(key, Some(link.parent));
         }
@@ -128,16 +139,14 @@ impl Reference {
             planes[other as usize] = (other == plane || nothing_to_store).then(|| kept.clone().unwrap());
         }
         self.entries.insert(link.key, RefEntry { link: link.clone(), planes, leaving: false });
-        None
+        Answer::Inserted
     }
 
-    pub(super) fn pin(&mut self, link: &Link, plane: Plane) -> Option<u64> {
-        let clock = self.clock;
+    pub(super) fn pin(&mut self, link: &Link, plane: Plane) -> Option<(u64, Maker)> {
         let entry = self.entries.get_mut(&link.key).filter(|entry| !entry.leaving)?;
         let kept = entry.planes[plane as usize].as_mut()?;
         kept.pins += 1;
-        kept.last_use = clock;
-        Some(kept.stamp)
+        Some((kept.stamp, kept.maker))
     }
 
     pub(super) fn unpin(&mut self, key: BlockKey, plane: Plane) {
@@ -163,7 +172,10 @@ impl Reference {
     }
 }
 
-/// Whether peers hold the block: those with a bit of `peers` in their key.
-pub(super) fn shared(key: &BlockKey, peers: u8) -> bool {
-    key.0[0] & peers & 0x11 != 0
+/// Whether the cache's choice is one of those that may go.
+fn check(may_go: &Vec<BlockKey>, victim: Option<BlockKey>) {
+    match victim {
+        Some(key) => assert!(may_go.contains(&key), "what went is needed"),
+        None => assert_eq!(*may_go, [], "room could have been made"),
+    }
 }

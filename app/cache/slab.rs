@@ -1,4 +1,5 @@
-//! The slab: two pools of fixed-size slots, one a plane, made at start from a byte budget and never grown.
+//! The slab: two pools of fixed-size slots, one a plane, made at start from a byte budget and never grown. The memory is freed
+//! with the slab, but for pages that somebody still reads.
 //!
 //! There are one and a half global slots to a sliding one: a long prefix keeps its global planes, of which every token is
 //! needed, and drops the sliding ones, of which only the last window is. A plane in which the model has no layer takes no
@@ -65,10 +66,10 @@ struct Pool {
 impl Pool {
     fn new(count: usize, slot_bytes: usize) -> Pool {
         if slot_bytes == 0 {
-            return Pool { slot_bytes, pages: Page::carve(1, 0), free: Vec::new() };
+            return Pool { slot_bytes, pages: vec![Page::new(0)], free: Vec::new() };
         }
-        let free = (0..count as u32).rev().map(SlotIndex).collect();
-        Pool { slot_bytes, pages: Page::carve(count, slot_bytes), free }
+        let pages = (0..count).map(|_| Page::new(slot_bytes)).collect();
+        Pool { slot_bytes, pages, free: (0..count as u32).rev().map(SlotIndex).collect() }
     }
 }
 
@@ -105,6 +106,11 @@ impl Slab {
             assert!(pool.free.len() < pool.pages.len(), "more slots came back than there are");
             pool.free.push(index);
         }
+    }
+
+    /// The right to a slot that the index gives up.
+    pub(super) fn slot(&self, plane: Plane, index: SlotIndex) -> Slot {
+        Slot { plane, index, page: self.page(plane, index) }
     }
 
     /// The page of a slot.

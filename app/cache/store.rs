@@ -10,8 +10,9 @@ use serde::Serialize;
 use thiserror::Error;
 
 use super::changes::{Change, Changes};
-use super::evict::{Room, victim};
-use super::index::{Entry, Index, Kept};
+use super::evict::{Policy, Room, reach};
+use super::index::{Entry, Index, Kept, Maker};
+use super::keeper::{PeerCopy, is_stem};
 use super::slab::{Slab, Slot};
 use super::{CacheError, Link};
 use crate::id::{BlockKey, SlotIndex, TokenId};
@@ -25,6 +26,9 @@ pub struct Cache {
     slab: Slab,
     index: Index,
     changes: Changes,
+    pub(super) policy: Policy,
+    /// Blocks up to a resume point whose sliding planes are worth keeping for it.
+    reach: usize,
     /// Counts reservations: what is used between two of them is used at the same moment.
     clock: u64,
     counts: Counts,
@@ -38,24 +42,28 @@ struct Counts {
     refused: u64,
 }
 
-/// What became of a commit. Where the cache did not take the slot, it comes back: its page may still be in use.
+/// What became of a commit. A slot that the cache has no use for comes back; where it is the one that was handed in, its page may
+/// still be in use.
 #[derive(Debug)]
 #[must_use = "it may carry a slot, which is lost if nobody releases it"]
 pub enum Committed {
     /// The plane is here now, not pinned.
     Inserted,
-    /// The plane was here before; its bytes are those of this slot.
+    /// The plane was here before, as a peer made it, and is here now as this node made it, not pinned: this slot, which holds the
+    /// peer's bytes, is of no more use.
+    Replaced(Slot),
+    /// The plane was here before and stays as it is. This slot's bytes are the same, unless a peer lied.
     AlreadyHeld(Slot),
     /// The plane is not here.
     Refused(Slot, Refusal),
 }
 
 impl Committed {
-    /// The slot, where the cache did not take it.
+    /// The slot that the cache has no use for, if any.
     pub fn into_slot(self) -> Option<Slot> {
         match self {
             Committed::Inserted => None,
-            Committed::AlreadyHeld(slot) | Committed::Refused(slot, _) => Some(slot),
+            Committed::Replaced(slot) | Committed::AlreadyHeld(slot) | Committed::Refused(slot, _) => Some(slot),
         }
     }
 }
@@ -86,6 +94,8 @@ pub struct Held {
     pub tokens: heapless::Vec<TokenId, BLOCK_TOKENS>,
     /// The slot's memory.
     pub page: Page,
+    /// Who made its bytes.
+    pub maker: Maker,
     /// The bytes at the front of `page` that are the plane's, packed for `tokens.len()` tokens.
     pub bytes: usize,
 }
@@ -134,14 +144,16 @@ impl CacheStats {
 }
 
 impl Cache {
-    /// Sets aside at most `budget_bytes` of slots, and fixed tables of some 250 bytes a block beside them. `root` is the key
+    /// Sets aside at most `budget_bytes` of slots, and fixed tables of some 350 bytes a block beside them. `root` is the key
     /// before every first block.
     pub fn new(shape: Arc<KvShape>, root: BlockKey, budget_bytes: usize) -> Result<Cache, CacheError> {
         let slab = Slab::new(&shape, budget_bytes)?;
         let blocks = slab.blocks();
         let index = Index::new(blocks);
         let changes = Changes::new(2 * blocks);
-        Ok(Cache { shape, root, slab, index, changes, clock: 0, counts: Counts::default() })
+        let policy = Policy::new(Plane::ALL.map(|plane| slab.slots(plane).0));
+        let reach = reach(&shape);
+        Ok(Cache { shape, root, slab, index, changes, policy, reach, clock: 0, counts: Counts::default() })
     }
 
     /// The key before every first block.
@@ -162,20 +174,21 @@ impl Cache {
     /// The plane of the block with this key, without pinning it.
     pub fn entry(&self, key: &BlockKey, plane: Plane) -> Option<Held> {
         let entry = self.index.get(key)?;
-        let page = self.slab.page(plane, entry.visible(plane)?.slot);
+        let kept = entry.visible(plane)?;
+        let page = self.slab.page(plane, kept.slot);
         let bytes = self.shape.plane_bytes(plane, entry.tokens().len());
-        Some(Held { parent: entry.link.parent, tokens: entry.tokens().clone(), page, bytes })
+        Some(Held { parent: entry.link.parent, tokens: entry.tokens().clone(), page, maker: kept.maker, bytes })
     }
 
     /// Pins the plane of this very block and counts it as used now: until the matching [`Cache::unpin`] its page stays as it
-    /// is. `None` when it is not here.
-    pub fn pin(&mut self, link: &Link, plane: Plane) -> Option<Page> {
+    /// is. Answers with the page and who made its bytes; `None` when the plane is not here.
+    pub fn pin(&mut self, link: &Link, plane: Plane) -> Option<(Page, Maker)> {
         if !self.index.get(&link.key)?.is(link) {
             self.counts.collisions += 1;
             return None;
         }
-        let slot = self.pin_slot(&link.key, plane)?;
-        Some(self.slab.page(plane, slot))
+        let (slot, maker) = self.pin_slot(&link.key, plane)?;
+        Some((self.slab.page(plane, slot), maker))
     }
 
     /// As [`Cache::pin`], for a peer that knows only the key; the peer compares parent and tokens.
@@ -197,16 +210,16 @@ impl Cache {
         true
     }
 
-    /// A slot to fill: a free one, or else that of the plane that can best be spared. Nothing pinned goes, and no block that
-    /// another one stands on; a block that loses its global plane goes wholly. Of the rest, first what peers hold too, then
-    /// what has fewer tokens, then what was used longest ago. `held_by_peers` says whether some peer is believed to hold this
-    /// plane of a block; it is asked at most once a block.
-    pub fn reserve(&mut self, plane: Plane, held_by_peers: &dyn Fn(&BlockKey) -> bool) -> Result<Slot, CacheError> {
+    /// A slot to fill: a free one, or else that of the plane that can best be spared (docs/eviction.md). Nothing pinned goes, and no
+    /// block that another one stands on; a block that loses its global plane goes wholly. `spared` says of a copy that a peer gave
+    /// whether another node keeps this plane of it, so that it may go before what is only here:
+    /// [`outranked`](super::outranked) of those that are believed to hold it.
+    pub fn reserve(&mut self, plane: Plane, spared: &dyn Fn(&PeerCopy) -> bool) -> Result<Slot, CacheError> {
         self.clock += 1;
         if let Some(slot) = self.slab.take(plane) {
             return Ok(slot);
         }
-        if let Some(key) = victim(&self.index, Room::Slot(plane), held_by_peers) {
+        if let Some(key) = self.policy.victim(&mut self.index, Room::Slot(plane), self.clock, spared) {
             match plane {
                 Plane::Global => self.evict_entry(key),
                 Plane::Sliding => {
@@ -227,15 +240,17 @@ impl Cache {
     }
 
     /// Puts a filled slot into the index under `link`. The block before it must be the root or be here with its global plane;
-    /// the planes of one block may come in either order. A ragged block's bytes are packed for its tokens.
-    pub fn commit(&mut self, link: &Link, slot: Slot) -> Committed {
+    /// the planes of one block may come in either order. A ragged block's bytes are packed for its tokens. A plane that is here is
+    /// replaced only where `maker` is this node, the plane is a peer's and nobody has it pinned.
+    pub fn commit(&mut self, link: &Link, slot: Slot, maker: Maker) -> Committed {
         let plane = slot.plane();
-        match self.admit(link, plane) {
+        match self.admit(link, plane, maker) {
             Ok(true) => {
-                self.keep(&link.key, plane, slot.index());
+                self.keep(&link.key, plane, slot.index(), maker);
                 self.counts.inserted += 1;
                 Committed::Inserted
             }
+            Ok(false) if maker == Maker::Own => self.replace(link, slot),
             Ok(false) => Committed::AlreadyHeld(slot),
             Err(refusal) => {
                 self.counts.refused += 1;
@@ -311,7 +326,7 @@ impl Cache {
     }
 
     /// Makes sure that `link` has an entry that lacks `plane`; `false` when the entry has it.
-    fn admit(&mut self, link: &Link, plane: Plane) -> Result<bool, Refusal> {
+    fn admit(&mut self, link: &Link, plane: Plane, maker: Maker) -> Result<bool, Refusal> {
         if link.key == self.root {
             return Err(Refusal::Collision);
         }
@@ -323,43 +338,108 @@ impl Cache {
         }
         let mut depth = 0;
         if link.parent != self.root {
-            let parent = self.index.get_mut(&link.parent).filter(|parent| parent.can_be_parent()).ok_or(Refusal::NoParent)?;
+            let parent = self.index.get(&link.parent).filter(|parent| parent.can_be_parent()).ok_or(Refusal::NoParent)?;
             depth = parent.depth + 1;
-            parent.children += 1; // From here on it cannot be evicted to make room for its own child.
+            self.add_child(&link.parent); // From here on it cannot be evicted to make room for its own child.
         }
         if self.index.is_full() {
-            let Some(key) = victim(&self.index, Room::Entry, &|_| false) else {
-                if let Some(parent) = self.index.get_mut(&link.parent) {
-                    parent.children -= 1;
-                }
+            let Some(key) = self.policy.victim(&mut self.index, Room::Entry, self.clock, &|_| false) else {
+                self.remove_child(&link.parent);
                 return Err(Refusal::IndexFull);
             };
             self.evict_entry(key);
         }
-        self.index.insert(Entry::new(link.clone(), depth));
+        self.enter(link, depth);
         for other in Plane::ALL {
             if other != plane && self.slab.slot_bytes(other) == 0 {
-                self.keep(&link.key, other, SlotIndex(0));
+                self.keep(&link.key, other, SlotIndex(0), maker);
             }
         }
         Ok(true)
     }
 
-    /// Notes that the plane lies in `slot`.
-    fn keep(&mut self, key: &BlockKey, plane: Plane, slot: SlotIndex) {
-        if let Some(entry) = self.index.get_mut(key) {
-            entry.planes[plane as usize] = Some(Kept { slot, pins: 0, last_use: self.clock });
-            self.changes.add(*key, plane);
+    /// Adds an entry for `link`, whose parent has counted it already.
+    fn enter(&mut self, link: &Link, depth: u32) {
+        let mut entry = Entry::new(link.clone(), depth);
+        if !is_stem(depth)
+            && let Some(parent) = self.index.get(&link.parent)
+        {
+            entry.stem = parent.stem;
+        }
+        self.index.insert(entry);
+        self.mark(link.key, 1);
+    }
+
+    /// Counts a child of `parent`: the end of a chain is one no longer, and where a second child comes, prompts have parted.
+    fn add_child(&mut self, parent: &BlockKey) {
+        let Some(entry) = self.index.get_mut(parent) else { return };
+        entry.children += 1;
+        match (entry.children, entry.branched) {
+            (1, false) => self.mark(*parent, -1),
+            (2, false) => {
+                entry.branched = true;
+                self.mark(*parent, 1);
+            }
+            _ => {}
         }
     }
 
-    fn pin_slot(&mut self, key: &BlockKey, plane: Plane) -> Option<SlotIndex> {
+    /// Takes a child of `parent` back, which may be the end of a chain again.
+    fn remove_child(&mut self, parent: &BlockKey) {
+        let Some(entry) = self.index.get_mut(parent) else { return };
+        entry.children -= 1;
+        if entry.children == 0 && !entry.branched {
+            self.mark(*parent, 1);
+        }
+    }
+
+    /// Counts a likely resume point after the block `key` at all blocks whose sliding planes it needs, or takes it back.
+    fn mark(&mut self, mut key: BlockKey, by: i32) {
+        for _ in 0..self.reach {
+            let Some(entry) = self.index.get_mut(&key) else { return };
+            entry.resumes = entry.resumes.saturating_add_signed(by);
+            key = entry.link.parent;
+        }
+    }
+
+    /// Notes that the plane lies in `slot`.
+    fn keep(&mut self, key: &BlockKey, plane: Plane, slot: SlotIndex, maker: Maker) {
+        if let Some(entry) = self.index.get_mut(key) {
+            entry.planes[plane as usize] = Some(Kept { slot, maker, pins: 0, last_use: self.clock, proven: false });
+            self.changes.add(*key, plane);
+            self.policy.touch(key, plane);
+        }
+    }
+
+    /// Puts this node's bytes in the place of a peer's, if the plane has such and nobody reads them.
+    fn replace(&mut self, link: &Link, slot: Slot) -> Committed {
+        let plane = slot.plane();
+        let clock = self.clock;
+        let kept = self.index.get_mut(&link.key).and_then(|entry| entry.planes[plane as usize].as_mut());
+        let Some(kept) = kept.filter(|kept| kept.maker != Maker::Own && kept.pins == 0) else {
+            return Committed::AlreadyHeld(slot);
+        };
+        let foreign = self.slab.slot(plane, kept.slot);
+        *kept = Kept { slot: slot.index(), maker: Maker::Own, last_use: clock, ..*kept };
+        for other in Plane::ALL.into_iter().filter(|&other| self.slab.slot_bytes(other) == 0) {
+            let bare = self.index.get_mut(&link.key).and_then(|entry| entry.planes[other as usize].as_mut());
+            bare.into_iter().for_each(|kept| kept.maker = Maker::Own);
+        }
+        Committed::Replaced(foreign)
+    }
+
+    fn pin_slot(&mut self, key: &BlockKey, plane: Plane) -> Option<(SlotIndex, Maker)> {
         let clock = self.clock;
         let entry = self.index.get_mut(key).filter(|entry| !entry.leaving)?;
         let kept = entry.planes[plane as usize].as_mut()?;
         kept.pins = kept.pins.checked_add(1)?;
-        kept.last_use = clock;
-        Some(kept.slot)
+        let answer = (kept.slot, kept.maker);
+        // Whoever commits a plane and then pins it uses it once.
+        if kept.last_use != clock {
+            kept.last_use = clock;
+            self.policy.touch(key, plane);
+        }
+        Some(answer)
     }
 
     /// Frees one plane, if it is there. Its entry stays.
@@ -380,11 +460,10 @@ impl Cache {
         };
         while self.index.get(&key).is_some_and(|entry| bare(entry, &self.slab)) {
             Plane::ALL.into_iter().for_each(|plane| self.drop_plane(&key, plane));
+            self.mark(key, -1);
             let Some(gone) = self.index.remove(&key) else { return };
             key = gone.link.parent;
-            if let Some(parent) = self.index.get_mut(&key) {
-                parent.children -= 1;
-            }
+            self.remove_child(&key);
         }
     }
 

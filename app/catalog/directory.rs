@@ -4,7 +4,7 @@ use core::net::SocketAddr;
 
 use super::CatalogFault;
 use super::filter::Geometry;
-use super::pace::Dice;
+use super::pace::{Crowd, Dice};
 use super::peer::Peer;
 use super::view::VIEW_BYTES;
 use super::wire::{Announce, Header, Message};
@@ -74,6 +74,7 @@ impl Directory {
         dice: &mut Dice,
         now: Millis,
     ) -> Result<Heard, CatalogFault> {
+        let crowd = Crowd { dice, nodes: self.len() + 1 };
         let known = self.peers.iter().position(|peer| peer.node == header.node);
         let same_boot = known.is_some_and(|index| self.peers[index].boot == header.boot);
         if known.is_some_and(|index| {
@@ -96,14 +97,14 @@ impl Directory {
                 }
                 if !same_boot {
                     let peer = self.peers.swap_remove(index).restarted(header, announce, from, geometry);
-                    self.admit(peer).hear(header, message, from, dice, now)?;
+                    self.admit(peer).hear(header, message, from, crowd, now)?;
                     return Ok(Heard::Restarted);
                 }
-                self.peers[index].hear(header, message, from, dice, now)?;
+                self.peers[index].hear(header, message, from, crowd, now)?;
                 Ok(Heard::Known)
             }
             (Some(index), _) if same_boot => {
-                self.peers[index].hear(header, message, from, dice, now)?;
+                self.peers[index].hear(header, message, from, crowd, now)?;
                 Ok(Heard::Known)
             }
             (None, Message::Announce(announce)) => {
@@ -113,7 +114,7 @@ impl Directory {
                     return Ok(Heard::Full);
                 }
                 let bits = self.spare.pop().expect("a full table was thinned");
-                self.admit(Peer::new(header, announce, from, geometry, bits)).hear(header, message, from, dice, now)?;
+                self.admit(Peer::new(header, announce, from, geometry, bits)).hear(header, message, from, crowd, now)?;
                 Ok(Heard::Joined { evicted })
             }
             _ => Ok(Heard::Stranger),

@@ -51,7 +51,7 @@ use directory::{Directory, Heard};
 use filter::Geometry;
 use order::Order;
 use own::Own;
-use pace::{Dice, Pace};
+use pace::{Crowd, Dice, Pace};
 use wire::{Announce, Header, Message};
 
 /// What a catalog is made for.
@@ -286,10 +286,10 @@ impl Catalog {
         bytes: &[u8],
         now: Millis,
     ) -> Result<(), CatalogFault> {
+        let crowd = Crowd { dice: &mut self.dice, nodes: self.directory.len() + 1 };
         let peer = self.directory.get_mut(node).filter(|peer| peer.boot == boot);
         let peer = peer.filter(|peer| index < peer.segments() && bytes.len() == FILTER_SEGMENT_BYTES);
-        let result =
-            peer.ok_or(CatalogFault::NotAsked).and_then(|peer| peer.repair(generation, index, bytes, &mut self.dice, now));
+        let result = peer.ok_or(CatalogFault::NotAsked).and_then(|peer| peer.repair(generation, index, bytes, crowd, now));
         match result {
             Ok(()) => self.stats.segments_pulled += 1,
             Err(_) => self.stats.pull_faults += 1,

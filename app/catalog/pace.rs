@@ -11,7 +11,7 @@
 use crate::id::Millis;
 use crate::limits::{
     AIR_SHARE, ANNOUNCE_GAP_MS, ANSWER_DELAY_MS, DELTA_BURST_MS, DELTA_DELAY_MS, DELTA_SPACING_MS, DELTA_SPACING_PER_NODE_MS,
-    MAX_INTERVAL_MS, MIN_INTERVAL_MS,
+    ECHO_MS, ECHOES, MAX_INTERVAL_MS, MIN_INTERVAL_MS,
 };
 
 /// Seeded randomness for delays (SplitMix64, Steele et al., OOPSLA 2014). Not for secrets.
@@ -26,6 +26,13 @@ impl Dice {
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         (mixed ^ (mixed >> 31)) % bound
     }
+}
+
+/// What a delay is drawn from that must not make a swarm speak in one voice.
+pub(super) struct Crowd<'a> {
+    pub(super) dice: &'a mut Dice,
+    /// Nodes of the swarm, this one included.
+    pub(super) nodes: usize,
 }
 
 /// Microseconds that a datagram of `bytes` keeps the air busy.
@@ -43,6 +50,9 @@ pub(super) struct Pace {
     interval_ms: u32,
     announce_at: Millis,
     announced_at: Option<Millis>,
+    /// When a change that was told is told of again, by an announcement: whoever has lost the delta learns that it has.
+    echo_at: Option<Millis>,
+    echoes: u32,
     changed_at: Option<Millis>,
     told_at: Option<Millis>,
     /// When the air time used for deltas will have been earned.
@@ -56,6 +66,8 @@ impl Pace {
             interval_ms: interval_ms.clamp(MIN_INTERVAL_MS, MAX_INTERVAL_MS),
             announce_at: Millis(0),
             announced_at: None,
+            echo_at: None,
+            echoes: 0,
             changed_at: None,
             told_at: None,
             earned_at: Millis(0),
@@ -68,13 +80,19 @@ impl Pace {
     }
 
     pub(super) fn announce_due(&self, now: Millis) -> bool {
-        now >= self.announce_at
+        now >= self.next_announcement()
+    }
+
+    fn next_announcement(&self) -> Millis {
+        self.echo_at.map_or(self.announce_at, |at| at.min(self.announce_at))
     }
 
     /// An announcement went out that promises the next within `interval_ms`: it comes after 0.8 to 1.0 of that.
     pub(super) fn announced(&mut self, interval_ms: u32, dice: &mut Dice, now: Millis) {
         let interval = u64::from(interval_ms);
         self.announced_at = Some(now);
+        self.echoes = self.echoes.saturating_sub(1);
+        self.echo_at = (self.echoes > 0).then(|| now + Millis(ECHO_MS + dice.below(ECHO_MS / 2 + 1)));
         self.announce_at = now + Millis(interval - dice.below(interval / 5 + 1));
     }
 
@@ -108,6 +126,17 @@ impl Pace {
         self.earned_at = self.earned_at.max(now) + Millis(fair_ms(nodes, bytes));
     }
 
+    /// All changes are told; an announcement takes `bytes`. Where the node has not used up its air, it says twice more how its filter
+    /// is now, unless it says so by another delta before.
+    pub(super) fn echo(&mut self, nodes: usize, bytes: usize, dice: &mut Dice, now: Millis) {
+        (self.echo_at, self.echoes) = (None, 0);
+        if self.earned_at <= now + Millis(DELTA_BURST_MS / 2) {
+            self.earned_at = self.earned_at.max(now) + Millis(u64::from(ECHOES) * fair_ms(nodes, bytes));
+            self.echoes = ECHOES;
+            self.echo_at = Some(now + Millis(ECHO_MS + dice.below(ECHO_MS / 2 + 1)));
+        }
+    }
+
     /// There is nothing more to tell.
     pub(super) fn all_told(&mut self) {
         self.changed_at = None;
@@ -115,6 +144,7 @@ impl Pace {
 
     /// The next moment at which something is due.
     pub(super) fn deadline(&self, nodes: usize) -> Millis {
-        self.tell_at(nodes).map_or(self.announce_at, |at| at.min(self.announce_at))
+        let announcement = self.next_announcement();
+        self.tell_at(nodes).map_or(announcement, |at| at.min(announcement))
     }
 }

@@ -4,14 +4,14 @@ use core::net::SocketAddr;
 
 use super::CatalogFault;
 use super::filter::Geometry;
-use super::pace::Dice;
+use super::pace::{Crowd, Dice};
 use super::view::View;
 use super::wire::{Announce, Header, Message};
 use crate::id::{BlockKey, BootId, EpochState, Fingerprint, Millis, NodeId};
 use crate::kv::Plane;
 use crate::limits::{
     LIFETIME_INTERVALS, MAX_FILTER_SEGMENTS, MAX_INTERVAL_MS, MAX_PAST_BOOTS, MAX_PULL_GAP_MS, MIN_INTERVAL_MS, PULL_DELAY_MS,
-    PULL_GAP_MS,
+    PULL_DELAY_PER_NODE_MS, PULL_GAP_MS,
 };
 
 /// What this node knows of a peer.
@@ -125,7 +125,7 @@ impl Peer {
         header: &Header,
         message: &Message<'_>,
         from: SocketAddr,
-        dice: &mut Dice,
+        crowd: Crowd<'_>,
         now: Millis,
     ) -> Result<(), CatalogFault> {
         let (generation, digests) = match message {
@@ -169,7 +169,7 @@ impl Peer {
             // A segment pulled meanwhile may be newer: then this one is of no use, and no fault.
             let _ = self.view.replace(generation, usize::from(segment.index), segment.bytes);
         }
-        self.plan_repair(dice, now);
+        self.plan_repair(crowd, now);
         Ok(())
     }
 
@@ -185,12 +185,12 @@ impl Peer {
         generation: u64,
         index: usize,
         bytes: &[u8],
-        dice: &mut Dice,
+        crowd: Crowd<'_>,
         now: Millis,
     ) -> Result<(), CatalogFault> {
         let result = self.view.replace(generation, index, bytes);
         self.repair.failures = if result.is_ok() { 0 } else { self.repair.failures };
-        self.plan_repair(dice, now);
+        self.plan_repair(crowd, now);
         result
     }
 
@@ -208,12 +208,15 @@ impl Peer {
         self.view.stale().map(|index| index as u8).collect()
     }
 
-    fn plan_repair(&mut self, dice: &mut Dice, now: Millis) {
+    /// Plans a pull where one is needed and none is planned. What this peer said others heard too, and missed: all who know it pull
+    /// within a time that grows with their number. A peer that was not known is news to few.
+    fn plan_repair(&mut self, crowd: Crowd<'_>, now: Millis) {
         if self.view.stale().next().is_none() {
             self.repair = Repair { last: self.repair.last, ..Repair::default() };
         } else if self.repair.at.is_none() {
             let earliest = self.repair.last.map_or(now, |last| now.max(last + Millis(PULL_GAP_MS)));
-            self.repair.at = Some(earliest + Millis(dice.below(PULL_DELAY_MS + 1)));
+            let others = if self.datagrams > 1 { PULL_DELAY_PER_NODE_MS * crowd.nodes as u64 } else { 0 };
+            self.repair.at = Some(earliest + Millis(crowd.dice.below(PULL_DELAY_MS.max(others) + 1)));
         }
     }
 }

@@ -43,6 +43,8 @@ impl Catalog {
         self.pace.told(self.nodes(), datagram.len(), now);
         if self.own.is_told() {
             self.pace.all_told();
+            let (nodes, bytes) = (self.nodes(), wire::longest_announcement(self.own.filter.geometry().segments()));
+            self.pace.echo(nodes, bytes, &mut self.dice, now);
         }
         Some(datagram)
     }

@@ -242,6 +242,29 @@ fn a_lost_delta_is_noticed_with_the_next_and_repaired_within_a_second() {
     assert_eq!(net.node(1).peer(NodeId(1_000)).unwrap().lost, 1);
 }
 
+/// What all 64 nodes of a swarm missed they must not all ask for at once: their peer has 32 places, and its air is everyone's.
+#[test]
+fn a_delta_lost_by_a_large_swarm_is_not_repaired_in_one_storm() {
+    let mut net = Net::of(64, CALM, 1);
+    net.run(60_000);
+    assert_eq!(net.disagreement(), None);
+    let pulls = |net: &Net| -> u64 { (1..64).map(|index| net.node(index).stats().pulls).sum() };
+    net.side = (0..64).map(|index| u8::from(index > 0)).collect();
+    net.insert(0, 1, Plane::Global);
+    net.run(500);
+    net.side = vec![0; 64];
+    net.insert(0, 2, Plane::Global);
+    let (before, mut most, mut at) = (pulls(&net), 0, Vec::new());
+    for _ in 0..250 {
+        let earlier = pulls(&net);
+        net.run(100);
+        most = most.max(pulls(&net) - earlier);
+        at.push(pulls(&net) - before);
+    }
+    assert_eq!((net.disagreement(), pulls(&net) - before), (None, 63), "{at:?}");
+    assert!(most <= 8, "{most} in a tenth of a second");
+}
+
 /// A peer that answers no pull must not be asked in a loop, and is asked again when it may have come back.
 #[test]
 fn pulls_that_fail_come_less_and_less_often_but_go_on() {

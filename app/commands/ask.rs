@@ -35,16 +35,16 @@ pub(super) struct AskArgs {
     /// Give one JSON object instead of text: the answer, its tokens, its figures and why it ended
     #[arg(long)]
     json: bool,
-    /// Read the prompt from FILE
+    /// Read the prompt from FILE; - is standard input
     #[arg(long, value_name = "FILE", conflicts_with = "text")]
     file: Option<PathBuf>,
-    /// The prompt; - reads it from standard input, and so does no prompt at all where something is piped in
-    text: Option<String>,
+    /// The prompt, in one word or several; - reads it from standard input, and so does no prompt at all where something is piped in
+    text: Vec<String>,
 }
 
 /// Answers one prompt and ends.
 pub(super) fn run(args: AskArgs) -> Result<(), Fail> {
-    let Some(source) = Source::of(args.text, args.file) else {
+    let Some(source) = Source::of(&args.text, args.file) else {
         let reason = "no prompt: give one, or a file with --file FILE, or pipe one in";
         usage::refuse::<Cli>("ask", ErrorKind::MissingRequiredArgument, reason);
     };
@@ -95,7 +95,7 @@ fn answer(loaded: Loaded, node: &NodeSettings, asking: Settings, text: &str, cha
             match word {
                 Word::Note(_, line) => speaker.note('·', &line),
                 Word::Reset(_) => {}
-                Word::Reply(_, Reply::Failed(reason)) => return Err(Fail::NoAnswer(reason)),
+                Word::Reply(_, Reply::Failed(reason)) => return Err(Fail::NoAnswer(reason.to_string())),
                 Word::Reply(ask, Reply::Progress(progress)) => speaker.progress(ask, &progress),
                 Word::Reply(_, Reply::Token(token)) if json => drop(whole.push(token)),
                 Word::Reply(ask, Reply::Done(figures)) if json => {

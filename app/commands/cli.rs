@@ -4,12 +4,13 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::fronts::tell;
+use crate::fronts::tell_briefly;
 use crate::start::READ_TEMPLATE;
 
 use super::fail::Fail;
 use super::{
-    ask, bench, config, convert, inspect, manual, perplexity, read_template, reset, run, swarm, synth, tokenize, usage, verify,
+    ask, bench, config, convert, inspect, key, manual, perplexity, read_template, reset, run, swarm, synth, tokenize, usage,
+    verify,
 };
 
 /// Boards on one LAN answer prompts with Gemma 3 and share the KV state of every prompt prefix.
@@ -28,7 +29,8 @@ enum Sub {
     Ask(ask::AskArgs),
     /// Measure how fast a model runs on this machine, and in what memory
     Bench(bench::BenchArgs),
-    /// Make a GGUF out of a Hugging Face directory (config.json, model.safetensors, tokenizer.json) or of another GGUF
+    /// Make a GGUF out of a Hugging Face directory (config.json, model.safetensors, tokenizer.json, chat_template.jinja) or of
+    /// another GGUF
     Convert(convert::ConvertArgs),
     /// Write a model of random weights in an exact published shape, for benchmarks
     Synth(synth::SynthArgs),
@@ -42,6 +44,8 @@ enum Sub {
     Tokenize(tokenize::TokenizeArgs),
     /// Make every node of the swarm forget what its peers hold, and with --store its own blocks
     Reset(reset::ResetArgs),
+    /// Draw a key for a swarm: in digits, in words, and on a terminal as a QR code
+    Key(key::KeyArgs),
     /// Run several nodes on this machine over real MMLU prompts, and check what they share
     Swarm(swarm::SwarmArgs),
     /// Print what can be typed on a node's console
@@ -59,7 +63,7 @@ enum Sub {
 pub fn main() -> ExitCode {
     let Err(fail) = obey(usage::read::<Cli>(std::env::args_os()).command) else { return ExitCode::SUCCESS };
     if !fail.is_silent() {
-        tell(format_args!("potluck: {fail}\n"));
+        tell_briefly(format_args!("potluck: {fail}\n"));
     }
     ExitCode::FAILURE
 }
@@ -76,6 +80,7 @@ fn obey(command: Sub) -> Result<(), Fail> {
         Sub::Perplexity(args) => Ok(perplexity::run(&args)?),
         Sub::Tokenize(args) => Ok(tokenize::run(args)?),
         Sub::Reset(args) => reset::run(args),
+        Sub::Key(args) => Ok(key::run(&args)?),
         Sub::Swarm(args) => swarm::run(args),
         Sub::Console(what) => Ok(manual::run(&what)?),
         Sub::ReadTemplate => Ok(read_template::run()?),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 use thiserror::Error;
 
-use crate::config::{self, Origin, TABLE, default_file, reference};
+use crate::config::{self, Origin, Problem, RadioOff, TABLE, default_file, reference};
 use crate::fronts::{OutputError, give, give_line, tell};
 use crate::start::{in_file, read};
 
@@ -52,6 +52,17 @@ pub(super) enum ConfigError {
     Output(#[from] OutputError),
     #[error("{0}: no Wi-Fi network is set: give ssid in [wifi]")]
     NoWifi(PathBuf),
+    #[error("{0}. This may be the Wi-Fi network or its password: mend it first")]
+    Wifi(String),
+}
+
+impl ConfigError {
+    fn of(off: RadioOff, file: &Path) -> ConfigError {
+        match off {
+            RadioOff::Unset => ConfigError::NoWifi(file.to_path_buf()),
+            RadioOff::Doubtful(problem) => ConfigError::Wifi(problem.in_file(&file.display().to_string())),
+        }
+    }
 }
 
 /// Does it; fails when a file is not good.
@@ -67,8 +78,8 @@ fn obey(what: &Config) -> Result<bool, ConfigError> {
         Config::Check { file } => return check(file),
         Config::Get { key, file } => get(key, file)?,
         Config::Wifi { file } => {
-            let config = good_of(file)?;
-            give(config.wpa_supplicant().ok_or_else(|| ConfigError::NoWifi(file.clone()))?)?;
+            let (config, problems) = good_of(file)?;
+            give(config.wpa_supplicant(&problems).map_err(|off| ConfigError::of(off, file))?)?;
         }
     }
     Ok(true)
@@ -99,13 +110,13 @@ fn get(name: &str, file: &Path) -> Result<(), ConfigError> {
     if key.secret {
         return Err(ConfigError::Secret(name.to_string()));
     }
-    Ok((key.show)(&good_of(file)?).iter().try_for_each(give_line)?)
+    Ok((key.show)(&good_of(file)?.0).iter().try_for_each(give_line)?)
 }
 
 /// What is good in `file`; the rest goes to standard error.
-fn good_of(file: &Path) -> Result<config::Config, ConfigError> {
+fn good_of(file: &Path) -> Result<(config::Config, Vec<Problem>), ConfigError> {
     let (config, problems) =
         read(file, config::Config::default()).map_err(|error| ConfigError::Unreadable(file.to_path_buf(), error))?;
     in_file(file, &problems).iter().for_each(|line| tell(format_args!("{line}\n")));
-    Ok(config)
+    Ok((config, problems))
 }

@@ -21,11 +21,17 @@ pub(super) struct ConvertArgs {
     /// little more, so convert the original where you can have it
     #[arg(long = "type", value_name = "q8_0|q4_0|f16|f32", default_value_t = ConvertType::Q8_0)]
     kind: ConvertType,
+    /// Replace a file that lies there already
+    #[arg(long)]
+    force: bool,
 }
 
-/// Writes it.
+/// Writes it. A file that lies there already is replaced only where that is asked for.
 pub(super) fn run(args: &ConvertArgs) -> Result<(), FileError> {
-    let ConvertArgs { from, out, kind } = args;
+    let ConvertArgs { from, out, kind, force } = args;
+    if out.is_file() && !force {
+        return Err(FileError::Exists(out.clone()));
+    }
     unfinished::remove_when_stopped(draft_of(out)).map_err(FileError::Signals)?;
     let mut bar = Bar::new();
     let report = convert::convert(from, out, *kind, &mut |progress| bar.show(progress))?;

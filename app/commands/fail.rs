@@ -5,12 +5,13 @@ use thiserror::Error;
 use crate::answers::FormError;
 use crate::fronts::{self, OutputError};
 use crate::sampler::SamplingError;
-use crate::start::{NoModel, SetupError, Unread};
+use crate::start::{KeyError, NoModel, SetupError, Unread};
 use crate::tokenizer::TokenizerError;
 
 use super::bench::BenchError;
 use super::config::ConfigError;
 use super::file::FileError;
+use super::key::DrawError;
 use super::prompt::PromptError;
 use super::reset::ResetError;
 use super::swarm::SwarmError;
@@ -31,7 +32,11 @@ pub(super) enum Fail {
     #[error(transparent)]
     Unread(#[from] Unread),
     #[error(transparent)]
+    Key(#[from] KeyError),
+    #[error(transparent)]
     Prompt(#[from] PromptError),
+    #[error(transparent)]
+    Draw(#[from] DrawError),
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error(transparent)]
@@ -67,6 +72,7 @@ impl Fail {
             | Fail::File(FileError::Output(error))
             | Fail::Tokenize(TokenizeError::Output(error))
             | Fail::Swarm(SwarmError::Output(error))
+            | Fail::Draw(DrawError::Output(error))
             | Fail::Config(ConfigError::Output(error)) => error.is_unread(),
             _ => false,
         }

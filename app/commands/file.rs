@@ -2,7 +2,7 @@
 //! output. What is half written when a command is told to end goes away with it.
 
 use std::io::{self, IsTerminal};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -34,17 +34,17 @@ pub(super) enum FileError {
     Bench(#[from] BenchError),
     #[error(transparent)]
     Output(#[from] OutputError),
+    #[error("{}: exists already; name another to write, or replace it with --force", .0.display())]
+    Exists(PathBuf),
     #[error("nothing can listen for the signal to stop: {0}")]
     Signals(io::Error),
 }
 
 /// Says what was written.
 pub(super) fn written(out: &Path, report: &Report) -> Result<(), FileError> {
-    for note in &report.notes {
-        give_line(note)?;
-    }
-    let Report { tensors, tensor_bytes, .. } = report;
-    Ok(give_line(format_args!("{}: {tensors} tensors, {:.1} MB", out.display(), *tensor_bytes as f64 / 1e6))?)
+    report.notes.iter().for_each(|note| tell(format_args!("· {note}\n")));
+    let Report { tensors, bytes, .. } = report;
+    Ok(give_line(format_args!("{}: {tensors} tensors, {:.1} MB", out.display(), *bytes as f64 / 1e6))?)
 }
 
 /// Prints an object for scripts.

@@ -1,6 +1,6 @@
 //! The command line and its commands, a file each: arguments in, what was asked for out.
 //!
-//! Whatever is wrong becomes a [`Fail`], which says what to do; `main` prints it and the exit code tells scripts.
+//! Whatever is wrong becomes a `Fail`, which says what to do; `main` prints it and the exit code tells scripts.
 
 mod ask;
 mod bench;
@@ -10,6 +10,7 @@ mod convert;
 mod fail;
 mod file;
 mod inspect;
+mod key;
 mod manual;
 mod perplexity;
 mod prompt;
@@ -23,7 +24,7 @@ mod unfinished;
 mod usage;
 mod verify;
 
-use crate::fronts::tell;
+use crate::fronts::tell_briefly;
 use crate::start::{Options, Settled};
 
 pub use cli::main;
@@ -33,6 +34,6 @@ use fail::Fail;
 /// The settings of a command that only works where they can be read; what is wrong in them is told.
 fn settled<const COMMAND: u8>(options: &Options<COMMAND>) -> Result<Settled, Fail> {
     let settled = options.settle()?;
-    settled.problems.iter().for_each(|line| tell(format_args!("{line}\n")));
+    tell_briefly(settled.problems.iter().map(|line| format!("{line}\n")).collect::<String>());
     Ok(settled)
 }

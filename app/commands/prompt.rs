@@ -1,8 +1,8 @@
-//! A prompt from where people keep one: the command line, a file, standard input.
+//! A prompt, or any text, from where people keep one: the command line, a file, standard input.
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use thiserror::Error;
 
@@ -21,8 +21,8 @@ pub(super) enum Source {
 pub(super) enum PromptError {
     #[error("{0}: cannot be read: {1}")]
     Unreadable(String, io::Error),
-    #[error("{0}: a prompt may have {MAX_PROMPT_BYTES} bytes: shorten it")]
-    TooLong(String),
+    #[error("{0}: at most {1} bytes are taken: shorten it, or give it in parts")]
+    TooLong(String, usize),
     #[error("{0}: byte {1} is not UTF-8: save it as UTF-8")]
     NotUtf8(String, usize),
     #[error("the prompt is empty: give some text")]
@@ -30,51 +30,82 @@ pub(super) enum PromptError {
 }
 
 impl Source {
-    /// What the command line names: `-` is standard input, and so is nothing at all where standard input is a pipe or a file.
-    /// None where there is nothing to read.
-    pub(super) fn of(text: Option<String>, file: Option<PathBuf>) -> Option<Source> {
-        match (text, file) {
-            (None, Some(file)) => Some(Source::File(file)),
-            (Some(text), _) if text != "-" => Some(Source::Text(text)),
-            (Some(_), _) => Some(Source::Stdin),
-            (None, None) => (!io::stdin().is_terminal()).then_some(Source::Stdin),
+    /// What the command line names: its words with a blank between, where a shell has taken the quotation marks away or none were given.
+    /// `-` is standard input, and so is nothing at all where standard input is a pipe or a file. None where there is nothing to read.
+    pub(super) fn of(words: &[String], file: Option<PathBuf>) -> Option<Source> {
+        match (words, file) {
+            (_, Some(file)) if file.as_os_str() == "-" => Some(Source::Stdin),
+            (_, Some(file)) => Some(Source::File(file)),
+            ([], None) => (!io::stdin().is_terminal()).then_some(Source::Stdin),
+            ([only], None) if only == "-" => Some(Source::Stdin),
+            (words, None) => Some(Source::Text(words.join(" "))),
         }
     }
 
     /// The prompt. The last line end of a file, which editors and `echo` add, is not part of it.
     pub(super) fn prompt(self) -> Result<String, PromptError> {
         let text = match self {
-            Source::Text(text) if text.len() > MAX_PROMPT_BYTES => return Err(PromptError::TooLong("the prompt".to_string())),
+            Source::Text(text) if text.len() > MAX_PROMPT_BYTES => {
+                return Err(PromptError::TooLong("the prompt".to_string(), MAX_PROMPT_BYTES));
+            }
             Source::Text(text) => text,
-            Source::File(path) => read(&path)?,
-            Source::Stdin => all_of(io::stdin().lock(), "standard input")?,
+            read => {
+                let name = read.name();
+                trimmed(read.bytes(MAX_PROMPT_BYTES + LINE_END_BYTES)?, &name)?
+            }
         };
         if text.trim().is_empty() { Err(PromptError::Empty) } else { Ok(text) }
     }
-}
 
-fn read(path: &Path) -> Result<String, PromptError> {
-    let name = path.display().to_string();
-    match File::open(path) {
-        Ok(file) => all_of(file, &name),
-        Err(error) => Err(PromptError::Unreadable(name, error)),
+    /// Every byte of it, of which no more than `limit` are taken.
+    pub(super) fn whole(self, limit: usize) -> Result<String, PromptError> {
+        let name = self.name();
+        let bytes = self.bytes(limit)?;
+        if bytes.len() > limit { Err(PromptError::TooLong(name, limit)) } else { text(bytes, &name) }
+    }
+
+    /// What it is called in messages.
+    fn name(&self) -> String {
+        match self {
+            Source::Text(_) => "the text".to_string(),
+            Source::File(path) => path.display().to_string(),
+            Source::Stdin => "standard input".to_string(),
+        }
+    }
+
+    /// All of it, but of more than `limit` bytes only one more than that.
+    fn bytes(self, limit: usize) -> Result<Vec<u8>, PromptError> {
+        let name = self.name();
+        let unreadable = |error| PromptError::Unreadable(name, error);
+        let mut bytes = Vec::new();
+        let most = limit as u64 + 1;
+        let read = match self {
+            Source::Text(text) => return Ok(text.into_bytes()),
+            Source::File(path) => File::open(path).and_then(|file| file.take(most).read_to_end(&mut bytes)),
+            Source::Stdin => io::stdin().lock().take(most).read_to_end(&mut bytes),
+        };
+        read.map_err(unreadable)?;
+        Ok(bytes)
     }
 }
 
-fn all_of(input: impl Read, name: &str) -> Result<String, PromptError> {
-    let mut bytes = Vec::new();
-    // One more than a line end of two bytes may add.
-    let read = input.take(MAX_PROMPT_BYTES as u64 + 3).read_to_end(&mut bytes);
-    read.map_err(|error| PromptError::Unreadable(name.to_string(), error))?;
+/// Bytes of the longest line end.
+const LINE_END_BYTES: usize = 2;
+
+/// The prompt that these bytes of a file are.
+fn trimmed(mut bytes: Vec<u8>, name: &str) -> Result<String, PromptError> {
     let len = bytes.strip_suffix(b"\n").map_or(bytes.len(), |rest| rest.strip_suffix(b"\r").unwrap_or(rest).len());
     bytes.truncate(len);
     if bytes.len() > MAX_PROMPT_BYTES {
-        return Err(PromptError::TooLong(name.to_string()));
+        return Err(PromptError::TooLong(name.to_string(), MAX_PROMPT_BYTES));
     }
-    let text =
-        String::from_utf8(bytes).map_err(|error| PromptError::NotUtf8(name.to_string(), error.utf8_error().valid_up_to()))?;
+    let text = text(bytes, name)?;
     // Some editors mark a file as UTF-8 with a character that nobody sees, but a model would.
     Ok(text.strip_prefix('\u{feff}').map_or_else(|| text.clone(), str::to_string))
+}
+
+fn text(bytes: Vec<u8>, name: &str) -> Result<String, PromptError> {
+    String::from_utf8(bytes).map_err(|error| PromptError::NotUtf8(name.to_string(), error.utf8_error().valid_up_to()))
 }
 
 #[cfg(test)]
@@ -83,7 +114,7 @@ mod tests {
 
     #[test]
     fn one_line_end_and_a_mark_of_utf_8_are_not_part_of_a_prompt() {
-        let read = |bytes: &[u8]| all_of(bytes, "x").unwrap();
+        let read = |bytes: &[u8]| trimmed(bytes.to_vec(), "x").unwrap();
         for (bytes, text) in [
             ("Hello\n", "Hello"),
             ("Hello\r\n", "Hello"),
@@ -100,10 +131,10 @@ mod tests {
     #[test]
     fn a_prompt_is_as_long_as_it_may_be_and_no_longer() {
         let most = "x".repeat(MAX_PROMPT_BYTES);
-        assert_eq!(all_of(format!("{most}\r\n").as_bytes(), "x").unwrap(), most);
+        assert_eq!(trimmed(format!("{most}\r\n").into_bytes(), "x").unwrap(), most);
         for long in [format!("{most}y"), format!("{most}\n\n"), "\n".repeat(9 * MAX_PROMPT_BYTES)] {
-            assert!(all_of(long.as_bytes(), "x").unwrap_err().to_string().starts_with("x: a prompt may have 131072 bytes"));
+            assert!(trimmed(long.into_bytes(), "x").unwrap_err().to_string().starts_with("x: at most 131072 bytes are taken"));
         }
-        assert_eq!(all_of(&b"caf\xe9"[..], "x").unwrap_err().to_string(), "x: byte 3 is not UTF-8: save it as UTF-8");
+        assert_eq!(trimmed(b"caf\xe9".to_vec(), "x").unwrap_err().to_string(), "x: byte 3 is not UTF-8: save it as UTF-8");
     }
 }

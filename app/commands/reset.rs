@@ -11,7 +11,7 @@ use crate::drive::{HeraldError, NetSettings, order};
 use crate::fronts::{Effect, give_line, listed};
 use crate::id::{BootId, NodeId};
 use crate::node::swarm_tag;
-use crate::start::{Options, RESET, random, swarm_key};
+use crate::start::{Options, RESET, Sharing, random, secret};
 
 use super::fail::Fail;
 use super::settled;
@@ -34,6 +34,8 @@ pub(super) struct ResetArgs {
 pub(super) enum ResetError {
     #[error(transparent)]
     Herald(#[from] HeraldError),
+    #[error("nobody was reset: {0}. This may be the swarm's key: mend it first")]
+    Shut(String),
     #[error("nobody was reset: only nodes of another swarm were heard. Give the key that yours have with --swarm-key")]
     OtherSwarm,
     #[error(
@@ -48,8 +50,13 @@ pub(super) enum ResetError {
 
 /// Orders a reset, and says who has obeyed. Fails unless some node was heard, and every one that was has obeyed.
 pub(super) fn run(args: ResetArgs) -> Result<(), Fail> {
-    let config = settled(&args.options)?.config;
-    let (key, wait) = (swarm_key(&config), Duration::from_secs(args.wait.into()));
+    let settled = settled(&args.options)?;
+    let config = &settled.config;
+    if let Sharing::Shut(reason) = settled.sharing() {
+        return Err(ResetError::Shut(reason.to_string()).into());
+    }
+    let key = secret(settled.key.as_ref(), config.node.state.as_deref())?;
+    let wait = Duration::from_secs(args.wait.into());
     let order_of = HeraldConfig {
         node: NodeId(random()),
         boot: BootId(random()),

@@ -3,16 +3,19 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use clap::error::ErrorKind;
 
+use crate::config::{self, Origin};
 use crate::console::Settings;
 use crate::drive::NetSettings;
 use crate::fronts::{self, Console, Prepared};
 use crate::start::{
-    Cores, Kept, NodeSettings, Options, RUN, SetupError, alone, answers, load, model, precision, swarm_key, within_memory,
+    Cores, Kept, NodeSettings, Options, RUN, SetupError, alone, answers, load, model, precision, secret, within_memory,
 };
 
+use super::cli::Cli;
 use super::fail::Fail;
-use super::settled;
+use super::{settled, usage};
 
 #[derive(Args)]
 pub(super) struct RunArgs {
@@ -40,7 +43,12 @@ pub(super) struct RunArgs {
 
 /// Runs a node until its console ends.
 pub(super) fn run(args: RunArgs) -> Result<(), Fail> {
-    let settled = settled(&args.options)?;
+    let mut settled = settled(&args.options)?;
+    if args.alone && settled.config.origin(config::key("network", "peers")) == Origin::Option {
+        let reason = "--peer names whom to share with, and --alone shares nothing: leave one of them out";
+        usage::refuse::<Cli>("run", ErrorKind::ArgumentConflict, reason);
+    }
+    settled.alone = args.alone;
     let config = settled.config.clone();
     let asking = Settings { raw: args.raw, ..answers(&config)? };
     let devices: Vec<PathBuf> = config.console.devices.iter().map(|device| device.path().to_path_buf()).collect();
@@ -51,6 +59,9 @@ pub(super) fn run(args: RunArgs) -> Result<(), Fail> {
         _ => Console::Text,
     };
     let (net, model) = (NetSettings::of(&config.network), model(&settled));
+    let is_on = settled.sharing().is_on();
+    // Without anybody to share with, nothing is locked.
+    let key = settled.key.clone().filter(|_| is_on);
     let load = move || {
         let model = model?;
         let kept = Kept::at(config.node.state.as_deref());
@@ -59,8 +70,8 @@ pub(super) fn run(args: RunArgs) -> Result<(), Fail> {
         let node = NodeSettings {
             name: config.node.name.as_ref().map(|name| name.as_str().to_string()),
             id: config.node.id.map(|id| id.0.0),
-            swarm_key: swarm_key(&config),
-            sharing: !args.alone,
+            swarm_key: secret(key.as_ref(), config.node.state.as_deref())?,
+            sharing: is_on,
             reuse: !args.no_reuse,
             state: config.node.state.clone(),
             ..alone(&config, &loaded)

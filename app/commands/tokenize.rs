@@ -1,10 +1,10 @@
 //! `potluck tokenize`: the tokens of a text as the model sees them, and the text of tokens.
 
-use std::fs::File;
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 
 use clap::Args;
+use clap::error::ErrorKind;
 use serde::Serialize;
 use thiserror::Error;
 
@@ -16,12 +16,16 @@ use crate::model;
 use crate::start::{Kept, NoModel, Options, SetupError, TOKENIZE, Unread, form, model as named, tokenizer_of};
 use crate::tokenizer::{TokenKind, Tokenizer, TokenizerError};
 
+use super::cli::Cli;
+use super::prompt::{PromptError, Source};
+use super::usage;
+
 /// What the command line says.
 #[derive(Args)]
 pub(super) struct TokenizeArgs {
     #[command(flatten)]
     options: Options<TOKENIZE>,
-    /// Read the text, or the ids, from FILE; every byte counts, the last line end too
+    /// Read the text, or the ids, from FILE, where - is standard input; every byte counts, the last line end too
     #[arg(long, value_name = "FILE", conflicts_with = "text")]
     file: Option<PathBuf>,
     /// Put the text into the model's chat template, or Gemma's where its file has none
@@ -39,8 +43,7 @@ pub(super) struct TokenizeArgs {
     /// One JSON object instead of text
     #[arg(long)]
     json: bool,
-    /// The text, or the ids; - reads standard input
-    #[arg(required_unless_present = "file")]
+    /// The text, or the ids; - reads standard input, and so does no text at all where something is piped in
     text: Vec<String>,
 }
 
@@ -57,28 +60,14 @@ pub(super) enum TokenizeError {
     Tokenizer(#[from] TokenizerError),
     #[error(transparent)]
     Form(#[from] answers::FormError),
-    #[error("{0}: cannot be read: {1}; check its name and who may read it")]
-    Read(String, io::Error),
-    #[error("{0}: is not UTF-8 text; give it as UTF-8")]
-    NotText(String),
-    #[error("{0}: is longer than the {1} bytes that are taken; give it in parts")]
-    TooLong(String, usize),
+    #[error(transparent)]
+    Source(#[from] PromptError),
     #[error("{0:?} is no token's id: give numbers with blanks or commas between")]
     NotAnId(String),
     #[error("token {0} is beyond the vocabulary's {1}: give ids of this model")]
     Beyond(u32, usize),
     #[error(transparent)]
     Output(#[from] OutputError),
-}
-
-/// Where the text or the ids are.
-enum Source {
-    /// On the command line.
-    Given(String),
-    /// In a file.
-    File(PathBuf),
-    /// On standard input.
-    Input,
 }
 
 /// What a text is made into.
@@ -134,17 +123,16 @@ struct Decoded {
 
 /// Does what the command line says. Of the model, no more than the head is read.
 pub(super) fn run(args: TokenizeArgs) -> Result<(), TokenizeError> {
+    let Some(source) = Source::of(&args.text, args.file) else {
+        let reason = "no text: give one, or a file with --file FILE, or pipe one in";
+        usage::refuse::<Cli>("tokenize", ErrorKind::MissingRequiredArgument, reason);
+    };
     let settled = args.options.settle()?;
     settled.problems.iter().for_each(|line| tell(format_args!("{line}\n")));
     let (config, path) = (&settled.config, named(&settled)?);
     let opened = model::open(&path).map_err(SetupError::from)?;
     let kept = Kept::at(config.node.state.as_deref());
     let tokenizer = tokenizer_of(&opened, &path, config.model.tokenizer.as_deref(), &kept)?;
-    let source = match (args.file, args.text.as_slice()) {
-        (Some(file), _) => Source::File(file),
-        (None, [one]) if one == "-" => Source::Input,
-        (None, words) => Source::Given(words.join(" ")),
-    };
     let show = match (args.json, args.ids) {
         (true, _) => Show::Json,
         (_, true) => Show::Ids,
@@ -159,12 +147,12 @@ pub(super) fn run(args: TokenizeArgs) -> Result<(), TokenizeError> {
         (_, true) => Form::Bare,
         _ => Form::Prompt,
     };
-    if args.decode { decode(&tokenizer, &source, show) } else { encode(&tokenizer, &source, form, show) }
+    if args.decode { decode(&tokenizer, source, show) } else { encode(&tokenizer, source, form, show) }
 }
 
 /// Prints the tokens of a text.
-fn encode(tokenizer: &Tokenizer, source: &Source, form: Form, show: Show) -> Result<(), TokenizeError> {
-    let text = source.read(MAX_PROMPT_BYTES)?;
+fn encode(tokenizer: &Tokenizer, source: Source, form: Form, show: Show) -> Result<(), TokenizeError> {
+    let text = source.whole(MAX_PROMPT_BYTES)?;
     let bytes = text.len();
     let mut notes: Vec<String> = tokenizer.notes().map(str::to_owned).collect();
     notes.extend(tokenizer.marker_note(&text));
@@ -195,8 +183,8 @@ fn encode(tokenizer: &Tokenizer, source: &Source, form: Form, show: Show) -> Res
 }
 
 /// Prints the text of ids, as it was before it was encoded: `<bos>` at its beginning is no part of it.
-fn decode(tokenizer: &Tokenizer, source: &Source, show: Show) -> Result<(), TokenizeError> {
-    let ids = parse_ids(&source.read(MAX_ID_LIST_BYTES)?, tokenizer.vocab_size())?;
+fn decode(tokenizer: &Tokenizer, source: Source, show: Show) -> Result<(), TokenizeError> {
+    let ids = parse_ids(&source.whole(MAX_ID_LIST_BYTES)?, tokenizer.vocab_size())?;
     let begins = ids.first().is_some_and(|first| tokenizer.bos() == Some(*first));
     let text = tokenizer.spell(&ids[usize::from(begins)..]);
     let notes: Vec<String> = tokenizer.notes().map(str::to_owned).collect();
@@ -210,28 +198,6 @@ fn decode(tokenizer: &Tokenizer, source: &Source, show: Show) -> Result<(), Toke
     let end: &[u8] = if out.is_terminal() && !text.ends_with(b"\n") { b"\n" } else { b"" };
     out.write_all(&text).and_then(|()| out.write_all(end)).and_then(|()| out.flush()).map_err(OutputError::from)?;
     Ok(())
-}
-
-impl Source {
-    /// The text, of which no more is taken than `limit` bytes.
-    fn read(&self, limit: usize) -> Result<String, TokenizeError> {
-        let (name, reader): (String, Box<dyn Read>) = match self {
-            Source::Given(text) => return Ok(text.clone()),
-            Source::Input => ("standard input".to_owned(), Box::new(io::stdin())),
-            Source::File(path) => {
-                let name = path.display().to_string();
-                let file = File::open(path).map_err(|error| TokenizeError::Read(name.clone(), error))?;
-                (name, Box::new(file))
-            }
-        };
-        let mut bytes = Vec::new();
-        let read = reader.take(limit as u64 + 1).read_to_end(&mut bytes);
-        read.map_err(|error| TokenizeError::Read(name.clone(), error))?;
-        if bytes.len() > limit {
-            return Err(TokenizeError::TooLong(name, limit));
-        }
-        String::from_utf8(bytes).map_err(|_| TokenizeError::NotText(name))
-    }
 }
 
 /// Numbers with blanks, commas or brackets between, as `--ids` and JSON write them.

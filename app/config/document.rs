@@ -8,6 +8,7 @@ use toml::de::{DeTable, DeValue};
 use crate::limits::MAX_CONFIG_PROBLEMS;
 
 use super::fault::{Fault, Problem, shown};
+use super::hits::Hits;
 use super::lines::{Place, place};
 use super::near::nearest;
 use super::table::{Key, TABLE};
@@ -68,6 +69,31 @@ impl Assignment {
         self.part(part).map_or(&self.source, |part| &part.source)
     }
 
+    /// What may have been meant, where it cannot be taken. The value of a key that is known says nothing of another key.
+    pub(super) fn hits(&self) -> Hits {
+        let name = self.section.as_deref();
+        match self.known() {
+            Ok(key) => Hits::of(key.section),
+            Err(Fault::Misplaced { section, .. }) => Hits::at(name.or(Some(section)), &self.key).or(Hits::of(section)),
+            Err(_) => Hits::at(name, &self.key),
+        }
+    }
+
+    /// A text of several lines that has taken a section in, because its quotation marks were closed too late.
+    pub(super) fn swallowed(&self) -> Option<Problem> {
+        let is_header = |line: &str| {
+            let name = line.trim().strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).map(str::trim);
+            name.is_some_and(|name| TABLE.iter().any(|key| key.section == name))
+        };
+        let texts = match &self.given {
+            Given::Text(text) => vec![text.as_str()],
+            Given::List(parts) => parts.iter().map(|part| part.text.as_str()).collect(),
+            _ => Vec::new(),
+        };
+        let has_header = texts.iter().any(|text| text.contains('\n') && text.lines().any(is_header));
+        has_header.then(|| Problem::at(self.value_at, Fault::NotClosed(shown(&self.key))))
+    }
+
     fn part(&self, part: usize) -> Option<&Part> {
         match &self.given {
             Given::List(parts) => parts.get(part),
@@ -83,7 +109,7 @@ pub(super) fn parse(mut lines: Vec<String>, problems: &mut Vec<Problem>) -> Vec<
             line.trim_start().strip_prefix("[[").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_alphabetic()));
         if doubled && problems.len() < MAX_CONFIG_PROBLEMS {
             let at = Place { line: number + 1, column: 1 };
-            problems.push(Problem::at(at, Fault::Header(meant_section(line))));
+            problems.push(Problem::at(at, Fault::Header(meant_section(line))).hitting(Hits::at(Some(&header_name(line)), "")));
             *line = format!("[{}]", header_name(line));
         }
     }
@@ -107,7 +133,8 @@ pub(super) fn parse(mut lines: Vec<String>, problems: &mut Vec<Problem>) -> Vec<
         let broken = Broken { at, message, owner: owner(table.get_ref(), &text, offset), header };
         if header && message == DUPLICATE {
             joined.insert(at.line);
-            problems.push(Problem::at(at, Fault::SectionTwice(header_name(&lines[at.line - 1]))));
+            let name = header_name(&lines[at.line - 1]);
+            problems.push(Problem::at(at, Fault::SectionTwice(name.clone())).hitting(Hits::at(Some(&name), "")));
             continue;
         }
         let (problem, blanked) = broken.mend(&mut lines);
@@ -163,8 +190,9 @@ impl Broken<'_> {
             let meant = format!("[{}]", header_name(&lines[first]));
             let known = TABLE.iter().any(|key| meant[1..meant.len() - 1] == *key.section);
             if known && lines[first] != meant {
+                let hits = Hits::of(&meant[1..meant.len() - 1]);
                 lines[first] = meant;
-                return (problem, true);
+                return (problem.hitting(hits), true);
             }
             // Settings of a section whose name cannot be read belong nowhere.
             let rest = lines[first + 1..].iter().position(|line| starts_section(line)).map_or(lines.len(), |at| first + 1 + at);
@@ -173,9 +201,19 @@ impl Broken<'_> {
         }
         let rest = lines[first + 1..].iter().position(|line| starts_statement(line)).map_or(lines.len(), |at| first + 1 + at);
         let last = if self.owner.is_some() { rest } else { first + 1 };
+        // What was never closed, or is no TOML in a way that has no name here, may be anything.
+        let hits = match &problem.fault {
+            Fault::NotClosed(_) | Fault::Syntax(_) | Fault::Header(_) => Hits::ALL,
+            _ => Hits::at(section_of(lines, first).as_deref(), &lines[first..last].join(" ")),
+        };
         lines[first..last].iter_mut().for_each(String::clear);
-        (problem, true)
+        (problem.hitting(hits), true)
     }
+}
+
+/// The section that a line stands in.
+fn section_of(lines: &[String], line: usize) -> Option<String> {
+    lines[..line].iter().rev().find(|line| line.trim_start().starts_with('[')).map(|line| header_name(line))
 }
 
 /// How the key would be written.
@@ -233,10 +271,13 @@ fn assignments(table: &DeTable<'_>, text: &str, problems: &mut Vec<Problem>) -> 
             (DeValue::Table(inner), Some(_)) => {
                 out.extend(inner.iter().map(|(key, value)| assignment(Some(name), key.get_ref(), key.span().start, value, text)));
             }
-            (_, Some(known)) => problems.push(Problem::at(at, Fault::Header(known.section))),
-            (DeValue::Table(_), None) => {
+            (_, Some(known)) => problems.push(Problem::at(at, Fault::Header(known.section)).hitting(Hits::of(known.section))),
+            (DeValue::Table(inner), None) => {
                 let nearest = meant_section(name);
-                problems.push(Problem::at(at, Fault::UnknownSection { section: shown(name), nearest }));
+                let keys = inner.keys().map(|key| key.get_ref().as_ref());
+                let words = [name].into_iter().chain(keys).collect::<Vec<&str>>().join(" ");
+                let problem = Problem::at(at, Fault::UnknownSection { section: shown(name), nearest });
+                problems.push(problem.hitting(Hits::by_words(&words)));
             }
             _ => out.push(assignment(None, name, key.span().start, value, text)),
         }

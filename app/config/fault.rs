@@ -6,6 +6,7 @@ use thiserror::Error;
 
 use crate::limits::{MAX_CONFIG_FILE_BYTES, MAX_CONFIG_PROBLEMS};
 
+use super::hits::Hits;
 use super::lines::Place;
 use super::table::Key;
 use super::value::Secret;
@@ -80,6 +81,17 @@ pub enum Fault {
         /// What would do.
         needs: String,
     },
+    /// The key twice, in two places.
+    #[error("key and key_file are both set: keep one of them")]
+    TwoKeys,
+    /// An option whose value has no characters: a variable of a script that was not set, or a text meant as none.
+    #[error("--{option} \"\": the text is empty. Leave the option out, or give it a value: {needs}")]
+    Empty {
+        /// The option.
+        option: &'static str,
+        /// What would do.
+        needs: String,
+    },
     /// Not a file of settings at all.
     #[error("there are more than {MAX_CONFIG_PROBLEMS} such lines: is this a file of settings? Nothing of it is used")]
     TooMany,
@@ -92,8 +104,12 @@ impl Fault {
     }
 
     pub(super) fn option(key: &Key, text: &str) -> Fault {
+        let (option, needs) = (key.option.unwrap_or(key.key), (key.needs)());
+        if text.is_empty() {
+            return Fault::Empty { option, needs };
+        }
         let text = if key.secret { Secret::HIDDEN.to_string() } else { shown(text) };
-        Fault::Value { assignment: format!("--{} {text}", key.option.unwrap_or(key.key)), needs: (key.needs)() }
+        Fault::Value { assignment: format!("--{option} {text}"), needs }
     }
 }
 
@@ -113,15 +129,24 @@ pub struct Problem {
     pub column: usize,
     /// What is wrong.
     pub fault: Fault,
+    /// What it may have been meant for.
+    pub hits: Hits,
 }
 
 impl Problem {
+    /// Of the file as a whole, so of everything in it.
     pub(super) fn whole(fault: Fault) -> Problem {
-        Problem { line: 0, column: 0, fault }
+        Problem { line: 0, column: 0, fault, hits: Hits::ALL }
     }
 
+    /// Of one place, and of everything until somebody says otherwise.
     pub(super) fn at(place: Place, fault: Fault) -> Problem {
-        Problem { line: place.line, column: place.column, fault }
+        Problem { line: place.line, column: place.column, fault, hits: Hits::ALL }
+    }
+
+    /// Says what it may have been meant for.
+    pub(super) fn hitting(self, hits: Hits) -> Problem {
+        Problem { hits, ..self }
     }
 
     /// The line for the console, beginning with the file's name.

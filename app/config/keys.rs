@@ -11,7 +11,8 @@ use crate::limits::{
 use super::answers::{Penalty, Stops, System, Temperature, TopP};
 use super::console::{Device, LogLevel, Speed};
 use super::cores::{Cpus, Instructions};
-use super::value::{Count, Group, HostName, Id, Lock, Peer, Port, Precision, Secret, Size};
+use super::swarm::{OldKeys, SwarmKey};
+use super::value::{Count, Group, HostName, Id, Lock, Peer, Port, Precision, Size};
 use super::wifi::{Country, Passphrase, Ssid};
 
 /// `[node]`: this board.
@@ -29,7 +30,11 @@ pub struct Node {
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Swarm {
     /// Nodes share only with nodes that have the same key.
-    pub key: Option<Secret>,
+    pub key: Option<SwarmKey>,
+    /// A file that holds the key instead.
+    pub key_file: Option<PathBuf>,
+    /// The keys that the swarm had before.
+    pub old_keys: OldKeys,
 }
 
 /// `[wifi]`: for the scripts that bring the board's radio up.

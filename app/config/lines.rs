@@ -3,6 +3,7 @@
 use crate::limits::MAX_CONFIG_FILE_BYTES;
 
 use super::fault::{Fault, Problem};
+use super::hits::Hits;
 
 /// The byte order mark that some editors begin a UTF-8 file with.
 const UTF8_MARK: &[u8] = b"\xef\xbb\xbf";
@@ -26,15 +27,28 @@ pub(super) fn of(bytes: &[u8], problems: &mut Vec<Problem>) -> Vec<String> {
     }
     let bytes = bytes.strip_prefix(UTF8_MARK).unwrap_or(bytes);
     let mut lines = Vec::new();
+    // Whose settings follow; none where that cannot be told.
+    let mut section: Option<String> = None;
     for (at, line) in bytes.split(|&byte| byte == b'\n').enumerate() {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         match str::from_utf8(line) {
             Ok(line) if line.trim().is_empty() => lines.push(String::new()),
-            Ok(line) => lines.push(line.to_string()),
+            Ok(line) => {
+                if let Some(rest) = line.trim_start().strip_prefix('[') {
+                    section = rest.split(']').next().map(|name| name.trim().to_string());
+                }
+                lines.push(line.to_string());
+            }
             Err(error) => {
                 let good = line[..error.valid_up_to()].utf8_chunks().map(|chunk| chunk.valid().chars().count());
                 let place = Place { line: at + 1, column: good.sum::<usize>() + 1 };
-                problems.push(Problem::at(place, Fault::NotUtf8));
+                let text = String::from_utf8_lossy(line);
+                let hits = match text.trim_start().chars().next() {
+                    Some('#') => Hits::NONE,
+                    Some('[') => Hits::ALL,
+                    _ => Hits::at(section.as_deref(), &text),
+                };
+                problems.push(Problem::at(place, Fault::NotUtf8).hitting(hits));
                 lines.push(String::new());
             }
         }

@@ -3,7 +3,8 @@
 //! Promises: one table ([`TABLE`]) says every key once; the parser, the command line's options, the commented default file and
 //! `docs/config.md` are made from it. A value is checked as it is read and has a type that says so. A broken file never stops a
 //! board: [`Config::read`] tells all that is wrong, each with line and column, uses the defaults for what is broken, and honours
-//! the rest. Secrets are shown by [`Config::wpa_supplicant`] alone.
+//! the rest. Where what is broken may have been the swarm's key or the radio's password, it says that too ([`Problem::hits`]), for a
+//! default in their place would open a door. Secrets are shown by [`Config::wpa_supplicant`] alone.
 //!
 //! A file's way: bytes, lines of UTF-8 (`lines`), assignments by the crate `toml` (`document`), then checked values (here).
 
@@ -12,10 +13,12 @@ mod console;
 mod cores;
 mod document;
 mod fault;
+mod hits;
 mod keys;
 mod lines;
 mod near;
 mod print;
+mod swarm;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -28,12 +31,14 @@ pub use answers::{Penalty, Stops, System, Temperature, TopP};
 pub use console::{Device, LogLevel, Speed};
 pub use cores::{Cpus, Instructions};
 pub use fault::{Fault, Problem};
+pub use hits::Hits;
 pub use keys::{Answers, Console, Log, Memory, Model, Network, Node, Swarm, Wifi};
 pub use near::nearest;
 pub use print::{default_file, reference};
+pub use swarm::{OldKeys, SwarmKey};
 pub use table::{Key, TABLE, key};
 pub use value::{Count, Group, HostName, Id, Kind, Lock, Peer, Port, Precision, Secret, Setting, Size};
-pub use wifi::{Country, Passphrase, Ssid};
+pub use wifi::{Country, Passphrase, RadioOff, Ssid};
 
 use document::{Assignment, Given};
 use table::KEYS;
@@ -113,12 +118,23 @@ impl Config {
         let lines = lines::of(bytes, &mut problems);
         for assignment in document::parse(lines, &mut problems) {
             if let Err((at, fault)) = config.assign(&assignment) {
-                problems.push(Problem::at(at, fault));
+                problems.push(Problem::at(at, fault).hitting(assignment.hits()));
             }
+            problems.extend(assignment.swallowed());
         }
         let read_here = |section, name| matches!(config.origin(key(section, name)), Origin::Line(_));
-        let here = [read_here("node", "state"), read_here("model", "file"), read_here("model", "tokenizer")];
-        let paths = [&mut config.node.state, &mut config.model.file, &mut config.model.tokenizer];
+        if let (Origin::Line(_), Origin::Line(line)) =
+            (config.origin(key("swarm", "key")), config.origin(key("swarm", "key_file")))
+        {
+            problems.push(Problem::at(lines::Place { line, column: 1 }, Fault::TwoKeys).hitting(Hits::of("swarm")));
+        }
+        let here = [
+            read_here("node", "state"),
+            read_here("swarm", "key_file"),
+            read_here("model", "file"),
+            read_here("model", "tokenizer"),
+        ];
+        let paths = [&mut config.node.state, &mut config.swarm.key_file, &mut config.model.file, &mut config.model.tokenizer];
         for path in paths.into_iter().zip(here).filter_map(|(path, here)| path.as_mut().filter(|_| here)) {
             *path = folder.join(&*path);
         }

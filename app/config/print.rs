@@ -11,8 +11,9 @@ const FILE_HEAD: &str = "\
 #
 # Everything after # is a comment. To set something, remove the # before its
 # name and change its value; what is not set keeps its default. Nothing here can
-# keep the board from starting: what is wrong is told on its console. Files are
-# looked for beside this one.
+# keep the board from starting: what is wrong is told on its console. Where that
+# may have been the swarm's key, nothing is shared; where it may have been the
+# radio's password, the radio stays off. Files are looked for beside this one.
 ";
 
 const REFERENCE_HEAD: &str = "\
@@ -24,7 +25,8 @@ const REFERENCE_HEAD: &str = "\
 is TOML: sections in brackets, then `key = value`, and comments behind `#`. UTF-8, with either kind of line end. Every key may be left
 out. `potluck config default` prints a file with every key and its default as a comment.
 
-What is wrong is told on the console with line and column, and has its default; the rest counts. `potluck config check FILE` tells
+What is wrong is told on the console with line and column, and has its default; the rest counts. Where it may have been the swarm's key,
+nothing is shared until it is mended; where it may have been the radio's network or password, the radio stays off ([security.md](security.md)). `potluck config check FILE` tells
 the same before the board does, or what differs from the defaults. A board has settings of its own under the file
 (`potluck run --defaults FILE`), such as its consoles; they count where the file says nothing. An option of the command line overrides the file. In the
 file, a relative path begins in the folder where it lies.

@@ -103,7 +103,7 @@ pub fn key(section: &str, name: &str) -> &'static Key {
 }
 
 /// How many keys there are.
-pub(super) const KEYS: usize = 36;
+pub(super) const KEYS: usize = 38;
 
 /// Every key, section by section, in the order of the file.
 pub static TABLE: [Key; KEYS] = [
@@ -136,8 +136,25 @@ pub static TABLE: [Key; KEYS] = [
         Some("swarm-key"),
         "KEY",
         "\"correct horse battery staple\"",
-        "Nodes share only with nodes that have the same key",
-        "all nodes without a key share with one another",
+        "Nodes share only with nodes that have the same key: a passphrase, or what `potluck key` prints",
+        "all nodes without a key share with one another, and with whoever is on their network",
+        SECRET
+    ),
+    row!(
+        swarm.key_file,
+        Some("key-file"),
+        "FILE",
+        "\"swarm.key\"",
+        "A file with the key on a line of its own, instead of key",
+        "the key stands here, or in POTLUCK_SWARM_KEY"
+    ),
+    row!(
+        swarm.old_keys,
+        None,
+        "KEYS",
+        "[\"the passphrase until May\"]",
+        "Keys that the swarm had before, the latest first, while its boards are given the new one",
+        "a swarm begins with one key",
         SECRET
     ),
     row!(wifi.ssid, None, "NAME", "\"My network\"", "The name of the Wi-Fi network", "the radio stays off"),

@@ -6,7 +6,7 @@ use core::num::NonZeroU16;
 use std::path::PathBuf;
 
 use crate::id::NodeId;
-use crate::limits::{MAX_SLAB_BYTES, MAX_STATIC_PEERS, MAX_SWARM_KEY_BYTES};
+use crate::limits::{MAX_SLAB_BYTES, MAX_STATIC_PEERS};
 
 /// What a file may hold for a value. Quoted text does for all.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -151,14 +151,6 @@ impl fmt::Debug for Secret {
         f.write_str(Secret::HIDDEN)
     }
 }
-
-single!(
-    Secret,
-    Kind::Text,
-    |text| (1..=MAX_SWARM_KEY_BYTES).contains(&text.len()).then(|| Secret(text.to_string())),
-    |_| Secret::HIDDEN.to_string(),
-    format!("a text of at most {MAX_SWARM_KEY_BYTES} bytes")
-);
 
 single!(
     Ipv4Addr,

@@ -3,6 +3,7 @@
 use core::fmt;
 
 use super::Config;
+use super::fault::Problem;
 use super::value::{Kind, Secret, Setting, single};
 
 /// A Wi-Fi network's name: up to 32 bytes of any kind (IEEE 802.11).
@@ -79,13 +80,29 @@ single!(
     "a country's two letters such as \"DE\""
 );
 
+/// Why the radio stays off.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RadioOff {
+    /// No network is set.
+    Unset,
+    /// What is set cannot be understood.
+    Doubtful(Problem),
+}
+
 impl Config {
-    /// The text of wpa_supplicant.conf; none where no network is set.
+    /// The text of wpa_supplicant.conf.
+    ///
+    /// # Errors
+    /// [`RadioOff`] where no network is set, or where one of the `problems` of the file may be about the network or its password: a
+    /// password that cannot be used must not become an open network of that name.
     ///
     /// The name goes in hexadecimal and the password between quotation marks, which end at the last one of the line: neither
     /// needs an escape, whatever it holds.
-    pub fn wpa_supplicant(&self) -> Option<String> {
-        let ssid = self.wifi.ssid.as_ref()?;
+    pub fn wpa_supplicant(&self, problems: &[Problem]) -> Result<String, RadioOff> {
+        if let Some(problem) = problems.iter().find(|problem| problem.hits.wifi) {
+            return Err(RadioOff::Doubtful(problem.clone()));
+        }
+        let ssid = self.wifi.ssid.as_ref().ok_or(RadioOff::Unset)?;
         let mut text = String::from("ctrl_interface=/var/run/wpa_supplicant\n");
         if let Some(country) = self.wifi.country {
             text += &format!("country={country}\n");
@@ -98,6 +115,6 @@ impl Config {
             Some(key) if key.is_key() => format!("\tkey_mgmt=WPA-PSK\n\tpsk={}\n", key.as_str()),
             Some(password) => format!("\tkey_mgmt=WPA-PSK\n\tpsk=\"{}\"\n", password.as_str()),
         };
-        Some(text + "}\n")
+        Ok(text + "}\n")
     }
 }

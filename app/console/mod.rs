@@ -11,6 +11,7 @@ mod manual;
 mod screen;
 mod settings;
 mod table;
+mod words;
 
 pub use command::{Command, ConsoleError, Line, LogRequest, parse};
 pub use log::{Entry, Level, Log, Told};
@@ -18,3 +19,4 @@ pub use manual::{man_page, reference};
 pub use screen::{Screen, Typed, harmless};
 pub use settings::{SETTINGS, Settings, stops, system};
 pub use table::{help, help_for, words};
+pub use words::word;

@@ -1,29 +1,62 @@
-//! The engine: the model on a thread of its own, one job at a time.
+//! The engine: the model on a thread of its own, one job at a time, which can be given up between layers.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Instant;
 
 use smol::channel::{Receiver, Sender, bounded};
 
-use crate::model::{Logits, Model};
-use crate::node::{Job, JobDone};
+use crate::id::TokenId;
+use crate::model::{Logits, Model, ModelError};
+use crate::node::{Job, JobDone, JobFault, Judge};
 use crate::start::keep;
 
 /// Runs one job to its end on this thread.
 pub fn run_job(model: &Model, job: &Job) -> JobDone {
-    let start = Instant::now();
-    let logits = if job.sampling.is_some() { Logits::Last } else { Logits::None };
-    let result = model.forward(&job.tokens, job.first, &job.sequence, logits);
-    let position = job.first + job.tokens.len();
-    let result =
-        result.map(|mut logits| job.sampling.as_ref().map(|sampling| sampling.sample(&mut logits, &job.recent, position)));
-    JobDone { id: job.id, result: result.map_err(|error| error.to_string()), micros: start.elapsed().as_micros() as u64 }
+    run_job_while(model, job, &|| true)
 }
+
+/// The same, given up as soon as, between two layers, `go_on` says no.
+pub fn run_job_while(model: &Model, job: &Job, go_on: &dyn Fn() -> bool) -> JobDone {
+    let start = Instant::now();
+    let logits = job.judge.as_ref().map_or(Logits::None, |judge| Logits::Last(judge.rows));
+    let result = model.forward_while(&job.tokens, job.first, &job.sequence, logits, go_on);
+    let result = result.map(|logits| job.judge.as_ref().map_or(Vec::new(), |judge| choose(judge, job, logits)));
+    let fault = |error| match error {
+        ModelError::Abandoned => JobFault::Abandoned,
+        error => JobFault::Failed(error.to_string()),
+    };
+    JobDone { id: job.id, result: result.map_err(fault), micros: start.elapsed().as_micros() as u64 }
+}
+
+/// The token that follows each judged row: what decoding one by one would choose there, because every row sees the tokens before it
+/// and its own position.
+fn choose(judge: &Judge, job: &Job, mut logits: Vec<f32>) -> Vec<TokenId> {
+    let first = job.tokens.len().saturating_sub(judge.rows);
+    let rows = job.tokens.len() - first;
+    let vocab = (logits.len() / rows.max(1)).max(1);
+    let mut recent = judge.recent.clone();
+    let rows = logits.chunks_exact_mut(vocab).zip(first..);
+    let chosen = rows.map(|(logits, at)| {
+        // The first row's own token is among the recent ones already.
+        if at > first {
+            recent.push(job.tokens[at]);
+        }
+        judge.sampling.sample(logits, &recent, job.first + at + 1)
+    });
+    chosen.collect()
+}
+
+/// No job has this name: nodes count theirs from 1.
+const NO_JOB: u64 = u64::MAX;
 
 /// Both ends of the engine's thread. The thread ends when the sender is dropped.
 pub(crate) struct Engine {
     pub(super) jobs: Sender<Job>,
     pub(super) done: Receiver<JobDone>,
+    /// The job that was given up last. One is enough, for there is never more than one under way.
+    abandoned: Arc<AtomicU64>,
 }
 
 impl Engine {
@@ -31,14 +64,25 @@ impl Engine {
     pub(crate) fn start(model: Model, cpu: Option<usize>) -> std::io::Result<Engine> {
         let (jobs, inbox) = bounded::<Job>(1);
         let (outbox, done) = bounded(1);
+        let abandoned = Arc::new(AtomicU64::new(NO_JOB));
+        let given_up = abandoned.clone();
         thread::Builder::new().name("engine".to_string()).spawn(move || {
             keep(cpu);
             while let Ok(job) = inbox.recv_blocking() {
-                if outbox.send_blocking(run_job(&model, &job)).is_err() {
+                let done = run_job_while(&model, &job, &|| given_up.load(Ordering::Relaxed) != job.id);
+                if outbox.send_blocking(done).is_err() {
                     break;
                 }
             }
         })?;
-        Ok(Engine { jobs, done })
+        Ok(Engine { jobs, done, abandoned })
+    }
+
+    /// Has the job of this name end within a layer's time, whether it runs already or is still to begin. No other job notices.
+    pub(super) fn abandon(&self, job: u64) {
+        self.abandoned.store(job, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use crate::console::Level;
 use crate::node::Input;
 
-use super::{Driver, Word, wake};
+use super::{Driver, Word, say};
 
 impl Driver {
     /// Saves what the node wants saved, away from the other tasks: a card may take a second.
@@ -18,7 +18,7 @@ impl Driver {
                     if !said {
                         said = true;
                         let line = "no --state directory: after a restart this node learns the swarm's epoch from its peers";
-                        wake(&self.words, Word::Note(Level::Info, line.to_string()));
+                        say(&self.words, Word::Note(Level::Info, line.to_string()));
                     }
                     Ok(())
                 }

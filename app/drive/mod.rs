@@ -7,11 +7,12 @@ pub(crate) mod alive;
 mod engine;
 mod epochs;
 mod herald;
+mod mailbox;
 mod net;
 mod signals;
 mod state;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
@@ -24,18 +25,19 @@ use smol::io::{AsyncReadExt, AsyncWriteExt};
 use smol::{LocalExecutor, Timer};
 
 use crate::catalog::Datagram;
-use crate::console::Level;
+use crate::console::{Level, word};
 use crate::id::{EpochState, Millis};
 use crate::limits::{MAX_CHUNK_BYTES, MAX_DATAGRAM_BYTES};
 use crate::model::Bytes;
 use crate::node::{AskId, ConnId, Input, Node, Output, Reply, ResetNews, Status};
 use crate::start::UnreadModel;
 
-pub use engine::run_job;
+pub use engine::{run_job, run_job_while};
 pub use net::NetSettings;
 
 pub(crate) use engine::Engine;
 pub(crate) use herald::{HeraldError, order};
+pub(crate) use mailbox::{Mailbox, Weight};
 pub(crate) use net::{NetError, Sockets, free_port};
 pub(crate) use signals::Signals;
 pub(crate) use state::StateDir;
@@ -84,21 +86,23 @@ pub(crate) struct Driver {
     socket: Option<CatalogSocket>,
     /// Until it is listened on.
     listener: RefCell<Option<TcpListener>>,
-    conns: RefCell<BTreeMap<ConnId, Sender<()>>>,
+    /// What is to be sent on each connection that stands.
+    conns: RefCell<BTreeMap<ConnId, Sender<Vec<u8>>>>,
+    /// Connections accepted so far.
+    accepted: Cell<u64>,
     connects: Channel<(ConnId, SocketAddr)>,
     datagrams: Channel<Datagram>,
     timer: Channel<()>,
     epochs: Channel<EpochState>,
     /// Where the epoch is saved; without it nothing is.
     state: Option<StateDir>,
-    words: Sender<Word>,
+    words: Mailbox<Word>,
 }
 
 impl Driver {
     /// A driver around `node`; what it says comes out of the receiver. Without sockets the node is alone.
     pub(crate) fn new(node: Node, start: Instant, engine: Engine, sockets: Option<Sockets>) -> (Driver, Receiver<Word>) {
-        // The words are bounded by what one input makes the node say: whoever reads them keeps up, or memory is the console's.
-        let (words, out) = unbounded();
+        let (words, out) = Mailbox::new();
         let (socket, listener) = sockets.map(|Sockets { catalog, listener, .. }| (catalog, listener)).unzip();
         let driver = Driver {
             node: RefCell::new(node),
@@ -107,6 +111,7 @@ impl Driver {
             socket,
             listener: RefCell::new(listener),
             conns: RefCell::default(),
+            accepted: Cell::new(0),
             connects: unbounded(),
             datagrams: bounded(MAX_QUEUED_DATAGRAMS),
             timer: bounded(1),
@@ -139,10 +144,10 @@ impl Driver {
         let read = move || {
             if let Err(error) = lock.unwrap_or_default().iter().try_for_each(Bytes::lock) {
                 let remedy = "raise the limit of locked memory (ulimit -l), or set lock = \"nothing\" in [memory]";
-                wake(&words, Word::Note(Level::Warn, format!("the weights are not locked in memory ({error}): {remedy}")));
+                say(&words, Word::Note(Level::Warn, format!("the weights are not locked in memory ({error}): {remedy}")));
             }
             if unread.is_some_and(|unread| !unread.read()) {
-                wake(&words, Word::ModelChanged);
+                say(&words, Word::ModelChanged);
             }
         };
         std::thread::Builder::new().name("reader".to_string()).spawn(read).map(drop)
@@ -179,9 +184,9 @@ impl Driver {
 
     /// Says farewell to the swarm. The node is of no use afterwards.
     pub(crate) async fn farewell(&self) {
-        let farewell = self.node.borrow_mut().poll_farewell();
-        if let (Some(socket), Some(farewell)) = (&self.socket, farewell) {
-            socket.send(&farewell).await;
+        self.handle(Input::Leaving);
+        while let (Some(socket), Ok(datagram)) = (&self.socket, self.datagrams.1.try_recv()) {
+            socket.send(&datagram).await;
         }
     }
 
@@ -197,20 +202,22 @@ impl Driver {
                 None => break,
                 Some(Output::Connect { conn, addr }) => wake(&self.connects.0, (conn, addr)),
                 Some(Output::Close(conn)) => drop(self.conns.borrow_mut().remove(&conn)),
-                Some(Output::Wake(conn)) => {
+                Some(Output::Send { conn, bytes }) => {
                     if let Some(writer) = self.conns.borrow().get(&conn) {
-                        wake(writer, ());
+                        wake(writer, bytes);
                     }
                 }
+                Some(Output::Datagram(datagram)) => wake(&self.datagrams.0, datagram),
+                Some(Output::Abandon(job)) => self.engine.abandon(job),
                 Some(Output::Engine(job)) => wake(&self.engine.jobs, job),
-                Some(Output::Reply(ask, reply)) => wake(&self.words, Word::Reply(ask, reply)),
+                Some(Output::Reply(ask, reply)) => say(&self.words, Word::Reply(ask, reply)),
                 Some(Output::Persist(epochs)) => wake(&self.epochs.0, epochs),
-                Some(Output::Reset(news)) => wake(&self.words, Word::Reset(news)),
-                Some(Output::Note(level, line)) => wake(&self.words, Word::Note(level, line)),
+                Some(Output::Reset(news)) => say(&self.words, Word::Reset(news)),
+                Some(Output::Event(event)) => {
+                    let (level, line) = word(&event);
+                    say(&self.words, Word::Note(level, line));
+                }
             }
-        }
-        while let Some(datagram) = self.node.borrow_mut().poll_datagram(self.now()) {
-            wake(&self.datagrams.0, datagram);
         }
         wake(&self.timer.0, ());
     }
@@ -220,7 +227,7 @@ impl Driver {
         while let Ok(done) = self.engine.done.recv().await {
             self.handle(Input::Engine(done));
         }
-        wake(&self.words, Word::EngineEnded);
+        say(&self.words, Word::EngineEnded);
     }
 
     async fn deadlines(self: Rc<Self>) {
@@ -269,14 +276,14 @@ impl Driver {
             match socket.join() {
                 Ok(()) => {
                     if told {
-                        wake(&self.words, Word::Note(Level::Info, "multicast works now: peers are looked for".to_string()));
+                        say(&self.words, Word::Note(Level::Info, "multicast works now: peers are looked for".to_string()));
                     }
                     (failures, told) = (0, false);
                 }
                 Err(error) => {
                     failures += 1;
                     if failures > JOIN_FAILURES && !told {
-                        wake(&self.words, Word::Note(Level::Warn, socket.no_multicast(&error)));
+                        say(&self.words, Word::Note(Level::Warn, socket.no_multicast(&error)));
                         told = true;
                     }
                 }
@@ -294,16 +301,16 @@ impl Driver {
 
     async fn accept(self: Rc<Self>, executor: Weak<LocalExecutor<'static>>, listener: TcpListener) {
         loop {
-            let Ok((stream, _)) = listener.accept().await else {
+            let Ok((stream, from)) = listener.accept().await else {
                 // Out of descriptors: those that stand must end first.
                 Timer::after(Duration::from_millis(100)).await;
                 continue;
             };
             let Some(executor) = executor.upgrade() else { return };
-            let conn = self.node.borrow_mut().accept(self.now());
-            if let Some(conn) = conn {
-                executor.spawn(self.clone().converse(conn, stream)).detach();
-            }
+            let conn = ConnId::In(self.accepted.replace(self.accepted.get() + 1));
+            executor.spawn(self.clone().converse(conn, from, stream)).detach();
+            // Somebody who connects over and over must not keep the other tasks from their turn.
+            future::yield_now().await;
         }
     }
 
@@ -318,7 +325,7 @@ impl Driver {
                         Err(std::io::ErrorKind::TimedOut.into())
                     };
                     match TcpStream::connect(addr).or(timeout).await {
-                        Ok(stream) => driver.converse(conn, stream).await,
+                        Ok(stream) => driver.converse(conn, addr, stream).await,
                         Err(_) => driver.handle(Input::Closed(conn)),
                     }
                 })
@@ -327,18 +334,21 @@ impl Driver {
     }
 
     /// Carries one connection's bytes both ways until either side ends it.
-    async fn converse(self: Rc<Self>, conn: ConnId, stream: TcpStream) {
+    async fn converse(self: Rc<Self>, conn: ConnId, peer: SocketAddr, stream: TcpStream) {
         // Small frames (wants, hellos) must not wait for more.
         let _ = stream.set_nodelay(true);
-        let (waker, woken) = bounded(1);
-        self.conns.borrow_mut().insert(conn, waker);
-        self.handle(Input::Connected(conn));
+        let (outbox, queue) = bounded(1);
+        self.conns.borrow_mut().insert(conn, outbox);
+        self.handle(match conn {
+            ConnId::In(_) => Input::Accepted { conn, from: peer },
+            ConnId::Out(_) => Input::Connected(conn),
+        });
         if !self.conns.borrow().contains_key(&conn) {
-            // The node gave it up while it was being made.
+            // The node refuses it, or gave it up while it was being made.
             return;
         }
         let reading = self.read(conn, stream.clone());
-        let writing = self.write(conn, stream, woken);
+        let writing = self.write(conn, stream, queue);
         reading.or(writing).await;
         if self.conns.borrow_mut().remove(&conn).is_some() {
             self.handle(Input::Closed(conn));
@@ -357,29 +367,32 @@ impl Driver {
         }
     }
 
-    /// Writes whatever the node has for this connection; ends when the node closes it.
-    async fn write(&self, conn: ConnId, mut stream: TcpStream, woken: Receiver<()>) {
-        let mut out = Vec::with_capacity(2 * MAX_CHUNK_BYTES);
-        loop {
-            out.clear();
-            let any = self.node.borrow_mut().poll_send(conn, self.now(), &mut out);
-            if !any {
-                // Having nothing to say may have closed the connection.
-                self.pump();
-                if woken.recv().await.is_err() {
-                    return;
-                }
-                continue;
-            }
+    /// Writes what the node sends on this connection; ends when the node closes it, after what was sent before.
+    async fn write(&self, conn: ConnId, mut stream: TcpStream, queue: Receiver<Vec<u8>>) {
+        while let Ok(bytes) = queue.recv().await {
             let timeout = async {
                 Timer::after(WRITE_TIMEOUT).await;
                 Err(std::io::ErrorKind::TimedOut.into())
             };
-            if stream.write_all(&out).or(timeout).await.is_err() {
+            if stream.write_all(&bytes).or(timeout).await.is_err() {
                 return;
             }
+            self.handle(Input::Writable(conn));
         }
     }
+}
+
+/// Has a word told. Where so many wait that notes are dropped, their count comes before the next that is not.
+fn say(words: &Mailbox<Word>, word: Word) {
+    let weight = match &word {
+        Word::Note(..) | Word::Reply(_, Reply::Progress(_)) => Weight::Note,
+        Word::Reply(..) | Word::Reset(_) | Word::EngineEnded | Word::ModelChanged => Weight::Answer,
+    };
+    let dropped = words.dropped();
+    if dropped > 0 {
+        words.send(Word::Note(Level::Warn, format!("{dropped} notes were lost: more was said than could be told")), Weight::Note);
+    }
+    words.send(word, weight);
 }
 
 /// Sends without waiting. A full channel of one already says what there is to say, a full queue of datagrams loses one as the air

@@ -27,7 +27,7 @@ pub(crate) enum Event<'a> {
     /// No answer, and why.
     Failed { id: u64, reason: &'a str },
     /// This node.
-    Status { status: &'a Status },
+    Status { status: &'a Status, swarm: SwarmReport<'a> },
     /// The nodes on the LAN.
     Peers { peers: &'a [PeerStatus] },
     /// What this node and its peers say that they hold.
@@ -71,6 +71,18 @@ impl Event<'_> {
     pub(crate) fn line(&self) -> String {
         serde_json::to_string(self).unwrap_or_else(|error| unreachable!("events are plain data: {error}"))
     }
+}
+
+/// With whom a node shares.
+#[derive(Serialize)]
+pub(crate) struct SwarmReport<'a> {
+    /// "open", "locked", "shut" or "alone".
+    pub sharing: &'static str,
+    /// Former keys that are known.
+    pub old_keys: usize,
+    /// What must be mended, where it is shut.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<&'a str>,
 }
 
 /// What the command bench measured.

@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use crate::drive::NetError;
 use crate::node::NodeError;
-use crate::start::{NoModel, SetupError};
+use crate::start::{KeyError, NoModel, SetupError};
 
 use super::power::PowerError;
 use super::terminal::OutputError;
@@ -18,6 +18,8 @@ pub(crate) enum Fail {
     NoModel(#[from] NoModel),
     #[error(transparent)]
     Setup(#[from] SetupError),
+    #[error(transparent)]
+    Key(#[from] KeyError),
     #[error(transparent)]
     Node(#[from] NodeError),
     #[error(transparent)]

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Instant;
 
-use smol::channel::{Receiver, Sender, bounded, unbounded};
+use smol::channel::{Receiver, Sender, bounded};
 
 use crate::answers::{Form, StopWatch};
 use crate::console::{Level, Log, Settings, Told};
-use crate::drive::{Driver, Word};
+use crate::drive::{Driver, Mailbox, Weight, Word};
 use crate::id::{Fingerprint, Millis, NodeId, TokenId};
 use crate::node::{Ask, AskId, Input, Reply, ResetNews};
 use crate::start::Settled;
@@ -33,6 +33,8 @@ pub(crate) struct Running {
     pub tcp_port: u16,
     /// Tokens of the longest prompt and answer.
     pub context: usize,
+    /// Tokens that it could have at most, with this model.
+    pub most_context: usize,
 }
 
 /// How far the node has come.
@@ -76,7 +78,7 @@ pub(crate) struct Host {
     start: Instant,
     stage: RefCell<Stage>,
     pub(super) log: RefCell<Log>,
-    seats: RefCell<BTreeMap<Seat, Sender<Heard>>>,
+    seats: RefCell<BTreeMap<Seat, Mailbox<Heard>>>,
     /// Which console waits for which prompt, and what it calls it.
     asks: RefCell<BTreeMap<u64, (Seat, AskId)>>,
     next: Cell<u64>,
@@ -156,9 +158,8 @@ impl Host {
     /// A place for one more console.
     pub(super) fn sit(&self) -> (Seat, Receiver<Heard>) {
         let seat = self.next();
-        // Bounded by what one input makes the node say: consoles never wait, so they keep up.
-        let (sender, heard) = unbounded();
-        self.seats.borrow_mut().insert(seat, sender);
+        let (mailbox, heard) = Mailbox::new();
+        self.seats.borrow_mut().insert(seat, mailbox);
         (seat, heard)
     }
 
@@ -225,8 +226,9 @@ impl Host {
                     let ended = !matches!(reply, Reply::Token(_) | Reply::Progress(_));
                     let waits = if ended { self.asks.borrow_mut().remove(&name) } else { self.asks.borrow().get(&name).copied() };
                     let Some((seat, id)) = waits else { continue };
-                    if let Some(sender) = self.seats.borrow().get(&seat) {
-                        let _ = sender.try_send(Heard::Reply(id, reply));
+                    if let Some(mailbox) = self.seats.borrow().get(&seat) {
+                        let weight = if matches!(reply, Reply::Progress(_)) { Weight::Note } else { Weight::Answer };
+                        mailbox.send(Heard::Reply(id, reply), weight);
                     }
                 }
             }
@@ -234,9 +236,13 @@ impl Host {
     }
 
     fn tell(&self, what: impl Fn(Seat) -> Option<Heard>) {
-        for (seat, sender) in &*self.seats.borrow() {
-            if let Some(heard) = what(*seat) {
-                let _ = sender.try_send(heard);
+        for (seat, mailbox) in &*self.seats.borrow() {
+            match what(*seat) {
+                None => {}
+                Some(Heard::Note(level, text, left_out)) => {
+                    mailbox.send(Heard::Note(level, text, left_out + mailbox.dropped()), Weight::Note);
+                }
+                Some(heard) => mailbox.send(heard, Weight::Answer),
             }
         }
     }

@@ -34,6 +34,7 @@ use crate::console::Level;
 pub(crate) use event::Event;
 pub(crate) use fail::Fail;
 pub(crate) use node::{Console, Prepared, for_good, run};
+pub(crate) use outlet::tell_briefly;
 pub(crate) use reset::{Effect, listed};
 pub(crate) use speaker::{Form, Speaker};
 pub(crate) use terminal::{OutputError, give, give_line, tell};

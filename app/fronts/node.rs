@@ -14,13 +14,13 @@ use smol::{LocalExecutor, Timer};
 use crate::console::{Level, Settings};
 use crate::drive::{Driver, Engine, NetError, NetSettings, Signals, Sockets, StateDir, alive};
 use crate::node::{Node, NodeConfig};
-use crate::start::{Loaded, NodeSettings, Settled};
+use crate::start::{Loaded, NodeSettings, Settled, Sharing};
 use crate::tokenizer::Tokenizer;
 
 use super::fail::Fail;
 use super::host::{Host, Leave, Running};
+use super::outlet::tell_briefly;
 use super::speaker::Form;
-use super::terminal::tell;
 
 /// How long what was said last is given to reach the terminals, and init to end this process once the board goes down.
 const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -87,7 +87,7 @@ pub(crate) fn run(
         on_streams => {
             let prepared = load()?;
             if on_streams != Console::Json {
-                prepared.notes.iter().for_each(|line| tell(format_args!("· {line}\n")));
+                tell_briefly(prepared.notes.iter().map(|line| format!("· {line}\n")).collect::<String>());
             }
             let sockets = future::block_on(swarm.sockets(&prepared))?;
             let driver = swarm.bring_up(prepared, sockets)?;
@@ -181,9 +181,14 @@ impl Swarm {
     /// Brings a node up.
     fn bring_up(&self, prepared: Prepared, sockets: Option<Sockets>) -> Result<Rc<Driver>, Fail> {
         let Prepared { loaded, node, mut config, notes, model: name } = prepared;
+        let most_context = loaded.most_context();
         let Loaded { model, tokenizer, form, notes: doubts, fingerprint, unread, files, cpu } = loaded;
         notes.iter().for_each(|line| self.host.note(Level::Info, line));
         doubts.iter().for_each(|line| self.host.note(Level::Warn, line));
+        let sharing = self.host.settled.sharing();
+        if let (Sharing::Open, Some(warning)) = (sharing, sharing.warning()) {
+            self.host.note(Level::Warn, &warning);
+        }
         match &sockets {
             Some(sockets) => config.tcp_port = sockets.tcp_port,
             None => config.sharing = false,
@@ -215,6 +220,7 @@ impl Swarm {
             fingerprint,
             tcp_port,
             context,
+            most_context,
         });
         Ok(driver)
     }

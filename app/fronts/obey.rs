@@ -5,9 +5,9 @@ use crate::console::{self, Command, LogRequest, Settings};
 use crate::id::TokenId;
 use crate::limits::{BENCH_DECODE_TOKENS, BENCH_PREFILL_TOKENS};
 use crate::sampler::Sampling;
-use crate::start::memory;
+use crate::start::{Sharing, memory};
 
-use super::event::Event;
+use super::event::{Event, SwarmReport};
 use super::host::Leave;
 use super::power::{Power, PowerError};
 use super::session::Session;
@@ -126,15 +126,17 @@ impl Session {
             _ => {
                 let seconds = self.host.now().0 / 1_000;
                 let (hours, minutes) = (seconds / 3_600, seconds / 60 % 60);
+                let sharing = self.host.settled.sharing();
                 let name = running.name.as_deref().unwrap_or("not set");
                 let text = format!(
-                    "name     {name}\nfile     {}\nup       {hours}:{minutes:02}:{:02}\n{}{}",
+                    "name     {name}\nfile     {}\nup       {hours}:{minutes:02}:{:02}\nswarm    {}: {sharing}\n{}{}",
                     running.model,
                     seconds % 60,
+                    sharing.name(),
                     status.summary(),
                     memory::line()
                 );
-                (Event::Status { status: &status }, text)
+                (Event::Status { status: &status, swarm: swarm_report(sharing) }, text)
             }
         };
         self.speaker.give(&event, &text);
@@ -203,4 +205,13 @@ impl Session {
     pub(super) fn done(&mut self, command: &str, text: &str) {
         self.speaker.say(&Event::Ok { command }, '·', text);
     }
+}
+
+fn swarm_report(sharing: Sharing<'_>) -> SwarmReport<'_> {
+    let (old_keys, reason) = match sharing {
+        Sharing::Locked { old_keys } => (old_keys, None),
+        Sharing::Shut(reason) => (0, Some(reason)),
+        Sharing::Alone | Sharing::Open => (0, None),
+    };
+    SwarmReport { sharing: sharing.name(), old_keys, reason }
 }

@@ -84,6 +84,19 @@ impl Streams {
     }
 }
 
+/// Says something to standard error before there is a console, or when there is none any more; whoever does not read it is waited for a
+/// moment only.
+pub(crate) fn tell_briefly(text: impl Display) {
+    let text = text.to_string();
+    if text.is_empty() {
+        return;
+    }
+    match Outlet::start() {
+        Ok(outlet) => outlet.push(Stream::Error, text),
+        Err(_) => tell(text),
+    }
+}
+
 /// Which of the two.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Stream {

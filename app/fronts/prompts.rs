@@ -59,7 +59,8 @@ impl Session {
     /// Gives the node the next prompt, where it has none from here.
     fn advance(&mut self) {
         let Ok(running) = self.host.running() else { return };
-        let speech = Speech { tokenizer: running.tokenizer, form: &running.form, context: running.context };
+        let Running { tokenizer, ref form, context, most_context, .. } = *running;
+        let speech = Speech { tokenizer, form, context, most_context };
         while let Some(next) = self.desk.next(speech) {
             match next {
                 Ok(ready) => self.give_to_node(&running, ready),

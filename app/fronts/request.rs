@@ -100,6 +100,11 @@ impl Session {
             return Err("\"conversation\" belongs to \"chat\": ask remembers nothing".to_string());
         }
         let wanted = self.single(text, raw);
+        if request.system.is_some() && matches!(wanted, Ok(Wanted::Completion(_))) {
+            return Err(
+                "\"system\" has a place in chats only, and this completes the text: say \"chat\", or \"raw\": false".to_string()
+            );
+        }
         self.prompt(wanted, request)
     }
 

@@ -9,6 +9,7 @@ use crate::answers::Desk;
 use crate::config::LogLevel;
 use crate::console::{self, Command, Level, Line, Settings, Typed};
 use crate::node::{Reply, StopReason};
+use crate::start::Sharing;
 
 use super::event::Event;
 use super::fail::Fail;
@@ -75,6 +76,9 @@ impl Session {
             self.speaker.note('·', GREETING);
             let problems = self.host.settled.problems.clone();
             problems.iter().for_each(|problem| self.speaker.note('!', problem));
+        }
+        if let sharing @ Sharing::Shut(_) = self.host.settled.sharing() {
+            sharing.warning().iter().for_each(|warning| self.speaker.note('!', warning));
         }
         let host = self.host.clone();
         let warnings = host.log.borrow();

@@ -220,7 +220,7 @@ impl Speaker {
                 Some(answer)
             }
             Reply::Failed(reason) => {
-                self.failed(ask, reason);
+                self.failed(ask, &reason.to_string());
                 Some(None)
             }
         }

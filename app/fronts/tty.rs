@@ -151,6 +151,7 @@ impl Tty {
 
 impl Drop for Tty {
     fn drop(&mut self) {
-        let _ = tcsetattr(self.fd.as_fd(), OptionalActions::Drain, &self.before);
+        // At once: to wait until everything is out is to wait for whoever does not read.
+        let _ = tcsetattr(self.fd.as_fd(), OptionalActions::Now, &self.before);
     }
 }

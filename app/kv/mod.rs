@@ -7,5 +7,5 @@
 mod page;
 mod shape;
 
-pub use page::{BlockPages, Memory, Page, Sequence};
+pub use page::{BlockPages, Page, Sequence};
 pub use shape::{HeadSpan, KvFormat, KvShape, Plane, ShapeError, copy_tokens};

@@ -1,76 +1,36 @@
 //! Pages: the memory that a block's plane lives in, shared between the engine that computes on it and the transfers that
 //! fill it and send it.
 
-use core::ops::{Deref, DerefMut};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::{KvShape, Plane};
 use crate::limits::BLOCK_TOKENS;
 
-/// One slot's bytes. Clones share the same memory. The lock is held for one kernel call or one chunk, never across a wait;
-/// who may write is settled by the slab's bookkeeping, the lock only lets the compiler see it.
+/// One slot's bytes, an allocation of its own, which goes with the last handle. Clones share the same memory. The lock is held
+/// for one kernel call or one chunk, never across a wait; who may write is settled by the slab's bookkeeping, the lock only lets
+/// the compiler see it.
 #[derive(Clone, Debug)]
-pub struct Page(Arc<RwLock<Memory>>);
-
-/// Where a page's bytes lie.
-#[derive(Debug)]
-pub enum Memory {
-    /// In a slab, which stays.
-    Slab(&'static mut [u8]),
-    /// In an allocation of their own, which goes with the last handle.
-    Own(Box<[u8]>),
-}
-
-impl Deref for Memory {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        match self {
-            Memory::Slab(bytes) => bytes,
-            Memory::Own(bytes) => bytes,
-        }
-    }
-}
-
-impl DerefMut for Memory {
-    fn deref_mut(&mut self) -> &mut [u8] {
-        match self {
-            Memory::Slab(bytes) => bytes,
-            Memory::Own(bytes) => bytes,
-        }
-    }
-}
+pub struct Page(Arc<RwLock<Box<[u8]>>>);
 
 impl Page {
-    /// Makes `count` pages of `bytes` bytes each out of one allocation, zeroed. The memory stays for the life of the process:
-    /// a slab is made once, at start.
-    pub fn carve(count: usize, bytes: usize) -> Vec<Page> {
-        let mut rest: &'static mut [u8] = Box::leak(vec![0u8; count * bytes].into_boxed_slice());
-        let mut pages = Vec::with_capacity(count);
-        for _ in 0..count {
-            let (page, tail) = rest.split_at_mut(bytes);
-            pages.push(Page::of(Memory::Slab(page)));
-            rest = tail;
-        }
-        pages
+    /// A page of `bytes` bytes, zeroed. The operating system brings the memory in when it is first written.
+    pub fn new(bytes: usize) -> Page {
+        Page(Arc::new(RwLock::new(vec![0; bytes].into_boxed_slice())))
     }
 
-    /// A page of `bytes` bytes, zeroed, whose memory goes with its last handle.
-    pub fn own(bytes: usize) -> Page {
-        Page::of(Memory::Own(vec![0; bytes].into_boxed_slice()))
-    }
-
-    fn of(memory: Memory) -> Page {
-        Page(Arc::new(RwLock::new(memory)))
+    /// Handles to this page that are alive.
+    #[cfg(test)]
+    pub(crate) fn handles(&self) -> usize {
+        Arc::strong_count(&self.0)
     }
 
     /// The bytes, for reading.
-    pub fn read(&self) -> RwLockReadGuard<'_, Memory> {
+    pub fn read(&self) -> RwLockReadGuard<'_, Box<[u8]>> {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The bytes, for writing.
-    pub fn write(&self) -> RwLockWriteGuard<'_, Memory> {
+    pub fn write(&self) -> RwLockWriteGuard<'_, Box<[u8]>> {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -107,7 +67,7 @@ pub struct Sequence {
 impl Sequence {
     /// A sequence with pages of its own for `tokens` tokens, apart from any slab: for what runs a model to measure or to compare.
     pub fn private(shape: &Arc<KvShape>, tokens: usize) -> Sequence {
-        let page = |plane| Some(Page::own(shape.plane_bytes(plane, BLOCK_TOKENS)));
+        let page = |plane| Some(Page::new(shape.plane_bytes(plane, BLOCK_TOKENS)));
         let block = |_| BlockPages { global: page(Plane::Global), sliding: page(Plane::Sliding) };
         Sequence { shape: shape.clone(), blocks: (0..tokens.div_ceil(BLOCK_TOKENS)).map(block).collect() }
     }
@@ -124,13 +84,12 @@ mod tests {
         let shape = Arc::new(KvShape::new(&[Plane::Sliding, Plane::Global], 1, 64, 64, KvFormat::Int8).unwrap());
         let sequence = Sequence::private(&shape, 100);
         let planes = sequence.blocks.iter().flat_map(|block| Plane::ALL.map(|plane| block.plane(plane).unwrap()));
-        let pages: Vec<_> = planes.map(|page| (Arc::downgrade(&page.0), matches!(*page.read(), Memory::Own(_)))).collect();
+        let pages: Vec<_> = planes.map(|page| Arc::downgrade(&page.0)).collect();
         assert_eq!(pages.len(), 7 * 2);
-        assert!(pages.iter().all(|(_, is_own)| *is_own), "a page of a slab stays for ever");
         let kept = sequence.clone();
         drop(sequence);
-        assert!(pages.iter().all(|(page, _)| page.strong_count() == 1));
+        assert!(pages.iter().all(|page| page.strong_count() == 1));
         drop(kept);
-        assert!(pages.iter().all(|(page, _)| page.strong_count() == 0));
+        assert!(pages.iter().all(|page| page.strong_count() == 0));
     }
 }

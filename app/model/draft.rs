@@ -24,21 +24,37 @@ impl Draft {
         }
         let temporary = draft_of(target);
         let target = &target.canonicalize().unwrap_or_else(|_| target.to_owned());
-        let file = File::create(&temporary).map_err(|error| FileError::new(target, Fault::Write(error)))?;
+        let file = begin(&temporary).map_err(|error| FileError::new(target, Fault::Write(error)))?;
         Ok(Draft { file: Some(BufWriter::with_capacity(1 << 20, file)), temporary, target: target.to_owned() })
     }
 
-    /// Puts the draft in the target's place, once its bytes are on the disk.
-    pub(super) fn keep(mut self) -> Result<(), FileError> {
+    /// Puts the draft in the target's place, once its bytes are on the disk. Returns how many they are.
+    pub(super) fn keep(mut self) -> Result<u64, FileError> {
         let target = self.target.clone();
         self.settle().map_err(|error| FileError::new(&target, Fault::Write(error)))
     }
 
-    fn settle(&mut self) -> io::Result<()> {
+    fn settle(&mut self) -> io::Result<u64> {
+        let mut bytes = 0;
         if let Some(file) = self.file.take() {
-            file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+            let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
+            file.sync_all()?;
+            bytes = file.metadata()?.len();
         }
-        std::fs::rename(&self.temporary, &self.target)
+        std::fs::rename(&self.temporary, &self.target)?;
+        Ok(bytes)
+    }
+}
+
+/// A new file at `path`. What lies there goes first: an earlier process of this number left it, or somebody planted a link, which would
+/// lead the bytes elsewhere.
+fn begin(path: &Path) -> io::Result<File> {
+    match File::create_new(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            std::fs::remove_file(path)?;
+            File::create_new(path)
+        }
+        made => made,
     }
 }
 
@@ -87,9 +103,23 @@ mod tests {
         std::os::unix::fs::symlink(&real, &link).unwrap();
         let mut draft = Draft::create(&link).unwrap();
         draft.write_all(b"new").unwrap();
-        draft.keep().unwrap();
+        assert_eq!(draft.keep().unwrap(), 3);
         assert!(link.is_symlink());
         assert_eq!(std::fs::read(&real).unwrap(), b"new");
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_under_the_temporary_name_is_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (target, other) = (dir.path().join("target"), dir.path().join("other"));
+        std::fs::write(&other, "mine").unwrap();
+        std::os::unix::fs::symlink(&other, draft_of(&target)).unwrap();
+        let mut draft = Draft::create(&target).unwrap();
+        draft.write_all(b"new").unwrap();
+        draft.keep().unwrap();
+        assert_eq!((std::fs::read(&target).unwrap(), std::fs::read(&other).unwrap()), (b"new".to_vec(), b"mine".to_vec()));
+        assert!(!target.is_symlink());
     }
 }

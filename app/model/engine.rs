@@ -93,6 +93,9 @@ pub enum ModelError {
         /// The first token that is off.
         position: usize,
     },
+    /// The caller gave the pass up: what was written for its tokens is worthless.
+    #[error("the pass was given up")]
+    Abandoned,
 }
 
 /// Which logits a pass returns.
@@ -100,8 +103,8 @@ pub enum ModelError {
 pub enum Logits {
     /// None: the pass is for the KV state.
     None,
-    /// Of the last token: vocab values.
-    Last,
+    /// Of so many of the last tokens, all at most: vocab values each.
+    Last(usize),
     /// Of every token: tokens × vocab values.
     All,
 }
@@ -168,22 +171,45 @@ impl Model {
         sequence: &Arc<Sequence>,
         logits: Logits,
     ) -> Result<Vec<f32>, ModelError> {
+        self.forward_while(tokens, first, sequence, logits, &|| true)
+    }
+
+    /// The same, given up where `go_on`, which is asked before each layer and before the logits, says no.
+    ///
+    /// # Errors
+    /// [`ModelError::Abandoned`], at most one layer's time after `go_on` would first have said no. What the pages then hold of these
+    /// tokens is worthless.
+    pub fn forward_while(
+        &self,
+        tokens: &[TokenId],
+        first: usize,
+        sequence: &Arc<Sequence>,
+        logits: Logits,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<Vec<f32>, ModelError> {
         self.check_call(tokens, first, sequence)?;
+        // The first token whose logits are asked for.
+        let from = match logits {
+            Logits::None => tokens.len(),
+            Logits::Last(count) => tokens.len().saturating_sub(count),
+            Logits::All => 0,
+        };
         let mut out = Vec::new();
-        let mut done = 0;
+        let mut begin = 0;
         for part in tokens.chunks(CHUNK_TOKENS) {
-            let chunk = self.chunk(sequence, first + done, part.len());
-            done += part.len();
-            let hidden = self.network.forward(part, &chunk);
+            let chunk = self.chunk(sequence, first + begin, part.len());
+            let hidden = self.network.forward(part, &chunk, go_on).ok_or(ModelError::Abandoned)?;
             check(&ops::into_vec(hidden.clone()), RESIDUAL_LIMIT, self.config.hidden, chunk.first)?;
-            match logits {
-                Logits::All => out.extend(self.logits(hidden, chunk.first)?),
-                Logits::Last if done == tokens.len() => {
-                    let last = hidden.narrow(0, part.len() - 1, 1);
-                    out = self.logits(last, first + done - 1)?;
+            let skipped = from.saturating_sub(begin);
+            if skipped < part.len() {
+                if !go_on() {
+                    return Err(ModelError::Abandoned);
                 }
-                Logits::Last | Logits::None => {}
+                let wanted = if skipped == 0 { hidden } else { hidden.narrow(0, skipped, part.len() - skipped) };
+                let logits = self.logits(wanted, chunk.first + skipped)?;
+                if out.is_empty() { out = logits } else { out.extend(logits) }
             }
+            begin += part.len();
         }
         Ok(out)
     }

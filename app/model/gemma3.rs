@@ -51,12 +51,12 @@ impl Gemma3 {
         }
     }
 
-    /// Runs a chunk through all layers, and leaves its keys and values in its pages.
+    /// Runs a chunk through all layers, and leaves its keys and values in its pages; none as soon as, before a layer, `go_on` says no.
     ///
     /// # Shapes
     /// tokens: `[tokens]` -> `[tokens, hidden]`, before the last norm.
-    pub fn forward(&self, tokens: &[TokenId], chunk: &Chunk) -> Tensor<2> {
-        self.layers.iter().fold(self.embedding.forward(tokens), |x, layer| layer.forward(x, chunk))
+    pub fn forward(&self, tokens: &[TokenId], chunk: &Chunk, go_on: &dyn Fn() -> bool) -> Option<Tensor<2>> {
+        self.layers.iter().try_fold(self.embedding.forward(tokens), |x, layer| go_on().then(|| layer.forward(x, chunk)))
     }
 
     /// The logits of hidden states.

@@ -12,7 +12,8 @@ use super::engine::CHUNK_TOKENS;
 use super::fault::{Fault, FileError};
 use super::load::{fingerprint, named, open};
 use crate::kv::{KvFormat, KvShape, Plane};
-use crate::limits::{BLOCK_TOKENS, MAX_CONTEXT_TOKENS};
+use crate::limits::{BLOCK_TOKENS, HEAP_RESERVE_BYTES, MAX_CONTEXT_TOKENS, NODE_TABLE_BYTES, PROGRAM_BYTES};
+use crate::tokenizer::Tokenizer;
 
 /// What there is to say of a GGUF.
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -103,6 +104,17 @@ pub struct Memory {
     pub slab_bytes: u64,
     /// What a pass on one core holds at once: an estimate.
     pub scratch_bytes: u64,
+    /// The tables of the file's vocabulary, mapped; nothing where it has none.
+    pub tokenizer_bytes: u64,
+    /// Code, stacks, tables and what the allocator keeps: an estimate.
+    pub program_bytes: u64,
+}
+
+impl Memory {
+    /// All of it.
+    pub fn total(&self) -> u64 {
+        self.weights_bytes + self.slab_bytes + self.scratch_bytes + self.tokenizer_bytes + self.program_bytes
+    }
 }
 
 /// Opens the GGUF at `path` and says what it is.
@@ -112,7 +124,7 @@ pub fn inspect(path: &Path) -> Result<Inspection, FileError> {
     let mut tensors: BTreeMap<&'static str, TensorCount> = BTreeMap::new();
     let mut parameters = 0;
     for (_, weight) in named(&opened.weights) {
-        let entry = tensors.entry(weight.dtype().name()).or_default();
+        let entry = tensors.entry(weight.format().name()).or_default();
         entry.tensors += 1;
         entry.bytes += weight.bytes().len() as u64;
         parameters += (weight.rows() * weight.cols()) as u64;
@@ -121,6 +133,10 @@ pub fn inspect(path: &Path) -> Result<Inspection, FileError> {
         .map_err(|error| FileError::new(path, Fault::Shape(error)))?;
     let layers = |plane| config.layers.iter().filter(|&&other| other == plane).count();
     let weights_bytes = tensors.values().map(|count| count.bytes).sum();
+    let vocabulary = opened.gguf.vocabulary()?;
+    // One that makes no tokenizer is refused where it is used.
+    let tokenizer = vocabulary.as_ref().and_then(|vocabulary| Tokenizer::from_vocabulary(vocabulary).ok());
+    let tokenizer_bytes = tokenizer.map_or(0, |tokenizer| tokenizer.table_bytes() as u64);
     Ok(Inspection {
         path: path.display().to_string(),
         file_bytes: opened.gguf.file_bytes(),
@@ -138,16 +154,16 @@ pub fn inspect(path: &Path) -> Result<Inspection, FileError> {
         window: config.window,
         context: config.context,
         vocabulary: config.vocab,
-        has_vocabulary: opened.gguf.vocabulary()?.is_some(),
+        has_vocabulary: vocabulary.is_some(),
         chat: matches!(opened.gguf.text("tokenizer.chat_template"), Ok(Some(text)) if !text.trim().is_empty()),
         tensors,
         fingerprint: fingerprint(opened.content(), Precision::INT8).to_string(),
-        memory: memory(weights_bytes, &shape, config),
+        memory: memory(weights_bytes, tokenizer_bytes, &shape, config),
         speed: None,
     })
 }
 
-fn memory(weights_bytes: u64, shape: &KvShape, config: &ModelConfig) -> Memory {
+fn memory(weights_bytes: u64, tokenizer_bytes: u64, shape: &KvShape, config: &ModelConfig) -> Memory {
     let tokens = config.context.min(MAX_CONTEXT_TOKENS);
     Memory {
         weights_bytes,
@@ -156,6 +172,8 @@ fn memory(weights_bytes: u64, shape: &KvShape, config: &ModelConfig) -> Memory {
         sequence_tokens: tokens as u64,
         slab_bytes: sequence_bytes(shape, tokens),
         scratch_bytes: scratch_bytes(config, tokens, 1),
+        tokenizer_bytes,
+        program_bytes: NODE_TABLE_BYTES + PROGRAM_BYTES + HEAP_RESERVE_BYTES,
     }
 }
 
@@ -206,8 +224,9 @@ impl fmt::Display for Inspection {
         writeln!(f, "KV state     {} B a token: {global} global, {sliding} sliding", global + sliding)?;
         writeln!(f, "slab         {} for a sequence of {} tokens", megabytes(memory.slab_bytes), memory.sequence_tokens)?;
         writeln!(f, "scratch      about {} on one core", megabytes(memory.scratch_bytes))?;
-        let total = memory.weights_bytes + memory.slab_bytes + memory.scratch_bytes;
-        write!(f, "in all       about {}", megabytes(total))?;
+        let (tokenizer, program) = (memory.tokenizer_bytes, memory.program_bytes);
+        writeln!(f, "program      about {}, and {} mapped for the tokenizer", megabytes(program), megabytes(tokenizer))?;
+        write!(f, "in all       about {}", megabytes(memory.total()))?;
         let Some(speed) = &self.speed else { return Ok(()) };
         let Speed { prefill_tokens_per_s, prefill_tokens, decode_tokens_per_s, threads, instructions } = speed;
         let plural = if *threads == 1 { "" } else { "s" };
@@ -236,7 +255,13 @@ mod tests {
         assert_eq!(said.memory.global_bytes_a_token, 2 * (64 + 4));
         assert_eq!(said.memory.sliding_bytes_a_token, 5 * 2 * (64 + 4));
         assert!(said.file_bytes > said.memory.weights_bytes);
+        let memory = &said.memory;
+        let tables = Tokenizer::from_vocabulary(&open(&path).unwrap().gguf.vocabulary().unwrap().unwrap()).unwrap().table_bytes();
+        assert_eq!((memory.tokenizer_bytes, memory.program_bytes), (tables as u64, 26_000_000));
+        let parts = memory.weights_bytes + memory.slab_bytes + memory.scratch_bytes + memory.tokenizer_bytes;
+        assert_eq!(memory.total() - parts, memory.program_bytes);
         let text = said.to_string();
+        assert!(text.contains(&format!("in all       about {}", megabytes(memory.total()))), "{text}");
         assert!(text.contains("layers       6 (1 global, 5 sliding over 256 tokens)"), "{text}");
         assert!(text.contains(&said.fingerprint) && said.fingerprint.len() == 32);
         assert!(text.contains("kind         base: completes text") && !text.contains("speed"), "{text}");

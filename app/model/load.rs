@@ -137,7 +137,7 @@ fn content(config: &ModelConfig, weights: &Weights) -> [u8; 16] {
     for (name, weight) in named(weights) {
         hash.update(&(name.len() as u64).to_le_bytes());
         hash.update(name.as_bytes());
-        hash.update(&(weight.dtype() as u32).to_le_bytes());
+        hash.update(&(weight.format() as u32).to_le_bytes());
         hash.update(&(weight.rows() as u64).to_le_bytes());
         hash.update(&(weight.cols() as u64).to_le_bytes());
         hash.update(&xxh3_128(weight.bytes()).to_le_bytes());

@@ -32,7 +32,7 @@ pub use fault::{Fault, FileError};
 pub use gemma3::{Attention, Chunk, Embedding, FeedForward, Gemma3, Layer, Linear, RmsNorm};
 pub use load::{Content, Opened, fingerprint, open};
 pub use map::map;
-pub use weight::{Bytes, DType, LayerWeights, Weight, Weights};
+pub use weight::{Bytes, LayerWeights, Weight, Weights};
 
 pub use crate::kernels::NUMERICS_VERSION;
 

@@ -84,7 +84,7 @@ impl GemmaOps for NdArray {
         let matrix = weight.matrix();
         let input = values(&x);
         let mut out = vec![0f32; rows(&x) * weight.rows()];
-        if int8 && weight.dtype().is_quantized() {
+        if int8 && weight.format().is_quantized() {
             kernels::matmul_int8(&team, isa, matrix, &kernels::quantize_rows(isa, &input, weight.cols()), &mut out);
         } else {
             kernels::matmul(&team, isa, matrix, &input, &mut out);
@@ -138,7 +138,7 @@ impl GemmaOps for NdArray {
 
 impl Weight {
     fn matrix(&self) -> Matrix<'_> {
-        Matrix::new(self.bytes(), self.dtype(), self.rows(), self.cols())
+        Matrix::new(self.bytes(), self.format(), self.rows(), self.cols())
     }
 
     /// Row `row` as f32.
@@ -147,7 +147,7 @@ impl Weight {
     /// When there is no such row: the caller's own mistake.
     pub fn row(&self, row: usize) -> Vec<f32> {
         let mut out = vec![0f32; self.cols()];
-        kernels::dequantize_row(self.dtype(), self.matrix().row(row), &mut out);
+        kernels::dequantize_row(self.format(), self.matrix().row(row), &mut out);
         out
     }
 }

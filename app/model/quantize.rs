@@ -3,7 +3,7 @@
 use half::{bf16, f16};
 use thiserror::Error;
 
-use super::weight::DType;
+use crate::kernels::Format;
 
 /// Why a value cannot be stored.
 #[derive(Clone, Copy, PartialEq, Debug, Error)]
@@ -26,31 +26,31 @@ impl Unstorable {
     }
 }
 
-/// Appends `values` to `out` as `dtype` stores them. Positions in errors count from the start of `values`.
+/// Appends `values` to `out` as `format` stores them. Positions in errors count from the start of `values`.
 ///
 /// # Panics
-/// When the values do not fill whole blocks of `dtype`, or it is a type that is only read: the caller's own mistake.
-pub fn encode(dtype: DType, values: &[f32], out: &mut Vec<u8>) -> Result<(), Unstorable> {
-    let (unit, unit_bytes) = dtype.unit();
+/// When the values do not fill whole blocks of `format`, or it is a type that is only read: the caller's own mistake.
+pub fn encode(format: Format, values: &[f32], out: &mut Vec<u8>) -> Result<(), Unstorable> {
+    let (unit, unit_bytes) = format.unit();
     assert_eq!(values.len() % unit, 0, "{} values for blocks of {unit}", values.len());
     if let Some(index) = values.iter().position(|value| !value.is_finite()) {
         return Err(Unstorable::NotFinite(index, values[index]));
     }
     out.reserve(values.len() / unit * unit_bytes);
-    match dtype {
-        DType::F32 => values.iter().for_each(|value| out.extend_from_slice(&value.to_le_bytes())),
-        DType::BF16 => values.iter().for_each(|&value| out.extend_from_slice(&bf16::from_f32(value).to_le_bytes())),
-        DType::F16 => {
+    match format {
+        Format::F32 => values.iter().for_each(|value| out.extend_from_slice(&value.to_le_bytes())),
+        Format::BF16 => values.iter().for_each(|&value| out.extend_from_slice(&bf16::from_f32(value).to_le_bytes())),
+        Format::F16 => {
             for (index, &value) in values.iter().enumerate() {
                 out.extend_from_slice(&finite_half(value).ok_or(Unstorable::TooLarge(index, value))?.to_le_bytes());
             }
         }
-        DType::Q8_0 => {
+        Format::Q8_0 => {
             for (block, group) in values.as_chunks::<32>().0.iter().enumerate() {
                 q8_0(group, out).ok_or(Unstorable::TooLarge(block * 32, largest(group)))?;
             }
         }
-        DType::Q4_0 => {
+        Format::Q4_0 => {
             for (block, group) in values.as_chunks::<32>().0.iter().enumerate() {
                 q4_0(group, out).ok_or(Unstorable::TooLarge(block * 32, largest(group)))?;
             }
@@ -101,9 +101,9 @@ fn q4_0(group: &[f32; 32], out: &mut Vec<u8>) -> Option<()> {
 mod tests {
     use super::*;
 
-    fn encoded(dtype: DType, values: &[f32]) -> Vec<u8> {
+    fn encoded(format: Format, values: &[f32]) -> Vec<u8> {
         let mut out = Vec::new();
-        encode(dtype, values, &mut out).unwrap();
+        encode(format, values, &mut out).unwrap();
         out
     }
 
@@ -112,7 +112,7 @@ mod tests {
     fn codes_are_ggmls_or_published_files_and_ours_would_answer_differently() {
         let mut values = [0.0f32; 32];
         values[..5].copy_from_slice(&[127.0, -127.0, 0.5, -1.5, 2.49]);
-        let q8 = encoded(DType::Q8_0, &values);
+        let q8 = encoded(Format::Q8_0, &values);
         assert_eq!(q8[..2], f16::from_f32(1.0).to_le_bytes());
         assert_eq!(q8[2..8].iter().map(|&b| b as i8).collect::<Vec<_>>(), [127, -127, 1, -2, 2, 0]);
 
@@ -122,7 +122,7 @@ mod tests {
         values[2] = 16.0; // 8 + 8.5 -> 16, held at 15
         values[16] = -1.0; // -0.5 + 8.5 = 8
         values[17] = 1.0; // 0.5 + 8.5 = 9
-        let q4 = encoded(DType::Q4_0, &values);
+        let q4 = encoded(Format::Q4_0, &values);
         assert_eq!(q4[..2], f16::from_f32(2.0).to_le_bytes());
         assert_eq!(q4[2..6], [0x80, 0x9f, 0x8f, 0x88]);
         assert_eq!(q4.len(), 18);
@@ -130,8 +130,8 @@ mod tests {
 
     #[test]
     fn a_group_of_zeros_stays_zero() {
-        assert_eq!(encoded(DType::Q8_0, &[0.0; 32]), [0; 34]);
-        let q4 = encoded(DType::Q4_0, &[0.0; 32]);
+        assert_eq!(encoded(Format::Q8_0, &[0.0; 32]), [0; 34]);
+        let q4 = encoded(Format::Q4_0, &[0.0; 32]);
         assert_eq!(f16::from_le_bytes([q4[0], q4[1]]).to_f32(), 0.0);
         assert!(q4[2..].iter().all(|&pair| pair == 0x88));
     }
@@ -140,13 +140,13 @@ mod tests {
     fn broken_and_oversized_weights_are_refused_rather_than_stored_as_something_else() {
         let mut values = [1.0f32; 64];
         values[40] = f32::NAN;
-        for dtype in [DType::F32, DType::F16, DType::BF16, DType::Q8_0, DType::Q4_0] {
-            assert!(matches!(encode(dtype, &values, &mut Vec::new()), Err(Unstorable::NotFinite(40, _))));
+        for format in [Format::F32, Format::F16, Format::BF16, Format::Q8_0, Format::Q4_0] {
+            assert!(matches!(encode(format, &values, &mut Vec::new()), Err(Unstorable::NotFinite(40, _))));
         }
         values[40] = 1e8;
-        assert_eq!(encode(DType::F16, &values, &mut Vec::new()), Err(Unstorable::TooLarge(40, 1e8)));
-        assert_eq!(encode(DType::Q8_0, &values, &mut Vec::new()), Err(Unstorable::TooLarge(32, 1e8)));
-        assert_eq!(encode(DType::Q4_0, &values, &mut Vec::new()), Err(Unstorable::TooLarge(32, 1e8)));
-        assert!(encode(DType::F32, &values, &mut Vec::new()).is_ok());
+        assert_eq!(encode(Format::F16, &values, &mut Vec::new()), Err(Unstorable::TooLarge(40, 1e8)));
+        assert_eq!(encode(Format::Q8_0, &values, &mut Vec::new()), Err(Unstorable::TooLarge(32, 1e8)));
+        assert_eq!(encode(Format::Q4_0, &values, &mut Vec::new()), Err(Unstorable::TooLarge(32, 1e8)));
+        assert!(encode(Format::F32, &values, &mut Vec::new()).is_ok());
     }
 }

@@ -115,7 +115,7 @@ pub(super) fn synth_config(
             values.clear();
             values.extend((0..count).map(|_| normals.draw() * scale + shift));
             bytes.clear();
-            encode(planned.plan.dtype, &values, &mut bytes).map_err(|source| ConvertError::Value {
+            encode(planned.plan.format, &values, &mut bytes).map_err(|source| ConvertError::Value {
                 path: out.display().to_string(),
                 tensor: planned.plan.name.clone(),
                 source,
@@ -125,8 +125,8 @@ pub(super) fn synth_config(
             progress(Progress { done, total, item: &planned.plan.name });
         }
     }
-    writer.finish().keep()?;
-    Ok(Report { tensor_bytes: total, tensors: planned.len(), vocabulary: Some(vocabulary.tokens.len()), notes })
+    let bytes = writer.finish().keep()?;
+    Ok(Report { bytes, tensors: planned.len(), vocabulary: Some(vocabulary.tokens.len()), notes })
 }
 
 /// Standard deviation and mean of a tensor's values, such that activations keep their size from layer to layer. Norms hold
@@ -209,9 +209,9 @@ mod tests {
         assert!(first == again && first != other);
         assert_eq!(opened.config, Shape::Demo.config());
         assert_eq!(opened.gguf.vocabulary().unwrap().unwrap().tokens.len(), 4_096);
-        assert!(report.notes.is_empty() && report.tensor_bytes < 8 << 20);
+        assert!(report.notes.is_empty() && report.bytes < 8 << 20);
         let (.., small) = make("d", 1, ConvertType::Q4_0);
-        assert!(small.tensor_bytes < report.tensor_bytes);
+        assert!(small.bytes < report.bytes);
     }
 
     #[test]

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use half::f16;
 
-use super::{Bytes, DType, LayerWeights, Logits, Model, ModelConfig, ModelError, Precision, Rope, Weight, Weights, reference};
+use super::{Bytes, LayerWeights, Logits, Model, ModelConfig, ModelError, Precision, Rope, Weight, Weights, reference};
 use crate::id::TokenId;
-use crate::kernels::Team;
+use crate::kernels::{Format, Team};
 use crate::kv::{BlockPages, KvShape, Page, Plane, Sequence, copy_tokens};
 use crate::limits::BLOCK_TOKENS;
 
@@ -29,13 +29,13 @@ impl Noise {
     }
 }
 
-fn encode(values: &[f32], dtype: DType) -> Vec<u8> {
-    match dtype {
-        DType::F32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-        DType::F16 => values.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes()).collect(),
-        DType::BF16 => values.iter().flat_map(|v| half::bf16::from_f32(*v).to_le_bytes()).collect(),
-        DType::Q8_0 => values.chunks(32).flat_map(|block| encode_block(block, 127.0)).collect(),
-        DType::Q4_0 => {
+fn encode(values: &[f32], format: Format) -> Vec<u8> {
+    match format {
+        Format::F32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        Format::F16 => values.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes()).collect(),
+        Format::BF16 => values.iter().flat_map(|v| half::bf16::from_f32(*v).to_le_bytes()).collect(),
+        Format::Q8_0 => values.chunks(32).flat_map(|block| encode_block(block, 127.0)).collect(),
+        Format::Q4_0 => {
             let pack = |bytes: Vec<u8>| -> Vec<u8> {
                 let nibble = |i: usize| (bytes[2 + i] as i8 + 8) as u8;
                 bytes[..2].iter().copied().chain((0..16).map(|i| nibble(i) | nibble(i + 16) << 4)).collect()
@@ -52,19 +52,19 @@ fn encode_block(block: &[f32], top: f32) -> Vec<u8> {
     f16::from_f32(scale).to_le_bytes().into_iter().chain(codes).collect()
 }
 
-fn matrix(noise: &mut Noise, dtype: DType, rows: usize, cols: usize, size: f32) -> Weight {
+fn matrix(noise: &mut Noise, format: Format, rows: usize, cols: usize, size: f32) -> Weight {
     let values: Vec<f32> = (0..rows * cols).map(|_| noise.value() * size).collect();
-    let bytes = encode(&values, dtype);
+    let bytes = encode(&values, format);
     let len = bytes.len();
-    Weight::new(Bytes::new(bytes), 0..len, dtype, rows, cols).unwrap()
+    Weight::new(Bytes::new(bytes), 0..len, format, rows, cols).unwrap()
 }
 
 fn norm(noise: &mut Noise, n: usize) -> Weight {
-    let bytes = encode(&(0..n).map(|_| 1.0 + 0.3 * noise.value()).collect::<Vec<_>>(), DType::F32);
-    Weight::new(Bytes::new(bytes), 0..n * 4, DType::F32, 1, n).unwrap()
+    let bytes = encode(&(0..n).map(|_| 1.0 + 0.3 * noise.value()).collect::<Vec<_>>(), Format::F32);
+    Weight::new(Bytes::new(bytes), 0..n * 4, Format::F32, 1, n).unwrap()
 }
 
-fn weights(config: &ModelConfig, dtypes: &[DType], tied: bool, seed: u64) -> Weights {
+fn weights(config: &ModelConfig, dtypes: &[Format], tied: bool, seed: u64) -> Weights {
     let noise = &mut Noise(seed);
     let (hidden, ffn) = (config.hidden, config.ffn);
     let (queries, keys) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
@@ -129,9 +129,9 @@ fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|v| v.to_bits()).collect()
 }
 
-const FLOATS: [DType; 3] = [DType::F32, DType::F16, DType::BF16];
-const QUANTIZED: [DType; 2] = [DType::Q8_0, DType::Q4_0];
-const MIXED: [DType; 5] = [DType::Q8_0, DType::F32, DType::Q4_0, DType::BF16, DType::F16];
+const FLOATS: [Format; 3] = [Format::F32, Format::F16, Format::BF16];
+const QUANTIZED: [Format; 2] = [Format::Q8_0, Format::Q4_0];
+const MIXED: [Format; 5] = [Format::Q8_0, Format::F32, Format::Q4_0, Format::BF16, Format::F16];
 
 #[test]
 fn the_modules_compute_what_the_plain_reference_computes() {
@@ -140,7 +140,7 @@ fn the_modules_compute_what_the_plain_reference_computes() {
         (config(64, (4, 1), 48, 16, 3), &MIXED[..]),
         (config(32, (2, 2), 16, 1, 3), &QUANTIZED[..]),
         (config(96, (3, 3), 32, 500, 6), &MIXED[..]),
-        (config(10, (5, 1), 2, 7, 2), &[DType::F32][..]),
+        (config(10, (5, 1), 2, 7, 2), &[Format::F32][..]),
     ];
     for (seed, (config, dtypes)) in shapes.into_iter().enumerate() {
         let weights = weights(&config, dtypes, seed % 2 == 0, seed as u64 + 11);
@@ -221,7 +221,7 @@ fn a_hit_is_a_miss_bit_for_bit_at_every_split() {
                     let sequence = hand_over(model.kv_shape(), &all, split, total);
                     let rest = model.forward(&tokens[split..], split, &sequence, Logits::All).unwrap();
                     assert_eq!(bits(&rest), bits(&whole[split * 97..]), "split at {split} of {total}");
-                    let last = model.forward(&tokens[split..], split, &sequence, Logits::Last).unwrap();
+                    let last = model.forward(&tokens[split..], split, &sequence, Logits::Last(1)).unwrap();
                     assert_eq!(bits(&last), bits(&whole[(total - 1) * 97..]), "split at {split} of {total}");
                     assert!(state(&sequence, Plane::Global, 0..total) == state(&all, Plane::Global, 0..total));
                     let seen = model.kv_shape().first_sliding(split)..total;
@@ -280,7 +280,7 @@ fn what_a_call_cannot_do_is_refused_before_anything_is_written() {
     let (config, weights) = small();
     let model = Model::new(config.clone(), weights.clone(), Precision::INT8).unwrap();
     let sequence = Arc::new(Sequence::private(model.kv_shape(), 32));
-    let forward = |tokens: &[TokenId], first, sequence: &Arc<Sequence>| model.forward(tokens, first, sequence, Logits::Last);
+    let forward = |tokens: &[TokenId], first, sequence: &Arc<Sequence>| model.forward(tokens, first, sequence, Logits::Last(1));
 
     let foreign = [TokenId(1), TokenId(97)];
     assert_eq!(forward(&foreign, 0, &sequence), Err(ModelError::Token { token: 97, vocab: 97 }));
@@ -295,7 +295,7 @@ fn what_a_call_cannot_do_is_refused_before_anything_is_written() {
     let missing = ModelError::Page { plane: Plane::Sliding, position: 0 };
     assert_eq!(forward(&[TokenId(1)], 31, &holes), Err(missing), "the window of 20 reaches back to token 12");
     let mut short = (*sequence).clone();
-    short.blocks[1] = BlockPages { global: Page::carve(1, 8).pop(), sliding: None };
+    short.blocks[1] = BlockPages { global: Some(Page::new(8)), sliding: None };
     let missing = ModelError::Page { plane: Plane::Global, position: 16 };
     assert_eq!(forward(&[TokenId(1)], 20, &Arc::new(short)), Err(missing));
 
@@ -336,7 +336,7 @@ fn spoilt(weight: &Weight, at: usize, bytes: &[u8]) -> Weight {
     let mut all = weight.bytes().to_vec();
     all[at..at + bytes.len()].copy_from_slice(bytes);
     let len = all.len();
-    Weight::new(Bytes::new(all), 0..len, weight.dtype(), weight.rows(), weight.cols()).unwrap()
+    Weight::new(Bytes::new(all), 0..len, weight.format(), weight.rows(), weight.cols()).unwrap()
 }
 
 /// What two models, one for each precision, say to five tokens.
@@ -376,7 +376,7 @@ fn damaged_numbers_end_in_an_error_not_in_an_answer() {
     norm.output_norm = spoilt(&sound.output_norm, 4, &f32::NAN.to_le_bytes());
     for weights in [embedding, output, norm] {
         assert!(outcomes(&config, &weights, Logits::None).iter().all(Result::is_ok));
-        assert_eq!(outcomes(&config, &weights, Logits::Last), [off(4), off(4)]);
+        assert_eq!(outcomes(&config, &weights, Logits::Last(1)), [off(4), off(4)]);
         assert_eq!(outcomes(&config, &weights, Logits::All), [off(0), off(0)]);
     }
 }
@@ -385,7 +385,7 @@ fn damaged_numbers_end_in_an_error_not_in_an_answer() {
 #[test]
 fn numbers_that_a_norm_would_hide_end_in_an_error_too() {
     let config = config(32, (2, 1), 16, 20, 3);
-    let sound = weights(&config, &[DType::F32], false, 1);
+    let sound = weights(&config, &[Format::F32], false, 1);
     let row = |token: TokenId| token.0 as usize * 32 * 4;
     let tokens = prompt(5, 1);
     for value in [1e16f32, 1e25, -3e37] {

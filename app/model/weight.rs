@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use memmap2::Mmap;
 
-pub use crate::kernels::Format as DType;
+use crate::kernels::Format;
 
 /// The bytes of a whole file, mapped or owned; clones share them.
 #[derive(Clone)]
@@ -60,7 +60,7 @@ impl fmt::Debug for Bytes {
 pub struct Weight {
     bytes: Bytes,
     range: Range<usize>,
-    dtype: DType,
+    format: Format,
     rows: usize,
     cols: usize,
 }
@@ -68,10 +68,10 @@ pub struct Weight {
 impl Weight {
     /// A view of `range` of `bytes`; none unless the range lies within the bytes and holds exactly rows × cols values of the
     /// type, each row in whole units.
-    pub fn new(bytes: Bytes, range: Range<usize>, dtype: DType, rows: usize, cols: usize) -> Option<Weight> {
-        let expected = dtype.bytes(cols)?.checked_mul(rows)?;
+    pub fn new(bytes: Bytes, range: Range<usize>, format: Format, rows: usize, cols: usize) -> Option<Weight> {
+        let expected = format.bytes(cols)?.checked_mul(rows)?;
         let inside = bytes.as_slice().get(range.clone())?;
-        (inside.len() == expected && rows > 0 && cols > 0).then_some(Weight { bytes, range, dtype, rows, cols })
+        (inside.len() == expected && rows > 0 && cols > 0).then_some(Weight { bytes, range, format, rows, cols })
     }
 
     /// Output rows.
@@ -85,8 +85,8 @@ impl Weight {
     }
 
     /// How the values are stored.
-    pub fn dtype(&self) -> DType {
-        self.dtype
+    pub fn format(&self) -> Format {
+        self.format
     }
 
     /// The stored bytes, row by row.

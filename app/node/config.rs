@@ -16,6 +16,8 @@ pub struct NodeConfig {
     pub node: NodeId,
     /// This start of it.
     pub boot: BootId,
+    /// Seed of the random delays. Never on the wire: who knows it knows when this node speaks.
+    pub seed: u64,
     /// Keys the block keys: nodes with different keys never match. May be empty.
     pub swarm_key: Vec<u8>,
     /// Derived from the key by [`swarm_tag`].

@@ -1,295 +1,266 @@
 //! The state machine that joins the rooms: one node of the swarm, without sockets, clocks or threads.
 //!
-//! Whoever drives it feeds [`Input`]s with the current time, then drains [`Node::poll_output`], [`Node::poll_datagram`] and, for
-//! every connection that can take bytes, [`Node::poll_send`]; and wakes it at [`Node::deadline`]. The same inputs give the same
-//! outputs: a driver, a test and a simulator all see the same node.
+//! Whoever drives it feeds [`Input`]s with the current time and does what the [`Output`]s say; and wakes it at [`Node::deadline`]. The
+//! same inputs give the same outputs: a driver, a test and a simulator all see the same node.
 //!
-//! One prompt is answered at a time (`prompt.rs` follows it): chain its tokens, look the blocks up here and in the peers' filters,
-//! plan, fetch, compute what is left in steps, decode. Every finished block is committed to the cache at once, and from there
-//! goes into the catalog.
+//! [`Node`] only routes. Its parts handle their own events, with what they share (`shared`) lent to them:
+//!
+//! - `prompt`: the prompt being answered, one at a time. Its table of blocks says where every plane of its KV state is.
+//! - `conns`: all connections, those on which this node fetches and those on which it serves.
+//! - `trust`: how fast each peer is, and what it has done wrong.
+//! - `reset`: how a node comes to a newer epoch.
+//!
+//! Every finished block is committed to the cache at once, and from there goes into the catalog.
 
+mod ask;
 mod config;
-mod fetching;
+mod conns;
+mod event;
 mod figures;
-mod links;
-mod pages;
+mod io;
 mod progress;
 mod prompt;
-mod rates;
 mod reset;
-mod supply;
+mod shared;
+mod status;
+mod trust;
 
 use core::net::SocketAddr;
 use std::collections::VecDeque;
 
-use crate::cache::{Cache, ChainSecret};
-use crate::catalog::{Catalog, CatalogConfig, Datagram, DatagramKey, Event, Standing};
-use crate::console::Level;
-use crate::id::{BlockKey, EpochState, Millis};
+use crate::catalog;
+use crate::id::Millis;
 use crate::kv::Plane;
-use crate::limits::MAX_QUEUED_PROMPTS;
+use crate::limits::{BLOCK_TOKENS, MAX_QUEUED_PROMPTS, PREFILL_STEP_TOKENS};
 
+pub use crate::transfer::Fault;
+pub use ask::{Ask, AskId, Job, JobDone, JobFault, Judge, Refusal, Reply, Watch};
 pub use config::{NodeConfig, NodeError, swarm_tag};
-pub use figures::{Figures, NodeStats, PeerStatus, Status, StopReason};
-pub use links::ConnId;
+pub use event::Event;
+pub use figures::{Figures, NodeStats, StopReason};
+pub use io::{ConnId, Input, Output};
 pub use progress::Progress;
-pub use prompt::{Ask, AskId, Job, JobDone, Reply, Watch};
 pub use reset::ResetNews;
+pub use status::{PeerStatus, Status};
 
-use links::Links;
-use prompt::Active;
-use rates::Rates;
+use conns::Conns;
+use prompt::{Life, Prompt};
 use reset::Resets;
+use shared::Shared;
 
-/// What happens to a node.
-#[derive(Debug)]
-pub enum Input<'a> {
-    /// A datagram came from `from`.
-    Datagram {
-        /// The sender's address.
-        from: SocketAddr,
-        /// The payload.
-        bytes: &'a [u8],
-    },
-    /// A connection that the node asked for stands.
-    Connected(ConnId),
-    /// A connection could not be made, or ended.
-    Closed(ConnId),
-    /// Bytes came over a connection.
-    Bytes {
-        /// Which one.
-        conn: ConnId,
-        /// Any part of the stream.
-        bytes: &'a [u8],
-    },
-    /// A prompt is to be answered.
-    Ask(Ask),
-    /// This prompt's answer is to end where it is, or not to begin.
-    Stop(AskId),
-    /// The engine has finished its job.
-    Engine(JobDone),
-    /// The swarm is to be reset: every node forgets what its peers hold.
-    Reset {
-        /// Whether every node is to drop its blocks too.
-        store: bool,
-    },
-    /// What [`Output::Persist`] asked for is done, or cannot be done and why.
-    Persisted {
-        /// As asked.
-        epochs: EpochState,
-        /// Once this is good, a loss of power does not lose the state.
-        result: Result<(), String>,
-    },
-    /// A deadline may have passed.
-    Tick,
-}
-
-/// What a node wants done.
-#[derive(Debug)]
-pub enum Output {
-    /// Connect to `addr`, then say [`Input::Connected`] or [`Input::Closed`].
-    Connect {
-        /// The name that the connection goes by.
-        conn: ConnId,
-        /// Where to.
-        addr: SocketAddr,
-    },
-    /// Close a connection. It is forgotten already; no [`Input::Closed`] is wanted.
-    Close(ConnId),
-    /// [`Node::poll_send`] may have bytes for this connection.
-    Wake(ConnId),
-    /// The engine's next job. There is never more than one under way.
-    Engine(Job),
-    /// Something for whoever asked.
-    Reply(AskId, Reply),
-    /// Save this so that it survives a loss of power, then say [`Input::Persisted`]. There is never more than one under way.
-    Persist(EpochState),
-    /// What became of a reset that this node was told of.
-    Reset(ResetNews),
-    /// A line for the log.
-    Note(Level, String),
-}
+/// How often a prompt looks its missing blocks up again while peers tell of new ones, in milliseconds: as often as one peer does.
+const LOOK_AGAIN_MS: u64 = 200;
 
 /// One node of the swarm.
 pub struct Node {
-    config: NodeConfig,
-    secret: ChainSecret,
-    root: BlockKey,
-    cache: Cache,
-    catalog: Catalog,
-    links: Links,
-    rates: Rates,
-    active: Option<Active>,
+    shared: Shared,
+    conns: Conns,
+    prompt: Option<Prompt>,
     queue: VecDeque<(Ask, Millis)>,
-    outputs: VecDeque<Output>,
-    stats: NodeStats,
-    jobs: u64,
     resets: Resets,
+    /// What the directory had heard when the prompt last looked, and when that was.
+    news: u64,
+    looked_at: Millis,
 }
 
 impl Node {
-    /// A node with an empty slab. Fails when the slab's budget cannot hold what one prompt needs.
+    /// A node with an empty slab. Fails when the slab's budget cannot hold one block.
     pub fn new(config: NodeConfig) -> Result<Node, NodeError> {
-        let secret = ChainSecret::derive(&config.swarm_key);
-        let root = crate::cache::root(&secret, config.fingerprint);
-        let cache = Cache::new(config.shape.clone(), root, config.slab_bytes)?;
-        let catalog = Catalog::new(CatalogConfig {
-            node: config.node,
-            boot: config.boot,
-            swarm: config.swarm,
-            fingerprint: config.fingerprint,
-            key: DatagramKey::derive(&config.swarm_key),
-            epochs: config.epochs,
-            tcp_port: config.tcp_port,
-            capacity: Plane::ALL.len() * cache.stats().capacity,
-            interval_ms: config.announce_interval_ms,
-            seed: config.boot.0,
-        });
-        let links = Links::new(config.hello());
-        let rates = Rates::new(config.prefill_tokens_per_s);
-        Ok(Node {
-            config,
-            secret,
-            root,
-            cache,
-            catalog,
-            links,
-            rates,
-            active: None,
-            queue: VecDeque::with_capacity(MAX_QUEUED_PROMPTS),
-            outputs: VecDeque::new(),
-            stats: NodeStats::default(),
-            jobs: 0,
-            resets: Resets::default(),
-        })
+        let conns = Conns::new(config.hello(), config.seed);
+        let shared = Shared::new(config)?;
+        let queue = VecDeque::with_capacity(MAX_QUEUED_PROMPTS);
+        Ok(Node { shared, conns, prompt: None, queue, resets: Resets::default(), news: 0, looked_at: Millis(0) })
     }
 
     /// Takes one input in.
     pub fn handle(&mut self, input: Input<'_>, now: Millis) {
+        let Node { shared, conns, .. } = self;
         match input {
             Input::Datagram { from, bytes } => self.on_datagram(from, bytes, now),
-            Input::Connected(conn) => self.on_connected(conn, now),
-            Input::Closed(conn) => self.on_closed(conn, now),
-            Input::Bytes { conn, bytes } => self.on_bytes(conn, bytes, now),
+            Input::Accepted { conn, from } => conns.on_accepted(conn, from, shared, now),
+            Input::Connected(conn) => conns.on_connected(conn, shared, now),
+            Input::Closed(conn) => conns.on_closed(conn, shared, now),
+            Input::Bytes { conn, bytes } => conns.on_bytes(conn, bytes, shared, now),
+            Input::Writable(conn) => conns.on_writable(conn),
             Input::Ask(ask) => self.on_ask(ask, now),
             Input::Stop(ask) => self.on_stop(ask, now),
-            Input::Engine(done) => self.on_engine(done, now),
-            Input::Reset { store } => self.on_reset(store, now),
+            Input::Engine(done) => self.with_prompt(now, |prompt, shared, conns| prompt.on_engine(done, shared, conns, now)),
+            Input::Reset { store } => self.resets.on_reset(store, now),
             Input::Persisted { epochs, result } => self.on_persisted(epochs, result, now),
+            Input::Leaving => return self.leave(),
             Input::Tick => {}
         }
         self.on_time(now);
-        self.tell_progress(now);
-        self.publish_changes(now);
-        self.catalog.set_load(self.load_percent());
     }
 
     /// The next thing to do, until there is none.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
-    }
-
-    /// The next datagram for the swarm, until there is none at `now`.
-    pub fn poll_datagram(&mut self, now: Millis) -> Option<Datagram> {
-        if self.config.sharing { self.catalog.poll_datagram(now) } else { None }
+        self.shared.out.pop_front()
     }
 
     /// When to say [`Input::Tick`] at the latest.
     pub fn deadline(&self) -> Option<Millis> {
-        let catalog = if self.config.sharing { self.catalog.deadline() } else { None };
-        let fetching = self.active.as_ref().and_then(Active::deadline);
-        [catalog, fetching, self.links.deadline(), self.resets_deadline()].into_iter().flatten().min()
+        let catalog = if self.shared.config.sharing { self.shared.catalog.deadline() } else { None };
+        let prompt = self.prompt.as_ref().and_then(Prompt::deadline);
+        let news = (self.prompt.is_some() && self.news() != self.news).then(|| self.looked_at + Millis(LOOK_AGAIN_MS));
+        io::earliest([catalog, prompt, news, self.conns.deadline(), self.resets.deadline(&self.shared)])
     }
 
-    /// A last word to the swarm, so that peers forget this node at once. The node is of no use afterwards.
-    pub fn poll_farewell(&mut self) -> Option<Datagram> {
-        if self.config.sharing { Some(self.catalog.goodbye()) } else { None }
+    /// Lets the prompt at hand do something; when it is over, the next ones begin.
+    fn with_prompt(&mut self, now: Millis, act: impl FnOnce(&mut Prompt, &mut Shared, &mut Conns) -> Life) {
+        let Some(prompt) = &mut self.prompt else { return };
+        if act(prompt, &mut self.shared, &mut self.conns) == Life::Over {
+            self.prompt = None;
+            self.begin_next(now);
+        }
+    }
+
+    fn on_ask(&mut self, ask: Ask, now: Millis) {
+        if self.prompt.is_some() && self.queue.len() >= MAX_QUEUED_PROMPTS {
+            return self.shared.refuse(ask.id, Refusal::QueueFull);
+        }
+        self.queue.push_back((ask, now));
+        if self.prompt.is_none() {
+            self.begin_next(now);
+        }
+    }
+
+    fn begin_next(&mut self, now: Millis) {
+        while self.prompt.is_none()
+            && let Some((ask, asked_at)) = self.queue.pop_front()
+        {
+            if let Some(refusal) = self.objection(&ask) {
+                self.shared.refuse(ask.id, refusal);
+                continue;
+            }
+            let (prompt, life) = Prompt::begin(ask, asked_at, &mut self.shared, &mut self.conns, now);
+            self.prompt = Some(prompt).filter(|_| life == Life::Going);
+        }
+    }
+
+    /// Ends an answer: at once when it waits for its turn, else when the engine has let go.
+    fn on_stop(&mut self, ask: AskId, now: Millis) {
+        if let Some(at) = self.queue.iter().position(|(waiting, _)| waiting.id == ask) {
+            let tokens = self.queue.remove(at).map_or(0, |(ask, _)| ask.tokens.len());
+            self.shared.out.push_back(Output::Reply(ask, Reply::Done(Figures::new(tokens))));
+        } else if self.prompt.as_ref().is_some_and(|prompt| prompt.id() == ask) {
+            self.with_prompt(now, |prompt, shared, conns| prompt.stop(shared, conns, now));
+        }
+    }
+
+    /// Why this prompt cannot be answered on this node, if so.
+    fn objection(&self, ask: &Ask) -> Option<Refusal> {
+        let config = &self.shared.config;
+        let tokens = ask.tokens.len();
+        if tokens == 0 {
+            return Some(Refusal::Empty);
+        }
+        if tokens >= config.context {
+            return Some(Refusal::TooLong { tokens, room: config.context.saturating_sub(1) });
+        }
+        let blocks = tokens.saturating_add(ask.max_tokens.max(1)).min(config.context).div_ceil(BLOCK_TOKENS);
+        let near = (config.shape.window() + PREFILL_STEP_TOKENS).div_ceil(BLOCK_TOKENS) + 2;
+        let planes = self.shared.cache.stats().planes;
+        let lacking = [(Plane::Global, blocks + 1), (Plane::Sliding, blocks.min(near) + 1)]
+            .into_iter()
+            .find(|(plane, needed)| *needed > planes[*plane as usize].slots && config.shape.plane_bytes(*plane, 1) > 0);
+        lacking.map(|(plane, needed)| Refusal::SlabTooSmall { needed, slots: planes[plane as usize].slots })
     }
 
     fn on_datagram(&mut self, from: SocketAddr, bytes: &[u8], now: Millis) {
-        match self.catalog.handle(from, bytes, now) {
-            Ok(Some(Event::Joined(peer))) => {
-                self.rates.forget(peer);
-                let known = self.catalog.peer(peer).map(|known| self.catalog.standing(known));
-                match known {
-                    Some(Standing::OtherModel) => self.warn(format!(
-                        "peer {peer} runs another model, precision or build: nothing is shared with it until all run the same"
-                    )),
-                    _ => self.note(format!("peer {peer} is here")),
-                }
+        let Node { shared, conns, resets, .. } = self;
+        match shared.catalog.handle(from, bytes, now) {
+            Ok(Some(catalog::Event::Joined(node))) => {
+                shared.trust.forget(node);
+                let standing = shared.catalog.peer(node).map(|known| shared.catalog.standing(known));
+                shared.tell(Event::PeerJoined { node, other_model: standing == Some(catalog::Standing::OtherModel) });
             }
-            Ok(Some(Event::Restarted(peer))) => {
-                self.note(format!("peer {peer} has started anew"));
-                self.part_from(peer, now);
+            Ok(Some(catalog::Event::Restarted(node))) => {
+                shared.tell(Event::PeerRestarted(node));
+                conns.part_from(node, shared);
             }
-            Ok(Some(Event::Left(peer))) => {
-                self.note(format!("peer {peer} has left"));
-                self.part_from(peer, now);
+            Ok(Some(catalog::Event::Left(node))) => {
+                shared.tell(Event::PeerLeft(node));
+                conns.part_from(node, shared);
             }
-            Ok(Some(Event::DuplicateIdentity(addr))) => {
-                self.warn(format!("the node at {addr} uses this node's id: start one of them with another --id"));
-            }
-            Ok(Some(Event::ResetSeen(epochs))) => self.on_reset_seen(epochs),
+            Ok(Some(catalog::Event::DuplicateIdentity(addr))) => shared.tell(Event::DuplicateIdentity(addr)),
+            Ok(Some(catalog::Event::ResetSeen(epochs))) => resets.on_reset_seen(epochs, shared),
             Ok(None) => {}
             // Counted by the catalog.
             Err(_) => {}
         }
-        self.hear_acknowledgements();
+        resets.hear_acknowledgements(shared);
     }
 
+    fn on_persisted(&mut self, epochs: crate::id::EpochState, result: Result<(), String>, now: Millis) {
+        let effect = self.resets.on_persisted(epochs, result, &mut self.shared, &mut self.conns, now);
+        if let Some(dropped) = effect {
+            self.with_prompt(now, |prompt, shared, conns| prompt.on_reset(dropped, shared, conns, now));
+        }
+    }
+
+    /// What is due, whatever has happened.
     fn on_time(&mut self, now: Millis) {
-        self.expire_links(now);
-        self.expire_fetch(now);
-        self.advance_resets(now);
-        while let Some(pull) = self.catalog.poll_pull(now) {
-            self.pull_filter(pull, now);
+        let Node { shared, conns, resets, .. } = self;
+        conns.on_time(shared, now);
+        resets.advance(shared, now);
+        while let Some(pull) = shared.catalog.poll_pull(now) {
+            conns.pull(pull, shared, now);
         }
-    }
-
-    fn publish_changes(&mut self, now: Millis) {
-        while let Some(change) = self.cache.poll_change() {
-            if change.added {
-                self.catalog.insert(&change.key, change.plane, now);
-            } else {
-                self.catalog.remove(&change.key, change.plane, now);
+        self.hear_conns(now);
+        self.hear_news(now);
+        self.with_prompt(now, |prompt, shared, conns| prompt.on_time(shared, conns, now));
+        if let Some(prompt) = &mut self.prompt {
+            prompt.tell_progress(&mut self.shared, now);
+        }
+        let computing = self.prompt.as_ref().is_some_and(Prompt::computes);
+        self.conns.pace(computing, now);
+        self.conns.flush(&mut self.shared, now);
+        self.shared.publish_changes(now);
+        self.shared.catalog.set_load(self.load_percent());
+        if self.shared.config.sharing {
+            while let Some(datagram) = self.shared.catalog.poll_datagram(now) {
+                self.shared.out.push_back(Output::Datagram(datagram));
             }
         }
     }
 
-    fn note(&mut self, line: String) {
-        self.outputs.push_back(Output::Note(Level::Info, line));
-    }
-
-    fn warn(&mut self, line: String) {
-        self.outputs.push_back(Output::Note(Level::Warn, line));
-    }
-
-    /// What the node would say of itself.
-    pub fn status(&self, now: Millis) -> Status {
-        let peers = self.catalog.peers().map(|peer| {
-            let measured = self.rates.peer(peer.node, now);
-            PeerStatus {
-                node: peer.node,
-                addr: peer.addr,
-                generation: peer.generation,
-                load_percent: peer.load,
-                current: peer.stale_segments() == 0,
-                shares: self.catalog.standing(peer) == Standing::Shares,
-                goodput_bytes_per_s: measured.goodput_bytes_per_s,
-                round_trip_ms: measured.round_trip_ms,
+    /// Hands the prompt what became of its wants. What it does about them may end others.
+    fn hear_conns(&mut self, now: Millis) {
+        loop {
+            let events: Vec<_> = core::iter::from_fn(|| self.conns.poll_event()).collect();
+            if events.is_empty() {
+                return;
             }
-        });
-        Status {
-            node: self.config.node,
-            fingerprint: self.config.fingerprint,
-            epoch: self.config.epochs.epoch,
-            generation: self.catalog.generation(),
-            told: self.catalog.is_told(),
-            prefill_tokens_per_s: self.rates.prefill_tokens_per_s(),
-            peers: peers.collect(),
-            cache: self.cache.stats(),
-            catalog: *self.catalog.stats(),
-            node_stats: self.stats,
+            self.with_prompt(now, |prompt, shared, conns| prompt.on_conns(&events, shared, conns, now));
         }
+    }
+
+    /// Lets the prompt look again when peers have said more of what they hold.
+    fn hear_news(&mut self, now: Millis) {
+        let news = self.news();
+        if news != self.news && now >= self.looked_at + Millis(LOOK_AGAIN_MS) {
+            (self.news, self.looked_at) = (news, now);
+            self.with_prompt(now, |prompt, shared, conns| prompt.on_news(shared, conns, now));
+        }
+    }
+
+    /// What peers have said of their filters so far, counted.
+    fn news(&self) -> u64 {
+        let stats = self.shared.catalog.stats();
+        stats.deltas_heard + stats.segments_heard + stats.segments_pulled
+    }
+
+    fn leave(&mut self) {
+        if self.shared.config.sharing {
+            let goodbye = self.shared.catalog.goodbye();
+            self.shared.out.push_back(Output::Datagram(goodbye));
+        }
+    }
+
+    /// How busy this node is, in percent of the prompts that it takes at once: the one being answered and those that wait.
+    fn load_percent(&self) -> u8 {
+        let prompts = self.queue.len() + usize::from(self.prompt.is_some());
+        (100 * prompts / (MAX_QUEUED_PROMPTS + 1)) as u8
     }
 }

@@ -8,11 +8,7 @@ use core::fmt;
 use serde::Serialize;
 
 use crate::id::Millis;
-use crate::limits::{BLOCK_TOKENS, PROGRESS_DELAY_MS, PROGRESS_GAP_MS};
-
-use super::pages::Place;
-use super::prompt::{Active, Reply};
-use super::{Node, Output};
+use crate::limits::{PROGRESS_DELAY_MS, PROGRESS_GAP_MS};
 
 /// Tokens of a prompt whose state is in place, by where it comes from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
@@ -52,30 +48,18 @@ impl Reports {
     pub(super) fn new(now: Millis) -> Reports {
         Reports { due: now + Millis(PROGRESS_DELAY_MS), told: 0 }
     }
-}
 
-impl Active {
-    fn progress(&self) -> Progress {
-        let prompt_tokens = self.figures.prompt_tokens;
-        if let Some(fetching) = &self.fetching {
-            let pinned = |place: &&[Place; 2]| place.iter().any(|plane| matches!(plane, Place::Pinned(..)));
-            let own = self.places.iter().filter(pinned).count() * BLOCK_TOKENS;
-            return Progress { prompt_tokens, own, peers: fetching.blocks() * BLOCK_TOKENS, computed: 0 };
-        }
-        let (own, peers) = (self.figures.own, self.figures.from_peers());
-        Progress { prompt_tokens, own, peers, computed: self.ready.saturating_sub(own + peers) }
+    /// Whether it is time for one.
+    pub(super) fn due(&self, now: Millis) -> bool {
+        now >= self.due
     }
-}
 
-impl Node {
-    /// Tells how far the prompt at hand has come, where that is due.
-    pub(super) fn tell_progress(&mut self, now: Millis) {
-        let Some(active) = &mut self.active else { return };
-        let progress = active.progress();
-        let waits = active.figures.generated == 0 && !active.stopping && now >= active.reports.due;
-        if waits && progress.ready() > active.reports.told {
-            active.reports = Reports { due: now + Millis(PROGRESS_GAP_MS), told: progress.ready() };
-            self.outputs.push_back(Output::Reply(active.ask, Reply::Progress(progress)));
+    /// The report to make, where the prompt has come further since the last.
+    pub(super) fn next(&mut self, progress: Progress, now: Millis) -> Option<Progress> {
+        let further = progress.ready() > self.told;
+        if further {
+            *self = Reports { due: now + Millis(PROGRESS_GAP_MS), told: progress.ready() };
         }
+        further.then_some(progress)
     }
 }

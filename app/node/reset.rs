@@ -10,7 +10,10 @@
 
 use std::collections::BTreeSet;
 
-use super::{Node, Output};
+use super::conns::Conns;
+use super::event::Event;
+use super::io::Output;
+use super::shared::Shared;
 use crate::id::{Epoch, EpochState, Millis, NodeId};
 use crate::limits::{EPOCH_GAP_MS, MAX_EPOCH_STEP, RESET_GRACE_MS, SAVE_RETRY_MS};
 use crate::transfer::Hello;
@@ -79,134 +82,131 @@ fn towards(own: EpochState, heard: EpochState) -> EpochState {
     own.join(EpochState { epoch, store_epoch: heard.store_epoch.min(epoch) })
 }
 
-impl Node {
+impl Resets {
     pub(super) fn on_reset(&mut self, store: bool, now: Millis) {
-        let before = self.resets.asked.unwrap_or(false);
-        self.resets.asked = Some(store || before);
+        let before = self.asked.unwrap_or(false);
+        self.asked = Some(store || before);
         // A person does not wait for the next try to save what was heard.
-        self.resets.not_before = self.resets.not_before.min(now + Millis(EPOCH_GAP_MS));
+        self.not_before = self.not_before.min(now + Millis(EPOCH_GAP_MS));
     }
 
-    pub(super) fn on_reset_seen(&mut self, epochs: EpochState) {
-        self.resets.heard = self.resets.heard.join(towards(self.config.epochs, epochs));
+    pub(super) fn on_reset_seen(&mut self, epochs: EpochState, shared: &Shared) {
+        self.heard = self.heard.join(towards(shared.config.epochs, epochs));
     }
 
-    pub(super) fn resets_deadline(&self) -> Option<Millis> {
-        let waits = self.resets.saving.is_none() && self.next_epochs().is_some();
-        let round = self.resets.round.as_ref().map(|round| round.deadline);
-        [waits.then_some(self.resets.not_before), round].into_iter().flatten().min()
+    pub(super) fn deadline(&self, shared: &Shared) -> Option<Millis> {
+        let waits = self.saving.is_none() && self.next_epochs(shared).is_some();
+        let round = self.round.as_ref().map(|round| round.deadline);
+        [waits.then_some(self.not_before), round].into_iter().flatten().min()
     }
 
     /// What is to be saved next, if anything.
-    fn next_epochs(&self) -> Option<EpochState> {
-        let known = self.config.epochs.join(self.resets.heard);
-        match self.resets.asked {
+    fn next_epochs(&self, shared: &Shared) -> Option<EpochState> {
+        let known = shared.config.epochs.join(self.heard);
+        match self.asked {
             Some(store) => Some(known.next(store)),
-            None => Some(known).filter(|known| *known != self.config.epochs),
+            None => Some(known).filter(|known| *known != shared.config.epochs),
         }
     }
 
     /// Begins to save what is due, and ends the wait for acknowledgements that is over.
-    pub(super) fn advance_resets(&mut self, now: Millis) {
-        if let Some(round) = self.resets.round.take_if(|round| round.deadline <= now) {
-            self.end_round(round);
+    pub(super) fn advance(&mut self, shared: &mut Shared, now: Millis) {
+        if let Some(round) = self.round.take_if(|round| round.deadline <= now) {
+            round.end(shared);
         }
-        if self.resets.saving.is_some() || now < self.resets.not_before {
+        if self.saving.is_some() || now < self.not_before {
             return;
         }
-        let Some(epochs) = self.next_epochs() else { return };
-        let asked = self.resets.asked.take().is_some();
-        let known = asked.then(|| self.catalog.peers().map(|peer| peer.node).collect());
-        self.resets.saving = Some(Saving { epochs, known });
-        self.outputs.push_back(Output::Persist(epochs));
+        let Some(epochs) = self.next_epochs(shared) else { return };
+        let asked = self.asked.take().is_some();
+        let known = asked.then(|| shared.catalog.peers().map(|peer| peer.node).collect());
+        self.saving = Some(Saving { epochs, known });
+        shared.out.push_back(Output::Persist(epochs));
     }
 
-    pub(super) fn on_persisted(&mut self, epochs: EpochState, result: Result<(), String>, now: Millis) {
-        let Some(Saving { known, .. }) = self.resets.saving.take_if(|saving| saving.epochs == epochs) else { return };
+    /// Obeys the reset that was to be saved, if it was; says then whether the blocks were dropped.
+    pub(super) fn on_persisted(
+        &mut self,
+        epochs: EpochState,
+        result: Result<(), String>,
+        shared: &mut Shared,
+        conns: &mut Conns,
+        now: Millis,
+    ) -> Option<bool> {
+        let Saving { known, .. } = self.saving.take_if(|saving| saving.epochs == epochs)?;
+        let store = epochs.store_epoch == epochs.epoch;
         match (result, known) {
             (Ok(()), known) => {
-                self.resets.not_before = now + Millis(EPOCH_GAP_MS);
-                self.obey(epochs, now);
-                self.config.epochs = epochs;
-                self.greet_as(epochs);
-                self.catalog.set_epochs(epochs, now);
+                self.not_before = now + Millis(EPOCH_GAP_MS);
+                let dropped = self.obey(epochs, shared, conns, now);
+                shared.config.epochs = epochs;
+                shared.catalog.set_epochs(epochs, now);
                 match known {
-                    Some(known) => self.order(epochs, known, now),
-                    None => self.note(format!("the swarm was reset: {}", effect(epochs))),
+                    Some(known) => self.order(epochs, known, shared, now),
+                    None => shared.tell(Event::SwarmReset { epoch: epochs.epoch, store }),
                 }
+                Some(dropped)
             }
             (Err(reason), Some(_)) => {
-                self.resets.not_before = now + Millis(SAVE_RETRY_MS);
-                self.outputs.push_back(Output::Reset(ResetNews::Failed { reason }));
+                self.not_before = now + Millis(SAVE_RETRY_MS);
+                shared.out.push_back(Output::Reset(ResetNews::Failed { reason }));
+                None
             }
             (Err(reason), None) => {
-                self.resets.not_before = now + Millis(SAVE_RETRY_MS);
-                if !self.resets.unsaved.covers(epochs) {
-                    self.warn(format!(
-                        "the swarm was reset: {}; but that cannot be saved ({reason}): this node shares nothing until it can, free the card or replace it",
-                        effect(epochs)
-                    ));
-                    self.obey(epochs, now);
-                    self.greet_as(epochs);
-                    self.catalog.forget_before(epochs);
-                    self.resets.unsaved = self.resets.unsaved.join(epochs);
+                self.not_before = now + Millis(SAVE_RETRY_MS);
+                if self.unsaved.covers(epochs) {
+                    return None;
                 }
+                shared.tell(Event::ResetUnsaved { epoch: epochs.epoch, store, reason });
+                let dropped = self.obey(epochs, shared, conns, now);
+                shared.catalog.forget_before(epochs);
+                self.unsaved = self.unsaved.join(epochs);
+                Some(dropped)
             }
         }
     }
 
-    /// Drops all connections; whoever connects from now on must be at this epoch.
-    fn greet_as(&mut self, epochs: EpochState) {
-        let hello = Hello { epoch: epochs.epoch, ..self.config.hello() };
-        self.drop_links(hello);
-    }
-
-    /// Does what the resets up to `epochs` say, but for the peers and connections.
-    fn obey(&mut self, epochs: EpochState, now: Millis) {
-        self.end_fetch(now);
-        let dropped = self.config.epochs.join(self.resets.unsaved).store_epoch;
-        if epochs.store_epoch > dropped {
-            if let Some(active) = &mut self.active {
-                active.outdated = true;
-            }
-            self.cache.clear();
+    /// Does what the resets up to `epochs` say, but for the peers: drops all connections, whoever connects from now on must be at this
+    /// epoch; and drops the blocks where that was asked for.
+    fn obey(&mut self, epochs: EpochState, shared: &mut Shared, conns: &mut Conns, now: Millis) -> bool {
+        conns.drop_all(Hello { epoch: epochs.epoch, ..shared.config.hello() }, shared);
+        let dropped = epochs.store_epoch > shared.config.epochs.join(self.unsaved).store_epoch;
+        if dropped {
+            shared.cache.clear();
         }
         // The filter must be that of the cache before the catalog announces it.
-        self.publish_changes(now);
+        shared.publish_changes(now);
+        dropped
     }
 
     /// Tells the swarm of a reset that this node has obeyed, and begins to count who follows.
-    fn order(&mut self, epochs: EpochState, known: BTreeSet<NodeId>, now: Millis) {
-        self.catalog.order_reset(now);
-        self.outputs.push_back(Output::Reset(ResetNews::Ordered { epochs, peers: known.len() }));
-        let deadline = now + Millis(u64::from(self.catalog.interval_ms()) + RESET_GRACE_MS);
-        self.resets.round = Some(Round { epochs, known, acknowledged: BTreeSet::new(), deadline });
-        self.hear_acknowledgements();
+    fn order(&mut self, epochs: EpochState, known: BTreeSet<NodeId>, shared: &mut Shared, now: Millis) {
+        shared.catalog.order_reset(now);
+        shared.out.push_back(Output::Reset(ResetNews::Ordered { epochs, peers: known.len() }));
+        let deadline = now + Millis(u64::from(shared.catalog.interval_ms()) + RESET_GRACE_MS);
+        self.round = Some(Round { epochs, known, acknowledged: BTreeSet::new(), deadline });
+        self.hear_acknowledgements(shared);
     }
 
-    pub(super) fn hear_acknowledgements(&mut self) {
-        let Some(round) = &mut self.resets.round else { return };
-        for peer in self.catalog.peers().filter(|peer| peer.epochs.covers(round.epochs)) {
+    pub(super) fn hear_acknowledgements(&mut self, shared: &mut Shared) {
+        let Some(round) = &mut self.round else { return };
+        for peer in shared.catalog.peers().filter(|peer| peer.epochs.covers(round.epochs)) {
             if round.acknowledged.insert(peer.node) {
-                self.outputs.push_back(Output::Reset(ResetNews::Acknowledged { node: peer.node }));
+                shared.out.push_back(Output::Reset(ResetNews::Acknowledged { node: peer.node }));
             }
         }
-        if let Some(round) = self.resets.round.take_if(|round| round.known.is_subset(&round.acknowledged)) {
-            self.end_round(round);
+        if let Some(round) = self.round.take_if(|round| round.known.is_subset(&round.acknowledged)) {
+            round.end(shared);
         }
-    }
-
-    fn end_round(&mut self, round: Round) {
-        let missing: Vec<NodeId> = round.known.difference(&round.acknowledged).copied().collect();
-        let acknowledged = round.known.len() - missing.len();
-        self.outputs.push_back(Output::Reset(ResetNews::Ended { acknowledged, missing }));
     }
 }
 
-/// A reset in words.
-fn effect(epochs: EpochState) -> String {
-    let blocks = if epochs.store_epoch == epochs.epoch { "peers and blocks are forgotten" } else { "peers are forgotten" };
-    format!("{blocks}, epoch {}", epochs.epoch.0)
+impl Round {
+    fn end(self, shared: &mut Shared) {
+        let missing: Vec<NodeId> = self.known.difference(&self.acknowledged).copied().collect();
+        let acknowledged = self.known.len() - missing.len();
+        shared.out.push_back(Output::Reset(ResetNews::Ended { acknowledged, missing }));
+    }
 }
 
 #[cfg(test)]

@@ -64,11 +64,6 @@ pub(crate) fn precision(config: &Config) -> Precision {
     }
 }
 
-/// The key that keys the swarm: nothing where it is open.
-pub(crate) fn swarm_key(config: &Config) -> Vec<u8> {
-    config.swarm.key.as_ref().map_or(Vec::new(), |key| key.as_bytes().to_vec())
-}
-
 /// A count as this machine counts; what is larger than its memory is as good as endless.
 pub(crate) fn size(count: u64) -> usize {
     usize::try_from(count).unwrap_or(usize::MAX)

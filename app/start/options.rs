@@ -12,6 +12,7 @@ use thiserror::Error;
 use crate::config::{Config, Key, Kind, Problem, TABLE};
 use crate::limits::MAX_CONFIG_FILE_BYTES;
 
+use super::key::{self, KeyError};
 use super::settled::Settled;
 
 /// Sections whose keys mean something to a command that answers one prompt alone.
@@ -30,8 +31,12 @@ pub(crate) const BENCH: u8 = 3;
 /// The command tokenize: the keys of a model that say which tokens it has.
 pub(crate) const TOKENIZE: u8 = 4;
 
+/// Options that give the swarm's key.
+const SWARM_KEY: &str = "swarm-key";
+const KEY_FILE: &str = "key-file";
+
 /// Options by which nodes are reached.
-const REACHING: [&str; 4] = ["swarm-key", "interface", "group", "port"];
+const REACHING: [&str; 5] = [SWARM_KEY, KEY_FILE, "interface", "group", "port"];
 
 /// Options that say which vocabulary a model has.
 const NAMING: [&str; 2] = ["model", "tokenizer"];
@@ -56,10 +61,16 @@ pub(crate) enum NoModel {
     ManyBeside(PathBuf, String),
 }
 
-/// A file of settings that was named and cannot be read.
+/// Something that whoever started the program named, and that is of no use.
 #[derive(Debug, Error)]
-#[error("{0}: cannot be read ({1}): name a file that is there, or leave the option out")]
-pub(crate) struct Unread(PathBuf, io::Error);
+pub(crate) enum Unread {
+    /// A file of settings.
+    #[error("{0}: cannot be read ({1}): name a file that is there, or leave the option out")]
+    File(PathBuf, io::Error),
+    /// The swarm's key.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+}
 
 /// The keys that have an option of the command, with its name.
 fn optional(command: u8) -> impl Iterator<Item = (&'static Key, &'static str)> {
@@ -104,7 +115,13 @@ impl<const COMMAND: u8> FromArgMatches for Options<COMMAND> {
             let Some(texts) = matches.get_many::<String>(option) else { continue };
             let texts: Vec<String> = texts.cloned().collect();
             Config::default().set_option(key, &texts).map_err(|fault| clap::Error::raw(ErrorKind::ValueValidation, fault))?;
+            if option == SWARM_KEY && texts.iter().any(String::is_empty) {
+                return Err(clap::Error::raw(ErrorKind::ValueValidation, KeyError::Empty));
+            }
             given.push((key, texts));
+        }
+        if [SWARM_KEY, KEY_FILE].iter().all(|option| given.iter().any(|(key, _)| key.option == Some(option))) {
+            return Err(clap::Error::raw(ErrorKind::ArgumentConflict, KeyError::Two));
         }
         let defaults = if COMMAND == RUN { matches.get_one::<PathBuf>("defaults").cloned() } else { None };
         Ok(Options { file: matches.get_one::<PathBuf>("config").cloned(), defaults, given })
@@ -125,25 +142,41 @@ impl<const COMMAND: u8> Options<COMMAND> {
     /// The settings that hold, and a line for the console about each that the file got wrong.
     ///
     /// # Errors
-    /// A file that cannot be read. A board with consoles of its own comes up all the same, and says so on them.
+    /// A file that cannot be read, or a key that cannot be used. A board with consoles of its own comes up all the same, and says so on
+    /// them; it shares nothing.
     pub(crate) fn settle(&self) -> Result<Settled, Unread> {
         let (mut config, mut problems, mut unread) = (Config::default(), Vec::new(), None);
+        let mut shut = None;
         for file in [&self.defaults, &self.file].into_iter().flatten() {
             match read(file, config.clone()) {
                 Ok((over, wrong)) => {
                     config = over;
+                    shut = shut.or_else(|| in_file(file, wrong.iter().filter(|problem| problem.hits.swarm)).into_iter().next());
                     problems.extend(in_file(file, &wrong));
                 }
                 Err(error) => {
-                    problems.push(format!("{}: cannot be read ({error}): every setting has its default", file.display()));
-                    unread.get_or_insert(Unread(file.clone(), error));
+                    let problem = format!("{}: cannot be read ({error})", file.display());
+                    problems.push(format!("{problem}: every setting has its default"));
+                    shut = shut.or(Some(problem));
+                    unread.get_or_insert(Unread::File(file.clone(), error));
                 }
             }
         }
         self.override_in(&mut config);
+        // Commands that talk to nobody need no key, and are not stopped by one.
+        let given = if COMMAND == RUN || COMMAND == RESET { key::given(&config) } else { Ok(None) };
+        let key = given.unwrap_or_else(|(error, is_named)| {
+            problems.push(error.to_string());
+            shut.get_or_insert(error.to_string());
+            if is_named {
+                unread.get_or_insert(Unread::Key(error));
+            }
+            None
+        });
+        let (file, defaults) = (self.file.clone(), self.defaults.clone());
         match unread {
             Some(unread) if config.console.devices.is_empty() => Err(unread),
-            _ => Ok(Settled { config, file: self.file.clone(), defaults: self.defaults.clone(), problems }),
+            _ => Ok(Settled { config, file, defaults, problems, key, shut, alone: false }),
         }
     }
 }
@@ -173,8 +206,8 @@ pub(crate) fn read(file: &Path, base: Config) -> io::Result<(Config, Vec<Problem
 }
 
 /// A line for each problem.
-pub(crate) fn in_file(file: &Path, problems: &[Problem]) -> Vec<String> {
-    problems.iter().map(|problem| problem.in_file(&file.display().to_string())).collect()
+pub(crate) fn in_file<'a>(file: &Path, problems: impl IntoIterator<Item = &'a Problem>) -> Vec<String> {
+    problems.into_iter().map(|problem| problem.in_file(&file.display().to_string())).collect()
 }
 
 /// The GGUF files in the folder of `file`, in order; of a model in several files the first. Hidden ones are some computers' notes

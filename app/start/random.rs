@@ -2,8 +2,17 @@
 
 use std::time::Instant;
 
+use crate::limits::SWARM_KEY_BYTES;
+
 /// A number that no other node draws.
 pub(crate) fn random() -> u64 {
     // Without a source of randomness the time since boot still tells two starts of one board apart.
     getrandom::u64().unwrap_or_else(|_| Instant::now().elapsed().as_nanos() as u64 ^ u64::from(std::process::id()))
+}
+
+/// A key that nobody can guess. Unlike [`random`], it fails where the system has no source of randomness.
+pub(crate) fn draw_key() -> Result<[u8; SWARM_KEY_BYTES], getrandom::Error> {
+    let mut key = [0; SWARM_KEY_BYTES];
+    getrandom::fill(&mut key)?;
+    Ok(key)
 }

@@ -1,8 +1,9 @@
-//! The settings that a program was started with, and where they come from.
+//! The settings that a program was started with, where they come from, and with whom they let it share.
 
+use core::fmt;
 use std::path::PathBuf;
 
-use crate::config::Config;
+use crate::config::{Config, SwarmKey};
 
 /// The settings that a node was started with.
 pub(crate) struct Settled {
@@ -13,4 +14,74 @@ pub(crate) struct Settled {
     pub defaults: Option<PathBuf>,
     /// What was wrong with them, a line each.
     pub problems: Vec<String>,
+    /// The key that counts, wherever it was given.
+    pub key: Option<SwarmKey>,
+    /// What of that may have been the swarm's key, so that nothing is shared until it is mended.
+    pub shut: Option<String>,
+    /// Nothing is to be shared.
+    pub alone: bool,
+}
+
+/// With whom a node shares.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Sharing<'a> {
+    /// With nobody, as asked for.
+    Alone,
+    /// With nobody, for this in the settings cannot be understood.
+    Shut(&'a str),
+    /// With every node that has the key; so many former ones are known.
+    Locked { old_keys: usize },
+    /// With every node of the network that has no key either.
+    Open,
+}
+
+impl Settled {
+    /// With whom these settings let a node share.
+    pub(crate) fn sharing(&self) -> Sharing<'_> {
+        match &self.shut {
+            _ if self.alone => Sharing::Alone,
+            Some(reason) => Sharing::Shut(reason),
+            None if self.key.is_some() => Sharing::Locked { old_keys: self.config.swarm.old_keys.keys().len() },
+            None => Sharing::Open,
+        }
+    }
+}
+
+impl Sharing<'_> {
+    /// Whether there is anybody to share with.
+    pub(crate) fn is_on(self) -> bool {
+        matches!(self, Sharing::Locked { .. } | Sharing::Open)
+    }
+
+    /// Its name, for programs.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Sharing::Alone => "alone",
+            Sharing::Shut(_) => "shut",
+            Sharing::Locked { .. } => "locked",
+            Sharing::Open => "open",
+        }
+    }
+
+    /// What a person must know of it, and what to do.
+    pub(crate) fn warning(self) -> Option<String> {
+        match self {
+            Sharing::Shut(_) => Some(format!("nothing is shared: {self}")),
+            Sharing::Open => Some(format!("the swarm is open: {self}")),
+            Sharing::Alone | Sharing::Locked { .. } => None,
+        }
+    }
+}
+
+impl fmt::Display for Sharing<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Sharing::Alone => f.write_str("as asked for"),
+            Sharing::Shut(reason) => write!(f, "{reason}. This may be the swarm's key: mend it and start again"),
+            Sharing::Locked { old_keys: 0 } => f.write_str("with a key"),
+            Sharing::Locked { old_keys: 1 } => f.write_str("with a key; one former key is known"),
+            Sharing::Locked { old_keys } => write!(f, "with a key; {old_keys} former keys are known"),
+            Sharing::Open => f.write_str("whoever is on this network can read and take part; potluck key makes a key"),
+        }
+    }
 }

@@ -255,6 +255,7 @@ impl Loaded {
         Ok(NodeConfig {
             node: NodeId(settings.id.unwrap_or_else(random)),
             boot: BootId(random()),
+            seed: random(),
             swarm_key: key.to_vec(),
             swarm: swarm_tag(key),
             fingerprint: self.fingerprint,

@@ -14,14 +14,17 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// An empty decoder with its buffer.
+    /// An empty decoder. Its buffer is taken with the first bytes: a connection that is refused needs none.
     pub fn new() -> Decoder {
-        Decoder { buffer: vec![0; MAX_FRAME_BYTES].into_boxed_slice(), start: 0, end: 0, header: None }
+        Decoder { buffer: Box::default(), start: 0, end: 0, header: None }
     }
 
     /// Where a socket can read into: what is free of the buffer. Never empty after [`next_frame`](Self::next_frame) has
     /// returned `None`.
     pub fn spare(&mut self) -> &mut [u8] {
+        if self.buffer.is_empty() {
+            self.buffer = vec![0; MAX_FRAME_BYTES].into_boxed_slice();
+        }
         self.buffer.copy_within(self.start..self.end, 0);
         self.end -= self.start;
         self.start = 0;
@@ -49,6 +52,13 @@ impl Decoder {
     /// The next whole frame and its payload; `None` when more bytes are needed. After a fault the connection has no more
     /// frames.
     pub fn next_frame(&mut self) -> Result<Option<(Frame, &[u8])>, Fault> {
+        let Some(frame) = self.advance()? else { return Ok(None) };
+        let payload = self.payload(&frame);
+        Ok(Some((frame, payload)))
+    }
+
+    /// As [`next_frame`](Self::next_frame), the payload apart: [`payload`](Self::payload) has it until bytes are pushed.
+    pub(super) fn advance(&mut self) -> Result<Option<Frame>, Fault> {
         let header = match self.header.take() {
             Some(header) => header,
             None => match self.next_header()? {
@@ -62,7 +72,12 @@ impl Decoder {
             return Ok(None);
         }
         self.start += payload;
-        Ok(Some((header, &self.buffer[self.start - payload..self.start])))
+        Ok(Some(header))
+    }
+
+    /// The payload of `frame`, which [`advance`](Self::advance) has just returned.
+    pub(super) fn payload(&self, frame: &Frame) -> &[u8] {
+        &self.buffer[self.start - frame.payload_len()..self.start]
     }
 
     fn next_header(&mut self) -> Result<Option<Frame>, Fault> {

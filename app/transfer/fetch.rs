@@ -1,8 +1,9 @@
 //! The fetching side of one connection: asks for planes, checks what comes, puts it into pages.
 //!
 //! Nothing touches a page before its checksum, and nothing is done before the page itself has the digest that `Found` named.
-//! A cancelled or expired want gives its page back at once; its place in the table stays taken until the peer's last word on
-//! it, so that chunks already on their way are recognised, counted against the plane's length, and dropped.
+//! A want has no deadline: whoever asked cancels it when something better is in sight. A cancelled want gives its page back at
+//! once; its place in the table stays taken until the peer's last word on it, so that chunks already on their way are recognised,
+//! counted against the plane's length, and dropped. That word must come within `STALL_TIMEOUT_MS`.
 
 use heapless::Vec as Bounded;
 use xxhash_rust::xxh3::xxh3_64;
@@ -72,9 +73,6 @@ pub struct Fetcher {
     /// A bit for every segment to ask for, and for every one asked for.
     segments_wanted: u64,
     segments_asked: u64,
-    ping_wanted: bool,
-    ping_sent: Option<(u64, Millis)>,
-    pings: u64,
     meter: Meter,
     bye: Option<ByeReason>,
     closed: bool,
@@ -90,9 +88,6 @@ impl Fetcher {
             wants: Bounded::new(),
             segments_wanted: 0,
             segments_asked: 0,
-            ping_wanted: false,
-            ping_sent: None,
-            pings: 0,
             meter: Meter::default(),
             bye: None,
             closed: false,
@@ -109,28 +104,30 @@ impl Fetcher {
         if self.closed { 0 } else { self.wants.capacity() - self.wants.len() }
     }
 
-    /// The wants that have not ended: what becomes unknown when the connection does.
-    pub fn outstanding(&self) -> impl Iterator<Item = u32> + '_ {
-        self.wants.iter().filter(|want| !matches!(want.phase, Phase::Draining { .. })).map(|want| want.id)
+    /// Whether neither a plane nor a filter segment is asked for, sent or not.
+    pub fn is_idle(&self) -> bool {
+        self.wants.is_empty() && self.segments_wanted == 0 && self.segments_asked == 0
     }
 
-    /// Asks for a plane, to be written to the first `expected.bytes` bytes of `page`, until `deadline`. Wants may be made before
-    /// the peer has said hello; they go out right behind this side's own. An id is used once on a connection.
+    /// Asks for a plane, to be written to the first `expected.bytes` bytes of `page`. Wants may be made before the peer has said
+    /// hello; they go out right behind this side's own. An id is used once on a connection.
     ///
     /// # Panics
     /// When the page is too short or the id is in use: the caller's own mistake.
-    pub fn want(&mut self, id: u32, expected: Expected, page: Page, deadline: Millis) -> Result<(), Full> {
+    pub fn want(&mut self, id: u32, expected: Expected, page: Page) -> Result<(), Full> {
         assert!(page.read().len() >= expected.bytes, "the page has no room for {} bytes", expected.bytes);
         assert!(self.find(id).is_none(), "the id {id} is in use");
         if self.closed {
             return Err(Full);
         }
-        self.wants.push(Wanted { id, expected, deadline, phase: Phase::Queued(page) }).map_err(|_| Full)
+        self.wants.push(Wanted { id, expected, phase: Phase::Queued(page) }).map_err(|_| Full)
     }
 
-    /// Gives up a want; its page is free when this returns. Nothing more is reported of it. An id that has ended is ignored.
+    /// Gives up a want; its page is free when this returns. Nothing more is reported of it. An id that has ended is ignored. When
+    /// the peer has been silent for long, that counts as a measurement of its goodput.
     pub fn cancel(&mut self, id: u32, now: Millis) {
         if let Some(index) = self.find(id) {
+            self.meter.stalled(now);
             self.withdraw(index, now);
             self.note_idle();
         }
@@ -141,11 +138,6 @@ impl Fetcher {
         if usize::from(segment) < MAX_FILTER_SEGMENTS && !self.closed {
             self.segments_wanted |= 1 << segment & !self.segments_asked;
         }
-    }
-
-    /// Measures the round trip once more, as soon as nothing else is under way.
-    pub fn ping(&mut self) {
-        self.ping_wanted = true;
     }
 
     /// The oldest measurement not taken yet.
@@ -197,8 +189,8 @@ impl Fetcher {
                 }
                 self.end_if_complete(index)
             }
-            Frame::Absent { id } => self.end_unserved(id, "Absent", FetchEvent::Absent { id }),
-            Frame::Busy { id } => self.end_unserved(id, "Busy", FetchEvent::Busy { id }),
+            Frame::Absent { id } => self.end_unserved(id, "Absent", FetchEvent::Absent { id }, now),
+            Frame::Busy { id } => self.end_unserved(id, "Busy", FetchEvent::Busy { id }, now),
             Frame::Stopped { id } => {
                 let index = self.answered(id, "Stopped")?;
                 if !matches!(self.wants[index].phase, Phase::Draining { cancel_sent: true, .. }) {
@@ -210,13 +202,6 @@ impl Fetcher {
             Frame::FilterSegment { segment, generation, checksum, .. } => {
                 self.take_segment(segment, generation, checksum, payload)
             }
-            Frame::Pong { nonce } => match self.ping_sent.take() {
-                Some((sent, at)) if sent == nonce => {
-                    self.meter.round_trip(now - at);
-                    Ok(FetchEvent::Nothing)
-                }
-                _ => Err(Fault::Unexpected("Pong")),
-            },
             Frame::Bye { reason } => Ok(FetchEvent::Closed(reason)),
             other => Err(Fault::Unexpected(other.name())),
         }
@@ -248,7 +233,13 @@ impl Fetcher {
         }
     }
 
-    fn end_unserved<'a>(&mut self, id: u32, name: &'static str, event: FetchEvent<'a>) -> Result<FetchEvent<'a>, Fault> {
+    fn end_unserved<'a>(
+        &mut self,
+        id: u32,
+        name: &'static str,
+        event: FetchEvent<'a>,
+        now: Millis,
+    ) -> Result<FetchEvent<'a>, Fault> {
         let index = self.answered(id, name)?;
         let event = match self.wants[index].phase {
             Phase::Asked(_) => event,
@@ -256,6 +247,7 @@ impl Fetcher {
             _ => return Err(Fault::Unexpected(name)),
         };
         self.wants.remove(index);
+        self.meter.answered(now);
         Ok(event)
     }
 
@@ -321,7 +313,7 @@ impl Fetcher {
                 return Some(Frame::Want { id: want.id, key: want.expected.key, plane: want.expected.plane });
             }
         }
-        self.next_filter_want().or_else(|| self.next_ping(now))
+        self.next_filter_want()
     }
 
     fn next_filter_want(&mut self) -> Option<Frame> {
@@ -334,47 +326,21 @@ impl Fetcher {
         Some(Frame::FilterWant { segment: segment as u8 })
     }
 
-    fn next_ping(&mut self, now: Millis) -> Option<Frame> {
-        let quiet = self.peer.is_some() && self.wants.is_empty() && self.segments_asked == 0 && self.ping_sent.is_none();
-        if !self.ping_wanted || !quiet {
-            return None;
-        }
-        self.ping_wanted = false;
-        self.pings += 1;
-        self.ping_sent = Some((self.pings, now));
-        Some(Frame::Ping { nonce: self.pings })
-    }
-
     /// When `on_deadline` wants to be called, if nothing happens before.
     pub fn deadline(&self) -> Option<Millis> {
         if self.closed {
             return None;
         }
-        self.wants.iter().map(|want| want.deadline).min()
+        self.wants.iter().filter_map(Wanted::patience).min()
     }
 
-    /// Looks at the clock: the wants whose time is up, now withdrawn. Whether the peer holds them is unknown. A peer that does
-    /// not answer a cancel either is a fault, as in `on_frame`.
-    pub fn on_deadline(&mut self, now: Millis) -> Result<Bounded<u32, MAX_WANTS_IN_FLIGHT>, Fault> {
-        let mut expired = Bounded::new();
-        if self.closed {
-            return Ok(expired);
+    /// Looks at the clock. A peer that has not said its last word on a cancelled want in time is a fault, as in `on_frame`.
+    pub fn on_deadline(&mut self, now: Millis) -> Result<(), Fault> {
+        if self.deadline().is_none_or(|deadline| now < deadline) {
+            return Ok(());
         }
-        let stuck = |want: &Wanted| want.deadline <= now && matches!(want.phase, Phase::Draining { .. });
-        if self.wants.iter().any(stuck) {
-            self.bye(Fault::Stalled.reason());
-            return Err(Fault::Stalled);
-        }
-        while let Some(index) = self.wants.iter().position(|want| want.deadline <= now) {
-            let pushed = expired.push(self.wants[index].id);
-            debug_assert!(pushed.is_ok(), "no more can expire than there are");
-            self.withdraw(index, now);
-        }
-        if !expired.is_empty() {
-            self.meter.expired(now);
-            self.note_idle();
-        }
-        Ok(expired)
+        self.bye(Fault::Stalled.reason());
+        Err(Fault::Stalled)
     }
 
     fn withdraw(&mut self, index: usize, now: Millis) {
@@ -388,8 +354,7 @@ impl Fetcher {
             Phase::Receiving { offset, .. } => Some(*offset),
             Phase::Draining { .. } => return,
         };
-        want.phase = Phase::Draining { cancel_sent: false, offset };
-        want.deadline = now + Millis(STALL_TIMEOUT_MS);
+        want.phase = Phase::Draining { cancel_sent: false, offset, patience: now + Millis(STALL_TIMEOUT_MS) };
     }
 
     fn note_idle(&mut self) {

@@ -12,6 +12,10 @@ const SAMPLE_MS: u64 = 50;
 /// millisecond.
 const SAMPLE_BYTES: u64 = 512 << 10;
 
+/// Silence, in milliseconds, after which a peer that owes planes is called stalled: twice the worst round trip seen on an idle
+/// board's Wi-Fi (127 ms).
+const STALL_NOTICE_MS: u64 = 250;
+
 /// Samples kept for a caller that does not ask; the oldest gives way.
 const MAX_SAMPLES: usize = 4;
 
@@ -36,19 +40,15 @@ pub(super) struct Meter {
     bytes: u64,
     elapsed: Millis,
     last_chunk: Option<Millis>,
-    stretch: Option<Stretch>,
+    /// While something is owed: when the peer last brought or answered anything, or was first asked.
+    heard: Option<Millis>,
     samples: Deque<Sample, MAX_SAMPLES>,
-}
-
-struct Stretch {
-    began: Millis,
-    bytes: u64,
 }
 
 impl Meter {
     /// A want has gone out.
     pub(super) fn asked(&mut self, now: Millis) {
-        self.stretch.get_or_insert(Stretch { began: now, bytes: 0 });
+        self.heard.get_or_insert(now);
     }
 
     /// A chunk has landed.
@@ -59,9 +59,7 @@ impl Meter {
             self.elapsed = self.elapsed + (now - last);
         }
         self.last_chunk = Some(now);
-        if let Some(stretch) = &mut self.stretch {
-            stretch.bytes += bytes;
-        }
+        self.answered(now);
         if self.bytes > 0 && (self.elapsed.0 >= SAMPLE_MS || self.bytes >= SAMPLE_BYTES) {
             let elapsed = self.elapsed.max(Millis(1));
             self.keep(Sample::Goodput { bytes: self.bytes, elapsed });
@@ -69,19 +67,25 @@ impl Meter {
         }
     }
 
+    /// The peer has answered a want, with whatever word.
+    pub(super) fn answered(&mut self, now: Millis) {
+        if let Some(heard) = &mut self.heard {
+            *heard = now;
+        }
+    }
+
     /// No want is under way any more.
     pub(super) fn idle(&mut self) {
         self.last_chunk = None;
-        self.stretch = None;
+        self.heard = None;
     }
 
-    /// A want ran out of time: what the stretch has brought so far is the peer's speed, however little, so that a slow peer is
-    /// not taken for an unknown one the next time.
-    pub(super) fn expired(&mut self, now: Millis) {
-        if let Some(stretch) = self.stretch.take() {
-            self.keep(Sample::Goodput { bytes: stretch.bytes, elapsed: (now - stretch.began).max(Millis(1)) });
-            (self.bytes, self.elapsed, self.last_chunk) = (0, Millis(0), None);
-        }
+    /// A want is given up. When the peer has been silent for `STALL_NOTICE_MS`, that counts as time on the wire, so that a peer
+    /// that stalls is known to be slow; the next silence begins now.
+    pub(super) fn stalled(&mut self, now: Millis) {
+        let Some(heard) = self.heard.filter(|&heard| now - heard >= Millis(STALL_NOTICE_MS)) else { return };
+        self.keep(Sample::Goodput { bytes: self.bytes, elapsed: self.elapsed + (now - heard) });
+        (self.bytes, self.elapsed, self.last_chunk, self.heard) = (0, Millis(0), None, Some(now));
     }
 
     /// A question was answered after `elapsed`.
@@ -133,11 +137,31 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_that_sends_nothing_in_time_is_known_to_be_slow() {
+    fn a_peer_that_sends_nothing_is_known_to_be_slow() {
+        let mut meter = Meter::default();
+        meter.stalled(Millis(9_000));
+        meter.asked(Millis(0));
+        meter.stalled(Millis(STALL_NOTICE_MS - 1));
+        assert_eq!(meter.poll_sample(), None, "nothing is owed, or not for long");
+        meter.stalled(Millis(800));
+        meter.stalled(Millis(800));
+        assert_eq!(meter.poll_sample(), Some(Sample::Goodput { bytes: 0, elapsed: Millis(800) }));
+        assert_eq!(meter.poll_sample(), None, "one silence is one measurement, however many wants it ends");
+        meter.answered(Millis(1_000));
+        meter.stalled(Millis(1_200));
+        meter.idle();
+        meter.stalled(Millis(5_000));
+        assert_eq!(meter.poll_sample(), None, "an answer ends the silence, and so does the end of all wants");
+    }
+
+    #[test]
+    fn a_stall_in_mid_transfer_lowers_the_goodput_that_was_measured() {
         let mut meter = Meter::default();
         meter.asked(Millis(0));
-        meter.expired(Millis(800));
-        assert_eq!(meter.poll_sample(), Some(Sample::Goodput { bytes: 0, elapsed: Millis(800) }));
+        meter.landed(16_384, Millis(10));
+        meter.landed(16_384, Millis(20));
+        meter.stalled(Millis(520));
+        assert_eq!(meter.poll_sample(), Some(Sample::Goodput { bytes: 16_384, elapsed: Millis(510) }));
     }
 
     #[test]

@@ -2,8 +2,8 @@
 //!
 //! One TCP connection carries one direction of asking: the node that connected fetches ([`Fetcher`]), the node that accepted
 //! serves ([`Server`]). Both are state machines without sockets or clocks: frames and the present moment go in; events and
-//! bytes to send come out. Between them and the socket stands a plain stream of bytes ([`Decoder`], [`encode`]), which is
-//! where encryption goes.
+//! bytes to send come out. Between them and the socket stands a [`Channel`]: the one seam between frames and bytes, which is where
+//! encryption goes.
 //!
 //! A fetch, from the asking side:
 //!
@@ -12,11 +12,13 @@
 //!    one block. Every want ends in exactly one way: its last chunk, `Absent`, `Busy`, or `Stopped` after a cancel.
 //! 3. `Found` must name the parent and tokens that the block was asked for by, and the length that the model's shape gives.
 //!    Then chunks land in the page, in order, each only after its checksum; at the end the page's digest is compared.
-//! 4. A want whose deadline passes is cancelled. It is *unknown*, not absent: nothing is concluded about what the peer holds.
+//! 4. A want has no deadline. One that is cancelled is *unknown*, not absent: nothing is concluded about what the peer holds. A
+//!    peer that does not answer the cancel within [`STALL_TIMEOUT_MS`](crate::limits::STALL_TIMEOUT_MS) loses its connection.
 //!
 //! What the room promises: no input makes it panic, wait or grow; a page reported as done holds exactly the bytes that the
 //! peer read out of its own; a peer that breaks a rule ends in a [`Fault`] that names the rule, and costs its connection.
 
+mod channel;
 mod decoder;
 mod fault;
 mod fetch;
@@ -28,6 +30,7 @@ mod serving;
 mod tests;
 mod wanted;
 
+pub use channel::{Channel, Received};
 pub use decoder::Decoder;
 pub use fault::Fault;
 pub use fetch::{FetchEvent, Fetcher, Full};

@@ -88,6 +88,12 @@ impl Server {
         self.peer.as_ref()
     }
 
+    /// Since when nothing has been asked for or owed on a connection that has said hello: it may end, and nobody loses anything.
+    pub fn idle_since(&self) -> Option<Millis> {
+        let idle = self.peer.is_some() && !self.closed && self.wants.is_empty() && self.filter_wants == 0 && !self.has_output();
+        idle.then_some(self.active)
+    }
+
     /// Takes one frame. After a fault the peer gets a `Bye` with its reason, and whatever else it sends is ignored; the caller
     /// sends what `poll_send` still has, unpins what `poll_finished` names, and closes.
     pub fn on_frame(&mut self, frame: Frame, now: Millis) -> Result<ServeEvent, Fault> {

@@ -26,7 +26,6 @@ pub struct Expected {
 pub(super) struct Wanted {
     pub(super) id: u32,
     pub(super) expected: Expected,
-    pub(super) deadline: Millis,
     pub(super) phase: Phase,
 }
 
@@ -38,11 +37,19 @@ pub(super) enum Phase {
     Asked(Page),
     /// `Found` came, and `offset` bytes.
     Receiving { page: Page, digest: u64, offset: usize },
-    /// Cancelled after it was sent: waits for the peer's last word. `offset` is `None` before `Found`.
-    Draining { cancel_sent: bool, offset: Option<usize> },
+    /// Cancelled after it was sent: waits until `patience` for the peer's last word. `offset` is `None` before `Found`.
+    Draining { cancel_sent: bool, offset: Option<usize>, patience: Millis },
 }
 
 impl Wanted {
+    /// Until when the peer may take to say its last word, once cancelled.
+    pub(super) fn patience(&self) -> Option<Millis> {
+        match self.phase {
+            Phase::Draining { patience, .. } => Some(patience),
+            _ => None,
+        }
+    }
+
     /// Checks that what the peer offers is what was asked for.
     pub(super) fn found(
         &mut self,

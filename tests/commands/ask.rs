@@ -39,7 +39,11 @@ fn a_prompt_comes_from_the_command_line_a_file_or_standard_input_and_is_the_same
         assert_eq!(done(&ask_fed(&args, input.as_bytes())), answer, "{args:?}");
     }
     assert_ne!(done(&ask_fed(&["-"], format!("{PROMPT}\n\n").as_bytes())), answer, "one line end goes, not two");
-    assert_eq!(done(&ask_fed(&["--file", "/dev/stdin"], line.as_bytes())), answer);
+    for stdin in ["/dev/stdin", "-"] {
+        assert_eq!(done(&ask_fed(&["--file", stdin], line.as_bytes())), answer, "{stdin}");
+    }
+    let words: Vec<&str> = PROMPT.split(' ').collect();
+    assert_eq!(done(&ask_fed(&words, b"")), answer, "without quotation marks the words are the prompt");
 }
 
 #[test]
@@ -52,7 +56,7 @@ fn a_prompt_that_cannot_be_read_is_refused_in_one_line() {
     says(&["-"], b"", "the prompt is empty: give some text");
     says(&[], b" \n", "the prompt is empty: give some text");
     says(&["-"], b"caf\xe9", "standard input: byte 3 is not UTF-8: save it as UTF-8");
-    says(&["-"], &vec![b'x'; 1 << 20], "standard input: a prompt may have 131072 bytes: shorten it");
+    says(&["-"], &vec![b'x'; 1 << 20], "standard input: at most 131072 bytes are taken: shorten it");
     says(&["--file", "missing.txt"], b"", "missing.txt: cannot be read: No such file");
     says(&["--file", dir.path().to_str().unwrap()], b"", "cannot be read: Is a directory");
     let both = misused(&["ask", "--model", "x", "--file", "y", "hello"]);
@@ -111,6 +115,7 @@ fn a_wrong_value_shows_the_usage_of_its_own_command_and_what_would_be_taken() {
         (vec!["ask", "--temperature", "hot", "hi"], "ask [OPTIONS]", "a number from 0"),
         (vec!["ask", "--repeat-penalty", "0", "hi"], "ask [OPTIONS]", "where 1 is off"),
         (vec!["ask", "--stop", "", "hi"], "ask [OPTIONS]", "texts of 1 to 256 bytes"),
+        (vec!["run", "--alone", "--peer", "192.168.1.2:7654", "--model", "x"], "run [OPTIONS]", "--alone shares nothing"),
         (vec!["ask", "--seed", "-1", "hi"], "ask [OPTIONS]", "a whole number is needed"),
         (vec!["run", "--slab", "lots"], "run [OPTIONS]", "a size such as"),
         (vec!["run", "--port", "0"], "run [OPTIONS]", "a port from 1 to 65535"),

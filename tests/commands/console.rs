@@ -22,7 +22,10 @@ pub(super) struct Node {
 
 impl Node {
     pub(super) fn start(model: &Path, args: &[&str]) -> Node {
-        let mut command = potluck();
+        Node::start_by(potluck(), model, args)
+    }
+
+    pub(super) fn start_by(mut command: Command, model: &Path, args: &[&str]) -> Node {
         command.args(["run", "--json", "--model"]).arg(model).args(args);
         let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
         let (input, output) = (child.stdin.take(), child.stdout.take().unwrap());
@@ -247,6 +250,37 @@ fn a_program_that_reads_nothing_stops_nothing_and_is_told_what_it_missed() {
     assert!((200..16_000).contains(&heard), "{heard}");
     drop(input);
     assert!(child.wait().unwrap().success());
+}
+
+/// A pipe that holds all it can.
+fn full_pipe() -> (std::io::PipeReader, std::io::PipeWriter) {
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    let flags = rustix::fs::fcntl_getfl(&writer).unwrap();
+    rustix::fs::fcntl_setfl(&writer, flags | rustix::fs::OFlags::NONBLOCK).unwrap();
+    while writer.write(&[0; 4_096]).is_ok() {}
+    rustix::fs::fcntl_setfl(&writer, flags).unwrap();
+    (reader, writer)
+}
+
+/// A log that is full, or a terminal that was stopped with Ctrl-S, must keep no node from starting, answering or ending.
+#[test]
+fn a_node_whose_standard_error_takes_nothing_starts_answers_and_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("potluck.toml");
+    // Something to be said at the start.
+    fs::write(&config, "[memory]\nslap = 64\n").unwrap();
+    let (_reader, writer) = full_pipe();
+    let mut command = potluck();
+    command.stderr(writer.try_clone().unwrap());
+    let mut node = Node::start_by(command, demo(), &["--alone", "--max-tokens", "6", "--config", &config.display().to_string()]);
+    node.hear("ready");
+    node.say(r#"{"ask": "Hello", "id": 3}"#);
+    assert_eq!(node.hear("done")["id"], 3);
+    node.end();
+
+    let mut command = potluck();
+    let child = command.args(["run", "--alone", "--model", "absent.gguf"]).stderr(writer).spawn().unwrap();
+    assert_eq!(ended(child).status.code(), Some(1));
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::io::Write;
 use potluck::model::gguf::{Entry, Gguf, TensorPlan, Writer, kept_entries};
 
 use super::*;
+use crate::real_file::real_file;
 
 /// Cuts `model` into three parts as llama-gguf-split does: the first has all metadata and no tensor.
 fn in_parts(model: &Path, dir: &Path) -> Vec<PathBuf> {
@@ -26,7 +27,7 @@ fn in_parts(model: &Path, dir: &Path) -> Vec<PathBuf> {
             .map(|(name, tensor)| TensorPlan {
                 name: (*name).clone(),
                 dims: tensor.dims.clone(),
-                dtype: tensor.ty.dtype().unwrap(),
+                format: tensor.ty.format().unwrap(),
                 bytes: tensor.range.len(),
             })
             .collect();
@@ -82,11 +83,13 @@ fn a_gguf_is_converted_and_says_what_that_costs() {
     let dir = tempfile::tempdir().unwrap();
     let (small, floats) = (dir.path().join("q4_0.gguf"), dir.path().join("f32.gguf"));
     let convert = |from: &Path, out: &Path, ty: &str| {
-        done(&run([OsStr::new("convert"), from.as_ref(), out.as_ref(), "--type".as_ref(), ty.as_ref()]))
+        let output = run([OsStr::new("convert"), from.as_ref(), out.as_ref(), "--type".as_ref(), ty.as_ref()]);
+        let size = format!("tensors, {:.1} MB", fs::metadata(out).unwrap().len() as f64 / 1e6);
+        assert!(done(&output).contains(&size), "{output:?}, but {size}");
+        text(&output.stderr)
     };
     let said = convert(demo(), &small, "q4_0");
-    assert!(said.starts_with("42 tensors were quantised (Q8_0) and are rounded a second time, which loses another "), "{said}");
-    assert!(said.contains("q4_0.gguf: 80 tensors, "), "{said}");
+    assert!(said.starts_with("· 42 tensors were quantised (Q8_0) and are rounded a second time, which loses another "), "{said}");
     let said = convert(&small, &floats, "f32");
     assert!(said.contains("43 tensors were quantised (Q4_0, Q8_0): as f32 they are larger, and no better"), "{said}");
     assert_eq!(done(&answer(&small)).is_empty(), done(&answer(&floats)).is_empty());
@@ -94,7 +97,15 @@ fn a_gguf_is_converted_and_says_what_that_costs() {
         (&inspected(&small)["name"], &inspected(&floats)["name"]),
         (&inspected(demo())["name"], &inspected(demo())["name"])
     );
-    let itself = run([OsStr::new("convert"), small.as_ref(), small.as_ref()]);
+    let before = fs::read(&floats).unwrap();
+    let over = |force: &[&str]| {
+        run([OsStr::new("convert"), small.as_ref(), floats.as_ref()].into_iter().chain(force.iter().map(OsStr::new)))
+    };
+    assert!(refused(&over(&[])).contains("f32.gguf: exists already; name another to write, or replace it with --force"));
+    assert!(fs::read(&floats).unwrap() == before, "a file was written over unasked");
+    done(&over(&["--force"]));
+    assert!(fs::read(&floats).unwrap() != before);
+    let itself = run([OsStr::new("convert"), small.as_ref(), small.as_ref(), "--force".as_ref()]);
     assert!(refused(&itself).contains("q4_0.gguf: is the file that is converted; name another to write"), "{itself:?}");
     assert_eq!(names(dir.path()), ["f32.gguf", "q4_0.gguf"]);
 }
@@ -133,21 +144,9 @@ fn a_command_that_is_stopped_leaves_nothing_half_written() {
     }
 }
 
-/// The real model's file, if this machine has it; else a line says which test is left out.
-fn real_model(test: &str) -> Option<PathBuf> {
-    let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/models/gemma-3-270m-q4_k_m.gguf");
-    let path = std::env::var_os("POTLUCK_REAL_MODEL").map_or(default, PathBuf::from);
-    if path.exists() {
-        return Some(path);
-    }
-    // Past the harness, which keeps what tests print that do not fail.
-    let _ = writeln!(std::io::stderr(), "skipped: {test}, for there is no {}", path.display());
-    None
-}
-
 #[test]
 fn the_published_file_is_described_as_it_is_published() {
-    let Some(path) = real_model("the_published_file_is_described_as_it_is_published") else { return };
+    let Some(path) = real_file("the_published_file_is_described_as_it_is_published") else { return };
     let said = inspected(&path);
     let tensors: Vec<(&str, u64)> = [("F32", 109), ("Q4_K", 27), ("Q5_0", 81), ("Q6_K", 9), ("Q8_0", 10)].into();
     let counted = said["tensors"].as_object().unwrap();

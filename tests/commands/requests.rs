@@ -51,6 +51,7 @@ fn an_id_in_use_is_refused_and_errors_carry_ids() {
         (json!({"id": 8, "ask": "a", "stop": vec!["x"; 99]}), "stop strings"),
         (json!({"id": 8, "ask": "a", "conversation": "b"}), "belongs to \"chat\""),
         (json!({"id": 8, "chat": "a", "raw": true}), "belongs to \"ask\""),
+        (json!({"id": 8, "ask": "a", "system": "Be kind."}), "\"system\" has a place in chats only"),
         (json!({"id": 8, "chat": "a", "conversation": "x".repeat(65)}), "64 bytes"),
         (json!({"id": 8, "ask": "a", "temprature": 1}), "not understood"),
         (json!({"id": 8, "ask": "a", "chat": "b"}), "a request has one of"),

@@ -140,7 +140,9 @@ fn tokens_are_shown_and_go_back_to_the_very_text() {
     let from_file = tokenize(&model, &["--ids", "--file", file.to_str().unwrap()], b"");
     let ids = done(&from_file);
     assert!(ids.starts_with("2 ") && ids.ends_with('\n') && ids.lines().count() == 1, "{ids}");
-    assert_eq!(done(&tokenize(&model, &["--ids", "-"], ODD.as_bytes())), ids);
+    for stdin in [&["--ids", "-"][..], &["--ids"], &["--ids", "--file", "-"]] {
+        assert_eq!(done(&tokenize(&model, stdin, ODD.as_bytes())), ids, "{stdin:?}");
+    }
     assert_eq!(done(&tokenize(&model, &["--ids", "--no-bos", "-"], ODD.as_bytes())), ids[2..]);
     assert!(told(&from_file).contains("<bos> in the text is taken as plain text"), "{from_file:?}");
     let back = |args: &[&str], input: &str| done(&tokenize(&model, args, input.as_bytes()));
@@ -177,13 +179,13 @@ fn what_cannot_be_tokenized_is_said_in_one_line() {
     let binary = dir.path().join("binary");
     fs::write(&binary, [0xff; 9]).unwrap();
     let said = |args: &[&str], input: &[u8]| refused(&tokenize(&model, args, input));
-    assert!(said(&["--file", binary.to_str().unwrap()], b"").contains("is not UTF-8 text"));
+    assert!(said(&["--file", binary.to_str().unwrap()], b"").contains("is not UTF-8: save it as UTF-8"));
     assert!(said(&["--file", "/no/such/file"], b"").contains("/no/such/file: cannot be read"));
     assert!(said(&["--file", dir.path().to_str().unwrap()], b"").contains("cannot be read"));
-    assert!(said(&["-"], &vec![b'x'; 131_073]).contains("standard input: is longer than the 131072 bytes"));
+    assert!(said(&["-"], &vec![b'x'; 131_073]).contains("standard input: at most 131072 bytes are taken"));
     assert!(said(&["--decode", "-"], b"12 twelve").contains("\"twelve\" is no token's id"));
     assert!(said(&["--decode", "99999999"], b"").contains("beyond the vocabulary's"));
-    for wrong in [&["tokenize", "--chat", "--no-bos", "x"][..], &["tokenize"], &["tokenize", "--file", "a", "b"]] {
+    for wrong in [&["tokenize", "--chat", "--no-bos", "x"][..], &["tokenize", "--file", "a", "b"]] {
         assert!(misused(wrong).contains("Usage: potluck tokenize"), "{wrong:?}");
     }
 }

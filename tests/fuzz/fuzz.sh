@@ -12,10 +12,10 @@ shift
 cd "$(dirname "$0")"
 root=$(cd ../.. && pwd)
 target=${CARGO_TARGET_DIR:-$root/target}/fuzz
-[ $# -gt 0 ] || set -- fetching serving datagrams terminal settings gguf tokenizer packed
+[ $# -gt 0 ] || set -- fetching serving datagrams terminal settings gguf tokenizer packed template
 features=
 for name in "$@"; do
-    case $name in settings | gguf | tokenizer | packed) features="--features files" ;; esac
+    case $name in settings | gguf | tokenizer | packed | template) features="--features files" ;; esac
 done
 
 # With --target the flags do not reach build scripts and compilers' plugins, which would not link with them.
@@ -38,6 +38,7 @@ for name in "$@"; do
         { printf '\0'; head -c 65000 "$root/tools/demo-model/model/potluck-demo.gguf"; } >"$corpus/demo"
         ;;
     tokenizer) cp seeds/tokenizer.json "$corpus" ;;
+    template) cp seeds/template/* "$corpus" ;;
     settings) cp seeds/potluck.toml "$corpus" ;;
     esac
     echo "fuzz: $name, $seconds s"

@@ -220,7 +220,8 @@ def lan(machine, figures):
         want(found, f"no figures: {taken}")
         share = int(found.group(3)) / int(found.group(1))
         figures["share of the repeated prompt taken from the first, %"] = round(100 * share, 1)
-        want(share >= 0.9, f"the second board took {share:.0%} of the prompt from the first: {taken}")
+        # Computing does not wait for the network, and an emulated board computes while the other serves.
+        want(share >= 0.75, f"the second board took {share:.0%} of the prompt from the first: {taken}")
 
         # Nobody listens but potluck and the responder of multicast DNS: the catalog has its port and another to speak from, blocks
         # have any one.

@@ -70,7 +70,10 @@ impl Drop for Process {
 
 fn reset(port: &str, key: &str, more: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_potluck"));
-    command.args(["reset", "--interface", "127.0.0.1", "--port", port, "--swarm-key", key]).args(more);
+    command.args(["reset", "--interface", "127.0.0.1", "--port", port]).args(more);
+    if !key.is_empty() {
+        command.args(["--swarm-key", key]);
+    }
     command.output().expect("the binary starts")
 }
 

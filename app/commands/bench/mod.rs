@@ -205,7 +205,7 @@ fn pass(model: &Model, case: &Case, text: &[TokenId], sequence: &Arc<Sequence>) 
     let step = if case.one_by_one { 1 } else { case.tokens };
     let (start, computed) = (Instant::now(), process::cpu_time());
     for (index, tokens) in text[case.depth..case.depth + case.tokens].chunks(step).enumerate() {
-        model.forward(tokens, case.depth + index * step, sequence, Logits::Last)?;
+        model.forward(tokens, case.depth + index * step, sequence, Logits::Last(1))?;
     }
     Ok((start.elapsed(), process::cpu_time() - computed))
 }

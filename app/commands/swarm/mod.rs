@@ -15,7 +15,7 @@ use thiserror::Error;
 
 use crate::drive::free_port;
 use crate::fronts::{OutputError, give_line};
-use crate::limits::{BLOCK_TOKENS, MAX_CONTEXT_TOKENS};
+use crate::limits::{BLOCK_TOKENS, MAX_CONTEXT_TOKENS, PREFILL_STEP_TOKENS};
 use crate::mmlu::{self, MmluError, Question};
 use crate::model;
 use crate::start::{Kept, SetupError, tokenizer_of};
@@ -37,12 +37,18 @@ const CATALOG_PATIENCE: Duration = Duration::from_secs(20);
 /// Time between two looks at a node's catalog.
 const POLL: Duration = Duration::from_millis(20);
 
-/// A repeated prompt takes at least this share of the tokens that its node does not hold from a peer.
-const REPEATED_SHARE: f64 = 0.95;
+/// Of the tokens that its node does not hold, a repeated prompt takes at least this share from a peer, a step of computing left out:
+/// computing does not wait, and the more nodes share a machine's cores, the more of a prompt it reaches before a peer answers.
+const REPEATED_SHARE: f64 = 0.5;
 
 /// So many tokens that a node lacks are taken from a peer. Fewer it may as well compute: a fast machine takes 50 ms for these, which
 /// is what busy processes may take to answer one another.
 const WORTH_ASKING: usize = 8 * BLOCK_TOKENS;
+
+/// How many of `lacking` tokens a peer must have given.
+fn due(lacking: usize) -> usize {
+    (lacking.saturating_sub(PREFILL_STEP_TOKENS) as f64 * REPEATED_SHARE).ceil() as usize
+}
 
 /// What to show.
 #[derive(Args)]
@@ -144,11 +150,11 @@ fn show(settings: &SwarmArgs) -> Result<bool, SwarmError> {
         let missing = answer.figures.prompt_tokens - answer.figures.own;
         let (lacking, must) = match item.expect {
             Expect::New => (0, 0),
-            Expect::Repeated => (missing, (missing as f64 * REPEATED_SHARE).ceil() as usize),
+            Expect::Repeated => (missing, due(missing)),
             Expect::SharedWith(other) => {
                 let common = common_blocks(&tokenizer, &item.text, &programme[other].text)?;
                 let lacking = common.saturating_sub(answer.figures.own);
-                (lacking, lacking)
+                (lacking, due(lacking))
             }
         };
         let shared = Some(must).filter(|_| lacking >= WORTH_ASKING);

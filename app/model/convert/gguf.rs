@@ -8,7 +8,7 @@ use std::io;
 use std::path::Path;
 
 use super::{CHUNK_VALUES, ConvertError, ConvertType, Planned, Report, plan};
-use crate::kernels::dequantize_row;
+use crate::kernels::{Format, dequantize_row};
 use crate::model::Progress;
 use crate::model::draft::Draft;
 use crate::model::fault::{Fault, FileError};
@@ -51,7 +51,7 @@ pub(super) fn convert(
             progress(Progress { done, total, item: &planned.plan.name });
         }
     }
-    writer.finish().keep()?;
+    let bytes = writer.finish().keep()?;
     notes.extend(second.note(ty, &weights, &planned));
     let left_out = opened.gguf.tensors().len() - planned.len();
     if left_out > 0 {
@@ -60,7 +60,7 @@ pub(super) fn convert(
     if vocabulary.is_none() {
         notes.push(format!("{} has no vocabulary: the file is written without one", path.display()));
     }
-    Ok(Report { tensor_bytes: total, tensors: planned.len(), vocabulary, notes })
+    Ok(Report { bytes, tensors: planned.len(), vocabulary, notes })
 }
 
 /// A model is never written over itself: should the conversion not be what was wanted, the original would be gone.
@@ -96,15 +96,15 @@ impl<'a> Chunks<'a> {
             return Ok(None);
         }
         self.row += count;
-        let (from, to) = (self.weight.dtype(), plan.dtype);
+        let (from, to) = (self.weight.format(), plan.format);
         let stored = &self.weight.bytes()[first * from.row_bytes(cols)..][..count * from.row_bytes(cols)];
         if from == to {
             return Ok(Some(stored));
         }
-        let read = |bytes: &[u8], dtype: super::DType, values: &mut Vec<f32>| {
+        let read = |bytes: &[u8], format: Format, values: &mut Vec<f32>| {
             values.resize(count * cols, 0.0);
-            for (row, values) in bytes.chunks_exact(dtype.row_bytes(cols)).zip(values.chunks_exact_mut(cols)) {
-                dequantize_row(dtype, row, values);
+            for (row, values) in bytes.chunks_exact(format.row_bytes(cols)).zip(values.chunks_exact_mut(cols)) {
+                dequantize_row(format, row, values);
             }
         };
         read(stored, from, &mut self.values);
@@ -137,18 +137,18 @@ impl SecondRounding {
     /// A line for whoever converts what was quantised before; none where nothing was.
     fn note(&self, ty: ConvertType, weights: &BTreeMap<String, &Weight>, planned: &[Planned]) -> Option<String> {
         let is_again = |planned: &&Planned| {
-            let from = weights[&planned.plan.name].dtype();
-            from.is_quantized() && from != planned.plan.dtype
+            let from = weights[&planned.plan.name].format();
+            from.is_quantized() && from != planned.plan.format
         };
         let again: Vec<&Planned> = planned.iter().filter(is_again).collect();
-        let mut from: Vec<&str> = again.iter().map(|planned| weights[&planned.plan.name].dtype().name()).collect();
+        let mut from: Vec<&str> = again.iter().map(|planned| weights[&planned.plan.name].format().name()).collect();
         from.sort_unstable();
         from.dedup();
         let (count, from) = (again.len(), from.join(", "));
         if count == 0 {
             return None;
         }
-        if !again.iter().any(|planned| planned.plan.dtype.is_quantized()) {
+        if !again.iter().any(|planned| planned.plan.format.is_quantized()) {
             return Some(format!("{count} tensors were quantised ({from}): as {ty} they are larger, and no better"));
         }
         let lost = 100.0 * (self.errors / self.values.max(f64::MIN_POSITIVE)).sqrt();

@@ -1,5 +1,5 @@
 //! A Hugging Face directory to a GGUF that potluck (and llama.cpp) maps: config.json, safetensors in one or several shards,
-//! and the vocabulary of tokenizer.json. Or a GGUF to one in another type (`gguf.rs`).
+//! the vocabulary of tokenizer.json, and the chat template. Or a GGUF to one in another type (`gguf.rs`).
 //!
 //! Shards are mapped, a chunk of one tensor is in memory at a time, and the file appears under its name only when it is
 //! whole. What Gemma 3's text model does not have is refused, never dropped; what a multimodal model has beside it is left
@@ -8,6 +8,7 @@
 mod gguf;
 mod hub;
 mod plan;
+mod template;
 
 #[cfg(test)]
 mod tests;
@@ -22,10 +23,9 @@ use super::Progress;
 use super::config::ModelConfig;
 use super::draft::Draft;
 use super::fault::{Fault, FileError};
-use super::gguf::{Part, Writer, model_entries, vocabulary_entries};
+use super::gguf::{Entry, Part, Writer, model_entries, vocabulary_entries};
 use super::quantize::{Unstorable, encode};
 use super::safetensors::{Tensor, one_line, open_directory, read_json};
-use super::weight::DType;
 use crate::tokenizer::{TokenizerError, Vocabulary};
 
 pub use plan::ConvertType;
@@ -37,8 +37,8 @@ const CHUNK_VALUES: usize = 1 << 20;
 /// What a conversion wrote.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Report {
-    /// Bytes of tensors.
-    pub tensor_bytes: u64,
+    /// Bytes of the file.
+    pub bytes: u64,
     /// Tensors written.
     pub tensors: usize,
     /// Tokens of the vocabulary; none where the directory has no tokenizer.json, and then the file can only be used with
@@ -105,6 +105,9 @@ fn directory(dir: &Path, out: &Path, ty: ConvertType, progress: &mut dyn FnMut(P
     if let Some(vocabulary) = &vocabulary {
         entries.extend(vocabulary_entries(vocabulary));
     }
+    if let Some(template) = template::chat_template(dir, &mut notes)? {
+        entries.push(("tokenizer.chat_template".to_owned(), Entry::Text(template)));
+    }
     let plans: Vec<_> = planned.iter().map(|planned| planned.plan.clone()).collect();
     let total = plans.iter().map(|plan| plan.bytes as u64).sum();
     let broken = |error: io::Error| FileError::new(out, Fault::Write(error));
@@ -123,8 +126,8 @@ fn directory(dir: &Path, out: &Path, ty: ConvertType, progress: &mut dyn FnMut(P
             ChunkError::Value(source) => ConvertError::Value { path: tensor.path.display().to_string(), tensor: name, source },
         })?;
     }
-    writer.finish().keep()?;
-    Ok(Report { tensor_bytes: total, tensors: planned.len(), vocabulary: vocabulary.map(|v| v.tokens.len()), notes })
+    let bytes = writer.finish().keep()?;
+    Ok(Report { bytes, tensors: planned.len(), vocabulary: vocabulary.map(|v| v.tokens.len()), notes })
 }
 
 fn vocabulary(dir: &Path, config: &ModelConfig, notes: &mut Vec<String>) -> Result<Option<Vocabulary>, ConvertError> {
@@ -276,7 +279,7 @@ fn write_tensor(tensor: &Tensor, planned: &Planned, sink: &mut dyn FnMut(&[u8]) 
             values.iter_mut().for_each(|value| *value += 1.0);
         }
         bytes.clear();
-        encode(planned.plan.dtype, &values, &mut bytes).map_err(|error| ChunkError::Value(error.after(start)))?;
+        encode(planned.plan.format, &values, &mut bytes).map_err(|error| ChunkError::Value(error.after(start)))?;
         sink(&bytes)?;
     }
     Ok(())

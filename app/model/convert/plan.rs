@@ -3,9 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::kernels::Format;
 use crate::model::config::ModelConfig;
 use crate::model::gguf::{Part, TensorPlan, tensor_names};
-use crate::model::weight::DType;
 
 /// What matrices are stored as. Norms are always F32.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,13 +36,13 @@ impl ConvertType {
     }
 
     /// How `part` is stored where the columns fill whole blocks.
-    fn dtype(self, part: Part) -> DType {
+    fn format(self, part: Part) -> Format {
         match self {
-            _ if part.is_norm() => DType::F32,
-            ConvertType::F32 => DType::F32,
-            ConvertType::F16 => DType::F16,
-            ConvertType::Q4_0 if !matches!(part, Part::Embedding | Part::Output) => DType::Q4_0,
-            ConvertType::Q8_0 | ConvertType::Q4_0 => DType::Q8_0,
+            _ if part.is_norm() => Format::F32,
+            ConvertType::F32 => Format::F32,
+            ConvertType::F16 => Format::F16,
+            ConvertType::Q4_0 if !matches!(part, Part::Embedding | Part::Output) => Format::Q4_0,
+            ConvertType::Q8_0 | ConvertType::Q4_0 => Format::Q8_0,
         }
     }
 }
@@ -77,13 +77,13 @@ pub(in crate::model) fn plan(config: &ModelConfig, tied: bool, ty: ConvertType) 
     let mut fallbacks = Vec::new();
     let planned = tensor_names(config.layers.len(), tied).into_iter().filter_map(|(name, part)| {
         let (rows, cols) = part.shape(config);
-        let wanted = ty.dtype(part);
-        let dtype = if cols % wanted.unit().0 == 0 { wanted } else { DType::F16 };
-        if dtype != wanted {
-            let names = (dtype.name(), wanted.name());
+        let wanted = ty.format(part);
+        let format = if cols % wanted.unit().0 == 0 { wanted } else { Format::F16 };
+        if format != wanted {
+            let names = (format.name(), wanted.name());
             fallbacks.push(format!("{name} is {}: its {cols} columns do not fill blocks of {}", names.0, names.1));
         }
-        let plan = TensorPlan::new(name, (rows, cols), part.is_norm(), dtype)?;
+        let plan = TensorPlan::new(name, (rows, cols), part.is_norm(), format)?;
         Some(Planned { plan, part, rows, cols })
     });
     (planned.collect(), fallbacks)

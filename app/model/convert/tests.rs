@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::*;
+use crate::kernels::Format;
 use crate::kv::Plane;
-use crate::model::DType;
 use crate::model::config::Rope;
 use crate::model::load::{named, open};
 use crate::model::safetensors;
@@ -117,10 +117,10 @@ impl Case {
 fn the_golden_model_converts_to_every_type() {
     let dir = tempfile::tempdir().unwrap();
     for (ty, embedding, query) in [
-        (ConvertType::F32, DType::F32, DType::F32),
-        (ConvertType::F16, DType::F16, DType::F16),
-        (ConvertType::Q8_0, DType::Q8_0, DType::Q8_0),
-        (ConvertType::Q4_0, DType::Q8_0, DType::Q4_0),
+        (ConvertType::F32, Format::F32, Format::F32),
+        (ConvertType::F16, Format::F16, Format::F16),
+        (ConvertType::Q8_0, Format::Q8_0, Format::Q8_0),
+        (ConvertType::Q4_0, Format::Q8_0, Format::Q4_0),
     ] {
         let out = dir.path().join(format!("{ty}.gguf"));
         let mut last = (0, 1);
@@ -130,7 +130,7 @@ fn the_golden_model_converts_to_every_type() {
         assert_eq!(report.notes, ["the directory has no tokenizer.json: the file is written without a vocabulary"]);
         let opened = open(&out).unwrap();
         assert_eq!((opened.config.vocab, opened.config.window, opened.config.rope_global.base), (512, 32, 1e6));
-        assert_eq!((opened.weights.embedding.dtype(), opened.weights.layers[5].query.dtype()), (embedding, query));
+        assert_eq!((opened.weights.embedding.format(), opened.weights.layers[5].query.format()), (embedding, query));
         assert_eq!(opened.config.layers[5], Plane::Global);
     }
 }
@@ -232,7 +232,7 @@ fn halves_are_widened_exactly_and_columns_that_fill_no_block_fall_back() {
     assert_eq!(opened.weights.layers[0].down.bytes(), floats(values.iter().map(|value| value.to_f32())));
     for ty in [ConvertType::Q8_0, ConvertType::Q4_0] {
         let (opened, report) = case.run(ty).unwrap();
-        assert_eq!(opened.weights.layers[0].down.dtype(), DType::F16);
+        assert_eq!(opened.weights.layers[0].down.format(), Format::F16);
         let wanted = if ty == ConvertType::Q8_0 { "Q8_0" } else { "Q4_0" };
         let line = format!("blk.0.ffn_down.weight is F16: its 40 columns do not fill blocks of {wanted}");
         assert!(report.notes.contains(&line), "{:?}", report.notes);
@@ -345,6 +345,37 @@ fn tokenizer_json(vocabulary: &Vocabulary) -> String {
         "model": {"type": "BPE", "unk_token": "<unk>", "byte_fallback": true, "vocab": pieces, "merges": []},
     })
     .to_string()
+}
+
+#[test]
+fn the_chat_template_comes_along_from_wherever_it_lies() {
+    let dir = tempfile::tempdir().unwrap();
+    for file in ["config.json", "model.safetensors"] {
+        fs::copy(golden().join(file), dir.path().join(file)).unwrap();
+    }
+    let out = dir.path().join("out.gguf");
+    let carried = || {
+        let report = convert(dir.path(), &out, ConvertType::F32, &mut |_| {}).unwrap();
+        let template = open(&out).unwrap().gguf.text("tokenizer.chat_template").unwrap().map(str::to_owned);
+        (template, report.notes.into_iter().skip(1).collect::<Vec<_>>())
+    };
+    let shared = |value: Value| fs::write(dir.path().join("tokenizer_config.json"), value.to_string()).unwrap();
+    assert_eq!(carried(), (None, vec![]));
+    shared(json!({"bos_token": "<bos>"}));
+    assert_eq!(carried(), (None, vec![]));
+    shared(json!({"chat_template": "{{ old }}"}));
+    assert_eq!(carried(), (Some("{{ old }}".to_owned()), vec![]));
+    shared(json!({"chat_template": [{"name": "tool_use", "template": "no"}, {"name": "default", "template": "{{ yes }}"}]}));
+    assert_eq!(carried(), (Some("{{ yes }}".to_owned()), vec![]));
+    let own = dir.path().join("chat_template.jinja");
+    fs::write(&own, "{{ own }}\n").unwrap();
+    assert_eq!(carried(), (Some("{{ own }}\n".to_owned()), vec![]));
+    fs::write(&own, " ".repeat(70_000)).unwrap();
+    let note = "the chat template of chat_template.jinja has 70000 bytes, over 65536: it is left out";
+    assert_eq!(carried(), (None, vec![note.to_owned()]));
+    fs::write(&own, b"\xff").unwrap();
+    let line = convert(dir.path(), &out, ConvertType::F32, &mut |_| {}).unwrap_err().to_string();
+    assert!(line.ends_with("chat_template.jinja: damaged: it is no text in UTF-8; download it again"), "{line}");
 }
 
 #[test]

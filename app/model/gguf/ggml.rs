@@ -3,7 +3,7 @@
 
 use core::fmt;
 
-use crate::model::DType;
+use crate::kernels::Format;
 
 /// A ggml tensor type: its number in files, its name, and the values and bytes of its unit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -69,8 +69,8 @@ impl GgmlType {
     }
 
     /// The same type as this build's kernels know it; none for the others.
-    pub fn dtype(self) -> Option<DType> {
-        DType::ALL.into_iter().find(|&dtype| dtype as u32 == self.number)
+    pub fn format(self) -> Option<Format> {
+        Format::ALL.into_iter().find(|&format| format as u32 == self.number)
     }
 }
 
@@ -90,9 +90,9 @@ impl TensorType {
     }
 
     /// The same type as this build's kernels know it; none for the others.
-    pub fn dtype(self) -> Option<DType> {
+    pub fn format(self) -> Option<Format> {
         match self {
-            TensorType::Known(ty) => ty.dtype(),
+            TensorType::Known(ty) => ty.format(),
             TensorType::Unknown(_) => None,
         }
     }
@@ -113,11 +113,11 @@ mod tests {
 
     #[test]
     fn the_types_we_compute_with_have_ggmls_sizes() {
-        for dtype in DType::ALL {
-            let ty = GgmlType::from_number(dtype as u32).unwrap();
-            assert_eq!((ty.unit, ty.unit_bytes), dtype.unit(), "a wrong size reads every later row from the wrong place");
-            assert_eq!((ty.name, ty.dtype()), (dtype.name(), Some(dtype)));
+        for format in Format::ALL {
+            let ty = GgmlType::from_number(format as u32).unwrap();
+            assert_eq!((ty.unit, ty.unit_bytes), format.unit(), "a wrong size reads every later row from the wrong place");
+            assert_eq!((ty.name, ty.format()), (format.name(), Some(format)));
         }
-        assert_eq!(TYPES.into_iter().filter_map(GgmlType::dtype).count(), DType::ALL.len());
+        assert_eq!(TYPES.into_iter().filter_map(GgmlType::format).count(), Format::ALL.len());
     }
 }

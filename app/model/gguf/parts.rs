@@ -122,10 +122,7 @@ impl Gguf {
     fn contradicts(&self, part: &Gguf, key: &str) -> bool {
         let own_to_each = key.starts_with("split.") || key == "general.alignment";
         let (Some(here), Some(there)) = (self.metadata.get(key), part.metadata.get(key)) else { return false };
-        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-        here.put(self.head_bytes(), &mut ours);
-        there.put(part.head_bytes(), &mut theirs);
-        !own_to_each && ours != theirs
+        !own_to_each && !here.equals(self.head_bytes(), there, part.head_bytes())
     }
 
     /// Which part the file is; none where it is a whole model.

@@ -5,9 +5,10 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use super::*;
+use crate::kernels::Format;
 use crate::kv::Plane;
 use crate::model::config::{ModelConfig, Rope};
-use crate::model::weight::{Bytes, DType};
+use crate::model::weight::Bytes;
 use crate::tokenizer::Vocabulary;
 
 mod parts;
@@ -176,7 +177,7 @@ fn a_published_file_reads_with_llama_cpps_defaults() {
     assert_eq!((weights.layers.len(), weights.output.is_none()), (2, true));
     let (raw, down) = (tiny(), &weights.layers[1].down);
     let stored = raw.tensors.iter().find(|tensor| tensor.name == "blk.1.ffn_down.weight").unwrap();
-    assert_eq!((down.rows(), down.cols(), down.dtype()), (32, 64, DType::Q8_0));
+    assert_eq!((down.rows(), down.cols(), down.format()), (32, 64, Format::Q8_0));
     assert_eq!(down.bytes(), stored.data);
     assert!(gguf.vocabulary().unwrap().is_none());
     for version in [2, 3] {
@@ -340,7 +341,7 @@ fn a_written_vocabulary_is_read_back_whole() {
     entries.extend(vocabulary_entries(&vocabulary));
     let plans: Vec<TensorPlan> = tensor_names(2, false)
         .into_iter()
-        .map(|(name, part)| TensorPlan::new(name, part.shape(&config), part.is_norm(), DType::F32).unwrap())
+        .map(|(name, part)| TensorPlan::new(name, part.shape(&config), part.is_norm(), Format::F32).unwrap())
         .collect();
     let mut writer = Writer::new(Vec::new(), &entries, &plans).unwrap();
     plans.iter().for_each(|plan| writer.write(&vec![1; plan.bytes]).unwrap());
@@ -359,7 +360,7 @@ fn the_writers_metadata_says_the_configuration_again() {
         config.rope_global.factor = 8.0;
         let plans: Vec<TensorPlan> = tensor_names(config.layers.len(), true)
             .into_iter()
-            .map(|(name, part)| TensorPlan::new(name, part.shape(&config), part.is_norm(), DType::F16).unwrap())
+            .map(|(name, part)| TensorPlan::new(name, part.shape(&config), part.is_norm(), Format::F16).unwrap())
             .collect();
         let mut writer = Writer::new(Vec::new(), &model_entries(&config, "x", 1), &plans).unwrap();
         plans.iter().for_each(|plan| writer.write(&vec![0; plan.bytes]).unwrap());
@@ -381,6 +382,12 @@ fn a_vocabulary_of_another_model_is_refused() {
     assert!(refused("scores", texts(&["a"])).contains("one F32 for each of the 5 tokens"));
     assert!(refused("token_type", bools(&[1; 5])).contains("a token type (1 to 6)"));
     assert!(refused("merges", texts(&["ab"])).contains("is not pairs"));
+    let long = "a ".repeat(1 << 19);
+    let refused = refused("merges", texts(&vec![long.as_str(); 64]));
+    assert!(
+        refused.contains("metadata tokenizer.ggml.merges has 67109376 bytes; this build takes at most 67108864"),
+        "{refused}"
+    );
 }
 
 /// Reads whatever it can and checks that every weight has the size that the configuration says.
@@ -394,7 +401,7 @@ fn survive(bytes: Vec<u8>) {
     let Ok(config) = gguf.config() else { return };
     let Ok(weights) = gguf.weights(&config) else { return };
     for (name, weight) in crate::model::load::named(&weights) {
-        let expected = weight.dtype().bytes(weight.cols()).unwrap() * weight.rows();
+        let expected = weight.format().bytes(weight.cols()).unwrap() * weight.rows();
         assert_eq!(weight.bytes().len(), expected, "{name}");
     }
     assert_eq!((weights.embedding.rows(), weights.embedding.cols()), (config.vocab, config.hidden));

@@ -79,8 +79,26 @@ pub enum Value {
 impl Value {
     /// Where it begins in the file, without what says its type and length: entries lie in this order.
     pub(super) fn start(&self) -> usize {
+        self.place().start
+    }
+
+    /// Whether the value is `other`, type and all, each out of the head that it was read from. Nothing is copied: a value may take as
+    /// many bytes as its file.
+    pub(super) fn equals(&self, head: &[u8], other: &Value, other_head: &[u8]) -> bool {
+        let same_type = match (self, other) {
+            (Value::Scalar { kind, .. }, Value::Scalar { kind: other, .. }) => kind == other,
+            (Value::Text(_), Value::Text(_)) => true,
+            (Value::Array { kind, count, .. }, Value::Array { kind: other, count: others, .. }) => {
+                kind == other && count == others
+            }
+            _ => false,
+        };
+        same_type && head[self.place()] == other_head[other.place()]
+    }
+
+    fn place(&self) -> Range<usize> {
         match self {
-            Value::Scalar { at, .. } | Value::Text(at) | Value::Array { at, .. } => at.start,
+            Value::Scalar { at, .. } | Value::Text(at) | Value::Array { at, .. } => at.clone(),
         }
     }
 

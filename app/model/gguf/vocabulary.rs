@@ -3,7 +3,7 @@
 use super::read::Gguf;
 use super::value::{Elements, Kind, integer};
 use crate::id::TokenId;
-use crate::limits::{MAX_END_TOKENS, MAX_VOCABULARY_TOKENS};
+use crate::limits::{MAX_END_TOKENS, MAX_VOCABULARY_BYTES, MAX_VOCABULARY_TOKENS};
 use crate::model::fault::{Fault, FileError};
 use crate::tokenizer::{TokenKind, Vocabulary};
 
@@ -18,9 +18,9 @@ impl Gguf {
             let message = format!("tokenizer {shown}: Gemma 3's is llama (SentencePiece); convert the model anew");
             return Err(self.fault(Fault::Unsupported(message)));
         }
-        let Some(tokens) = self.strings(&key("tokens"))? else { return Ok(None) };
+        let Some(tokens) = self.pieces("tokens")? else { return Ok(None) };
         let tokens: Vec<String> = tokens.map(str::to_owned).collect();
-        let merges = match self.strings(&key("merges"))? {
+        let merges = match self.pieces("merges")? {
             None => Vec::new(),
             Some(merges) => merges.map(pair).collect::<Option<_>>().ok_or_else(|| self.wrong_type(&key("merges"), "pairs"))?,
         };
@@ -40,6 +40,17 @@ impl Gguf {
             padding: id("padding_token_id"),
             add_bos: !matches!(self.boolean(&key("add_bos_token")), Ok(Some(false))),
         }))
+    }
+
+    /// The strings at a key, none of which is copied. A file whose strings would fill the memory is refused before any is.
+    fn pieces(&self, name: &str) -> Result<Option<impl Iterator<Item = &str>>, FileError> {
+        let key = key(name);
+        let bytes = self.array(&key)?.map_or(0, |array| array.bytes.len());
+        if bytes > MAX_VOCABULARY_BYTES {
+            let message = format!("metadata {key} has {bytes} bytes; this build takes at most {MAX_VOCABULARY_BYTES}");
+            return Err(self.fault(Fault::Unsupported(message)));
+        }
+        self.strings(&key)
     }
 
     /// The number of tokens, compared with the rows of the embedding; none where the file has no vocabulary.
@@ -112,9 +123,10 @@ fn pair(text: &str) -> Option<(String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::Format;
     use crate::model::gguf::{Entry, TensorPlan, Writer, model_entries, tensor_names, vocabulary_entries};
     use crate::model::synth::Shape;
-    use crate::model::weight::{Bytes, DType};
+    use crate::model::weight::Bytes;
     use crate::tokenizer::Tokenizer;
 
     /// What is read of a file whose vocabulary's metadata was changed.
@@ -126,7 +138,7 @@ mod tests {
         entries.extend(vocabulary_entries(&vocabulary));
         change(&mut entries);
         let plan = |(name, part): (String, crate::model::gguf::Part)| {
-            TensorPlan::new(name, part.shape(&config), part.is_norm(), DType::F32).unwrap()
+            TensorPlan::new(name, part.shape(&config), part.is_norm(), Format::F32).unwrap()
         };
         let plans: Vec<TensorPlan> = tensor_names(config.layers.len(), true).into_iter().map(plan).collect();
         let mut writer = Writer::new(Vec::new(), &entries, &plans).unwrap();

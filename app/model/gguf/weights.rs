@@ -2,10 +2,11 @@
 
 use super::TensorType;
 use super::read::Gguf;
+use crate::kernels::Format;
 use crate::limits::MAX_LAYERS;
 use crate::model::config::ModelConfig;
 use crate::model::fault::{Fault, FileError};
-use crate::model::weight::{Bytes, DType, LayerWeights, Weight, Weights};
+use crate::model::weight::{Bytes, LayerWeights, Weight, Weights};
 
 /// What a tensor is, which fixes its shape and how it may be stored.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -133,11 +134,11 @@ impl Gguf {
             let message = format!("tensor {name} is {dims}, but the metadata makes it {rows} x {cols}");
             return Err(self.tensor_fault(tensor, Fault::Damaged(message)));
         }
-        let Some(dtype) = tensor.ty.dtype() else {
+        let Some(format) = tensor.ty.format() else {
             return Err(self.tensor_fault(tensor, Fault::Unsupported(unread(name, tensor.ty))));
         };
         let bytes = self.files()[tensor.file].bytes.clone();
-        let weight = Weight::new(bytes, tensor.range.clone(), dtype, rows, cols);
+        let weight = Weight::new(bytes, tensor.range.clone(), format, rows, cols);
         let weight = weight.and_then(|weight| if part.is_norm() { float_norm(weight) } else { Some(weight) });
         weight.ok_or_else(|| {
             let message = format!("tensor {name} of type {} cannot be used as {rows} x {cols}", tensor.ty);
@@ -165,17 +166,17 @@ impl Gguf {
 
 /// A norm's vector as F32: a few kB, so any other type is widened once.
 fn float_norm(weight: Weight) -> Option<Weight> {
-    if weight.dtype() == DType::F32 {
+    if weight.format() == Format::F32 {
         return Some(weight);
     }
     let bytes: Vec<u8> = weight.row(0).into_iter().flat_map(f32::to_le_bytes).collect();
     let length = bytes.len();
-    Weight::new(Bytes::new(bytes), 0..length, DType::F32, 1, weight.cols())
+    Weight::new(Bytes::new(bytes), 0..length, Format::F32, 1, weight.cols())
 }
 
 /// What to say of a type that no kernel here reads.
 fn unread(tensor: &str, ty: TensorType) -> String {
-    let types: Vec<&str> = DType::ALL.iter().map(|dtype| dtype.name()).collect();
+    let types: Vec<&str> = Format::ALL.iter().map(|format| format.name()).collect();
     format!(
         "tensor {tensor} has type {ty}, and this build reads {}: get the model as Q4_K_M, Q4_0 or Q8_0, \
          or make it with potluck convert from its Hugging Face directory",

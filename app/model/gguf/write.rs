@@ -6,9 +6,9 @@ use std::io::{self, Write};
 use super::config::every_nth_global;
 use super::value::{Kind, Value};
 use super::{ARCHITECTURE, Gguf};
+use crate::kernels::Format;
 use crate::kv::Plane;
 use crate::model::config::ModelConfig;
-use crate::model::weight::DType;
 use crate::tokenizer::Vocabulary;
 
 const ALIGNMENT: usize = 32;
@@ -47,17 +47,17 @@ pub struct TensorPlan {
     /// Its sizes, innermost (columns) first.
     pub dims: Vec<usize>,
     /// How its values are stored.
-    pub dtype: DType,
+    pub format: Format,
     /// Its bytes.
     pub bytes: usize,
 }
 
 impl TensorPlan {
-    /// A matrix of `rows` by `cols`, or the vector of one row; none where `cols` does not fill whole units of `dtype`.
-    pub fn new(name: String, (rows, cols): (usize, usize), is_vector: bool, dtype: DType) -> Option<TensorPlan> {
-        let bytes = dtype.bytes(cols)?.checked_mul(rows)?;
+    /// A matrix of `rows` by `cols`, or the vector of one row; none where `cols` does not fill whole units of `format`.
+    pub fn new(name: String, (rows, cols): (usize, usize), is_vector: bool, format: Format) -> Option<TensorPlan> {
+        let bytes = format.bytes(cols)?.checked_mul(rows)?;
         let dims = if is_vector { vec![cols] } else { vec![cols, rows] };
-        Some(TensorPlan { name, dims, dtype, bytes })
+        Some(TensorPlan { name, dims, format, bytes })
     }
 }
 
@@ -89,7 +89,7 @@ impl<W: Write> Writer<W> {
             for dim in &plan.dims {
                 head.extend_from_slice(&(*dim as u64).to_le_bytes());
             }
-            head.extend_from_slice(&(plan.dtype as u32).to_le_bytes());
+            head.extend_from_slice(&(plan.format as u32).to_le_bytes());
             head.extend_from_slice(&(offset as u64).to_le_bytes());
             offset += plan.bytes.next_multiple_of(ALIGNMENT);
         }

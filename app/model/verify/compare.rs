@@ -112,7 +112,7 @@ pub(super) fn greedy(model: &Model, pages: &Arc<Sequence>, golden: &Golden, tall
     let mut next = golden.ids.clone();
     let mut first = 0;
     while tokens.len() < golden.greedy.len() {
-        let logits = model.forward(&next, first, pages, Logits::Last)?;
+        let logits = model.forward(&next, first, pages, Logits::Last(1))?;
         first += next.len();
         let token = TokenId(argmax(&logits) as u32);
         tokens.push(token);

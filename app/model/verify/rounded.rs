@@ -6,8 +6,9 @@
 
 use half::f16;
 
+use crate::kernels::Format;
 use crate::model::quantize::encode;
-use crate::model::weight::{Bytes, DType, Weight, Weights};
+use crate::model::weight::{Bytes, Weight, Weights};
 
 /// The weights of the Q8_0 file, with what it could not round taken from the f32 file and rounded; none where a matrix has no
 /// whole number of groups, so that the golden file cannot have rounded it.
@@ -34,7 +35,7 @@ pub(super) fn weights(float: &Weights, q8: &Weights) -> Option<Weights> {
 }
 
 fn replace(float: &Weight, weight: &mut Weight) -> Option<()> {
-    if weight.dtype() == DType::F16 {
+    if weight.format() == Format::F16 {
         *weight = rounded(float)?;
     }
     Some(())
@@ -46,12 +47,12 @@ fn rounded(float: &Weight) -> Option<Weight> {
         return None;
     }
     let mut stored = Vec::new();
-    encode(DType::Q8_0, &values, &mut stored).ok()?;
+    encode(Format::Q8_0, &values, &mut stored).ok()?;
     let mut bytes = Vec::with_capacity(values.len() * 4);
     for block in stored.as_chunks::<34>().0 {
         let scale = f16::from_le_bytes([block[0], block[1]]).to_f32();
         bytes.extend(block[2..].iter().flat_map(|&code| (scale * f32::from(code as i8)).to_le_bytes()));
     }
     let length = bytes.len();
-    Weight::new(Bytes::new(bytes), 0..length, DType::F32, float.rows(), float.cols())
+    Weight::new(Bytes::new(bytes), 0..length, Format::F32, float.rows(), float.cols())
 }

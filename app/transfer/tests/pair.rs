@@ -32,7 +32,7 @@ pub fn content(n: u32, plane: Plane, bytes: usize) -> Vec<u8> {
 }
 
 pub fn page_of(bytes: &[u8]) -> Page {
-    let page = Page::carve(1, bytes.len() + 64).remove(0);
+    let page = Page::new(bytes.len() + 64);
     page.write()[..bytes.len()].copy_from_slice(bytes);
     page
 }
@@ -110,11 +110,11 @@ impl Pair {
     }
 
     /// Puts a plane into the serving node's store and asks for it; returns the page that it goes to.
-    pub fn want(&mut self, n: u32, plane: Plane, bytes: usize, answer: Answer, deadline: u64) -> Page {
+    pub fn want(&mut self, n: u32, plane: Plane, bytes: usize, answer: Answer) -> Page {
         self.store.insert((key(n), plane), (n, bytes, answer));
         let page = page_of(&vec![0; bytes]);
         let id = 2 * n + plane as u32;
-        self.fetcher.want(id, expected(n, plane, bytes), page.clone(), Millis(deadline)).unwrap();
+        self.fetcher.want(id, expected(n, plane, bytes), page.clone()).unwrap();
         page
     }
 

@@ -20,7 +20,7 @@ fn planes_of_every_size_arrive_whole_and_leave_nothing_pinned() {
     let mut pages = Vec::new();
     for (n, bytes) in SIZES.into_iter().enumerate() {
         for plane in Plane::ALL {
-            pages.push((n as u32, plane, bytes, pair.want(n as u32, plane, bytes, Answer::Found, 1_000)));
+            pages.push((n as u32, plane, bytes, pair.want(n as u32, plane, bytes, Answer::Found)));
         }
     }
     pair.run(10_000).unwrap();
@@ -37,7 +37,7 @@ fn planes_of_every_size_arrive_whole_and_leave_nothing_pinned() {
 fn a_whole_block_comes_before_a_part_of_the_next() {
     let mut pair = Pair::new();
     for n in 0..4 {
-        pair.want(n, Plane::Sliding, 130_560, Answer::Found, 1_000);
+        pair.want(n, Plane::Sliding, 130_560, Answer::Found);
     }
     while !pair.ends.contains_key(&1) {
         pair.step(usize::MAX).unwrap();
@@ -48,20 +48,20 @@ fn a_whole_block_comes_before_a_part_of_the_next() {
 #[test]
 fn absent_and_busy_are_told_apart_and_hold_nobody_up() {
     let mut pair = Pair::new();
-    pair.want(0, Plane::Global, 100, Answer::Never, 1_000);
-    pair.want(1, Plane::Global, 100, Answer::Absent, 1_000);
-    pair.want(2, Plane::Global, 100, Answer::Busy, 1_000);
-    pair.want(3, Plane::Global, 100, Answer::Found, 1_000);
+    pair.want(0, Plane::Global, 100, Answer::Never);
+    pair.want(1, Plane::Global, 100, Answer::Absent);
+    pair.want(2, Plane::Global, 100, Answer::Busy);
+    pair.want(3, Plane::Global, 100, Answer::Found);
     pair.run(100).unwrap();
     let ends: Vec<_> = pair.ends.iter().map(|(id, end)| (*id, *end)).collect();
     assert_eq!(ends, [(2, End::Absent), (4, End::Busy), (6, End::Done)]);
-    assert_eq!(pair.fetcher.outstanding().collect::<Vec<_>>(), [0]);
+    assert_eq!((pair.fetcher.room(), pair.fetcher.is_idle()), (MAX_WANTS_IN_FLIGHT - 1, false));
 }
 
 #[test]
 fn a_cancelled_want_stops_gives_its_page_back_and_its_place() {
     let mut pair = Pair::new();
-    let page = pair.want(1, Plane::Sliding, 130_560, Answer::Found, 1_000);
+    let page = pair.want(1, Plane::Sliding, 130_560, Answer::Found);
     while page.read()[0..64] == [0; 64] {
         pair.step(usize::MAX).unwrap();
     }
@@ -72,7 +72,7 @@ fn a_cancelled_want_stops_gives_its_page_back_and_its_place() {
     assert!(page.read().iter().all(|&byte| byte == 0xee), "a late chunk was written to a page that was given back");
     assert!(pair.down.carried < 5 * MAX_CHUNK_BYTES, "the peer went on sending");
     assert_eq!((pair.pins, pair.ends.len(), pair.fetcher.room()), (0, 0, MAX_WANTS_IN_FLIGHT));
-    let page = pair.want(2, Plane::Global, 26_112, Answer::Found, 1_000);
+    let page = pair.want(2, Plane::Global, 26_112, Answer::Found);
     pair.run(usize::MAX).unwrap();
     assert!(holds(&page, 2, Plane::Global, 26_112));
 }
@@ -80,10 +80,10 @@ fn a_cancelled_want_stops_gives_its_page_back_and_its_place() {
 #[test]
 fn a_want_cancelled_before_it_was_sent_or_answered_leaves_no_trace() {
     let mut pair = Pair::new();
-    pair.want(1, Plane::Global, 10, Answer::Found, 1_000);
+    pair.want(1, Plane::Global, 10, Answer::Found);
     pair.fetcher.cancel(2, pair.now);
     assert_eq!(pair.fetcher.room(), MAX_WANTS_IN_FLIGHT);
-    pair.want(2, Plane::Global, 10, Answer::Never, 1_000);
+    pair.want(2, Plane::Global, 10, Answer::Never);
     pair.run(100).unwrap();
     pair.fetcher.cancel(4, pair.now);
     pair.run(100).unwrap();
@@ -111,7 +111,7 @@ fn a_block_found_after_the_peer_gave_up_or_left_is_not_kept_pinned() {
 fn a_lost_connection_unpins_what_was_being_sent() {
     let mut pair = Pair::new();
     for n in 0..3 {
-        pair.want(n, Plane::Sliding, 130_560, Answer::Found, 1_000);
+        pair.want(n, Plane::Sliding, 130_560, Answer::Found);
     }
     (0..6).for_each(|_| assert!(pair.step(usize::MAX).unwrap()));
     assert_eq!(pair.pins, 3);
@@ -122,34 +122,43 @@ fn a_lost_connection_unpins_what_was_being_sent() {
 }
 
 #[test]
-fn wants_whose_time_is_up_are_unknown_and_the_others_go_on() {
+fn cancelled_wants_are_unknown_and_the_others_go_on() {
     let mut pair = Pair::new();
-    let late = pair.want(1, Plane::Global, 26_112, Answer::Never, 50);
-    let good = pair.want(2, Plane::Global, 26_112, Answer::Found, 500);
-    pair.want(3, Plane::Global, 26_112, Answer::Never, 60);
+    let late = pair.want(1, Plane::Global, 26_112, Answer::Never);
+    let good = pair.want(2, Plane::Global, 26_112, Answer::Found);
+    pair.want(3, Plane::Global, 26_112, Answer::Never);
     pair.step(usize::MAX).unwrap();
     pair.step(usize::MAX).unwrap();
-    assert_eq!(pair.fetcher.deadline(), Some(Millis(50)));
-    assert_eq!(pair.fetcher.on_deadline(Millis(49)).unwrap().len(), 0);
+    assert_eq!(pair.fetcher.deadline(), None, "a want has no deadline");
     pair.now = Millis(60);
-    assert_eq!(pair.fetcher.on_deadline(pair.now).unwrap(), [2, 6]);
+    [2, 6].into_iter().for_each(|id| pair.fetcher.cancel(id, pair.now));
     pair.run(usize::MAX).unwrap();
     assert!(holds(&good, 2, Plane::Global, 26_112) && late.read()[0] == 0);
     assert_eq!(pair.ends.keys().copied().collect::<Vec<_>>(), [4]);
-    assert_eq!(pair.fetcher.room(), MAX_WANTS_IN_FLIGHT);
+    assert_eq!((pair.fetcher.room(), pair.fetcher.is_idle()), (MAX_WANTS_IN_FLIGHT, true));
+}
+
+#[test]
+fn a_peer_that_only_accepts_is_known_to_be_slow() {
+    let mut pair = Pair::new();
+    pair.want(1, Plane::Global, 26_112, Answer::Never);
+    pair.run(usize::MAX).unwrap();
+    pair.fetcher.cancel(2, Millis(300));
     let slow = std::iter::from_fn(|| pair.fetcher.poll_sample()).find(|sample| matches!(sample, Sample::Goodput { .. }));
-    assert!(matches!(slow, Some(Sample::Goodput { elapsed: Millis(60), .. })), "a slow peer stays unknown: {slow:?}");
+    assert_eq!(slow, Some(Sample::Goodput { bytes: 0, elapsed: Millis(300) }));
 }
 
 #[test]
 fn a_peer_that_answers_no_cancel_is_left() {
     let mut fetcher = Fetcher::new(hello(2));
-    fetcher.want(1, expected(1, Plane::Global, 10), page_of(&[0; 10]), Millis(100)).unwrap();
+    fetcher.want(1, expected(1, Plane::Global, 10), page_of(&[0; 10])).unwrap();
     let mut out = Vec::new();
     while fetcher.poll_send(Millis(0), &mut out) {}
-    assert_eq!(fetcher.on_deadline(Millis(100)).unwrap(), [1]);
+    assert_eq!(fetcher.on_deadline(Millis(3_600_000)), Ok(()));
+    fetcher.cancel(1, Millis(100));
     let patience = fetcher.deadline().unwrap();
     assert_eq!(patience, Millis(100 + STALL_TIMEOUT_MS));
+    assert_eq!(fetcher.on_deadline(Millis(patience.0 - 1)), Ok(()));
     assert_eq!(fetcher.on_deadline(patience), Err(Fault::Stalled));
     assert_eq!(fetcher.deadline(), None);
 }
@@ -157,7 +166,7 @@ fn a_peer_that_answers_no_cancel_is_left() {
 #[test]
 fn a_peer_that_does_not_read_loses_its_pins_and_an_idle_one_its_place() {
     let mut pair = Pair::new();
-    pair.want(1, Plane::Sliding, 130_560, Answer::Found, 1_000);
+    pair.want(1, Plane::Sliding, 130_560, Answer::Found);
     (0..4).for_each(|_| assert!(pair.step(usize::MAX).unwrap()));
     let patience = pair.server.deadline().unwrap();
     assert_eq!(patience, Millis(STALL_TIMEOUT_MS));
@@ -178,10 +187,10 @@ fn a_peer_that_does_not_read_loses_its_pins_and_an_idle_one_its_place() {
 fn one_want_too_many_is_refused_on_both_sides() {
     let mut pair = Pair::new();
     for n in 0..MAX_WANTS_IN_FLIGHT as u32 {
-        pair.want(n, Plane::Global, 100, Answer::Never, 1_000);
+        pair.want(n, Plane::Global, 100, Answer::Never);
     }
     let page = page_of(&[0; 100]);
-    assert_eq!(pair.fetcher.want(99, expected(99, Plane::Global, 100), page, Millis(9)), Err(Full));
+    assert_eq!(pair.fetcher.want(99, expected(99, Plane::Global, 100), page), Err(Full));
     pair.run(1_000).unwrap();
     let want = |id| Frame::Want { id, key: key(1), plane: Plane::Global };
     assert_eq!(pair.server.on_frame(want(500), pair.now), Ok(ServeEvent::Nothing));
@@ -210,65 +219,71 @@ fn filter_segments_come_a_few_at_a_time_and_an_unknown_one_comes_empty() {
 }
 
 #[test]
-fn the_round_trip_is_measured_by_the_hello_and_by_pings_when_all_is_quiet() {
-    let mut pair = Pair::new();
-    let mut out = Vec::new();
-    assert!(pair.fetcher.poll_send(Millis(100), &mut out));
-    pair.fetcher.on_frame(Frame::Hello(hello(1)), &[], Millis(106)).unwrap();
-    assert_eq!(pair.fetcher.poll_sample(), Some(Sample::RoundTrip(Millis(6))));
-    pair.fetcher.ping();
-    pair.fetcher.want(1, expected(1, Plane::Global, 10), page_of(&[0; 10]), Millis(900)).unwrap();
-    assert!(pair.fetcher.poll_send(Millis(200), &mut out));
-    assert!(!pair.fetcher.poll_send(Millis(200), &mut out), "a ping behind a transfer would measure the transfer");
-    pair.fetcher.on_frame(Frame::Absent { id: 1 }, &[], Millis(210)).unwrap();
-    assert!(pair.fetcher.poll_send(Millis(300), &mut out));
-    pair.fetcher.on_frame(Frame::Pong { nonce: 1 }, &[], Millis(309)).unwrap();
-    assert_eq!(pair.fetcher.poll_sample(), Some(Sample::RoundTrip(Millis(9))));
-    assert_eq!(pair.fetcher.on_frame(Frame::Pong { nonce: 1 }, &[], Millis(310)), Err(Fault::Unexpected("Pong")));
+fn the_round_trip_is_measured_by_the_hello() {
+    let mut fetcher = Fetcher::new(hello(2));
+    assert!(fetcher.poll_send(Millis(100), &mut Vec::new()));
+    fetcher.on_frame(Frame::Hello(hello(1)), &[], Millis(106)).unwrap();
+    assert_eq!(fetcher.poll_sample(), Some(Sample::RoundTrip(Millis(6))));
+    assert_eq!(fetcher.poll_sample(), None);
+}
+
+#[test]
+fn a_ping_is_answered() {
+    let mut server = Server::new(hello(1), Millis(0));
+    server.on_frame(Frame::Hello(hello(2)), Millis(0)).unwrap();
+    assert!(server.poll_send(Millis(0), &mut Vec::new()), "the hello");
+    server.on_frame(Frame::Ping { nonce: 7 }, Millis(0)).unwrap();
+    let (mut out, mut pong) = (Vec::new(), Vec::new());
+    assert!(server.poll_send(Millis(0), &mut out));
+    encode(&Frame::Pong { nonce: 7 }, &[], &mut pong);
+    assert_eq!(out, pong);
+}
+
+/// A want by its id, block, plane and length; its page, what that held when it was given back, and when that is to happen.
+type Asked = (u32, u32, Plane, usize, Page, Option<Vec<u8>>, u64);
+
+fn cancel_due(pair: &mut Pair, pages: &mut [Asked]) {
+    for page in pages.iter_mut().filter(|page| page.6 <= pair.now.0 && page.5.is_none() && !pair.ends.contains_key(&page.0)) {
+        pair.fetcher.cancel(page.0, pair.now);
+        page.5 = Some(page.4.read().to_vec());
+    }
 }
 
 proptest! {
     #![proptest_config(cases(64))]
 
-    /// Whatever is asked, cancelled and left to expire, in whatever pieces the bytes come: each want ends once, a page reported
+    /// Whatever is asked and cancelled, early or late, in whatever pieces the bytes come: each want ends once, a page reported
     /// as done is right, a page given back stays untouched, and nothing stays pinned.
     #[test]
     fn any_conversation_ends_well(
         wants in prop::collection::vec((0usize..SIZES.len(), 0u8..8, 0usize..120, 1usize..60_000), 1..40),
     ) {
         let mut pair = Pair::new();
-        let mut pages = Vec::new();
+        let mut pages: Vec<Asked> = Vec::new();
         for (n, (size, fate, steps, cut)) in wants.into_iter().enumerate() {
             let (n, bytes, plane) = (n as u32, SIZES[size], Plane::ALL[n % 2]);
             let id = 2 * n + plane as u32;
             let answer = [Answer::Found, Answer::Absent, Answer::Busy, Answer::Never][(fate as usize).saturating_sub(4)];
             if pair.fetcher.room() > 0 {
-                let page = pair.want(n, plane, bytes, answer, pair.now.0 + 1 + u64::from(fate) * 20);
-                pages.push((id, n, plane, bytes, page, None));
+                let page = pair.want(n, plane, bytes, answer);
+                pages.push((id, n, plane, bytes, page, None, pair.now.0 + 1 + u64::from(fate) * 20));
             }
             for _ in 0..steps {
                 pair.now = pair.now + Millis(1);
-                let expired = pair.fetcher.on_deadline(pair.now).unwrap();
-                for page in pages.iter_mut().filter(|page| expired.contains(&page.0)) {
-                    page.5 = Some(page.4.read().to_vec());
-                }
+                cancel_due(&mut pair, &mut pages);
                 pair.step(cut).unwrap();
             }
-            let ended = pair.ends.contains_key(&id);
-            if let Some(page) = pages.last_mut().filter(|page| fate % 2 == 1 && page.0 == id && page.5.is_none() && !ended) {
-                pair.fetcher.cancel(id, pair.now);
-                page.5 = Some(page.4.read().to_vec());
+            if let Some(page) = pages.last_mut().filter(|page| fate % 2 == 1 && page.0 == id) {
+                page.6 = pair.now.0;
+                cancel_due(&mut pair, &mut pages);
             }
         }
         for _ in 0..200 {
             pair.now = pair.now + Millis(1);
-            let expired = pair.fetcher.on_deadline(pair.now).unwrap();
-            for page in pages.iter_mut().filter(|page| expired.contains(&page.0)) {
-                page.5 = Some(page.4.read().to_vec());
-            }
+            cancel_due(&mut pair, &mut pages);
             while pair.step(usize::MAX).unwrap() {}
         }
-        for (id, n, plane, bytes, page, given_back) in pages {
+        for (id, n, plane, bytes, page, given_back, _) in pages {
             match (pair.ends.get(&id), given_back) {
                 (Some(End::Done), None) => prop_assert!(holds(&page, n, plane, bytes)),
                 (Some(_), None) => {}

@@ -1,4 +1,4 @@
-//! `potluck.toml` as anything: it never stops a board, and what it shows of itself is read back as the same.
+//! `potluck.toml` as anything: it never stops a board, and what it shows of itself is read back as the same. And a swarm's key.
 
 #![no_main]
 
@@ -6,9 +6,14 @@ use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
 
-use potluck::config::{Config, TABLE};
+use potluck::config::{Config, SwarmKey, TABLE};
 
 fuzz_target!(|data: &[u8]| {
+    if let Some(SwarmKey::Drawn(key)) = str::from_utf8(data).ok().and_then(SwarmKey::parse) {
+        for text in [SwarmKey::hex(&key), SwarmKey::words(&key)] {
+            assert_eq!(SwarmKey::parse(&text), Some(SwarmKey::Drawn(key)), "{text}");
+        }
+    }
     let folder = Path::new("/boot");
     let (config, problems) = Config::read(data, folder);
     for problem in problems {

@@ -53,7 +53,7 @@ pub struct Llama {
 }
 
 /// What llama.cpp says is for its own users: only its errors are passed on.
-unsafe extern "C" fn log(level: sys::ggml_log_level, text: *const c_char, _: *mut c_void) {
+pub unsafe extern "C" fn log(level: sys::ggml_log_level, text: *const c_char, _: *mut c_void) {
     if level == sys::GGML_LOG_LEVEL_ERROR && !text.is_null() {
         // SAFETY: llama.cpp passes a string that ends in zero.
         eprint!("llama.cpp: {}", unsafe { CStr::from_ptr(text) }.to_string_lossy());

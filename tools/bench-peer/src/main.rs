@@ -5,11 +5,13 @@
 //! - `compare` runs both programs in turn, round after round, and prints medians and ratios.
 //! - `tokenize` prints llama.cpp's tokens of texts, and where they differ from potluck's.
 //! - `logits` writes llama.cpp's logits of some tokens, to hold potluck's against.
+//! - `quantize` writes a file in another type, as llama.cpp's own quantiser does.
 //! - `serve` answers token ids with logits as long as it is asked: what tools/quality talks to.
 
 mod compare;
 mod llama;
 mod measure;
+mod quantize;
 mod serve;
 mod tokenize;
 
@@ -31,6 +33,8 @@ enum Command {
     Tokenize(TokenizeArgs),
     /// Write llama.cpp's logits of every token given: tokens × vocabulary little-endian f32
     Logits(LogitsArgs),
+    /// Write a GGUF in another type, as llama.cpp's own quantiser does
+    Quantize(QuantizeArgs),
     /// Answer lines `FIRST all|last ID,ID,...` with rows of little-endian f32
     Serve(ServeArgs),
 }
@@ -116,6 +120,18 @@ struct LogitsArgs {
 }
 
 #[derive(Args)]
+struct QuantizeArgs {
+    /// A GGUF whose matrices are F32, F16 or BF16
+    from: PathBuf,
+    /// The GGUF to write
+    out: PathBuf,
+    #[arg(long, value_enum)]
+    r#type: quantize::FileType,
+    #[arg(long, default_value_t = 1)]
+    threads: u32,
+}
+
+#[derive(Args)]
 struct ServeArgs {
     /// The GGUF
     #[arg(long)]
@@ -148,6 +164,7 @@ fn obey(command: Command) -> Result<(), Box<dyn Error>> {
         Command::Measure(args) => measure::measure(&args),
         Command::Compare(args) => compare::compare(&args),
         Command::Serve(args) => serve::serve(&args),
+        Command::Quantize(args) => quantize::quantize(&args),
         Command::Tokenize(args) => tokenize::tokenize(&args),
         Command::Logits(args) => {
             let settings = Settings { longest: args.tokens.len(), ..Settings::default() };

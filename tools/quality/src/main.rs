@@ -59,9 +59,15 @@ struct TextArgs {
     /// Tokens of a window
     #[arg(long, default_value_t = 2_048)]
     context: usize,
+    /// Of so many windows only the first is read
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    every: u32,
     /// Print JSON
     #[arg(long)]
     json: bool,
+    /// Where what each window says is kept, one a line: those that are there are not read again
+    #[arg(long)]
+    kept: Option<PathBuf>,
     /// What to predict
     text: PathBuf,
 }
@@ -84,7 +90,7 @@ struct MmluArgs {
     /// How many examples come before a question
     #[arg(long, value_delimiter = ',', default_value = "0,1,5")]
     examples: Vec<usize>,
-    /// At most this many questions of each subject
+    /// At most this many questions of each subject, the first of them
     #[arg(long, default_value_t = usize::MAX)]
     limit: usize,
     /// Where answers are kept, one a line: those that are there are not asked for again

@@ -16,6 +16,10 @@ use serde::{Deserialize, Serialize};
 use crate::peer::Peer;
 use crate::{Failure, MmluArgs, ours};
 
+/// Questions of a subject that are asked one after another, before the next subject's: what comes before them is read once. A run that is
+/// stopped has asked about all subjects alike, but for the round that it was in.
+const ROUND: usize = 9;
+
 /// One question as it was answered. Letters are numbers, 0 to 3.
 #[derive(Serialize, Deserialize)]
 struct Answered {
@@ -67,6 +71,7 @@ pub fn ask(args: &MmluArgs) -> Result<(), Failure> {
             }
         }
     }
+    asked.sort_by_key(|(_, question, ..)| question / ROUND);
     if let Some(longest) = asked.iter().map(|(.., ids)| ids.len()).max() {
         let own = ours::model(model, Precision::INT8, args.common.threads)?;
         let vocab = own.config().vocab;

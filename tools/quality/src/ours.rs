@@ -44,7 +44,7 @@ impl Reader {
 
     /// The logits behind the last of `tokens`, which stand at the positions `first ..`.
     pub fn last(&mut self, tokens: &[TokenId], first: usize) -> Result<Vec<f32>, Failure> {
-        Ok(self.model.forward(tokens, first, &self.pages, Logits::Last)?)
+        Ok(self.model.forward(tokens, first, &self.pages, Logits::Last(1))?)
     }
 
     /// The logits behind each of `tokens`, which stand at the positions `first ..`: tokens × vocabulary.

@@ -74,7 +74,7 @@ fn what_was_quantised_is_read_exactly_and_a_second_rounding_is_said() {
         }
     }
     let (eights, report) = again(&from, ConvertType::Q8_0);
-    assert_eq!(eights.weights.layers[3].down.dtype(), DType::Q8_0);
+    assert_eq!(eights.weights.layers[3].down.format(), Format::Q8_0);
     assert_eq!(report.notes.len(), 1);
     let (start, lost) = report.notes[0].split_once("which loses another ").unwrap();
     assert_eq!(start, "42 tensors were quantised (Q4_0) and are rounded a second time, ");
@@ -87,16 +87,16 @@ fn what_was_quantised_is_read_exactly_and_a_second_rounding_is_said() {
 }
 
 /// Writes `original` to `path`, with `more` entries and in the types of `plan`; bytes come from `data`.
-fn write(path: &Path, original: &Gguf, more: Vec<(String, Entry<'_>)>, data: impl Fn(&str) -> (DType, Vec<u8>)) {
+fn write(path: &Path, original: &Gguf, more: Vec<(String, Entry<'_>)>, data: impl Fn(&str) -> (Format, Vec<u8>)) {
     let mut entries = kept_entries(original);
     entries.extend(more);
     let tensors: Vec<_> = original.tensors().iter().map(|(name, tensor)| (name, tensor, data(name))).collect();
     let plans: Vec<TensorPlan> = tensors
         .iter()
-        .map(|(name, tensor, (dtype, bytes))| TensorPlan {
+        .map(|(name, tensor, (format, bytes))| TensorPlan {
             name: (*name).clone(),
             dims: tensor.dims.clone(),
-            dtype: *dtype,
+            format: *format,
             bytes: bytes.len(),
         })
         .collect();
@@ -105,9 +105,9 @@ fn write(path: &Path, original: &Gguf, more: Vec<(String, Entry<'_>)>, data: imp
     writer.finish();
 }
 
-fn as_it_is(opened: &crate::model::Opened) -> impl Fn(&str) -> (DType, Vec<u8>) {
-    let weights: BTreeMap<String, (DType, Vec<u8>)> =
-        named(&opened.weights).into_iter().map(|(name, weight)| (name, (weight.dtype(), weight.bytes().to_vec()))).collect();
+fn as_it_is(opened: &crate::model::Opened) -> impl Fn(&str) -> (Format, Vec<u8>) {
+    let weights: BTreeMap<String, (Format, Vec<u8>)> =
+        named(&opened.weights).into_iter().map(|(name, weight)| (name, (weight.format(), weight.bytes().to_vec()))).collect();
     move |name| weights[name].clone()
 }
 
@@ -146,11 +146,11 @@ fn a_scale_that_is_no_number_ends_in_the_tensors_name_and_leaves_nothing() {
     let path = dir.path().join("bent.gguf");
     let good = as_it_is(&original);
     write(&path, &original.gguf, Vec::new(), |name| {
-        let (dtype, mut bytes) = good(name);
+        let (format, mut bytes) = good(name);
         if name == bent {
             bytes[3_400..3_402].copy_from_slice(&[0, 0x7e]);
         }
-        (dtype, bytes)
+        (format, bytes)
     });
     let out = dir.path().join("out.gguf");
     let line = convert(&path, &out, ConvertType::F16, &mut |_| {}).unwrap_err().to_string();

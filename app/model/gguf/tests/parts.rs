@@ -122,6 +122,20 @@ fn parts_of_two_models_are_told_apart() {
     says(&named, "part 3: has another general.name than the first part");
     named[2] = named[2].clone().set("general.name", text("one"));
     joined(&named).unwrap();
+    // The same bytes, in a value of another type or length, are another value.
+    for (here, there) in [
+        (number(7), [5u32.to_le_bytes(), 7u32.to_le_bytes()].concat()),
+        (texts(&["a", "b"]), texts(&["a"])),
+        (texts(&["a"]), texts(&["b"])),
+        (bools(&[1; 4]), number(0x0101_0101)),
+    ] {
+        let mut named = named.clone();
+        named[0] = named[0].clone().set("general.kept", here.clone());
+        named[2] = named[2].clone().set("general.kept", there);
+        says(&named, "part 3: has another general.kept than the first part");
+        named[2] = named[2].clone().set("general.kept", here);
+        joined(&named).unwrap();
+    }
     says(&good[..2], "part 1: is part 1 of 3, where part 1 of 2 is looked for");
     says(&good[1..2], "is part 2 of 3, where part 1 of 1 is looked for");
     // What fits by its numbers does not fit by its shapes.

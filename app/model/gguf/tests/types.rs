@@ -36,16 +36,16 @@ fn every_type_of_ggml_is_read_or_named() {
     for number in 0..=u32::from(u8::MAX) {
         let Some(ty) = GgmlType::from_number(number) else { continue };
         let read = read(wide(number).build());
-        match (ty.dtype(), read) {
-            (Some(dtype), Ok((gguf, config))) => {
-                assert_eq!(gguf.weights(&config).unwrap().layers[1].down.dtype(), dtype);
+        match (ty.format(), read) {
+            (Some(format), Ok((gguf, config))) => {
+                assert_eq!(gguf.weights(&config).unwrap().layers[1].down.format(), format);
             }
             (None, Err(line)) => {
                 let start = format!("tensor blk.1.ffn_down.weight has type {}, and this build reads F32, F16, ", ty.name);
                 assert!(line.starts_with(&start) && line.contains("get the model as Q4_K_M, Q4_0 or Q8_0"), "{line}");
                 assert!(line.len() < 300, "{line}");
             }
-            (dtype, read) => panic!("{} is {dtype:?}, but {read:?}", ty.name),
+            (format, read) => panic!("{} is {format:?}, but {read:?}", ty.name),
         }
     }
 }
@@ -81,6 +81,6 @@ fn norms_in_any_type_are_widened_and_matrices_are_not() {
         (norm.ty, norm.data) = (ty, data);
         let (gguf, config) = read(raw.build()).unwrap();
         let norm = gguf.weights(&config).unwrap().output_norm;
-        assert_eq!((norm.dtype(), norm.bytes()), (DType::F32, expected.as_slice()), "type {ty}");
+        assert_eq!((norm.format(), norm.bytes()), (Format::F32, expected.as_slice()), "type {ty}");
     }
 }

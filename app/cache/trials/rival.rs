@@ -1,0 +1,56 @@
+//! What the policy is measured against.
+
+use core::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::super::index::{Entry, Index};
+use super::{Ask, BEGINNING, SECRET};
+use crate::cache::Chain;
+use crate::id::BlockKey;
+
+/// Another policy.
+#[derive(Clone)]
+pub(in crate::cache) enum Rival {
+    /// What was used longest ago goes, whatever it is and whoever else has it.
+    Lru,
+    /// What is needed again last goes: Belady's rule, played on blocks one by one, so that it is close to the best and no bound.
+    Foresight {
+        /// The prompts of the trace that each block belongs to.
+        uses: Arc<BTreeMap<BlockKey, Vec<usize>>>,
+        /// The prompt under way.
+        now: usize,
+    },
+}
+
+impl Rival {
+    /// Knows what comes.
+    pub(super) fn foresight(trace: &[Ask]) -> Rival {
+        let mut uses: BTreeMap<BlockKey, Vec<usize>> = BTreeMap::new();
+        for (number, ask) in trace.iter().enumerate() {
+            let chain = Chain::of(&SECRET, *BEGINNING, &ask.prompt);
+            chain.links().for_each(|link| uses.entry(link.key).or_default().push(number));
+        }
+        Rival::Foresight { uses: Arc::new(uses), now: 0 }
+    }
+
+    /// The block that goes; `offered` says when one that may go was last used, and `useless` whether nothing can resume with it.
+    pub(in crate::cache) fn victim(
+        &self,
+        index: &Index,
+        offered: impl Fn(&Entry) -> Option<u64>,
+        useless: impl Fn(&Entry) -> bool,
+    ) -> Option<BlockKey> {
+        let may_go = index.iter().filter_map(|entry| offered(entry).map(|last_use| (entry, last_use)));
+        let rank = |entry: &Entry, last_use| match self {
+            Rival::Foresight { .. } if useless(entry) => (Reverse(usize::MAX), 0, Reverse(entry.depth), entry.link.key),
+            Rival::Lru => (Reverse(0), last_use, Reverse(entry.depth), entry.link.key),
+            Rival::Foresight { uses, now } => {
+                let uses = uses.get(&entry.link.key).map_or(&[][..], Vec::as_slice);
+                let next = uses.get(uses.partition_point(|number| number <= now)).copied().unwrap_or(usize::MAX);
+                (Reverse(next), last_use, Reverse(entry.depth), entry.link.key)
+            }
+        };
+        may_go.map(|(entry, last_use)| rank(entry, last_use)).min().map(|rank| rank.3)
+    }
+}

@@ -1,0 +1,68 @@
+//! `potluck key`: draws a key for a swarm, in every form in which it can be given to a board.
+
+use std::io::{self, IsTerminal};
+
+use clap::Args;
+use qrcode::render::unicode::Dense1x2;
+use qrcode::types::QrError;
+use qrcode::{EcLevel, QrCode};
+use thiserror::Error;
+
+use crate::config::SwarmKey;
+use crate::fronts::{OutputError, give};
+use crate::start::draw_key;
+
+/// What the command line says.
+#[derive(Args)]
+pub(super) struct KeyArgs {
+    /// Print the QR code where no terminal is, too
+    #[arg(long)]
+    qr: bool,
+}
+
+/// Why there is no key.
+#[derive(Debug, Error)]
+pub(super) enum DrawError {
+    #[error("this machine has no source of randomness ({0}): draw the key on another")]
+    Random(String),
+    #[error("the QR code cannot be made: {0}")]
+    Qr(#[from] QrError),
+    #[error(transparent)]
+    Output(#[from] OutputError),
+}
+
+/// Draws a key and prints it. What is no key is a comment, so that the output is a file for `--key-file`.
+pub(super) fn run(args: &KeyArgs) -> Result<(), DrawError> {
+    let key = draw_key().map_err(|error| DrawError::Random(error.to_string()))?;
+    let hex = SwarmKey::hex(&key);
+    let mut text = format!("# A key for a swarm: key in [swarm] of every board's potluck.toml, in quotation marks.\n{hex}\n");
+    text += "# The same key in words, for whoever has to type it:\n";
+    let words = SwarmKey::words(&key);
+    let words: Vec<&str> = words.split(' ').collect();
+    words.chunks(6).for_each(|line| text += &format!("#   {}\n", line.join(" ")));
+    if args.qr || io::stdout().is_terminal() {
+        text += &qr_code(&hex)?;
+    }
+    Ok(give(text)?)
+}
+
+/// The key as a QR code of half blocks, light on dark as terminals are. Capitals, for QR codes have a short form of those.
+fn qr_code(hex: &str) -> Result<String, QrError> {
+    let code = QrCode::with_error_correction_level(hex.to_uppercase(), EcLevel::L)?;
+    let drawn = code.render::<Dense1x2>().dark_color(Dense1x2::Light).light_color(Dense1x2::Dark).build();
+    Ok(drawn.lines().map(|line| format!("# {line}\n")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A code wider than a terminal would be torn, and read by no telephone.
+    #[test]
+    fn the_code_fits_a_narrow_terminal() {
+        let drawn = qr_code(&"7f".repeat(32)).unwrap();
+        let widths: Vec<usize> = drawn.lines().map(|line| line.chars().count()).collect();
+        assert!(widths.iter().all(|width| *width == widths[0] && *width < 60), "{widths:?}");
+        assert!(widths.len() < 24, "{} lines", widths.len());
+    }
+}

@@ -1,0 +1,83 @@
+//! A bounded queue to somebody who may not look into it: what does not fit is dropped and counted.
+//!
+//! Promises: sending never waits. Notes take no more than half of the room, so that answers and what ends a node still fit when notes
+//! were not read. What was dropped is known to whoever takes the next note.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use smol::channel::{Receiver, Sender, bounded};
+
+use crate::limits::MAX_WAITING_WORDS;
+
+/// How much depends on a message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Weight {
+    /// Nothing is lost that cannot be looked up.
+    Note,
+    /// Somebody waits for it.
+    Answer,
+}
+
+/// The end that sends.
+#[derive(Debug)]
+pub(crate) struct Mailbox<T> {
+    sender: Sender<T>,
+    dropped: Arc<AtomicU64>,
+}
+
+impl<T> Clone for Mailbox<T> {
+    fn clone(&self) -> Self {
+        Mailbox { sender: self.sender.clone(), dropped: self.dropped.clone() }
+    }
+}
+
+impl<T> Mailbox<T> {
+    pub(crate) fn new() -> (Mailbox<T>, Receiver<T>) {
+        let (sender, receiver) = bounded(MAX_WAITING_WORDS);
+        (Mailbox { sender, dropped: Arc::default() }, receiver)
+    }
+
+    /// Sends it, or drops and counts it.
+    pub(crate) fn send(&self, message: T, weight: Weight) {
+        let room = match weight {
+            Weight::Note => MAX_WAITING_WORDS / 2,
+            Weight::Answer => MAX_WAITING_WORDS,
+        };
+        if self.sender.len() >= room || self.sender.try_send(message).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How many were dropped since this was last asked; nothing while the next note would be, too.
+    pub(crate) fn dropped(&self) -> u64 {
+        if self.sender.len() >= MAX_WAITING_WORDS / 2 { 0 } else { self.dropped.swap(0, Ordering::Relaxed) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notes_that_nobody_takes_are_counted_and_leave_room_for_answers() {
+        let (mailbox, receiver) = Mailbox::new();
+        (0..MAX_WAITING_WORDS).for_each(|at| mailbox.send(at, Weight::Note));
+        assert_eq!(receiver.len(), MAX_WAITING_WORDS / 2);
+        assert_eq!(mailbox.dropped(), 0, "it is said when it can be");
+        (0..MAX_WAITING_WORDS / 2).for_each(|at| mailbox.send(at, Weight::Answer));
+        assert_eq!(receiver.len(), MAX_WAITING_WORDS, "every answer fits");
+        mailbox.send(7, Weight::Answer);
+        assert_eq!(receiver.len(), MAX_WAITING_WORDS);
+        while receiver.try_recv().is_ok() {}
+        assert_eq!(mailbox.dropped(), MAX_WAITING_WORDS as u64 / 2 + 1);
+        assert_eq!(mailbox.dropped(), 0);
+    }
+
+    #[test]
+    fn a_listener_that_has_gone_keeps_nobody() {
+        let (mailbox, receiver) = Mailbox::new();
+        drop(receiver);
+        (0..10 * MAX_WAITING_WORDS).for_each(|at| mailbox.send(at, Weight::Answer));
+    }
+}

@@ -1,0 +1,149 @@
+//! The connections on which this node serves.
+
+use core::net::{IpAddr, SocketAddr};
+
+use super::places::{Place, State, Verdict, admit};
+use super::{Conn, ConnId, Conns, Output, Shared, Side};
+use crate::cache::Cache;
+use crate::id::{BlockKey, Millis, NodeId};
+use crate::kv::Plane;
+use crate::limits::{MAX_CONNECTIONS_PER_NODE, MAX_PARTING_CONNECTIONS, PARTING_MS};
+use crate::transfer::{ByeReason, Channel, Fault, ServeEvent, Server};
+
+/// The serving side.
+pub(super) struct Serve {
+    pub(super) server: Server,
+    from: IpAddr,
+    /// No peer had announced itself from there when it was accepted.
+    stranger: bool,
+    since: Millis,
+    pins: Vec<(BlockKey, Plane)>,
+}
+
+impl Serve {
+    /// Gives back the pins of planes that are sent.
+    pub(super) fn unpin(&mut self, cache: &mut Cache) {
+        while let Some(finished) = self.server.poll_finished() {
+            if let Some(at) = self.pins.iter().position(|&pin| pin == finished) {
+                self.pins.swap_remove(at);
+                cache.unpin(&finished.0, finished.1);
+            }
+        }
+    }
+
+    /// Gives back all pins.
+    pub(super) fn drop_pins(&mut self, cache: &mut Cache) {
+        for (key, plane) in self.pins.drain(..) {
+            cache.unpin(&key, plane);
+        }
+    }
+
+    fn state(&self) -> State {
+        match self.server.peer() {
+            None => State::Mute { since: self.since, stranger: self.stranger },
+            Some(_) => self.server.idle_since().map_or(State::Busy, |since| State::Idle { since }),
+        }
+    }
+}
+
+impl Conns {
+    /// A peer has connected. It gets a place, or is told that there is none.
+    pub fn on_accepted(&mut self, id: ConnId, from: SocketAddr, shared: &mut Shared, now: Millis) {
+        let from = from.ip().to_canonical();
+        let peers = shared.catalog.peers().filter(|peer| peer.addr.ip().to_canonical() == from).count();
+        let places: Vec<Place> = self.places().collect();
+        let verdict = admit(&places, from, peers, now);
+        if let Verdict::InsteadOf(victim) = verdict {
+            let mute = places.iter().any(|place| place.conn == victim && matches!(place.state, State::Mute { .. }));
+            shared.stats.connections_reclaimed += 1;
+            self.part(victim, if mute { ByeReason::Full } else { ByeReason::Idle }, shared, now);
+        }
+        let mut server = Server::new(self.hello, now);
+        let mut parting = None;
+        if verdict == Verdict::Full {
+            shared.stats.connections_refused += 1;
+            if self.conns.values().filter(|conn| conn.parting.is_some()).count() >= MAX_PARTING_CONNECTIONS {
+                shared.out.push_back(Output::Close(id));
+                return;
+            }
+            server.bye(ByeReason::Full);
+            parting = Some(now + Millis(PARTING_MS));
+        }
+        let mut channel = Channel::new();
+        channel.writable();
+        let serve = Serve { server, from, stranger: peers == 0, since: now, pins: Vec::new() };
+        self.conns.insert(id, Conn { channel, side: Side::Serve(serve), parting });
+        self.dirty.insert(id);
+    }
+
+    fn places(&self) -> impl Iterator<Item = Place> + '_ {
+        self.serving().map(|(conn, serve)| Place { conn, from: serve.from, state: serve.state() })
+    }
+
+    fn serving(&self) -> impl Iterator<Item = (ConnId, &Serve)> {
+        self.conns.iter().filter_map(|(id, conn)| match &conn.side {
+            Side::Serve(serve) if conn.parting.is_none() => Some((*id, serve)),
+            _ => None,
+        })
+    }
+
+    pub(super) fn serve_bytes(&mut self, id: ConnId, bytes: &[u8], shared: &mut Shared, now: Millis) -> Result<(), Fault> {
+        let Some(Conn { channel, side: Side::Serve(serve), .. }) = self.conns.get_mut(&id) else { return Ok(()) };
+        let (mut greeted, mut closed) = (None, false);
+        let mut frames = channel.received(bytes);
+        while let Some((frame, _)) = frames.next_frame()? {
+            match serve.server.on_frame(frame, now)? {
+                ServeEvent::Ready(hello) => greeted = Some(hello.node),
+                ServeEvent::Want { id, key, plane } => match shared.cache.pin_key(&key, plane) {
+                    None => serve.server.absent(id),
+                    Some(held) => {
+                        if serve.server.found(id, held.parent, held.tokens, held.page, held.bytes) {
+                            serve.pins.push((key, plane));
+                            shared.stats.planes_served += 1;
+                        } else {
+                            shared.cache.unpin(&key, plane);
+                        }
+                    }
+                },
+                ServeEvent::FilterWant { segment } => match shared.catalog.own_segment(segment.into()) {
+                    Some((generation, bits)) => serve.server.filter_segment(segment, generation, bits),
+                    None => serve.server.filter_segment(segment, 0, &[]),
+                },
+                ServeEvent::Cancelled { id } => serve.server.absent(id),
+                ServeEvent::Closed(_) => closed = true,
+                ServeEvent::Nothing => {}
+            }
+        }
+        serve.unpin(&mut shared.cache);
+        if closed {
+            self.close(id, shared);
+        } else if let Some(node) = greeted {
+            self.end_earlier(id, node, shared, now);
+        }
+        Ok(())
+    }
+
+    /// A node that connects anew has given up what it had before, or should. Only from the same address: a hello proves nothing, and
+    /// must not end what others have.
+    fn end_earlier(&mut self, id: ConnId, node: NodeId, shared: &mut Shared, now: Millis) {
+        let Some(from) = self.serving().find(|(conn, _)| *conn == id).map(|(_, serve)| serve.from) else { return };
+        let of_node = |serve: &Serve| serve.from == from && serve.server.peer().is_some_and(|hello| hello.node == node);
+        let earlier = self.serving().filter(|(conn, serve)| *conn != id && of_node(serve));
+        let earlier: Vec<(Millis, ConnId)> = earlier.map(|(conn, serve)| (serve.since, conn)).collect();
+        if earlier.len() >= MAX_CONNECTIONS_PER_NODE
+            && let Some((_, oldest)) = earlier.into_iter().min()
+        {
+            shared.stats.connections_reclaimed += 1;
+            self.part(oldest, ByeReason::Idle, shared, now);
+        }
+    }
+
+    /// Ends the serving of the connection that has most pinned, for an answer needs the room; false when none has anything pinned.
+    pub fn end_serving(&mut self, shared: &mut Shared, now: Millis) -> bool {
+        let busiest = self.serving().map(|(id, serve)| (serve.pins.len(), id)).filter(|(pins, _)| *pins > 0).max();
+        let Some((_, id)) = busiest else { return false };
+        shared.stats.serves_ended += 1;
+        self.part(id, ByeReason::Full, shared, now);
+        true
+    }
+}

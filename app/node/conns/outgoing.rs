@@ -1,0 +1,339 @@
+//! The connections on which this node fetches.
+
+use core::net::SocketAddr;
+use std::collections::BTreeMap;
+
+use super::{Conn, ConnEvent, ConnId, Conns, Event, Loss, Output, Shared, Side, WantId};
+use crate::catalog::Pull;
+use crate::id::{Millis, NodeId};
+use crate::kv::Page;
+use crate::limits::{MAX_FETCH_CONNECTIONS, MAX_PULLS, MAX_WANTS_IN_FLIGHT};
+use crate::transfer::{ByeReason, Channel, Expected, Fault, FetchEvent, Fetcher, Sample};
+
+/// How long a connection stays open unused, in milliseconds: a minute of conversation keeps it, a night does not.
+const IDLE_MS: u64 = 60_000;
+
+/// Time allowed to connect and exchange hellos, and to answer a filter repair, in milliseconds: more is not needed on a LAN.
+const CONNECT_MS: u64 = 3_000;
+
+/// Times in a row that a filter repair is tried at a peer without a place: for some four seconds.
+const REPAIR_TRIES: u32 = 4;
+
+/// The fetching side.
+pub(super) struct Fetch {
+    pub(super) peer: NodeId,
+    pub(super) fetcher: Fetcher,
+    /// The wants that have not ended.
+    pub(super) open: BTreeMap<WantId, Open>,
+    /// Planes were asked for on it, so that it is kept for the next ones. Otherwise it was made for a filter repair.
+    kept: bool,
+    /// The filter repair that it was made for, if any.
+    repair: Option<Pull>,
+    /// When something was last asked on it or heard; until the peer has said hello, when it was asked for.
+    used_at: Millis,
+}
+
+/// A want that has not ended.
+pub(super) struct Open {
+    bytes: usize,
+    landed: usize,
+}
+
+impl Fetch {
+    /// When it ends, unless something happens.
+    pub(super) fn over_at(&self) -> Millis {
+        self.used_at + Millis(if self.kept && self.fetcher.peer().is_some() { IDLE_MS } else { CONNECT_MS })
+    }
+
+    pub(super) fn is_over(&self, now: Millis) -> bool {
+        now >= self.over_at()
+    }
+
+    /// Whether it was made for a filter repair, and that is done.
+    pub(super) fn has_pulled(&self) -> bool {
+        !self.kept && self.fetcher.is_idle()
+    }
+
+    /// Notes that the first `bytes` bytes of a plane are here; none means all. Says whether the want is open.
+    fn landed(&mut self, id: WantId, bytes: Option<usize>, shared: &mut Shared, now: Millis) -> bool {
+        let Some(open) = self.open.get_mut(&id) else { return false };
+        let bytes = bytes.unwrap_or(open.bytes);
+        shared.trust.landed(self.peer, bytes.saturating_sub(open.landed), now);
+        open.landed = bytes;
+        true
+    }
+
+    /// Hands on what the connection has measured.
+    fn learn(&mut self, shared: &mut Shared, now: Millis) {
+        while let Some(sample) = self.fetcher.poll_sample() {
+            let (Sample::RoundTrip(elapsed) | Sample::Goodput { elapsed, .. }) = sample;
+            let alone = shared.trust.alone(self.peer, now - elapsed);
+            shared.trust.sample(self.peer, sample, alone, now);
+        }
+    }
+}
+
+impl Conns {
+    /// Whether the peer is left alone for a moment: it had no place, or could not be reached.
+    pub fn avoids(&self, node: NodeId, now: Millis) -> bool {
+        self.backoff.holds(node, now)
+    }
+
+    /// How many more planes can be asked of a peer now; 0 while it is left alone.
+    pub fn room(&self, node: NodeId, now: Millis) -> usize {
+        if self.backoff.holds(node, now) {
+            return 0;
+        }
+        match self.to.get(&node) {
+            Some(&id) => self.fetch(id).map_or(0, |fetch| fetch.fetcher.room()),
+            None if self.to.len() < MAX_FETCH_CONNECTIONS || self.idlest().is_some() => MAX_WANTS_IN_FLIGHT,
+            None => 0,
+        }
+    }
+
+    /// The outgoing connection that has been idle longest.
+    fn idlest(&self) -> Option<ConnId> {
+        let fetches = self.to.values().filter_map(|&id| Some((self.fetch(id)?, id)));
+        fetches.filter(|(fetch, _)| fetch.fetcher.is_idle()).map(|(fetch, id)| (fetch.used_at, id)).min().map(|(_, id)| id)
+    }
+
+    /// Asks a peer for a plane, to be written to the first `expected.bytes` bytes of `page`; connects where no connection stands.
+    /// False when there is no room for it.
+    ///
+    /// # Panics
+    /// When the page is too short, or the id was used before: the caller's own mistake.
+    pub fn want(
+        &mut self,
+        (node, addr): (NodeId, SocketAddr),
+        id: WantId,
+        expected: Expected,
+        page: Page,
+        shared: &mut Shared,
+        now: Millis,
+    ) -> bool {
+        assert!(!self.wants.contains_key(&id), "{id:?} is in use");
+        if self.backoff.holds(node, now) {
+            return false;
+        }
+        let Some(conn) = self.link_to(node, addr, shared, now) else { return false };
+        let Some(fetch) = self.fetch_mut(conn) else { return false };
+        let bytes = expected.bytes;
+        if fetch.fetcher.want(id.0, expected, page).is_err() {
+            return false;
+        }
+        fetch.open.insert(id, Open { bytes, landed: 0 });
+        fetch.kept = true;
+        if fetch.fetcher.peer().is_some() {
+            fetch.used_at = now;
+        }
+        self.wants.insert(id, conn);
+        self.dirty.insert(conn);
+        true
+    }
+
+    /// Gives up a want: its page is free when this returns, and nothing more is heard of it.
+    pub fn cancel(&mut self, id: WantId, shared: &mut Shared, now: Millis) {
+        self.events.retain(|event| event.id() != id);
+        let Some(conn) = self.wants.remove(&id) else { return };
+        self.dirty.insert(conn);
+        if let Some(fetch) = self.fetch_mut(conn) {
+            fetch.open.remove(&id);
+            fetch.fetcher.cancel(id.0, now);
+            fetch.learn(shared, now);
+        }
+    }
+
+    /// Asks a peer for filter segments that its announcements showed to differ: at once where a connection stands, else as soon as
+    /// one may be made for it.
+    pub fn pull(&mut self, pull: Pull, shared: &mut Shared, now: Millis) {
+        if let Some(&conn) = self.to.get(&pull.node) {
+            self.pull_on(conn, &pull);
+        } else {
+            self.pulls.insert(pull.node, pull);
+            self.start_pulls(shared, now);
+        }
+    }
+
+    /// Makes connections for the filter repairs that wait, a few at a time.
+    pub(super) fn start_pulls(&mut self, shared: &mut Shared, now: Millis) {
+        if self.pulls.is_empty() {
+            return;
+        }
+        let pulls = |conn: &&Conn| matches!(&conn.side, Side::Fetch(fetch) if !fetch.kept && conn.parting.is_none());
+        let mut under_way = self.conns.values().filter(pulls).count();
+        while under_way < MAX_PULLS {
+            let Some(&node) = self.pulls.keys().find(|node| !self.backoff.holds(**node, now)) else { return };
+            let Some(pull) = self.pulls.remove(&node) else { return };
+            // Without a connection it is dropped: the catalog asks again later.
+            if let Some(conn) = self.link_to(node, pull.addr, shared, now) {
+                self.pull_on(conn, &pull);
+                under_way += 1;
+                if let Some(fetch) = self.fetch_mut(conn) {
+                    fetch.repair = Some(pull);
+                }
+            }
+        }
+    }
+
+    fn pull_on(&mut self, conn: ConnId, pull: &Pull) {
+        let Some(fetch) = self.fetch_mut(conn) else { return };
+        for &segment in &pull.segments {
+            fetch.fetcher.want_filter(segment);
+        }
+        self.dirty.insert(conn);
+    }
+
+    /// The connection to a peer, made where there is none. None when as many as are allowed are in use.
+    fn link_to(&mut self, node: NodeId, addr: SocketAddr, shared: &mut Shared, now: Millis) -> Option<ConnId> {
+        if let Some(&conn) = self.to.get(&node) {
+            return Some(conn);
+        }
+        if self.to.len() >= MAX_FETCH_CONNECTIONS {
+            self.part(self.idlest()?, ByeReason::Idle, shared, now);
+        }
+        self.named += 1;
+        let id = ConnId::Out(self.named);
+        let fetcher = Fetcher::new(self.hello);
+        let fetch = Fetch { peer: node, fetcher, open: BTreeMap::new(), kept: false, repair: None, used_at: now };
+        self.conns.insert(id, Conn { channel: Channel::new(), side: Side::Fetch(fetch), parting: None });
+        self.to.insert(node, id);
+        shared.out.push_back(Output::Connect { conn: id, addr });
+        Some(id)
+    }
+
+    /// A connection that this node asked for stands.
+    pub fn on_connected(&mut self, id: ConnId, shared: &mut Shared, now: Millis) {
+        let Some(conn) = self.conns.get_mut(&id) else {
+            // It was given up while it was being made.
+            shared.out.push_back(Output::Close(id));
+            return;
+        };
+        conn.channel.writable();
+        if let Side::Fetch(fetch) = &mut conn.side {
+            fetch.used_at = now;
+        }
+        self.dirty.insert(id);
+    }
+
+    pub(super) fn fetch_bytes(&mut self, id: ConnId, bytes: &[u8], shared: &mut Shared, now: Millis) -> Result<(), Fault> {
+        let Some(Conn { channel, side: Side::Fetch(fetch), .. }) = self.conns.get_mut(&id) else { return Ok(()) };
+        let mut farewell = None;
+        let mut frames = channel.received(bytes);
+        while let Some((frame, payload)) = frames.next_frame()? {
+            fetch.used_at = now;
+            let ended = match fetch.fetcher.on_frame(frame, payload, now)? {
+                FetchEvent::Ready(hello) if hello.node != fetch.peer => return Err(Fault::OtherNode(hello.node)),
+                FetchEvent::FilterSegment { segment, generation, bytes } => {
+                    self.backoff.forget(fetch.peer);
+                    let boot = fetch.fetcher.peer().map_or(self.hello.boot, |hello| hello.boot);
+                    // A segment that does not fit is counted by the catalog, which asks again later.
+                    let _ = shared.catalog.apply_segment(fetch.peer, boot, generation, segment.into(), bytes, now);
+                    continue;
+                }
+                FetchEvent::Progress { id, bytes } => {
+                    let id = WantId(id);
+                    if fetch.landed(id, Some(bytes), shared, now) {
+                        self.events.pop_back_if(|last| matches!(last, ConnEvent::Progress { id: of, .. } if *of == id));
+                        self.events.push_back(ConnEvent::Progress { id, bytes });
+                    }
+                    continue;
+                }
+                FetchEvent::Done { id } => {
+                    fetch.landed(WantId(id), None, shared, now);
+                    self.backoff.forget(fetch.peer);
+                    shared.trust.delivered(fetch.peer, now);
+                    ConnEvent::Arrived { id: WantId(id) }
+                }
+                FetchEvent::Absent { id } => {
+                    shared.trust.absent(fetch.peer, now);
+                    ConnEvent::Absent { id: WantId(id) }
+                }
+                FetchEvent::Busy { id } => ConnEvent::Busy { id: WantId(id) },
+                FetchEvent::Closed(reason) => {
+                    farewell = Some(reason);
+                    continue;
+                }
+                FetchEvent::Ready(_) | FetchEvent::Nothing => continue,
+            };
+            fetch.open.remove(&ended.id());
+            self.wants.remove(&ended.id());
+            self.events.push_back(ended);
+        }
+        fetch.learn(shared, now);
+        if let Some(reason) = farewell {
+            self.on_farewell(id, reason, shared, now);
+        }
+        Ok(())
+    }
+
+    /// The peer has said why it closes the connection.
+    fn on_farewell(&mut self, id: ConnId, reason: ByeReason, shared: &mut Shared, now: Millis) {
+        let Some(Conn { side: Side::Fetch(mut fetch), .. }) = self.close(id, shared) else { return };
+        let why = match reason {
+            ByeReason::Full => {
+                shared.stats.refused_by_peers += 1;
+                self.leave_alone(&mut fetch, now);
+                Loss::Full
+            }
+            ByeReason::Idle => Loss::Full,
+            ByeReason::Leaving => Loss::Gone,
+            ByeReason::Version
+            | ByeReason::Swarm
+            | ByeReason::Epoch
+            | ByeReason::Fingerprint
+            | ByeReason::SameNode
+            | ByeReason::Stalled
+            | ByeReason::Protocol => {
+                shared.trust.cut(fetch.peer, now);
+                self.backoff.refused(fetch.peer, now);
+                Loss::Gone
+            }
+        };
+        self.lose(fetch, why);
+    }
+
+    /// A connection ended without a word, or could not be made.
+    pub(super) fn on_cut(&mut self, mut fetch: Fetch, shared: &mut Shared, now: Millis) {
+        let reached = fetch.fetcher.peer().is_some();
+        if !reached {
+            self.leave_alone(&mut fetch, now);
+        }
+        if !reached || !fetch.open.is_empty() {
+            shared.trust.cut(fetch.peer, now);
+        }
+        if !fetch.open.is_empty() {
+            shared.stats.connections_lost += 1;
+            shared.tell(Event::ConnectionLost { peer: fetch.peer });
+        }
+        self.lose(fetch, Loss::Gone);
+    }
+
+    /// The peer had no place, or could not be reached. What was to be repaired is tried again when its time is over, for such things
+    /// pass soon; after a few times it is left to the catalog, which asks again with what is then to be repaired.
+    fn leave_alone(&mut self, fetch: &mut Fetch, now: Millis) {
+        let times = self.backoff.refused(fetch.peer, now);
+        if let Some(pull) = fetch.repair.take().filter(|_| !fetch.fetcher.is_idle() && times <= REPAIR_TRIES) {
+            self.pulls.insert(fetch.peer, pull);
+        }
+    }
+
+    /// Ends a connection on which nothing has happened for long.
+    pub(super) fn end_unused(&mut self, id: ConnId, shared: &mut Shared, now: Millis) {
+        if self.fetch(id).is_some_and(|fetch| fetch.fetcher.peer().is_some() && fetch.fetcher.is_idle()) {
+            self.part(id, ByeReason::Idle, shared, now);
+        } else if let Some(Conn { side: Side::Fetch(fetch), .. }) = self.close(id, shared) {
+            self.on_cut(fetch, shared, now);
+        }
+    }
+
+    pub(super) fn lose(&mut self, fetch: Fetch, why: Loss) {
+        self.lose_wants(fetch.open.into_keys(), why);
+    }
+
+    pub(super) fn lose_wants(&mut self, ids: impl Iterator<Item = WantId>, why: Loss) {
+        for id in ids {
+            self.wants.remove(&id);
+            self.events.push_back(ConnEvent::Lost { id, why });
+        }
+    }
+}

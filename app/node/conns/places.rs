@@ -1,0 +1,145 @@
+//! Who gets a place among the served connections, when not all can.
+//!
+//! A peer of the swarm is known by the address that it announced itself from, before it has said a word; whoever has said a good
+//! hello is known too. All others are strangers: they get a few places in all, and a few for each address. Where a place is
+//! needed, the connection that has been idle longest ends: its peer loses nothing but a round trip. Where none is idle, a known
+//! peer gets the place of the caller that has been mute longest: a stranger, or somebody known who has had time to say hello.
+
+use core::net::IpAddr;
+
+use super::ConnId;
+use crate::id::Millis;
+use crate::limits::{MAX_CONNECTIONS_PER_ADDRESS, MAX_SERVED_CONNECTIONS, MAX_STRANGERS};
+
+/// Time, in milliseconds, in which a known peer may say hello before another one gets its place: four of the worst round trips seen on
+/// an idle board's Wi-Fi. Without it, peers that come all at once would drive each other out.
+const GREETING_MS: u64 = 500;
+
+/// A place that is taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Place {
+    pub conn: ConnId,
+    pub from: IpAddr,
+    pub state: State,
+}
+
+/// What happens on it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum State {
+    /// No hello yet, since it was accepted. A stranger: not from an address that is known.
+    Mute { since: Millis, stranger: bool },
+    /// Nothing is asked for, since then.
+    Idle { since: Millis },
+    /// Something is being sent.
+    Busy,
+}
+
+/// What becomes of a caller.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Verdict {
+    /// There is a place.
+    Free,
+    /// It gets the place of this connection.
+    InsteadOf(ConnId),
+    /// There is no place.
+    Full,
+}
+
+/// Finds a place for a caller from an address that `peers` known peers announced themselves from.
+pub(super) fn admit(places: &[Place], from: IpAddr, peers: usize, now: Millis) -> Verdict {
+    let here = || places.iter().filter(|place| place.from == from);
+    let instead = |victim: Option<ConnId>| victim.map_or(Verdict::Full, Verdict::InsteadOf);
+    if here().count() >= MAX_CONNECTIONS_PER_ADDRESS * peers.max(1) {
+        return instead(mutest(here(), Millis(u64::MAX)).or(idlest(here())).filter(|_| peers > 0));
+    }
+    let strangers = places.iter().filter(|place| matches!(place.state, State::Mute { stranger: true, .. }));
+    if peers == 0 && strangers.count() >= MAX_STRANGERS {
+        return Verdict::Full;
+    }
+    if places.len() < MAX_SERVED_CONNECTIONS {
+        return Verdict::Free;
+    }
+    instead(idlest(places.iter()).or_else(|| mutest(places.iter(), now).filter(|_| peers > 0)))
+}
+
+/// The connection that has been idle longest.
+fn idlest<'a>(places: impl Iterator<Item = &'a Place>) -> Option<ConnId> {
+    let idle = places.filter_map(|place| match place.state {
+        State::Idle { since } => Some((since, place.conn)),
+        _ => None,
+    });
+    idle.min().map(|(_, conn)| conn)
+}
+
+/// The connection that has said nothing for longest; strangers first, and of the others only those that have had their time.
+fn mutest<'a>(places: impl Iterator<Item = &'a Place>, now: Millis) -> Option<ConnId> {
+    let mute = places.filter_map(|place| match place.state {
+        State::Mute { since, stranger } if stranger || now - since >= Millis(GREETING_MS) => Some((!stranger, since, place.conn)),
+        _ => None,
+    });
+    mute.min().map(|(.., conn)| conn)
+}
+
+#[cfg(test)]
+mod tests {
+    use core::net::Ipv4Addr;
+
+    use super::*;
+
+    const NOW: Millis = Millis(1_000);
+
+    fn ip(last: u8) -> IpAddr {
+        IpAddr::V4(Ipv4Addr::new(10, 0, 0, last))
+    }
+
+    fn places(count: u8, state: impl Fn(u8) -> State) -> Vec<Place> {
+        (0..count).map(|n| Place { conn: ConnId::In(n.into()), from: ip(n), state: state(n) }).collect()
+    }
+
+    fn mute(n: u8) -> State {
+        State::Mute { since: Millis(u64::from(n)), stranger: true }
+    }
+
+    #[test]
+    fn strangers_get_a_few_places_and_a_peer_always_one() {
+        let strangers = places(MAX_STRANGERS as u8, mute);
+        assert_eq!(admit(&strangers, ip(99), 0, NOW), Verdict::Full);
+        assert_eq!(admit(&strangers, ip(99), 1, NOW), Verdict::Free);
+        let full = places(MAX_SERVED_CONNECTIONS as u8, mute);
+        assert_eq!(admit(&full, ip(99), 1, NOW), Verdict::InsteadOf(ConnId::In(0)), "the one that was mute longest");
+        let peers = places(MAX_SERVED_CONNECTIONS as u8, |n| State::Mute { since: Millis(700 - u64::from(n)), stranger: false });
+        assert_eq!(admit(&peers, ip(99), 1, NOW), Verdict::Full, "peers that come together do not drive each other out");
+        assert_eq!(admit(&peers, ip(99), 1, Millis(1_169)), Verdict::InsteadOf(ConnId::In(31)), "but they must say hello");
+        let busy = places(MAX_SERVED_CONNECTIONS as u8, |_| State::Busy);
+        assert_eq!(admit(&busy, ip(99), 1, NOW), Verdict::Full, "work under way is not given up for other work");
+    }
+
+    #[test]
+    fn idle_connections_go_first_and_the_oldest_of_them() {
+        let state = |n| match n {
+            0..=3 => mute(n),
+            20 => State::Idle { since: Millis(500) },
+            21 => State::Idle { since: Millis(400) },
+            _ => State::Busy,
+        };
+        let full = places(MAX_SERVED_CONNECTIONS as u8, state);
+        assert_eq!(admit(&full, ip(99), 1, NOW), Verdict::InsteadOf(ConnId::In(21)));
+        assert_eq!(admit(&full, ip(99), 0, NOW), Verdict::InsteadOf(ConnId::In(21)), "a stranger may be a peer not heard yet");
+        let busy = places(MAX_SERVED_CONNECTIONS as u8, |n| if n < 4 { mute(n) } else { State::Busy });
+        assert_eq!(admit(&busy, ip(99), 0, NOW), Verdict::Full, "but it ends no other stranger's wait");
+    }
+
+    #[test]
+    fn one_address_gets_a_few_places_for_each_peer_that_announced_itself_from_it() {
+        let one = |count: u8, state: fn(u8) -> State| -> Vec<Place> {
+            places(count, state).into_iter().map(|place| Place { from: ip(7), ..place }).collect()
+        };
+        let limit = MAX_CONNECTIONS_PER_ADDRESS as u8;
+        assert_eq!(admit(&one(limit - 1, |_| State::Busy), ip(7), 0, NOW), Verdict::Free);
+        assert_eq!(admit(&one(limit, |_| State::Busy), ip(7), 0, NOW), Verdict::Full);
+        assert_eq!(admit(&one(limit, |_| State::Busy), ip(7), 1, NOW), Verdict::Full);
+        assert_eq!(admit(&one(limit, |_| State::Busy), ip(7), 2, NOW), Verdict::Free);
+        assert_eq!(admit(&one(limit, mute), ip(7), 1, NOW), Verdict::InsteadOf(ConnId::In(0)), "a program beside the peer");
+        assert_eq!(admit(&one(limit, mute), ip(8), 0, NOW), Verdict::Free, "another address is not held responsible");
+    }
+}

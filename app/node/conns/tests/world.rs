@@ -1,0 +1,309 @@
+//! A LAN of connections in memory: each member has a cache, a catalog and its connections; bytes are cut as a test likes.
+
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::cache::{ChainSecret, Link, Maker, link, root};
+use crate::id::{BootId, Epoch, EpochState, Fingerprint, Millis, NodeId, SwarmTag, TokenId};
+use crate::kv::{KvFormat, KvShape, Page, Plane};
+use crate::node::NodeConfig;
+use crate::node::conns::{ConnEvent, Conns, WantId};
+use crate::node::io::{ConnId, Output};
+use crate::node::shared::Shared;
+use crate::node::trust::Standing;
+use crate::transfer::{Expected, Hello};
+
+const FINGERPRINT: Fingerprint = Fingerprint([7; 16]);
+
+pub struct Member {
+    pub conns: Conns,
+    pub shared: Shared,
+    pub addr: SocketAddr,
+    pub node: NodeId,
+    pub events: Vec<ConnEvent>,
+    pub told: Vec<crate::node::Event>,
+}
+
+/// One connection: its two ends, and the bytes on their way to each.
+pub struct Wire {
+    pub ends: [(usize, ConnId); 2],
+    pub bytes: [Vec<u8>; 2],
+    /// After so many more bytes, both ways together, it breaks.
+    pub life: usize,
+    /// The ends that have closed it.
+    closed: [bool; 2],
+    /// The ends that wait until what they sent is taken.
+    sending: [bool; 2],
+}
+
+pub struct World {
+    pub now: Millis,
+    pub members: Vec<Member>,
+    pub wires: Vec<Wire>,
+    /// Life of the wires to come.
+    pub life: usize,
+    /// Connections that nobody answers, and strangers' own, with what they were sent.
+    pub strangers: BTreeMap<ConnId, Vec<u8>>,
+    named: u64,
+}
+
+pub fn addr(index: usize) -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1 + index as u8)), 7_000)
+}
+
+pub fn hello(index: usize) -> Hello {
+    Hello::new(SwarmTag(1), NodeId(1 + index as u64), BootId(100 + index as u64), Epoch(0), FINGERPRINT)
+}
+
+pub fn chain(blocks: usize) -> Vec<Link> {
+    let secret = ChainSecret::derive(b"");
+    let mut parent = root(&secret, FINGERPRINT);
+    let mut out = Vec::new();
+    for block in 0..blocks {
+        let tokens: Vec<TokenId> = (0..16).map(|i| TokenId(100 * block as u32 + i)).collect();
+        let next = link(&secret, parent, &tokens);
+        parent = next.key;
+        out.push(next);
+    }
+    out
+}
+
+/// What block `n` holds: bytes that differ by block, plane and place.
+pub fn content(n: usize, plane: Plane, bytes: usize) -> Vec<u8> {
+    (0..bytes).map(|i| ((i ^ (i >> 8)) * 31 + 7 * n + plane as usize) as u8).collect()
+}
+
+impl World {
+    /// `count` nodes that have heard of each other.
+    pub fn new(count: usize) -> World {
+        let mut world = World::strangers(count);
+        world.introduce();
+        world
+    }
+
+    /// `count` nodes that have not.
+    pub fn strangers(count: usize) -> World {
+        let layers = [Plane::Sliding, Plane::Sliding, Plane::Global];
+        let shape = Arc::new(KvShape::new(&layers, 1, 512, 64, KvFormat::F32).unwrap());
+        let member = |index: usize| {
+            let config = NodeConfig {
+                node: NodeId(1 + index as u64),
+                boot: BootId(100 + index as u64),
+                seed: index as u64,
+                swarm_key: Vec::new(),
+                swarm: SwarmTag(1),
+                fingerprint: FINGERPRINT,
+                epochs: EpochState::default(),
+                shape: shape.clone(),
+                slab_bytes: 8 << 20,
+                context: 2_048,
+                tcp_port: 7_000,
+                sharing: true,
+                reuse: true,
+                announce_interval_ms: 300_000,
+                prefill_tokens_per_s: None,
+                end_tokens: Vec::new(),
+            };
+            Member {
+                conns: Conns::new(hello(index), index as u64),
+                shared: Shared::new(config).unwrap(),
+                addr: addr(index),
+                node: NodeId(1 + index as u64),
+                events: Vec::new(),
+                told: Vec::new(),
+            }
+        };
+        let members = (0..count).map(member).collect();
+        let (now, life, strangers) = (Millis(1_000), usize::MAX, BTreeMap::new());
+        World { now, members, wires: Vec::new(), life, strangers, named: 0 }
+    }
+
+    /// Everyone hears everyone's announcements, whatever is due.
+    pub fn introduce(&mut self) {
+        for from in 0..self.members.len() {
+            while let Some(datagram) = self.members[from].shared.catalog.poll_datagram(self.now) {
+                for to in (0..self.members.len()).filter(|to| *to != from) {
+                    self.members[to].shared.catalog.handle(addr(from), &datagram, self.now).unwrap();
+                }
+            }
+        }
+    }
+
+    /// Member `index` holds the first `blocks` blocks.
+    pub fn fill(&mut self, index: usize, blocks: usize) {
+        let cache = &mut self.members[index].shared.cache;
+        for (n, link) in chain(blocks).iter().enumerate() {
+            for plane in Plane::ALL {
+                let slot = cache.reserve(plane, &|_| false).unwrap();
+                let bytes = cache.shape().plane_bytes(plane, 16);
+                slot.page().write()[..bytes].copy_from_slice(&content(n, plane, bytes));
+                assert!(cache.commit(link, slot, Maker::Own).into_slot().is_none());
+            }
+        }
+    }
+
+    pub fn expected(&self, block: usize, plane: Plane) -> Expected {
+        let link = chain(block + 1).remove(block);
+        let bytes = self.members[0].shared.cache.shape().plane_bytes(plane, 16);
+        Expected { key: link.key, parent: link.parent, tokens: link.tokens, plane, bytes }
+    }
+
+    /// Member `from` asks member `of` for a plane; returns its page, if there was room.
+    pub fn want(&mut self, from: usize, of: usize, id: u32, block: usize, plane: Plane) -> Option<Page> {
+        let expected = self.expected(block, plane);
+        let page = Page::new(expected.bytes);
+        let to = (NodeId(1 + of as u64), addr(of));
+        let Member { conns, shared, .. } = &mut self.members[from];
+        conns.want(to, WantId(id), expected, page.clone(), shared, self.now).then_some(page)
+    }
+
+    pub fn cancel(&mut self, from: usize, id: u32) {
+        let Member { conns, shared, .. } = &mut self.members[from];
+        conns.cancel(WantId(id), shared, self.now);
+    }
+
+    pub fn holds(&self, page: &Page, block: usize, plane: Plane) -> bool {
+        let bytes = self.expected(block, plane).bytes;
+        page.read()[..bytes] == content(block, plane, bytes)[..]
+    }
+
+    pub fn standing(&self, of: usize, with: usize) -> Standing {
+        self.members[of].shared.trust.of(NodeId(1 + with as u64), self.now)
+    }
+
+    /// A program that is no node connects to `callee` from an address; returns the connection's name.
+    pub fn call(&mut self, callee: usize, from: SocketAddr) -> ConnId {
+        self.named += 1;
+        let conn = ConnId::In(self.named);
+        self.strangers.insert(conn, Vec::new());
+        let Member { conns, shared, .. } = &mut self.members[callee];
+        conns.on_accepted(conn, from, shared, self.now);
+        self.settle(callee);
+        conn
+    }
+
+    /// As a node does after every input.
+    pub fn settle(&mut self, index: usize) {
+        let now = self.now;
+        let Member { conns, shared, events, .. } = &mut self.members[index];
+        conns.on_time(shared, now);
+        while let Some(pull) = shared.catalog.poll_pull(now) {
+            conns.pull(pull, shared, now);
+        }
+        events.extend(std::iter::from_fn(|| conns.poll_event()));
+        conns.flush(shared, now);
+        while let Some(output) = self.members[index].shared.out.pop_front() {
+            self.act(index, output);
+        }
+    }
+
+    fn act(&mut self, index: usize, output: Output) {
+        match output {
+            Output::Connect { conn, addr: to } => match self.members.iter().position(|member| member.addr == to) {
+                Some(callee) => {
+                    self.named += 1;
+                    let ends = [(index, conn), (callee, ConnId::In(self.named))];
+                    let (bytes, closed, sending) = ([Vec::new(), Vec::new()], [false; 2], [false; 2]);
+                    self.wires.push(Wire { ends, bytes, life: self.life, closed, sending });
+                    let from = SocketAddr::new(addr(index).ip(), 40_000);
+                    self.give(index, |conns, shared, now| conns.on_connected(conn, shared, now));
+                    self.give(callee, |conns, shared, now| conns.on_accepted(ends[1].1, from, shared, now));
+                }
+                None => self.give(index, |conns, shared, now| conns.on_closed(conn, shared, now)),
+            },
+            Output::Send { conn, bytes } => {
+                if let Some((wire, end)) = self.find(index, conn) {
+                    assert!(!self.wires[wire].sending[end], "two pieces in flight");
+                    self.wires[wire].bytes[1 - end].extend(bytes);
+                    self.wires[wire].sending[end] = true;
+                } else if let Some(sent) = self.strangers.get_mut(&conn) {
+                    sent.extend(bytes);
+                    self.give(index, |conns, _, _| conns.on_writable(conn));
+                }
+            }
+            Output::Close(conn) => {
+                if let Some((wire, end)) = self.find(index, conn) {
+                    self.wires[wire].closed[end] = true;
+                }
+                self.strangers.remove(&conn);
+            }
+            Output::Event(event) => self.members[index].told.push(event),
+            other => panic!("connections do not ask for {other:?}"),
+        }
+    }
+
+    fn find(&self, index: usize, conn: ConnId) -> Option<(usize, usize)> {
+        let at = self.wires.iter().position(|wire| wire.ends.contains(&(index, conn)))?;
+        Some((at, usize::from(self.wires[at].ends[1] == (index, conn))))
+    }
+
+    /// Hands an input to a member.
+    pub fn give(&mut self, index: usize, input: impl FnOnce(&mut Conns, &mut Shared, Millis)) {
+        let now = self.now;
+        let Member { conns, shared, .. } = &mut self.members[index];
+        input(conns, shared, now);
+        self.settle(index);
+    }
+
+    /// Delivers at most `cut` bytes each way of every connection; false when nothing moved.
+    pub fn step(&mut self, cut: usize) -> bool {
+        let mut moved = false;
+        for index in 0..self.members.len() {
+            self.settle(index);
+        }
+        for wire in 0..self.wires.len() {
+            for end in [0, 1] {
+                let Some(Wire { ends, bytes, life, closed, sending }) = self.wires.get_mut(wire) else { continue };
+                let count = cut.min(bytes[end].len()).min(*life);
+                let piece: Vec<u8> = bytes[end].drain(..count).collect();
+                *life -= count;
+                let ((to, conn), (from, sender)) = (ends[end], ends[1 - end]);
+                let taken = bytes[end].is_empty() && core::mem::take(&mut sending[1 - end]) && !closed[1 - end];
+                moved |= count > 0;
+                if count > 0 && !closed[end] {
+                    self.give(to, |conns, shared, now| conns.on_bytes(conn, &piece, shared, now));
+                }
+                if taken {
+                    self.give(from, |conns, _, _| conns.on_writable(sender));
+                }
+            }
+        }
+        let over = |wire: &Wire| wire.life == 0 || (0..2).any(|end| wire.closed[end] && wire.bytes[1 - end].is_empty());
+        while let Some(at) = self.wires.iter().position(over) {
+            moved = true;
+            let wire = self.wires.remove(at);
+            for end in (0..2).filter(|end| !wire.closed[*end]) {
+                let (to, conn) = wire.ends[end];
+                self.give(to, |conns, shared, now| conns.on_closed(conn, shared, now));
+            }
+        }
+        moved
+    }
+
+    /// Until nothing moves.
+    pub fn run(&mut self, cut: usize) {
+        while self.step(cut) {}
+    }
+
+    /// Lets time pass, with everyone woken at their deadlines.
+    pub fn pass(&mut self, ms: u64) {
+        let end = self.now + Millis(ms);
+        self.run(usize::MAX);
+        while self.now < end {
+            let next = self.members.iter().filter_map(|member| member.conns.deadline()).min();
+            self.now = next.unwrap_or(end).clamp(self.now + Millis(1), end);
+            self.run(usize::MAX);
+        }
+    }
+
+    /// Planes pinned in a member's cache.
+    pub fn pinned(&self, index: usize) -> usize {
+        self.members[index].shared.cache.stats().planes.iter().map(|plane| plane.pinned).sum()
+    }
+
+    /// Connections that lead to a member.
+    pub fn served(&self, index: usize) -> usize {
+        self.wires.iter().filter(|wire| wire.ends[1].0 == index).count()
+    }
+}

@@ -1,0 +1,387 @@
+//! The table of blocks: the one account of a prompt's KV state. A row a block, a cell a plane, each cell in one state at a time; what
+//! can be resumed, what is to be computed or asked for next, and what the figures say are read off it.
+//!
+//! A cell remembers who made its bytes. What was fetched stays in slots that only this prompt knows until an answer stands on it;
+//! then it is committed to the cache, with its maker. What was fetched and not used is never seen by anyone else.
+
+use crate::cache::{Chain, Link, Maker, Slot};
+use crate::id::{Millis, NodeId, TokenId};
+use crate::kv::{Page, Plane};
+use crate::limits::BLOCK_TOKENS;
+use crate::planner::{self, SourceSet};
+
+use super::super::conns::{Conns, WantId};
+use super::super::shared::Shared;
+
+/// One plane of one block.
+#[derive(Debug)]
+pub(super) enum Cell {
+    /// Not here.
+    Missing,
+    /// Asked of a peer, whose bytes go straight into the slot.
+    Wanted { id: WantId, source: usize, slot: Slot, landed: usize },
+    /// Came whole and checked; nothing stands on it yet.
+    Arrived { from: NodeId, slot: Slot },
+    /// In place, in a slot that only this prompt knows: computed, or copied from a block that goes on differently.
+    Own { slot: Slot, maker: Maker },
+    /// In the cache, pinned.
+    Shared { page: Page, maker: Maker },
+    /// Left behind by the window: no token to come sees it.
+    Passed,
+}
+
+impl Cell {
+    /// The page, where its bytes may be read.
+    pub(super) fn page(&self) -> Option<&Page> {
+        match self {
+            Cell::Own { slot, .. } => Some(slot.page()),
+            Cell::Shared { page, .. } => Some(page),
+            Cell::Missing | Cell::Wanted { .. } | Cell::Arrived { .. } | Cell::Passed => None,
+        }
+    }
+
+    /// Who made the bytes that are in place.
+    fn maker(&self) -> Option<Maker> {
+        match self {
+            Cell::Own { maker, .. } | Cell::Shared { maker, .. } => Some(*maker),
+            Cell::Missing | Cell::Wanted { .. } | Cell::Arrived { .. } | Cell::Passed => None,
+        }
+    }
+
+    fn have(&self) -> bool {
+        matches!(self, Cell::Arrived { .. } | Cell::Own { .. } | Cell::Shared { .. })
+    }
+}
+
+/// One block.
+#[derive(Debug)]
+pub(super) struct Row {
+    /// Its name; none while an answer is still filling it.
+    pub link: Option<Link>,
+    pub cells: [Cell; 2],
+    /// Which of the table's sources seem to hold each plane.
+    pub holders: [SourceSet; 2],
+    /// Which of them turned out not to, or not to be asked again for it.
+    pub denied: [SourceSet; 2],
+    /// Its first tokens that were not computed.
+    pub taken: Taken,
+}
+
+/// Tokens of a block that came from somewhere.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct Taken {
+    pub tokens: usize,
+    /// The peer that gave any of it; otherwise it was here.
+    pub from: Option<NodeId>,
+}
+
+impl Row {
+    pub(super) fn empty(link: Option<Link>) -> Row {
+        Row { link, cells: [Cell::Missing, Cell::Missing], holders: [0, 0], denied: [0, 0], taken: Taken::default() }
+    }
+}
+
+/// A block of which the prompt shares the first `tokens` tokens only.
+#[derive(Debug)]
+pub(super) struct Ending {
+    pub row: usize,
+    pub tokens: usize,
+    pub block: Row,
+}
+
+impl Ending {
+    /// Its name.
+    pub(super) fn link(&self) -> &Link {
+        self.block.link.as_ref().expect("an ending is looked up by its link")
+    }
+}
+
+/// The table.
+#[derive(Debug)]
+pub(super) struct Blocks {
+    /// Blocks of the prompt, then of the answer.
+    pub rows: Vec<Row>,
+    /// Rows before the prompt's last token: those that may come from elsewhere.
+    pub whole: usize,
+    pub ending: Option<Ending>,
+    /// The peers that may be asked, in ascending order.
+    pub sources: Vec<NodeId>,
+    /// Whether what is finished goes into the cache. Not when its blocks were reset meanwhile: this stands on state from before.
+    pub keeps: bool,
+}
+
+impl Blocks {
+    /// The table of a prompt: what is here is pinned, what peers seem to hold is noted.
+    pub(super) fn new(shared: &mut Shared, tokens: &[TokenId], sources: Vec<NodeId>) -> Blocks {
+        let mut blocks = Blocks { sources, ..Blocks::bare(shared, tokens) };
+        if shared.config.reuse {
+            blocks.look_up(shared);
+            blocks.find_ending(shared, tokens, BLOCK_TOKENS);
+            blocks.pin_held(shared, tokens.len());
+        }
+        blocks
+    }
+
+    /// The table of a prompt that is to be computed wholly.
+    pub(super) fn bare(shared: &Shared, tokens: &[TokenId]) -> Blocks {
+        let chain = Chain::of(&shared.secret, shared.root, tokens);
+        let rows = chain.blocks.into_iter().map(|link| Row::empty(Some(link))).collect();
+        Blocks { rows, whole: (tokens.len() - 1) / BLOCK_TOKENS, ending: None, sources: Vec::new(), keeps: true }
+    }
+
+    /// Notes anew which peers seem to hold what is missing.
+    pub(super) fn look_up(&mut self, shared: &Shared) {
+        let Blocks { rows, ending, sources, whole, .. } = self;
+        let ending = ending.as_mut().map(|ending| &mut ending.block);
+        for row in rows.iter_mut().take(*whole).chain(ending) {
+            let Some(link) = &row.link else { continue };
+            for plane in Plane::ALL {
+                if matches!(row.cells[plane as usize], Cell::Missing) {
+                    row.holders[plane as usize] = holders(shared, sources, link, plane) & !row.denied[plane as usize];
+                }
+            }
+        }
+    }
+
+    /// Looks for the longest block of at most `most` tokens that begins where the known whole blocks end.
+    pub(super) fn find_ending(&mut self, shared: &Shared, tokens: &[TokenId], most: usize) {
+        let known = |row: &Row| {
+            let link = row.link.as_ref();
+            row.holders[0] != 0 || link.is_some_and(|link| shared.cache.holds(link, Plane::Global))
+        };
+        let at = self.rows[..self.whole].iter().take_while(|row| known(row)).count();
+        let start = at * BLOCK_TOKENS;
+        let parent = at.checked_sub(1).and_then(|before| self.rows[before].link.as_ref()).map_or(shared.root, |link| link.key);
+        // The last token is computed in any case.
+        let usable = tokens.len() - 1 - start;
+        for len in (1..=most.min(tokens.len() - start)).rev() {
+            // A whole block that can be had is a row, unless the prompt ends with it.
+            if len == BLOCK_TOKENS && usable >= BLOCK_TOKENS {
+                continue;
+            }
+            let mut block = Row::empty(Some(crate::cache::link(&shared.secret, parent, &tokens[start..start + len])));
+            let link = block.link.as_ref().expect("just made");
+            let held = Plane::ALL.map(|plane| shared.cache.holds(link, plane) || self.bytes(shared, plane, len) == 0);
+            let holders = Plane::ALL.map(|plane| holders(shared, &self.sources, link, plane));
+            if (0..2).all(|plane| held[plane] || holders[plane] != 0) && usable > 0 {
+                block.holders = holders;
+                self.ending = Some(Ending { row: at, tokens: len.min(usable), block });
+                return;
+            }
+        }
+    }
+
+    /// Pins what is here: all that a place to resume may stand on. Sliding planes that lie before the window of the furthest place
+    /// to which they reach are of no use.
+    fn pin_held(&mut self, shared: &mut Shared, total: usize) {
+        let held = |row: &Row, plane: Plane| row.link.as_ref().is_some_and(|link| shared.cache.holds(link, plane));
+        let as_cell = |has: bool| if has { planner::Cell::Have } else { planner::Cell::Missing(0) };
+        let as_row =
+            |row: &Row| Plane::ALL.map(|plane| as_cell(held(row, plane) || self.bytes(shared, plane, BLOCK_TOKENS) == 0));
+        let rows: Vec<planner::Row> = self.rows[..self.whole].iter().map(as_row).collect();
+        let ending = self.ending.as_ref().map(|ending| self.ending_view(shared, ending, as_row(&ending.block)));
+        let shape = shared.config.shape.clone();
+        let first_sliding = |resume: usize| shape.first_sliding(resume);
+        let resume = planner::reach(&planner::View {
+            total,
+            ready: 0,
+            rows: &rows,
+            ending: ending.as_ref(),
+            bytes: [0, 0],
+            sources: &[],
+            ms_per_token: 1.0,
+            link_bytes_per_ms: None,
+            room: 0,
+            first_sliding: &first_sliding,
+        });
+        let window = first_sliding(resume) / BLOCK_TOKENS;
+        let Blocks { rows, ending, whole, .. } = self;
+        let ending = ending.as_mut().map(|ending| &mut ending.block);
+        for (at, row) in rows.iter_mut().take(*whole).enumerate().chain(ending.map(|block| (usize::MAX, block))) {
+            let Some(link) = &row.link else { continue };
+            for plane in Plane::ALL {
+                if (plane == Plane::Global || at >= window)
+                    && let Some((page, maker)) = shared.cache.pin(link, plane)
+                {
+                    row.cells[plane as usize] = Cell::Shared { page, maker };
+                }
+            }
+        }
+    }
+
+    /// Bytes of a plane of a block of `tokens` tokens.
+    pub(super) fn bytes(&self, shared: &Shared, plane: Plane, tokens: usize) -> usize {
+        shared.config.shape.plane_bytes(plane, tokens)
+    }
+
+    /// The table as the planner sees it. `usable` are the sources that may be asked.
+    pub(super) fn view_rows(&self, shared: &Shared, usable: SourceSet) -> (Vec<planner::Row>, Option<planner::Ending>) {
+        let row = |row: &Row, tokens: usize| {
+            Plane::ALL.map(|plane| {
+                let bytes = self.bytes(shared, plane, tokens);
+                let holders = row.holders[plane as usize] & usable;
+                match &row.cells[plane as usize] {
+                    cell if bytes == 0 || cell.have() => planner::Cell::Have,
+                    Cell::Wanted { source, landed, .. } => {
+                        planner::Cell::Coming { source: *source, left: bytes.saturating_sub(*landed), others: holders }
+                    }
+                    _ => planner::Cell::Missing(holders),
+                }
+            })
+        };
+        let rows = self.rows[..self.whole].iter().map(|block| row(block, BLOCK_TOKENS)).collect();
+        let ending = self.ending.as_ref().map(|ending| {
+            let cells = row(&ending.block, ending.link().tokens.len());
+            self.ending_view(shared, ending, cells)
+        });
+        (rows, ending)
+    }
+
+    fn ending_view(&self, shared: &Shared, ending: &Ending, cells: planner::Row) -> planner::Ending {
+        let bytes = Plane::ALL.map(|plane| self.bytes(shared, plane, ending.link().tokens.len()));
+        planner::Ending { row: ending.row, tokens: ending.tokens, cells, bytes }
+    }
+
+    /// The block that the planner calls so.
+    pub(super) fn block_mut(&mut self, place: planner::Place) -> Option<&mut Row> {
+        match place {
+            planner::Place::Row(at) => self.rows.get_mut(at),
+            planner::Place::Ending => self.ending.as_mut().map(|ending| &mut ending.block),
+        }
+    }
+
+    /// The block with the cell that waits for this want, and which of its planes that is.
+    pub(super) fn wanted(&mut self, wanted: WantId) -> Option<(&mut Row, usize)> {
+        let waits = |row: &Row| row.cells.iter().position(|cell| matches!(cell, Cell::Wanted { id, .. } if *id == wanted));
+        let ending = self.ending.as_mut().map(|ending| &mut ending.block);
+        self.rows.iter_mut().chain(ending).find_map(|row| waits(row).map(|plane| (row, plane)))
+    }
+
+    /// Every cell that waits for a peer: the peer, bytes that have come.
+    pub(super) fn wants(&self) -> impl Iterator<Item = (usize, &Slot, usize)> {
+        let blocks = self.rows.iter().chain(self.ending.as_ref().map(|ending| &ending.block));
+        blocks.flat_map(|row| &row.cells).filter_map(|cell| match cell {
+            Cell::Wanted { source, slot, landed, .. } => Some((*source, slot, *landed)),
+            _ => None,
+        })
+    }
+
+    /// Empties a cell: cancels, unpins or releases what is in it.
+    pub(super) fn clear(shared: &mut Shared, conns: &mut Conns, row: &mut Row, plane: Plane, then: Cell, now: Millis) {
+        match std::mem::replace(&mut row.cells[plane as usize], then) {
+            Cell::Missing | Cell::Passed => {}
+            Cell::Wanted { id, slot, .. } => {
+                conns.cancel(id, shared, now);
+                shared.cache.release(slot);
+            }
+            Cell::Arrived { slot, .. } => {
+                shared.stats.planes_unused += 1;
+                shared.cache.release(slot);
+            }
+            Cell::Own { slot, .. } => shared.cache.release(slot),
+            Cell::Shared { .. } => {
+                if let Some(link) = &row.link {
+                    shared.cache.unpin(&link.key, plane);
+                }
+            }
+        }
+    }
+
+    /// Nothing more is asked of anybody. What has come stays.
+    pub(super) fn end_wants(&mut self, shared: &mut Shared, conns: &mut Conns, now: Millis) {
+        for row in self.rows.iter_mut().chain(self.ending.as_mut().map(|ending| &mut ending.block)) {
+            for plane in Plane::ALL {
+                if matches!(row.cells[plane as usize], Cell::Wanted { .. }) {
+                    Blocks::clear(shared, conns, row, plane, Cell::Missing, now);
+                }
+                row.holders[plane as usize] = 0;
+            }
+        }
+    }
+
+    /// Nothing more is asked of anybody, and what has come and was not used is given up.
+    pub(super) fn end_fetch(&mut self, shared: &mut Shared, conns: &mut Conns, now: Millis) {
+        self.end_wants(shared, conns, now);
+        for row in &mut self.rows {
+            for plane in Plane::ALL {
+                if matches!(row.cells[plane as usize], Cell::Arrived { .. }) {
+                    Blocks::clear(shared, conns, row, plane, Cell::Missing, now);
+                }
+            }
+        }
+        self.drop_ending(shared, conns, now);
+    }
+
+    /// The ending is of no use any more.
+    pub(super) fn drop_ending(&mut self, shared: &mut Shared, conns: &mut Conns, now: Millis) {
+        let Some(mut ending) = self.ending.take() else { return };
+        for plane in Plane::ALL {
+            Blocks::clear(shared, conns, &mut ending.block, plane, Cell::Missing, now);
+        }
+    }
+
+    /// Gives everything back.
+    pub(super) fn let_go(&mut self, shared: &mut Shared, conns: &mut Conns, now: Millis) {
+        self.end_fetch(shared, conns, now);
+        for row in &mut self.rows {
+            for plane in Plane::ALL {
+                Blocks::clear(shared, conns, row, plane, Cell::Missing, now);
+            }
+        }
+    }
+
+    /// Gives up one slot of a plane that nothing stands on, for computing needs it: the one that computing would reach first, for a
+    /// fetch from the tail is of use without it. False when there is none.
+    pub(super) fn give_up(&mut self, plane: Plane, shared: &mut Shared, conns: &mut Conns, now: Millis) -> bool {
+        let spare = |row: &Row| matches!(row.cells[plane as usize], Cell::Wanted { .. } | Cell::Arrived { .. });
+        let row = self.rows.iter_mut().find(|row| spare(row));
+        let Some(row) = row.or(self.ending.as_mut().map(|ending| &mut ending.block).filter(|row| spare(row))) else {
+            return false;
+        };
+        row.holders[plane as usize] = 0;
+        row.denied[plane as usize] = SourceSet::MAX;
+        Blocks::clear(shared, conns, row, plane, Cell::Missing, now);
+        true
+    }
+
+    /// The peers that made any of what is in place.
+    pub(super) fn foreign_makers(&self) -> Vec<NodeId> {
+        let mut makers = Vec::new();
+        for maker in self.rows.iter().flat_map(|row| &row.cells).filter_map(Cell::maker) {
+            if let Maker::Peer(node) = maker
+                && !makers.contains(&node)
+            {
+                makers.push(node);
+            }
+        }
+        makers
+    }
+
+    /// Tokens that are in place or have come: from this node's slab, and from peers.
+    pub(super) fn gathered(&self, ready: usize) -> (usize, usize) {
+        let (mut own, mut peers) = (0, 0);
+        for (at, row) in self.rows.iter().enumerate() {
+            let Taken { tokens, from } = row.taken;
+            let arrived = row.cells.iter().any(|cell| matches!(cell, Cell::Arrived { .. }));
+            let pinned = row.cells.iter().any(|cell| matches!(cell, Cell::Shared { .. }));
+            match from {
+                Some(_) => peers += tokens,
+                None if tokens > 0 => own += tokens,
+                None if at * BLOCK_TOKENS < ready => {}
+                None if arrived => peers += BLOCK_TOKENS,
+                None if pinned => own += BLOCK_TOKENS,
+                None => {}
+            }
+        }
+        (own, peers)
+    }
+}
+
+/// The sources that seem to hold this plane.
+fn holders(shared: &Shared, sources: &[NodeId], link: &Link, plane: Plane) -> SourceSet {
+    if sources.is_empty() {
+        return 0;
+    }
+    let places = shared.catalog.holders(&link.key, plane).filter_map(|node| sources.binary_search(&node).ok());
+    places.fold(0, |set, at| set | 1 << at)
+}

@@ -1,0 +1,335 @@
+//! A prompt's peers: who may be asked for how much, what became of it, and whom it is not worth counting on just now.
+
+use crate::catalog::Standing;
+use crate::id::{Millis, NodeId};
+use crate::kv::Plane;
+use crate::limits::{BLOCK_TOKENS, MAX_CHUNK_BYTES};
+use crate::planner::{MAX_VIEW_SOURCES, PRIOR_MS_PER_TOKEN, Place, Source, SourceSet, View, Want};
+use crate::transfer::Expected;
+
+use super::super::conns::{ConnEvent, Conns, Loss, WantId};
+use super::super::shared::Shared;
+use super::blocks::{Blocks, Cell, Ending, Row};
+
+/// A peer of less worth than this is on trial: it is asked for one plane of a prompt, which nothing counts on until it has come.
+const ON_TRIAL: f32 = 0.5;
+
+/// How many planes an untried peer is asked for at once; with each that it brings it is one more.
+const UNTRIED_PLANES: usize = 2;
+
+/// What is asked of a peer at once, as the time in which it delivers it, beyond a round trip: enough to keep the link busy, little
+/// enough to ask others when it hesitates. Several pauses that a radio makes.
+const AHEAD_MS: f32 = 60.0;
+
+/// Planes that are asked for at once in any case, so that no source waits for the next question.
+const LEAST_PLANES: usize = 2;
+
+/// What several sources are expected to bring at once, while that has not been seen, in terms of the best of them: they may well share
+/// a radio.
+const UNKNOWN_LINK: f32 = 2.0;
+
+/// A peer that brings nothing for this long while something is wanted of it has stalled, in milliseconds: at least, and at most. Within
+/// them it is four round trips and the time of four chunks.
+const STALL_MS: [f32; 2] = [200.0, 2_000.0];
+
+/// The same for a peer of which no rate is known.
+const UNTRIED_STALL_MS: f32 = 500.0;
+
+/// What this prompt has seen of one peer.
+struct Peer {
+    node: NodeId,
+    asked: usize,
+    delivered: usize,
+    /// When it last brought something, or was asked after having nothing to do.
+    heard_at: Millis,
+    stalled: bool,
+    /// Its connection was lost.
+    lost: bool,
+}
+
+/// The peers that a prompt may ask, and how long it has held computing back for them.
+pub(super) struct Peers {
+    list: Vec<Peer>,
+    held: Millis,
+    holding: Option<Holding>,
+    /// The earliest moment at which a peer may turn out to have stalled.
+    stall_at: Option<Millis>,
+}
+
+/// Computing is held back: the fetch is expected to be quicker.
+struct Holding {
+    since: Millis,
+    until: Millis,
+}
+
+impl Peers {
+    /// Nobody.
+    pub(super) fn none() -> Peers {
+        Peers { list: Vec::new(), held: Millis(0), holding: None, stall_at: None }
+    }
+
+    /// All that this node shares with and has no reason to leave alone, the most trusted first where there are too many.
+    pub(super) fn of(shared: &Shared, now: Millis) -> Peers {
+        if !shared.config.sharing || !shared.config.reuse {
+            return Peers::none();
+        }
+        let shares = shared.catalog.peers().filter(|peer| shared.catalog.standing(peer) == Standing::Shares);
+        let worth = |node: NodeId| shared.trust.of(node, now).worth;
+        let mut nodes: Vec<(NodeId, f32)> =
+            shares.map(|peer| (peer.node, worth(peer.node))).filter(|(_, worth)| *worth > 0.0).collect();
+        nodes.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        nodes.truncate(MAX_VIEW_SOURCES);
+        nodes.sort_by_key(|(node, _)| *node);
+        let peer = |(node, _)| Peer { node, asked: 0, delivered: 0, heard_at: now, stalled: false, lost: false };
+        Peers { list: nodes.into_iter().map(peer).collect(), ..Peers::none() }
+    }
+
+    /// Who they are, in ascending order.
+    pub(super) fn nodes(&self) -> Vec<NodeId> {
+        self.list.iter().map(|peer| peer.node).collect()
+    }
+
+    /// When something is to be decided again though nothing has happened.
+    pub(super) fn deadline(&self) -> Option<Millis> {
+        let until = self.holding.as_ref().map(|holding| holding.until);
+        [until, self.stall_at].into_iter().flatten().min()
+    }
+
+    /// Shows `look` the table as it is now.
+    pub(super) fn view<T>(
+        &self,
+        blocks: &Blocks,
+        (ready, total): (usize, usize),
+        shared: &Shared,
+        conns: &Conns,
+        now: Millis,
+        look: impl FnOnce(&View<'_>) -> T,
+    ) -> T {
+        let counted = |peer: &Peer| !peer.lost && !peer.on_trial(shared, now) && !conns.avoids(peer.node, now);
+        let usable = self.list.iter().enumerate().filter(|(_, peer)| counted(peer)).fold(0, |set, (at, _)| set | 1 << at);
+        let (rows, ending) = blocks.view_rows(shared, usable);
+        let sources = self.sources(blocks, shared, conns, now);
+        let link = shared.trust.link_bytes_per_ms(now).or_else(|| best(&sources).map(|best| UNKNOWN_LINK * best));
+        let shape = &shared.config.shape;
+        look(&View {
+            total,
+            ready,
+            rows: &rows,
+            ending: ending.as_ref(),
+            bytes: Plane::ALL.map(|plane| shape.plane_bytes(plane, BLOCK_TOKENS)),
+            sources: &sources,
+            ms_per_token: ms_per_token(shared),
+            link_bytes_per_ms: link,
+            room: room_in_all(&sources, link, shared),
+            first_sliding: &|resume| shape.first_sliding(resume),
+        })
+    }
+
+    fn sources(&self, blocks: &Blocks, shared: &Shared, conns: &Conns, now: Millis) -> Vec<Source> {
+        let mut open = vec![(0, 0); self.list.len()];
+        for (source, slot, landed) in blocks.wants() {
+            if let Some((planes, bytes)) = open.get_mut(source) {
+                *planes += 1;
+                *bytes += shared.config.shape.plane_bytes(slot.plane(), BLOCK_TOKENS).saturating_sub(landed);
+            }
+        }
+        let source = |(peer, (planes, in_flight)): (&Peer, (usize, usize))| {
+            let standing = shared.trust.of(peer.node, now);
+            let room = conns.room(peer.node, now).min(peer.allowance(&standing, planes, in_flight, shared));
+            let bytes_per_ms = if peer.stalled { Some(0.0) } else { standing.bytes_per_ms.map(|rate| rate * standing.worth) };
+            Source { bytes_per_ms, round_trip_ms: standing.round_trip_ms, in_flight, room }
+        };
+        self.list.iter().zip(open).map(source).collect()
+    }
+
+    /// A plane for each peer on trial to bring, of those that are still missing: the last that it seems to hold.
+    pub(super) fn probes(&self, ready: usize, blocks: &Blocks, shared: &Shared, now: Millis) -> Vec<Want> {
+        let on_trial =
+            self.list.iter().enumerate().filter(|(_, peer)| !peer.lost && peer.asked == 0 && peer.on_trial(shared, now));
+        let mut wants: Vec<Want> = Vec::new();
+        for (source, _) in on_trial {
+            let holds = |at: &usize| {
+                let row = &blocks.rows[*at];
+                matches!(row.cells[0], Cell::Missing) && row.holders[0] & (1 << source) != 0
+            };
+            let free = |at: &usize| !wants.iter().any(|want| want.place == Place::Row(*at));
+            if let Some(at) = (ready.div_ceil(BLOCK_TOKENS)..blocks.whole).rev().filter(free).find(holds) {
+                wants.push(Want { place: Place::Row(at), plane: Plane::Global, source });
+            }
+        }
+        wants
+    }
+
+    /// Asks for planes; one that is on its way already is asked for elsewhere instead.
+    pub(super) fn ask(&mut self, wants: &[Want], blocks: &mut Blocks, shared: &mut Shared, conns: &mut Conns, now: Millis) {
+        let busy: SourceSet = blocks.wants().fold(0, |set, (source, ..)| set | 1 << source);
+        for want in wants {
+            let Some(peer) = self.list.get_mut(want.source) else { continue };
+            let Some(addr) = shared.catalog.peer(peer.node).map(|known| known.addr) else { continue };
+            let Some(row) = blocks.block_mut(want.place) else { continue };
+            let Some(link) = row.link.clone() else { continue };
+            let cell = &mut row.cells[want.plane as usize];
+            let slot = match std::mem::replace(cell, Cell::Missing) {
+                Cell::Wanted { id, slot, .. } => {
+                    conns.cancel(id, shared, now);
+                    Some(slot)
+                }
+                Cell::Missing => shared.reserve(want.plane),
+                other => {
+                    *cell = other;
+                    continue;
+                }
+            };
+            let Some(slot) = slot else { continue };
+            let id = WantId(shared.stats.wants_sent as u32);
+            let bytes = shared.config.shape.plane_bytes(want.plane, link.tokens.len());
+            let expected = Expected { key: link.key, parent: link.parent, tokens: link.tokens, plane: want.plane, bytes };
+            if !conns.want((peer.node, addr), id, expected, slot.page().clone(), shared, now) {
+                shared.cache.release(slot);
+                continue;
+            }
+            shared.stats.wants_sent += 1;
+            if busy & (1 << want.source) == 0 {
+                peer.heard_at = now;
+            }
+            peer.asked += 1;
+            *cell = Cell::Wanted { id, source: want.source, slot, landed: 0 };
+        }
+        self.watch(blocks, shared, now);
+    }
+
+    /// Notes what became of a want; says whether that changes what is to be done.
+    pub(super) fn hear(&mut self, event: &ConnEvent, blocks: &mut Blocks, shared: &mut Shared, now: Millis) -> bool {
+        let Some((row, plane)) = blocks.wanted(event.id()) else { return false };
+        let tokens = row.link.as_ref().map_or(BLOCK_TOKENS, |link| link.tokens.len());
+        let Row { cells, holders, denied, .. } = row;
+        let (cell, holders, denied) = (&mut cells[plane], &mut holders[plane], &mut denied[plane]);
+        let Cell::Wanted { source, slot, id, .. } = std::mem::replace(cell, Cell::Missing) else { return false };
+        let Some(peer) = self.list.get_mut(source) else { return false };
+        let resumed = std::mem::replace(&mut peer.stalled, false);
+        peer.heard_at = now;
+        match event {
+            ConnEvent::Progress { bytes, .. } => {
+                *cell = Cell::Wanted { id, source, slot, landed: *bytes };
+                return resumed;
+            }
+            ConnEvent::Arrived { .. } => {
+                peer.delivered += 1;
+                shared.stats.planes_fetched += 1;
+                shared.stats.bytes_fetched += shared.config.shape.plane_bytes(slot.plane(), tokens) as u64;
+                *cell = Cell::Arrived { from: peer.node, slot };
+            }
+            ConnEvent::Absent { .. } | ConnEvent::Busy { .. } => {
+                shared.stats.wants_absent += u64::from(matches!(event, ConnEvent::Absent { .. }));
+                *holders &= !(1 << source);
+                *denied |= 1 << source;
+                shared.cache.release(slot);
+            }
+            ConnEvent::Lost { why, .. } => {
+                peer.lost = *why != Loss::Full;
+                shared.cache.release(slot);
+            }
+        }
+        true
+    }
+
+    /// Finds the peers that have brought nothing for too long.
+    pub(super) fn notice_stalls(&mut self, blocks: &Blocks, shared: &mut Shared, now: Millis) {
+        let wanted: SourceSet = blocks.wants().fold(0, |set, (source, ..)| set | 1 << source);
+        let sharers = wanted.count_ones();
+        for (at, peer) in self.list.iter_mut().enumerate() {
+            if wanted & (1 << at) != 0 && !peer.stalled && now >= peer.heard_at + peer.stall_after(sharers, shared, now) {
+                peer.stalled = true;
+                shared.stats.peers_stalled += 1;
+                shared.trust.stalled(peer.node, now);
+            }
+        }
+        self.watch(blocks, shared, now);
+    }
+
+    /// Works out when to look for stalls next.
+    fn watch(&mut self, blocks: &Blocks, shared: &Shared, now: Millis) {
+        let wanted: SourceSet = blocks.wants().fold(0, |set, (source, ..)| set | 1 << source);
+        let watched = self.list.iter().enumerate().filter(|(at, peer)| wanted & (1 << at) != 0 && !peer.stalled);
+        self.stall_at = watched.map(|(_, peer)| peer.heard_at + peer.stall_after(wanted.count_ones(), shared, now)).min();
+    }
+
+    /// Whether computing is held back for a fetch that is expected to be through in `ms`. A prompt spends no more time so than one step
+    /// of computing takes.
+    pub(super) fn holds(&mut self, ms: Option<f32>, shared: &Shared, now: Millis) -> bool {
+        if let Some(holding) = &self.holding {
+            if ms.is_some() && now < holding.until {
+                return true;
+            }
+            self.held = self.held + (now - holding.since);
+            self.holding = None;
+        }
+        let left = BLOCK_TOKENS as f32 * ms_per_token(shared) - self.held.0 as f32;
+        let Some(ms) = ms.filter(|_| left >= 1.0) else { return false };
+        // A little longer than expected: estimates are of means.
+        let wait = (1.5 * ms + 1.0).min(left).ceil();
+        self.holding = Some(Holding { since: now, until: now + Millis(wait as u64) });
+        true
+    }
+}
+
+impl Peer {
+    fn on_trial(&self, shared: &Shared, now: Millis) -> bool {
+        self.delivered == 0 && shared.trust.of(self.node, now).worth < ON_TRIAL
+    }
+
+    /// How many more planes it may be asked for, with so many planes and bytes on their way.
+    fn allowance(&self, standing: &super::super::trust::Standing, planes: usize, in_flight: usize, shared: &Shared) -> usize {
+        let plane = largest_plane(shared);
+        let Some(rate) = standing.bytes_per_ms else {
+            return (UNTRIED_PLANES + self.delivered).saturating_sub(planes);
+        };
+        let ahead = rate * (AHEAD_MS + standing.round_trip_ms.unwrap_or(0.0));
+        let budget = (ahead as usize).max(2 * plane);
+        if self.stalled || in_flight >= budget { 0 } else { (budget - in_flight).div_ceil(plane) }
+    }
+
+    /// `sharers` peers may have one link between them, this one included.
+    fn stall_after(&self, sharers: u32, shared: &Shared, now: Millis) -> Millis {
+        let standing = shared.trust.of(self.node, now);
+        let ms = standing.bytes_per_ms.filter(|rate| *rate > 0.0).map_or(UNTRIED_STALL_MS, |rate| {
+            4.0 * (standing.round_trip_ms.unwrap_or(0.0) + (MAX_CHUNK_BYTES as u32 * sharers) as f32 / rate)
+        });
+        Millis(ms.clamp(STALL_MS[0], STALL_MS[1]) as u64)
+    }
+}
+
+/// Whether a plane of the ending can be had nowhere.
+pub(super) fn lost_hope(ending: &Ending, shared: &Shared) -> bool {
+    let tokens = ending.link().tokens.len();
+    Plane::ALL.into_iter().any(|plane| {
+        let missing = matches!(ending.block.cells[plane as usize], Cell::Missing) && ending.block.holders[plane as usize] == 0;
+        missing && shared.config.shape.plane_bytes(plane, tokens) > 0
+    })
+}
+
+/// Bytes of the larger plane of a whole block.
+fn largest_plane(shared: &Shared) -> usize {
+    Plane::ALL.into_iter().map(|plane| shared.config.shape.plane_bytes(plane, BLOCK_TOKENS)).fold(1, usize::max)
+}
+
+/// The highest rate of any source.
+fn best(sources: &[Source]) -> Option<f32> {
+    sources.iter().filter_map(|source| source.bytes_per_ms).filter(|rate| *rate > 0.0).max_by(f32::total_cmp)
+}
+
+/// How many more planes may be asked of all sources together. Twice what the link is known to carry, so that a link that carries more
+/// is found out; what is on its way when computing arrives is of no use.
+fn room_in_all(sources: &[Source], link: Option<f32>, shared: &Shared) -> usize {
+    let plane = largest_plane(shared);
+    let in_flight: usize = sources.iter().map(|source| source.in_flight).sum();
+    let Some(link) = link else { return usize::MAX };
+    let trip = sources.iter().filter_map(|source| source.round_trip_ms).fold(0.0, f32::max);
+    let budget = ((2.0 * link * (AHEAD_MS + trip)) as usize).max(LEAST_PLANES * plane);
+    budget.saturating_sub(in_flight).div_ceil(plane)
+}
+
+/// This node's computing time of a token, in milliseconds.
+pub(super) fn ms_per_token(shared: &Shared) -> f32 {
+    shared.trust.prefill_ms_per_token().unwrap_or(PRIOR_MS_PER_TOKEN)
+}

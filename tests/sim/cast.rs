@@ -1,0 +1,339 @@
+//! The hostile cast: what a peer can do to those that connect to it, and to those that it connects to. Its catalog stays that of an
+//! honest node, so that it is asked.
+
+use std::collections::VecDeque;
+
+use potluck::id::{BlockKey, TokenId};
+use potluck::kv::{KvShape, Plane};
+use potluck::limits::MAX_CHUNK_BYTES;
+use potluck::transfer::{ByeReason, Decoder, Frame, Hello, Tokens, encode};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::engine::{NO_NUMBER, fill};
+use super::heap::{SECOND, mix};
+use super::net::{End, Handle};
+use super::world::{Event, Sim};
+
+/// Wants that one connection of a raid asks.
+const RAID_WANTS: u64 = 2_000;
+
+/// What a member of the cast does to whoever connects to it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Mischief {
+    /// No connection to it can be made.
+    Refuses,
+    /// It never answers a connection request.
+    Unreachable,
+    /// It takes the connection and says nothing.
+    Mute,
+    /// It sends a byte a second, so that its first frame never ends.
+    Trickles,
+    /// It says hello, takes wants, and says nothing more.
+    GreetsOnly,
+    /// It says hello, takes wants, and answers nothing but cancels.
+    OnlyCancels,
+    /// It says hello as another node.
+    OtherName,
+    /// It sends what is no frame, without end.
+    Babbles,
+    /// It sends frames that nobody asked for, without end.
+    Floods,
+    /// It has no place for anybody.
+    Full,
+    /// It has nothing of what its filter names.
+    HasNothing,
+    /// It is always too busy.
+    Busy,
+    /// It offers blocks with another parent.
+    OtherParent,
+    /// It offers blocks of other tokens.
+    OtherTokens,
+    /// It offers planes of another length.
+    OtherLength,
+    /// It gives another plane's bytes than the chunk checksums promise.
+    BadChecksum,
+    /// It ends the connection in the middle of a plane.
+    Truncates,
+    /// It sends a whole plane, and of the next one half.
+    Stalls,
+    /// It sends the bytes of another block, under the right name and with right checksums.
+    WrongBlock,
+    /// It sends bytes of its own making with right checksums.
+    WrongBytes,
+    /// It sends whole planes of bytes that are no numbers.
+    Poison,
+}
+
+impl Mischief {
+    pub const ALL: [Mischief; 21] = [
+        Mischief::Refuses,
+        Mischief::Unreachable,
+        Mischief::Mute,
+        Mischief::Trickles,
+        Mischief::GreetsOnly,
+        Mischief::OnlyCancels,
+        Mischief::OtherName,
+        Mischief::Babbles,
+        Mischief::Floods,
+        Mischief::Full,
+        Mischief::HasNothing,
+        Mischief::Busy,
+        Mischief::OtherParent,
+        Mischief::OtherTokens,
+        Mischief::OtherLength,
+        Mischief::BadChecksum,
+        Mischief::Truncates,
+        Mischief::Stalls,
+        Mischief::WrongBlock,
+        Mischief::WrongBytes,
+        Mischief::Poison,
+    ];
+
+    /// Whether its bytes pass every check that there is, so that answers may be wrong, under the peer's name.
+    pub fn lies_in_content(self) -> bool {
+        matches!(self, Mischief::WrongBlock | Mischief::WrongBytes | Mischief::Poison)
+    }
+}
+
+/// What a member of the cast does on a connection that it makes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Raid {
+    /// Says nothing.
+    Mute,
+    /// Says hello and then nothing.
+    Idle,
+    /// Says hello and asks and asks, for what is there and what is not.
+    Wants,
+    /// Sends what is no frame, without end.
+    Garbage,
+}
+
+/// What an honest node would send.
+#[derive(Clone, Debug)]
+pub struct Truth {
+    pub parent: BlockKey,
+    pub tokens: Tokens,
+    /// The prefix up to each of the tokens.
+    pub prefixes: Vec<u64>,
+}
+
+/// One end of a connection that a member of the cast holds.
+pub struct Cast {
+    role: Role,
+    hello: Hello,
+    decoder: Decoder,
+    out: VecDeque<u8>,
+    said: u64,
+    planes: u64,
+    over: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Role {
+    Serves(Mischief),
+    Raids(Raid),
+}
+
+impl Cast {
+    fn put(&mut self, frame: &Frame, payload: &[u8]) {
+        let mut bytes = Vec::new();
+        encode(frame, payload, &mut bytes);
+        self.out.extend(bytes);
+    }
+
+    fn hear(&mut self, frame: &Frame, shape: &KvShape, truth: impl Fn(&BlockKey) -> Option<Truth>) {
+        let Role::Serves(mischief) = self.role else { return };
+        match frame {
+            Frame::Hello(_) if matches!(mischief, Mischief::Mute | Mischief::Trickles | Mischief::Babbles) => {}
+            Frame::Hello(_) => {
+                let mut hello = self.hello;
+                if mischief == Mischief::OtherName {
+                    hello.node.0 += 77;
+                }
+                self.put(&Frame::Hello(hello), &[]);
+                if mischief == Mischief::Full {
+                    self.put(&Frame::Bye { reason: ByeReason::Full }, &[]);
+                    self.over = true;
+                }
+            }
+            Frame::Ping { nonce } if mischief != Mischief::GreetsOnly => self.put(&Frame::Pong { nonce: *nonce }, &[]),
+            Frame::FilterWant { segment } if mischief != Mischief::GreetsOnly => {
+                let checksum = xxh3_64(&[]);
+                self.put(&Frame::FilterSegment { segment: *segment, generation: 0, checksum, len: 0 }, &[]);
+            }
+            Frame::Cancel { id } if mischief != Mischief::GreetsOnly => self.put(&Frame::Stopped { id: *id }, &[]),
+            Frame::Want { id, key, plane } => self.answer(*id, *plane, shape, mischief, truth(key)),
+            _ => {}
+        }
+    }
+
+    fn answer(&mut self, id: u32, plane: Plane, shape: &KvShape, mischief: Mischief, truth: Option<Truth>) {
+        if matches!(mischief, Mischief::GreetsOnly | Mischief::OnlyCancels) {
+            return;
+        }
+        let Some(Truth { mut parent, mut tokens, prefixes }) = truth else { return self.put(&Frame::Absent { id }, &[]) };
+        let mut bytes = plane_bytes(shape, plane, &prefixes);
+        match mischief {
+            Mischief::HasNothing => return self.put(&Frame::Absent { id }, &[]),
+            Mischief::Busy => return self.put(&Frame::Busy { id }, &[]),
+            Mischief::OtherParent => parent = BlockKey([3; 16]),
+            Mischief::OtherTokens => tokens.iter_mut().for_each(|token| *token = TokenId(token.0 + 1)),
+            Mischief::OtherLength => drop(bytes.pop()),
+            Mischief::WrongBlock => {
+                let others: Vec<u64> = prefixes.iter().map(|prefix| mix(*prefix)).collect();
+                bytes = plane_bytes(shape, plane, &others);
+            }
+            Mischief::WrongBytes => bytes.iter_mut().for_each(|byte| *byte = (*byte ^ 0x55) & 0x7f),
+            Mischief::Poison => bytes.fill(NO_NUMBER),
+            _ => {}
+        }
+        self.planes += 1;
+        let digest = xxh3_64(&bytes);
+        self.put(&Frame::Found { id, plane, parent, tokens, bytes: bytes.len() as u32, digest }, &[]);
+        let whole = bytes.len();
+        let half = matches!(mischief, Mischief::Truncates) || (mischief == Mischief::Stalls && self.planes >= 2);
+        for (at, chunk) in bytes.chunks(MAX_CHUNK_BYTES).enumerate() {
+            let offset = (at * MAX_CHUNK_BYTES) as u32;
+            let checksum = xxh3_64(chunk) ^ u64::from(mischief == Mischief::BadChecksum);
+            self.put(&Frame::Chunk { id, offset, checksum, len: chunk.len() as u16 }, chunk);
+        }
+        if half {
+            self.out.truncate(self.out.len() - whole / 2);
+            self.over = true;
+        }
+    }
+}
+
+/// The bytes of a plane of a block whose tokens end these prefixes, packed.
+pub fn plane_bytes(shape: &KvShape, plane: Plane, prefixes: &[u64]) -> Vec<u8> {
+    let count = prefixes.len();
+    let mut bytes = vec![0; shape.plane_bytes(plane, count)];
+    let mut row = Vec::new();
+    for (layer, _) in shape.layers().iter().enumerate().filter(|(_, of)| **of == plane) {
+        for head in 0..shape.kv_heads() {
+            let span = shape.head_span(layer, head, count);
+            let salt = mix((layer * 4_096 + head) as u64 + 1);
+            let ranges = [span.keys, span.key_scales, span.values, span.value_scales];
+            for (at, prefix) in prefixes.iter().enumerate() {
+                row.resize(ranges.iter().map(|range| range.len() / count).sum(), 0);
+                fill(*prefix, salt, &mut row);
+                let mut rest = &row[..];
+                for range in &ranges {
+                    let len = range.len() / count;
+                    let (part, after) = rest.split_at(len);
+                    rest = after;
+                    bytes[range.start + at * len..range.start + (at + 1) * len].copy_from_slice(part);
+                }
+            }
+        }
+    }
+    bytes
+}
+
+impl Sim {
+    fn new_cast(&mut self, who: usize, role: Role) -> u64 {
+        self.accepted += 1;
+        let config = &self.stations[who].config;
+        let hello = Hello::new(config.swarm, config.node, config.boot, config.epochs.epoch, config.fingerprint);
+        let cast = Cast { role, hello, decoder: Decoder::new(), out: VecDeque::new(), said: 0, planes: 0, over: false };
+        self.casts.insert(self.accepted, cast);
+        self.accepted
+    }
+
+    pub(super) fn cast_accepts(&mut self, who: usize) -> u64 {
+        let mischief = self.stations[who].mischief.expect("asked of the cast only");
+        self.count(match mischief {
+            Mischief::Refuses | Mischief::Unreachable => "connect refused",
+            mischief if mischief.lies_in_content() => "peer lies in content",
+            Mischief::Mute | Mischief::Trickles | Mischief::GreetsOnly | Mischief::OnlyCancels | Mischief::Stalls => {
+                "peer falls silent"
+            }
+            Mischief::HasNothing | Mischief::Busy | Mischief::Full => "peer declines",
+            _ => "peer breaks rules",
+        });
+        let cast = self.new_cast(who, Role::Serves(mischief));
+        if mischief == Mischief::Trickles {
+            self.heap.push(self.now + SECOND, Event::CastTick { who, cast });
+        }
+        cast
+    }
+
+    pub(super) fn cast_ticks(&mut self, who: usize, cast: u64) {
+        let Some((id, side)) = self.net.by_handle.get(&(who, Handle::Cast(cast))).copied() else { return };
+        let Some(member) = self.casts.get_mut(&cast) else { return };
+        member.out.push_back(1);
+        self.heap.push(self.now + SECOND, Event::CastTick { who, cast });
+        self.pump(id, side);
+    }
+
+    pub(super) fn cast_hears(&mut self, cast: u64, mut bytes: &[u8]) {
+        let Some(mut member) = self.casts.remove(&cast) else { return };
+        let shape = self.stations[0].config.shape.clone();
+        while !bytes.is_empty() && !member.over {
+            let taken = member.decoder.push(bytes);
+            bytes = &bytes[taken..];
+            while !member.over {
+                match member.decoder.next_frame() {
+                    Ok(Some((frame, _))) => member.hear(&frame, &shape, |key| self.truths.get(key).cloned()),
+                    Ok(None) => break,
+                    Err(_) => member.over = true,
+                }
+            }
+        }
+        self.casts.insert(cast, member);
+    }
+
+    /// What a member of the cast says next.
+    pub(super) fn cast_says(&mut self, cast: u64, out: &mut Vec<u8>) -> bool {
+        let Some(member) = self.casts.get_mut(&cast) else { return false };
+        member.said += 1;
+        let said = member.said;
+        match member.role {
+            Role::Serves(Mischief::Babbles) | Role::Raids(Raid::Garbage) => out.extend([0xff; 1_024]),
+            Role::Serves(Mischief::Floods) if said > 1 => {
+                for nonce in 0..32 {
+                    encode(&Frame::Pong { nonce }, &[], out);
+                }
+            }
+            Role::Raids(Raid::Idle | Raid::Wants) if said == 1 => encode(&Frame::Hello(member.hello), &[], out),
+            Role::Raids(Raid::Wants) if said <= RAID_WANTS => {
+                let mut keys = self.truths.keys();
+                let known = keys.nth(said as usize % self.truths.len().max(1)).copied();
+                let key = known.filter(|_| said.is_multiple_of(2)).unwrap_or(BlockKey([said as u8; 16]));
+                encode(&Frame::Want { id: said as u32, key, plane: Plane::ALL[said as usize % 2] }, &[], out);
+            }
+            _ => {
+                out.extend(member.out.drain(..));
+                if member.over && out.is_empty() {
+                    self.cast_hangs_up(cast);
+                }
+            }
+        }
+        !out.is_empty()
+    }
+
+    fn cast_hangs_up(&mut self, cast: u64) {
+        let handle = Handle::Cast(cast);
+        let found = self.net.by_handle.iter().find(|((_, of), _)| *of == handle).map(|(_, at)| *at);
+        let stalls = matches!(self.casts.get(&cast).map(|member| member.role), Some(Role::Serves(Mischief::Stalls)));
+        if let Some((id, side)) = found.filter(|_| !stalls) {
+            self.end_side(id, side);
+            self.casts.remove(&cast);
+        }
+    }
+
+    /// `who`, which has nothing to do with it, opens `count` connections to `victim`; gives how many were taken.
+    pub fn raid(&mut self, who: usize, victim: usize, raid: Raid, count: usize) -> usize {
+        let mut taken = 0;
+        for _ in 0..count {
+            self.count("raid");
+            let cast = self.new_cast(who, Role::Raids(raid));
+            let Some(handle) = self.accept(victim, self.stations[who].addr) else { continue };
+            let caller = End { who, handle: Handle::Cast(cast), life: self.stations[who].life, gone: false };
+            self.join_ends(caller, victim, handle);
+            self.drain(victim);
+            taken += 1;
+        }
+        taken
+    }
+}

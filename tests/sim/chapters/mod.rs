@@ -1,0 +1,8 @@
+//! What a user may count on, chapter by chapter. Each test says what would break for a user.
+
+/// A reset reaches every node, and nothing else passes for one.
+mod reset;
+/// What a swarm promises, whatever the network does.
+mod sharing;
+/// What peers, full slabs and impatient people can do to a node.
+mod trouble;

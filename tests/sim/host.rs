@@ -1,0 +1,216 @@
+//! The one place where the simulator touches a node's interface: everything else speaks of [`Happening`]s and [`Effect`]s.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use potluck::id::{EpochState, Millis, TokenId};
+use potluck::kv::Sequence;
+use potluck::node::{Ask, AskId, Input, JobFault, Node, NodeConfig, Output, Reply};
+use potluck::sampler::Sampling;
+
+pub use potluck::node::{ConnId, Figures, Job, JobDone, Progress, ResetNews, Status, Watch, swarm_tag};
+
+/// A prompt as the simulator asks it.
+#[derive(Debug)]
+pub struct Prompt {
+    pub id: u64,
+    pub tokens: Vec<TokenId>,
+    pub max_tokens: usize,
+    pub private: bool,
+    pub watch: Option<Box<dyn Watch>>,
+}
+
+/// Work for the engine: run `tokens` from position `first` on, and choose the token that follows each of the last `rows`.
+#[derive(Debug)]
+pub struct Task {
+    pub id: u64,
+    pub tokens: Vec<TokenId>,
+    pub first: usize,
+    pub sequence: Arc<Sequence>,
+    pub rows: usize,
+    /// As the node gave it.
+    pub job: Job,
+}
+
+/// Why a task gave nothing.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[allow(dead_code, reason = "a node whose jobs cannot be abandoned never sees the first")]
+pub enum TaskFault {
+    Abandoned,
+    Failed(String),
+}
+
+/// Runs jobs with a real model.
+pub type Outside = Box<dyn FnMut(&Job) -> JobDone>;
+
+/// A finished task.
+#[derive(Debug)]
+pub struct TaskDone {
+    pub id: u64,
+    pub result: Result<Vec<TokenId>, TaskFault>,
+    pub micros: u64,
+    /// What a real model gave, in place of the result.
+    pub outside: Option<JobDone>,
+}
+
+/// What happens to a node.
+#[derive(Debug)]
+pub enum Happening<'a> {
+    Datagram { from: SocketAddr, bytes: &'a [u8] },
+    Connected(ConnId),
+    Closed(ConnId),
+    Bytes { conn: ConnId, bytes: &'a [u8] },
+    Ask(Prompt),
+    Stop(u64),
+    Work(TaskDone),
+    Reset { store: bool },
+    Persisted { epochs: EpochState, result: Result<(), String> },
+    Tick,
+}
+
+/// What a node wants done.
+#[derive(Debug)]
+#[allow(dead_code, reason = "a node whose jobs cannot be abandoned never asks for it")]
+pub enum Effect {
+    Connect {
+        conn: ConnId,
+        addr: SocketAddr,
+    },
+    Close(ConnId),
+    /// [`Host::pull`] may have bytes for this connection.
+    Wake(ConnId),
+    Datagram(Vec<u8>),
+    Work(Task),
+    Abandon(u64),
+    Progress(u64, Progress),
+    Token(u64, TokenId),
+    Done(u64, Figures),
+    Failed(u64, String),
+    Persist(EpochState),
+    Reset(ResetNews),
+    Note(String),
+}
+
+/// Sorts before every other name of a connection.
+pub const LEAST_CONN: ConnId = ConnId::In(0);
+
+/// Peers that a node's tables hold.
+pub fn most_peers(_config: &NodeConfig) -> usize {
+    potluck::limits::MAX_PEERS
+}
+
+/// The settings of a node that is to know `nodes` others.
+pub fn sized_for(_nodes: usize, config: NodeConfig) -> NodeConfig {
+    config
+}
+
+/// A real node.
+pub struct Host {
+    node: Node,
+    /// What it has sent on each connection and the socket has not taken.
+    sent: BTreeMap<ConnId, Vec<u8>>,
+}
+
+impl Host {
+    /// `seed` settles the node's random delays.
+    pub fn new(config: &NodeConfig, seed: u64) -> Host {
+        let config = NodeConfig { seed, ..config.clone() };
+        Host { node: Node::new(config).expect("the simulator's settings are good"), sent: BTreeMap::new() }
+    }
+
+    pub fn handle(&mut self, happening: Happening<'_>, now: Millis) {
+        let input = match happening {
+            Happening::Datagram { from, bytes } => Input::Datagram { from, bytes },
+            Happening::Connected(conn) => Input::Connected(conn),
+            Happening::Closed(conn) => Input::Closed(conn),
+            Happening::Bytes { conn, bytes } => Input::Bytes { conn, bytes },
+            Happening::Ask(Prompt { id, tokens, max_tokens, private, watch }) => {
+                Input::Ask(Ask { id: AskId(id), tokens, max_tokens, sampling: Sampling::GREEDY, private, watch })
+            }
+            Happening::Stop(id) => Input::Stop(AskId(id)),
+            Happening::Work(TaskDone { outside: Some(done), .. }) => Input::Engine(done),
+            Happening::Work(TaskDone { id, result, micros, .. }) => {
+                let result = result.map_err(|fault| match fault {
+                    TaskFault::Abandoned => JobFault::Abandoned,
+                    TaskFault::Failed(reason) => JobFault::Failed(reason),
+                });
+                Input::Engine(JobDone { id, result, micros })
+            }
+            Happening::Reset { store } => Input::Reset { store },
+            Happening::Persisted { epochs, result } => Input::Persisted { epochs, result },
+            Happening::Tick => Input::Tick,
+        };
+        self.node.handle(input, now);
+    }
+
+    /// A connection comes in; `number` is new for this node. A refusal comes as [`Effect::Close`].
+    pub fn accept(&mut self, number: u64, from: SocketAddr, now: Millis) -> Option<ConnId> {
+        let conn = ConnId::In(number);
+        self.node.handle(Input::Accepted { conn, from }, now);
+        Some(conn)
+    }
+
+    /// The next bytes that the node has for a connection whose socket has room, appended to `out`; false when there are none.
+    pub fn pull(&mut self, conn: ConnId, now: Millis, out: &mut Vec<u8>) -> bool {
+        let Some(bytes) = self.sent.remove(&conn) else { return false };
+        out.extend(bytes);
+        self.node.handle(Input::Writable(conn), now);
+        true
+    }
+
+    /// The node's last word.
+    pub fn farewell(&mut self, now: Millis) -> Option<Vec<u8>> {
+        self.node.handle(Input::Leaving, now);
+        let outputs = std::iter::from_fn(|| self.node.poll_output());
+        outputs.last().and_then(|output| match output {
+            Output::Datagram(datagram) => Some(datagram.to_vec()),
+            _ => None,
+        })
+    }
+
+    /// What the node wants done next, until there is nothing.
+    pub fn poll(&mut self, now: Millis) -> Option<Effect> {
+        let _ = now;
+        let output = self.node.poll_output()?;
+        Some(match output {
+            Output::Connect { conn, addr } => Effect::Connect { conn, addr },
+            Output::Close(conn) => {
+                // What was sent before goes out first.
+                Effect::Close(conn)
+            }
+            Output::Send { conn, bytes } => {
+                let before = self.sent.insert(conn, bytes);
+                assert!(before.is_none(), "sent twice without waiting for the socket");
+                Effect::Wake(conn)
+            }
+            Output::Datagram(datagram) => Effect::Datagram(datagram.to_vec()),
+            Output::Abandon(job) => Effect::Abandon(job),
+            Output::Engine(job) => Effect::Work(Task {
+                id: job.id,
+                rows: job.judge.as_ref().map_or(0, |judge| judge.rows),
+                tokens: job.tokens.clone(),
+                first: job.first,
+                sequence: job.sequence.clone(),
+                job,
+            }),
+            Output::Reply(ask, reply) => match reply {
+                Reply::Progress(progress) => Effect::Progress(ask.0, progress),
+                Reply::Token(token) => Effect::Token(ask.0, token),
+                Reply::Done(figures) => Effect::Done(ask.0, figures),
+                Reply::Failed(refusal) => Effect::Failed(ask.0, refusal.to_string()),
+            },
+            Output::Persist(epochs) => Effect::Persist(epochs),
+            Output::Reset(news) => Effect::Reset(news),
+            Output::Event(event) => Effect::Note(potluck::console::word(&event).1),
+        })
+    }
+
+    pub fn deadline(&self) -> Option<Millis> {
+        self.node.deadline()
+    }
+
+    pub fn status(&self, now: Millis) -> Status {
+        self.node.status(now)
+    }
+}

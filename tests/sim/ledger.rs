@@ -1,0 +1,191 @@
+//! What was asked of a node and what came of it, kept apart from the node: every prompt's tokens, when they came, which rows its
+//! answer stood on and which of them were computed for it.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use potluck::id::TokenId;
+
+use super::engine::{Cell, Seen, chosen, extend};
+use super::heap::Micros;
+use super::host::{Figures, Progress, Task};
+
+/// An answer as it came.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Answer {
+    Done { tokens: Vec<TokenId>, figures: Figures },
+    Failed(String),
+}
+
+impl Answer {
+    pub fn tokens(&self) -> &[TokenId] {
+        match self {
+            Answer::Done { tokens, .. } => tokens,
+            Answer::Failed(reason) => panic!("no answer: {reason}"),
+        }
+    }
+
+    pub fn figures(&self) -> &Figures {
+        match self {
+            Answer::Done { figures, .. } => figures,
+            Answer::Failed(reason) => panic!("no answer: {reason}"),
+        }
+    }
+}
+
+/// One prompt.
+#[derive(Debug)]
+pub struct Asked {
+    pub id: u64,
+    /// Tokens of the prompt.
+    pub prompt: usize,
+    /// The prompt, then the answer.
+    pub tokens: Vec<TokenId>,
+    /// The prefix up to each of `tokens`.
+    pub prefixes: Vec<u64>,
+    pub private: bool,
+    pub asked_at: Micros,
+    /// When all that was asked before was done.
+    pub turn_at: Micros,
+    pub first_token_at: Option<Micros>,
+    pub done_at: Micros,
+    /// Whether the node itself was stopped, paused or slowed meanwhile, so that its times say nothing.
+    pub disturbed: bool,
+    /// Somebody asked for its end.
+    pub stopped: bool,
+    /// Positions that were computed for this prompt.
+    pub computed: BTreeSet<usize>,
+    /// Rows read that this node never computed.
+    pub foreign: BTreeSet<Cell>,
+    /// Rows read that held other bytes than they must.
+    pub bad: BTreeSet<Cell>,
+    pub progress: Vec<(Micros, Progress)>,
+    /// Tokens other than those that the prefix gives.
+    pub wrong_tokens: usize,
+    /// Bytes that the node had received over connections when the prompt's turn came.
+    pub received_before: u64,
+    pub received: u64,
+    pub answer: Option<Answer>,
+}
+
+impl Asked {
+    /// From the question to the first token.
+    pub fn ttft(&self) -> Micros {
+        self.first_token_at.expect("the prompt was answered") - self.asked_at
+    }
+
+    /// The same without the time that other prompts took.
+    pub fn ttft_in_turn(&self) -> Micros {
+        self.first_token_at.expect("the prompt was answered") - self.turn_at
+    }
+}
+
+/// The prompts of one node.
+#[derive(Default)]
+pub struct Ledger {
+    pub open: VecDeque<Asked>,
+    pub closed: BTreeMap<u64, Asked>,
+    pub last_done_at: Micros,
+}
+
+impl Ledger {
+    pub fn ask(&mut self, id: u64, tokens: &[TokenId], root: u64, private: bool, now: Micros, received: u64) {
+        let mut prefix = root;
+        let prefixes = tokens.iter().map(|token| {
+            prefix = extend(prefix, *token);
+            prefix
+        });
+        self.open.push_back(Asked {
+            id,
+            prompt: tokens.len(),
+            prefixes: prefixes.collect(),
+            tokens: tokens.to_vec(),
+            private,
+            asked_at: now,
+            turn_at: now,
+            first_token_at: None,
+            done_at: 0,
+            disturbed: false,
+            stopped: false,
+            computed: BTreeSet::new(),
+            foreign: BTreeSet::new(),
+            bad: BTreeSet::new(),
+            progress: Vec::new(),
+            wrong_tokens: 0,
+            received_before: received,
+            received: 0,
+            answer: None,
+        });
+    }
+
+    pub fn find(&mut self, id: u64) -> Option<&mut Asked> {
+        self.open.iter_mut().find(|asked| asked.id == id)
+    }
+
+    /// Prefixes of the sequence that a job works on: of the prompt whose turn it is. None when the job fits no such prompt.
+    pub fn prefixes(&self, task: &Task) -> Option<Vec<u64>> {
+        let asked = self.open.front()?;
+        let end = task.first + task.tokens.len();
+        let known = asked.tokens.len().min(end);
+        let fits = task.first <= asked.tokens.len() && asked.tokens[task.first..known] == task.tokens[..known - task.first];
+        let mut prefixes = asked.prefixes[..known].to_vec();
+        for token in &task.tokens[known - task.first..] {
+            let last = *prefixes.last()?;
+            prefixes.push(extend(last, *token));
+        }
+        fits.then_some(prefixes)
+    }
+
+    /// A job of the prompt at hand ended; it gave no KV where it was abandoned.
+    pub fn worked(&mut self, task: &Task, abandoned: bool, seen: &Seen) {
+        let Some(asked) = self.open.front_mut() else { return };
+        asked.foreign.extend(&seen.foreign);
+        asked.bad.extend(&seen.bad);
+        if !abandoned {
+            asked.computed.extend(task.first..task.first + task.tokens.len());
+        }
+    }
+
+    /// A token came. False when its prompt is not open.
+    pub fn token(&mut self, id: u64, token: TokenId, now: Micros) -> bool {
+        let Some(asked) = self.find(id) else { return false };
+        let last = asked.prefixes.last().copied().unwrap_or(0);
+        asked.wrong_tokens += usize::from(token != chosen(last));
+        asked.first_token_at.get_or_insert(now);
+        asked.tokens.push(token);
+        asked.prefixes.push(extend(last, token));
+        true
+    }
+
+    /// A prompt has its outcome: moves it to the closed ones. None when it is not open.
+    pub fn close(&mut self, id: u64, answer: Result<Figures, String>, now: Micros, received: u64) -> Option<&Asked> {
+        let at = self.open.iter().position(|asked| asked.id == id)?;
+        let mut asked = self.open.remove(at)?;
+        let tokens = asked.tokens[asked.prompt..].to_vec();
+        asked.answer = Some(match answer {
+            Ok(figures) => Answer::Done { tokens, figures },
+            Err(reason) => Answer::Failed(reason),
+        });
+        asked.done_at = now;
+        asked.received = received - asked.received_before;
+        self.last_done_at = now;
+        if at == 0
+            && let Some(next) = self.open.front_mut()
+        {
+            next.turn_at = now;
+            next.received_before = received;
+        }
+        self.closed.insert(id, asked);
+        self.closed.get(&id)
+    }
+
+    /// The node lost its power: nobody answers what was asked.
+    pub fn lose_all(&mut self) -> usize {
+        let lost = self.open.len();
+        self.open.clear();
+        lost
+    }
+
+    pub fn disturb(&mut self) {
+        self.open.iter_mut().for_each(|asked| asked.disturbed = true);
+    }
+}

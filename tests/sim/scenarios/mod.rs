@@ -1,0 +1,62 @@
+//! Named scenarios, one test each: what a node promised and what was once found to break it, with the figures that it is held to.
+//!
+//! Bytes: Gemma 3 270M's layers with heads an eighth as large, so that a token has 1,224 bytes instead of 9,792, on lines an eighth as
+//! fast. [`lan`] turns real bytes a millisecond into the simulator's.
+
+mod basics;
+mod evicting;
+mod ill;
+mod loss;
+mod middle;
+mod occupied;
+mod radio;
+mod second;
+mod silent;
+mod slower;
+
+use std::sync::Arc;
+
+use potluck::kv::{KvShape, Plane};
+use potluck::limits::PREFILL_STEP_TOKENS;
+
+use crate::sim::engine::shape_270m;
+use crate::sim::heap::MS;
+use crate::sim::ledger::Asked;
+use crate::sim::talk::BOARD;
+
+/// Bytes of a token's planes, global and sliding, of [`shape`].
+const GLOBAL: u64 = 204;
+const SLIDING: u64 = 1_020;
+
+/// The window of Gemma 3 270M.
+const WINDOW: u64 = 512;
+
+/// A slab for 6,800 tokens.
+const ROOM: usize = 8 << 20;
+
+/// 21 Mbit/s, what the board's radio brings.
+const RADIO: u64 = 2_600 / 8;
+
+fn shape() -> Arc<KvShape> {
+    shape_270m(32, WINDOW as usize)
+}
+
+/// Milliseconds in which a board computes so many tokens.
+fn computing(tokens: u64) -> u64 {
+    tokens * BOARD / MS
+}
+
+/// Alone, a step of prefill and 5 %: what every answer keeps to.
+fn bound(tokens: u64) -> u64 {
+    computing(tokens) * 105 / 100 + computing(PREFILL_STEP_TOKENS as u64)
+}
+
+/// Bytes that a fetch of the first `tokens` tokens takes, sliding planes of the last window only.
+fn fetch_bytes(tokens: u64) -> u64 {
+    tokens * GLOBAL + tokens.min(WINDOW) * SLIDING
+}
+
+/// Bytes of foreign state that an answer stood on.
+fn used_bytes(asked: &Asked) -> u64 {
+    asked.foreign.iter().map(|(plane, _)| if *plane == Plane::Global { GLOBAL } else { SLIDING }).sum()
+}

@@ -1,0 +1,67 @@
+//! Nobody can occupy a node: strangers that hold connections open keep no honest peer from being served, and a peer that was full a
+//! moment ago is asked again.
+
+use super::{RADIO, ROOM, bound, computing, shape};
+use crate::sim::Sim;
+use crate::sim::cast::{Mischief, Raid};
+use crate::sim::net::Medium;
+use crate::sim::talk::{BOARD, config, prompt};
+
+const TOKENS: u64 = 400;
+
+/// A holder that computes at once, a board, and `others`.
+fn holder_and_board(name: &str, others: u64) -> Sim {
+    let mut sim = Sim::new(name, 1, Medium::Switched, RADIO);
+    sim.join(config(0, &shape(), ROOM), 10);
+    for number in 1..2 + others {
+        sim.join(config(number, &shape(), ROOM), BOARD);
+    }
+    sim.pass(2_000);
+    sim
+}
+
+fn occupied(raid: Raid, raiders: u64) {
+    let mut sim = holder_and_board("occupied", raiders);
+    let tokens = prompt(1, TOKENS as usize);
+    sim.answer_now(0, &tokens, 1);
+    for raider in 2..2 + raiders as usize {
+        sim.raid(raider, 0, raid, 40 / raiders as usize);
+    }
+    sim.pass(100);
+    let ttft = sim.ttft_now(1, &tokens);
+    let what = format!("{raid:?} by {raiders}: TTFT {ttft} ms, alone {} ms", computing(TOKENS));
+    eprintln!("{what}");
+    assert!(ttft * 2 <= computing(TOKENS), "{what}");
+}
+
+#[test]
+fn a_peer_is_served_although_strangers_hold_every_place() {
+    occupied(Raid::Mute, 1);
+}
+
+#[test]
+fn a_peer_is_served_although_another_peer_holds_every_place() {
+    occupied(Raid::Idle, 1);
+}
+
+#[test]
+fn a_peer_is_served_although_idle_peers_hold_every_place() {
+    occupied(Raid::Idle, 10);
+}
+
+#[test]
+fn a_peer_that_was_full_is_not_taken_for_dead() {
+    let mut sim = holder_and_board("full for a moment", 0);
+    let prompts: Vec<_> = (1..3).map(|seed| prompt(seed, TOKENS as usize)).collect();
+    for tokens in &prompts {
+        sim.answer_now(0, tokens, 1);
+    }
+    sim.corrupt(0, Mischief::Full);
+    let first = sim.ttft_now(1, &prompts[0]);
+    sim.stations[0].mischief = None;
+    sim.pass(2_000);
+    let second = sim.ttft_now(1, &prompts[1]);
+    let what = format!("TTFT {first} ms while it is full, {second} ms afterwards, alone {} ms", computing(TOKENS));
+    eprintln!("{what}");
+    assert!(first <= bound(TOKENS) && second * 2 <= computing(TOKENS), "{what}");
+}

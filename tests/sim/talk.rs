@@ -1,0 +1,356 @@
+//! What tests say to the simulator: ask, wait, look.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use potluck::cache::{Chain, ChainSecret};
+use potluck::id::{BootId, EpochState, Fingerprint, Millis, NodeId, TokenId};
+use potluck::kv::KvShape;
+use potluck::node::NodeConfig;
+
+use super::cast::Truth;
+use super::checks;
+use super::engine::{self, chosen, extend};
+use super::heap::{MS, Micros, SECOND};
+use super::host::{Happening, Progress, Prompt, ResetNews, Status, Watch, swarm_tag};
+use super::ledger::{Answer, Asked};
+use super::net::Medium;
+use super::world::{Power, Sim};
+
+/// The board: some 37 ms a token.
+pub const BOARD: Micros = 37 * MS;
+
+/// Bytes of the slab that most tests use.
+pub const SLAB: usize = 4 << 20;
+
+/// The longest that anything is waited for.
+const PATIENCE: Micros = 3_600 * SECOND;
+
+/// A node's settings as the tests use them.
+pub fn config(number: u64, shape: &Arc<KvShape>, slab_bytes: usize) -> NodeConfig {
+    NodeConfig {
+        seed: 0,
+        node: NodeId(number + 1),
+        boot: BootId(1_000 + number),
+        swarm_key: b"test".to_vec(),
+        swarm: swarm_tag(b"test"),
+        fingerprint: Fingerprint([7; 16]),
+        epochs: EpochState::default(),
+        shape: shape.clone(),
+        slab_bytes,
+        context: 2_048,
+        tcp_port: 1,
+        sharing: true,
+        reuse: true,
+        announce_interval_ms: 10_000,
+        prefill_tokens_per_s: None,
+        end_tokens: Vec::new(),
+    }
+}
+
+/// `len` tokens that another seed has not.
+pub fn prompt(seed: u32, len: usize) -> Vec<TokenId> {
+    (0..len as u32).map(|at| TokenId((at.wrapping_mul(2_654_435_761) ^ seed.wrapping_mul(40_503)) % 50_000)).collect()
+}
+
+/// What the model answers to `tokens`, whoever computes.
+pub fn expected(fingerprint: Fingerprint, tokens: &[TokenId], count: usize) -> Vec<TokenId> {
+    let mut prefix = tokens.iter().fold(engine::root(fingerprint), |prefix, token| extend(prefix, *token));
+    (0..count)
+        .map(|_| {
+            let token = chosen(prefix);
+            prefix = extend(prefix, token);
+            token
+        })
+        .collect()
+}
+
+impl Sim {
+    /// Nobody yet, on a fast switch.
+    pub fn calm() -> Sim {
+        Sim::new("a calm swarm", 1, Medium::Switched, 100_000)
+    }
+
+    /// `nodes` boards that have heard of each other, on a switch that carries `bytes_per_ms` for each, each way.
+    pub fn swarm(name: &str, nodes: u64, shape: &Arc<KvShape>, slab_bytes: usize, bytes_per_ms: u64) -> Sim {
+        Sim::swarm_on(name, Medium::Switched, nodes, shape, slab_bytes, bytes_per_ms)
+    }
+
+    pub fn swarm_on(name: &str, medium: Medium, nodes: u64, shape: &Arc<KvShape>, slab_bytes: usize, bytes_per_ms: u64) -> Sim {
+        let mut sim = Sim::new(name, 1, medium, bytes_per_ms);
+        for number in 0..nodes {
+            sim.join(config(number, shape, slab_bytes), BOARD);
+        }
+        sim.pass(2_000);
+        sim
+    }
+
+    /// Gives a node a prompt; gives the prompt's number.
+    pub fn ask(&mut self, who: usize, tokens: &[TokenId], max_tokens: usize) -> u64 {
+        self.ask_as(who, tokens, max_tokens, false, None)
+    }
+
+    /// The same in memory of its own.
+    pub fn ask_privately(&mut self, who: usize, tokens: &[TokenId], max_tokens: usize) -> u64 {
+        self.ask_as(who, tokens, max_tokens, true, None)
+    }
+
+    /// The same as [`Sim::ask`], with somebody who reads the answer along.
+    pub fn ask_watched(&mut self, who: usize, tokens: &[TokenId], max_tokens: usize, watch: Box<dyn Watch>) -> u64 {
+        self.ask_as(who, tokens, max_tokens, false, Some(watch))
+    }
+
+    fn ask_as(&mut self, who: usize, tokens: &[TokenId], max_tokens: usize, private: bool, watch: Option<Box<dyn Watch>>) -> u64 {
+        self.asked += 1;
+        let id = self.asked;
+        let (now, received) = (self.now, self.net.received[who]);
+        let station = &mut self.stations[who];
+        let root = engine::root(station.config.fingerprint);
+        station.ledger.ask(id, tokens, root, private, now, received);
+        if station.disturbed_until > now || station.rate_changed {
+            station.ledger.disturb();
+        }
+        self.learn(who, tokens);
+        let prompt = Prompt { id, tokens: tokens.to_vec(), max_tokens, private, watch };
+        self.handle(who, Happening::Ask(prompt));
+        id
+    }
+
+    /// Remembers the blocks of a prompt, for the cast.
+    fn learn(&mut self, who: usize, tokens: &[TokenId]) {
+        let config = &self.stations[who].config;
+        let secret = ChainSecret::derive(&config.swarm_key);
+        let mut prefix = engine::root(config.fingerprint);
+        for link in Chain::of(&secret, potluck::cache::root(&secret, config.fingerprint), tokens).links() {
+            let prefixes = link.tokens.iter().map(|token| {
+                prefix = extend(prefix, *token);
+                prefix
+            });
+            let prefixes = prefixes.collect();
+            self.truths.insert(link.key, Truth { parent: link.parent, tokens: link.tokens.clone(), prefixes });
+        }
+    }
+
+    /// Ends the answer to prompt `asked`.
+    pub fn stop(&mut self, who: usize, asked: u64) {
+        if let Some(asked) = self.stations[who].ledger.find(asked) {
+            asked.stopped = true;
+        }
+        self.handle(who, Happening::Stop(asked));
+    }
+
+    /// Prompt `asked` with all that came of it, if it is answered.
+    pub fn closed_prompt(&self, who: usize, asked: u64) -> Option<&Asked> {
+        self.stations[who].ledger.closed.get(&asked)
+    }
+
+    /// The answer to prompt `asked`, if it is complete.
+    pub fn answer(&self, who: usize, asked: u64) -> Option<&Answer> {
+        self.closed_prompt(who, asked).and_then(|asked| asked.answer.as_ref())
+    }
+
+    /// Lets time pass until prompt `asked` is answered.
+    pub fn await_answer(&mut self, who: usize, asked: u64) -> &Asked {
+        let patience = self.now + PATIENCE;
+        while self.closed_prompt(who, asked).is_none() {
+            if !self.step(patience) {
+                self.fail(&format!("no answer after an hour: {:?}", self.notes(who)));
+            }
+        }
+        self.closed_prompt(who, asked).expect("just seen")
+    }
+
+    /// Asks, and lets time pass until the answer is there, and then until the swarm has heard of it.
+    pub fn answer_now(&mut self, who: usize, tokens: &[TokenId], max_tokens: usize) -> Answer {
+        let asked = self.ask(who, tokens, max_tokens);
+        let answer = self.await_answer(who, asked).answer.clone().expect("closed prompts have answers");
+        self.pass(600);
+        answer
+    }
+
+    /// The same; gives the time to the first token, in milliseconds, as the simulator saw it.
+    pub fn ttft_now(&mut self, who: usize, tokens: &[TokenId]) -> u64 {
+        let asked = self.ask(who, tokens, 1);
+        let ttft = self.await_answer(who, asked).ttft() / MS;
+        self.pass(600);
+        ttft
+    }
+
+    /// Lets `ms` milliseconds pass.
+    pub fn pass(&mut self, ms: u64) {
+        let until = self.now + ms * MS;
+        while self.step(until) {}
+    }
+
+    /// Lets time pass until `what` holds, looking every `every_ms`; gives the milliseconds that it took, none after `limit_ms`.
+    pub fn pass_until(&mut self, every_ms: u64, limit_ms: u64, what: impl Fn(&Sim) -> bool) -> Option<u64> {
+        let began = self.now;
+        while !what(self) {
+            if self.now >= began + limit_ms * MS {
+                return None;
+            }
+            self.pass(every_ms);
+        }
+        Some((self.now - began) / MS)
+    }
+
+    pub fn status(&self, who: usize) -> Status {
+        self.stations[who].host.status(self.local(who))
+    }
+
+    pub fn notes(&self, who: usize) -> &[String] {
+        &self.stations[who].notes
+    }
+
+    /// What a node's console said of its resets.
+    pub fn resets(&self, who: usize) -> &[ResetNews] {
+        &self.stations[who].resets
+    }
+
+    /// Resets the swarm from a node's console.
+    pub fn reset(&mut self, who: usize, store: bool) {
+        self.count("reset");
+        self.handle(who, Happening::Reset { store });
+    }
+
+    /// The state on a node's card.
+    pub fn saved(&self, who: usize) -> EpochState {
+        self.stations[who].saved
+    }
+
+    /// From now on a node's card takes nothing, or does again.
+    pub fn fill_card(&mut self, who: usize, full: bool) {
+        self.stations[who].card_full = full;
+    }
+
+    /// From now on a node hears and sends no datagram, or does again.
+    pub fn deafen(&mut self, who: usize, deaf: bool) {
+        self.stations[who].deaf = deaf;
+    }
+
+    /// A datagram from `from` reaches every node but the one at that address.
+    pub fn multicast(&mut self, from: SocketAddr, bytes: &[u8]) {
+        for who in 0..self.stations.len() {
+            if self.stations[who].addr != from && !self.stations[who].deaf {
+                self.handle(who, Happening::Datagram { from, bytes });
+            }
+        }
+    }
+
+    /// What a node told of its prompts before their first tokens, and when.
+    pub fn progress(&self, who: usize) -> Vec<(Millis, Progress)> {
+        let ledger = &self.stations[who].ledger;
+        let all = ledger.closed.values().chain(&ledger.open).flat_map(|asked| &asked.progress);
+        all.map(|(at, progress)| (Millis(at / MS), *progress)).collect()
+    }
+
+    /// The simulator's own clock.
+    pub fn clock(&self) -> Millis {
+        Millis(self.now / MS)
+    }
+
+    /// From now on every line carries so much.
+    pub fn set_rates(&mut self, bytes_per_ms: u64) {
+        (0..self.stations.len()).for_each(|who| self.set_rate(who, bytes_per_ms));
+    }
+
+    /// From so many milliseconds from now on streams carry nothing, or they do again.
+    pub fn stall_streams(&mut self, in_ms: Option<u64>) {
+        self.net.frozen_from = in_ms.map(|ms| self.now + ms * MS);
+    }
+
+    pub fn assert_quiet(&self) {
+        if let Err(what) = checks::all_quiet(self) {
+            self.fail(&what);
+        }
+    }
+
+    /// The process of a node is gone, without a word; its connections break.
+    pub fn kill(&mut self, who: usize) {
+        self.count("node killed");
+        self.end_life(who, Power::Killed);
+        for id in self.net.pipes_of(who) {
+            self.break_pipe(id);
+        }
+    }
+
+    /// The power of a node fails; its peers are told nothing.
+    pub fn cut_power(&mut self, who: usize) {
+        self.count("power cut");
+        self.end_life(who, Power::Dark);
+    }
+
+    fn end_life(&mut self, who: usize, power: Power) {
+        let station = &mut self.stations[who];
+        station.power = power;
+        station.life += 1;
+        station.paused_until = 0;
+        station.engine.forget_all();
+        station.ledger.lose_all();
+    }
+
+    /// A node says goodbye and ends.
+    pub fn leave(&mut self, who: usize) {
+        self.count("node left");
+        let now = self.local(who);
+        if let Some(bytes) = self.stations[who].host.farewell(now) {
+            self.say(who, bytes);
+        }
+        self.end_life(who, Power::Killed);
+        for id in self.net.pipes_of(who) {
+            self.break_pipe(id);
+        }
+    }
+
+    /// The node comes back as another start of the same, with nothing but what its card holds.
+    pub fn restart(&mut self, who: usize) {
+        self.count("node restarted");
+        if self.stations[who].power == Power::On {
+            self.kill(who);
+        }
+        for pipe in self.net.pipes_of(who) {
+            self.heap.push(self.now + SECOND, super::world::Event::Breaks { pipe });
+        }
+        let seed = self.seed ^ self.events;
+        let station = &mut self.stations[who];
+        station.config.boot.0 += 1_000;
+        station.config.epochs = station.saved;
+        station.life += 1;
+        station.power = Power::On;
+        station.host = super::host::Host::new(&station.config, seed);
+        self.handle(who, Happening::Tick);
+    }
+
+    /// A node does nothing for a while; what comes waits for it.
+    pub fn pause(&mut self, who: usize, ms: u64) {
+        self.count("node paused");
+        let until = self.now + ms * MS;
+        let station = &mut self.stations[who];
+        station.paused_until = until;
+        station.ledger.disturb();
+        station.disturbed_until = until;
+        self.heap.push(until, super::world::Event::Resumes { who });
+    }
+
+    /// From here on the node does this to whoever connects to it.
+    pub fn corrupt(&mut self, who: usize, mischief: super::cast::Mischief) {
+        self.stations[who].mischief = Some(mischief);
+        if mischief.lies_in_content() {
+            self.rules.lies = true;
+        }
+        let ended: Vec<u64> = self.net.pipes.iter().filter(|(_, pipe)| pipe.ends[1].who == who).map(|(id, _)| *id).collect();
+        for id in ended {
+            self.break_pipe(id);
+        }
+    }
+
+    /// From now on the lines of a node carry so much.
+    pub fn set_rate(&mut self, who: usize, bytes_per_ms: u64) {
+        self.net.lines[who].iter_mut().for_each(|lane| lane.bytes_per_ms = bytes_per_ms);
+    }
+
+    /// Nothing passes from one to the other.
+    pub fn cut(&mut self, from: usize, to: usize) {
+        self.net.cuts.insert((from, to));
+    }
+}
