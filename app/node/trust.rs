@@ -21,6 +21,9 @@ use link::Link;
 /// worth of transfers to notice that a radio has slowed down; a quarter notices within a few.
 const GAIN: f32 = 0.25;
 
+/// From what factor on a quicker step of computing is believed at once. Other work on the machine makes steps slower by as much.
+const MUCH_QUICKER: f32 = 1.5;
+
 /// Time, in milliseconds, after which a measured rate has lost half its weight: links change when boards are moved or a neighbour's
 /// radio wakes up, which is a matter of many minutes (guess).
 const RATE_HALF_LIFE_MS: f32 = 600_000.0;
@@ -218,7 +221,9 @@ impl Trust {
         }
         let measured = micros.max(1) as f32 / 1_000.0 / tokens as f32;
         let gain = GAIN * (tokens as f32 / PREFILL_STEP_TOKENS as f32).min(1.0);
-        self.prefill_ms_per_token = Some(self.prefill_ms_per_token.map_or(measured, |known| known + gain * (measured - known)));
+        // Nothing makes a step seem much quicker than it can be done: then the node was slowed down before, and is no longer.
+        let known = self.prefill_ms_per_token.filter(|known| measured * MUCH_QUICKER > *known);
+        self.prefill_ms_per_token = Some(known.map_or(measured, |known| known + gain * (measured - known)));
     }
 
     /// How long this node computes a token of a prompt, in milliseconds. Its own speed does not change while it is idle: the last

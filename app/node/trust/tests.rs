@@ -178,3 +178,14 @@ fn the_own_speed_is_smoothed_by_whole_steps_and_never_grows_old() {
     trust.prefilled(64, 1_280_000);
     assert!(trust.prefill_ms_per_token().unwrap() > 12.0);
 }
+
+/// A node that was slowed down must not hold its steps back for as long as they took then.
+#[test]
+fn a_step_that_is_much_quicker_is_believed_at_once_and_a_slower_one_by_and_by() {
+    let mut trust = Trust::new(None);
+    trust.prefilled(64, 64 * 30_000);
+    trust.prefilled(16, 16 * 1_000);
+    assert_eq!(trust.prefill_ms_per_token(), Some(1.0));
+    trust.prefilled(64, 64 * 30_000);
+    assert!(trust.prefill_ms_per_token().is_some_and(|ms| ms > 1.0 && ms < 10.0));
+}
