@@ -58,6 +58,8 @@ pub(super) enum Heard {
     Ready,
     /// It cannot.
     Broken,
+    /// The program was told to end: answers end where they are.
+    Ending,
 }
 
 /// Why the node ends.
@@ -196,6 +198,16 @@ impl Host {
     /// Ends the node.
     pub(super) fn leave(&self, why: Leave) {
         let _ = self.leave.0.try_send(why);
+    }
+
+    /// The program was told to end: every console ends its answers where they are, and says so to whoever waits for them.
+    pub(crate) fn end(&self) {
+        self.tell(|_| Some(Heard::Ending));
+    }
+
+    /// Whether an answer is under way.
+    pub(crate) fn is_busy(&self) -> bool {
+        !self.asks.borrow().is_empty()
     }
 
     /// Why it ends, when it does.

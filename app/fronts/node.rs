@@ -24,6 +24,8 @@ use super::speaker::Form;
 
 /// How long what was said last is given to reach the terminals, and init to end this process once the board goes down.
 const LAST_WORDS: Duration = Duration::from_millis(500);
+/// Between two looks at whether a console still has something to say.
+const BREATH: Duration = Duration::from_millis(50);
 const INIT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Where prompts come from.
@@ -78,7 +80,7 @@ pub(crate) fn run(
             }
             let loading = executor.spawn(async move { swarm.bring_up_anyhow(smol::unblock(load).await).await });
             return future::block_on(executor.run(async {
-                let leave = host.left().or(told_to_end(&mut signals)).await;
+                let leave = host.left().or(told_to_end(&host, &mut signals)).await;
                 // A model that is still being loaded is not waited for.
                 let driver = if loading.is_finished() { loading.await } else { None };
                 end(&host, driver, leave, &mut signals).await
@@ -100,14 +102,30 @@ pub(crate) fn run(
         }
     };
     future::block_on(executor.run(async {
-        let leave = host.left().or(told_to_end(&mut signals)).await;
+        let leave = host.left().or(told_to_end(&host, &mut signals)).await;
         end(&host, Some(driver), leave, &mut signals).await
     }))
 }
 
-async fn told_to_end(signals: &mut Signals) -> Leave {
+/// Waits for a signal; then lets every console say how far its answers have come, for as long as [`LAST_WORDS`] or until the next signal.
+async fn told_to_end(host: &Host, signals: &mut Signals) -> Leave {
     signals.next().await;
-    Leave::Quit
+    host.end();
+    let again = async {
+        signals.next().await;
+        Leave::Quit
+    };
+    let said = async {
+        let start = Instant::now();
+        loop {
+            let was_busy = host.is_busy();
+            Timer::after(BREATH).await;
+            if !(was_busy || host.is_busy()) || start.elapsed() > LAST_WORDS {
+                return Leave::Quit;
+            }
+        }
+    };
+    host.left().or(again).or(said).await
 }
 
 /// Says farewell to the swarm, however the node ends, and then does with the board what was asked.

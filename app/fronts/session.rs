@@ -143,6 +143,11 @@ impl Session {
                         Err(reason) => self.speaker.error(&reason),
                     }
                 }
+                Happening::Heard(Heard::Ending) => {
+                    self.stop();
+                    ending |= self.may_quit;
+                    source = source.filter(|_| !self.may_quit);
+                }
                 Happening::Heard(heard) => self.hear(heard),
             }
             self.speaker.check()?;
@@ -184,7 +189,7 @@ impl Session {
                 }
                 self.speaker.note(if level == Level::Info { '·' } else { '!' }, &text);
             }
-            Heard::Note(..) => {}
+            Heard::Note(..) | Heard::Ending => {}
             Heard::Reset(news) => {
                 let before = std::mem::replace(&mut self.speaker.form, self.reset_form);
                 self.speaker.reset(&news);

@@ -60,6 +60,11 @@ impl Node {
         self.hear_where("note", |note| note["text"].as_str().unwrap().contains(part));
     }
 
+    /// The process, for `kill`.
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Waits for the end that must come.
     pub(super) fn end(mut self) {
         self.input = None;

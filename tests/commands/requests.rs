@@ -35,6 +35,26 @@ fn requests_without_ids_are_all_answered_before_the_end() {
     assert!(events.iter().all(|event| event["event"] != "error" && event["event"] != "failed"));
 }
 
+#[cfg(unix)]
+#[test]
+fn a_node_that_is_told_to_end_says_how_far_its_answers_have_come() {
+    for signal in ["INT", "TERM"] {
+        let mut node = start(&["--context", "4096"]);
+        for id in [1, 2] {
+            node.say(&json!({"ask": "Why is the sky blue?", "id": id, "max_tokens": 4000}).to_string());
+        }
+        node.hear("text");
+        assert!(Command::new("kill").args(["-s", signal, &node.pid().to_string()]).status().unwrap().success());
+        // The one that has not begun ends first, so that it never begins.
+        for (id, has_text) in [(2, false), (1, true)] {
+            let done = done_of(&node, &json!(id));
+            assert_eq!(done["figures"]["finish"], "stopped", "{signal}: {done}");
+            assert_eq!(!done["text"].as_str().unwrap().is_empty(), has_text, "{signal}: {done}");
+        }
+        node.end();
+    }
+}
+
 #[test]
 fn an_id_in_use_is_refused_and_errors_carry_ids() {
     let mut node = start(&["--context", "4096"]);
