@@ -29,7 +29,7 @@ FLAGS := --locked $(if $(JOBS),--jobs $(JOBS))
 RUST_VERSION := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo model test sim scale build release firmware firmware-check firmware-test image image-check image-test image-test-short image-powercuts bench eviction count count-peer peer bench-peer quality quality-types tokens-check yocto-check fuzz agreement lint fmt doc clean toolchain
+.PHONY: help demo model test sim scale build release firmware firmware-check firmware-test image image-check image-test image-test-short image-powercuts bench eviction count count-peer peer bench-peer quality quality-types tokens-check yocto-check fuzz agreement meeting flood deny lint fmt doc clean toolchain
 
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -114,13 +114,22 @@ eviction: toolchain ## Measure what the eviction policy saves: the tables of doc
 
 PEER := $(TARGET_DIR)/bench-peer/release/bench-peer
 
-peer: toolchain ## Build llama.cpp for comparisons: target/bench-peer (needs a C++ compiler, cmake, libclang)
-	cd tools/bench-peer && RUSTFLAGS=-Ctarget-cpu=native $(CARGO) build --release $(FLAGS) --target-dir $(abspath $(TARGET_DIR))/bench-peer
+# Virtual machines may name instructions that they do not run (AVX-512 or AMX; the program then ends with SIGILL): x86-64-v3 is AVX2.
+PEER_CPU ?= native
+
+peer: toolchain ## Build llama.cpp for comparisons: target/bench-peer (needs a C++ compiler, cmake, libclang; PEER_CPU=x86-64-v3)
+	cd tools/bench-peer && RUSTFLAGS=-Ctarget-cpu=$(PEER_CPU) $(CARGO) build --release $(FLAGS) --target-dir $(abspath $(TARGET_DIR))/bench-peer
 
 bench-peer: release peer $(MEASURED) ## Compare speed with llama.cpp on the same files in one run (THREADS=1,2)
 	@$(PEER) compare --threads $(THREADS) --json $(TARGET_DIR)/bench-peer.json \
 		--program "potluck=$(TARGET_DIR)/release/potluck bench --no-tokenizer --json" \
 		--program "llama.cpp=$(PEER) measure" $(MEASURED)
+
+meeting: build ## Compare computing and fetching at once with either alone, between two processes on a link of 20 Mbit/s (root, make model)
+	@python3 tools/meeting.py $(BIN) "$(or $(MODEL),$(REAL_MODEL))" --json $(TARGET_DIR)/meeting.json
+
+flood: build ## Measure what a flood of junk and mute connections costs an answer (make model)
+	@python3 tools/flood.py $(BIN) "$(or $(MODEL),$(REAL_MODEL))" --json $(TARGET_DIR)/flood.json
 
 QUALITY := $(TARGET_DIR)/debug/quality
 JUDGED := $(or $(MODEL),$(REAL_MODEL))
@@ -151,13 +160,14 @@ tokens-check: peer ## Hold the published vocabulary against tokenizers and llama
 agreement: build ## Hold the demo model against transformers and llama.cpp, whichever is installed (tools/demo-model/README.md)
 	@POTLUCK=$(abspath $(BIN)) CARGO_TARGET_DIR=$(abspath $(TARGET_DIR)) python3 tools/demo-model/test_agreement.py
 
-lint: toolchain ## Check format, clippy, documentation links, and licences where cargo-deny is installed
+deny: toolchain ## Check every dependency's licence and source, and published weaknesses where their database can be had (builds cargo-deny once)
+	@tools/deny.sh
+
+lint: toolchain ## Check format, clippy and documentation links
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy $(FLAGS) --all-targets -- -D warnings
 	$(CARGO) clippy $(FLAGS) --all-targets --no-default-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(FLAGS) --no-deps --document-private-items
-	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny check --allow duplicate licenses bans sources; \
-	else echo "cargo-deny is not installed (cargo install cargo-deny): licences were not checked"; fi
 
 fmt: toolchain ## Format the source
 	$(CARGO) fmt --all
