@@ -6,9 +6,71 @@ use core::ops::{Add, Sub};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::limits::MAX_NODE_NAME_BYTES;
+
 /// A node of the swarm. Drawn at random when the node starts for the first time.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct NodeId(pub u64);
+
+/// What people call a node: at most `MAX_NODE_NAME_BYTES` bytes, without control characters; empty where it has no name. Names are for
+/// people: two nodes may have the same one.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub struct NodeName {
+    bytes: [u8; MAX_NODE_NAME_BYTES],
+    len: usize,
+}
+
+impl NodeName {
+    /// As much of `text` as fits, without what would garble a terminal.
+    pub fn of(text: &str) -> NodeName {
+        let mut name = NodeName::default();
+        for character in text.chars().filter(|&character| !garbles(character)) {
+            let end = name.len + character.len_utf8();
+            let Some(room) = name.bytes.get_mut(name.len..end) else { break };
+            character.encode_utf8(room);
+            name.len = end;
+        }
+        name
+    }
+
+    /// How people are told of the node: by its name and enough of its id to tell two of one name apart; by its id alone where it has no
+    /// name.
+    pub fn label(&self, node: NodeId) -> String {
+        if self.len == 0 { node.to_string() } else { format!("{} ({})", self.as_str(), node.short()) }
+    }
+
+    /// The name; empty where there is none.
+    pub fn as_str(&self) -> &str {
+        str::from_utf8(&self.bytes[..self.len]).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for NodeName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.as_str())
+    }
+}
+
+impl Serialize for NodeName {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for NodeName {
+    /// Refuses what [`NodeName::of`] would not make.
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<NodeName, D::Error> {
+        let text = <&str>::deserialize(from)?;
+        let name = NodeName::of(text);
+        if name.as_str() == text { Ok(name) } else { Err(D::Error::custom("a name that is too long or garbles a terminal")) }
+    }
+}
+
+/// Whether a character moves a terminal's cursor, or turns or hides the text around it.
+fn garbles(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
 
 /// One start of a node. Drawn at random at every start, so that peers can tell a restart from a replay.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -117,6 +179,13 @@ macro_rules! hexadecimal_in_text {
     };
 }
 
+impl NodeId {
+    /// Enough of it to tell a few nodes apart.
+    pub fn short(self) -> String {
+        format!("{:04x}", self.0 >> 48)
+    }
+}
+
 hexadecimal_in_text!(NodeId, u64, u64::from_str_radix);
 hexadecimal_in_text!(Fingerprint, [u8; 16], |digits: &str, radix| u128::from_str_radix(digits, radix).map(u128::to_be_bytes));
 
@@ -139,6 +208,16 @@ impl fmt::Display for BlockKey {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_is_short_and_harms_no_terminal() {
+        assert_eq!(NodeName::of("kitchen").as_str(), "kitchen");
+        assert_eq!(NodeName::of("a\u{1b}[2J\u{202e}b\n").as_str(), "a[2Jb");
+        assert_eq!(NodeName::of(&"ö".repeat(20)).as_str(), "ö".repeat(12), "cut between characters");
+        let read = |text: &str| postcard::from_bytes::<NodeName>(&postcard::to_allocvec(text).unwrap()).ok();
+        assert_eq!(read("kitchen"), Some(NodeName::of("kitchen")));
+        assert_eq!((read("a\u{7}"), read(&"a".repeat(25))), (None, None));
+    }
 
     #[test]
     fn binary_forms_carry_the_number_itself() {

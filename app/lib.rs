@@ -12,6 +12,7 @@ pub mod catalog;
 pub mod console;
 pub mod id;
 pub mod kernels;
+pub mod keyring;
 pub mod kv;
 pub mod limits;
 pub mod node;

@@ -1,4 +1,9 @@
 //! Every bound of the appliance, each with its reason. What must fit together is asserted below, at compile time.
+//! Those of a swarm lie in `swarm`.
+
+mod swarm;
+
+pub use swarm::*;
 
 /// Tokens of one KV block. Small enough that a shared few-shot part loses at most 15 tokens to rounding, large enough
 /// that a block (157 kB for Gemma-3 270M) is worth a message.
@@ -30,182 +35,6 @@ pub const PREFILL_STEP_TOKENS: usize = 64;
 
 /// Prompts that wait behind the one being answered.
 pub const MAX_QUEUED_PROMPTS: usize = 8;
-
-/// Peers in the directory. A home or a class room; hundreds are simulated with a larger table.
-pub const MAX_PEERS: usize = 64;
-
-/// Peers configured by address, for networks without multicast.
-pub const MAX_STATIC_PEERS: usize = 16;
-
-/// Bits of the Bloom filter spent on each block plane that a node may hold. 12 bits and 8 probes give 0.3 % false
-/// positives at full load (Summary Cache uses 8 to 16).
-pub const FILTER_BITS_PER_ENTRY: usize = 12;
-
-/// Hash probes an entry in the Bloom filter: ln 2 × 12 bits, rounded down to a power of two.
-pub const FILTER_PROBES: usize = 8;
-
-/// Bytes of one filter segment: with its header it fits one Ethernet frame, so no datagram is ever fragmented.
-pub const FILTER_SEGMENT_BYTES: usize = 1_024;
-
-/// Segments of the largest filter.
-pub const MAX_FILTER_SEGMENTS: usize = 16;
-
-/// Hash probes of the largest filter geometry that is believed of a peer: a build with more bits an entry would use them.
-pub const MAX_FILTER_PROBES: usize = 16;
-
-/// Bytes of the largest datagram: below the 1,500 of Ethernet less IPv6 and UDP headers, and VPN overhead.
-pub const MAX_DATAGRAM_BYTES: usize = 1_400;
-
-/// Milliseconds between two announcements of one node, while the swarm is small. Long enough that three idle nodes stay
-/// far below 1 kB/s, short enough that a lost delta is noticed while the prompt that follows may still use it (guess).
-pub const ANNOUNCE_INTERVAL_MS: u32 = 10_000;
-
-/// The shortest interval that is believed of a peer, so that one lost datagram does not make it forgotten.
-pub const MIN_INTERVAL_MS: u32 = 100;
-
-/// The longest interval, announced or believed: a peer that left without a goodbye is forgotten within fifteen minutes.
-pub const MAX_INTERVAL_MS: u32 = 300_000;
-
-/// Silent intervals after which a node is forgotten (Syncthing's discovery uses the same). Announcements come 0.8 to 1.0
-/// intervals apart, so a node is lost only after three datagrams in a row are: 0.01 % at 5 % loss, 6 % at 40 %.
-pub const LIFETIME_INTERVALS: u64 = 3;
-
-/// Announcements of all nodes together take at most one 200th of the air, and deltas as much again: 1 % in all.
-pub const AIR_SHARE: u64 = 200;
-
-/// Milliseconds that changes are gathered before a delta carries them: a quarter of a second less what the driver and the
-/// radio take.
-pub const DELTA_DELAY_MS: u64 = 200;
-
-/// Milliseconds of its share of the air that a node may use ahead of time for deltas, so that a burst of work is known at once.
-pub const DELTA_BURST_MS: u64 = 120_000;
-
-/// Milliseconds between deltas, for each node of the swarm (but see the next), once the burst is used up.
-pub const DELTA_SPACING_PER_NODE_MS: u64 = 250;
-
-/// Milliseconds between deltas in a small swarm, once the burst is used up.
-pub const DELTA_SPACING_MS: u64 = 1_000;
-
-/// Milliseconds after the last of some deltas, and half as many more at random, until an announcement says once more how the filter is
-/// now, and again until the next: whoever has lost the delta learns that it has.
-pub const ECHO_MS: u64 = 700;
-
-/// How often it is said: at 30 % loss one node in 37 loses the delta and both, and waits for the next regular announcement.
-pub const ECHOES: u32 = 2;
-
-/// The largest random delay of an announcement that answers a newcomer, so that the swarm does not answer in one voice.
-pub const ANSWER_DELAY_MS: u64 = 200;
-
-/// Milliseconds between two announcements at the least, however many newcomers are heard.
-pub const ANNOUNCE_GAP_MS: u64 = 1_000;
-
-/// Times that a reset is multicast by the node that was told of it: at 30 % loss a peer misses all of them once in 400 times,
-/// and then hears the next announcement.
-pub const RESET_REPEATS: u32 = 5;
-
-/// Milliseconds between two of them, and half as many more at random: five take some two seconds, longer than any pause that a
-/// radio makes for a scan.
-pub const RESET_GAP_MS: u64 = 350;
-
-/// How far one step takes a node's epoch at most: more than anyone resets while a board is off. A forged datagram of a swarm
-/// without key can thus not use the numbers up: that takes 2^48 steps, and steps have a pace.
-pub const MAX_EPOCH_STEP: u64 = 1 << 16;
-
-/// Milliseconds between two changes of a node's epoch: resets are typed by people, and each costs a write to the card and the
-/// whole directory.
-pub const EPOCH_GAP_MS: u64 = 1_000;
-
-/// Milliseconds until an epoch that could not be saved is tried again: a full card is not emptied sooner.
-pub const SAVE_RETRY_MS: u64 = 30_000;
-
-/// Milliseconds beyond an announcement interval that the console waits for acknowledgements: a slow card takes a second to save.
-pub const RESET_GRACE_MS: u64 = 2_000;
-
-/// Nodes whose acknowledgement `potluck reset` waits for: far above any swarm that one LAN carries.
-pub const MAX_RESET_NODES: usize = 1_024;
-
-/// Earlier boots of a peer that are remembered, so that a late datagram of one does not pass for another restart.
-pub const MAX_PAST_BOOTS: usize = 4;
-
-/// The largest random delay of a filter repair, in a small swarm: a delta lost in the air is often lost by many, who must not all
-/// ask at once.
-pub const PULL_DELAY_MS: u64 = 300;
-
-/// Milliseconds of that delay for each node of a larger swarm. Where all 64 nodes of one miss a delta, its teller is asked 20 times
-/// a second, and a repair takes it some tens of milliseconds: a place or two of those that it has.
-pub const PULL_DELAY_PER_NODE_MS: u64 = 50;
-
-/// Milliseconds between two filter repairs from one peer, and the first wait for an answer; doubled with each that fails.
-pub const PULL_GAP_MS: u64 = 1_000;
-
-/// The longest wait between two tries to repair a filter.
-pub const MAX_PULL_GAP_MS: u64 = 64_000;
-
-/// Bytes of one payload chunk: 6 ms of a 21 Mbit/s link, so that a cancelled transfer stops soon.
-pub const MAX_CHUNK_BYTES: usize = 16 << 10;
-
-/// Bytes of a frame's postcard header (the payload of at most `MAX_CHUNK_BYTES` follows it raw).
-pub const MAX_FRAME_HEADER_BYTES: usize = 512;
-
-/// Wants under way on one connection. At 21 Mbit/s and 150 kB a block, two already fill the pipe.
-pub const MAX_WANTS_IN_FLIGHT: usize = 16;
-
-/// Filter segments asked for on one connection and not yet answered. Four of 1 kB hide the round trip; the serving side
-/// keeps a copy of each until it is sent.
-pub const MAX_FILTER_WANTS_IN_FLIGHT: usize = 4;
-
-/// How long a connection may take to say hello, in milliseconds: forty of the worst idle round trips seen on the
-/// board's Wi-Fi (127 ms), so only a stranger or a dead peer is that slow.
-pub const HELLO_TIMEOUT_MS: u64 = 5_000;
-
-/// How long the peer may leave ready bytes unread, or a cancelled want unanswered, in milliseconds. Such a peer holds pins
-/// that others need; TCP on a bad link recovers well within this.
-pub const STALL_TIMEOUT_MS: u64 = 10_000;
-
-/// How long a served connection may lie idle before its place goes to another peer, in milliseconds: longer than the pause
-/// between two prompts of one person.
-pub const IDLE_TIMEOUT_MS: u64 = 120_000;
-
-/// Connections that a node serves at once. For one more, the one that has been idle longest ends; where none is idle, the peer
-/// is told that there is no place, and asks another or computes.
-pub const MAX_SERVED_CONNECTIONS: usize = 32;
-
-/// Of those, how many callers may hold that have not said hello and whose address no announcement told: a hello takes one round
-/// trip, so that eight are more than ever come at once by chance.
-pub const MAX_STRANGERS: usize = 8;
-
-/// Connections that one address may have here, for each peer that announced itself from it (at least one): a peer needs one, and
-/// another one while the first is being given up.
-pub const MAX_CONNECTIONS_PER_ADDRESS: usize = 4;
-
-/// Served connections of one node, by its hello: one, and another one while the first is being given up.
-pub const MAX_CONNECTIONS_PER_NODE: usize = 2;
-
-/// Connections on which a node fetches at once: four times the sources of one plan, for blocks and repairs of filters. For one more,
-/// the one that has been idle longest ends.
-pub const MAX_FETCH_CONNECTIONS: usize = 32;
-
-/// Filter repairs under way at once. Each takes a round trip or two; more would only crowd the air.
-pub const MAX_PULLS: usize = 4;
-
-/// Connections that wait for their last word to go out: as many as a swarm has nodes, which may all be refused at once. They hold no
-/// place any more, but some 8 kB of memory each.
-pub const MAX_PARTING_CONNECTIONS: usize = 64;
-
-/// Milliseconds that a last word may take to go out: a few retransmissions on a bad link.
-pub const PARTING_MS: u64 = 1_000;
-
-/// Milliseconds for which a peer is left alone that had no place, or could not be reached; doubled each time in a row. Places come
-/// free within a prompt's time.
-pub const REFUSED_MS: u64 = 250;
-
-/// The longest of these waits.
-pub const MAX_REFUSED_MS: u64 = 8_000;
-
-/// Bytes a second that all served connections together send at most while this node computes an answer. Reading, hashing and
-/// sending a byte takes the board some 8 ns, so this is an eighth of one of its four cores, or three per cent of them all; and it is
-/// above what any radio carries, so that only a wire notices.
-pub const PACED_BYTES_PER_S: u64 = 16_000_000;
 
 /// Bytes of the largest file that is mapped as a model: twice a Gemma 3 of 4B in f32, far above what a board holds. What is
 /// longer is a mistake, such as a disk image.
@@ -359,7 +188,7 @@ pub const BOARD_TOKENIZER_BYTES: u64 = 14_000_000;
 /// longest context on each of the board's four cores.
 pub const BOARD_WORKING_BYTES: u64 = 9_000_000;
 
-/// Bytes of a node's tables: index and free lists of `MAX_BLOCKS`, filters of `MAX_PEERS`, buffers of the connections that
+/// Bytes of a node's tables: index and free lists of `MAX_BLOCKS`, filters of `LEAST_PEERS`, buffers of the connections that
 /// commonly stand. An estimate: three peers were seen to take less.
 pub const NODE_TABLE_BYTES: u64 = 8_000_000;
 
@@ -445,7 +274,11 @@ const _: () = assert!(
 const _: () = assert!(FILTER_PROBES <= MAX_FILTER_PROBES);
 const _: () = assert!(MIN_INTERVAL_MS <= ANNOUNCE_INTERVAL_MS && ANNOUNCE_INTERVAL_MS <= MAX_INTERVAL_MS);
 const _: () = assert!(FILTER_SEGMENT_BYTES + 256 <= MAX_DATAGRAM_BYTES, "a segment and its header share a datagram");
-const _: () = assert!(MAX_PEERS.is_power_of_two());
+const _: () = assert!(LEAST_PEERS <= MAX_PEERS);
+const _: () = assert!(
+    (SEGMENTS_A_PEER * FILTER_SEGMENT_BYTES) as u64 <= PEER_BYTES,
+    "a peer's share of filters is within what it is said to take"
+);
 const _: () = assert!(PREFILL_STEP_TOKENS.is_multiple_of(BLOCK_TOKENS));
 const _: () = assert!(MAX_PULLS < MAX_FETCH_CONNECTIONS, "repairs must not take all connections");
 const _: () = assert!(MAX_CHUNK_BYTES <= u16::MAX as usize, "a frame says its payload's length in 16 bits");

@@ -15,7 +15,7 @@
 //! fetch that is slower than expected is met by computing at an earlier block, one that is faster at a later one.
 //!
 //! The one exception is [`Step::hold_ms`]: a step that the fetch is expected to overtake should not begin. The caller limits the time
-//! that a prompt spends this way to the computing time of one block.
+//! that a prompt spends this way to the computing time of one block, as short as it has ever been.
 
 use core::ops::Range;
 
@@ -117,6 +117,8 @@ pub struct View<'a> {
     pub sources: &'a [Source],
     /// Computing time of a token, in milliseconds.
     pub ms_per_token: f32,
+    /// The least that it has ever been: a node that was slow a moment ago may be quick again.
+    pub quickest_ms_per_token: f32,
     /// What all sources together bring at most, where that is known.
     pub link_bytes_per_ms: Option<f32>,
     /// Planes that may be asked for at this moment in all, on top.
@@ -161,7 +163,8 @@ pub struct Hop {
 pub struct Step {
     /// The end of the next step of computing: beyond `ready`, at most `total`.
     pub compute_to: usize,
-    /// The fetch is expected to be through after so many milliseconds, before the shortest step of computing would be.
+    /// The fetch is expected to be through after so many milliseconds, before the shortest step of computing would be, however quick
+    /// that turns out to be.
     pub hold_ms: Option<f32>,
     /// What to ask for at once, most urgent first. A cell that is [`Cell::Coming`] is to be cancelled where it was asked for.
     pub wants: Vec<Want>,
@@ -178,7 +181,7 @@ pub fn step(view: &View<'_>) -> Step {
     for hop in &route {
         desk.order(hop);
     }
-    let shortest = BLOCK_TOKENS as f32 * view.ms_per_token;
+    let shortest = BLOCK_TOKENS as f32 * view.quickest_ms_per_token;
     let hold_ms = hop.filter(|hop| hop.meet <= view.ready && hop.fetch_ms < shortest).map(|hop| hop.fetch_ms);
     Step { compute_to: compute_to(view, hop.as_ref()), hold_ms, wants: desk.wants, hop }
 }

@@ -144,7 +144,7 @@ fn without_a_model_it_says_where_to_put_or_name_one() {
 #[test]
 fn options_are_checked_by_the_same_table() {
     for (option, value) in
-        [("--slab", "lots"), ("--port", "0"), ("--announce", "301"), ("--temperature", "-1"), ("--group", "10.0.0.1")]
+        [("--slab", "lots"), ("--port", "0"), ("--announce", "601"), ("--temperature", "-1"), ("--group", "10.0.0.1")]
     {
         let ran = potluck(&["run", "--model", "x.gguf", option, value]);
         assert_eq!(ran.status.code(), Some(2), "{ran:?}");

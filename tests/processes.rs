@@ -12,9 +12,9 @@ use std::process::Output;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
+use potluck::keyring::SwarmSecret;
 use potluck::limits::BLOCK_TOKENS;
 use potluck::mmlu::{self, Question};
-use potluck::node::swarm_tag;
 use potluck::tokenizer::Tokenizer;
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -317,7 +317,7 @@ impl Sniffer {
         socket.bind(&std::net::SocketAddr::from((Ipv4Addr::UNSPECIFIED, lan.port)).into()).unwrap();
         socket.join_multicast_v4(&Ipv4Addr::new(239, 255, 80, 76), &Ipv4Addr::LOCALHOST).unwrap();
         let key = blake3::Hash::from_hex(&lan.key).unwrap();
-        Sniffer { socket: socket.into(), tag: swarm_tag(key.as_bytes()).0.to_le_bytes() }
+        Sniffer { socket: socket.into(), tag: SwarmSecret::derive(key.as_bytes()).tag().0.to_le_bytes() }
     }
 
     /// Listens for this long; gives the datagrams' lengths.

@@ -17,7 +17,7 @@ PANELS = [
     ("Hits lost against perfect knowledge, %", ["hit_loss_percent"]),
     ("After a lost delta: known to 99 %, s", ["lost_delta_99_ms"]),
     ("After a lost delta: connections", ["lost_delta_connects", "lost_delta_refused"]),
-    ("A newcomer knows all, s", ["newcomer_known_ms"]),
+    ("A newcomer knows 95 %, all, s", ["newcomer_known_95_ms", "newcomer_known_ms"]),
     ("Memory a node, kB", ["memory_kb_a_node"]),
 ]
 COLOURS = ["#2a6f97", "#c9ada7"]

@@ -26,6 +26,8 @@ enum Call {
     Unpin(usize),
     Poll(usize),
     Clear,
+    /// One of the peers has made wrong bytes.
+    ForgetMadeBy(NodeId),
 }
 
 fn plane() -> impl Strategy<Value = Plane> {
@@ -47,6 +49,7 @@ fn call() -> impl Strategy<Value = Call> {
         3 => any::<usize>().prop_map(Call::Unpin),
         2 => (0usize..8).prop_map(Call::Poll),
         1 => prop::bool::weighted(0.4).prop_map(|clear| if clear { Call::Clear } else { Call::Poll(usize::MAX) }),
+        1 => (0u64..2).prop_map(|node| Call::ForgetMadeBy(NodeId(node))),
     ]
 }
 
@@ -204,6 +207,10 @@ impl Pair {
             Call::Clear => {
                 self.reference.clear();
                 self.cache.clear();
+            }
+            Call::ForgetMadeBy(node) => {
+                assert_eq!(self.cache.forget_made_by(node), self.reference.forget_made_by(node));
+                assert_eq!(self.cache.made_by(node).count(), 0, "what is found no longer is nobody's");
             }
             Call::Commit(..) | Call::Release(_) | Call::Unpin(_) => {}
         }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
-use crate::id::BlockKey;
+use crate::id::{BlockKey, NodeId};
 
 #[derive(Clone, Debug)]
 pub(super) struct RefKept {
@@ -160,14 +160,30 @@ impl Reference {
     }
 
     pub(super) fn clear(&mut self) {
-        for entry in self.entries.values_mut() {
+        self.withdraw(&self.entries.keys().copied().collect());
+    }
+
+    pub(super) fn forget_made_by(&mut self, node: NodeId) -> usize {
+        let made = |entry: &RefEntry| entry.planes.iter().flatten().any(|kept| kept.maker == Maker::Peer(node));
+        let mut bad: BTreeSet<BlockKey> = self.entries.iter().filter(|(_, entry)| made(entry)).map(|(key, _)| *key).collect();
+        loop {
+            let stands_on_bad = |entry: &&RefEntry| bad.contains(&entry.link.parent) && !bad.contains(&entry.link.key);
+            let Some(next) = self.entries.values().find(stands_on_bad).map(|entry| entry.link.key) else { break };
+            bad.insert(next);
+        }
+        self.withdraw(&bad);
+        bad.len()
+    }
+
+    fn withdraw(&mut self, keys: &BTreeSet<BlockKey>) {
+        for entry in self.entries.values_mut().filter(|entry| keys.contains(&entry.link.key)) {
             entry.leaving = true;
             for kept in &mut entry.planes {
                 kept.take_if(|kept| kept.pins == 0);
             }
         }
-        for key in self.entries.keys().copied().collect::<Vec<_>>() {
-            self.settle(key, None);
+        for key in keys {
+            self.settle(*key, None);
         }
     }
 }

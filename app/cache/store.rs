@@ -4,6 +4,8 @@
 //! in use. A plane in which the model has no layer is there as soon as its block is, and needs none of this, though all of it
 //! works.
 
+mod withdraw;
+
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -191,6 +193,15 @@ impl Cache {
         Some((self.slab.page(plane, slot), maker))
     }
 
+    /// As [`Cache::pin`], without counting as used: for what looks at a block and answers nobody with it.
+    pub fn hold(&mut self, link: &Link, plane: Plane) -> Option<(Page, Maker)> {
+        let kept =
+            self.index.get_mut(&link.key).filter(|entry| entry.is(link) && !entry.leaving)?.planes[plane as usize].as_mut()?;
+        kept.pins = kept.pins.checked_add(1)?;
+        let (slot, maker) = (kept.slot, kept.maker);
+        Some((self.slab.page(plane, slot), maker))
+    }
+
     /// As [`Cache::pin`], for a peer that knows only the key; the peer compares parent and tokens.
     pub fn pin_key(&mut self, key: &BlockKey, plane: Plane) -> Option<Held> {
         let held = self.entry(key, plane)?;
@@ -264,44 +275,6 @@ impl Cache {
     /// that nobody polls are netted, so that they stay bounded.
     pub fn poll_change(&mut self) -> Option<Change> {
         self.changes.poll()
-    }
-
-    /// Forgets every block. What is pinned is found no longer, and goes when it is unpinned; until then no block can be put
-    /// in its place or after it. Reserved slots stay with their owners.
-    pub fn clear(&mut self) {
-        self.withdraw(self.index.iter().map(|entry| entry.link.key).collect());
-    }
-
-    /// Forgets one block and all that stand on it, as [`Cache::clear`] does.
-    pub fn forget(&mut self, key: &BlockKey) {
-        let (mut keys, mut next) = (vec![*key], 0);
-        while let Some(parent) = keys.get(next).copied() {
-            keys.extend(self.index.iter().filter(|entry| entry.link.parent == parent).map(|entry| entry.link.key));
-            next += 1;
-        }
-        self.withdraw(keys);
-    }
-
-    fn withdraw(&mut self, keys: Vec<BlockKey>) {
-        for key in &keys {
-            for plane in Plane::ALL {
-                if self.index.get(key).is_some_and(|entry| entry.visible(plane).is_some()) {
-                    self.changes.remove(*key, plane);
-                }
-            }
-            if let Some(entry) = self.index.get_mut(key) {
-                entry.leaving = true;
-            }
-        }
-        for key in keys {
-            for plane in Plane::ALL {
-                let unpinned = |entry: &Entry| entry.planes[plane as usize].is_some_and(|kept| kept.pins == 0);
-                if self.index.get(&key).is_some_and(unpinned) {
-                    self.drop_plane(&key, plane);
-                }
-            }
-            self.settle(key);
-        }
     }
 
     /// The figures, counted in one run over the index.

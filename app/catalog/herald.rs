@@ -9,8 +9,9 @@ use std::collections::{BTreeMap, VecDeque};
 use super::order::Order;
 use super::pace::Dice;
 use super::wire::{self, Announce, Datagram, Header, Message};
-use super::{CatalogFault, CatalogStats, DatagramKey};
-use crate::id::{BootId, EpochState, Millis, NodeId, SwarmTag};
+use super::{CatalogFault, CatalogStats};
+use crate::id::{BootId, EpochState, Millis, NodeId};
+use crate::keyring::{Keyring, SwarmSecret};
 use crate::limits::MAX_RESET_NODES;
 
 /// How long nodes are listened for at least: each announces itself a second after its last announcement at the latest.
@@ -29,10 +30,8 @@ pub struct HeraldConfig {
     pub node: NodeId,
     /// Never used before.
     pub boot: BootId,
-    /// The swarm.
-    pub swarm: SwarmTag,
-    /// What its datagrams are closed with.
-    pub key: DatagramKey,
+    /// What the swarm's datagrams are sealed with. Nodes that have a former key only are told too.
+    pub keys: Keyring,
     /// Whether the blocks are to be dropped too.
     pub store: bool,
 }
@@ -61,6 +60,8 @@ pub struct Herald {
     /// Whether each node has obeyed.
     nodes: BTreeMap<NodeId, bool>,
     news: VecDeque<HeraldNews>,
+    /// The last datagram, sealed with former keys.
+    copies: Vec<Datagram>,
     stats: CatalogStats,
 }
 
@@ -78,6 +79,7 @@ impl Herald {
             remind_at: Millis(0),
             nodes: BTreeMap::new(),
             news: VecDeque::new(),
+            copies: Vec::new(),
             stats: CatalogStats::default(),
             config,
         }
@@ -85,7 +87,8 @@ impl Herald {
 
     /// Takes in a datagram.
     pub fn handle(&mut self, datagram: &[u8]) -> Result<(), CatalogFault> {
-        let opened = wire::open(datagram, self.config.swarm, &self.config.key);
+        let mut text = Datagram::new();
+        let opened = wire::open(datagram, &self.config.keys, &mut text);
         let (header, message) = opened.inspect_err(|&fault| self.stats.count(fault))?;
         if header.node == self.config.node {
             return Ok(());
@@ -112,6 +115,9 @@ impl Herald {
 
     /// The next datagram to multicast, if one is due.
     pub fn poll_datagram(&mut self, now: Millis) -> Option<Datagram> {
+        if let Some(copy) = self.copies.pop() {
+            return Some(copy);
+        }
         if self.ordered.is_none() && !self.nodes.is_empty() && now >= self.listen_until {
             let ordered = self.newest.next(self.config.store);
             self.ordered = Some(ordered);
@@ -135,9 +141,13 @@ impl Herald {
 
     fn seal(&mut self, epochs: EpochState) -> Datagram {
         self.counter += 1;
-        let HeraldConfig { swarm, node, boot, .. } = self.config;
-        let header = Header { swarm, node, boot, counter: self.counter, epochs };
-        wire::seal(&header, &Message::Reset, &self.config.key)
+        let HeraldConfig { keys, node, boot, .. } = &self.config;
+        let seal = |secret: &SwarmSecret| {
+            let header = Header { swarm: secret.tag(), node: *node, boot: *boot, counter: self.counter, epochs };
+            wire::seal(&header, &Message::Reset, secret)
+        };
+        self.copies = keys.former().iter().map(seal).collect();
+        seal(keys.current())
     }
 
     /// What is new, until there is no more.
@@ -164,7 +174,7 @@ impl Herald {
         self.nodes.iter().map(|(node, obeyed)| (*node, *obeyed))
     }
 
-    /// Datagrams of other swarms, or closed with another key: what a wrong key looks like.
+    /// Datagrams of other swarms, or sealed with another key: what a wrong key looks like.
     pub fn strangers(&self) -> u64 {
         self.stats.other_swarm + self.stats.forged
     }

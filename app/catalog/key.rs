@@ -1,43 +1,38 @@
-//! The key that a swarm's datagrams are closed with: whoever lacks it can neither speak in the swarm nor alter what is said.
+//! The lock on a swarm's datagrams: whoever lacks the swarm's key can neither speak in it, nor alter what is said, nor read it.
 //!
-//! It is derived from the swarm key. Where none is set, the empty key gives one that everybody knows: datagrams are then guarded
-//! against damage, not against people.
+//! XChaCha20-Poly1305 under a key that is derived from the swarm's. Where no swarm key is set, the empty one gives a key that everybody
+//! knows: datagrams are then guarded against damage, not against people. The nonce of 24 bytes is never used twice under one key: it
+//! names the node, its start (drawn at random each time) and a number that grows with each datagram.
 
-use blake3::{Hash, keyed_hash};
+use chacha20poly1305::aead::{AeadInOut, KeyInit};
+use chacha20poly1305::{Key, Tag, XChaCha20Poly1305, XNonce};
 
-/// Bytes of the trailer of a datagram. Guessing one takes 2^127 tries on average, each of which must be sent.
-pub const TRAILER_BYTES: usize = 16;
+use crate::keyring::SwarmSecret;
 
-/// The key of a swarm's datagrams.
-#[derive(Clone)]
-pub struct DatagramKey([u8; 32]);
+/// Bytes of a datagram's tag. Forging one takes 2^100 tries and more, each of which must be sent.
+pub const TAG_BYTES: usize = 16;
 
-impl DatagramKey {
-    /// From the swarm key, which may be empty.
-    pub fn derive(swarm_key: &[u8]) -> DatagramKey {
-        DatagramKey(blake3::derive_key("potluck datagrams v2", swarm_key))
-    }
+/// Bytes of a nonce.
+pub(super) const NONCE_BYTES: usize = 24;
 
-    /// What closes a datagram whose other bytes are `bytes`: the first half of their keyed BLAKE3.
-    pub(super) fn trailer(&self, bytes: &[u8]) -> [u8; TRAILER_BYTES] {
-        *keyed_hash(&self.0, bytes).as_bytes().first_chunk().expect("half of 32 bytes")
-    }
-
-    /// Whether `trailer` closes `bytes`. Takes the same time wherever the first difference is.
-    pub(super) fn fits(&self, bytes: &[u8], trailer: &[u8; TRAILER_BYTES]) -> bool {
-        // Hashes compare in constant time; the halves are filled up to hashes.
-        let filled = |half: &[u8; TRAILER_BYTES]| {
-            let mut whole = [0; 32];
-            whole[..TRAILER_BYTES].copy_from_slice(half);
-            Hash::from_bytes(whole)
-        };
-        filled(&self.trailer(bytes)) == filled(trailer)
-    }
+/// Encrypts `text` in place; gives the tag over it and `head`, which stays in clear.
+pub(super) fn lock(secret: &SwarmSecret, nonce: &[u8; NONCE_BYTES], head: &[u8], text: &mut [u8]) -> [u8; TAG_BYTES] {
+    let tag = cipher(secret).encrypt_inout_detached(&XNonce::from(*nonce), head, text.into());
+    tag.unwrap_or_else(|_| unreachable!("a datagram is shorter than 2^38 bytes")).into()
 }
 
-impl core::fmt::Debug for DatagramKey {
-    /// Says nothing: a key in a log is a key lost.
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str("DatagramKey")
-    }
+/// Decrypts `text` in place, where `tag` shows that somebody with the key said it and `head`. Otherwise false, and `text` is of no use.
+/// Takes the same time wherever the first difference is.
+pub(super) fn unlock(
+    secret: &SwarmSecret,
+    nonce: &[u8; NONCE_BYTES],
+    head: &[u8],
+    text: &mut [u8],
+    tag: &[u8; TAG_BYTES],
+) -> bool {
+    cipher(secret).decrypt_inout_detached(&XNonce::from(*nonce), head, text.into(), &Tag::from(*tag)).is_ok()
+}
+
+fn cipher(secret: &SwarmSecret) -> XChaCha20Poly1305 {
+    XChaCha20Poly1305::new(&Key::from(*secret.datagrams()))
 }

@@ -7,23 +7,31 @@
 //! announces itself at once; a node that was silent for three of its intervals, or said goodbye, is forgotten.
 //!
 //! Every datagram also says which resets its sender has obeyed. What a node of an older epoch says is answered with an
-//! announcement, from which it learns of the newer one, and otherwise ignored. Every datagram is closed with a key derived from
-//! the swarm's; without that key nothing is believed.
+//! announcement, from which it learns of the newer one, and otherwise ignored. Every datagram is sealed with a key derived from the
+//! swarm's; without that key nothing is believed, and nothing can be read. A node opens what is sealed with a former key too, and says
+//! what it has to say under that key as well while a peer has none other.
+//!
+//! Nor is a datagram alone enough: whoever has recorded one may send it again. A boot or an address is believed once it has answered on
+//! a connection ([`Catalog::proved`]); until then it is a claim (`claims`), which nobody is asked for anything on account of.
 //!
 //! What the catalog says is a hint: a peer that seems to hold a block may turn out not to, and the other way round. What it
 //! promises: no input makes it panic or grow, and once the network is quiet every directory equals the filters it describes.
 //!
 //! [`Catalog`] is a state machine without sockets or clock. Hand it what comes in ([`Catalog::handle`],
 //! [`Catalog::apply_segment`]) and what changes ([`Catalog::insert`], [`Catalog::remove`]); after each of these, and at
-//! [`Catalog::deadline`], take what goes out ([`Catalog::poll_datagram`], [`Catalog::poll_pull`]) until there is no more. The
-//! same datagrams serve static peers: send each also to their addresses.
+//! [`Catalog::deadline`], take what goes out ([`Catalog::poll_datagram`], [`Catalog::poll_pull`], [`Catalog::poll_probe`],
+//! [`Catalog::poll_event`]) until there is no more. The same datagrams serve static peers: send each also to their addresses.
 
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
+use std::collections::VecDeque;
 
-use crate::id::{BlockKey, BootId, Epoch, EpochState, Fingerprint, Millis, NodeId, SwarmTag};
+use crate::id::{BlockKey, BootId, Epoch, EpochState, Fingerprint, Millis, NodeId, NodeName};
+use crate::keyring::Keyring;
 use crate::kv::Plane;
-use crate::limits::{FILTER_SEGMENT_BYTES, MAX_FILTER_SEGMENTS};
+use crate::limits::{FILTER_SEGMENT_BYTES, LEAST_PEERS, MAX_FILTER_SEGMENTS, MAX_OLD_KEYS, MAX_VERSIONS_TOLD};
 
+mod alarm;
+mod claims;
 mod directory;
 mod fault;
 pub mod filter;
@@ -33,6 +41,8 @@ mod order;
 mod own;
 mod pace;
 mod peer;
+mod proof;
+mod sieve;
 mod speak;
 mod stats;
 #[cfg(test)]
@@ -40,19 +50,23 @@ mod tests;
 mod view;
 pub mod wire;
 
+pub use claims::Probe;
 pub use fault::CatalogFault;
 pub use herald::{Herald, HeraldConfig, HeraldNews};
-pub use key::DatagramKey;
 pub use peer::Peer;
+pub use sieve::Sieve;
 pub use stats::CatalogStats;
-pub use wire::Datagram;
+pub use wire::{Datagram, Warning};
 
+use alarm::Alarms;
+use claims::Claims;
 use directory::{Directory, Heard};
 use filter::Geometry;
 use order::Order;
 use own::Own;
 use pace::{Crowd, Dice, Pace};
-use wire::{Announce, Header, Message};
+use proof::Twins;
+use wire::{Announce, Message};
 
 /// What a catalog is made for.
 #[derive(Clone, Debug)]
@@ -61,10 +75,10 @@ pub struct CatalogConfig {
     pub node: NodeId,
     /// This start of it; never used before.
     pub boot: BootId,
-    /// The swarm; datagrams of others are dropped.
-    pub swarm: SwarmTag,
-    /// What the swarm's datagrams are closed with.
-    pub key: DatagramKey,
+    /// What people call it.
+    pub name: NodeName,
+    /// What the swarm's datagrams are sealed with; those of other swarms are dropped.
+    pub keys: Keyring,
     /// What must be equal for blocks to be shared.
     pub fingerprint: Fingerprint,
     /// The resets obeyed, as saved.
@@ -75,6 +89,8 @@ pub struct CatalogConfig {
     pub capacity: usize,
     /// Milliseconds between announcements while the swarm is small: `limits::ANNOUNCE_INTERVAL_MS`, or less in tests.
     pub interval_ms: u32,
+    /// Peers that it knows at most; see [`crate::limits::MAX_PEERS`].
+    pub peers: usize,
     /// Seed of the random delays; any number, different on each node.
     pub seed: u64,
 }
@@ -90,8 +106,27 @@ pub enum Event {
     Left(NodeId),
     /// The swarm knows of a reset that this node has not obeyed: save it, then call [`Catalog::set_epochs`].
     ResetSeen(EpochState),
-    /// Another machine, at this address, uses this node's id (a copied SD card?): warn the user; one of them needs a new id.
-    DuplicateIdentity(SocketAddr),
+    /// Another machine, at this address, has this node's id, and has answered: a copied card.
+    Twin {
+        /// Where it is.
+        ip: IpAddr,
+        /// This node is the newer of the two, and takes another id: see [`Catalog::rename`].
+        steps_aside: bool,
+    },
+    /// A node at this address runs another version of potluck. Told once of each address.
+    OtherVersion {
+        /// Where it is.
+        ip: IpAddr,
+        /// Whether it is the older one.
+        older: bool,
+    },
+    /// A peer whose blocks can be used here says that another one's are wrong. It may lie.
+    Warned {
+        /// Who says so.
+        by: NodeId,
+        /// What it says.
+        warning: Warning,
+    },
 }
 
 /// Of what use a peer is.
@@ -126,26 +161,47 @@ pub struct Catalog {
     counter: u64,
     own: Own,
     directory: Directory,
+    claims: Claims,
+    twins: Twins,
+    /// Addresses whose other version was told of.
+    versions_told: heapless::Vec<IpAddr, MAX_VERSIONS_TOLD>,
+    /// What the last peers that came are called.
+    names: heapless::Deque<(NodeId, NodeName), LEAST_PEERS>,
+    /// What the node should know and no datagram's return says.
+    events: VecDeque<Event>,
     pace: Pace,
     /// What is older is not believed: this node's epoch, or the one that it has yet to save.
     floor: Epoch,
     order: Order,
+    /// What was said under the key in use, sealed with former ones too, and still to be sent.
+    copies: heapless::Deque<Datagram, MAX_OLD_KEYS>,
+    /// The first announcement is out.
+    greeted: bool,
+    alarms: Alarms,
     dice: Dice,
     stats: CatalogStats,
 }
 
 impl Catalog {
-    /// An empty catalog, whose first announcement is due at once. All memory that it will ever use is taken now: 1 MiB for the
-    /// peers' filters, and up to 164 kB for the own one.
+    /// An empty catalog, whose first announcement is due at once. The own filter takes up to 164 kB, and with each peer comes its
+    /// filter, within what the directory has room for: 1 MiB for few peers, 2 MiB for a thousand.
     pub fn new(config: CatalogConfig) -> Catalog {
         Catalog {
             load: 0,
             counter: 0,
             own: Own::new(Geometry::for_capacity(config.capacity)),
-            directory: Directory::new(),
+            directory: Directory::new(config.peers),
+            claims: Claims::default(),
+            twins: Twins::default(),
+            versions_told: heapless::Vec::new(),
+            names: heapless::Deque::new(),
+            events: VecDeque::new(),
             pace: Pace::new(config.interval_ms),
             floor: config.epochs.epoch,
             order: Order::default(),
+            copies: heapless::Deque::new(),
+            greeted: false,
+            alarms: Alarms::default(),
             dice: Dice(config.seed),
             stats: CatalogStats::default(),
             config,
@@ -177,17 +233,24 @@ impl Catalog {
     /// rises, peers that are not there yet are forgotten, and the announcement tells this node's whole filter.
     pub fn set_epochs(&mut self, epochs: EpochState, now: Millis) {
         if epochs.epoch > self.config.epochs.epoch {
-            self.forget_before(epochs);
+            self.forget_before(epochs, now);
             self.own.tell_all();
         }
         self.config.epochs = epochs;
+        self.directory.look_for_pulls();
         self.pace.announce_now(now);
     }
 
     /// Forgets the peers that have not reached `epochs`, and believes no such one any more, without saying that this node has.
-    pub fn forget_before(&mut self, epochs: EpochState) {
+    pub fn forget_before(&mut self, epochs: EpochState, now: Millis) {
         self.floor = self.floor.max(epochs.epoch);
-        self.stats.reset += self.directory.reset(epochs.epoch);
+        self.claims.reset(epochs.epoch);
+        let Catalog { directory, claims, stats, .. } = self;
+        directory.reset(epochs.epoch, |peer| {
+            // What it says from the newer epoch cannot have been recorded before.
+            claims.vouch(peer.node, peer.boot, peer.addr.ip(), now);
+            stats.reset += 1;
+        });
     }
 
     /// Tells the swarm, several times, to obey the resets that this node has obeyed.
@@ -195,85 +258,84 @@ impl Catalog {
         self.order.start(now);
     }
 
+    /// Tells the swarm, several times, what an audit has found.
+    pub fn warn(&mut self, warning: Warning, now: Millis) {
+        self.alarms.raise(warning, now);
+    }
+
     /// Takes in a datagram that came from `from`. A fault is counted, and changes nothing else.
     pub fn handle(&mut self, from: SocketAddr, datagram: &[u8], now: Millis) -> Result<Option<Event>, CatalogFault> {
         self.stats.bytes_heard += datagram.len() as u64;
         self.expire(now);
-        self.hear(from, datagram, now).inspect_err(|&fault| self.stats.count(fault))
+        let from = SocketAddr::new(from.ip().to_canonical(), from.port());
+        let heard = self.hear(from, datagram, now).inspect_err(|&fault| self.stats.count(fault));
+        match heard {
+            Err(CatalogFault::Version(version)) if self.tells_version(from.ip()) => {
+                Ok(Some(Event::OtherVersion { ip: from.ip(), older: version < wire::VERSION }))
+            }
+            heard => heard,
+        }
     }
 
     fn hear(&mut self, from: SocketAddr, datagram: &[u8], now: Millis) -> Result<Option<Event>, CatalogFault> {
-        let (header, message) = wire::open(datagram, self.config.swarm, &self.config.key)?;
+        let mut text = Datagram::new();
+        let (header, message) = wire::open(datagram, &self.config.keys, &mut text)?;
         if header.node == self.config.node {
-            return Ok(self.hear_own_id(from, &header, &message));
+            self.hear_own_id(from, &header, &message, now);
+            return Ok(None);
         }
         if matches!(message, Message::Reset) {
             self.stats.resets_heard += 1;
-            self.pace.answer(&mut self.dice, now);
+            self.pace.answer(self.nodes(), &mut self.dice, now);
         }
         if header.epochs.epoch < self.floor {
             self.stats.older_epoch += 1;
             let leaves = matches!(message, Message::Announce(Announce { interval_ms: 0, .. }));
             if header.epochs.epoch < self.config.epochs.epoch && !leaves {
-                self.pace.answer(&mut self.dice, now);
+                self.pace.answer(self.nodes(), &mut self.dice, now);
             }
             return Ok(None);
         }
-        let heard = self.directory.hear(&header, &message, from, &mut self.dice, now);
+        let heard = self.hear_peer(from, &header, &message, now);
         if !self.config.epochs.covers(header.epochs) {
             self.stats.newer_epoch += 1;
             return Ok(Some(Event::ResetSeen(header.epochs)));
         }
         let heard = heard?;
-        let event = match heard {
-            Heard::Joined { evicted } => {
-                self.stats.joined += 1;
-                self.stats.evicted += u64::from(evicted);
-                Some(Event::Joined(header.node))
-            }
-            Heard::Restarted => {
-                self.stats.restarted += 1;
-                Some(Event::Restarted(header.node))
-            }
-            Heard::Left => {
-                self.stats.left += 1;
-                return Ok(Some(Event::Left(header.node)));
-            }
-            Heard::Overtaken => {
-                self.stats.overtaken += 1;
-                return Ok(None);
-            }
-            Heard::Stranger => {
-                self.stats.strangers += u64::from(!matches!(message, Message::Reset));
-                None
-            }
-            Heard::Full => {
-                self.stats.table_full += 1;
-                None
-            }
-            Heard::Known => None,
-        };
-        if !matches!(heard, Heard::Stranger | Heard::Full) {
+        if matches!(heard, Heard::Known | Heard::Moved | Heard::Joined { .. } | Heard::Restarted) {
             match message {
                 Message::Announce(_) => self.stats.announcements_heard += 1,
                 Message::Delta(_) => self.stats.deltas_heard += 1,
                 Message::Segment(_) => self.stats.segments_heard += 1,
                 Message::Reset => {}
+                Message::Warning(warning) => return Ok(self.hear_warning(header.node, warning)),
             }
         }
-        if event.is_some() {
-            self.pace.answer(&mut self.dice, now);
-        }
-        Ok(event)
+        Ok(self.note(header.node, heard, &message, now))
     }
 
-    fn hear_own_id(&mut self, from: SocketAddr, header: &Header, message: &Message<'_>) -> Option<Event> {
-        if header.boot == self.config.boot {
-            self.stats.echoes += 1;
-            return None;
+    /// Counts what became of a datagram, and says what the node should know of it.
+    fn note(&mut self, node: NodeId, heard: Heard, message: &Message<'_>, now: Millis) -> Option<Event> {
+        let stats = &mut self.stats;
+        let (counter, event) = match heard {
+            Heard::Joined { evicted } => {
+                stats.evicted += u64::from(evicted);
+                (&mut stats.joined, Some(Event::Joined(node)))
+            }
+            Heard::Restarted => (&mut stats.restarted, Some(Event::Restarted(node))),
+            Heard::Left => (&mut stats.left, Some(Event::Left(node))),
+            Heard::Overtaken => (&mut stats.overtaken, None),
+            Heard::Stranger if matches!(message, Message::Reset) => return None,
+            Heard::Stranger => (&mut stats.strangers, None),
+            Heard::Full => (&mut stats.table_full, None),
+            Heard::Known | Heard::Moved | Heard::Claimed => return None,
+        };
+        *counter += 1;
+        if matches!(heard, Heard::Joined { .. } | Heard::Restarted) {
+            self.remember_name(node);
+            self.pace.answer(self.nodes(), &mut self.dice, now);
         }
-        self.stats.duplicate_identity += 1;
-        matches!(message, Message::Announce(_)).then_some(Event::DuplicateIdentity(from))
+        event
     }
 
     /// Takes in a segment that `boot` of `node` served over TCP: its bytes as they were at `generation`.
@@ -287,9 +349,11 @@ impl Catalog {
         now: Millis,
     ) -> Result<(), CatalogFault> {
         let crowd = Crowd { dice: &mut self.dice, nodes: self.directory.len() + 1 };
-        let peer = self.directory.get_mut(node).filter(|peer| peer.boot == boot);
-        let peer = peer.filter(|peer| index < peer.segments() && bytes.len() == FILTER_SEGMENT_BYTES);
-        let result = peer.ok_or(CatalogFault::NotAsked).and_then(|peer| peer.repair(generation, index, bytes, crowd, now));
+        let repaired = self.directory.with(node, |peer| {
+            let asked = peer.boot == boot && index < peer.segments() && bytes.len() == FILTER_SEGMENT_BYTES;
+            if asked { peer.repair(generation, index, bytes, crowd, now) } else { Err(CatalogFault::NotAsked) }
+        });
+        let result = repaired.unwrap_or(Err(CatalogFault::NotAsked));
         match result {
             Ok(()) => self.stats.segments_pulled += 1,
             Err(_) => self.stats.pull_faults += 1,
@@ -316,18 +380,16 @@ impl Catalog {
     pub fn poll_pull(&mut self, now: Millis) -> Option<Pull> {
         self.expire(now);
         let (config, dice) = (&self.config, &mut self.dice);
-        let due = |peer: &&mut Peer| standing(config, peer) == Standing::Shares && peer.pull_at().is_some_and(|at| at <= now);
-        let peer = self.directory.iter_mut().find(due)?;
+        let peer = self.directory.due_for_pull(now, |peer| standing(config, peer) == Standing::Shares)?;
         self.stats.pulls += 1;
         Some(Pull { node: peer.node, boot: peer.boot, addr: peer.addr, segments: peer.start_pull(dice, now) })
     }
 
     /// When to poll again, even if nothing comes in.
     pub fn deadline(&self) -> Option<Millis> {
-        let shares = |peer: &&Peer| self.standing(peer) == Standing::Shares;
-        let pulls = self.directory.iter().filter(shares).filter_map(Peer::pull_at);
-        let expiries = self.directory.iter().map(Peer::expires_at);
-        pulls.chain(expiries).chain(self.order.deadline()).chain([self.pace.deadline(self.nodes())]).min()
+        let claims = [self.claims.deadline(self.config.epochs.epoch), self.twins.deadline()];
+        let sayings = [self.order.deadline(), self.alarms.deadline(), Some(self.pace.deadline(self.nodes()))];
+        claims.into_iter().chain(sayings).flatten().chain([self.directory.deadline()]).min()
     }
 
     /// The peers that seem to hold `plane` of `key` and whose blocks can be used here.
@@ -335,6 +397,11 @@ impl Catalog {
         let key = *key;
         let shares = |peer: &&Peer| self.standing(peer) == Standing::Shares;
         self.directory.iter().filter(shares).filter(move |peer| peer.holds(&key, plane)).map(|peer| peer.node)
+    }
+
+    /// Whether `node` seems to hold `plane` of `key`.
+    pub fn seems_to_hold(&self, node: NodeId, key: &BlockKey, plane: Plane) -> bool {
+        self.peer(node).is_some_and(|peer| peer.holds(key, plane))
     }
 
     /// Whether any peer seems to hold `plane` of `key`, so that dropping it here loses little.
@@ -352,6 +419,20 @@ impl Catalog {
         self.directory.iter()
     }
 
+    /// What a peer is or was called; empty where nobody knows.
+    pub fn name(&self, node: NodeId) -> NodeName {
+        self.names.iter().find(|(of, _)| *of == node).map_or(NodeName::default(), |(_, name)| *name)
+    }
+
+    fn remember_name(&mut self, node: NodeId) {
+        let Some(name) = self.directory.get(node).map(|peer| peer.name) else { return };
+        self.names.retain(|(of, _)| *of != node);
+        if self.names.is_full() {
+            self.names.pop_front();
+        }
+        let _ = self.names.push_back((node, name));
+    }
+
     /// Of what use `peer` is to this node.
     pub fn standing(&self, peer: &Peer) -> Standing {
         standing(&self.config, peer)
@@ -364,12 +445,18 @@ impl Catalog {
 
     /// Within how many milliseconds each node of a swarm of this size announces itself.
     pub fn interval_ms(&self) -> u32 {
-        self.pace.interval_ms(self.nodes(), wire::longest_announcement(self.own.filter.geometry().segments()))
+        self.pace.interval_ms(self.nodes(), self.announcement_bytes())
     }
 
     /// What was counted.
     pub fn stats(&self) -> &CatalogStats {
         &self.stats
+    }
+
+    /// Bytes that an announcement takes, under every key that it is sealed with.
+    fn announcement_bytes(&self) -> usize {
+        let one = wire::longest_announcement(self.own.filter.geometry().segments(), self.config.name.as_str().len());
+        one * (1 + self.former_in_use().len())
     }
 
     /// Nodes of the swarm, this one included.
@@ -378,6 +465,8 @@ impl Catalog {
     }
 
     fn expire(&mut self, now: Millis) {
+        self.twins.begin(now);
+        self.claims.expire(now);
         self.stats.forgotten += self.directory.expire(now);
     }
 }

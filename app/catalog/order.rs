@@ -5,7 +5,7 @@ use crate::id::Millis;
 use crate::limits::{RESET_GAP_MS, RESET_REPEATS};
 
 /// An order to reset that is being repeated, or none.
-#[derive(Default)]
+#[derive(Default, Debug)]
 pub(super) struct Order {
     left: u32,
     at: Millis,

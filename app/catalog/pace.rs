@@ -1,17 +1,18 @@
 //! When this node speaks. What it promises: the swarm's announcements together take at most 1/200 of the air, a change is
-//! told within a quarter of a second unless the node has long been busy, and no two nodes fall into step.
+//! told within a quarter of a second unless the node has long been busy or the swarm is large, and no two nodes fall into step.
 //!
 //! The arithmetic. A multicast datagram of `n` bytes goes out at the lowest basic rate, 1 Mbit/s, unacknowledged:
 //! `8 × (n + 64) + 1,000` microseconds, where 64 bytes are IP, UDP, MAC and LLC headers, and 1,000 µs are preamble, mean
 //! back-off and the way to the access point. `N` nodes that announce every `T` take `N × air / T`; below 1/200 that is
-//! `T ≥ 200 × N × air`. With a filter of two segments (up to 1,365 block planes) an announcement has 124 bytes and takes
+//! `T ≥ 200 × N × air`. With a filter of two segments (up to 1,365 block planes) an announcement has 125 bytes and takes
 //! 2.5 ms: ten seconds do for 19 nodes, and 64 nodes announce every 32 seconds. Deltas earn as much again, to be spent up to
-//! two minutes ahead; a node that has spent it still sends one delta for each 250 ms and node of the swarm.
+//! two minutes ahead, or as far ahead as some deltas take; a node that has spent it still sends one delta for each 250 ms and node of
+//! the swarm.
 
 use crate::id::Millis;
 use crate::limits::{
-    AIR_SHARE, ANNOUNCE_GAP_MS, ANSWER_DELAY_MS, DELTA_BURST_MS, DELTA_DELAY_MS, DELTA_SPACING_MS, DELTA_SPACING_PER_NODE_MS,
-    ECHO_MS, ECHOES, MAX_INTERVAL_MS, MIN_INTERVAL_MS,
+    AIR_SHARE, ANNOUNCE_GAP_MS, ANSWER_DELAY_MS, ANSWER_DELAY_PER_NODE_MS, DELTA_BURST_BYTES, DELTA_BURST_MS, DELTA_DELAY_MS,
+    DELTA_DELAY_PER_NODE_MS, DELTA_SPACING_MS, DELTA_SPACING_PER_NODE_MS, ECHO_MS, ECHOES, MAX_INTERVAL_MS, MIN_INTERVAL_MS,
 };
 
 /// Seeded randomness for delays (SplitMix64, Steele et al., OOPSLA 2014). Not for secrets.
@@ -43,6 +44,11 @@ fn air_us(bytes: usize) -> u64 {
 /// Milliseconds over which a datagram's air time is a node's fair share, in a swarm of `nodes`.
 fn fair_ms(nodes: usize, bytes: usize) -> u64 {
     AIR_SHARE * nodes as u64 * air_us(bytes) / 1_000
+}
+
+/// Milliseconds of its share of the air that a node may use ahead of time, in a swarm of `nodes`.
+fn burst_ms(nodes: usize) -> u64 {
+    DELTA_BURST_MS.max(fair_ms(nodes, DELTA_BURST_BYTES))
 }
 
 /// The timers of one node.
@@ -87,19 +93,24 @@ impl Pace {
         self.echo_at.map_or(self.announce_at, |at| at.min(self.announce_at))
     }
 
-    /// An announcement went out that promises the next within `interval_ms`: it comes after 0.8 to 1.0 of that.
-    pub(super) fn announced(&mut self, interval_ms: u32, dice: &mut Dice, now: Millis) {
+    /// An announcement of `bytes` went out that promises the next within `interval_ms`: it comes after 0.8 to 1.0 of that. One that only
+    /// repeats what a delta said is paid for by what deltas earn.
+    pub(super) fn announced(&mut self, nodes: usize, bytes: usize, interval_ms: u32, dice: &mut Dice, now: Millis) {
+        if self.announce_at > now && self.echo_at.is_some_and(|at| at <= now) {
+            self.earned_at = self.earned_at.max(now) + Millis(fair_ms(nodes, bytes));
+        }
         let interval = u64::from(interval_ms);
         self.announced_at = Some(now);
-        self.echoes = self.echoes.saturating_sub(1);
-        self.echo_at = (self.echoes > 0).then(|| now + Millis(ECHO_MS + dice.below(ECHO_MS / 2 + 1)));
+        self.plan_echo(self.echoes.saturating_sub(1), nodes, dice, now);
         self.announce_at = now + Millis(interval - dice.below(interval / 5 + 1));
     }
 
-    /// Somebody should hear of this node soon: the next announcement comes within 0.2 s, but a second after the last one.
-    pub(super) fn answer(&mut self, dice: &mut Dice, now: Millis) {
+    /// Somebody should hear of this node soon: the next announcement comes within 0.2 s, or in a swarm of many `nodes` so soon that they
+    /// leave air to others, but a second after the last one.
+    pub(super) fn answer(&mut self, nodes: usize, dice: &mut Dice, now: Millis) {
         let earliest = self.announced_at.map_or(now, |last| now.max(last + Millis(ANNOUNCE_GAP_MS)));
-        self.announce_at = self.announce_at.min(earliest + Millis(dice.below(ANSWER_DELAY_MS + 1)));
+        let delay = ANSWER_DELAY_MS.max(ANSWER_DELAY_PER_NODE_MS * nodes as u64);
+        self.announce_at = self.announce_at.min(earliest + Millis(dice.below(delay + 1)));
     }
 
     /// Everybody should hear of this node now.
@@ -115,9 +126,10 @@ impl Pace {
     /// When changes are to be told, if there are any.
     pub(super) fn tell_at(&self, nodes: usize) -> Option<Millis> {
         let spacing = DELTA_SPACING_MS.max(DELTA_SPACING_PER_NODE_MS * nodes as u64);
-        let earned = self.earned_at - Millis(DELTA_BURST_MS);
+        let delay = DELTA_DELAY_MS.max(DELTA_DELAY_PER_NODE_MS * nodes as u64);
+        let earned = self.earned_at - Millis(burst_ms(nodes));
         let allowed = self.told_at.map_or(Millis(0), |last| earned.min(last + Millis(spacing)));
-        self.changed_at.map(|at| allowed.max(at + Millis(DELTA_DELAY_MS)))
+        self.changed_at.map(|at| allowed.max(at + Millis(delay)))
     }
 
     /// A datagram of `bytes` told of a change.
@@ -126,15 +138,16 @@ impl Pace {
         self.earned_at = self.earned_at.max(now) + Millis(fair_ms(nodes, bytes));
     }
 
-    /// All changes are told; an announcement takes `bytes`. Where the node has not used up its air, it says twice more how its filter
-    /// is now, unless it says so by another delta before.
-    pub(super) fn echo(&mut self, nodes: usize, bytes: usize, dice: &mut Dice, now: Millis) {
-        (self.echo_at, self.echoes) = (None, 0);
-        if self.earned_at <= now + Millis(DELTA_BURST_MS / 2) {
-            self.earned_at = self.earned_at.max(now) + Millis(u64::from(ECHOES) * fair_ms(nodes, bytes));
-            self.echoes = ECHOES;
-            self.echo_at = Some(now + Millis(ECHO_MS + dice.below(ECHO_MS / 2 + 1)));
-        }
+    /// All changes are told. While the node has air left, it says twice more how its filter is now, unless it says so by another delta
+    /// before.
+    pub(super) fn echo(&mut self, nodes: usize, dice: &mut Dice, now: Millis) {
+        self.plan_echo(ECHOES, nodes, dice, now);
+    }
+
+    fn plan_echo(&mut self, echoes: u32, nodes: usize, dice: &mut Dice, now: Millis) {
+        let there_is_air = self.earned_at <= now + Millis(burst_ms(nodes) / 2);
+        self.echoes = if there_is_air { echoes } else { 0 };
+        self.echo_at = (self.echoes > 0).then(|| now + Millis(ECHO_MS + dice.below(ECHO_MS / 2 + 1)));
     }
 
     /// There is nothing more to tell.
@@ -146,5 +159,30 @@ impl Pace {
     pub(super) fn deadline(&self, nodes: usize) -> Millis {
         let announcement = self.next_announcement();
         self.tell_at(nodes).map_or(announcement, |at| at.min(announcement))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Only the last of a row of deltas is echoed; that must not wait until all the echoes that came to nothing are earned.
+    #[test]
+    fn an_echo_that_another_delta_replaces_costs_nothing() {
+        let (mut pace, mut dice, mut now) = (Pace::new(10_000), Dice(1), Millis(0));
+        pace.announced(6, 166, 10_000, &mut dice, now);
+        for _ in 0..10 {
+            now = now + Millis(650);
+            pace.told(6, 290, now);
+            pace.echo(6, &mut dice, now);
+        }
+        let earned_at = pace.earned_at;
+        for _ in 0..ECHOES {
+            now = pace.echo_at.expect("there is air for it");
+            assert!(now < pace.announce_at, "it comes before the next regular announcement");
+            pace.announced(6, 166, 10_000, &mut dice, now);
+        }
+        assert_eq!(pace.echo_at, None);
+        assert_eq!(pace.earned_at, earned_at + Millis(u64::from(ECHOES) * fair_ms(6, 166)), "those that went out are paid for");
     }
 }

@@ -7,10 +7,10 @@ use super::filter::Geometry;
 use super::pace::{Crowd, Dice};
 use super::view::View;
 use super::wire::{Announce, Header, Message};
-use crate::id::{BlockKey, BootId, EpochState, Fingerprint, Millis, NodeId};
+use crate::id::{BlockKey, BootId, EpochState, Fingerprint, Millis, NodeId, NodeName, SwarmTag};
 use crate::kv::Plane;
 use crate::limits::{
-    LIFETIME_INTERVALS, MAX_FILTER_SEGMENTS, MAX_INTERVAL_MS, MAX_PAST_BOOTS, MAX_PULL_GAP_MS, MIN_INTERVAL_MS, PULL_DELAY_MS,
+    LIFETIME_INTERVALS, MAX_FILTER_SEGMENTS, MAX_INTERVAL_MS, MAX_PULL_GAP_MS, MIN_INTERVAL_MS, PULL_DELAY_MS,
     PULL_DELAY_PER_NODE_MS, PULL_GAP_MS,
 };
 
@@ -24,6 +24,10 @@ pub struct Peer {
     pub addr: SocketAddr,
     /// The resets that it has obeyed, as of the last datagram.
     pub epochs: EpochState,
+    /// The swarm whose key it speaks with: the present one where it has that, else the former one that it was heard under.
+    pub swarm: SwarmTag,
+    /// What people call it.
+    pub name: NodeName,
     /// What must be equal to ours for its blocks to be of use.
     pub fingerprint: Fingerprint,
     /// Its filter's generation, as of the last datagram.
@@ -39,7 +43,8 @@ pub struct Peer {
     /// Datagrams of this boot that never came, or came too late to be used: what the air loses.
     pub lost: u64,
     counter: u64,
-    past_boots: heapless::Deque<BootId, MAX_PAST_BOOTS>,
+    /// When it was last heard under the key in use.
+    current_heard: Option<Millis>,
     pub(super) view: View,
     repair: Repair,
 }
@@ -53,13 +58,15 @@ struct Repair {
 }
 
 impl Peer {
-    /// A peer that was not known, from its announcement. `bits` has `VIEW_BYTES` bytes.
-    pub(super) fn new(header: &Header, announce: &Announce<'_>, from: SocketAddr, geometry: Geometry, bits: Box<[u8]>) -> Peer {
+    /// A peer that was not known, from its announcement, which it hears next.
+    pub(super) fn new(header: &Header, announce: &Announce<'_>, from: SocketAddr, geometry: Geometry) -> Peer {
         Peer {
             node: header.node,
             boot: header.boot,
             addr: from,
             epochs: header.epochs,
+            swarm: header.swarm,
+            name: announce.name,
             fingerprint: announce.fingerprint,
             generation: 0,
             load: 0,
@@ -68,20 +75,10 @@ impl Peer {
             datagrams: 0,
             lost: 0,
             counter: header.counter.saturating_sub(1),
-            past_boots: heapless::Deque::new(),
-            view: View::new(geometry, bits),
+            current_heard: None,
+            view: View::new(geometry),
             repair: Repair::default(),
         }
-    }
-
-    /// The same peer after a restart: nothing that the earlier boot said holds any more.
-    pub(super) fn restarted(self, header: &Header, announce: &Announce<'_>, from: SocketAddr, geometry: Geometry) -> Peer {
-        let mut past_boots = self.past_boots;
-        if past_boots.is_full() {
-            past_boots.pop_front();
-        }
-        past_boots.push_back(self.boot).expect("there is room for one boot");
-        Peer { past_boots, ..Peer::new(header, announce, from, geometry, self.view.into_bits()) }
     }
 
     /// Segments of its filter.
@@ -99,9 +96,18 @@ impl Peer {
         self.view.contains(key, plane)
     }
 
-    /// Whether `boot` is a start of this peer that a later one replaced.
-    pub(super) fn is_past(&self, boot: BootId) -> bool {
-        self.past_boots.iter().any(|&past| past == boot)
+    /// Notes which key it speaks with, whether the datagram is used or a copy of one that was. Who speaks with a former key too is known
+    /// by the present one, until that was not heard for as long as a silent peer is remembered.
+    pub(super) fn note_key(&mut self, header: &Header, current: SwarmTag, now: Millis) {
+        if header.counter < self.counter {
+            return;
+        }
+        let lifetime = Millis(LIFETIME_INTERVALS * u64::from(self.interval_ms));
+        if header.swarm == current {
+            self.current_heard = Some(now);
+        }
+        let speaks_it = self.current_heard.is_some_and(|at| now <= at + lifetime);
+        self.swarm = if speaks_it { current } else { header.swarm };
     }
 
     /// Whether a datagram of this boot was overtaken by a later one, or came twice.
@@ -124,7 +130,6 @@ impl Peer {
         &mut self,
         header: &Header,
         message: &Message<'_>,
-        from: SocketAddr,
         crowd: Crowd<'_>,
         now: Millis,
     ) -> Result<(), CatalogFault> {
@@ -132,7 +137,7 @@ impl Peer {
             Message::Announce(announce) => (announce.generation, announce.digests),
             Message::Delta(delta) => (delta.generation, delta.digests),
             Message::Segment(segment) => (segment.generation, segment.digests),
-            Message::Reset => {
+            Message::Reset | Message::Warning(_) => {
                 self.count(header);
                 return Ok(());
             }
@@ -156,13 +161,13 @@ impl Peer {
         self.last_heard = now;
         match message {
             Message::Announce(announce) => {
-                self.addr = from;
                 self.addr.set_port(announce.tcp_port);
                 self.load = announce.load.min(100);
+                self.name = announce.name;
                 self.interval_ms = announce.interval_ms.clamp(MIN_INTERVAL_MS, MAX_INTERVAL_MS);
             }
             Message::Delta(delta) => self.view.change(generation, delta.changes.iter()),
-            Message::Segment(_) | Message::Reset => {}
+            Message::Segment(_) | Message::Reset | Message::Warning(_) => {}
         }
         self.view.promise(generation, digests);
         if let Message::Segment(segment) = message {
@@ -197,6 +202,11 @@ impl Peer {
     /// When a pull is due, if one is needed.
     pub(super) fn pull_at(&self) -> Option<Millis> {
         self.repair.at
+    }
+
+    /// A pull that is planned is due now: a connection to the peer may stand.
+    pub(super) fn repair_now(&mut self, now: Millis) {
+        self.repair.at = self.repair.at.map(|at| at.min(now));
     }
 
     /// Notes that a pull starts now, and plans the next one in case it fails; returns the segments to ask for.

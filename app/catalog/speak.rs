@@ -1,22 +1,31 @@
-//! What this node says to the swarm: announcements, orders to reset, and changes of its filter, in this order of urgency.
+//! What this node says to the swarm: announcements, orders to reset, warnings, and changes of its filter, in this order of urgency.
 
 use super::own::Step;
 use super::wire::{self, Announce, Datagram, Delta, Header, Message, Segment};
 use super::{Catalog, CatalogConfig};
 use crate::id::Millis;
+use crate::limits::MAX_OLD_KEYS;
+
+/// Which former keys a node speaks with, by their places in the keyring.
+type Former = heapless::Vec<usize, MAX_OLD_KEYS>;
 
 impl Catalog {
     /// The next datagram to multicast, if one is due.
     pub fn poll_datagram(&mut self, now: Millis) -> Option<Datagram> {
         self.expire(now);
+        if let Some(copy) = self.poll_copy() {
+            return Some(copy);
+        }
         if self.pace.announce_due(now) {
             return Some(self.announce(now));
         }
         if self.order.take(&mut self.dice, now) {
-            let datagram = wire::seal(&self.next_header(), &Message::Reset, &self.config.key);
             self.stats.resets_sent += 1;
-            self.stats.bytes_sent += datagram.len() as u64;
-            return Some(datagram);
+            return Some(self.say(|_| Message::Reset));
+        }
+        if let Some(warning) = self.alarms.take(&mut self.dice, now) {
+            self.stats.warnings_sent += 1;
+            return Some(self.say(|_| Message::Warning(warning)));
         }
         let due = self.pace.tell_at(self.nodes()).is_some_and(|at| at <= now);
         if !due {
@@ -26,61 +35,90 @@ impl Catalog {
             self.pace.all_told();
             return None;
         };
-        let header = self.next_header();
-        let (generation, digests, key) = (self.own.generation(), self.own.digests(), &self.config.key);
         let datagram = match step {
             Step::Delta => {
                 self.stats.deltas_sent += 1;
-                wire::seal(&header, &Message::Delta(Delta { generation, digests, changes: self.own.changes() }), key)
+                self.say(|catalog| {
+                    let own = &catalog.own;
+                    Message::Delta(Delta { generation: own.generation(), digests: own.digests(), changes: own.changes() })
+                })
             }
             Step::Segment(index) => {
                 self.stats.segments_sent += 1;
-                let bytes = self.own.segment(index).expect("a step names a segment of the filter");
-                wire::seal(&header, &Message::Segment(Segment { generation, digests, index: index as u8, bytes }), key)
+                self.say(|catalog| {
+                    let own = &catalog.own;
+                    let bytes = own.segment(index).expect("a step names a segment of the filter");
+                    Message::Segment(Segment { generation: own.generation(), digests: own.digests(), index: index as u8, bytes })
+                })
             }
         };
-        self.stats.bytes_sent += datagram.len() as u64;
-        self.pace.told(self.nodes(), datagram.len(), now);
+        self.pace.told(self.nodes(), datagram.len() * (1 + self.copies.len()), now);
         if self.own.is_told() {
             self.pace.all_told();
-            let (nodes, bytes) = (self.nodes(), wire::longest_announcement(self.own.filter.geometry().segments()));
-            self.pace.echo(nodes, bytes, &mut self.dice, now);
+            self.pace.echo(self.nodes(), &mut self.dice, now);
         }
         Some(datagram)
     }
 
-    /// The datagram by which a node that stops says goodbye. Peers forget it at once.
+    /// The datagram by which a node that stops says goodbye, with the copies that [`Catalog::poll_copy`] gives. Peers forget it at once.
     pub fn goodbye(&mut self) -> Datagram {
-        self.seal_announcement(0)
+        self.say_announcement(0)
+    }
+
+    /// The last datagram once more under a former key, until there is none left that a peer needs.
+    pub fn poll_copy(&mut self) -> Option<Datagram> {
+        self.copies.pop_front()
     }
 
     fn announce(&mut self, now: Millis) -> Datagram {
         let interval_ms = self.interval_ms();
-        let datagram = self.seal_announcement(interval_ms);
-        self.pace.announced(interval_ms, &mut self.dice, now);
+        let datagram = self.say_announcement(interval_ms);
+        self.greeted = true;
+        self.pace.announced(self.nodes(), datagram.len() * (1 + self.copies.len()), interval_ms, &mut self.dice, now);
         datagram
     }
 
-    fn seal_announcement(&mut self, interval_ms: u32) -> Datagram {
-        let header = self.next_header();
-        let announce = Announce {
-            fingerprint: self.config.fingerprint,
-            tcp_port: self.config.tcp_port,
-            load: self.load,
-            interval_ms,
-            probes: self.own.filter.geometry().probes(),
-            generation: self.own.generation(),
-            digests: self.own.digests(),
-        };
-        let datagram = wire::seal(&header, &Message::Announce(announce), &self.config.key);
+    fn say_announcement(&mut self, interval_ms: u32) -> Datagram {
         self.stats.announcements_sent += 1;
-        self.stats.bytes_sent += datagram.len() as u64;
+        self.say(|Catalog { config, own, load, .. }| {
+            Message::Announce(Announce {
+                fingerprint: config.fingerprint,
+                tcp_port: config.tcp_port,
+                load: *load,
+                interval_ms,
+                probes: own.filter.geometry().probes(),
+                generation: own.generation(),
+                digests: own.digests(),
+                name: config.name,
+            })
+        })
+    }
+
+    /// Seals a message with the key in use; and, for later, with each former one that somebody still needs. The number is the same, so
+    /// that whoever understands both takes the second for a copy of the first.
+    fn say(&mut self, message: impl for<'a> FnOnce(&'a Catalog) -> Message<'a>) -> Datagram {
+        self.counter += 1;
+        let former = self.former_in_use();
+        let mut copies = core::mem::take(&mut self.copies);
+        let catalog: &Catalog = self;
+        let CatalogConfig { keys, node, boot, epochs, .. } = &catalog.config;
+        let header = Header { swarm: keys.current().tag(), node: *node, boot: *boot, counter: catalog.counter, epochs: *epochs };
+        let message = message(catalog);
+        let datagram = wire::seal(&header, &message, keys.current());
+        for secret in former.iter().filter_map(|&at| keys.former().get(at)) {
+            // A full queue loses a copy as the air does.
+            let _ = copies.push_back(wire::seal(&Header { swarm: secret.tag(), ..header }, &message, secret));
+        }
+        self.stats.bytes_sent += (datagram.len() * (1 + former.len())) as u64;
+        self.copies = copies;
         datagram
     }
 
-    fn next_header(&mut self) -> Header {
-        self.counter += 1;
-        let CatalogConfig { swarm, node, boot, epochs, .. } = self.config;
-        Header { swarm, node, boot, counter: self.counter, epochs }
+    /// The former keys that this node speaks with: those that a peer has not exchanged for the present one. At its start a node speaks
+    /// with all of them once, for it does not know yet who is there.
+    pub(super) fn former_in_use(&self) -> Former {
+        let needed = |tag| !self.greeted || self.directory.iter().any(|peer| peer.swarm == tag);
+        let former = self.config.keys.former().iter().enumerate();
+        former.filter(|(_, secret)| needed(secret.tag())).map(|(at, _)| at).collect()
     }
 }

@@ -15,6 +15,8 @@ pub struct CatalogStats {
     pub segments_sent: u64,
     /// Resets sent: orders to the swarm, repeats included.
     pub resets_sent: u64,
+    /// Warnings sent, repeats included.
+    pub warnings_sent: u64,
     /// Bytes of all datagrams sent, without IP and UDP headers.
     pub bytes_sent: u64,
     /// Announcements used.
@@ -25,14 +27,26 @@ pub struct CatalogStats {
     pub segments_heard: u64,
     /// Resets heard, repeats included.
     pub resets_heard: u64,
+    /// Warnings heard, repeats included.
+    pub warnings_heard: u64,
     /// Bytes of all datagrams that came in, used or not.
     pub bytes_heard: u64,
     /// Our own datagrams, come back.
     pub echoes: u64,
     /// Datagrams that carry our node id but were sent by another start of it.
     pub duplicate_identity: u64,
-    /// Datagrams that came twice, too late, or from a boot that was replaced.
+    /// Hellos of other machines with our node id.
+    pub twins: u64,
+    /// Datagrams that came twice or too late.
     pub overtaken: u64,
+    /// Boots and addresses that were announced without having answered before.
+    pub claims: u64,
+    /// Announcements of such ones for which there was no room: a flood.
+    pub claims_dropped: u64,
+    /// Connections asked for to look into them.
+    pub probes: u64,
+    /// Peers that were proven at another address.
+    pub moved: u64,
     /// Deltas, segments and goodbyes of nodes that have not announced themselves.
     pub strangers: u64,
     /// Datagrams that tell of a reset that this node has not obeyed yet.
@@ -78,6 +92,17 @@ pub struct CatalogStats {
 }
 
 impl CatalogStats {
+    /// Adds what was thrown away before the catalog was given it.
+    pub fn add_thrown(&mut self, thrown: &CatalogStats) {
+        self.bytes_heard += thrown.bytes_heard;
+        self.foreign += thrown.foreign;
+        self.other_version += thrown.other_version;
+        self.other_swarm += thrown.other_swarm;
+        self.forged += thrown.forged;
+        self.malformed += thrown.malformed;
+        self.out_of_limits += thrown.out_of_limits;
+    }
+
     pub(super) fn count(&mut self, fault: CatalogFault) {
         *match fault {
             CatalogFault::Foreign => &mut self.foreign,

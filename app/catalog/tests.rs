@@ -1,13 +1,15 @@
 //! Catalogs against each other. What each of these tests guards is that a user's prompt finds the blocks that peers have.
 
-mod net;
+mod keys;
+pub(super) mod net;
 mod order;
+mod replay;
 
 use proptest::prelude::*;
 
 use self::net::{CALM, Net, Weather, config, key, resets, udp};
 use super::*;
-use crate::limits::{ANNOUNCE_INTERVAL_MS, MAX_PEERS};
+use crate::limits::{ANNOUNCE_INTERVAL_MS, LEAST_PEERS, MAX_FILTER_SEGMENTS, MAX_PEERS, SEGMENTS_A_PEER};
 
 const INTERVAL: u64 = ANNOUNCE_INTERVAL_MS as u64;
 
@@ -77,6 +79,14 @@ fn a_newcomer_knows_everybody_and_is_known_within_a_second() {
     net.nodes[4] = None;
     (0..4).for_each(|index| net.insert(index, 100 + index as u64, Plane::Global));
     net.run(65_000);
+    // Nobody speaks twice in a second, so the newcomer comes when nobody has just spoken.
+    let said = |net: &Net| (0..4).map(|index| net.node(index).stats().announcements_sent).sum::<u64>();
+    let mut quiet_ms = 0;
+    while quiet_ms < 1_100 {
+        let before = said(&net);
+        net.run(100);
+        quiet_ms = if said(&net) == before { quiet_ms + 100 } else { 0 };
+    }
     net.nodes[4] = Some(Catalog::new(config(4)));
     net.run(1_000);
     assert_eq!(net.disagreement(), None);
@@ -111,7 +121,9 @@ fn a_restart_replaces_what_was_known() {
     let now = net.now;
     assert_eq!(net.node_mut(1).handle(udp(0), &late, now), Ok(None));
     late[4] = 1;
-    assert_eq!(net.node_mut(1).handle(udp(0), &late, now), Err(CatalogFault::Version(1)));
+    let told = Event::OtherVersion { ip: udp(0).ip(), older: true };
+    assert_eq!(net.node_mut(1).handle(udp(0), &late, now), Ok(Some(told)));
+    assert_eq!(net.node_mut(1).handle(udp(0), &late, now), Err(CatalogFault::Version(1)), "told once");
     assert_eq!(net.disagreement(), None);
 }
 
@@ -180,6 +192,7 @@ fn an_older_epoch_is_not_believed() {
     assert_eq!((newer.peers().count(), newer.stats().older_epoch), (0, 2));
     let mut older = Catalog::new(config(1));
     let announcement = newer.poll_datagram(Millis(300)).unwrap();
+    older.proved(NodeId(1_002), BootId(2_002), udp(2).ip(), Millis(300));
     assert_eq!(older.handle(udp(2), &announcement, Millis(301)), Ok(Some(Event::ResetSeen(resets(2)))));
     assert_eq!(older.standing(older.peer(NodeId(1_002)).unwrap()), Standing::OtherEpoch, "until it has obeyed");
 
@@ -208,21 +221,10 @@ fn a_peer_with_another_model_is_listed_and_never_asked() {
 #[test]
 fn another_swarm_on_the_same_port_is_not_heard() {
     let mut net = Net::of(2, CALM, 1);
-    net.nodes[1] = Some(Catalog::new(CatalogConfig { swarm: SwarmTag(78), ..config(1) }));
+    net.nodes[1] = Some(Catalog::new(CatalogConfig { keys: Keyring::new(b"another key", []), ..config(1) }));
     net.run(INTERVAL);
     assert_eq!(net.node(0).peers().count(), 0);
     assert!(net.node(0).stats().other_swarm > 0);
-}
-
-/// Copying an SD card copies the node's id.
-#[test]
-fn a_copied_identity_is_noticed() {
-    let mut net = Net::of(2, CALM, 1);
-    net.nodes[1] = Some(Catalog::new(CatalogConfig { boot: BootId(99), ..config(0) }));
-    net.run(1_000);
-    assert!(net.events.contains(&(0, Event::DuplicateIdentity(udp(1)))));
-    assert!(net.events.contains(&(1, Event::DuplicateIdentity(udp(0)))));
-    assert!(net.node(0).stats().echoes > 0, "multicast comes back to its sender");
 }
 
 /// Every datagram carries all digests, so what the air lost is missed with the next one, not an announcement later.
@@ -268,8 +270,9 @@ fn a_delta_lost_by_a_large_swarm_is_not_repaired_in_one_storm() {
 /// A peer that answers no pull must not be asked in a loop, and is asked again when it may have come back.
 #[test]
 fn pulls_that_fail_come_less_and_less_often_but_go_on() {
-    let mut net = Net::of(2, Weather { pull_failure: 100, ..CALM }, 1);
+    let mut net = Net::of(2, CALM, 1);
     net.run(2_000);
+    net.weather.pull_failure = 100;
     net.side = vec![0, 1];
     net.insert(0, 5, Plane::Global);
     net.run(1_000);
@@ -291,16 +294,37 @@ fn a_full_table_keeps_the_living_and_replaces_the_silent() {
         let boot = BootId(number);
         Catalog::new(CatalogConfig { node: NodeId(number), boot, ..config(1) }).poll_datagram(Millis(0)).unwrap()
     };
-    for number in 1..=MAX_PEERS as u64 {
+    for number in 1..=LEAST_PEERS as u64 {
         let at = Millis(number);
+        catalog.proved(NodeId(number), BootId(number), udp(1).ip(), at);
         assert_eq!(catalog.handle(udp(1), &announce(number), at), Ok(Some(Event::Joined(NodeId(number)))));
     }
+    catalog.proved(NodeId(500), BootId(500), udp(1).ip(), Millis(100));
     assert_eq!(catalog.handle(udp(1), &announce(500), Millis(100)), Ok(None));
     assert_eq!(catalog.stats().table_full, 1);
     let later = Millis(2 * INTERVAL);
+    catalog.proved(NodeId(500), BootId(500), udp(1).ip(), later);
     assert_eq!(catalog.handle(udp(1), &announce(500), later), Ok(Some(Event::Joined(NodeId(500)))));
     assert!(catalog.peer(NodeId(1)).is_none(), "the one that was silent longest");
-    assert_eq!((catalog.peers().count(), catalog.stats().evicted), (MAX_PEERS, 1));
+    assert_eq!((catalog.peers().count(), catalog.stats().evicted), (LEAST_PEERS, 1));
+}
+
+/// A directory has the size that it was made for, in peers and in what their filters take.
+#[test]
+fn a_directory_holds_as_many_peers_and_filters_as_it_was_made_for() {
+    let fill = |peers: usize, capacity: usize| {
+        let mut catalog = Catalog::new(CatalogConfig { peers, ..config(0) });
+        for number in 1..=2_000 {
+            let other = CatalogConfig { node: NodeId(number), boot: BootId(number), capacity, ..config(1) };
+            let announce = Catalog::new(other).poll_datagram(Millis(0)).unwrap();
+            catalog.proved(NodeId(number), BootId(number), udp(1).ip(), Millis(number));
+            catalog.handle(udp(1), &announce, Millis(number)).unwrap();
+        }
+        catalog.peers().count()
+    };
+    assert_eq!([0, 200, 5_000].map(|peers| fill(peers, 400)), [LEAST_PEERS, 200, MAX_PEERS]);
+    assert_eq!(fill(LEAST_PEERS, 20_000), LEAST_PEERS);
+    assert_eq!(fill(MAX_PEERS, 20_000), MAX_PEERS * SEGMENTS_A_PEER / MAX_FILTER_SEGMENTS);
 }
 
 /// The more nodes, the rarer each announces; together they take at most 1/200 of the air.

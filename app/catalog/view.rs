@@ -8,10 +8,7 @@ use super::filter::{Geometry, SEGMENT_BITS, contains, digest, set_bit, span};
 use super::wire::Digests;
 use crate::id::BlockKey;
 use crate::kv::Plane;
-use crate::limits::{FILTER_SEGMENT_BYTES, MAX_FILTER_SEGMENTS};
-
-/// Bytes set aside for one peer's filter.
-pub(super) const VIEW_BYTES: usize = MAX_FILTER_SEGMENTS * FILTER_SEGMENT_BYTES;
+use crate::limits::MAX_FILTER_SEGMENTS;
 
 #[derive(Clone, Copy, Default)]
 struct SegmentState {
@@ -27,20 +24,17 @@ struct SegmentState {
 pub(super) struct View {
     geometry: Geometry,
     bits: Box<[u8]>,
-    segments: [SegmentState; MAX_FILTER_SEGMENTS],
+    segments: Box<[SegmentState]>,
 }
 
 impl View {
-    /// An empty filter of `geometry` in `bits`, which has `VIEW_BYTES` bytes.
-    pub(super) fn new(geometry: Geometry, bits: Box<[u8]>) -> View {
-        let mut view = View { geometry, bits, segments: Default::default() };
+    /// An empty filter of `geometry`; all memory is taken now.
+    pub(super) fn new(geometry: Geometry) -> View {
+        let bits = vec![0; geometry.bytes()].into_boxed_slice();
+        let segments = vec![SegmentState::default(); geometry.segments()].into_boxed_slice();
+        let mut view = View { geometry, bits, segments };
         view.clear();
         view
-    }
-
-    /// Gives the memory back.
-    pub(super) fn into_bits(self) -> Box<[u8]> {
-        self.bits
     }
 
     pub(super) fn geometry(&self) -> Geometry {
@@ -61,7 +55,7 @@ impl View {
     /// The bytes of the filter as known.
     #[cfg(test)]
     pub(super) fn bits(&self) -> &[u8] {
-        &self.bits[..self.geometry.bytes()]
+        &self.bits
     }
 
     /// The segments that are not what the peer promised.
@@ -88,7 +82,7 @@ impl View {
                 touched[index] = true;
             }
         }
-        for index in (0..MAX_FILTER_SEGMENTS).filter(|&index| touched[index]) {
+        for index in (0..self.geometry.segments()).filter(|&index| touched[index]) {
             self.segments[index].have = digest(&self.bits[span(index)]);
         }
     }

@@ -1,26 +1,40 @@
-//! The catalog's datagrams: what they say, and how they are closed and opened. docs/wire.md draws the bytes.
+//! The catalog's datagrams: what they say, and how they are sealed and opened. docs/wire.md draws the bytes.
 //!
-//! Each datagram is an envelope of fixed layout and one postcard message, together at most `MAX_DATAGRAM_BYTES`. Every
-//! message carries the filter's generation and the digest of every segment after the change that it tells of, so whoever
-//! hears any datagram knows which of its segments are right. [`seal`] and [`open`] are the only places where datagrams are
-//! made and believed: a trailer over everything before it shows that the sender has the swarm's key.
+//! Each datagram is a head in clear and, encrypted, the sender's epochs and one postcard message; together at most
+//! `MAX_DATAGRAM_BYTES`. Every message that tells of a filter carries the filter's generation and the digest of every segment after the change that it tells
+//! of, so whoever hears any datagram knows which of its segments are right. [`seal`] and [`open`] are the only places where datagrams
+//! are made and believed. Each is sealed on its own, so one that is lost costs no other.
 
 use serde::{Deserialize, Serialize};
 
 use super::CatalogFault;
 use super::filter::{Geometry, SEGMENT_BITS};
-use super::key::{DatagramKey, TRAILER_BYTES};
-use crate::id::{BootId, Epoch, EpochState, Fingerprint, NodeId, SwarmTag};
-use crate::limits::{FILTER_SEGMENT_BYTES, MAX_DATAGRAM_BYTES, MAX_FILTER_SEGMENTS};
+use super::key::{self, NONCE_BYTES, TAG_BYTES};
+use crate::id::{BlockKey, BootId, Epoch, EpochState, Fingerprint, NodeId, NodeName, SwarmTag};
+use crate::keyring::{Keyring, SwarmSecret};
+use crate::kv::Plane;
+use crate::limits::{FILTER_SEGMENT_BYTES, MAX_DATAGRAM_BYTES, MAX_FILTER_SEGMENTS, MAX_NODE_NAME_BYTES};
 
 /// The first bytes of every datagram.
 pub const MAGIC: [u8; 4] = *b"PTLK";
 
 /// The version of the datagrams, as the fifth byte.
-pub const VERSION: u8 = 2;
+pub const VERSION: u8 = 3;
 
-/// Bytes of the envelope.
-pub const ENVELOPE_BYTES: usize = 53;
+/// Bytes of the head, which is in clear.
+pub const HEAD_BYTES: usize = 37;
+
+/// Bytes of the epochs, which come before the message and are encrypted with it.
+const EPOCH_BYTES: usize = 16;
+
+/// Bytes of what one datagram says at most, its epochs included.
+pub const MAX_TEXT_BYTES: usize = MAX_DATAGRAM_BYTES - HEAD_BYTES - TAG_BYTES;
+
+/// Where the nonce lies in the head: node, boot and counter.
+const NONCE: core::ops::Range<usize> = HEAD_BYTES - NONCE_BYTES..HEAD_BYTES;
+
+/// Bytes of the shortest datagram, whose message is its kind alone.
+const SHORTEST: usize = HEAD_BYTES + EPOCH_BYTES + 1 + TAG_BYTES;
 
 /// Bytes of changes that one delta carries at most: with more, the segment itself is the smaller message.
 pub const MAX_CHANGE_BYTES: usize = FILTER_SEGMENT_BYTES;
@@ -28,14 +42,15 @@ pub const MAX_CHANGE_BYTES: usize = FILTER_SEGMENT_BYTES;
 /// Kind, generation, index, and the lengths of two byte strings, each at its longest.
 const LONGEST_FIELDS: usize = 1 + 10 + 1 + 2 + 2;
 const _: () = assert!(
-    ENVELOPE_BYTES + LONGEST_FIELDS + MAX_FILTER_SEGMENTS * 8 + FILTER_SEGMENT_BYTES + TRAILER_BYTES <= MAX_DATAGRAM_BYTES,
+    HEAD_BYTES + EPOCH_BYTES + LONGEST_FIELDS + MAX_FILTER_SEGMENTS * 8 + FILTER_SEGMENT_BYTES + TAG_BYTES <= MAX_DATAGRAM_BYTES,
     "the longest message fits its datagram"
 );
+const _: () = assert!(MAX_NODE_NAME_BYTES < 128, "a name's length takes one byte");
 
-/// Bytes of an announcement of a filter of `segments` segments, with every number at its longest.
-pub const fn longest_announcement(segments: usize) -> usize {
-    let fields = 1 + 16 + 3 + 1 + 5 + 1 + 10 + 2;
-    ENVELOPE_BYTES + fields + segments * 8 + TRAILER_BYTES
+/// Bytes of an announcement of a filter of `segments` segments by a node whose name has `name` bytes, with every number at its longest.
+pub const fn longest_announcement(segments: usize, name: usize) -> usize {
+    let fields = 1 + 16 + 3 + 1 + 5 + 1 + 10 + 2 + 1;
+    HEAD_BYTES + EPOCH_BYTES + fields + segments * 8 + name + TAG_BYTES
 }
 
 /// One datagram, ready to be sent.
@@ -69,6 +84,25 @@ pub enum Message<'a> {
     /// 3: the swarm is at the header's epoch from now on; whoever is there already announces itself. Says nothing of a filter, so
     /// that a computer that is no node can send it.
     Reset,
+    /// 4: an audit found wrong bytes. Says nothing of a filter.
+    Warning(Warning),
+}
+
+/// What a node's audit found, for others to look into. It proves nothing: who hears of it audits for himself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Warning {
+    /// The node that served the bytes.
+    pub accused: NodeId,
+    /// Its start at that time, as far as the sender knows.
+    pub boot: BootId,
+    /// The block.
+    pub key: BlockKey,
+    /// Which of its planes.
+    pub plane: Plane,
+    /// XXH3-64 of the plane's bytes as they were served.
+    pub served: u64,
+    /// XXH3-64 of the bytes that the sender computes.
+    pub computed: u64,
 }
 
 /// Who a node is and where its filter stands.
@@ -89,6 +123,8 @@ pub struct Announce<'a> {
     /// One for each segment.
     #[serde(borrow)]
     pub digests: Digests<'a>,
+    /// What people call the node; empty: nothing.
+    pub name: NodeName,
 }
 
 /// Bits of the filter that changed.
@@ -191,46 +227,69 @@ impl ChangeList {
     }
 }
 
-/// The envelope as postcard lays it out: every field at a fixed place, integers little endian.
+/// The head as postcard lays it out: every field at a fixed place, integers little endian.
 #[derive(Serialize, Deserialize)]
-struct Envelope {
+struct Head {
     magic: [u8; 4],
     version: u8,
     swarm: [u8; 8],
     node: [u8; 8],
     boot: [u8; 8],
     counter: [u8; 8],
+}
+
+/// The epochs, in the same manner.
+#[derive(Serialize, Deserialize)]
+struct Epochs {
     epoch: [u8; 8],
     store_epoch: [u8; 8],
 }
 
-/// Closes a datagram.
+/// Seals a datagram: encrypts all but its head, and appends the tag.
 ///
 /// # Panics
 /// When a byte string of the message is longer than the limits of this module allow: the caller's own mistake.
-pub fn seal(header: &Header, message: &Message<'_>, key: &DatagramKey) -> Datagram {
-    let envelope = Envelope {
+pub fn seal(header: &Header, message: &Message<'_>, secret: &SwarmSecret) -> Datagram {
+    let EpochState { epoch, store_epoch } = header.epochs;
+    let epochs = Epochs { epoch: epoch.0.to_le_bytes(), store_epoch: store_epoch.0.to_le_bytes() };
+    let mut text = [0; MAX_TEXT_BYTES];
+    let text = postcard::to_slice(&(epochs, message), &mut text).expect("every message fits its datagram");
+    seal_text(header, text, secret)
+}
+
+/// Seals a datagram of any text in place of epochs and message: what a peer with the key may send.
+///
+/// # Panics
+/// When the text is longer than [`MAX_TEXT_BYTES`]: the caller's own mistake.
+pub fn seal_text(header: &Header, text: &[u8], secret: &SwarmSecret) -> Datagram {
+    let head = Head {
         magic: MAGIC,
         version: VERSION,
         swarm: header.swarm.0.to_le_bytes(),
         node: header.node.0.to_le_bytes(),
         boot: header.boot.0.to_le_bytes(),
         counter: header.counter.to_le_bytes(),
-        epoch: header.epochs.epoch.0.to_le_bytes(),
-        store_epoch: header.epochs.store_epoch.0.to_le_bytes(),
     };
     let mut datagram = Datagram::new();
-    datagram.resize_default(MAX_DATAGRAM_BYTES).expect("a datagram holds MAX_DATAGRAM_BYTES");
-    let used = postcard::to_slice(&(envelope, message), &mut datagram).expect("every message fits its datagram").len();
-    datagram.truncate(used);
-    let trailer = key.trailer(&datagram);
-    datagram.extend_from_slice(&trailer).expect("every message leaves room for the trailer");
+    datagram.resize_default(HEAD_BYTES).expect("a datagram has room for its head");
+    postcard::to_slice(&head, &mut datagram).expect("a head is as long as it is");
+    datagram.extend_from_slice(text).expect("the text fits a datagram");
+    let (head, text) = datagram.split_at_mut(HEAD_BYTES);
+    let tag = key::lock(secret, &nonce(head), head, text);
+    datagram.extend_from_slice(&tag).expect("every text leaves room for the tag");
     datagram
 }
 
-/// Opens a datagram meant for `swarm` and closed with `key`. What it returns is within all limits that can be checked without
-/// knowing the peer.
-pub fn open<'a>(datagram: &'a [u8], swarm: SwarmTag, key: &DatagramKey) -> Result<(Header, Message<'a>), CatalogFault> {
+/// The nonce that a head names.
+fn nonce(head: &[u8]) -> [u8; NONCE_BYTES] {
+    *head[NONCE].first_chunk().expect("a head is as long as it is")
+}
+
+/// What can be said of a datagram without its key, and costs next to nothing: the swarm that it names.
+///
+/// # Errors
+/// When it is too long or too short, another program's, or of another version.
+pub fn glance(datagram: &[u8]) -> Result<SwarmTag, CatalogFault> {
     if datagram.len() > MAX_DATAGRAM_BYTES {
         return Err(CatalogFault::TooLong(datagram.len()));
     }
@@ -238,22 +297,39 @@ pub fn open<'a>(datagram: &'a [u8], swarm: SwarmTag, key: &DatagramKey) -> Resul
     if version != VERSION {
         return Err(CatalogFault::Version(version));
     }
-    let (envelope, body) = postcard::take_from_bytes::<Envelope>(datagram).map_err(|_| CatalogFault::Malformed)?;
+    if datagram.len() < SHORTEST {
+        return Err(CatalogFault::Malformed);
+    }
+    let tag = datagram[MAGIC.len() + 1..].first_chunk().expect("a head has a tag");
+    Ok(SwarmTag(u64::from_le_bytes(*tag)))
+}
+
+/// Opens a datagram of one of the swarms whose keys are `keys`; `text` takes what it says. What is returned is within all limits that can
+/// be checked without knowing the peer.
+///
+/// # Errors
+/// When it is not of these swarms, forged, damaged or beyond the limits.
+pub fn open<'t>(datagram: &[u8], keys: &Keyring, text: &'t mut Datagram) -> Result<(Header, Message<'t>), CatalogFault> {
+    let secret = keys.find(glance(datagram)?).ok_or(CatalogFault::OtherSwarm)?;
+    let (head, locked) = datagram.split_at(HEAD_BYTES);
+    let (locked, tag) = locked.split_last_chunk().ok_or(CatalogFault::Malformed)?;
+    text.clear();
+    text.extend_from_slice(locked).map_err(|_| CatalogFault::Malformed)?;
+    if !key::unlock(secret, &nonce(head), head, text, tag) {
+        return Err(CatalogFault::Forged);
+    }
+    let head = postcard::from_bytes::<Head>(head).map_err(|_| CatalogFault::Malformed)?;
+    let (epochs, body) = postcard::take_from_bytes::<Epochs>(text).map_err(|_| CatalogFault::Malformed)?;
     let header = Header {
-        swarm: SwarmTag(u64::from_le_bytes(envelope.swarm)),
-        node: NodeId(u64::from_le_bytes(envelope.node)),
-        boot: BootId(u64::from_le_bytes(envelope.boot)),
-        counter: u64::from_le_bytes(envelope.counter),
+        swarm: SwarmTag(u64::from_le_bytes(head.swarm)),
+        node: NodeId(u64::from_le_bytes(head.node)),
+        boot: BootId(u64::from_le_bytes(head.boot)),
+        counter: u64::from_le_bytes(head.counter),
         epochs: EpochState {
-            epoch: Epoch(u64::from_le_bytes(envelope.epoch)),
-            store_epoch: Epoch(u64::from_le_bytes(envelope.store_epoch)),
+            epoch: Epoch(u64::from_le_bytes(epochs.epoch)),
+            store_epoch: Epoch(u64::from_le_bytes(epochs.store_epoch)),
         },
     };
-    if header.swarm != swarm {
-        return Err(CatalogFault::OtherSwarm);
-    }
-    let body = body.split_last_chunk().filter(|(_, trailer)| key.fits(&datagram[..datagram.len() - TRAILER_BYTES], trailer));
-    let (body, _) = body.ok_or(CatalogFault::Forged)?;
     if header.epochs.store_epoch > header.epochs.epoch {
         return Err(CatalogFault::Malformed);
     }
@@ -269,7 +345,7 @@ fn check(message: &Message<'_>) -> Result<(), CatalogFault> {
     let (digests, probes) = match message {
         Message::Announce(announce) => (announce.digests, announce.probes),
         Message::Delta(Delta { digests, .. }) | Message::Segment(Segment { digests, .. }) => (*digests, 1),
-        Message::Reset => return Ok(()),
+        Message::Reset | Message::Warning(_) => return Ok(()),
     };
     let whole = digests.0.len() % 8 == 0;
     if !whole || Geometry::checked(digests.segments(), probes).is_none() {

@@ -6,12 +6,11 @@ use std::time::Duration;
 use clap::Args;
 use thiserror::Error;
 
-use crate::catalog::{DatagramKey, Herald, HeraldConfig, HeraldNews};
+use crate::catalog::{Herald, HeraldConfig, HeraldNews};
 use crate::drive::{HeraldError, NetSettings, order};
 use crate::fronts::{Effect, give_line, listed};
 use crate::id::{BootId, NodeId};
-use crate::node::swarm_tag;
-use crate::start::{Options, RESET, Sharing, random, secret};
+use crate::start::{Options, RESET, Sharing, keyring, random};
 
 use super::fail::Fail;
 use super::settled;
@@ -55,15 +54,12 @@ pub(super) fn run(args: ResetArgs) -> Result<(), Fail> {
     if let Sharing::Shut(reason) = settled.sharing() {
         return Err(ResetError::Shut(reason.to_string()).into());
     }
-    let key = secret(settled.key.as_ref(), config.node.state.as_deref())?;
+    let keys = keyring(settled.key.as_ref(), config.swarm.old_keys.keys(), config.node.state.as_deref())?;
+    if args.store && keys.current().is_open() {
+        say("this swarm has no key: its nodes keep their blocks, and drop them at their own consoles only");
+    }
     let wait = Duration::from_secs(args.wait.into());
-    let order_of = HeraldConfig {
-        node: NodeId(random()),
-        boot: BootId(random()),
-        swarm: swarm_tag(&key),
-        key: DatagramKey::derive(&key),
-        store: args.store,
-    };
+    let order_of = HeraldConfig { node: NodeId(random()), boot: BootId(random()), keys, store: args.store };
     let tell = |news| {
         say(match news {
             HeraldNews::Ordered(epochs) => Effect(epochs).to_string(),

@@ -9,8 +9,9 @@ use crate::config::{self, Origin};
 use crate::console::Settings;
 use crate::drive::NetSettings;
 use crate::fronts::{self, Console, Prepared};
+use crate::keyring::Keyring;
 use crate::start::{
-    Cores, Kept, NodeSettings, Options, RUN, SetupError, alone, answers, load, model, precision, secret, within_memory,
+    Cores, Kept, NodeSettings, Options, RUN, SetupError, alone, answers, keyring, load, model, precision, within_memory,
 };
 
 use super::cli::Cli;
@@ -60,17 +61,18 @@ pub(super) fn run(args: RunArgs) -> Result<(), Fail> {
     };
     let (net, model) = (NetSettings::of(&config.network), model(&settled));
     let is_on = settled.sharing().is_on();
-    // Without anybody to share with, nothing is locked.
-    let key = settled.key.clone().filter(|_| is_on);
+    let key = settled.key.clone();
     let load = move || {
         let model = model?;
         let kept = Kept::at(config.node.state.as_deref());
         let mut loaded = load(&model, config.model.tokenizer.as_deref(), precision(&config), &kept)?;
         loaded.compute_on(&Cores::new(&config.model).map_err(SetupError::from)?)?;
+        let state = config.node.state.as_deref();
+        let keys = if is_on { keyring(key.as_ref(), config.swarm.old_keys.keys(), state)? } else { Keyring::open() };
         let node = NodeSettings {
             name: config.node.name.as_ref().map(|name| name.as_str().to_string()),
             id: config.node.id.map(|id| id.0.0),
-            swarm_key: secret(key.as_ref(), config.node.state.as_deref())?,
+            keys,
             sharing: is_on,
             reuse: !args.no_reuse,
             state: config.node.state.clone(),

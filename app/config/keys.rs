@@ -11,7 +11,7 @@ use crate::limits::{
 use super::answers::{Penalty, Stops, System, Temperature, TopP};
 use super::console::{Device, LogLevel, Speed};
 use super::cores::{Cpus, Instructions};
-use super::swarm::{OldKeys, SwarmKey};
+use super::swarm::{OldKeys, Share, SwarmKey};
 use super::value::{Count, Group, HostName, Id, Lock, Peer, Port, Precision, Size};
 use super::wifi::{Country, Passphrase, Ssid};
 
@@ -27,7 +27,7 @@ pub struct Node {
 }
 
 /// `[swarm]`: who shares with whom.
-#[derive(Clone, PartialEq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Swarm {
     /// Nodes share only with nodes that have the same key.
     pub key: Option<SwarmKey>,
@@ -35,6 +35,8 @@ pub struct Swarm {
     pub key_file: Option<PathBuf>,
     /// The keys that the swarm had before.
     pub old_keys: OldKeys,
+    /// How many of the blocks that peers made are computed again to check them.
+    pub audit: Share,
 }
 
 /// `[wifi]`: for the scripts that bring the board's radio up.
@@ -134,6 +136,12 @@ pub struct Console {
 pub struct Log {
     /// The least that a line must matter.
     pub level: LogLevel,
+}
+
+impl Default for Swarm {
+    fn default() -> Swarm {
+        Swarm { key: None, key_file: None, old_keys: OldKeys::default(), audit: Share::ONE_PERCENT }
+    }
 }
 
 impl Default for Console {

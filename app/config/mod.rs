@@ -35,7 +35,7 @@ pub use hits::Hits;
 pub use keys::{Answers, Console, Log, Memory, Model, Network, Node, Swarm, Wifi};
 pub use near::nearest;
 pub use print::{default_file, reference};
-pub use swarm::{OldKeys, SwarmKey};
+pub use swarm::{OldKeys, Share, SwarmKey};
 pub use table::{Key, TABLE, key};
 pub use value::{Count, Group, HostName, Id, Kind, Lock, Peer, Port, Precision, Secret, Setting, Size};
 pub use wifi::{Country, Passphrase, RadioOff, Ssid};

@@ -1,4 +1,4 @@
-//! `[swarm]`: the key that a swarm is locked with.
+//! `[swarm]`: the key that a swarm is locked with, and how many of its blocks are audited.
 
 use core::fmt;
 
@@ -96,6 +96,35 @@ impl Setting for OldKeys {
     }
 }
 
+/// A share of all, in steps of a hundredth of a per cent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Share(u16);
+
+impl Share {
+    /// One in a hundred.
+    pub const ONE_PERCENT: Share = Share(100);
+
+    /// Of ten thousand.
+    pub fn per_10k(self) -> u16 {
+        self.0
+    }
+
+    /// A share too small to be told from none is no slip for "off".
+    fn parse(text: &str) -> Option<Share> {
+        let percent = text.parse::<f64>().ok().filter(|percent| (0.0..=100.0).contains(percent))?;
+        let share = (percent * 100.0).round() as u16;
+        (share > 0 || percent == 0.0).then_some(Share(share))
+    }
+}
+
+single!(
+    Share,
+    Kind::Number,
+    Share::parse,
+    |share| format!("{:?}", f64::from(share.0) / 100.0),
+    "a number from 0 (none) to 100, in steps of 0.01"
+);
+
 fn from_hex(digits: &str) -> Option<[u8; SWARM_KEY_BYTES]> {
     let pairs = Some(digits.as_bytes().chunks(2)).filter(|_| digits.len() == 2 * SWARM_KEY_BYTES)?;
     let bytes: Option<Vec<u8>> = pairs.map(|pair| u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok()).collect();
@@ -119,6 +148,17 @@ mod tests {
             Some(SwarmKey::Drawn(key)) => Some(key),
             _ => None,
         }
+    }
+
+    #[test]
+    fn a_share_is_a_number_from_none_to_all_and_never_none_by_a_slip() {
+        for (text, share) in [("0", 0), ("0.0", 0), ("0.01", 1), ("1", 100), ("2.5", 250), ("99.99", 9_999), ("100", 10_000)] {
+            assert_eq!(Share::parse(text).map(Share::per_10k), Some(share), "{text}");
+        }
+        for text in ["", "-1", "100.01", "0.001", "1 %", "1%", "NaN", "inf", "all"] {
+            assert_eq!(Share::parse(text), None, "{text}");
+        }
+        assert_eq!(Share::ONE_PERCENT.show(), ["1.0"]);
     }
 
     #[test]

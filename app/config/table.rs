@@ -103,7 +103,7 @@ pub fn key(section: &str, name: &str) -> &'static Key {
 }
 
 /// How many keys there are.
-pub(super) const KEYS: usize = 38;
+pub(super) const KEYS: usize = 39;
 
 /// Every key, section by section, in the order of the file.
 pub static TABLE: [Key; KEYS] = [
@@ -156,6 +156,14 @@ pub static TABLE: [Key; KEYS] = [
         "Keys that the swarm had before, the latest first, while its boards are given the new one",
         "a swarm begins with one key",
         SECRET
+    ),
+    row!(
+        swarm.audit,
+        Some("audit"),
+        "PERCENT",
+        "0.5",
+        "Of the blocks that peers made, how many an idle node computes again to check that peer, in per cent; 0 checks none",
+        "a peer whose every block is wrong is found within some prompts, for a hundredth of the computing that sharing saves"
     ),
     row!(wifi.ssid, None, "NAME", "\"My network\"", "The name of the Wi-Fi network", "the radio stays off"),
     row!(wifi.password, None, "TEXT", "\"the network's password\"", "Its password", "an open network has none", SECRET),

@@ -1,4 +1,4 @@
-//! How the swarm's epoch comes to the card.
+//! How the swarm's epoch comes to the card, and an id that is drawn while the node runs.
 
 use std::rc::Rc;
 
@@ -24,6 +24,20 @@ impl Driver {
                 }
             };
             self.handle(Input::Persisted { epochs, result });
+        }
+    }
+
+    /// Saves the id that the node has taken because another machine has its own. One that cannot be saved is drawn again at the next
+    /// start, or taken from the other machine once more, and then given up again.
+    pub(super) async fn save_names(self: Rc<Self>) {
+        while let Ok(node) = self.renames.1.recv().await {
+            let Some(state) = self.state.clone() else { continue };
+            let machine = self.machine.clone();
+            let saved = smol::unblock(move || state.save_node(node, machine.as_ref())).await;
+            if let Err(error) = saved {
+                let line = format!("the new id {node} cannot be saved ({error}): free the card or replace it");
+                say(&self.words, Word::Note(Level::Warn, line));
+            }
         }
     }
 }

@@ -7,6 +7,7 @@ pub(crate) mod alive;
 mod engine;
 mod epochs;
 mod herald;
+mod machine;
 mod mailbox;
 mod net;
 mod signals;
@@ -24,9 +25,9 @@ use smol::future::{self, FutureExt};
 use smol::io::{AsyncReadExt, AsyncWriteExt};
 use smol::{LocalExecutor, Timer};
 
-use crate::catalog::Datagram;
+use crate::catalog::{Datagram, Sieve};
 use crate::console::{Level, word};
-use crate::id::{EpochState, Millis};
+use crate::id::{EpochState, Millis, NodeId};
 use crate::limits::{MAX_CHUNK_BYTES, MAX_DATAGRAM_BYTES};
 use crate::model::Bytes;
 use crate::node::{AskId, ConnId, Input, Node, Output, Reply, ResetNews, Status};
@@ -37,6 +38,7 @@ pub use net::NetSettings;
 
 pub(crate) use engine::Engine;
 pub(crate) use herald::{HeraldError, order};
+pub(crate) use machine::Machine;
 pub(crate) use mailbox::{Mailbox, Weight};
 pub(crate) use net::{NetError, Sockets, free_port};
 pub(crate) use signals::Signals;
@@ -84,6 +86,8 @@ pub(crate) struct Driver {
     start: Instant,
     engine: Engine,
     socket: Option<CatalogSocket>,
+    /// What throws away datagrams that are not the swarm's.
+    sieve: RefCell<Sieve>,
     /// Until it is listened on.
     listener: RefCell<Option<TcpListener>>,
     /// What is to be sent on each connection that stands.
@@ -94,8 +98,11 @@ pub(crate) struct Driver {
     datagrams: Channel<Datagram>,
     timer: Channel<()>,
     epochs: Channel<EpochState>,
+    renames: Channel<NodeId>,
     /// Where the epoch is saved; without it nothing is.
     state: Option<StateDir>,
+    /// The machine that a saved id belongs to.
+    machine: Option<Machine>,
     words: Mailbox<Word>,
 }
 
@@ -105,6 +112,7 @@ impl Driver {
         let (words, out) = Mailbox::new();
         let (socket, listener) = sockets.map(|Sockets { catalog, listener, .. }| (catalog, listener)).unzip();
         let driver = Driver {
+            sieve: RefCell::new(node.sieve()),
             node: RefCell::new(node),
             start,
             engine,
@@ -116,15 +124,17 @@ impl Driver {
             datagrams: bounded(MAX_QUEUED_DATAGRAMS),
             timer: bounded(1),
             epochs: bounded(1),
+            renames: bounded(1),
             state: None,
+            machine: None,
             words,
         };
         (driver, out)
     }
 
-    /// The same, which saves the swarm's epoch in `state`.
-    pub(crate) fn with_state(self, state: Option<StateDir>) -> Driver {
-        Driver { state, ..self }
+    /// The same, which saves the swarm's epoch in `state`, and another id of its own as one of `machine`.
+    pub(crate) fn with_state(self, state: Option<StateDir>, machine: Option<Machine>) -> Driver {
+        Driver { state, machine, ..self }
     }
 
     /// Lets something happen to the node, then does what it wants done.
@@ -155,7 +165,14 @@ impl Driver {
 
     /// What the node says of itself.
     pub(crate) fn status(&self) -> Status {
-        self.node.borrow().status(self.now())
+        let mut status = self.node.borrow().status(self.now());
+        status.catalog.add_thrown(self.sieve.borrow().stats());
+        status
+    }
+
+    /// What people call a node that is or was here.
+    pub(crate) fn called(&self, node: NodeId) -> String {
+        self.node.borrow().called(node)
     }
 
     /// Lets the node's side of the world run on `executor`.
@@ -163,6 +180,7 @@ impl Driver {
         executor.spawn(self.clone().engine_results()).detach();
         executor.spawn(self.clone().deadlines()).detach();
         executor.spawn(self.clone().save_epochs()).detach();
+        executor.spawn(self.clone().save_names()).detach();
         if self.socket.is_some() {
             executor.spawn(self.clone().receive()).detach();
             executor.spawn(self.clone().send()).detach();
@@ -212,9 +230,10 @@ impl Driver {
                 Some(Output::Engine(job)) => wake(&self.engine.jobs, job),
                 Some(Output::Reply(ask, reply)) => say(&self.words, Word::Reply(ask, reply)),
                 Some(Output::Persist(epochs)) => wake(&self.epochs.0, epochs),
+                Some(Output::Renamed(node)) => wake(&self.renames.0, node),
                 Some(Output::Reset(news)) => say(&self.words, Word::Reset(news)),
                 Some(Output::Event(event)) => {
-                    let (level, line) = word(&event);
+                    let (level, line) = word(&event, &|node| self.called(node));
                     say(&self.words, Word::Note(level, line));
                 }
             }
@@ -258,7 +277,12 @@ impl Driver {
         loop {
             match socket.receive(&mut buffer).await {
                 Ok((len, from)) => {
-                    self.handle(Input::Datagram { from, bytes: &buffer[..len] });
+                    let bytes = &buffer[..len];
+                    if self.sieve.borrow_mut().passes(from, bytes) {
+                        self.handle(Input::Datagram { from, bytes });
+                    } else if let Some(thrown) = self.sieve.borrow_mut().flood(self.now()) {
+                        say(&self.words, Word::Note(Level::Warn, flooded(thrown)));
+                    }
                     // A flood of datagrams must not keep the other tasks from their turn.
                     future::yield_now().await;
                 }
@@ -393,6 +417,11 @@ fn say(words: &Mailbox<Word>, word: Word) {
         words.send(Word::Note(Level::Warn, format!("{dropped} notes were lost: more was said than could be told")), Weight::Note);
     }
     words.send(word, weight);
+}
+
+/// What people are told of datagrams that are not the swarm's.
+fn flooded(thrown: u64) -> String {
+    format!("{thrown} datagrams of the last minute were not this swarm's: another program or swarm on this port, or a flood")
 }
 
 /// Sends without waiting. A full channel of one already says what there is to say, a full queue of datagrams loses one as the air

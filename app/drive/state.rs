@@ -7,8 +7,17 @@
 //! check 97e35cc56a081d78    XXH3-64 of the three lines before, their ends included
 //! ```
 //!
-//! And who it is, in the file `node` of the same form (`potluck node 1`, `id` in hexadecimal, `check`): drawn once, so that peers know
-//! a board again after a restart.
+//! And who it is, in the file `node`, drawn once, so that peers know a board again after a restart; and on which machine, so that a
+//! copied card does not make two boards one node:
+//!
+//! ```text
+//! potluck node 2
+//! id 00000000000000a7
+//! machine 9f86d081884c7d659a2feaa0c55ad015    see `machine`; "unknown" where nothing names it
+//! check ...
+//! ```
+//!
+//! A file of version 1 has no machine: it takes the one that it is read on.
 //!
 //! What it promises: after a loss of power at any moment the file holds the state before or the state after; once [`save`] has
 //! returned, the state after. So the text goes to another name, is synced, is renamed, and the directory is synced. A file that is
@@ -22,12 +31,17 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::id::{Epoch, EpochState, NodeId};
 
+use super::machine::Machine;
+
 const NAME: &str = "epoch";
 const NEW_NAME: &str = "epoch.new";
 const NODE_NAME: &str = "node";
 const NEW_NODE_NAME: &str = "node.new";
 
-/// Bytes of the longest file: two numbers of 20 digits, and the words.
+/// In place of a machine's mark where nothing names it.
+const UNKNOWN: &str = "unknown";
+
+/// Bytes of the longest file: a mark of 32 digits, two numbers of 16, and the words.
 const MAX_BYTES: u64 = 128;
 
 /// The steps that a save is made of, so that a test can lose power after each.
@@ -66,10 +80,16 @@ impl StateDir {
         (epochs, complaint.map(|complaint| format!("{}: {complaint}", self.0.join(NAME).display())))
     }
 
-    /// Who this node is, as saved; the first time, or where that is damaged, `drawn`, which is then saved. And what is wrong.
-    pub(crate) fn node(&self, drawn: NodeId) -> (NodeId, Option<String>) {
-        let (node, complaint) = node(&mut self.clone(), drawn);
+    /// Who this node is, as saved on this `machine`; the first time, where that is damaged, or on another machine, `drawn`, which is
+    /// then saved. And what is to be said of it.
+    pub(crate) fn node(&self, drawn: NodeId, machine: Option<&Machine>) -> (NodeId, Option<String>) {
+        let (node, complaint) = node(&mut self.clone(), drawn, machine);
         (node, complaint.map(|complaint| format!("{}: {complaint}", self.0.join(NODE_NAME).display())))
+    }
+
+    /// Saves that the node goes by another id from now on.
+    pub(crate) fn save_node(&self, node: NodeId, machine: Option<&Machine>) -> io::Result<()> {
+        replace(&mut self.clone(), NEW_NODE_NAME, NODE_NAME, &node_text(node, machine))
     }
 
     /// Saves the state. Takes as long as the card takes.
@@ -114,29 +134,46 @@ fn replace(storage: &mut impl Storage, new_name: &str, name: &str, text: &str) -
     storage.sync_names()
 }
 
-fn node(storage: &mut impl Storage, drawn: NodeId) -> (NodeId, Option<String>) {
-    let complaint = match storage.read(NODE_NAME) {
+fn node(storage: &mut impl Storage, drawn: NodeId, machine: Option<&Machine>) -> (NodeId, Option<String>) {
+    let (node, complaint) = match storage.read(NODE_NAME) {
         Ok(bytes) => match parse_node(&bytes) {
-            Some(node) => return (node, None),
-            None => Some("damaged: the node has a new id".to_string()),
+            Some((node, Some(on))) if machine.is_none_or(|machine| *machine == on) => return (node, None),
+            Some((node, None)) if machine.is_none() => return (node, None),
+            // From a build or a system that did not know its machine.
+            Some((node, None)) => (node, None),
+            Some((_, Some(_))) => (drawn, Some("of another machine (a copied card?): this node has a new id".to_string())),
+            None => (drawn, Some("damaged: the node has a new id".to_string())),
         },
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => (drawn, None),
         Err(error) => return (drawn, Some(format!("cannot be read ({error}): the node has a new id"))),
     };
-    match replace(storage, NEW_NODE_NAME, NODE_NAME, &node_text(drawn)) {
-        Ok(()) => (drawn, complaint),
-        Err(error) => (drawn, Some(format!("cannot be saved ({error}): the node has a new id at every start"))),
+    match replace(storage, NEW_NODE_NAME, NODE_NAME, &node_text(node, machine)) {
+        Ok(()) => (node, complaint),
+        // The id is the old one; that it is not bound to the machine is no harm as long as the card stays.
+        Err(_) if node != drawn => (node, complaint),
+        Err(error) => (node, Some(format!("cannot be saved ({error}): the node has a new id at every start"))),
     }
 }
 
-fn node_text(node: NodeId) -> String {
+fn node_text(node: NodeId, machine: Option<&Machine>) -> String {
+    let machine = machine.map_or(UNKNOWN, |machine| &machine.0);
+    checked(&format!("potluck node 2\nid {node}\nmachine {machine}\n"))
+}
+
+fn old_node_text(node: NodeId) -> String {
     checked(&format!("potluck node 1\nid {node}\n"))
 }
 
-fn parse_node(bytes: &[u8]) -> Option<NodeId> {
-    let digits = str::from_utf8(bytes).ok()?.lines().nth(1)?.strip_prefix("id ")?;
-    let node = u64::from_str_radix(digits, 16).ok().map(NodeId)?;
-    (node_text(node).as_bytes() == bytes).then_some(node)
+/// The id in a file, and the machine that it was drawn on, if that is known.
+fn parse_node(bytes: &[u8]) -> Option<(NodeId, Option<Machine>)> {
+    let mut lines = str::from_utf8(bytes).ok()?.lines().skip(1);
+    let node = u64::from_str_radix(lines.next()?.strip_prefix("id ")?, 16).ok().map(NodeId)?;
+    if old_node_text(node).as_bytes() == bytes {
+        return Some((node, None));
+    }
+    let machine = lines.next()?.strip_prefix("machine ")?;
+    let machine = Some(Machine(machine.to_string())).filter(|machine| machine.0 != UNKNOWN);
+    (node_text(node, machine.as_ref()).as_bytes() == bytes).then_some((node, machine))
 }
 
 fn load(storage: &impl Storage) -> (EpochState, Option<String>) {

@@ -4,7 +4,7 @@
 //! meanwhile, and where there is none they say so and what to do. On standard input there is a person, or a script, who is told why
 //! nothing can run.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use smol::future::{self, FutureExt};
 use smol::{LocalExecutor, Timer};
 
 use crate::console::{Level, Settings};
-use crate::drive::{Driver, Engine, NetError, NetSettings, Signals, Sockets, StateDir, alive};
+use crate::drive::{Driver, Engine, Machine, NetError, NetSettings, Signals, Sockets, StateDir, alive};
 use crate::node::{Node, NodeConfig};
 use crate::start::{Loaded, NodeSettings, Settled, Sharing};
 use crate::tokenizer::Tokenizer;
@@ -212,19 +212,20 @@ impl Swarm {
             None => config.sharing = false,
         }
         let state = node.state.as_deref().map(StateDir::at);
+        let machine = Machine::of(Path::new("/"));
         if let Some(state) = &state {
             let (epochs, complaint) = state.load();
             config.epochs = epochs;
             complaint.iter().for_each(|complaint| self.host.note(Level::Warn, complaint));
             if node.id.is_none() {
-                let (id, complaint) = state.node(config.node);
+                let (id, complaint) = state.node(config.node, machine.as_ref());
                 config.node = id;
                 complaint.iter().for_each(|complaint| self.host.note(Level::Warn, complaint));
             }
         }
         let (id, tcp_port, context) = (config.node, config.tcp_port, config.context);
         let (driver, words) = Driver::new(Node::new(config)?, Instant::now(), Engine::start(model, cpu)?, sockets);
-        let driver = Rc::new(driver.with_state(state));
+        let driver = Rc::new(driver.with_state(state, machine));
         driver.read_model(node.lock.then_some(files), unread)?;
         driver.start(&self.executor);
         self.executor.spawn(self.host.clone().listen(words)).detach();

@@ -9,8 +9,8 @@ use super::event::Event;
 use super::speaker::Speaker;
 
 impl Speaker {
-    /// Says what becomes of a reset that this console asked for.
-    pub(super) fn reset(&mut self, news: &ResetNews) {
+    /// Says what becomes of a reset that this console asked for. `called` says what people call a node.
+    pub(super) fn reset(&mut self, news: &ResetNews, called: &dyn Fn(NodeId) -> String) {
         match news {
             ResetNews::Ordered { epochs, peers } => {
                 let event = Event::Reset { epoch: epochs.epoch, store: epochs.epoch == epochs.store_epoch, peers: *peers };
@@ -23,7 +23,7 @@ impl Speaker {
                 self.error(&reason);
             }
             ResetNews::Acknowledged { node } => {
-                self.say(&Event::Acknowledged { node: *node }, '·', &format!("node {node} has acknowledged"));
+                self.say(&Event::Acknowledged { node: *node }, '·', &format!("node {} has acknowledged", called(*node)));
             }
             ResetNews::Ended { acknowledged, missing } => {
                 let known = acknowledged + missing.len();
@@ -32,7 +32,7 @@ impl Speaker {
                     _ => format!(
                         "{acknowledged} of {known} peers known before the reset have acknowledged; not {}: they follow when they hear \
                          this swarm again",
-                        listed(missing)
+                        missing.iter().map(|node| called(*node)).collect::<Vec<_>>().join(", ")
                     ),
                 };
                 self.say(&Event::ResetEnded { acknowledged: *acknowledged, missing }, '·', &text);

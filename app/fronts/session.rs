@@ -8,6 +8,7 @@ use smol::future::{self, FutureExt};
 use crate::answers::Desk;
 use crate::config::LogLevel;
 use crate::console::{self, Command, Level, Line, Settings, Typed};
+use crate::id::NodeId;
 use crate::node::{Reply, StopReason};
 use crate::start::Sharing;
 
@@ -192,7 +193,9 @@ impl Session {
             Heard::Note(..) | Heard::Ending => {}
             Heard::Reset(news) => {
                 let before = std::mem::replace(&mut self.speaker.form, self.reset_form);
-                self.speaker.reset(&news);
+                let running = self.host.running().ok();
+                let called = |node: NodeId| running.as_ref().map_or(node.to_string(), |running| running.driver.called(node));
+                self.speaker.reset(&news, &called);
                 self.speaker.form = before;
             }
             Heard::Ready | Heard::Broken => self.say_stage(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use crate::id::TokenId;
+use crate::id::{BlockKey, TokenId};
 use crate::kv::Sequence;
 use crate::limits::MAX_QUEUED_PROMPTS;
 use crate::sampler::Sampling;
@@ -54,6 +54,8 @@ pub struct Job {
     pub sequence: Arc<Sequence>,
     /// When given, tokens are to be chosen.
     pub judge: Option<Judge>,
+    /// The block that is computed again, to be compared with what a peer made of it. Nobody waits for such a job.
+    pub audits: Option<BlockKey>,
 }
 
 /// Which tokens a job is to choose: the one that follows each of its last `rows` tokens.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use crate::cache::CacheError;
-use crate::id::{BootId, EpochState, Fingerprint, NodeId, SwarmTag, TokenId};
+use crate::id::{BootId, EpochState, Fingerprint, NodeId, NodeName, TokenId};
+use crate::keyring::Keyring;
 use crate::kv::KvShape;
 use crate::transfer::Hello;
 
@@ -14,14 +15,16 @@ use crate::transfer::Hello;
 pub struct NodeConfig {
     /// Who it is.
     pub node: NodeId,
+    /// What people call it.
+    pub name: NodeName,
     /// This start of it.
     pub boot: BootId,
     /// Seed of the random delays. Never on the wire: who knows it knows when this node speaks.
     pub seed: u64,
-    /// Keys the block keys: nodes with different keys never match. May be empty.
-    pub swarm_key: Vec<u8>,
-    /// Derived from the key by [`swarm_tag`].
-    pub swarm: SwarmTag,
+    /// What locks the swarm.
+    pub keys: Keyring,
+    /// What the secrets of its connections are drawn from: 32 bytes that nobody can guess, used by no other start.
+    pub entropy: [u8; 32],
     /// What its KV bytes are worth anything to.
     pub fingerprint: Fingerprint,
     /// The resets that it has obeyed, as saved.
@@ -41,24 +44,20 @@ pub struct NodeConfig {
     pub reuse: bool,
     /// Time between announcements when nothing changes, before stretching.
     pub announce_interval_ms: u32,
+    /// Peers that it knows at most, within `limits::LEAST_PEERS` and `limits::MAX_PEERS`.
+    pub peers: usize,
     /// This node's prefill rate as measured before its first prompt; none lets the planner assume a board's.
     pub prefill_tokens_per_s: Option<f32>,
+    /// Of ten thousand blocks that peers made, so many are audited: 0 none, 10,000 all.
+    pub audit_per_10k: u16,
     /// Tokens that end an answer.
     pub end_tokens: Vec<TokenId>,
 }
 
 impl NodeConfig {
     pub(super) fn hello(&self) -> Hello {
-        Hello::new(self.swarm, self.node, self.boot, self.epochs.epoch, self.fingerprint)
+        Hello::new(self.node, self.boot, self.epochs.epoch, self.fingerprint)
     }
-}
-
-/// The tag that messages of the swarm with this key carry: tells swarms apart without telling the key.
-pub fn swarm_tag(key: &[u8]) -> SwarmTag {
-    let hash = blake3::derive_key("potluck swarm tag v1", key);
-    let mut tag = [0; 8];
-    tag.copy_from_slice(&hash[..8]);
-    SwarmTag(u64::from_le_bytes(tag))
 }
 
 /// Why a node cannot be.

@@ -23,6 +23,7 @@ mod places;
 #[cfg(test)]
 mod tests;
 
+use core::net::IpAddr;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::event::Event;
@@ -30,8 +31,8 @@ use super::io::{ConnId, Output};
 use super::shared::Shared;
 use crate::catalog::Pull;
 use crate::id::{Millis, NodeId};
-use crate::limits::{MAX_PARTING_CONNECTIONS, PARTING_MS};
-use crate::transfer::{ByeReason, Channel, Fault, Hello};
+use crate::limits::{LEAST_PEERS, MAX_PARTING_CONNECTIONS, PARTING_MS};
+use crate::transfer::{ByeReason, Channel, Fault, Hello, VERSION};
 
 use backoff::Backoff;
 use incoming::Serve;
@@ -103,8 +104,12 @@ enum Side {
 /// All connections.
 pub struct Conns {
     hello: Hello,
+    /// When this node started.
+    started: Option<Millis>,
     /// Outgoing connections named so far.
     named: u64,
+    /// Ephemeral keys drawn so far.
+    drawn: u64,
     conns: BTreeMap<ConnId, Conn>,
     /// The connection that goes out to each peer.
     to: BTreeMap<NodeId, ConnId>,
@@ -114,6 +119,8 @@ pub struct Conns {
     pulls: BTreeMap<NodeId, Pull>,
     backoff: Backoff,
     pace: Pace,
+    /// Where nodes of another version were met, and told of.
+    outdated: BTreeSet<IpAddr>,
     /// Connections that may have something to send, or may be over.
     dirty: BTreeSet<ConnId>,
     events: VecDeque<ConnEvent>,
@@ -137,13 +144,16 @@ impl Conns {
     pub fn new(hello: Hello, seed: u64) -> Conns {
         Conns {
             hello,
+            started: None,
             named: 0,
+            drawn: 0,
             conns: BTreeMap::new(),
             to: BTreeMap::new(),
             wants: BTreeMap::new(),
             pulls: BTreeMap::new(),
             backoff: Backoff::new(seed),
             pace: Pace::default(),
+            outdated: BTreeSet::new(),
             dirty: BTreeSet::new(),
             events: VecDeque::new(),
         }
@@ -185,6 +195,7 @@ impl Conns {
 
     /// Looks at the clock: ends what has been idle for long or does not get on.
     pub fn on_time(&mut self, shared: &mut Shared, now: Millis) {
+        self.started.get_or_insert(now);
         self.backoff.on_time(now);
         let due: Vec<ConnId> =
             self.conns.iter().filter(|(_, conn)| conn.deadline().is_some_and(|at| at <= now)).map(|(id, _)| *id).collect();
@@ -269,6 +280,17 @@ impl Conns {
         }
     }
 
+    /// Ends the connections with a peer, in both directions.
+    pub fn end_with(&mut self, node: NodeId, shared: &mut Shared, now: Millis) {
+        self.pulls.remove(&node);
+        let peer = |conn: &Conn| match &conn.side {
+            Side::Fetch(fetch) => Some(fetch.peer),
+            Side::Serve(serve) => serve.server.peer().map(|hello| hello.node),
+        };
+        let ended: Vec<ConnId> = self.conns.iter().filter(|(_, conn)| peer(conn) == Some(node)).map(|(id, _)| *id).collect();
+        ended.into_iter().for_each(|id| self.part(id, ByeReason::Idle, shared, now));
+    }
+
     /// Ends every connection without a word, and says `hello` on those to come.
     pub fn drop_all(&mut self, hello: Hello, shared: &mut Shared) {
         self.hello = hello;
@@ -282,22 +304,57 @@ impl Conns {
 
     /// The peer broke a rule: it is told so, and the connection ends.
     fn on_fault(&mut self, id: ConnId, fault: &Fault, shared: &mut Shared, now: Millis) {
-        let peer = match self.conns.get(&id) {
+        let (peer, ip) = match self.conns.get(&id) {
+            Some(Conn { side: Side::Fetch(fetch), .. }) if fetch.probes => {
+                return self.part(id, fault.reason(), shared, now);
+            }
             Some(Conn { side: Side::Fetch(fetch), .. }) => {
                 shared.trust.fault(fetch.peer, fault, now);
                 self.backoff.refused(fetch.peer, now);
-                Some(fetch.peer)
+                (Some(fetch.peer), fetch.addr.ip())
             }
-            Some(Conn { side: Side::Serve(serve), .. }) => serve.server.peer().map(|hello| hello.node),
+            Some(Conn { side: Side::Serve(serve), .. }) => (serve.server.peer().map(|hello| hello.node), serve.from),
             None => return,
         };
-        // A caller that went to sleep has done nothing wrong, and one that only connects is not worth a line each.
-        let is_told = !matches!((fault, id), (Fault::Idle | Fault::Silent, ConnId::In(_)));
-        if is_told {
+        if let Fault::Version { theirs, .. } = fault {
+            self.tell_version(ip, Some(*theirs < VERSION), shared);
+        } else if is_told(id, peer, fault) {
             shared.tell(Event::PeerFault { peer, fault: *fault });
         }
         shared.stats.peer_faults += u64::from(*fault != Fault::Idle);
         self.part(id, fault.reason(), shared, now);
+    }
+
+    /// Tells of a node of another version, once for each address, and of no more addresses than there can be peers.
+    fn tell_version(&mut self, ip: IpAddr, older: Option<bool>, shared: &mut Shared) {
+        let ip = ip.to_canonical();
+        if self.outdated.len() < LEAST_PEERS && self.outdated.insert(ip) {
+            shared.tell(Event::OtherVersion { ip, older });
+        }
+    }
+
+    /// A peer has said who it is.
+    fn met(hello: &Hello, ip: IpAddr, shared: &mut Shared, now: Millis) {
+        let (ip, own) = (ip.to_canonical(), &shared.config);
+        if hello.node != own.node {
+            shared.catalog.proved(hello.node, hello.boot, ip, now);
+        } else if hello.boot != own.boot {
+            shared.catalog.twin(hello.boot, hello.uptime_s, ip, now);
+        }
+    }
+
+    /// What this node says of itself on a connection made now.
+    fn greeting(&mut self, now: Millis) -> Hello {
+        let uptime = now - *self.started.get_or_insert(now);
+        Hello { uptime_s: (uptime.0 / 1_000).try_into().unwrap_or(u32::MAX), ..self.hello }
+    }
+
+    /// An ephemeral key for a connection: nobody can guess it, and no other connection of any start gets it.
+    fn ephemeral(&mut self, shared: &Shared) -> [u8; 32] {
+        self.drawn += 1;
+        let mut drawn = blake3::Hasher::new_derive_key("potluck ephemeral keys v1");
+        drawn.update(&shared.config.entropy).update(&self.drawn.to_le_bytes());
+        drawn.finalize().into()
     }
 
     /// Says goodbye on a connection, which ends when that is out. What was wanted on it is lost, what was pinned for it is not any
@@ -310,7 +367,9 @@ impl Conns {
             Side::Fetch(fetch) => {
                 fetch.fetcher.bye(reason);
                 let (peer, open) = (fetch.peer, core::mem::take(&mut fetch.open));
-                self.to.remove(&peer);
+                if self.to.get(&peer) == Some(&id) {
+                    self.to.remove(&peer);
+                }
                 self.lose_wants(open.into_keys(), Loss::Gone);
             }
             Side::Serve(serve) => {
@@ -359,6 +418,20 @@ impl Conns {
             Some(Conn { side: Side::Fetch(fetch), .. }) => Some(fetch),
             _ => None,
         }
+    }
+}
+
+/// Whether a fault is worth a line. A caller that went to sleep has done nothing wrong; and strangers, who only connect, do not have the
+/// key, or play what they have recorded, must not fill the log.
+fn is_told(id: ConnId, peer: Option<NodeId>, fault: &Fault) -> bool {
+    match fault {
+        _ if matches!(id, ConnId::Out(_)) => true,
+        Fault::Idle | Fault::Silent | Fault::Magic | Fault::Swarm | Fault::Handshake => false,
+        // This node itself, which looks for a machine with its own id wherever somebody says that there is one; or that machine, which
+        // is told of by itself.
+        Fault::SameNode | Fault::Twin => false,
+        Fault::SealedLength(_) | Fault::Unsealed => peer.is_some(),
+        _ => true,
     }
 }
 

@@ -152,6 +152,12 @@ pub struct NodeStats {
     pub peer_faults: u64,
     /// Prompts begun anew because the engine could do nothing with the state that was here.
     pub states_distrusted: u64,
+    /// Blocks that peers made, computed again and found equal.
+    pub blocks_audited: u64,
+    /// Audits that found wrong bytes, and whose they are.
+    pub audits_failed: u64,
+    /// Blocks that were to be audited and were not: they were not here any more, or there was no room or time.
+    pub audits_skipped: u64,
     /// Connections ended because their peers held on to room that an answer needed.
     pub serves_ended: u64,
     /// Connections refused because too many stood.

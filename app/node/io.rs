@@ -3,7 +3,7 @@
 use core::net::SocketAddr;
 
 use crate::catalog::Datagram;
-use crate::id::{EpochState, Millis};
+use crate::id::{EpochState, Millis, NodeId};
 
 use super::ask::{Ask, AskId, Job, JobDone, Reply};
 use super::event::Event;
@@ -102,6 +102,8 @@ pub enum Output {
     Reply(AskId, Reply),
     /// Save this so that it survives a loss of power, then say [`Input::Persisted`]. There is never more than one under way.
     Persist(EpochState),
+    /// The node goes by this id from now on, at its next start too.
+    Renamed(NodeId),
     /// What became of a reset that this node was told of.
     Reset(ResetNews),
     /// Something that a person may want to know.

@@ -8,11 +8,13 @@
 //! - `prompt`: the prompt being answered, one at a time. Its table of blocks says where every plane of its KV state is.
 //! - `conns`: all connections, those on which this node fetches and those on which it serves.
 //! - `trust`: how fast each peer is, and what it has done wrong.
+//! - `audit`: what an idle node computes again, to compare it with what its peers made.
 //! - `reset`: how a node comes to a newer epoch.
 //!
 //! Every finished block is committed to the cache at once, and from there goes into the catalog.
 
 mod ask;
+mod audit;
 mod config;
 mod conns;
 mod event;
@@ -35,7 +37,7 @@ use crate::limits::{BLOCK_TOKENS, MAX_QUEUED_PROMPTS, PREFILL_STEP_TOKENS};
 
 pub use crate::transfer::Fault;
 pub use ask::{Ask, AskId, Job, JobDone, JobFault, Judge, Refusal, Reply, Watch};
-pub use config::{NodeConfig, NodeError, swarm_tag};
+pub use config::{NodeConfig, NodeError};
 pub use event::Event;
 pub use figures::{Figures, NodeStats, StopReason};
 pub use io::{ConnId, Input, Output};
@@ -43,6 +45,7 @@ pub use progress::Progress;
 pub use reset::ResetNews;
 pub use status::{PeerStatus, Status};
 
+use audit::Auditor;
 use conns::Conns;
 use prompt::{Life, Prompt};
 use reset::Resets;
@@ -58,6 +61,7 @@ pub struct Node {
     prompt: Option<Prompt>,
     queue: VecDeque<(Ask, Millis)>,
     resets: Resets,
+    audit: Auditor,
     /// What the directory had heard when the prompt last looked, and when that was.
     news: u64,
     looked_at: Millis,
@@ -69,7 +73,8 @@ impl Node {
         let conns = Conns::new(config.hello(), config.seed);
         let shared = Shared::new(config)?;
         let queue = VecDeque::with_capacity(MAX_QUEUED_PROMPTS);
-        Ok(Node { shared, conns, prompt: None, queue, resets: Resets::default(), news: 0, looked_at: Millis(0) })
+        let (resets, audit) = (Resets::default(), Auditor::default());
+        Ok(Node { shared, conns, prompt: None, queue, resets, audit, news: 0, looked_at: Millis(0) })
     }
 
     /// Takes one input in.
@@ -84,7 +89,7 @@ impl Node {
             Input::Writable(conn) => conns.on_writable(conn),
             Input::Ask(ask) => self.on_ask(ask, now),
             Input::Stop(ask) => self.on_stop(ask, now),
-            Input::Engine(done) => self.with_prompt(now, |prompt, shared, conns| prompt.on_engine(done, shared, conns, now)),
+            Input::Engine(done) => self.on_engine(done, now),
             Input::Reset { store } => self.resets.on_reset(store, now),
             Input::Persisted { epochs, result } => self.on_persisted(epochs, result, now),
             Input::Leaving => return self.leave(),
@@ -98,12 +103,18 @@ impl Node {
         self.shared.out.pop_front()
     }
 
+    /// What datagrams are to go through before the node is given them.
+    pub fn sieve(&self) -> catalog::Sieve {
+        catalog::Sieve::new(self.shared.config.keys.clone())
+    }
+
     /// When to say [`Input::Tick`] at the latest.
     pub fn deadline(&self) -> Option<Millis> {
         let catalog = if self.shared.config.sharing { self.shared.catalog.deadline() } else { None };
         let prompt = self.prompt.as_ref().and_then(Prompt::deadline);
         let news = (self.prompt.is_some() && self.news() != self.news).then(|| self.looked_at + Millis(LOOK_AGAIN_MS));
-        io::earliest([catalog, prompt, news, self.conns.deadline(), self.resets.deadline(&self.shared)])
+        let audit = if self.is_idle() { self.audit.deadline(&self.shared) } else { None };
+        io::earliest([catalog, prompt, news, audit, self.conns.deadline(), self.resets.deadline(&self.shared)])
     }
 
     /// Lets the prompt at hand do something; when it is over, the next ones begin.
@@ -111,22 +122,36 @@ impl Node {
         let Some(prompt) = &mut self.prompt else { return };
         if act(prompt, &mut self.shared, &mut self.conns) == Life::Over {
             self.prompt = None;
+            self.audit.busy(now);
             self.begin_next(now);
         }
     }
 
     fn on_ask(&mut self, ask: Ask, now: Millis) {
-        if self.prompt.is_some() && self.queue.len() >= MAX_QUEUED_PROMPTS {
+        // While an audit lets go of the engine, the next prompt waits too.
+        if self.queue.len() >= MAX_QUEUED_PROMPTS + usize::from(self.prompt.is_none()) {
             return self.shared.refuse(ask.id, Refusal::QueueFull);
         }
         self.queue.push_back((ask, now));
-        if self.prompt.is_none() {
-            self.begin_next(now);
+        self.audit.interrupt(&mut self.shared);
+        self.begin_next(now);
+    }
+
+    fn on_engine(&mut self, done: JobDone, now: Millis) {
+        if self.audit.on_engine(&done, &mut self.shared, &mut self.conns, now) {
+            return self.begin_next(now);
         }
+        self.with_prompt(now, |prompt, shared, conns| prompt.on_engine(done, shared, conns, now));
+    }
+
+    /// Whether nothing is being answered, and nothing waits.
+    fn is_idle(&self) -> bool {
+        self.prompt.is_none() && self.queue.is_empty()
     }
 
     fn begin_next(&mut self, now: Millis) {
         while self.prompt.is_none()
+            && !self.audit.is_walking()
             && let Some((ask, asked_at)) = self.queue.pop_front()
         {
             if let Some(refusal) = self.objection(&ask) {
@@ -168,28 +193,54 @@ impl Node {
     }
 
     fn on_datagram(&mut self, from: SocketAddr, bytes: &[u8], now: Millis) {
+        // What is of no use is counted by the catalog.
+        if let Ok(Some(event)) = self.shared.catalog.handle(from, bytes, now) {
+            self.on_catalog(event, now);
+        }
+        self.resets.hear_acknowledgements(&mut self.shared);
+    }
+
+    fn on_catalog(&mut self, event: catalog::Event, now: Millis) {
         let Node { shared, conns, resets, .. } = self;
-        match shared.catalog.handle(from, bytes, now) {
-            Ok(Some(catalog::Event::Joined(node))) => {
+        match event {
+            catalog::Event::Joined(node) => {
                 shared.trust.forget(node);
                 let standing = shared.catalog.peer(node).map(|known| shared.catalog.standing(known));
                 shared.tell(Event::PeerJoined { node, other_model: standing == Some(catalog::Standing::OtherModel) });
             }
-            Ok(Some(catalog::Event::Restarted(node))) => {
+            catalog::Event::Restarted(node) => {
                 shared.tell(Event::PeerRestarted(node));
                 conns.part_from(node, shared);
             }
-            Ok(Some(catalog::Event::Left(node))) => {
+            catalog::Event::Left(node) => {
                 shared.tell(Event::PeerLeft(node));
                 conns.part_from(node, shared);
             }
-            Ok(Some(catalog::Event::DuplicateIdentity(addr))) => shared.tell(Event::DuplicateIdentity(addr)),
-            Ok(Some(catalog::Event::ResetSeen(epochs))) => resets.on_reset_seen(epochs, shared),
-            Ok(None) => {}
-            // Counted by the catalog.
-            Err(_) => {}
+            catalog::Event::OtherVersion { ip, older } => shared.tell(Event::OtherVersion { ip, older: Some(older) }),
+            catalog::Event::Warned { by, warning } => audit::on_warning(by, warning, shared, now),
+            catalog::Event::ResetSeen(epochs) => resets.on_reset_seen(epochs, shared),
+            catalog::Event::Twin { ip, steps_aside } => {
+                let renamed = steps_aside.then(|| shared.rename(now));
+                if renamed.is_some() {
+                    conns.drop_all(shared.config.hello(), shared);
+                }
+                shared.tell(Event::Twin { ip, renamed });
+            }
         }
-        resets.hear_acknowledgements(shared);
+    }
+
+    /// Looks into what was claimed, and takes in what has come of it.
+    fn hear_proofs(&mut self, now: Millis) {
+        while let Some(event) = self.shared.catalog.poll_event() {
+            self.on_catalog(event, now);
+        }
+        self.resets.hear_acknowledgements(&mut self.shared);
+        let Node { shared, conns, .. } = self;
+        if shared.config.sharing {
+            while let Some(probe) = shared.catalog.poll_probe(now) {
+                conns.probe(probe, shared, now);
+            }
+        }
     }
 
     fn on_persisted(&mut self, epochs: crate::id::EpochState, result: Result<(), String>, now: Millis) {
@@ -204,14 +255,22 @@ impl Node {
         let Node { shared, conns, resets, .. } = self;
         conns.on_time(shared, now);
         resets.advance(shared, now);
+        shared.pardon(now);
+        self.hear_proofs(now);
+        let Node { shared, conns, .. } = self;
         while let Some(pull) = shared.catalog.poll_pull(now) {
-            conns.pull(pull, shared, now);
+            if !shared.outcasts.holds(pull.node) {
+                conns.pull(pull, shared, now);
+            }
         }
         self.hear_conns(now);
         self.hear_news(now);
         self.with_prompt(now, |prompt, shared, conns| prompt.on_time(shared, conns, now));
         if let Some(prompt) = &mut self.prompt {
             prompt.tell_progress(&mut self.shared, now);
+        }
+        if self.is_idle() {
+            self.audit.advance(&mut self.shared, now);
         }
         let computing = self.prompt.as_ref().is_some_and(Prompt::computes);
         self.conns.pace(computing, now);
@@ -254,6 +313,9 @@ impl Node {
     fn leave(&mut self) {
         if self.shared.config.sharing {
             let goodbye = self.shared.catalog.goodbye();
+            while let Some(copy) = self.shared.catalog.poll_copy() {
+                self.shared.out.push_back(Output::Datagram(copy));
+            }
             self.shared.out.push_back(Output::Datagram(goodbye));
         }
     }

@@ -5,6 +5,10 @@
 //! the new epoch. That announcement is the acknowledgement. A node that cannot save obeys all the same but does not acknowledge:
 //! it shares nothing until it can, for after a loss of power it would not know of the reset.
 //!
+//! A node that has never obeyed a reset and holds nothing goes to the swarm's epoch at once; others go in steps of a bounded length, so that no number
+//! heard once can take a swarm to the last epoch there is. In a swarm without a key whoever stands on the network can order a reset, so
+//! blocks are dropped there only where it was typed.
+//!
 //! A prompt under way goes on with the pages that it has. When the blocks were dropped it leaves nothing behind, for what it
 //! computes stands on state from before the reset; the next prompt begins afresh.
 
@@ -15,7 +19,7 @@ use super::event::Event;
 use super::io::Output;
 use super::shared::Shared;
 use crate::id::{Epoch, EpochState, Millis, NodeId};
-use crate::limits::{EPOCH_GAP_MS, MAX_EPOCH_STEP, RESET_GRACE_MS, SAVE_RETRY_MS};
+use crate::limits::{EPOCH_GAP_MS, MAX_EPOCH_STEP, MAX_JOIN_EPOCH, RESET_GRACE_MS, SAVE_RETRY_MS};
 use crate::transfer::Hello;
 
 /// What becomes of a reset, for whoever asked for it.
@@ -77,8 +81,9 @@ struct Round {
 }
 
 /// How far a node at `own` goes when it hears of `heard`: there, or a bounded step towards it.
-fn towards(own: EpochState, heard: EpochState) -> EpochState {
-    let epoch = heard.epoch.min(Epoch(own.epoch.0.saturating_add(MAX_EPOCH_STEP)));
+fn towards(own: EpochState, heard: EpochState, newcomer: bool) -> EpochState {
+    let step = if newcomer { MAX_JOIN_EPOCH } else { MAX_EPOCH_STEP };
+    let epoch = heard.epoch.min(Epoch(own.epoch.0.saturating_add(step)));
     own.join(EpochState { epoch, store_epoch: heard.store_epoch.min(epoch) })
 }
 
@@ -91,7 +96,9 @@ impl Resets {
     }
 
     pub(super) fn on_reset_seen(&mut self, epochs: EpochState, shared: &Shared) {
-        self.heard = self.heard.join(towards(shared.config.epochs, epochs));
+        let own = shared.config.epochs;
+        let newcomer = own == EpochState::default() && shared.cache.stats().entries == 0;
+        self.heard = self.heard.join(towards(own, epochs, newcomer));
     }
 
     pub(super) fn deadline(&self, shared: &Shared) -> Option<Millis> {
@@ -138,14 +145,19 @@ impl Resets {
         match (result, known) {
             (Ok(()), known) => {
                 self.not_before = now + Millis(EPOCH_GAP_MS);
-                let dropped = self.obey(epochs, shared, conns, now);
+                let dropped = self.obey(epochs, known.is_some(), shared, conns, now);
                 shared.config.epochs = epochs;
                 shared.catalog.set_epochs(epochs, now);
                 match known {
-                    Some(known) => self.order(epochs, known, shared, now),
-                    None => shared.tell(Event::SwarmReset { epoch: epochs.epoch, store }),
+                    Some(known) => {
+                        self.order(epochs, known, shared, now);
+                        if store && shared.is_open() {
+                            shared.tell(Event::BlocksKept { by_peers: true });
+                        }
+                    }
+                    None => shared.tell(Event::SwarmReset { epoch: epochs.epoch, store: store && dropped.is_some() }),
                 }
-                Some(dropped)
+                Some(dropped.unwrap_or(false))
             }
             (Err(reason), Some(_)) => {
                 self.not_before = now + Millis(SAVE_RETRY_MS);
@@ -157,26 +169,38 @@ impl Resets {
                 if self.unsaved.covers(epochs) {
                     return None;
                 }
-                shared.tell(Event::ResetUnsaved { epoch: epochs.epoch, store, reason });
-                let dropped = self.obey(epochs, shared, conns, now);
-                shared.catalog.forget_before(epochs);
+                let dropped = self.obey(epochs, false, shared, conns, now);
+                shared.tell(Event::ResetUnsaved { epoch: epochs.epoch, store: store && dropped.is_some(), reason });
+                shared.catalog.forget_before(epochs, now);
                 self.unsaved = self.unsaved.join(epochs);
-                Some(dropped)
+                Some(dropped.unwrap_or(false))
             }
         }
     }
 
     /// Does what the resets up to `epochs` say, but for the peers: drops all connections, whoever connects from now on must be at this
-    /// epoch; and drops the blocks where that was asked for.
-    fn obey(&mut self, epochs: EpochState, shared: &mut Shared, conns: &mut Conns, now: Millis) -> bool {
+    /// epoch; forgives those whose bytes were wrong; and drops the blocks where that was asked for, and may be. Says whether it has; none where it must not.
+    fn obey(
+        &mut self,
+        epochs: EpochState,
+        asked_here: bool,
+        shared: &mut Shared,
+        conns: &mut Conns,
+        now: Millis,
+    ) -> Option<bool> {
         conns.drop_all(Hello { epoch: epochs.epoch, ..shared.config.hello() }, shared);
-        let dropped = epochs.store_epoch > shared.config.epochs.join(self.unsaved).store_epoch;
-        if dropped {
+        let ordered = epochs.store_epoch > shared.config.epochs.join(self.unsaved).store_epoch;
+        let may_drop = asked_here || !shared.is_open();
+        if ordered && may_drop {
             shared.cache.clear();
+        } else if ordered {
+            shared.tell(Event::BlocksKept { by_peers: false });
         }
+        shared.outcasts.clear();
+        shared.audits.clear();
         // The filter must be that of the cache before the catalog announces it.
         shared.publish_changes(now);
-        dropped
+        may_drop.then_some(ordered)
     }
 
     /// Tells the swarm of a reset that this node has obeyed, and begins to count who follows.
@@ -220,13 +244,15 @@ mod tests {
     /// One forged datagram in a swarm without key must not end all resets for ever.
     #[test]
     fn far_epochs_are_approached_in_steps_and_reached() {
-        assert_eq!(towards(state(3, 1), state(7, 5)), state(7, 5));
-        assert_eq!(towards(state(3, 3), state(7, 1)), state(7, 3));
+        assert_eq!(towards(state(3, 1), state(7, 5), false), state(7, 5));
+        assert_eq!(towards(state(3, 3), state(7, 1), false), state(7, 3));
         let far = state(u64::MAX, u64::MAX);
-        assert_eq!(towards(state(3, 1), far), state(3 + MAX_EPOCH_STEP, 3 + MAX_EPOCH_STEP));
+        assert_eq!(towards(state(3, 1), far, false), state(3 + MAX_EPOCH_STEP, 3 + MAX_EPOCH_STEP));
+        assert_eq!(towards(state(0, 0), state(1 << 40, 5), true), state(1 << 40, 5), "a newcomer joins at once");
+        assert_eq!(towards(state(0, 0), far, true), state(MAX_JOIN_EPOCH, MAX_JOIN_EPOCH));
         let mut own = state(0, 0);
         for _ in 0..5 {
-            own = towards(own, state(4 * MAX_EPOCH_STEP + 9, 2));
+            own = towards(own, state(4 * MAX_EPOCH_STEP + 9, 2), false);
         }
         assert_eq!(own, state(4 * MAX_EPOCH_STEP + 9, 2));
     }

@@ -2,12 +2,13 @@
 
 use std::collections::VecDeque;
 
-use crate::cache::{Cache, ChainSecret, Slot, outranked};
-use crate::catalog::{Catalog, CatalogConfig, DatagramKey};
-use crate::id::{BlockKey, Millis};
+use crate::cache::{Cache, ChainSecret, PeerCopy, Slot, outranked};
+use crate::catalog::{Catalog, CatalogConfig};
+use crate::id::{BlockKey, Millis, NodeId};
 use crate::kv::Plane;
 
 use super::ask::{AskId, Refusal, Reply};
+use super::audit::{Outcasts, Requests};
 use super::config::{NodeConfig, NodeError};
 use super::event::Event;
 use super::figures::NodeStats;
@@ -22,6 +23,10 @@ pub(super) struct Shared {
     pub cache: Cache,
     pub catalog: Catalog,
     pub trust: Trust,
+    /// Blocks that wait for their audit.
+    pub audits: Requests,
+    /// Peers whose bytes were wrong.
+    pub outcasts: Outcasts,
     pub out: VecDeque<Output>,
     pub stats: NodeStats,
     /// Jobs given to the engine so far.
@@ -31,30 +36,41 @@ pub(super) struct Shared {
 impl Shared {
     /// With an empty slab. Fails when the slab's budget cannot hold one block.
     pub(super) fn new(config: NodeConfig) -> Result<Shared, NodeError> {
-        let secret = ChainSecret::derive(&config.swarm_key);
+        let secret = ChainSecret::derive(&[]);
         let root = crate::cache::root(&secret, config.fingerprint);
         let cache = Cache::new(config.shape.clone(), root, config.slab_bytes)?;
         let catalog = Catalog::new(CatalogConfig {
             node: config.node,
             boot: config.boot,
-            swarm: config.swarm,
+            name: config.name,
+            keys: config.keys.clone(),
             fingerprint: config.fingerprint,
-            key: DatagramKey::derive(&config.swarm_key),
             epochs: config.epochs,
             tcp_port: config.tcp_port,
             capacity: Plane::ALL.len() * cache.stats().capacity,
             interval_ms: config.announce_interval_ms,
+            peers: config.peers,
             seed: config.seed,
         });
-        let trust = Trust::new(config.prefill_tokens_per_s);
+        let trust = Trust::new(config.prefill_tokens_per_s, config.peers);
+        let audits = Requests::new(config.audit_per_10k, config.seed);
         let (out, stats) = (VecDeque::new(), NodeStats::default());
-        Ok(Shared { config, secret, root, cache, catalog, trust, out, stats, jobs: 0 })
+        Ok(Shared { config, secret, root, cache, catalog, trust, audits, outcasts: Outcasts::default(), out, stats, jobs: 0 })
+    }
+
+    /// Whether every stranger has this swarm's key.
+    pub(super) fn is_open(&self) -> bool {
+        self.config.keys.current().is_open()
     }
 
     /// A slot to fill, where there is one without taking anything that is in use.
     pub(super) fn reserve(&mut self, plane: Plane) -> Option<Slot> {
-        let (catalog, node) = (&self.catalog, self.config.node);
-        self.cache.reserve(plane, &|copy| outranked(node, &copy.stem, catalog.holders(&copy.key, plane))).ok()
+        let (catalog, node, outcasts) = (&self.catalog, self.config.node, &self.outcasts);
+        let is_spared = |copy: &PeerCopy| {
+            let holders = catalog.holders(&copy.key, plane).filter(|node| !outcasts.holds(*node));
+            outranked(node, &copy.stem, holders)
+        };
+        self.cache.reserve(plane, &is_spared).ok()
     }
 
     /// Puts what has changed in the cache into the catalog.
@@ -66,6 +82,24 @@ impl Shared {
                 self.catalog.remove(&change.key, change.plane, now);
             }
         }
+    }
+
+    /// Another machine has this node's id: takes one that nobody else draws, and has it saved.
+    pub(super) fn rename(&mut self, now: Millis) -> NodeId {
+        let NodeConfig { node, boot, entropy, .. } = &self.config;
+        let material = [&entropy[..], &node.0.to_le_bytes(), &boot.0.to_le_bytes()].concat();
+        let drawn = blake3::derive_key("potluck another id v1", &material);
+        let node = NodeId(u64::from_le_bytes(*drawn.first_chunk().expect("8 of 32 bytes")));
+        self.config.node = node;
+        self.catalog.rename(node, now);
+        self.out.push_back(Output::Renamed(node));
+        node
+    }
+
+    /// Lets peers come back that were caught, where it is time.
+    pub(super) fn pardon(&mut self, now: Millis) {
+        let catalog = &self.catalog;
+        self.outcasts.pardon(|node| catalog.peer(node).map(|peer| peer.boot), now);
     }
 
     /// Something for people.

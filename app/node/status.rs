@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::cache::CacheStats;
 use crate::catalog::{CatalogStats, Standing};
-use crate::id::{Epoch, Fingerprint, Millis, NodeId};
+use crate::id::{Epoch, Fingerprint, Millis, NodeId, NodeName};
 
 use super::Node;
 use super::figures::NodeStats;
@@ -16,6 +16,10 @@ use super::figures::NodeStats;
 pub struct PeerStatus {
     /// Who.
     pub node: NodeId,
+    /// What people call it; empty: nothing.
+    pub name: NodeName,
+    /// Whether it has only a former key of the swarm: it is still to be given the present one.
+    pub former_key: bool,
     /// Where it serves blocks.
     pub addr: SocketAddr,
     /// The generation of its filter that this node knows.
@@ -26,6 +30,8 @@ pub struct PeerStatus {
     pub current: bool,
     /// Whether its blocks can be used here: same model, build and epoch.
     pub shares: bool,
+    /// Its bytes were found wrong: it is not asked, and what it announces is ignored.
+    pub distrusted: bool,
     /// Measured; none before the first transfer.
     pub goodput_bytes_per_s: Option<f32>,
     /// Measured; none before the first connection.
@@ -64,10 +70,14 @@ impl Status {
     pub fn summary(&self) -> String {
         let [global, sliding] = self.cache.planes;
         let rate = self.prefill_tokens_per_s.map_or("not measured yet".to_string(), |rate| format!("{rate:.0} tokens/s"));
+        let former = match self.peers.iter().filter(|peer| peer.former_key).count() {
+            0 => String::new(),
+            count => format!(", {count} of them with a former key only"),
+        };
         format!(
             "node     {}, epoch {}\nmodel    {} (with this build and precision)\n\
              slab     {:.1} MB: {} of {} global and {} of {} sliding slots hold state, {} blocks known\n\
-             prefill  {rate}\npeers    {}\n",
+             prefill  {rate}\npeers    {}{former}\n",
             self.node,
             self.epoch.0,
             self.fingerprint,
@@ -91,11 +101,14 @@ impl Status {
             let goodput = peer.goodput_bytes_per_s.map_or("not measured".to_string(), |rate| format!("{:.1} MB/s", rate / 1e6));
             let trip = peer.round_trip_ms.map_or("not measured".to_string(), |ms| format!("{ms:.1} ms"));
             let shares = match (peer.shares, peer.current) {
+                _ if peer.distrusted => "distrusted: it gave wrong bytes",
                 (false, _) => "other model, build or epoch: shares nothing with this node",
                 (true, true) => "catalog known",
                 (true, false) => "catalog being repaired",
             };
-            text += &format!("{} at {}: {shares}; goodput {goodput}, round trip {trip}\n", peer.node, peer.addr);
+            let key = if peer.former_key { "; has only a former key" } else { "" };
+            let who = peer.name.label(peer.node);
+            text += &format!("{who} at {}: {shares}; goodput {goodput}, round trip {trip}{key}\n", peer.addr);
         }
         text
     }
@@ -112,7 +125,8 @@ impl Status {
         );
         for peer in &self.peers {
             let known = if peer.current { "known" } else { "being repaired" };
-            text += &format!("{}: generation {}, {known}; {} % busy\n", peer.node, peer.generation, peer.load_percent);
+            let who = peer.name.label(peer.node);
+            text += &format!("{who}: generation {}, {known}; {} % busy\n", peer.generation, peer.load_percent);
         }
         text
     }
@@ -157,6 +171,10 @@ impl Status {
             node.steps_abandoned,
         );
         text += &format!("served   {} planes\n", node.planes_served);
+        text += &format!(
+            "audits   {} blocks of peers found right, {} audits found wrong bytes, {} skipped\n",
+            node.blocks_audited, node.audits_failed, node.audits_skipped,
+        );
         text += &format!("slab     {} planes stored, {} evicted, {} refused\n", cache.inserted, cache.evicted, cache.refused);
         text += &format!(
             "said     {} announcements, {} deltas, {} segments, {:.1} kB\n",
@@ -183,7 +201,7 @@ impl Status {
     }
 
     /// What a healthy swarm of one kind does not have.
-    fn oddities(&self) -> [(u64, &'static str); 18] {
+    fn oddities(&self) -> [(u64, &'static str); 19] {
         let (node, catalog) = (&self.node_stats, &self.catalog);
         [
             (node.connections_lost, "connections lost in mid-fetch"),
@@ -193,6 +211,7 @@ impl Status {
             (catalog.duplicate_identity, "datagrams of another node with this id"),
             (catalog.overtaken, "datagrams too late or twice"),
             (catalog.strangers, "datagrams of nodes not announced"),
+            (catalog.claims_dropped, "announcements of boots that never answered"),
             (catalog.newer_epoch + catalog.older_epoch, "datagrams of another epoch"),
             (catalog.evicted + catalog.table_full, "peers without a place in the table"),
             (catalog.pull_faults, "repairs of no use"),
@@ -209,6 +228,11 @@ impl Status {
 }
 
 impl Node {
+    /// What people call a node that is or was here.
+    pub fn called(&self, node: NodeId) -> String {
+        self.shared.catalog.name(node).label(node)
+    }
+
     /// What the node would say of itself.
     pub fn status(&self, now: Millis) -> Status {
         let shared = &self.shared;
@@ -216,10 +240,13 @@ impl Node {
             let trust = shared.trust.of(peer.node, now);
             PeerStatus {
                 node: peer.node,
+                name: peer.name,
+                former_key: peer.swarm != shared.config.keys.current().tag(),
                 addr: peer.addr,
                 generation: peer.generation,
                 load_percent: peer.load,
                 current: peer.stale_segments() == 0,
+                distrusted: shared.outcasts.holds(peer.node),
                 shares: shared.catalog.standing(peer) == Standing::Shares,
                 goodput_bytes_per_s: trust.bytes_per_ms.map(|rate| rate * 1e3),
                 round_trip_ms: trust.round_trip_ms,

@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::id::{Millis, NodeId};
-use crate::limits::{BLOCK_TOKENS, MAX_PEERS, PREFILL_STEP_TOKENS};
+use crate::limits::{BLOCK_TOKENS, LEAST_PEERS, MAX_PEERS, PREFILL_STEP_TOKENS};
 use crate::transfer::{Fault, Sample};
 
 mod link;
@@ -96,20 +96,26 @@ struct Record {
 /// All that is known of speeds and of reliability. The table is bounded: when it is full, the peer longest without news goes.
 pub struct Trust {
     peers: BTreeMap<NodeId, Record>,
+    /// Peers of which it keeps records at most.
+    most: usize,
     by_age: BTreeSet<(Millis, NodeId)>,
     link: Link,
     prefill_ms_per_token: Option<f32>,
+    /// The least that it ever was.
+    quickest_ms_per_token: Option<f32>,
 }
 
 impl Trust {
-    /// Nothing known but, perhaps, this node's own speed.
-    pub fn new(prefill_tokens_per_s: Option<f32>) -> Trust {
-        let known = prefill_tokens_per_s.filter(|rate| rate.is_finite() && *rate > 0.0);
+    /// Nothing known but, perhaps, this node's own speed; there will be records of so many peers at most.
+    pub fn new(prefill_tokens_per_s: Option<f32>, peers: usize) -> Trust {
+        let known = prefill_tokens_per_s.filter(|rate| rate.is_finite() && *rate > 0.0).map(|rate| 1_000.0 / rate);
         Trust {
             peers: BTreeMap::new(),
+            most: peers.clamp(LEAST_PEERS, MAX_PEERS),
             by_age: BTreeSet::new(),
             link: Link::default(),
-            prefill_ms_per_token: known.map(|rate| 1_000.0 / rate),
+            prefill_ms_per_token: known,
+            quickest_ms_per_token: known,
         }
     }
 
@@ -178,11 +184,14 @@ impl Trust {
     pub fn fault(&mut self, node: NodeId, fault: &Fault, now: Millis) {
         match fault {
             Fault::Stalled => self.stalled(node, now),
+            // Whoever stands between the two can damage what passes: that speaks for no lie.
+            Fault::Handshake | Fault::SealedLength(_) | Fault::Unsealed => self.cut(node, now),
             Fault::Silent
             | Fault::Idle
             | Fault::Version { .. }
             | Fault::Swarm
             | Fault::SameNode
+            | Fault::Twin
             | Fault::OtherNode(_)
             | Fault::Epoch { .. }
             | Fault::Fingerprint { .. } => self.cut(node, now),
@@ -220,6 +229,7 @@ impl Trust {
             return;
         }
         let measured = micros.max(1) as f32 / 1_000.0 / tokens as f32;
+        self.quickest_ms_per_token = Some(self.quickest_ms_per_token.map_or(measured, |known| known.min(measured)));
         let gain = GAIN * (tokens as f32 / PREFILL_STEP_TOKENS as f32).min(1.0);
         // Nothing makes a step seem much quicker than it can be done: then the node was slowed down before, and is no longer.
         let known = self.prefill_ms_per_token.filter(|known| measured * MUCH_QUICKER > *known);
@@ -230,6 +240,12 @@ impl Trust {
     /// measurement counts, however old.
     pub fn prefill_ms_per_token(&self) -> Option<f32> {
         self.prefill_ms_per_token
+    }
+
+    /// How quickly it has ever computed one. A step that was slow may have been suspended, or in need of memory: what comes next may be
+    /// as quick as before, and whoever would rather not compute must reckon with that.
+    pub fn quickest_ms_per_token(&self) -> Option<f32> {
+        self.quickest_ms_per_token
     }
 
     fn blame(&mut self, node: NodeId, amount: f32, now: Millis) {
@@ -243,7 +259,7 @@ impl Trust {
             Some(record) => {
                 self.by_age.remove(&(record.touched, node));
             }
-            None if self.peers.len() >= MAX_PEERS => {
+            None if self.peers.len() >= self.most => {
                 if let Some((_, oldest)) = self.by_age.pop_first() {
                     self.peers.remove(&oldest);
                 }

@@ -2,12 +2,14 @@
 
 use crate::config::{self, Config, Origin};
 use crate::console::Settings;
+use crate::keyring::Keyring;
+use crate::limits::LEAST_PEERS;
 use crate::model::Precision;
 use crate::sampler::{Repeat, Sampling, SamplingError};
 
 use super::setup::{Loaded, NodeSettings, SetupError};
 
-/// The settings with a slab that fits this machine, and what is to be said of the memory that the node will hold.
+/// The settings with a slab and a directory that fit this machine, and what is to be said of the memory that the node will hold.
 pub(crate) fn within_memory(loaded: &Loaded, node: NodeSettings) -> Result<(NodeSettings, Vec<String>), SetupError> {
     let budget = loaded.budget(&node)?;
     let slab_bytes = size(budget.slab_bytes);
@@ -17,7 +19,7 @@ pub(crate) fn within_memory(loaded: &Loaded, node: NodeSettings) -> Result<(Node
         notes.push(format!("the slab gets {given} MB instead of {asked}: there is no more memory"));
     }
     notes.push(budget.line());
-    Ok((NodeSettings { slab_bytes, ..node }, notes))
+    Ok((NodeSettings { slab_bytes, peers: budget.peers, ..node }, notes))
 }
 
 /// A node that shares nothing.
@@ -28,7 +30,7 @@ pub(crate) fn alone(config: &Config, loaded: &Loaded) -> NodeSettings {
     NodeSettings {
         name: None,
         id: None,
-        swarm_key: Vec::new(),
+        keys: Keyring::open(),
         slab_bytes: size(config.memory.slab.bytes()),
         lock: config.memory.lock == config::Lock::Weights,
         slab_may_shrink: config.origin(config::key("memory", "slab")) != Origin::Option,
@@ -37,6 +39,8 @@ pub(crate) fn alone(config: &Config, loaded: &Loaded) -> NodeSettings {
         sharing: false,
         reuse: true,
         announce_interval_ms: config.network.announce.get() as u32 * 1_000,
+        audit_per_10k: config.swarm.audit.per_10k(),
+        peers: LEAST_PEERS,
         state: None,
     }
 }

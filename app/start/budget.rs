@@ -8,7 +8,7 @@ use core::fmt;
 use serde::Serialize;
 use thiserror::Error;
 
-use crate::limits::{HEAP_RESERVE_BYTES, NODE_TABLE_BYTES, PROGRAM_BYTES};
+use crate::limits::{HEAP_RESERVE_BYTES, LEAST_PEERS, MAX_PEERS, NODE_TABLE_BYTES, PEER_BYTES, PROGRAM_BYTES};
 
 use super::memory::Available;
 
@@ -29,6 +29,8 @@ pub(crate) struct Budget {
     pub program_bytes: u64,
     /// What the allocator keeps beyond what is in use.
     pub reserve_bytes: u64,
+    /// Peers that the tables have room for.
+    pub peers: usize,
     /// What this machine has to give; none where it does not tell.
     #[serde(skip)]
     pub available: Option<Available>,
@@ -54,7 +56,7 @@ pub(crate) struct TooLittle {
 
 impl Budget {
     /// The budget of a node with a slab of `slab_bytes`. Where that is too much and `may_shrink`, the largest slab that fits, as
-    /// long as it holds the node's longest sequence.
+    /// long as it holds the node's longest sequence. What is left gives room to more peers than the fewest.
     ///
     /// # Errors
     /// [`TooLittle`], which says what to lower.
@@ -72,10 +74,13 @@ impl Budget {
             tables_bytes: NODE_TABLE_BYTES,
             program_bytes: PROGRAM_BYTES,
             reserve_bytes: HEAP_RESERVE_BYTES,
+            peers: LEAST_PEERS,
             available,
         };
         let budget = with(slab_bytes);
-        let Some(available) = available.filter(|available| budget.total() > available.bytes) else { return Ok(budget) };
+        let Some(available) = available.filter(|available| budget.total() > available.bytes) else {
+            return Ok(budget.with_more_peers());
+        };
         // Whole megabytes, as --slab takes them.
         let room = available.bytes.saturating_sub(with(0).total()) / 1_000_000 * 1_000_000;
         let least = needs.sequence_bytes;
@@ -93,6 +98,13 @@ impl Budget {
             "the model does not fit: take a smaller file, such as Q4_0 of the 270M".to_string()
         };
         Err(TooLittle { budget, remedy })
+    }
+
+    /// The same with room for as many peers as what is left can hold.
+    fn with_more_peers(self) -> Budget {
+        let left = self.available.map_or(0, |available| available.bytes.saturating_sub(self.total()));
+        let more = (left / PEER_BYTES).min((MAX_PEERS - LEAST_PEERS) as u64);
+        Budget { peers: LEAST_PEERS + more as usize, tables_bytes: self.tables_bytes + more * PEER_BYTES, ..self }
     }
 
     /// Bytes in all.
@@ -156,7 +168,9 @@ mod tests {
         let board = Available { bytes: BOARD_MEMORY_BYTES, limited: true };
         let budget = Budget::plan(NEEDS, 96_000_000, false, Some(board)).unwrap();
         assert_eq!(budget.slab_bytes, 96_000_000);
-        let total = 243 + 11 + 96 + 6 + (NODE_TABLE_BYTES + PROGRAM_BYTES + HEAP_RESERVE_BYTES) / 1_000_000;
+        assert_eq!(budget.peers, MAX_PEERS);
+        let tables = NODE_TABLE_BYTES + (MAX_PEERS - LEAST_PEERS) as u64 * PEER_BYTES;
+        let total = 243 + 11 + 96 + 6 + (tables + PROGRAM_BYTES + HEAP_RESERVE_BYTES).div_ceil(1_000_000);
         assert!(
             budget.line().starts_with(&format!("memory: {total} MB (weights 243, tokenizer 11, slab 96, ")),
             "{}",
@@ -169,6 +183,7 @@ mod tests {
     fn a_slab_that_nobody_asked_for_shrinks_to_what_there_is() {
         let budget = Budget::plan(NEEDS, 96_000_000, true, has(340)).unwrap();
         assert!(budget.total() <= 340_000_000 && budget.total() > 338_000_000, "{budget}");
+        assert_eq!(budget.peers, LEAST_PEERS);
         let refused = Budget::plan(NEEDS, 96_000_000, false, has(340)).unwrap_err().to_string();
         let fits = budget.slab_bytes / 1_000_000;
         assert!(
@@ -192,6 +207,6 @@ mod tests {
     #[test]
     fn a_machine_that_tells_nothing_is_believed_to_have_enough() {
         let budget = Budget::plan(NEEDS, u64::MAX, true, None).unwrap();
-        assert_eq!(budget.total(), u64::MAX);
+        assert_eq!((budget.total(), budget.peers), (u64::MAX, LEAST_PEERS));
     }
 }

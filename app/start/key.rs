@@ -2,12 +2,13 @@
 //!
 //! Promises: nodes that are given the same key derive the same bytes, whatever they run on. A key that is given and cannot be used is an
 //! error, never no key. A passphrase is stretched by Argon2id (RFC 9106), which makes each guess of a stranger's cost what it costs this
-//! node once: the result is kept in the state directory, in a file that only its owner reads:
+//! node once: the results, of the key in use and of former ones, are kept in the state directory, in a file that only its owner reads:
 //!
 //! ```text
-//! potluck key 1    the format's version, and that of the stretching
-//! for 1f09...      BLAKE3 of the passphrase, keyed with the key: whether it is this one's
+//! potluck key 2    the format's version, and that of the stretching
+//! for 1f09...      BLAKE3 of a passphrase, keyed with its key: whether it is this one's
 //! key 76e0...      the key
+//! for ...          and so on, at most one and four
 //! ```
 
 use std::env;
@@ -21,13 +22,20 @@ use argon2::{Algorithm, Argon2, Params, Version};
 use thiserror::Error;
 
 use crate::config::{self, Config, Origin, SwarmKey};
-use crate::limits::{MAX_KEY_FILE_BYTES, MAX_SWARM_KEY_BYTES, STRETCH_MEMORY_KIB, STRETCH_PASSES, SWARM_KEY_BYTES};
+use crate::keyring::Keyring;
+use crate::limits::{MAX_KEY_FILE_BYTES, MAX_OLD_KEYS, STRETCH_MEMORY_KIB, STRETCH_PASSES, SWARM_KEY_BYTES};
 
 /// The variable of the environment that holds a key, so that it stands in no list of processes.
 const VARIABLE: &str = "POTLUCK_SWARM_KEY";
 
 /// The same for every node, for they must come to the same key without having talked. Another version of the stretching has another.
 const SALT: &[u8] = b"potluck swarm key v1";
+
+/// The first line of the file; a file of the older version holds one key.
+const HEADS: [&str; 2] = ["potluck key 2", "potluck key 1"];
+
+/// Bytes of the longest: two lines a key, of some 70 bytes each.
+const MAX_KEPT_BYTES: u64 = 16 + (1 + MAX_OLD_KEYS as u64) * 2 * 72;
 
 const NAME: &str = "key";
 const NEW_NAME: &str = "key.new";
@@ -93,22 +101,49 @@ fn of_file(path: &Path) -> Result<SwarmKey, KeyError> {
     }
 }
 
-/// The bytes that lock the swarm; none for an open one. Takes up to two seconds of a board, unless `state` has kept what came out.
-pub(crate) fn secret(key: Option<&SwarmKey>, state: Option<&Path>) -> Result<Vec<u8>, KeyError> {
+/// What locks the swarm: its key, if it has one, and its former ones. A passphrase that `state` has kept no key of takes up to two
+/// seconds of a board.
+pub(crate) fn keyring(key: Option<&SwarmKey>, former: &[SwarmKey], state: Option<&Path>) -> Result<Keyring, KeyError> {
+    let kept = state.map(kept).unwrap_or_default();
+    let mut used = Vec::new();
+    let current = key.map_or(Ok(Vec::new()), |key| secret(key, &kept, &mut used))?;
+    let former = former.iter().map(|key| secret(key, &kept, &mut used)).collect::<Result<Vec<_>, _>>()?;
+    if let Some(state) = state.filter(|_| !used.is_empty() && used != kept) {
+        // Where they cannot be kept, the next start takes as long.
+        let _ = keep(state, &used);
+    }
+    Ok(Keyring::new(&current, former.iter().map(Vec::as_slice)))
+}
+
+/// A key that a passphrase was stretched to, and what shows of which.
+#[derive(Clone, PartialEq, Eq)]
+struct Stretched {
+    mark: String,
+    key: [u8; SWARM_KEY_BYTES],
+}
+
+impl Stretched {
+    fn new(passphrase: &[u8], key: [u8; SWARM_KEY_BYTES]) -> Stretched {
+        Stretched { mark: blake3::keyed_hash(&key, passphrase).to_hex().to_string(), key }
+    }
+}
+
+/// The bytes that a key locks the swarm with. What was stretched for it, or kept of it, is added to `used`.
+fn secret(key: &SwarmKey, kept: &[Stretched], used: &mut Vec<Stretched>) -> Result<Vec<u8>, KeyError> {
     let passphrase = match key {
-        None => return Ok(Vec::new()),
-        Some(SwarmKey::Drawn(key)) => return Ok(key.to_vec()),
-        Some(SwarmKey::Passphrase(passphrase)) => passphrase.as_bytes(),
+        SwarmKey::Drawn(key) => return Ok(key.to_vec()),
+        SwarmKey::Passphrase(passphrase) => passphrase.as_bytes(),
     };
-    if let Some(key) = state.and_then(|state| kept(state, passphrase)) {
-        return Ok(key.to_vec());
+    let known = kept.iter().find(|kept| Stretched::new(passphrase, kept.key) == **kept).cloned();
+    let stretched = match known {
+        Some(known) => known,
+        None => Stretched::new(passphrase, stretch(passphrase)?),
+    };
+    let key = stretched.key.to_vec();
+    if !used.contains(&stretched) {
+        used.push(stretched);
     }
-    let key = stretch(passphrase)?;
-    if let Some(state) = state {
-        // Where it cannot be kept, the next start takes as long.
-        let _ = keep(state, passphrase, &key);
-    }
-    Ok(key.to_vec())
+    Ok(key)
 }
 
 fn stretch(passphrase: &[u8]) -> Result<[u8; SWARM_KEY_BYTES], KeyError> {
@@ -119,17 +154,29 @@ fn stretch(passphrase: &[u8]) -> Result<[u8; SWARM_KEY_BYTES], KeyError> {
     Ok(key)
 }
 
-/// What a former start made of this passphrase.
-fn kept(state: &Path, passphrase: &[u8]) -> Option<[u8; SWARM_KEY_BYTES]> {
+/// What former starts made of passphrases; none where the file is damaged.
+fn kept(state: &Path) -> Vec<Stretched> {
     let mut text = String::new();
-    File::open(state.join(NAME)).ok()?.take(MAX_SWARM_KEY_BYTES as u64).read_to_string(&mut text).ok()?;
-    let digits = text.lines().nth(2)?.strip_prefix("key ")?;
-    let Some(SwarmKey::Drawn(key)) = SwarmKey::parse(digits) else { return None };
-    (written(passphrase, &key) == text).then_some(key)
+    let read = File::open(state.join(NAME)).and_then(|file| file.take(MAX_KEPT_BYTES + 1).read_to_string(&mut text));
+    if read.is_err() || text.len() as u64 > MAX_KEPT_BYTES {
+        return Vec::new();
+    }
+    let mut lines = text.lines();
+    if !lines.next().is_some_and(|line| HEADS.contains(&line)) {
+        return Vec::new();
+    }
+    let entry = || {
+        let mark = lines.next()?.strip_prefix("for ")?.to_string();
+        match SwarmKey::parse(lines.next()?.strip_prefix("key ")?)? {
+            SwarmKey::Drawn(key) => Some(Stretched { mark, key }),
+            SwarmKey::Passphrase(_) => None,
+        }
+    };
+    core::iter::from_fn(entry).take(1 + MAX_OLD_KEYS).collect()
 }
 
-/// Keeps it: whole or not at all, and for the owner's eyes only.
-fn keep(state: &Path, passphrase: &[u8], key: &[u8; SWARM_KEY_BYTES]) -> io::Result<()> {
+/// Keeps them: all or none, and for the owner's eyes only.
+fn keep(state: &Path, keys: &[Stretched]) -> io::Result<()> {
     fs::create_dir_all(state)?;
     let (new, path) = (state.join(NEW_NAME), state.join(NAME));
     // One that was left behind may be readable to others.
@@ -138,13 +185,15 @@ fn keep(state: &Path, passphrase: &[u8], key: &[u8; SWARM_KEY_BYTES]) -> io::Res
         _ => {}
     }
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
-    file.write_all(written(passphrase, key).as_bytes())?;
+    file.write_all(written(keys).as_bytes())?;
     file.sync_all()?;
     fs::rename(&new, &path)
 }
 
-fn written(passphrase: &[u8], key: &[u8; SWARM_KEY_BYTES]) -> String {
-    format!("potluck key 1\nfor {}\nkey {}\n", blake3::keyed_hash(key, passphrase).to_hex(), SwarmKey::hex(key))
+fn written(keys: &[Stretched]) -> String {
+    let entries =
+        keys.iter().take(1 + MAX_OLD_KEYS).map(|Stretched { mark, key }| format!("for {mark}\nkey {}\n", SwarmKey::hex(key)));
+    format!("{}\n{}", HEADS[0], entries.collect::<String>())
 }
 
 #[cfg(test)]
@@ -165,39 +214,63 @@ mod tests {
         config
     }
 
+    fn stretched(key: &SwarmKey) -> Vec<u8> {
+        secret(key, &[], &mut Vec::new()).unwrap()
+    }
+
     /// Another key here, and boards of two builds would not be one swarm.
     #[test]
     fn a_passphrase_makes_the_same_key_everywhere_and_it_is_not_the_passphrase() {
-        let key = secret(Some(&passphrase("sesame")), None).unwrap();
+        let key = stretched(&passphrase("sesame"));
         let hex: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(hex, "2155a36f5fee594826933f426d982282ca3afb0d22676357ce5c8c23eac0516f");
-        assert_eq!(secret(Some(&SwarmKey::Drawn([7; 32])), None).unwrap(), [7; 32], "a drawn key is taken as it is");
-        assert_eq!(secret(None, None).unwrap(), [0; 0]);
+        assert_eq!(stretched(&SwarmKey::Drawn([7; 32])), [7; 32], "a drawn key is taken as it is");
+        assert_eq!(keyring(None, &[], None).unwrap(), Keyring::open());
     }
 
     #[test]
     fn what_came_out_is_kept_for_its_passphrase_and_its_owner_alone() {
         let dir = tempfile::tempdir().unwrap();
         let state = dir.path().join("state");
-        let key = secret(Some(&passphrase("sesame")), Some(&state)).unwrap();
-        assert_eq!(kept(&state, b"sesame").as_ref().map(|key| &key[..]), Some(&key[..]));
-        assert_eq!(kept(&state, b"sesamf"), None);
+        let (sesame, open) = (passphrase("sesame"), passphrase("open"));
+        let first = keyring(Some(&sesame), &[], Some(&state)).unwrap();
+        assert_eq!(first, Keyring::new(&stretched(&sesame), []));
         let path = state.join(NAME);
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let text = fs::read_to_string(&path).unwrap();
         assert!(!text.contains("sesame"));
 
-        // The next start does not stretch: a key that stretching would not give is believed.
-        keep(&state, b"sesame", &[9; 32]).unwrap();
-        assert_eq!(secret(Some(&passphrase("sesame")), Some(&state)).unwrap(), [9; 32]);
-        // Another passphrase, or damage, makes it anew.
-        assert_eq!(secret(Some(&passphrase("open")), Some(&state)).unwrap(), secret(Some(&passphrase("open")), None).unwrap());
-        for damaged in [&text[..text.len() - 1], &text.replace("key 1", "key 2"), &text.replacen('a', "b", 1), ""] {
+        // The next start does not stretch: a key that stretching would not give is believed, for its own passphrase.
+        keep(&state, &[Stretched::new(b"sesame", [9; 32])]).unwrap();
+        assert_eq!(keyring(Some(&sesame), &[], Some(&state)).unwrap(), Keyring::new(&[9; 32], []));
+        assert_eq!(keyring(Some(&open), &[], Some(&state)).unwrap(), Keyring::new(&stretched(&open), []));
+        for damaged in [&text[..text.len() - 1], &text.replace("key 2", "key 3"), &text.replacen('a', "b", 1), ""] {
             fs::write(&path, damaged).unwrap();
-            assert_eq!(kept(&state, b"sesame"), None, "{damaged}");
+            assert_eq!(keyring(Some(&sesame), &[], Some(&state)).unwrap(), first, "{damaged}");
         }
-        assert_eq!(secret(Some(&passphrase("sesame")), Some(&state)).unwrap(), key);
         assert_eq!(fs::read_to_string(&path).unwrap(), text);
+    }
+
+    /// A board that is given a new key keeps the old one for a while, and must not stretch both at every start.
+    #[test]
+    fn former_keys_are_kept_as_well_and_no_more_than_there_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("state");
+        let names = ["new", "one", "two", "three", "four"];
+        let made_up: Vec<Stretched> =
+            names.iter().enumerate().map(|(at, name)| Stretched::new(name.as_bytes(), [at as u8 + 1; 32])).collect();
+        keep(&state, &made_up).unwrap();
+        let former: Vec<SwarmKey> = names[1..].iter().map(|name| passphrase(name)).collect();
+        let keys = keyring(Some(&passphrase("new")), &former, Some(&state)).unwrap();
+        let expected: Vec<[u8; 32]> = (2..=5).map(|byte| [byte; 32]).collect();
+        assert_eq!(keys, Keyring::new(&[1; 32], expected.iter().map(<[u8; 32]>::as_slice)), "none was stretched");
+        assert_eq!(kept(&state).len(), 5);
+        assert!(written(&made_up).len() as u64 <= MAX_KEPT_BYTES);
+        keyring(Some(&passphrase("new")), &former[..1], Some(&state)).unwrap();
+        assert!(kept(&state) == made_up[..2], "what is not used any more is forgotten");
+        let older = written(&made_up[..1]).replace(HEADS[0], HEADS[1]);
+        fs::write(state.join(NAME), older).unwrap();
+        assert!(kept(&state) == made_up[..1], "a file of the older version");
     }
 
     #[test]

@@ -19,7 +19,7 @@ mod template;
 pub(crate) use apply::{alone, answers, precision, size, within_memory};
 pub(crate) use cores::{Cores, keep};
 pub(crate) use kept::Kept;
-pub(crate) use key::{KeyError, secret};
+pub(crate) use key::{KeyError, keyring};
 pub(crate) use options::{ASK, BENCH, NoModel, Options, RESET, RUN, TOKENIZE, Unread, in_file, model, read};
 pub(crate) use random::{draw_key, random};
 pub(crate) use settled::{Settled, Sharing};

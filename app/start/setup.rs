@@ -8,18 +8,19 @@ use thiserror::Error;
 use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::answers::Form;
-use crate::id::{BootId, EpochState, Fingerprint, NodeId};
+use crate::id::{BootId, EpochState, Fingerprint, NodeId, NodeName};
+use crate::keyring::Keyring;
 use crate::limits::{MAX_CONTEXT_TOKENS, MAX_TOKENIZER_FILE_BYTES};
 use crate::model::inspect::{scratch_bytes, sequence_bytes};
 use crate::model::{self, Bytes, Content, Model, Opened, Precision};
-use crate::node::{NodeConfig, swarm_tag};
+use crate::node::NodeConfig;
 use crate::tokenizer::{Packed, TokenKind, Tokenizer, TokenizerError, Vocabulary};
 
 use super::budget::{Budget, Needs, TooLittle};
 use super::cores::{Cores, CoresError};
 use super::kept::Kept;
 use super::memory;
-use super::random::random;
+use super::random::{entropy, random};
 use super::speed::measure_prefill;
 use super::template;
 
@@ -204,7 +205,7 @@ pub(crate) struct NodeSettings {
     pub name: Option<String>,
     /// The node's id; none draws one.
     pub id: Option<u64>,
-    pub swarm_key: Vec<u8>,
+    pub keys: Keyring,
     pub slab_bytes: usize,
     /// Whether it is a default, which may be lowered to what there is, rather than what a person asked for.
     pub slab_may_shrink: bool,
@@ -216,6 +217,10 @@ pub(crate) struct NodeSettings {
     pub sharing: bool,
     pub reuse: bool,
     pub announce_interval_ms: u32,
+    /// Of ten thousand blocks that peers made, so many are audited.
+    pub audit_per_10k: u16,
+    /// Peers that it knows at most.
+    pub peers: usize,
     /// Where it keeps what survives a restart; none keeps nothing.
     pub state: Option<PathBuf>,
 }
@@ -233,7 +238,7 @@ impl Loaded {
         self.model.config().context.min(MAX_CONTEXT_TOKENS)
     }
 
-    /// What a node with these settings will hold; its slab may be smaller than they say.
+    /// What a node with these settings will hold; its slab may be smaller than they say, and its directory larger.
     pub(crate) fn budget(&self, settings: &NodeSettings) -> Result<Budget, SetupError> {
         let (config, shape) = (self.model.config(), self.model.kv_shape());
         let context = settings.context.min(self.most_context());
@@ -247,17 +252,17 @@ impl Loaded {
     }
 
     pub(crate) fn node_config(&self, settings: &NodeSettings) -> Result<NodeConfig, SetupError> {
-        let key = settings.swarm_key.as_slice();
         let (asked, most) = (settings.context, self.most_context());
         if asked > most {
             return Err(SetupError::Context { asked, most });
         }
         Ok(NodeConfig {
             node: NodeId(settings.id.unwrap_or_else(random)),
+            name: NodeName::of(settings.name.as_deref().unwrap_or_default()),
             boot: BootId(random()),
             seed: random(),
-            swarm_key: key.to_vec(),
-            swarm: swarm_tag(key),
+            keys: settings.keys.clone(),
+            entropy: entropy(),
             fingerprint: self.fingerprint,
             epochs: EpochState::default(),
             shape: self.model.kv_shape().clone(),
@@ -267,7 +272,9 @@ impl Loaded {
             sharing: settings.sharing,
             reuse: settings.reuse,
             announce_interval_ms: settings.announce_interval_ms,
+            peers: settings.peers,
             prefill_tokens_per_s: if settings.sharing { measure_prefill(&self.model) } else { None },
+            audit_per_10k: settings.audit_per_10k,
             end_tokens: self.tokenizer.end_tokens().to_vec(),
         })
     }

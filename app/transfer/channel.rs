@@ -1,33 +1,73 @@
-//! The seam between the frames of a connection and the bytes of its socket, one for each connection, whichever side fetches.
+//! The seam between the frames of a connection and the bytes of its socket, one for each connection.
 //!
 //! Bytes that came go in as they came; frames come out. Frames go in as long as the socket can take more; bytes come out, one
-//! piece in flight at a time. This is the one place that bytes pass, so it is where they are to be encrypted.
+//! piece in flight at a time. This is the one place that bytes pass. The side that connected knocks (`knock`), and where the swarm
+//! has a key, both sides show that they have it (`handshake`) and seal what they say from then on (`sealed`).
 
+use super::handshake::{self, Caller, Door, Outcome};
+use super::sealed::Sealed;
 use super::{Decoder, Fault, Frame};
+use crate::keyring::{Keyring, SwarmSecret};
 use crate::limits::MAX_CHUNK_BYTES;
 
 /// One connection's bytes, both ways.
-#[derive(Default)]
 pub struct Channel {
     decoder: Decoder,
     writable: bool,
+    /// What the handshake has to say, before all else.
+    pending: Vec<u8>,
+    stage: Stage,
+    /// A fault has come: no frame comes any more.
+    deaf: bool,
+}
+
+/// How far a connection has come.
+enum Stage {
+    /// This side has knocked, or is about to.
+    Calling(Box<Caller>),
+    /// This side waits for a knock.
+    Called(Box<Door>),
+    /// The caller was turned away: it may be told so, in clear.
+    Refused,
+    /// The handshake failed, and there is no word that the other side would understand.
+    Failed,
+    /// The open swarm: frames in clear.
+    Plain,
+    /// A locked swarm.
+    Sealed(Sealed),
 }
 
 /// The frames in the bytes that have just come. All of them are to be taken, unless one is a fault.
 pub struct Received<'a> {
-    decoder: &'a mut Decoder,
+    channel: &'a mut Channel,
     rest: &'a [u8],
 }
 
 impl Channel {
-    /// A connection that the socket is not ready to send on yet.
-    pub fn new() -> Channel {
-        Channel::default()
+    /// The connecting side, before the socket is ready to send on. It speaks with the key in `secret`. `ephemeral` is a random number
+    /// that nothing else is made from.
+    pub fn initiator(secret: &SwarmSecret, ephemeral: [u8; 32]) -> Channel {
+        match handshake::call(secret, ephemeral) {
+            Ok((pending, Some(caller))) => Channel::new(pending, Stage::Calling(Box::new(caller))),
+            Ok((pending, None)) => Channel::new(pending, Stage::Plain),
+            // The one ephemeral key in 2^252 that makes no good one.
+            Err(_) => Channel::new(Vec::new(), Stage::Failed),
+        }
+    }
+
+    /// The accepting side. It understands callers that have one of the keys in `keyring`; `ephemeral` as for the other side.
+    pub fn responder(keyring: &Keyring, ephemeral: [u8; 32]) -> Channel {
+        Channel::new(Vec::new(), Stage::Called(Box::new(Door::new(keyring.clone(), ephemeral))))
+    }
+
+    fn new(pending: Vec<u8>, stage: Stage) -> Channel {
+        Channel { decoder: Decoder::new(), writable: false, pending, stage, deaf: false }
     }
 
     /// Takes the bytes that came. Those of a frame that is not whole yet are kept.
     pub fn received<'a>(&'a mut self, bytes: &'a [u8]) -> Received<'a> {
-        Received { decoder: &mut self.decoder, rest: bytes }
+        let rest = if self.deaf { &[] } else { bytes };
+        Received { channel: self, rest }
     }
 
     /// The socket is ready, or has taken all that was sent.
@@ -42,28 +82,98 @@ impl Channel {
 
     /// Gathers frames from `poll_send`, which appends one and says whether there was one, until there are none or a chunk's worth
     /// is here. The bytes that it returns are in flight until the socket is [`writable`](Self::writable) again; before that there
-    /// are no others.
+    /// are no others. Until the handshake is over nothing but the accepting side's `Bye` is gathered.
     pub fn send(&mut self, mut poll_send: impl FnMut(&mut Vec<u8>) -> bool) -> Option<Vec<u8>> {
-        let mut out = Vec::new();
-        while self.writable && out.len() < MAX_CHUNK_BYTES && poll_send(&mut out) {}
-        self.writable &= out.is_empty();
+        if !self.writable {
+            return None;
+        }
+        let mut out = core::mem::take(&mut self.pending);
+        match &mut self.stage {
+            Stage::Calling(_) | Stage::Failed => {}
+            Stage::Called(_) | Stage::Refused => drop(poll_send(&mut out)),
+            Stage::Plain => while out.len() < MAX_CHUNK_BYTES && poll_send(&mut out) {},
+            Stage::Sealed(sealed) => sealed.send(poll_send, &mut out),
+        }
+        self.writable = out.is_empty();
         (!out.is_empty()).then_some(out)
+    }
+
+    /// Takes some of the bytes, up to the end of a message, or of the handshake; gives a last word that came in clear.
+    fn take(&mut self, rest: &mut &[u8]) -> Result<Option<Frame>, Fault> {
+        let outcome = match &mut self.stage {
+            Stage::Calling(caller) => caller.hear(rest)?,
+            Stage::Called(door) => door.hear(rest)?,
+            Stage::Refused | Stage::Failed => {
+                *rest = &[];
+                None
+            }
+            Stage::Plain => {
+                let taken = self.decoder.push(rest);
+                *rest = &rest[taken..];
+                None
+            }
+            Stage::Sealed(sealed) => {
+                sealed.hear(rest, &mut self.decoder)?;
+                None
+            }
+        };
+        match outcome {
+            None => return Ok(None),
+            Some(Outcome::Plain) => self.stage = Stage::Plain,
+            Some(Outcome::Sealed(session, answer)) => {
+                self.pending.extend(answer.into_iter().flatten());
+                self.stage = Stage::Sealed(Sealed::new(session));
+            }
+            Some(Outcome::Bye(reason)) => {
+                self.stage = Stage::Failed;
+                return Ok(Some(Frame::Bye { reason }));
+            }
+        }
+        Ok(None)
+    }
+
+    fn next(&mut self, rest: &mut &[u8]) -> Result<Option<Frame>, Fault> {
+        loop {
+            if let Some(frame) = self.decoder.advance()? {
+                return Ok(Some(frame));
+            }
+            if matches!(self.stage, Stage::Sealed(_)) && !self.decoder.is_empty() {
+                return Err(Fault::Torn);
+            }
+            if rest.is_empty() {
+                return Ok(None);
+            }
+            if let Some(frame) = self.take(rest)? {
+                return Ok(Some(frame));
+            }
+        }
+    }
+
+    /// After a fault: nothing is heard any more, and of what is said only what the other side can understand.
+    fn fail(&mut self) {
+        self.deaf = true;
+        match self.stage {
+            Stage::Called(_) => self.stage = Stage::Refused,
+            Stage::Calling(_) => self.stage = Stage::Failed,
+            _ => {}
+        }
     }
 }
 
 impl Received<'_> {
     /// The next whole frame and its payload; `None` when all bytes are taken. After a fault the connection has no more frames.
     pub fn next_frame(&mut self) -> Result<Option<(Frame, &[u8])>, Fault> {
-        loop {
-            if let Some(frame) = self.decoder.advance()? {
-                let payload = self.decoder.payload(&frame);
-                return Ok(Some((frame, payload)));
+        match self.channel.next(&mut self.rest) {
+            Ok(None) => Ok(None),
+            Ok(Some(frame)) => {
+                let payload = self.channel.decoder.payload(&frame);
+                Ok(Some((frame, payload)))
             }
-            if self.rest.is_empty() {
-                return Ok(None);
+            Err(fault) => {
+                self.rest = &[];
+                self.channel.fail();
+                Err(fault)
             }
-            let taken = self.decoder.push(self.rest);
-            self.rest = &self.rest[taken..];
         }
     }
 }
@@ -73,15 +183,26 @@ mod tests {
     use super::super::encode;
     use super::*;
 
+    /// Both sides of a connection of the open swarm, behind the knock.
+    fn open_pair() -> (Channel, Channel) {
+        let keyring = Keyring::open();
+        let mut caller = Channel::initiator(keyring.current(), [1; 32]);
+        let mut called = Channel::responder(&keyring, [2; 32]);
+        caller.writable();
+        let knock = caller.send(|_| false).expect("the knock");
+        assert_eq!(called.received(&knock).next_frame(), Ok(None));
+        caller.writable();
+        (caller, called)
+    }
+
     #[test]
     fn only_one_piece_is_in_flight_and_it_is_a_chunk_or_so() {
-        let mut channel = Channel::new();
         let ping = |out: &mut Vec<u8>| {
             encode(&Frame::Ping { nonce: 1 }, &[], out);
             true
         };
-        assert_eq!(channel.send(ping), None, "not connected yet");
-        channel.writable();
+        assert_eq!(Channel::initiator(Keyring::open().current(), [1; 32]).send(ping), None, "not connected yet");
+        let (mut channel, _) = open_pair();
         let bytes = channel.send(ping).unwrap();
         assert!((MAX_CHUNK_BYTES..MAX_CHUNK_BYTES + 8).contains(&bytes.len()), "{}", bytes.len());
         assert_eq!(channel.send(ping), None, "the socket has not taken what was sent");
@@ -97,7 +218,7 @@ mod tests {
             encode(&Frame::Ping { nonce }, &[], &mut bytes);
         }
         for piece in [1, 7, 20_000, bytes.len()] {
-            let mut channel = Channel::new();
+            let (_, mut channel) = open_pair();
             let mut next = 0;
             for bytes in bytes.chunks(piece) {
                 let mut frames = channel.received(bytes);

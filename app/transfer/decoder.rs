@@ -31,6 +31,11 @@ impl Decoder {
         &mut self.buffer[self.end..]
     }
 
+    /// Whether all bytes that came have been taken as frames.
+    pub(super) fn is_empty(&self) -> bool {
+        self.start == self.end && self.header.is_none()
+    }
+
     /// Says that `count` bytes were read into [`spare`](Self::spare).
     ///
     /// # Panics

@@ -21,10 +21,10 @@ pub enum Fault {
     /// A first frame that is neither `Hello` nor `Bye`.
     #[error("sent {0} before it said hello")]
     NotHello(&'static str),
-    /// A hello without potluck's magic.
+    /// A first word without potluck's magic.
     #[error("does not speak potluck's transfer protocol: check the address among the peers")]
     Magic,
-    /// A hello of another protocol version.
+    /// A knock of another protocol version.
     #[error("speaks version {theirs} of the transfer protocol, this node {ours}: put the same release on both")]
     Version {
         /// This node's.
@@ -32,12 +32,27 @@ pub enum Fault {
         /// The peer's.
         theirs: u16,
     },
-    /// A hello of another swarm.
+    /// A knock for another swarm.
     #[error("belongs to another swarm: give both nodes the same swarm key to let them share")]
     Swarm,
-    /// A hello with this node's own id.
-    #[error("is this node itself, or a copy of its identity: take the address out of the peers, or give the copy its own")]
+    /// A handshake that was not made with the swarm's key.
+    #[error("does not have this swarm's key")]
+    Handshake,
+    /// A sealed message whose length is that of none.
+    #[error("announced a sealed message of {0} bytes: the stream is damaged")]
+    SealedLength(usize),
+    /// A sealed message that is not the next one as the peer sealed it.
+    #[error("sent a message that its key does not open: it was damaged, repeated or moved on its way")]
+    Unsealed,
+    /// A sealed message that ends within a frame.
+    #[error("ended a sealed message within a frame")]
+    Torn,
+    /// A hello with this node's own id and start.
+    #[error("is this node itself: take the address out of the peers")]
     SameNode,
+    /// A hello with this node's own id and another start.
+    #[error("has this node's identity and is another machine: give one of them its own")]
+    Twin,
     /// A hello of another node than the one that was called.
     #[error("is no longer at its address: node {0} answered there")]
     OtherNode(NodeId),
@@ -136,7 +151,9 @@ impl Fault {
     pub fn reason(&self) -> ByeReason {
         match self {
             Fault::Magic | Fault::Version { .. } => ByeReason::Version,
-            Fault::Swarm => ByeReason::Swarm,
+            // One word for both: whoever does not have the key learns nothing of why.
+            Fault::Swarm | Fault::Handshake => ByeReason::Swarm,
+            Fault::Twin => ByeReason::Twin,
             Fault::SameNode => ByeReason::SameNode,
             Fault::Epoch { .. } => ByeReason::Epoch,
             Fault::Fingerprint { .. } => ByeReason::Fingerprint,

@@ -14,15 +14,9 @@ use heapless::Vec as Bounded;
 use serde::{Deserialize, Serialize};
 
 use super::Fault;
-use crate::id::{BlockKey, BootId, Epoch, Fingerprint, NodeId, SwarmTag, TokenId};
+use crate::id::{BlockKey, BootId, Epoch, Fingerprint, NodeId, TokenId};
 use crate::kv::Plane;
 use crate::limits::{BLOCK_TOKENS, MAX_CHUNK_BYTES, MAX_FRAME_HEADER_BYTES};
-
-/// The first bytes of every hello: this is potluck's transfer protocol and nothing else.
-pub const MAGIC: [u8; 4] = *b"PTLK";
-
-/// The version of the protocol. Peers of different versions part at once.
-pub const VERSION: u16 = 1;
 
 /// Bytes of the longest frame: its length, its header, its payload.
 pub const MAX_FRAME_BYTES: usize = 2 + MAX_FRAME_HEADER_BYTES + MAX_CHUNK_BYTES;
@@ -30,15 +24,10 @@ pub const MAX_FRAME_BYTES: usize = 2 + MAX_FRAME_HEADER_BYTES + MAX_CHUNK_BYTES;
 /// The token ids of one block; fewer than 16 for the ragged end of a prompt.
 pub type Tokens = Bounded<TokenId, BLOCK_TOKENS>;
 
-/// What each side says first. It keeps this layout in every version, so that peers can tell each other why they part.
+/// What each side says first, once the channel stands: in a locked swarm, only those who have its key hear it. A new field goes to the
+/// end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Hello {
-    /// [`MAGIC`].
-    pub magic: [u8; 4],
-    /// [`VERSION`].
-    pub version: u16,
-    /// The swarm that the speaker belongs to.
-    pub swarm: SwarmTag,
     /// The speaker.
     pub node: NodeId,
     /// The speaker's present start.
@@ -47,6 +36,8 @@ pub struct Hello {
     pub epoch: Epoch,
     /// What the speaker's KV bytes can be mixed with.
     pub fingerprint: Fingerprint,
+    /// Seconds since the speaker's start, when the connection was made.
+    pub uptime_s: u32,
 }
 
 /// One message. Frames from the fetching side: `Want`, `Cancel`, `FilterWant`, `Ping`. From the serving side: `Found`,
@@ -166,27 +157,20 @@ pub enum ByeReason {
     Stalled,
     /// The other side broke a rule of the protocol.
     Protocol,
+    /// The other side has this node's identity, and is another machine.
+    Twin,
 }
 
 impl Hello {
-    /// What this node says of itself.
-    pub fn new(swarm: SwarmTag, node: NodeId, boot: BootId, epoch: Epoch, fingerprint: Fingerprint) -> Hello {
-        Hello { magic: MAGIC, version: VERSION, swarm, node, boot, epoch, fingerprint }
+    /// What a node says of itself as it starts.
+    pub fn new(node: NodeId, boot: BootId, epoch: Epoch, fingerprint: Fingerprint) -> Hello {
+        Hello { node, boot, epoch, fingerprint, uptime_s: 0 }
     }
 
     /// Whether this node and the one that said `theirs` can exchange blocks; the fault says why not.
     pub fn check(&self, theirs: &Hello) -> Result<(), Fault> {
-        if theirs.magic != self.magic {
-            return Err(Fault::Magic);
-        }
-        if theirs.version != self.version {
-            return Err(Fault::Version { ours: self.version, theirs: theirs.version });
-        }
-        if theirs.swarm != self.swarm {
-            return Err(Fault::Swarm);
-        }
         if theirs.node == self.node {
-            return Err(Fault::SameNode);
+            return Err(if theirs.boot == self.boot { Fault::SameNode } else { Fault::Twin });
         }
         if theirs.epoch != self.epoch {
             return Err(Fault::Epoch { ours: self.epoch.0, theirs: theirs.epoch.0 });
@@ -243,6 +227,7 @@ pub fn encode(frame: &Frame, payload: &[u8], out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::MAX_GREETING_BYTES;
 
     fn hex(bytes: &[u8]) -> String {
         bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -260,8 +245,8 @@ mod tests {
 
     #[test]
     fn every_frame_has_the_bytes_that_the_wire_document_shows() {
-        let hello = Hello::new(SwarmTag(0x0102), NodeId(3), BootId(4), Epoch(5), Fingerprint([6; 16]));
-        golden(Frame::Hello(hello), b"", "1b000050544c4b01820203040506060606060606060606060606060606");
+        let hello = Hello { uptime_s: 300, ..Hello::new(NodeId(3), BootId(4), Epoch(5), Fingerprint([6; 16])) };
+        golden(Frame::Hello(hello), b"", "16000003040506060606060606060606060606060606ac02");
         let key = BlockKey([7; 16]);
         golden(Frame::Want { id: 300, key, plane: Plane::Sliding }, b"", "140001ac020707070707070707070707070707070701");
         golden(Frame::Cancel { id: 300 }, b"", "030002ac02");
@@ -284,7 +269,7 @@ mod tests {
     #[test]
     fn every_reason_to_part_keeps_its_number() {
         use ByeReason::*;
-        let reasons = [Leaving, Idle, Full, Version, Swarm, Epoch, Fingerprint, SameNode, Stalled, Protocol];
+        let reasons = [Leaving, Idle, Full, Version, Swarm, Epoch, Fingerprint, SameNode, Stalled, Protocol, Twin];
         for (number, reason) in reasons.into_iter().enumerate() {
             golden(Frame::Bye { reason }, b"", &format!("02000c{number:02x}"));
         }
@@ -296,14 +281,15 @@ mod tests {
         let (parent, plane) = (BlockKey([255; 16]), Plane::Sliding);
         let found = Frame::Found { id: u32::MAX, plane, parent, tokens, bytes: u32::MAX, digest: u64::MAX };
         let hello = Hello {
-            magic: [255; 4],
-            version: u16::MAX,
-            swarm: SwarmTag(u64::MAX),
             node: NodeId(u64::MAX),
             boot: BootId(u64::MAX),
             epoch: Epoch(u64::MAX),
             fingerprint: Fingerprint([255; 16]),
+            uptime_s: u32::MAX,
         };
+        let mut greeting = Vec::new();
+        encode(&Frame::Hello(hello), &[], &mut greeting);
+        assert!(greeting.len() <= MAX_GREETING_BYTES);
         for frame in [found, Frame::Hello(hello)] {
             let mut bytes = Vec::new();
             encode(&frame, &[], &mut bytes);

@@ -2,12 +2,13 @@
 //!
 //! One TCP connection carries one direction of asking: the node that connected fetches ([`Fetcher`]), the node that accepted
 //! serves ([`Server`]). Both are state machines without sockets or clocks: frames and the present moment go in; events and
-//! bytes to send come out. Between them and the socket stands a [`Channel`]: the one seam between frames and bytes, which is where
-//! encryption goes.
+//! bytes to send come out. Between them and the socket stands a [`Channel`]: the one seam between frames and bytes. It knocks for the
+//! one and opens for the other, and in a locked swarm seals what passes (`noise`).
 //!
 //! A fetch, from the asking side:
 //!
-//! 1. Both say [`Frame::Hello`]. A peer of another swarm, version, epoch or fingerprint is told so and left.
+//! 1. The channels agree that both sides speak this version and have one key of the swarm. Then both say [`Frame::Hello`]. A peer of
+//!    another swarm, version, epoch or fingerprint is told so and left.
 //! 2. Up to [`MAX_WANTS_IN_FLIGHT`](crate::limits::MAX_WANTS_IN_FLIGHT) wants are under way at once, each for one plane of
 //!    one block. Every want ends in exactly one way: its last chunk, `Absent`, `Busy`, or `Stopped` after a cancel.
 //! 3. `Found` must name the parent and tokens that the block was asked for by, and the length that the model's shape gives.
@@ -23,7 +24,11 @@ mod decoder;
 mod fault;
 mod fetch;
 mod frame;
+mod handshake;
+mod knock;
 mod meter;
+mod noise;
+mod sealed;
 mod serve;
 mod serving;
 #[cfg(test)]
@@ -34,7 +39,8 @@ pub use channel::{Channel, Received};
 pub use decoder::Decoder;
 pub use fault::Fault;
 pub use fetch::{FetchEvent, Fetcher, Full};
-pub use frame::{ByeReason, Frame, Hello, MAGIC, MAX_FRAME_BYTES, Tokens, VERSION, encode};
+pub use frame::{ByeReason, Frame, Hello, MAX_FRAME_BYTES, Tokens, encode};
+pub use knock::{MAGIC, VERSION};
 pub use meter::Sample;
 pub use serve::{ServeEvent, Server};
 pub use wanted::Expected;

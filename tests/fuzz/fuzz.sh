@@ -12,7 +12,7 @@ shift
 cd "$(dirname "$0")"
 root=$(cd ../.. && pwd)
 target=${CARGO_TARGET_DIR:-$root/target}/fuzz
-[ $# -gt 0 ] || set -- fetching serving datagrams terminal settings gguf tokenizer packed template
+[ $# -gt 0 ] || set -- fetching serving handshake sealed datagrams terminal settings gguf tokenizer packed template
 features=
 for name in "$@"; do
     case $name in settings | gguf | tokenizer | packed | template) features="--features files" ;; esac

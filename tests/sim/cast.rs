@@ -1,12 +1,13 @@
 //! The hostile cast: what a peer can do to those that connect to it, and to those that it connects to. Its catalog stays that of an
-//! honest node, so that it is asked.
+//! honest node, so that it is asked. Its members have the swarm's key, and speak through a channel like everyone, but for those that
+//! send what is no frame; strangers have none, and send bytes.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use potluck::id::{BlockKey, TokenId};
 use potluck::kv::{KvShape, Plane};
 use potluck::limits::MAX_CHUNK_BYTES;
-use potluck::transfer::{ByeReason, Decoder, Frame, Hello, Tokens, encode};
+use potluck::transfer::{ByeReason, Channel, Frame, Hello, Tokens, encode};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::engine::{NO_NUMBER, fill};
@@ -96,7 +97,7 @@ impl Mischief {
 }
 
 /// What a member of the cast does on a connection that it makes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Raid {
     /// Says nothing.
     Mute,
@@ -106,6 +107,8 @@ pub enum Raid {
     Wants,
     /// Sends what is no frame, without end.
     Garbage,
+    /// Sends these bytes, and keeps what it hears.
+    Stranger(Vec<u8>),
 }
 
 /// What an honest node would send.
@@ -120,15 +123,23 @@ pub struct Truth {
 /// One end of a connection that a member of the cast holds.
 pub struct Cast {
     role: Role,
-    hello: Hello,
-    decoder: Decoder,
-    out: VecDeque<u8>,
-    said: u64,
+    channel: Channel,
+    lines: Lines,
+    /// Bytes to send past the channel.
+    raw: VecDeque<u8>,
     planes: u64,
     over: bool,
 }
 
-#[derive(Clone, Copy)]
+/// What it says in frames.
+struct Lines {
+    hello: Hello,
+    out: VecDeque<Vec<u8>>,
+    said: u64,
+    greeted: bool,
+}
+
+#[derive(Clone)]
 enum Role {
     Serves(Mischief),
     Raids(Raid),
@@ -138,15 +149,19 @@ impl Cast {
     fn put(&mut self, frame: &Frame, payload: &[u8]) {
         let mut bytes = Vec::new();
         encode(frame, payload, &mut bytes);
-        self.out.extend(bytes);
+        self.lines.out.push_back(bytes);
     }
 
     fn hear(&mut self, frame: &Frame, shape: &KvShape, truth: impl Fn(&BlockKey) -> Option<Truth>) {
         let Role::Serves(mischief) = self.role else { return };
+        if self.over {
+            return;
+        }
         match frame {
             Frame::Hello(_) if matches!(mischief, Mischief::Mute | Mischief::Trickles | Mischief::Babbles) => {}
             Frame::Hello(_) => {
-                let mut hello = self.hello;
+                self.lines.greeted = true;
+                let mut hello = self.lines.hello;
                 if mischief == Mischief::OtherName {
                     hello.node.0 += 77;
                 }
@@ -190,7 +205,6 @@ impl Cast {
         self.planes += 1;
         let digest = xxh3_64(&bytes);
         self.put(&Frame::Found { id, plane, parent, tokens, bytes: bytes.len() as u32, digest }, &[]);
-        let whole = bytes.len();
         let half = matches!(mischief, Mischief::Truncates) || (mischief == Mischief::Stalls && self.planes >= 2);
         for (at, chunk) in bytes.chunks(MAX_CHUNK_BYTES).enumerate() {
             let offset = (at * MAX_CHUNK_BYTES) as u32;
@@ -198,10 +212,31 @@ impl Cast {
             self.put(&Frame::Chunk { id, offset, checksum, len: chunk.len() as u16 }, chunk);
         }
         if half {
-            self.out.truncate(self.out.len() - whole / 2);
+            self.lines.out.pop_back();
             self.over = true;
         }
     }
+}
+
+/// What a member says next on its channel: what it has put there, or what its role makes up.
+fn next_frame(member: &mut Lines, role: &Role, truths: &BTreeMap<BlockKey, Truth>, bytes: &mut Vec<u8>) -> bool {
+    if let Some(frame) = member.out.pop_front() {
+        bytes.extend(frame);
+        return true;
+    }
+    member.said += 1;
+    let said = member.said;
+    match role {
+        Role::Serves(Mischief::Floods) if member.greeted => encode(&Frame::Pong { nonce: said }, &[], bytes),
+        Role::Raids(Raid::Idle | Raid::Wants) if said == 1 => encode(&Frame::Hello(member.hello), &[], bytes),
+        Role::Raids(Raid::Wants) if said <= RAID_WANTS => {
+            let known = truths.keys().nth(said as usize % truths.len().max(1)).copied();
+            let key = known.filter(|_| said.is_multiple_of(2)).unwrap_or(BlockKey([said as u8; 16]));
+            encode(&Frame::Want { id: said as u32, key, plane: Plane::ALL[said as usize % 2] }, &[], bytes);
+        }
+        _ => return false,
+    }
+    true
 }
 
 /// The bytes of a plane of a block whose tokens end these prefixes, packed.
@@ -234,8 +269,24 @@ impl Sim {
     fn new_cast(&mut self, who: usize, role: Role) -> u64 {
         self.accepted += 1;
         let config = &self.stations[who].config;
-        let hello = Hello::new(config.swarm, config.node, config.boot, config.epochs.epoch, config.fingerprint);
-        let cast = Cast { role, hello, decoder: Decoder::new(), out: VecDeque::new(), said: 0, planes: 0, over: false };
+        let hello = Hello::new(config.node, config.boot, config.epochs.epoch, config.fingerprint);
+        let ephemeral = blake3::derive_key("potluck simulator's cast", &self.accepted.to_le_bytes());
+        let channel = match role {
+            Role::Serves(_) => Channel::responder(&config.keys, ephemeral),
+            Role::Raids(_) => Channel::initiator(config.keys.current(), ephemeral),
+        };
+        let raw = match &role {
+            Role::Raids(Raid::Stranger(bytes)) => bytes.iter().copied().collect(),
+            _ => VecDeque::new(),
+        };
+        let cast = Cast {
+            role,
+            channel,
+            lines: Lines { hello, out: VecDeque::new(), said: 0, greeted: false },
+            raw,
+            planes: 0,
+            over: false,
+        };
         self.casts.insert(self.accepted, cast);
         self.accepted
     }
@@ -261,24 +312,32 @@ impl Sim {
     pub(super) fn cast_ticks(&mut self, who: usize, cast: u64) {
         let Some((id, side)) = self.net.by_handle.get(&(who, Handle::Cast(cast))).copied() else { return };
         let Some(member) = self.casts.get_mut(&cast) else { return };
-        member.out.push_back(1);
+        // Of an answer to the handshake, which never ends.
+        member.raw.extend(if member.lines.said == 0 { [48, 0].as_slice() } else { &[1] });
+        member.lines.said += 1;
         self.heap.push(self.now + SECOND, Event::CastTick { who, cast });
         self.pump(id, side);
     }
 
-    pub(super) fn cast_hears(&mut self, cast: u64, mut bytes: &[u8]) {
+    pub(super) fn cast_hears(&mut self, cast: u64, bytes: &[u8]) {
         let Some(mut member) = self.casts.remove(&cast) else { return };
         let shape = self.stations[0].config.shape.clone();
-        while !bytes.is_empty() && !member.over {
-            let taken = member.decoder.push(bytes);
-            bytes = &bytes[taken..];
-            while !member.over {
-                match member.decoder.next_frame() {
-                    Ok(Some((frame, _))) => member.hear(&frame, &shape, |key| self.truths.get(key).cloned()),
-                    Ok(None) => break,
-                    Err(_) => member.over = true,
+        if matches!(member.role, Role::Raids(Raid::Stranger(_))) {
+            self.overheard.extend_from_slice(bytes);
+        } else if !member.over {
+            let mut heard = Vec::new();
+            let mut frames = member.channel.received(bytes);
+            let fault = loop {
+                match frames.next_frame() {
+                    Ok(Some((frame, _))) => heard.push(frame),
+                    Ok(None) => break false,
+                    Err(_) => break true,
                 }
+            };
+            for frame in &heard {
+                member.hear(frame, &shape, |key| self.truths.get(key).cloned());
             }
+            member.over |= fault;
         }
         self.casts.insert(cast, member);
     }
@@ -286,24 +345,16 @@ impl Sim {
     /// What a member of the cast says next.
     pub(super) fn cast_says(&mut self, cast: u64, out: &mut Vec<u8>) -> bool {
         let Some(member) = self.casts.get_mut(&cast) else { return false };
-        member.said += 1;
-        let said = member.said;
         match member.role {
             Role::Serves(Mischief::Babbles) | Role::Raids(Raid::Garbage) => out.extend([0xff; 1_024]),
-            Role::Serves(Mischief::Floods) if said > 1 => {
-                for nonce in 0..32 {
-                    encode(&Frame::Pong { nonce }, &[], out);
-                }
-            }
-            Role::Raids(Raid::Idle | Raid::Wants) if said == 1 => encode(&Frame::Hello(member.hello), &[], out),
-            Role::Raids(Raid::Wants) if said <= RAID_WANTS => {
-                let mut keys = self.truths.keys();
-                let known = keys.nth(said as usize % self.truths.len().max(1)).copied();
-                let key = known.filter(|_| said.is_multiple_of(2)).unwrap_or(BlockKey([said as u8; 16]));
-                encode(&Frame::Want { id: said as u32, key, plane: Plane::ALL[said as usize % 2] }, &[], out);
+            Role::Serves(Mischief::Trickles | Mischief::Mute) | Role::Raids(Raid::Mute | Raid::Stranger(_)) => {
+                out.extend(member.raw.drain(..));
             }
             _ => {
-                out.extend(member.out.drain(..));
+                let Cast { role, channel, lines, .. } = member;
+                channel.writable();
+                let bytes = channel.send(|bytes| next_frame(lines, role, &self.truths, bytes));
+                out.extend(bytes.into_iter().flatten());
                 if member.over && out.is_empty() {
                     self.cast_hangs_up(cast);
                 }
@@ -315,7 +366,7 @@ impl Sim {
     fn cast_hangs_up(&mut self, cast: u64) {
         let handle = Handle::Cast(cast);
         let found = self.net.by_handle.iter().find(|((_, of), _)| *of == handle).map(|(_, at)| *at);
-        let stalls = matches!(self.casts.get(&cast).map(|member| member.role), Some(Role::Serves(Mischief::Stalls)));
+        let stalls = matches!(self.casts.get(&cast).map(|member| &member.role), Some(Role::Serves(Mischief::Stalls)));
         if let Some((id, side)) = found.filter(|_| !stalls) {
             self.end_side(id, side);
             self.casts.remove(&cast);
@@ -323,11 +374,11 @@ impl Sim {
     }
 
     /// `who`, which has nothing to do with it, opens `count` connections to `victim`; gives how many were taken.
-    pub fn raid(&mut self, who: usize, victim: usize, raid: Raid, count: usize) -> usize {
+    pub fn raid(&mut self, who: usize, victim: usize, raid: &Raid, count: usize) -> usize {
         let mut taken = 0;
         for _ in 0..count {
             self.count("raid");
-            let cast = self.new_cast(who, Role::Raids(raid));
+            let cast = self.new_cast(who, Role::Raids(raid.clone()));
             let Some(handle) = self.accept(victim, self.stations[who].addr) else { continue };
             let caller = End { who, handle: Handle::Cast(cast), life: self.stations[who].life, gone: false };
             self.join_ends(caller, victim, handle);

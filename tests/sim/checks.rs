@@ -176,12 +176,16 @@ pub fn stale_pairs(sim: &Sim) -> Vec<(usize, usize)> {
     for (one, mine) in statuses.iter().enumerate() {
         for (other, theirs) in statuses.iter().enumerate() {
             let config = |at: usize| &sim.stations[on[at]].config;
-            let same = config(one).swarm == config(other).swarm && config(one).fingerprint == config(other).fingerprint;
+            let same = config(one).keys == config(other).keys && config(one).fingerprint == config(other).fingerprint;
             if one == other || !same {
                 continue;
             }
             let known = mine.peers.iter().find(|peer| peer.node == theirs.node);
             let current = known.is_some_and(|peer| peer.current && peer.shares && peer.generation == theirs.generation);
+            // What is not believed need not be known.
+            if known.is_some_and(|peer| peer.distrusted) {
+                continue;
+            }
             if !current || mine.epoch != theirs.epoch {
                 stale.push((on[one], on[other]));
             }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use potluck::id::{Fingerprint, TokenId};
 use potluck::kv::{KvFormat, KvShape, Plane};
 use potluck::limits::BLOCK_TOKENS;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::heap::{Micros, mix};
 use super::host::{JobDone, Outside, Task, TaskDone, TaskFault};
@@ -51,6 +52,26 @@ pub fn shape_of(layers: &[Plane], window: usize) -> Arc<KvShape> {
     Arc::new(KvShape::new(layers, 1, 32, window, KvFormat::Int8).expect("a good shape"))
 }
 
+/// What is wrong with a machine whose engine gives wrong bytes, under right checksums and its own name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Flaw {
+    /// Another CPU or build: of a hundred blocks, so many are always wrong in the same way.
+    OtherBits { percent: u64 },
+    /// Broken memory: of a hundred jobs, so many write something wrong, each something else.
+    BadMemory { percent: u64 },
+}
+
+impl Flaw {
+    /// What a row is changed by: the job of that name computes it, as the end of that prefix.
+    fn mask(self, job: u64, block: u64) -> u8 {
+        match self {
+            Flaw::OtherBits { percent } => u8::from(mix(block ^ 0xf1a5) % 100 < percent),
+            Flaw::BadMemory { percent } if mix(job ^ 0xbad) % 100 < percent => 1 + (mix(job) % 0x40) as u8,
+            Flaw::BadMemory { .. } => 0,
+        }
+    }
+}
+
 /// One plane of one token.
 pub type Cell = (Plane, usize);
 
@@ -61,6 +82,8 @@ pub struct Seen {
     pub foreign: Vec<Cell>,
     /// Rows with other bytes than the prefix gives.
     pub bad: Vec<Cell>,
+    /// What those bytes are, in a number.
+    pub taint: u64,
     /// A row was no number.
     pub poison: bool,
     /// Broken rules: pages that are not there, or that somebody wrote to during the job.
@@ -107,6 +130,10 @@ pub struct Engine {
     pub ran_in_vain: u64,
     /// Every prefix whose last token was computed here.
     computed: BTreeSet<u64>,
+    /// Its bytes are not what they should be. Then nobody checks what it stands on.
+    pub flaw: Option<Flaw>,
+    /// What is computed on wrong bytes is wrong, as with a real model.
+    pub spreads: bool,
     /// A real model that runs the jobs instead.
     pub outside: Option<Outside>,
     running: Option<Running>,
@@ -131,6 +158,8 @@ impl Engine {
             ran: 0,
             ran_in_vain: 0,
             computed: BTreeSet::new(),
+            flaw: None,
+            spreads: false,
             outside: None,
             running: None,
             row: Vec::new(),
@@ -204,8 +233,14 @@ impl Engine {
             let done = TaskDone { id: task.id, result: Err(TaskFault::Abandoned), micros, outside: None };
             return Some((task, done, seen));
         }
+        seen.taint = 0;
         self.inspect(&task, &prefixes, &mut seen);
-        self.write(&task, positions.clone(), &mut seen, |prefix, salt, row| fill(prefixes[prefix], salt, row));
+        let (flaw, taint) = (self.flaw, if self.spreads { seen.taint } else { 0 });
+        self.write(&task, positions.clone(), &mut seen, |at, salt, row| {
+            fill(prefixes[at] ^ taint, salt, row);
+            let mask = flaw.map_or(0, |flaw| flaw.mask(task.id, prefixes[at - at % BLOCK_TOKENS]));
+            row[0] ^= mask;
+        });
         self.computed.extend(&prefixes[positions.clone()]);
         let taint = if seen.bad.is_empty() { 0 } else { 0x0bad };
         let result = if seen.poison {
@@ -254,11 +289,12 @@ impl Engine {
                             rest = after;
                             if page[range.clone()] != *expected {
                                 good = false;
+                                seen.taint ^= mix(xxh3_64(&page[range.clone()]) ^ at as u64);
                                 number |= page[range].iter().any(|byte| *byte != NO_NUMBER);
                             }
                         }
                     }
-                    if !good {
+                    if !good && self.flaw.is_none() {
                         seen.bad.push((plane, at));
                         seen.poison |= !number;
                     }

@@ -141,7 +141,7 @@ impl Sim {
                 let station = &mut self.stations[who];
                 station.engine.micros_per_token = dice.between(1, 60) * MS;
                 station.ledger.disturb();
-                station.rate_changed = true;
+                station.rate_changed = Some((self.now, 0));
             }
             Fault::SlowLine => {
                 self.count("line slows down");
@@ -165,9 +165,11 @@ impl Sim {
             }
             Fault::Raid => {
                 let victim = dice.index(self.stations.len());
-                let raid = [Raid::Mute, Raid::Idle, Raid::Wants, Raid::Garbage][dice.index(4)];
+                let raid = &[Raid::Mute, Raid::Idle, Raid::Wants, Raid::Garbage][dice.index(4)];
                 let count = dice.between(1, 40) as usize;
-                if victim != who && self.stations[victim].power == Power::On && self.stations[who].power == Power::On {
+                // Two that mean ill have no promise to break, and need not come to an end with each other.
+                let honest = victim != who && self.stations[victim].mischief.is_none();
+                if honest && self.stations[victim].power == Power::On && self.stations[who].power == Power::On {
                     self.raid(who, victim, raid, count);
                 }
             }
@@ -245,7 +247,8 @@ impl Sim {
             self.set_rate(who, 20_000);
             self.stations[who].card_full = false;
             self.stations[who].paused_until = 0;
-            if self.stations[who].mischief.take().is_some() || self.stations[who].power != Power::On {
+            let flaw = self.stations[who].engine.flaw.take();
+            if self.stations[who].mischief.take().is_some() || flaw.is_some() || self.stations[who].power != Power::On {
                 self.restart(who);
             }
             self.handle(who, super::host::Happening::Tick);

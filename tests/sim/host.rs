@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use potluck::id::{EpochState, Millis, TokenId};
+use potluck::id::{EpochState, Millis, NodeId, TokenId};
 use potluck::kv::Sequence;
+use potluck::limits::{LEAST_PEERS, MAX_PEERS};
 use potluck::node::{Ask, AskId, Input, JobFault, Node, NodeConfig, Output, Reply};
 use potluck::sampler::Sampling;
 
-pub use potluck::node::{ConnId, Figures, Job, JobDone, Progress, ResetNews, Status, Watch, swarm_tag};
+pub use potluck::node::{ConnId, Figures, Job, JobDone, Progress, ResetNews, Status, Watch};
 
 /// A prompt as the simulator asks it.
 #[derive(Debug)]
@@ -89,6 +90,7 @@ pub enum Effect {
     Failed(u64, String),
     Persist(EpochState),
     Reset(ResetNews),
+    Renamed(NodeId),
     Note(String),
 }
 
@@ -96,13 +98,13 @@ pub enum Effect {
 pub const LEAST_CONN: ConnId = ConnId::In(0);
 
 /// Peers that a node's tables hold.
-pub fn most_peers(_config: &NodeConfig) -> usize {
-    potluck::limits::MAX_PEERS
+pub fn most_peers(config: &NodeConfig) -> usize {
+    config.peers
 }
 
 /// The settings of a node that is to know `nodes` others.
-pub fn sized_for(_nodes: usize, config: NodeConfig) -> NodeConfig {
-    config
+pub fn sized_for(nodes: usize, config: NodeConfig) -> NodeConfig {
+    NodeConfig { peers: nodes.clamp(LEAST_PEERS, MAX_PEERS), ..config }
 }
 
 /// A real node.
@@ -202,7 +204,8 @@ impl Host {
             },
             Output::Persist(epochs) => Effect::Persist(epochs),
             Output::Reset(news) => Effect::Reset(news),
-            Output::Event(event) => Effect::Note(potluck::console::word(&event).1),
+            Output::Renamed(node) => Effect::Renamed(node),
+            Output::Event(event) => Effect::Note(potluck::console::word(&event, &|node| self.node.called(node)).1),
         })
     }
 

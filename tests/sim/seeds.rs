@@ -7,13 +7,13 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use potluck::id::{Fingerprint, TokenId};
+use potluck::keyring::Keyring;
 
 use crate::sim::cast::Mischief;
 use crate::sim::checks::{self, Law2, Rules};
-use crate::sim::engine::shape_small;
+use crate::sim::engine::{Flaw, shape_small};
 use crate::sim::faults::{DEEDS, Fault, KINDS, bad_weather};
 use crate::sim::heap::{Dice, MS, Micros, SECOND};
-use crate::sim::host::swarm_tag;
 use crate::sim::net::Medium;
 use crate::sim::talk::{config, prompt};
 use crate::sim::world::{Power, Sim};
@@ -34,18 +34,20 @@ fn swarm(seed: u64, dice: &mut Dice, lies: bool, mild: bool) -> Sim {
     let mut sim = Sim::new("mixed faults", seed, medium, rate);
     let shape = shape_small([40, 64, 200][dice.index(3)]);
     let blocks = [40, 60, 200][dice.index(3)];
+    // In most runs nodes audit, in some of them all that they fetch.
+    let share = [0, 100, 2_000, 10_000][Dice::new(seed ^ 0x5a_7e).index(4)];
     for number in 0..dice.between(2, 6) {
         let mut settings = config(number, &shape, blocks * 16 * 204);
         settings.announce_interval_ms = [1_000, 5_000, 10_000][dice.index(3)];
         settings.context = 600;
+        settings.audit_per_10k = share;
         if dice.chance(80) {
             sim.count("node with another model");
             settings.fingerprint = Fingerprint([8; 16]);
         }
         if dice.chance(80) {
             sim.count("node with another key");
-            settings.swarm_key = b"another".to_vec();
-            settings.swarm = swarm_tag(b"another");
+            settings.keys = Keyring::new(b"another", []);
         }
         let ppm = if dice.chance(500) { dice.between(0, 400) as i64 - 200 } else { 0 };
         if ppm != 0 {
@@ -66,6 +68,18 @@ fn swarm(seed: u64, dice: &mut Dice, lies: bool, mild: bool) -> Sim {
     sim
 }
 
+/// Where peers lie, one may have another CPU or broken memory.
+fn flaw(sim: &mut Sim, seed: u64, lies: bool) {
+    let mut dice = Dice::new(seed ^ 0x00a0_d175);
+    let flawed = dice.index(sim.stations.len());
+    if lies && dice.chance(500) {
+        let percent = dice.between(1, 100);
+        let flaw = if dice.chance(700) { Flaw::OtherBits { percent } } else { Flaw::BadMemory { percent } };
+        sim.count("engine is flawed");
+        sim.stations[flawed].engine.flaw = Some(flaw);
+    }
+}
+
 /// A prompt that begins as others do.
 fn draw_prompt(dice: &mut Dice) -> Vec<TokenId> {
     let mut tokens = prompt(dice.zipf(6) as u32, 240);
@@ -83,6 +97,7 @@ pub fn run(seed: u64) -> (BTreeMap<&'static str, u64>, u64, Micros) {
     let mut sim = swarm(seed, &mut dice, lies, mild);
     let liar = (lies && dice.chance(700)).then(|| dice.index(sim.stations.len()));
     let lie = [Mischief::WrongBlock, Mischief::WrongBytes, Mischief::Poison][dice.index(3)];
+    flaw(&mut sim, seed, lies);
     let lies_from = sim.now + dice.between(5, 30) * SECOND;
     let end = sim.now + dice.between(30, 150) * SECOND;
     let mut open = Vec::new();
@@ -120,6 +135,9 @@ pub fn run(seed: u64) -> (BTreeMap<&'static str, u64>, u64, Micros) {
     }
     if sim.pass_until(1_000, CONVERGE_MS, |sim| checks::all_quiet(sim).is_ok()).is_none() {
         sim.assert_quiet();
+    }
+    if !lies && let Some(who) = (0..sim.stations.len()).find(|who| sim.status(*who).node_stats.audits_failed > 0) {
+        sim.fail(&format!("node {who} accuses one that is honest: {:?}", sim.notes(who)));
     }
     (sim.counts, sim.events, sim.now)
 }

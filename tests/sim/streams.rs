@@ -193,6 +193,9 @@ impl Sim {
         }
         stream.in_flight -= bytes.len().min(stream.in_flight);
         stream.carried += bytes.len() as u64;
+        if let Some(taped) = &mut self.taped {
+            taped.entry((sender.who, end.who)).or_default().extend_from_slice(&bytes);
+        }
         self.damage(&mut bytes);
         self.deliver(end, &bytes);
         if cut.is_some() {

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use potluck::cache::{Chain, ChainSecret};
-use potluck::id::{BootId, EpochState, Fingerprint, Millis, NodeId, TokenId};
+use potluck::id::{BlockKey, BootId, EpochState, Fingerprint, Millis, NodeId, NodeName, TokenId};
+use potluck::keyring::Keyring;
 use potluck::kv::KvShape;
 use potluck::node::NodeConfig;
 
@@ -12,7 +13,7 @@ use super::cast::Truth;
 use super::checks;
 use super::engine::{self, chosen, extend};
 use super::heap::{MS, Micros, SECOND};
-use super::host::{Happening, Progress, Prompt, ResetNews, Status, Watch, swarm_tag};
+use super::host::{Happening, Progress, Prompt, ResetNews, Status, Watch};
 use super::ledger::{Answer, Asked};
 use super::net::Medium;
 use super::world::{Power, Sim};
@@ -32,8 +33,9 @@ pub fn config(number: u64, shape: &Arc<KvShape>, slab_bytes: usize) -> NodeConfi
         seed: 0,
         node: NodeId(number + 1),
         boot: BootId(1_000 + number),
-        swarm_key: b"test".to_vec(),
-        swarm: swarm_tag(b"test"),
+        name: NodeName::default(),
+        keys: Keyring::new(b"test", []),
+        entropy: blake3::derive_key("potluck simulator", &number.to_le_bytes()),
         fingerprint: Fingerprint([7; 16]),
         epochs: EpochState::default(),
         shape: shape.clone(),
@@ -43,7 +45,9 @@ pub fn config(number: u64, shape: &Arc<KvShape>, slab_bytes: usize) -> NodeConfi
         sharing: true,
         reuse: true,
         announce_interval_ms: 10_000,
+        peers: potluck::limits::LEAST_PEERS,
         prefill_tokens_per_s: None,
+        audit_per_10k: 0,
         end_tokens: Vec::new(),
     }
 }
@@ -107,7 +111,7 @@ impl Sim {
         let station = &mut self.stations[who];
         let root = engine::root(station.config.fingerprint);
         station.ledger.ask(id, tokens, root, private, now, received);
-        if station.disturbed_until > now || station.rate_changed {
+        if station.disturbed_until > now || station.rate_changed.is_some() {
             station.ledger.disturb();
         }
         self.learn(who, tokens);
@@ -119,7 +123,7 @@ impl Sim {
     /// Remembers the blocks of a prompt, for the cast.
     fn learn(&mut self, who: usize, tokens: &[TokenId]) {
         let config = &self.stations[who].config;
-        let secret = ChainSecret::derive(&config.swarm_key);
+        let secret = ChainSecret::derive(&[]);
         let mut prefix = engine::root(config.fingerprint);
         for link in Chain::of(&secret, potluck::cache::root(&secret, config.fingerprint), tokens).links() {
             let prefixes = link.tokens.iter().map(|token| {
@@ -129,6 +133,29 @@ impl Sim {
             let prefixes = prefixes.collect();
             self.truths.insert(link.key, Truth { parent: link.parent, tokens: link.tokens.clone(), prefixes });
         }
+    }
+
+    /// Remembers the blocks of an answer, of which each may be shared with its last token.
+    pub(super) fn learn_answer(&mut self, who: usize, asked: u64) {
+        let Some(tokens) = self.stations[who].ledger.find(asked).map(|asked| asked.tokens.clone()) else { return };
+        self.learn(who, &tokens);
+    }
+
+    /// Prefixes of the sequence that an audit works on, which is one that somebody knows.
+    pub(super) fn audited(&mut self, who: usize, key: &BlockKey, task: &super::host::Task) -> Option<Vec<u64>> {
+        self.count("block audited");
+        if !self.stations[who].ledger.open.is_empty() {
+            self.fail(&format!("node {who} begins an audit while a prompt waits"));
+        }
+        let truth = self.truths.get(key).filter(|truth| truth.tokens[..] == task.tokens[..])?;
+        let mut blocks = vec![&truth.prefixes];
+        let mut parent = &truth.parent;
+        while let Some(truth) = self.truths.get(parent) {
+            blocks.push(&truth.prefixes);
+            parent = &truth.parent;
+        }
+        let prefixes: Vec<u64> = blocks.into_iter().rev().flatten().copied().collect();
+        (prefixes.len() == task.first + task.tokens.len()).then_some(prefixes)
     }
 
     /// Ends the answer to prompt `asked`.
@@ -314,9 +341,15 @@ impl Sim {
         let seed = self.seed ^ self.events;
         let station = &mut self.stations[who];
         station.config.boot.0 += 1_000;
+        station.config.entropy = blake3::hash(&station.config.entropy).into();
         station.config.epochs = station.saved;
         station.life += 1;
         station.power = Power::On;
+        // A node measures its engine at each start.
+        if station.config.prefill_tokens_per_s.is_some() {
+            station.config.prefill_tokens_per_s = Some(1e6 / station.engine.micros_per_token as f32);
+        }
+        station.rate_changed = None;
         station.host = super::host::Host::new(&station.config, seed);
         self.handle(who, Happening::Tick);
     }

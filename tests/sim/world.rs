@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use potluck::id::{BlockKey, EpochState, Millis};
-use potluck::limits::PREFILL_STEP_TOKENS;
+use potluck::limits::{BLOCK_TOKENS, PREFILL_STEP_TOKENS};
 use potluck::node::NodeConfig;
 
 use super::cast::{Cast, Mischief, Truth};
@@ -117,8 +117,8 @@ pub struct Station {
     pub resets: Vec<ResetNews>,
     /// Its times say nothing until then.
     pub disturbed_until: Micros,
-    /// Its engine's rate is not the one that it has measured.
-    pub rate_changed: bool,
+    /// Its engine's rate is not the one that it has measured: since when, and how many tokens it has computed at the new one.
+    pub rate_changed: Option<(Micros, usize)>,
 }
 
 /// The simulator.
@@ -136,6 +136,10 @@ pub struct Sim {
     pub rules: Rules,
     /// Every datagram sent, when it is to be kept.
     pub recorded: Option<Vec<(SocketAddr, Vec<u8>)>>,
+    /// Every byte that a connection brought, by sender and receiver, when it is to be kept.
+    pub taped: Option<BTreeMap<(usize, usize), Vec<u8>>>,
+    /// What strangers were told.
+    pub overheard: Vec<u8>,
     /// The n-th byte that any connection carries is damaged.
     pub damage_byte: Option<u64>,
     /// How often each thing happened.
@@ -162,6 +166,8 @@ impl Sim {
             truths: BTreeMap::new(),
             rules: Rules::default(),
             recorded: None,
+            taped: None,
+            overheard: Vec::new(),
             damage_byte: None,
             counts: BTreeMap::new(),
             events: 0,
@@ -201,7 +207,7 @@ impl Sim {
             notes: Vec::new(),
             resets: Vec::new(),
             disturbed_until: 0,
-            rate_changed: false,
+            rate_changed: None,
         });
         self.net.plug_in();
         self.handle(who, Happening::Tick);
@@ -389,6 +395,7 @@ impl Sim {
                 if !self.stations[who].ledger.token(id, token, now) {
                     self.fail(&format!("node {who} gives a token for prompt {id}, which is not open"));
                 }
+                self.learn_answer(who, id);
             }
             Effect::Done(id, figures) => self.closed(who, id, Ok(figures)),
             Effect::Failed(id, reason) => self.closed(who, id, Err(reason)),
@@ -396,6 +403,7 @@ impl Sim {
                 let life = self.stations[who].life;
                 self.heap.push(self.now + MS, Event::Saved { who, life, epochs });
             }
+            Effect::Renamed(node) => self.stations[who].config.node = node,
             Effect::Reset(news) => self.stations[who].resets.push(news),
             Effect::Note(line) => self.stations[who].notes.push(line),
         }
@@ -410,8 +418,6 @@ impl Sim {
             self.fail(&what);
         }
         self.count_deeds(who, id);
-        let station = &mut self.stations[who];
-        station.rate_changed &= station.ledger.closed.get(&id).is_none_or(|asked| asked.computed.len() < PREFILL_STEP_TOKENS);
     }
 
     fn count_deeds(&mut self, who: usize, id: u64) {
@@ -429,7 +435,11 @@ impl Sim {
     }
 
     fn job_begins(&mut self, who: usize, task: super::host::Task) {
-        let Some(prefixes) = self.stations[who].ledger.prefixes(&task) else {
+        let prefixes = match task.job.audits {
+            Some(key) => self.audited(who, &key, &task),
+            None => self.stations[who].ledger.prefixes(&task),
+        };
+        let Some(prefixes) = prefixes else {
             self.fail(&format!("node {who} computes what nobody asked for: {} tokens from {}", task.tokens.len(), task.first));
         };
         let now = self.now;
@@ -454,7 +464,19 @@ impl Sim {
         let station = &mut self.stations[who];
         let Some((task, done, seen)) = station.engine.finish(now) else { return };
         let abandoned = matches!(&done.result, Err(super::host::TaskFault::Abandoned));
+        if task.job.audits.is_some() {
+            if let Err(what) = checks::job_holds(self, who, &seen, &Default::default()) {
+                self.fail(&what);
+            }
+            return self.handle(who, Happening::Work(done));
+        }
         let before = station.ledger.open.front().map(|asked| asked.computed.clone()).unwrap_or_default();
+        // A node learns its rate by steps of prefill that began after the change and ran to their end.
+        if let Some((since, computed)) = &mut station.rate_changed {
+            let counts = !abandoned && task.tokens.len() >= BLOCK_TOKENS && now - done.micros >= *since;
+            *computed += if counts { task.tokens.len() } else { 0 };
+        }
+        station.rate_changed = station.rate_changed.filter(|(_, computed)| *computed < PREFILL_STEP_TOKENS);
         station.ledger.worked(&task, abandoned, &seen);
         if let Err(what) = checks::job_holds(self, who, &seen, &before) {
             self.fail(&what);

@@ -2,23 +2,27 @@
 
 /// A room, and the rooms that it may name besides itself. The list of `node` says how far the pure core reaches.
 pub const ROOMS: &[(&str, &[&str])] = &[
-    ("id", &[]),
+    ("id", &["limits"]),
     ("limits", &[]),
+    ("keyring", &["id", "limits"]),
     ("config", &["id", "limits"]),
     ("kv", &["id", "limits"]),
     ("kernels", &["limits"]),
     ("cache", &["kv", "id", "limits"]),
-    ("catalog", &["kv", "id", "limits"]),
-    ("transfer", &["kv", "id", "limits"]),
+    ("catalog", &["keyring", "kv", "id", "limits"]),
+    ("transfer", &["keyring", "kv", "id", "limits"]),
     ("planner", &["kv", "id", "limits"]),
     ("sampler", &["id", "limits"]),
     ("console", &["node", "transfer", "sampler", "id", "limits"]),
     ("mmlu", &["limits"]),
     ("tokenizer", &["id", "limits"]),
     ("model", &["kernels", "tokenizer", "kv", "id", "limits"]),
-    ("node", &["cache", "catalog", "transfer", "planner", "sampler", "kv", "id", "limits"]),
+    ("node", &["cache", "catalog", "transfer", "planner", "sampler", "keyring", "kv", "id", "limits"]),
     ("answers", &["tokenizer", "sampler", "node", "id", "limits"]),
-    ("start", &["answers", "node", "model", "tokenizer", "config", "console", "sampler", "kernels", "kv", "id", "limits"]),
+    (
+        "start",
+        &["answers", "node", "model", "tokenizer", "config", "console", "sampler", "kernels", "keyring", "kv", "id", "limits"],
+    ),
     ("drive", &["start", "node", "model", "config", "console", "sampler", "catalog", "kv", "id", "limits"]),
     (
         "fronts",
@@ -45,6 +49,7 @@ const EVERY: &[&str] = &[
     "catalog",
     "cache",
     "kernels",
+    "keyring",
     "kv",
     "id",
     "limits",
@@ -69,6 +74,10 @@ pub const DOORS: &[(&str, &[&str])] = &[
     ("async_io", &["drive"]),
     ("async_signal", &["drive"]),
     ("socket2", &["drive"]),
+    ("snow", &["transfer"]),
+    ("x25519_dalek", &["transfer"]),
+    ("blake2", &["transfer"]),
+    ("chacha20poly1305", &["catalog", "transfer"]),
     ("rustix", &["start", "fronts", "commands"]),
     ("unicode_segmentation", &["console"]),
     ("unicode_width", &["console"]),
@@ -133,15 +142,19 @@ pub const TOO_LONG: usize = 500;
 
 /// What the pure core is built from: the only dependencies that are not optional.
 pub const PURE_DEPENDENCIES: &[&str] = &[
+    "blake2",
     "blake3",
+    "chacha20poly1305",
     "half",
     "heapless",
     "libm",
     "postcard",
     "serde",
+    "snow",
     "thiserror",
     "unicode-segmentation",
     "unicode-width",
+    "x25519-dalek",
     "xxhash-rust",
 ];
 

@@ -20,13 +20,14 @@ pub fn config(number: u8) -> CatalogConfig {
     CatalogConfig {
         node: NodeId(1_000 + u64::from(number)),
         boot: BootId(2_000 + u64::from(number)),
-        swarm: SwarmTag(77),
+        name: NodeName::default(),
+        keys: Keyring::new(b"a swarm key", []),
         fingerprint: Fingerprint([7; 16]),
-        key: DatagramKey::derive(b"a swarm key"),
         epochs: resets(1),
         tcp_port: 7_000 + u16::from(number),
         capacity: 2_000,
         interval_ms: crate::limits::ANNOUNCE_INTERVAL_MS,
+        peers: crate::limits::LEAST_PEERS,
         seed: u64::from(number),
     }
 }
@@ -56,6 +57,7 @@ pub const CALM: Weather = Weather { loss: 0, doubled: 0, pull_failure: 0, delay:
 enum Parcel {
     Datagram { from: usize, to: usize, bytes: Vec<u8> },
     Answer { by: usize, to: usize, pull: Pull },
+    Hello { by: usize, to: usize },
 }
 
 pub struct Net {
@@ -70,6 +72,8 @@ pub struct Net {
     /// What each node was told.
     pub events: Vec<(usize, Event)>,
     pub bytes_sent: u64,
+    /// Who connected to whom for a hello.
+    pub probes: Vec<(usize, Probe)>,
     dice: Dice,
     underway: BTreeMap<(Millis, u64), Parcel>,
     sent: u64,
@@ -86,6 +90,7 @@ impl Net {
             weather,
             events: Vec::new(),
             bytes_sent: 0,
+            probes: Vec::new(),
             dice: Dice(seed),
             underway: BTreeMap::new(),
             sent: 0,
@@ -149,7 +154,26 @@ impl Net {
                     self.send(Parcel::Answer { by, to: from, pull });
                 }
             }
+            while let Some(probe) = catalog.poll_probe(self.now) {
+                self.probes.push((from, probe));
+                let by = (0..self.nodes.len()).find(|&by| udp(by).ip() == probe.addr.ip());
+                if let Some(by) = by.filter(|_| self.dice.below(100) >= self.weather.pull_failure) {
+                    self.send(Parcel::Hello { by, to: from });
+                }
+            }
+            self.events.extend(core::iter::from_fn(|| catalog.poll_event()).map(|event| (from, event)));
             self.nodes[from] = Some(catalog);
+        }
+    }
+
+    /// `to` has connected to `by`: each hears who the other is.
+    fn greet(&mut self, by: usize, to: usize) {
+        if self.side[by] != self.side[to] || self.nodes[by].is_none() || self.nodes[to].is_none() {
+            return;
+        }
+        for (who, other) in [(by, to), (to, by)] {
+            let (now, CatalogConfig { node, boot, .. }) = (self.now, self.node(other).config.clone());
+            self.node_mut(who).proved(node, boot, udp(other).ip(), now);
         }
     }
 
@@ -182,7 +206,11 @@ impl Net {
                     }
                     self.events.extend(event.ok().flatten().map(|event| (to, event)));
                 }
-                Parcel::Answer { by, to, pull } => self.answer(by, to, &pull),
+                Parcel::Answer { by, to, pull } => {
+                    self.greet(by, to);
+                    self.answer(by, to, &pull);
+                }
+                Parcel::Hello { by, to } => self.greet(by, to),
             }
         }
     }

@@ -7,6 +7,13 @@ use crate::catalog::*;
 
 const NODE: NodeId = NodeId(1_000);
 
+/// A node that has met the sender on a connection.
+fn acquainted() -> Catalog {
+    let mut receiver = Catalog::new(config(1));
+    receiver.proved(NODE, BootId(2_000), udp(0).ip(), Millis(0));
+    receiver
+}
+
 /// A sender that told three things, and its datagrams: the announcement, block 1, block 2.
 fn three_datagrams() -> (Catalog, [Datagram; 3]) {
     let mut sender = Catalog::new(config(0));
@@ -24,7 +31,7 @@ fn three_datagrams() -> (Catalog, [Datagram; 3]) {
 #[test]
 fn what_comes_late_or_twice_is_not_used() {
     let (_, [announcement, first, second]) = three_datagrams();
-    let mut receiver = Catalog::new(config(1));
+    let mut receiver = acquainted();
     for datagram in [&announcement, &second, &first, &announcement, &second] {
         receiver.handle(udp(0), datagram, Millis(600)).unwrap();
     }
@@ -37,7 +44,7 @@ fn what_comes_late_or_twice_is_not_used() {
 #[test]
 fn deltas_before_the_announcement_wait_for_it() {
     let (mut sender, [announcement, first, second]) = three_datagrams();
-    let mut receiver = Catalog::new(config(1));
+    let mut receiver = acquainted();
     assert_eq!(receiver.handle(udp(0), &first, Millis(300)), Ok(None));
     assert_eq!((receiver.peers().count(), receiver.stats().strangers), (0, 1));
     receiver.handle(udp(0), &announcement, Millis(300)).unwrap();
@@ -59,7 +66,7 @@ fn deltas_before_the_announcement_wait_for_it() {
 #[test]
 fn bits_of_an_older_epoch_are_forgotten_when_the_peer_moves_on() {
     let (mut sender, datagrams) = three_datagrams();
-    let mut receiver = Catalog::new(config(1));
+    let mut receiver = acquainted();
     for datagram in &datagrams {
         receiver.handle(udp(0), datagram, Millis(600)).unwrap();
     }
@@ -100,7 +107,7 @@ fn datagrams_older_than_a_pulled_segment_do_not_undo_it() {
     let (mut sender, [announcement, first, _]) = three_datagrams();
     sender.remove(&key(1), Plane::Global, Millis(600));
     let _removal = sender.poll_datagram(Millis(900)).unwrap();
-    let mut receiver = Catalog::new(config(1));
+    let mut receiver = acquainted();
     receiver.handle(udp(0), &announcement, Millis(900)).unwrap();
     let boot = receiver.peer(NODE).unwrap().boot;
     for index in 0..receiver.peer(NODE).unwrap().segments() {
@@ -120,7 +127,7 @@ proptest! {
         changes in proptest::collection::vec((5usize..200, any::<u8>()), 1..8),
         numbers in proptest::collection::vec(0u64..10_000, 1..400),
     ) {
-        let (mut sender, mut receiver) = (Catalog::new(config(0)), Catalog::new(config(1)));
+        let (mut sender, mut receiver) = (Catalog::new(config(0)), acquainted());
         let first = sender.poll_datagram(Millis(0)).unwrap();
         receiver.handle(udp(0), &first, Millis(0)).unwrap();
         numbers.iter().for_each(|&number| sender.insert(&key(number), Plane::Global, Millis(0)));

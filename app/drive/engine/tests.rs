@@ -28,7 +28,7 @@ fn job(text: &[TokenId], range: std::ops::Range<usize>, sequence: &Arc<Sequence>
         let recent = sampling.repeat.recent(&text[..=range.end - rows]).to_vec();
         Judge { sampling, rows, recent }
     });
-    Job { id: 1, tokens: text[range.clone()].to_vec(), first: range.start, sequence: sequence.clone(), judge }
+    Job { id: 1, tokens: text[range.clone()].to_vec(), first: range.start, sequence: sequence.clone(), judge, audits: None }
 }
 
 fn samplings() -> [Sampling; 4] {

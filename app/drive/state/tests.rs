@@ -4,6 +4,10 @@ use std::collections::BTreeMap;
 
 use super::*;
 
+fn board(number: u8) -> Machine {
+    Machine(format!("{number:032x}"))
+}
+
 fn state(epoch: u64, store_epoch: u64) -> EpochState {
     EpochState { epoch: Epoch(epoch), store_epoch: Epoch(store_epoch) }
 }
@@ -171,12 +175,12 @@ fn a_real_directory_keeps_the_state_and_says_what_is_wrong() {
 fn a_node_is_who_it_was_after_a_loss_of_power_at_any_step() {
     for steps in 0..8 {
         let mut disk = Disk { steps_left: steps, ..Disk::new() };
-        let (first, complaint) = node(&mut disk, NodeId(7));
+        let (first, complaint) = node(&mut disk, NodeId(7), Some(&board(1)));
         assert_eq!(first, NodeId(7));
         for mut disk in disk.after_a_loss_of_power() {
-            let (second, _) = node(&mut disk, NodeId(8));
+            let (second, _) = node(&mut disk, NodeId(8), Some(&board(1)));
             assert!(second == NodeId(7) || (second == NodeId(8) && complaint.is_some()), "{steps} steps, {complaint:?}");
-            assert_eq!(node(&mut disk, NodeId(9)).0, second, "from then on it stays");
+            assert_eq!(node(&mut disk, NodeId(9), Some(&board(1))).0, second, "from then on it stays");
         }
     }
 }
@@ -184,14 +188,41 @@ fn a_node_is_who_it_was_after_a_loss_of_power_at_any_step() {
 #[test]
 fn a_damaged_id_is_told_and_drawn_anew() {
     let mut disk = Disk::new();
-    assert_eq!(node(&mut disk, NodeId(7)), (NodeId(7), None));
+    assert_eq!(node(&mut disk, NodeId(7), Some(&board(1))), (NodeId(7), None));
     let whole = disk.read(NODE_NAME).unwrap();
     for at in 0..whole.len() {
         let mut bytes = whole.clone();
         bytes[at] ^= 1;
         let mut disk = Disk::new();
         disk.write(NODE_NAME, &bytes).unwrap();
-        let (found, complaint) = node(&mut disk, NodeId(8));
+        let (found, complaint) = node(&mut disk, NodeId(8), Some(&board(1)));
         assert!(found == NodeId(8) && complaint.is_some_and(|complaint| complaint.starts_with("damaged")), "byte {at}");
+    }
+}
+
+/// Two boards with one card's image must not be one node.
+#[test]
+fn a_card_in_another_board_draws_an_id_of_its_own_and_says_so() {
+    let mut disk = Disk::new();
+    assert_eq!(node(&mut disk, NodeId(7), Some(&board(1))), (NodeId(7), None));
+    assert_eq!(node(&mut disk, NodeId(8), Some(&board(1))), (NodeId(7), None));
+    assert_eq!(node(&mut disk, NodeId(8), None), (NodeId(7), None), "a system that hides its number is the same");
+    let (copy, complaint) = node(&mut disk, NodeId(9), Some(&board(2)));
+    assert!(copy == NodeId(9) && complaint.is_some_and(|complaint| complaint.contains("copied")));
+    assert_eq!(node(&mut disk, NodeId(10), Some(&board(2))), (NodeId(9), None), "from then on it stays");
+}
+
+#[test]
+fn the_file_of_an_id_has_this_text_and_an_older_one_keeps_its_id() {
+    let written = node_text(NodeId(0xa7), Some(&board(3)));
+    assert!(written.starts_with("potluck node 2\nid 00000000000000a7\nmachine 00000000000000000000000000000003\ncheck "));
+    assert!(written.len() as u64 <= MAX_BYTES);
+    assert_eq!(parse_node(written.as_bytes()), Some((NodeId(0xa7), Some(board(3)))));
+    for older in [old_node_text(NodeId(0xa7)), node_text(NodeId(0xa7), None)] {
+        let mut disk = Disk::new();
+        disk.write(NODE_NAME, older.as_bytes()).unwrap();
+        assert_eq!(node(&mut disk, NodeId(8), None), (NodeId(0xa7), None));
+        assert_eq!(node(&mut disk, NodeId(8), Some(&board(3))), (NodeId(0xa7), None));
+        assert!(node(&mut disk, NodeId(8), Some(&board(4))).1.is_some(), "bound to the machine by now");
     }
 }

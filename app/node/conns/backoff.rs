@@ -102,14 +102,14 @@ mod tests {
     #[test]
     fn the_table_is_bounded_and_forgets_first_whom_it_does_not_hold_back() {
         let mut backoff = Backoff::new(3);
-        backoff.refused(NodeId(500), Millis(0));
+        backoff.refused(NodeId(9_000), Millis(0));
         backoff.on_time(Millis(10_000));
         for node in 0..MAX_PEERS as u64 {
             backoff.refused(NodeId(node), Millis(10_000));
         }
-        assert!(backoff.peers.len() == MAX_PEERS && !backoff.peers.contains_key(&NodeId(500)));
+        assert!(backoff.peers.len() == MAX_PEERS && !backoff.peers.contains_key(&NodeId(9_000)));
         assert!((0..MAX_PEERS as u64).all(|node| backoff.holds(NodeId(node), Millis(10_000))));
-        backoff.refused(NodeId(501), Millis(10_000));
+        backoff.refused(NodeId(9_001), Millis(10_000));
         assert_eq!(backoff.peers.len(), MAX_PEERS);
     }
 }

@@ -4,16 +4,16 @@ use core::net::{IpAddr, SocketAddr};
 
 use super::places::{Place, State, Verdict, admit};
 use super::{Conn, ConnId, Conns, Output, Shared, Side};
-use crate::cache::Cache;
+use crate::cache::{Cache, Maker};
 use crate::id::{BlockKey, Millis, NodeId};
 use crate::kv::Plane;
 use crate::limits::{MAX_CONNECTIONS_PER_NODE, MAX_PARTING_CONNECTIONS, PARTING_MS};
-use crate::transfer::{ByeReason, Channel, Fault, ServeEvent, Server};
+use crate::transfer::{ByeReason, Channel, Fault, Frame, ServeEvent, Server};
 
 /// The serving side.
 pub(super) struct Serve {
     pub(super) server: Server,
-    from: IpAddr,
+    pub(super) from: IpAddr,
     /// No peer had announced itself from there when it was accepted.
     stranger: bool,
     since: Millis,
@@ -58,7 +58,7 @@ impl Conns {
             shared.stats.connections_reclaimed += 1;
             self.part(victim, if mute { ByeReason::Full } else { ByeReason::Idle }, shared, now);
         }
-        let mut server = Server::new(self.hello, now);
+        let mut server = Server::new(self.greeting(now), now);
         let mut parting = None;
         if verdict == Verdict::Full {
             shared.stats.connections_refused += 1;
@@ -69,7 +69,7 @@ impl Conns {
             server.bye(ByeReason::Full);
             parting = Some(now + Millis(PARTING_MS));
         }
-        let mut channel = Channel::new();
+        let mut channel = Channel::responder(&shared.config.keys, self.ephemeral(shared));
         channel.writable();
         let serve = Serve { server, from, stranger: peers == 0, since: now, pins: Vec::new() };
         self.conns.insert(id, Conn { channel, side: Side::Serve(serve), parting });
@@ -92,11 +92,17 @@ impl Conns {
         let (mut greeted, mut closed) = (None, false);
         let mut frames = channel.received(bytes);
         while let Some((frame, _)) = frames.next_frame()? {
+            if let (Frame::Hello(hello), None) = (&frame, serve.server.peer()) {
+                Conns::met(hello, serve.from, shared, now);
+            }
             match serve.server.on_frame(frame, now)? {
                 ServeEvent::Ready(hello) => greeted = Some(hello.node),
                 ServeEvent::Want { id, key, plane } => match shared.cache.pin_key(&key, plane) {
                     None => serve.server.absent(id),
                     Some(held) => {
+                        if matches!(held.maker, Maker::Peer(_)) && plane == Plane::Global {
+                            shared.audits.draw(key);
+                        }
                         if serve.server.found(id, held.parent, held.tokens, held.page, held.bytes) {
                             serve.pins.push((key, plane));
                             shared.stats.planes_served += 1;

@@ -4,11 +4,11 @@ use core::net::SocketAddr;
 use std::collections::BTreeMap;
 
 use super::{Conn, ConnEvent, ConnId, Conns, Event, Loss, Output, Shared, Side, WantId};
-use crate::catalog::Pull;
+use crate::catalog::{Probe, Pull};
 use crate::id::{Millis, NodeId};
 use crate::kv::Page;
 use crate::limits::{MAX_FETCH_CONNECTIONS, MAX_PULLS, MAX_WANTS_IN_FLIGHT};
-use crate::transfer::{ByeReason, Channel, Expected, Fault, FetchEvent, Fetcher, Sample};
+use crate::transfer::{ByeReason, Channel, Expected, Fault, FetchEvent, Fetcher, Frame, Hello, Sample};
 
 /// How long a connection stays open unused, in milliseconds: a minute of conversation keeps it, a night does not.
 const IDLE_MS: u64 = 60_000;
@@ -22,9 +22,13 @@ const REPAIR_TRIES: u32 = 4;
 /// The fetching side.
 pub(super) struct Fetch {
     pub(super) peer: NodeId,
+    /// Where it was called.
+    pub(super) addr: SocketAddr,
     pub(super) fetcher: Fetcher,
     /// The wants that have not ended.
     pub(super) open: BTreeMap<WantId, Open>,
+    /// Nothing is wanted but the hello, and until that is here nothing is held against the peer: somebody may have made up the address.
+    pub(super) probes: bool,
     /// Planes were asked for on it, so that it is kept for the next ones. Otherwise it was made for a filter repair.
     kept: bool,
     /// The filter repair that it was made for, if any.
@@ -51,7 +55,7 @@ impl Fetch {
 
     /// Whether it was made for a filter repair, and that is done.
     pub(super) fn has_pulled(&self) -> bool {
-        !self.kept && self.fetcher.is_idle()
+        !self.kept && self.fetcher.peer().is_some() && self.fetcher.is_idle()
     }
 
     /// Notes that the first `bytes` bytes of a plane are here; none means all. Says whether the want is open.
@@ -191,14 +195,51 @@ impl Conns {
         if self.to.len() >= MAX_FETCH_CONNECTIONS {
             self.part(self.idlest()?, ByeReason::Idle, shared, now);
         }
+        let swarm = shared.catalog.peer(node).map_or(shared.config.keys.current().tag(), |peer| peer.swarm);
+        let id = self.connect(Probe { node, addr, swarm }, false, shared, now);
+        self.to.insert(node, id);
+        Some(id)
+    }
+
+    /// Connects with the key that whoever is there was heard under.
+    fn connect(&mut self, to: Probe, probes: bool, shared: &mut Shared, now: Millis) -> ConnId {
+        let Probe { node: peer, addr, swarm } = to;
         self.named += 1;
         let id = ConnId::Out(self.named);
-        let fetcher = Fetcher::new(self.hello);
-        let fetch = Fetch { peer: node, fetcher, open: BTreeMap::new(), kept: false, repair: None, used_at: now };
-        self.conns.insert(id, Conn { channel: Channel::new(), side: Side::Fetch(fetch), parting: None });
-        self.to.insert(node, id);
+        let channel =
+            Channel::initiator(shared.config.keys.find(swarm).unwrap_or(shared.config.keys.current()), self.ephemeral(shared));
+        let fetcher = Fetcher::new(self.greeting(now));
+        let fetch = Fetch { peer, addr, fetcher, open: BTreeMap::new(), probes, kept: false, repair: None, used_at: now };
+        self.conns.insert(id, Conn { channel, side: Side::Fetch(fetch), parting: None });
         shared.out.push_back(Output::Connect { conn: id, addr });
-        Some(id)
+        id
+    }
+
+    /// Connects to hear who is there, unless a few such connections are under way: then the catalog asks again.
+    pub fn probe(&mut self, probe: Probe, shared: &mut Shared, now: Millis) {
+        let probing = |conn: &&Conn| matches!(&conn.side, Side::Fetch(fetch) if fetch.probes);
+        if self.conns.values().filter(probing).count() < MAX_PULLS {
+            self.connect(probe, true, shared, now);
+        } else {
+            shared.catalog.put_off(&probe, now);
+        }
+    }
+
+    /// The peer has said hello: a connection that was a probe is one like others from now on.
+    ///
+    /// # Errors
+    /// When it is not the one that was called.
+    fn greeted(&mut self, id: ConnId, hello: &Hello) -> Result<(), Fault> {
+        let Some(fetch) = self.fetch_mut(id) else { return Ok(()) };
+        let (peer, probes) = (fetch.peer, fetch.probes);
+        if hello.node != peer {
+            return Err(Fault::OtherNode(hello.node));
+        }
+        fetch.probes = false;
+        if probes {
+            self.to.entry(peer).or_insert(id);
+        }
+        Ok(())
     }
 
     /// A connection that this node asked for stands.
@@ -217,12 +258,22 @@ impl Conns {
 
     pub(super) fn fetch_bytes(&mut self, id: ConnId, bytes: &[u8], shared: &mut Shared, now: Millis) -> Result<(), Fault> {
         let Some(Conn { channel, side: Side::Fetch(fetch), .. }) = self.conns.get_mut(&id) else { return Ok(()) };
-        let mut farewell = None;
+        let (mut farewell, mut greeting) = (None, None);
         let mut frames = channel.received(bytes);
         while let Some((frame, payload)) = frames.next_frame()? {
             fetch.used_at = now;
+            if let (Frame::Hello(hello), None) = (&frame, fetch.fetcher.peer()) {
+                Conns::met(hello, fetch.addr.ip(), shared, now);
+            }
             let ended = match fetch.fetcher.on_frame(frame, payload, now)? {
-                FetchEvent::Ready(hello) if hello.node != fetch.peer => return Err(Fault::OtherNode(hello.node)),
+                FetchEvent::Ready(hello) if hello.node != fetch.peer => {
+                    greeting = Some(hello);
+                    break;
+                }
+                FetchEvent::Ready(hello) => {
+                    greeting = Some(hello);
+                    continue;
+                }
                 FetchEvent::FilterSegment { segment, generation, bytes } => {
                     self.backoff.forget(fetch.peer);
                     let boot = fetch.fetcher.peer().map_or(self.hello.boot, |hello| hello.boot);
@@ -253,13 +304,16 @@ impl Conns {
                     farewell = Some(reason);
                     continue;
                 }
-                FetchEvent::Ready(_) | FetchEvent::Nothing => continue,
+                FetchEvent::Nothing => continue,
             };
             fetch.open.remove(&ended.id());
             self.wants.remove(&ended.id());
             self.events.push_back(ended);
         }
         fetch.learn(shared, now);
+        if let Some(hello) = greeting {
+            self.greeted(id, &hello)?;
+        }
         if let Some(reason) = farewell {
             self.on_farewell(id, reason, shared, now);
         }
@@ -269,6 +323,12 @@ impl Conns {
     /// The peer has said why it closes the connection.
     fn on_farewell(&mut self, id: ConnId, reason: ByeReason, shared: &mut Shared, now: Millis) {
         let Some(Conn { side: Side::Fetch(mut fetch), .. }) = self.close(id, shared) else { return };
+        if reason == ByeReason::Version {
+            self.tell_version(fetch.addr.ip(), None, shared);
+        }
+        if fetch.probes {
+            return;
+        }
         let why = match reason {
             ByeReason::Full => {
                 shared.stats.refused_by_peers += 1;
@@ -282,6 +342,7 @@ impl Conns {
             | ByeReason::Epoch
             | ByeReason::Fingerprint
             | ByeReason::SameNode
+            | ByeReason::Twin
             | ByeReason::Stalled
             | ByeReason::Protocol => {
                 shared.trust.cut(fetch.peer, now);
@@ -294,6 +355,9 @@ impl Conns {
 
     /// A connection ended without a word, or could not be made.
     pub(super) fn on_cut(&mut self, mut fetch: Fetch, shared: &mut Shared, now: Millis) {
+        if fetch.probes {
+            return;
+        }
         let reached = fetch.fetcher.peer().is_some();
         if !reached {
             self.leave_alone(&mut fetch, now);

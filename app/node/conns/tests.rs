@@ -1,5 +1,6 @@
 //! Several nodes' connections talk to each other in memory.
 
 mod fetching;
+mod locked;
 mod serving;
 mod world;

@@ -171,6 +171,15 @@ impl Blocks {
         }
     }
 
+    /// Looks again for an ending where more whole blocks are known now, unless something of the one at hand is here or on its way.
+    pub(super) fn look_further(&mut self, shared: &Shared, tokens: &[TokenId]) {
+        let in_use = |ending: &Ending| ending.block.cells.iter().any(|cell| !matches!(cell, Cell::Missing));
+        if !self.ending.as_ref().is_some_and(in_use) {
+            self.ending = None;
+            self.find_ending(shared, tokens, BLOCK_TOKENS);
+        }
+    }
+
     /// Pins what is here: all that a place to resume may stand on. Sliding planes that lie before the window of the furthest place
     /// to which they reach are of no use.
     fn pin_held(&mut self, shared: &mut Shared, total: usize) {
@@ -190,6 +199,7 @@ impl Blocks {
             bytes: [0, 0],
             sources: &[],
             ms_per_token: 1.0,
+            quickest_ms_per_token: 1.0,
             link_bytes_per_ms: None,
             room: 0,
             first_sliding: &first_sliding,

@@ -1,7 +1,8 @@
 //! A prompt's peers: who may be asked for how much, what became of it, and whom it is not worth counting on just now.
 
-use crate::catalog::Standing;
-use crate::id::{Millis, NodeId};
+use crate::cache::{Chain, Link};
+use crate::catalog::{self, Standing};
+use crate::id::{Millis, NodeId, TokenId};
 use crate::kv::Plane;
 use crate::limits::{BLOCK_TOKENS, MAX_CHUNK_BYTES};
 use crate::planner::{MAX_VIEW_SOURCES, PRIOR_MS_PER_TOKEN, Place, Source, SourceSet, View, Want};
@@ -68,17 +69,21 @@ impl Peers {
         Peers { list: Vec::new(), held: Millis(0), holding: None, stall_at: None }
     }
 
-    /// All that this node shares with and has no reason to leave alone, the most trusted first where there are too many.
-    pub(super) fn of(shared: &Shared, now: Millis) -> Peers {
+    /// All that this node shares with and has no reason to leave alone. Where there are too many, those that seem to hold most of the
+    /// prompt's beginning and are trusted most.
+    pub(super) fn of(shared: &Shared, tokens: &[TokenId], now: Millis) -> Peers {
         if !shared.config.sharing || !shared.config.reuse {
             return Peers::none();
         }
-        let shares = shared.catalog.peers().filter(|peer| shared.catalog.standing(peer) == Standing::Shares);
+        let shares =
+            |peer: &&catalog::Peer| shared.catalog.standing(peer) == Standing::Shares && !shared.outcasts.holds(peer.node);
+        let shares = shared.catalog.peers().filter(shares);
         let worth = |node: NodeId| shared.trust.of(node, now).worth;
         let mut nodes: Vec<(NodeId, f32)> =
             shares.map(|peer| (peer.node, worth(peer.node))).filter(|(_, worth)| *worth > 0.0).collect();
-        nodes.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-        nodes.truncate(MAX_VIEW_SOURCES);
+        if nodes.len() > MAX_VIEW_SOURCES {
+            choose(&mut nodes, shared, tokens);
+        }
         nodes.sort_by_key(|(node, _)| *node);
         let peer = |(node, _)| Peer { node, asked: 0, delivered: 0, heard_at: now, stalled: false, lost: false };
         Peers { list: nodes.into_iter().map(peer).collect(), ..Peers::none() }
@@ -119,6 +124,7 @@ impl Peers {
             bytes: Plane::ALL.map(|plane| shape.plane_bytes(plane, BLOCK_TOKENS)),
             sources: &sources,
             ms_per_token: ms_per_token(shared),
+            quickest_ms_per_token: quickest_ms_per_token(shared),
             link_bytes_per_ms: link,
             room: room_in_all(&sources, link, shared),
             first_sliding: &|resume| shape.first_sliding(resume),
@@ -254,8 +260,8 @@ impl Peers {
         self.stall_at = watched.map(|(_, peer)| peer.heard_at + peer.stall_after(wanted.count_ones(), shared, now)).min();
     }
 
-    /// Whether computing is held back for a fetch that is expected to be through in `ms`. A prompt spends no more time so than one step
-    /// of computing takes.
+    /// Whether computing is held back for a fetch that is expected to be through in `ms`. A prompt spends no more time so than computing
+    /// one block takes, as quickly as this node ever did.
     pub(super) fn holds(&mut self, ms: Option<f32>, shared: &Shared, now: Millis) -> bool {
         if let Some(holding) = &self.holding {
             if ms.is_some() && now < holding.until {
@@ -264,7 +270,7 @@ impl Peers {
             self.held = self.held + (now - holding.since);
             self.holding = None;
         }
-        let left = BLOCK_TOKENS as f32 * ms_per_token(shared) - self.held.0 as f32;
+        let left = BLOCK_TOKENS as f32 * quickest_ms_per_token(shared) - self.held.0 as f32;
         let Some(ms) = ms.filter(|_| left >= 1.0) else { return false };
         // A little longer than expected: estimates are of means.
         let wait = (1.5 * ms + 1.0).min(left).ceil();
@@ -297,6 +303,20 @@ impl Peer {
         });
         Millis(ms.clamp(STALL_MS[0], STALL_MS[1]) as u64)
     }
+}
+
+/// Leaves as many of `nodes`, each with its worth, as a plan has room for.
+fn choose(nodes: &mut Vec<(NodeId, f32)>, shared: &Shared, tokens: &[TokenId]) {
+    let chain = Chain::of(&shared.secret, shared.root, tokens);
+    for (node, worth) in nodes.iter_mut() {
+        let held = |link: &&Link| shared.catalog.seems_to_hold(*node, &link.key, Plane::Global);
+        *worth *= (1 + chain.links().take_while(held).count()) as f32;
+    }
+    // Of those that are alike each node takes others, or all would ask the same few.
+    let own = shared.config.node.0;
+    let draw = |node: NodeId| (node.0 ^ own).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    nodes.sort_by(|a, b| b.1.total_cmp(&a.1).then(draw(a.0).cmp(&draw(b.0))));
+    nodes.truncate(MAX_VIEW_SOURCES);
 }
 
 /// Whether a plane of the ending can be had nowhere.
@@ -332,4 +352,9 @@ fn room_in_all(sources: &[Source], link: Option<f32>, shared: &Shared) -> usize 
 /// This node's computing time of a token, in milliseconds.
 pub(super) fn ms_per_token(shared: &Shared) -> f32 {
     shared.trust.prefill_ms_per_token().unwrap_or(PRIOR_MS_PER_TOKEN)
+}
+
+/// The least that it has been; no more than it is believed to be.
+fn quickest_ms_per_token(shared: &Shared) -> f32 {
+    shared.trust.quickest_ms_per_token().unwrap_or(PRIOR_MS_PER_TOKEN)
 }

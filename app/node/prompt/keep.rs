@@ -269,7 +269,14 @@ fn adopt(shared: &mut Shared, row: &mut Row, plane: Plane, keeps: bool) -> Optio
 fn commit(shared: &mut Shared, link: &Link, slot: Slot, maker: Maker, computed: bool) -> Cell {
     let plane = slot.plane();
     let (spare, slot_is_ours) = match shared.cache.commit(link, slot, maker) {
-        Committed::Inserted => (None, false),
+        Committed::Inserted => {
+            let is_new = plane == Plane::Global
+                || shared.cache.entry(&link.key, Plane::Global).is_none_or(|held| held.maker == Maker::Own);
+            if matches!(maker, Maker::Peer(_)) && is_new {
+                shared.audits.draw(link.key);
+            }
+            (None, false)
+        }
         Committed::AlreadyHeld(slot) => (Some(slot), true),
         Committed::Replaced(slot) => (Some(slot), false),
         Committed::Refused(slot, _) => return Cell::Own { slot, maker },

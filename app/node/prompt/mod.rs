@@ -102,7 +102,7 @@ impl Prompt {
             let room = count.saturating_add(ask.max_tokens).min(shared.config.context);
             (Memory::Private(Arc::new(Sequence::private(&shared.config.shape, room))), Peers::none())
         } else {
-            let peers = Peers::of(shared, now);
+            let peers = Peers::of(shared, &ask.tokens, now);
             (Memory::Blocks(Blocks::new(shared, &ask.tokens, peers.nodes())), peers)
         };
         let mut prompt = Prompt {
@@ -161,6 +161,7 @@ impl Prompt {
             return Life::Going;
         }
         blocks.look_up(shared);
+        blocks.look_further(shared, &self.tokens);
         self.advance(shared, conns, now)
     }
 
@@ -284,7 +285,7 @@ impl Prompt {
         let id = shared.jobs;
         let tokens = self.tokens[self.ready..end].to_vec();
         self.running = Some(Running { id, began: now, end, slots, abandoned: false });
-        shared.out.push_back(Output::Engine(Job { id, tokens, first: self.ready, sequence, judge }));
+        shared.out.push_back(Output::Engine(Job { id, tokens, first: self.ready, sequence, judge, audits: None }));
         Life::Going
     }
 

@@ -18,15 +18,15 @@ fn rate(trust: &Trust, now: u64) -> f32 {
 
 #[test]
 fn an_untried_peer_has_no_rate_and_no_record() {
-    let trust = Trust::new(Some(100.0));
+    let trust = Trust::new(Some(100.0), 0);
     assert_eq!(trust.of(PEER, Millis(5)), Standing { bytes_per_ms: None, round_trip_ms: None, worth: 1.0 });
     assert_eq!(trust.prefill_ms_per_token(), Some(10.0));
-    assert_eq!(Trust::new(Some(0.0)).prefill_ms_per_token(), None);
+    assert_eq!(Trust::new(Some(0.0), 0).prefill_ms_per_token(), None);
 }
 
 #[test]
 fn a_peer_that_slows_down_is_noticed_within_a_few_fetches() {
-    let mut trust = Trust::new(None);
+    let mut trust = Trust::new(None, 0);
     trust.sample(PEER, goodput(260_000, 100), true, Millis(0));
     assert_eq!(rate(&trust, 0), 2_600.0);
     for _ in 0..5 {
@@ -41,12 +41,12 @@ fn a_peer_that_slows_down_is_noticed_within_a_few_fetches() {
 
 #[test]
 fn a_slow_peer_is_still_slow_a_minute_later_and_an_old_rate_drifts_to_the_prior() {
-    let mut trust = Trust::new(None);
+    let mut trust = Trust::new(None, 0);
     trust.sample(PEER, goodput(1_000, 100), true, Millis(0));
     assert!(rate(&trust, MINUTE) < 20.0, "{}", rate(&trust, MINUTE));
     let later: Vec<f32> = (0..100).map(|minute| rate(&trust, minute * MINUTE)).collect();
     assert!(later.is_sorted() && (500.0..1_000.0).contains(&later[99]), "{later:?}");
-    let mut fast = Trust::new(None);
+    let mut fast = Trust::new(None, 0);
     fast.sample(PEER, goodput(10_000_000, 100), true, Millis(0));
     assert!(rate(&fast, MINUTE) > 50_000.0 && rate(&fast, 100 * MINUTE) < 2_000.0);
     // A new measurement outweighs a very old one.
@@ -56,7 +56,7 @@ fn a_slow_peer_is_still_slow_a_minute_later_and_an_old_rate_drifts_to_the_prior(
 
 #[test]
 fn a_shared_link_raises_a_rate_but_does_not_lower_it() {
-    let mut trust = Trust::new(None);
+    let mut trust = Trust::new(None, 0);
     trust.sample(PEER, goodput(30_000, 100), false, Millis(0));
     assert_eq!(rate(&trust, 0), 300.0, "at least so much");
     trust.sample(PEER, goodput(230_000, 100), true, Millis(0));
@@ -69,7 +69,7 @@ fn a_shared_link_raises_a_rate_but_does_not_lower_it() {
 
 #[test]
 fn a_peer_that_is_absent_every_time_is_on_trial_and_one_false_positive_is_not() {
-    let mut trust = Trust::new(None);
+    let mut trust = Trust::new(None, 0);
     trust.absent(PEER, Millis(0));
     assert!(trust.of(PEER, Millis(0)).worth >= TRIAL);
     trust.absent(PEER, Millis(0));
@@ -87,7 +87,7 @@ fn a_peer_that_is_absent_every_time_is_on_trial_and_one_false_positive_is_not() 
 
 #[test]
 fn stalls_and_cut_connections_weigh_more_and_time_heals_them() {
-    let (mut stalled, mut cut) = (Trust::new(None), Trust::new(None));
+    let (mut stalled, mut cut) = (Trust::new(None, 0), Trust::new(None, 0));
     stalled.stalled(PEER, Millis(0));
     cut.cut(PEER, Millis(0));
     let worth = |trust: &Trust, now| trust.of(PEER, Millis(now)).worth;
@@ -102,7 +102,7 @@ fn stalls_and_cut_connections_weigh_more_and_time_heals_them() {
 
 #[test]
 fn a_liar_is_not_asked_for_ten_minutes_whatever_it_does() {
-    let mut trust = Trust::new(None);
+    let mut trust = Trust::new(None, 0);
     trust.fault(PEER, &Fault::Digest(1), Millis(0));
     (0..100).for_each(|_| trust.delivered(PEER, Millis(0)));
     trust.forget(PEER);
@@ -111,7 +111,7 @@ fn a_liar_is_not_asked_for_ten_minutes_whatever_it_does() {
     assert!(later > 0.05 && later < TRIAL, "on trial: {later}");
     trust.lied(PEER, Millis(11 * MINUTE));
     assert_eq!(trust.of(PEER, Millis(20 * MINUTE)).worth, 0.0);
-    let mut silent = Trust::new(None);
+    let mut silent = Trust::new(None, 0);
     silent.fault(PEER, &Fault::Epoch { ours: 1, theirs: 2 }, Millis(0));
     silent.fault(PEER, &Fault::Stalled, Millis(0));
     assert!(silent.of(PEER, Millis(0)).worth > 0.05, "that was no lie");
@@ -119,7 +119,7 @@ fn a_liar_is_not_asked_for_ten_minutes_whatever_it_does() {
 
 #[test]
 fn what_two_peers_bring_together_is_the_rate_of_the_link() {
-    let mut trust = Trust::new(None);
+    let mut trust = Trust::new(None, 0);
     for chunk in 0..200 {
         trust.landed(NodeId(1 + chunk % 2), 16_384, Millis(6 * chunk));
     }
@@ -136,7 +136,7 @@ fn what_two_peers_bring_together_is_the_rate_of_the_link() {
 
 #[test]
 fn one_peer_alone_or_one_with_a_hanger_on_says_nothing_about_the_link() {
-    let mut trust = Trust::new(None);
+    let mut trust = Trust::new(None, 0);
     for chunk in 0..200 {
         trust.landed(NodeId(1), 16_384, Millis(6 * chunk));
         if chunk % 10 == 0 {
@@ -154,21 +154,21 @@ fn one_peer_alone_or_one_with_a_hanger_on_says_nothing_about_the_link() {
 
 #[test]
 fn more_peers_than_the_table_holds_are_forgotten_the_longest_silent_first() {
-    let mut trust = Trust::new(None);
-    for node in 0..3 * MAX_PEERS as u64 {
+    let mut trust = Trust::new(None, 0);
+    for node in 0..3 * LEAST_PEERS as u64 {
         trust.sample(NodeId(node), Sample::RoundTrip(Millis(5)), true, Millis(node));
         trust.lied(NodeId(0), Millis(node));
     }
-    assert_eq!((trust.peers.len(), trust.by_age.len()), (MAX_PEERS, MAX_PEERS));
+    assert_eq!((trust.peers.len(), trust.by_age.len()), (LEAST_PEERS, LEAST_PEERS));
     let known = |node| trust.of(NodeId(node), Millis(1_000)).round_trip_ms.is_some();
-    assert!(known(0) && !known(1) && known(3 * MAX_PEERS as u64 - 1));
-    trust.forget(NodeId(3 * MAX_PEERS as u64 - 1));
-    assert_eq!((trust.peers.len(), trust.by_age.len()), (MAX_PEERS - 1, MAX_PEERS - 1));
+    assert!(known(0) && !known(1) && known(3 * LEAST_PEERS as u64 - 1));
+    trust.forget(NodeId(3 * LEAST_PEERS as u64 - 1));
+    assert_eq!((trust.peers.len(), trust.by_age.len()), (LEAST_PEERS - 1, LEAST_PEERS - 1));
 }
 
 #[test]
 fn the_own_speed_is_smoothed_by_whole_steps_and_never_grows_old() {
-    let mut trust = Trust::new(None);
+    let mut trust = Trust::new(None, 0);
     trust.prefilled(15, 1);
     assert_eq!(trust.prefill_ms_per_token(), None, "less than a block says little");
     trust.prefilled(64, 640_000);
@@ -182,10 +182,11 @@ fn the_own_speed_is_smoothed_by_whole_steps_and_never_grows_old() {
 /// A node that was slowed down must not hold its steps back for as long as they took then.
 #[test]
 fn a_step_that_is_much_quicker_is_believed_at_once_and_a_slower_one_by_and_by() {
-    let mut trust = Trust::new(None);
+    let mut trust = Trust::new(None, 0);
     trust.prefilled(64, 64 * 30_000);
     trust.prefilled(16, 16 * 1_000);
     assert_eq!(trust.prefill_ms_per_token(), Some(1.0));
     trust.prefilled(64, 64 * 30_000);
     assert!(trust.prefill_ms_per_token().is_some_and(|ms| ms > 1.0 && ms < 10.0));
+    assert_eq!(trust.quickest_ms_per_token(), Some(1.0), "it may be as quick again");
 }

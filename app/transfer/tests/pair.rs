@@ -6,7 +6,7 @@ use proptest::prelude::ProptestConfig;
 use proptest::test_runner::RngSeed;
 
 use super::super::*;
-use crate::id::{BlockKey, BootId, Epoch, Fingerprint, Millis, NodeId, SwarmTag, TokenId};
+use crate::id::{BlockKey, BootId, Epoch, Fingerprint, Millis, NodeId, TokenId};
 use crate::kv::{Page, Plane};
 
 /// The same cases on every run.
@@ -15,7 +15,7 @@ pub fn cases(cases: u32) -> ProptestConfig {
 }
 
 pub fn hello(node: u64) -> Hello {
-    Hello::new(SwarmTag(1), NodeId(node), BootId(10 + node), Epoch(3), Fingerprint([9; 16]))
+    Hello::new(NodeId(node), BootId(10 + node), Epoch(3), Fingerprint([9; 16]))
 }
 
 pub fn key(n: u32) -> BlockKey {

@@ -5,7 +5,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::super::*;
 use super::pair::*;
-use crate::id::{Epoch, Fingerprint, Millis, NodeId, SwarmTag, TokenId};
+use crate::id::{Epoch, Fingerprint, Millis, NodeId, TokenId};
 use crate::kv::{Page, Plane};
 use crate::limits::{FILTER_SEGMENT_BYTES, MAX_CHUNK_BYTES};
 
@@ -160,11 +160,9 @@ fn answers_to_what_was_never_asked_are_faults() {
 #[test]
 fn a_peer_that_cannot_share_is_told_why_before_anything_else() {
     let ours = hello(1);
-    let cases: [(Hello, Fault, ByeReason); 6] = [
-        (Hello { magic: *b"HTTP", ..hello(2) }, Fault::Magic, ByeReason::Version),
-        (Hello { version: 2, ..hello(2) }, Fault::Version { ours: 1, theirs: 2 }, ByeReason::Version),
-        (Hello { swarm: SwarmTag(8), ..hello(2) }, Fault::Swarm, ByeReason::Swarm),
-        (Hello { node: NodeId(1), ..hello(2) }, Fault::SameNode, ByeReason::SameNode),
+    let cases: [(Hello, Fault, ByeReason); 4] = [
+        (hello(1), Fault::SameNode, ByeReason::SameNode),
+        (Hello { node: NodeId(1), ..hello(2) }, Fault::Twin, ByeReason::Twin),
         (Hello { epoch: Epoch(4), ..hello(2) }, Fault::Epoch { ours: 3, theirs: 4 }, ByeReason::Epoch),
         (
             Hello { fingerprint: Fingerprint([1; 16]), ..hello(2) },

@@ -5,7 +5,7 @@
 
 use libfuzzer_sys::fuzz_target;
 
-use potluck::id::{BlockKey, BootId, Epoch, Fingerprint, Millis, NodeId, SwarmTag, TokenId};
+use potluck::id::{BlockKey, BootId, Epoch, Fingerprint, Millis, NodeId, TokenId};
 use potluck::kv::{Page, Plane};
 use potluck::limits::MAX_WANTS_IN_FLIGHT;
 use potluck::transfer::{Decoder, Expected, Fetcher, Frame, Hello, Tokens, encode};
@@ -13,7 +13,7 @@ use potluck::transfer::{Decoder, Expected, Fetcher, Frame, Hello, Tokens, encode
 const BYTES: usize = 64;
 
 fn hello(node: u64) -> Hello {
-    Hello::new(SwarmTag(7), NodeId(node), BootId(node), Epoch(0), Fingerprint([7; 16]))
+    Hello::new(NodeId(node), BootId(node), Epoch(0), Fingerprint([7; 16]))
 }
 
 fuzz_target!(|data: &[u8]| {
@@ -24,7 +24,7 @@ fuzz_target!(|data: &[u8]| {
         let plane = Plane::ALL[id as usize % 2];
         let (key, parent) = (BlockKey([id as u8; 16]), BlockKey([9; 16]));
         let expected = Expected { key, parent, tokens: tokens.clone(), plane, bytes: BYTES };
-        fetcher.want(id, expected, Page::own(BYTES)).expect("four wants are allowed");
+        fetcher.want(id, expected, Page::new(BYTES)).expect("four wants are allowed");
     }
     fetcher.want_filter(0);
     let mut decoder = Decoder::new();

@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 
-use potluck::id::{BlockKey, BootId, Epoch, Fingerprint, Millis, NodeId, SwarmTag, TokenId};
+use potluck::id::{BlockKey, BootId, Epoch, Fingerprint, Millis, NodeId, TokenId};
 use potluck::kv::Page;
 use potluck::limits::FILTER_SEGMENT_BYTES;
 use potluck::transfer::{Decoder, Frame, Hello, ServeEvent, Server, Tokens, encode};
@@ -12,7 +12,7 @@ use potluck::transfer::{Decoder, Frame, Hello, ServeEvent, Server, Tokens, encod
 const BYTES: usize = 64;
 
 fuzz_target!(|data: &[u8]| {
-    let hello = |node| Hello::new(SwarmTag(7), NodeId(node), BootId(node), Epoch(0), Fingerprint([7; 16]));
+    let hello = |node| Hello::new(NodeId(node), BootId(node), Epoch(0), Fingerprint([7; 16]));
     let mut server = Server::new(hello(1), Millis(0));
     let tokens: Tokens = [TokenId(2)].into_iter().collect();
     let mut decoder = Decoder::new();
@@ -32,7 +32,7 @@ fuzz_target!(|data: &[u8]| {
             };
             match event {
                 Ok(ServeEvent::Want { id, key, .. }) => match key.0[0] % 3 {
-                    0 => drop(server.found(id, BlockKey([9; 16]), tokens.clone(), Page::own(BYTES), BYTES)),
+                    0 => drop(server.found(id, BlockKey([9; 16]), tokens.clone(), Page::new(BYTES), BYTES)),
                     1 => server.absent(id),
                     _ => server.busy(id),
                 },

@@ -1,5 +1,9 @@
 //! What a user may count on, chapter by chapter. Each test says what would break for a user.
 
+/// Wrong bytes are found, whose they are, and nobody else suffers for it.
+mod audit;
+/// What was recorded and is said again does nothing.
+mod replay;
 /// A reset reaches every node, and nothing else passes for one.
 mod reset;
 /// What a swarm promises, whatever the network does.

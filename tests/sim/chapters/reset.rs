@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use potluck::catalog::wire::{self, Header, Message};
-use potluck::catalog::{DatagramKey, Herald, HeraldConfig, HeraldNews};
+use potluck::catalog::{Herald, HeraldConfig, HeraldNews};
 use potluck::id::{BootId, Epoch, EpochState, NodeId, TokenId};
+use potluck::keyring::{Keyring, SwarmSecret};
 use potluck::kv::KvShape;
-use potluck::node::{ResetNews, swarm_tag};
+use potluck::node::ResetNews;
 
 use crate::sim::engine::shape_small;
 use crate::sim::{Sim, config};
@@ -234,10 +235,11 @@ fn stranger() -> SocketAddr {
 fn forged_resets_do_nothing() {
     let shape = shape_small(64);
     let mut world = swarm(3, &shape);
-    let header = Header { swarm: swarm_tag(b"test"), node: NodeId(77), boot: BootId(78), counter: 1, epochs: state(5, 5) };
-    let forged = wire::seal(&header, &Message::Reset, &DatagramKey::derive(b"guessed"));
+    let header =
+        Header { swarm: SwarmSecret::derive(b"test").tag(), node: NodeId(77), boot: BootId(78), counter: 1, epochs: state(5, 5) };
+    let forged = wire::seal(&header, &Message::Reset, &SwarmSecret::derive(b"guessed"));
     world.multicast(stranger(), &forged);
-    let honest = wire::seal(&header, &Message::Reset, &DatagramKey::derive(b"test"));
+    let honest = wire::seal(&header, &Message::Reset, &SwarmSecret::derive(b"test"));
     for bit in 0..8 * honest.len() {
         let mut altered = honest.clone();
         altered[bit / 8] ^= 1 << (bit % 8);
@@ -324,13 +326,7 @@ fn a_prompt_under_way_ends_with_the_right_answer_and_leaves_nothing_behind() {
 
 /// `potluck reset` on a computer that is no node.
 fn herald(world: &mut Sim, store: bool, key: &[u8], ms: u64) -> (Herald, Vec<HeraldNews>) {
-    let herald_config = HeraldConfig {
-        node: NodeId(500),
-        boot: BootId(501 + world.now),
-        swarm: swarm_tag(b"test"),
-        key: DatagramKey::derive(key),
-        store,
-    };
+    let herald_config = HeraldConfig { node: NodeId(500), boot: BootId(501 + world.now), keys: Keyring::new(key, []), store };
     let mut herald = Herald::new(herald_config, world.clock());
     let mut news = Vec::new();
     for _ in 0..ms {
@@ -388,4 +384,77 @@ fn a_node_that_does_not_follow_is_named() {
     let (herald, _) = herald(&mut world, false, b"test", 15_000);
     assert!(!herald.is_done());
     assert_eq!(herald.nodes().collect::<Vec<_>>(), [(NodeId(1), true), (NodeId(2), false)]);
+}
+
+/// Without a key whoever stands on the network can order anything; what it can cost is bounded.
+#[test]
+fn in_an_open_swarm_blocks_are_dropped_at_their_own_console_only() {
+    let shape = shape_small(64);
+    let mut world = Sim::calm();
+    for number in 0..3 {
+        let open = potluck::node::NodeConfig { keys: Keyring::open(), ..config(number, &shape, SLAB) };
+        world.join(open, SLOW);
+    }
+    world.pass(2_000);
+    for node in 0..3 {
+        world.answer_now(node, &prompt(node as u32, 100), 2);
+    }
+    world.reset(0, true);
+    world.pass(3_000);
+    assert_eq!(epochs(&world, 3), [1; 3]);
+    assert_eq!(blocks(&world, 0), 0);
+    assert!((1..3).all(|node| blocks(&world, node) > 0));
+    assert!(world.notes(0).iter().any(|note| note.contains("the other nodes keep their blocks")), "{:?}", world.notes(0));
+    assert!(world.notes(1).iter().any(|note| note.contains("so they are kept")), "{:?}", world.notes(1));
+    assert!(everybody_shares(&world, 3));
+}
+
+/// A board that comes late to a swarm that has been reset often must not climb for hours.
+#[test]
+fn a_newcomer_joins_at_whatever_epoch_the_swarm_is() {
+    let shape = shape_small(64);
+    let mut world = Sim::calm();
+    for number in 0..2 {
+        let old = potluck::node::NodeConfig { epochs: state(1 << 30, 7), ..config(number, &shape, SLAB) };
+        world.join(old, SLOW);
+    }
+    world.pass(2_000);
+    world.join(config(2, &shape, SLAB), SLOW);
+    world.pass(3_000);
+    assert_eq!(world.saved(2), state(1 << 30, 7));
+    assert!(everybody_shares(&world, 3));
+}
+
+/// Whoever has recorded the order of an earlier reset and repeats it resets nobody, not even a node that was off when it was given.
+#[test]
+fn an_old_order_does_nothing_even_to_a_node_that_was_off() {
+    let shape = shape_small(64);
+    let mut world = swarm(3, &shape);
+    world.kill(2);
+    world.recorded = Some(Vec::new());
+    world.reset(0, true);
+    world.pass(4_000);
+    let old = world.recorded.take().unwrap_or_default();
+    world.reset(1, false);
+    world.pass(4_000);
+    world.answer_now(0, &prompt(5, 100), 2);
+    let held = [blocks(&world, 0), blocks(&world, 1)];
+    world.restart(2);
+    for _ in 0..3 {
+        for (from, datagram) in &old {
+            world.multicast(*from, datagram);
+        }
+        world.pass(2_000);
+    }
+    assert_eq!(epochs(&world, 3), [2; 3]);
+    assert_eq!(world.saved(2), state(2, 1), "what it missed is what the swarm has come to");
+    assert_eq!([blocks(&world, 0), blocks(&world, 1)], held);
+    world.answer_now(2, &prompt(6, 100), 2);
+    let held = blocks(&world, 2);
+    for (from, datagram) in &old {
+        world.multicast(*from, datagram);
+    }
+    world.pass(4_000);
+    assert_eq!((epochs(&world, 3), blocks(&world, 2)), (vec![2; 3], held));
+    assert!(everybody_shares(&world, 3));
 }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use potluck::id::{Fingerprint, TokenId};
+use potluck::keyring::Keyring;
 use potluck::kv::KvShape;
 use potluck::limits::BLOCK_TOKENS;
 
@@ -144,9 +145,8 @@ fn nodes_with_another_model_or_key_share_nothing_and_answer_all_the_same() {
     world.join(config(0, &shape, SLAB), SLOW);
     let other_model = potluck::node::NodeConfig { fingerprint: Fingerprint([8; 16]), ..config(1, &shape, SLAB) };
     world.join(other_model, SLOW);
-    let key = b"another".to_vec();
-    let swarm = potluck::node::swarm_tag(&key);
-    world.join(potluck::node::NodeConfig { swarm_key: key, swarm, ..config(2, &shape, SLAB) }, SLOW);
+    let keys = Keyring::new(b"another", []);
+    world.join(potluck::node::NodeConfig { keys, ..config(2, &shape, SLAB) }, SLOW);
     world.pass(2_000);
     world.answer_now(0, &tokens, 3);
     for member in 1..3 {

@@ -6,13 +6,16 @@
 mod basics;
 mod evicting;
 mod ill;
+mod locked;
 mod loss;
 mod middle;
+mod news;
 mod occupied;
 mod radio;
 mod second;
 mod silent;
 mod slower;
+mod suspended;
 
 use std::sync::Arc;
 

@@ -9,6 +9,9 @@ use crate::sim::talk::{BOARD, config, prompt};
 
 const TOKENS: u64 = 400;
 
+/// Bytes of a knock and the handshake's message behind it, at least.
+const HANDSHAKE_BYTES: usize = 80;
+
 /// A holder that computes at once, a board, and `others`.
 fn holder_and_board(name: &str, others: u64) -> Sim {
     let mut sim = Sim::new(name, 1, Medium::Switched, RADIO);
@@ -25,7 +28,7 @@ fn occupied(raid: Raid, raiders: u64) {
     let tokens = prompt(1, TOKENS as usize);
     sim.answer_now(0, &tokens, 1);
     for raider in 2..2 + raiders as usize {
-        sim.raid(raider, 0, raid, 40 / raiders as usize);
+        sim.raid(raider, 0, &raid, 40 / raiders as usize);
     }
     sim.pass(100);
     let ttft = sim.ttft_now(1, &tokens);
@@ -37,6 +40,18 @@ fn occupied(raid: Raid, raiders: u64) {
 #[test]
 fn a_peer_is_served_although_strangers_hold_every_place() {
     occupied(Raid::Mute, 1);
+}
+
+#[test]
+fn a_peer_is_served_although_strangers_that_recorded_its_handshake_hold_every_place() {
+    let mut sim = holder_and_board("a recording", 0);
+    sim.taped = Some(Default::default());
+    let tokens = prompt(2, TOKENS as usize);
+    sim.answer_now(0, &tokens, 1);
+    sim.answer_now(1, &tokens, 1);
+    let recorded = sim.taped.take().and_then(|mut taped| taped.remove(&(1, 0))).expect("it fetched");
+    occupied(Raid::Stranger(recorded[..HANDSHAKE_BYTES.min(recorded.len())].to_vec()), 1);
+    occupied(Raid::Stranger(recorded), 1);
 }
 
 #[test]

@@ -210,16 +210,18 @@ fn a_reset_or_a_peers_restart_ends_what_was_open_and_forgets_nothing_else() {
             let mut catalog = crate::catalog::Catalog::new(crate::catalog::CatalogConfig {
                 node,
                 boot: BootId(999),
-                swarm: crate::id::SwarmTag(1),
-                key: crate::catalog::DatagramKey::derive(b""),
+                name: Default::default(),
+                keys: crate::keyring::Keyring::open(),
                 fingerprint: hello(1).fingerprint,
                 epochs: Default::default(),
                 tcp_port: 7_000,
                 capacity: 100,
                 interval_ms: 300_000,
+                peers: 8,
                 seed: 1,
             });
             bytes.extend_from_slice(&catalog.poll_datagram(world.now).unwrap());
+            world.members[0].shared.catalog.proved(node, BootId(999), addr(1).ip(), world.now);
             world.members[0].shared.catalog.handle(addr(1), &bytes, world.now).unwrap();
             world.give(0, |conns, shared, _| conns.part_from(node, shared));
         } else {
@@ -243,6 +245,8 @@ fn a_filter_repair_has_a_connection_of_its_own_which_ends_with_it() {
         }
         while world.members[index].shared.catalog.poll_datagram(world.now + Millis(5_000)).is_some() {}
         let late = world.now + Millis(1_000_000);
+        let (node, boot) = (world.members[index].node, BootId(100 + index as u64));
+        world.members[0].shared.catalog.proved(node, boot, addr(index).ip(), world.now);
         while let Some(datagram) = world.members[index].shared.catalog.poll_datagram(late) {
             let _ = world.members[0].shared.catalog.handle(addr(index), &datagram, world.now);
         }

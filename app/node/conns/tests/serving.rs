@@ -27,7 +27,7 @@ fn last_word(bytes: &[u8]) -> Option<Frame> {
 
 fn greet(world: &mut World, callee: usize, from: SocketAddr, hello: Hello) -> crate::node::io::ConnId {
     let conn = world.call(callee, from);
-    let mut bytes = Vec::new();
+    let mut bytes = knock();
     encode(&Frame::Hello(hello), &[], &mut bytes);
     world.give(callee, |conns, shared, now| conns.on_bytes(conn, &bytes, shared, now));
     conn

@@ -5,14 +5,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::cache::{ChainSecret, Link, Maker, link, root};
-use crate::id::{BootId, Epoch, EpochState, Fingerprint, Millis, NodeId, SwarmTag, TokenId};
+use crate::id::{BootId, Epoch, EpochState, Fingerprint, Millis, NodeId, TokenId};
+use crate::keyring::Keyring;
 use crate::kv::{KvFormat, KvShape, Page, Plane};
 use crate::node::NodeConfig;
 use crate::node::conns::{ConnEvent, Conns, WantId};
 use crate::node::io::{ConnId, Output};
 use crate::node::shared::Shared;
 use crate::node::trust::Standing;
-use crate::transfer::{Expected, Hello};
+use crate::transfer::{Channel, Expected, Hello};
 
 const FINGERPRINT: Fingerprint = Fingerprint([7; 16]);
 
@@ -45,6 +46,8 @@ pub struct World {
     pub life: usize,
     /// Connections that nobody answers, and strangers' own, with what they were sent.
     pub strangers: BTreeMap<ConnId, Vec<u8>>,
+    /// All that they were ever sent.
+    pub told: BTreeMap<ConnId, Vec<u8>>,
     named: u64,
 }
 
@@ -53,7 +56,14 @@ pub fn addr(index: usize) -> SocketAddr {
 }
 
 pub fn hello(index: usize) -> Hello {
-    Hello::new(SwarmTag(1), NodeId(1 + index as u64), BootId(100 + index as u64), Epoch(0), FINGERPRINT)
+    Hello::new(NodeId(1 + index as u64), BootId(100 + index as u64), Epoch(0), FINGERPRINT)
+}
+
+/// What a caller that is in the open swarm says first.
+pub fn knock() -> Vec<u8> {
+    let mut channel = Channel::initiator(Keyring::open().current(), [9; 32]);
+    channel.writable();
+    channel.send(|_| false).expect("a caller knocks")
 }
 
 pub fn chain(blocks: usize) -> Vec<Link> {
@@ -84,6 +94,11 @@ impl World {
 
     /// `count` nodes that have not.
     pub fn strangers(count: usize) -> World {
+        World::keyed(count, |_| Keyring::open())
+    }
+
+    /// `count` nodes that have not, each with keys of its own.
+    pub fn keyed(count: usize, keys: impl Fn(usize) -> Keyring) -> World {
         let layers = [Plane::Sliding, Plane::Sliding, Plane::Global];
         let shape = Arc::new(KvShape::new(&layers, 1, 512, 64, KvFormat::F32).unwrap());
         let member = |index: usize| {
@@ -91,8 +106,9 @@ impl World {
                 node: NodeId(1 + index as u64),
                 boot: BootId(100 + index as u64),
                 seed: index as u64,
-                swarm_key: Vec::new(),
-                swarm: SwarmTag(1),
+                name: Default::default(),
+                keys: keys(index),
+                entropy: [index as u8; 32],
                 fingerprint: FINGERPRINT,
                 epochs: EpochState::default(),
                 shape: shape.clone(),
@@ -102,7 +118,9 @@ impl World {
                 sharing: true,
                 reuse: true,
                 announce_interval_ms: 300_000,
+                peers: 8,
                 prefill_tokens_per_s: None,
+                audit_per_10k: 0,
                 end_tokens: Vec::new(),
             };
             Member {
@@ -116,7 +134,7 @@ impl World {
         };
         let members = (0..count).map(member).collect();
         let (now, life, strangers) = (Millis(1_000), usize::MAX, BTreeMap::new());
-        World { now, members, wires: Vec::new(), life, strangers, named: 0 }
+        World { now, members, wires: Vec::new(), life, strangers, told: BTreeMap::new(), named: 0 }
     }
 
     /// Everyone hears everyone's announcements, whatever is due.
@@ -124,6 +142,8 @@ impl World {
         for from in 0..self.members.len() {
             while let Some(datagram) = self.members[from].shared.catalog.poll_datagram(self.now) {
                 for to in (0..self.members.len()).filter(|to| *to != from) {
+                    let (node, boot, now) = (self.members[from].node, BootId(100 + from as u64), self.now);
+                    self.members[to].shared.catalog.proved(node, boot, addr(from).ip(), now);
                     self.members[to].shared.catalog.handle(addr(from), &datagram, self.now).unwrap();
                 }
             }
@@ -188,6 +208,9 @@ impl World {
         let now = self.now;
         let Member { conns, shared, events, .. } = &mut self.members[index];
         conns.on_time(shared, now);
+        while let Some(probe) = shared.catalog.poll_probe(now) {
+            conns.probe(probe, shared, now);
+        }
         while let Some(pull) = shared.catalog.poll_pull(now) {
             conns.pull(pull, shared, now);
         }
@@ -218,6 +241,7 @@ impl World {
                     self.wires[wire].bytes[1 - end].extend(bytes);
                     self.wires[wire].sending[end] = true;
                 } else if let Some(sent) = self.strangers.get_mut(&conn) {
+                    self.told.entry(conn).or_default().extend(&bytes);
                     sent.extend(bytes);
                     self.give(index, |conns, _, _| conns.on_writable(conn));
                 }

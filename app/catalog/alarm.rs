@@ -1,0 +1,83 @@
+//! The warnings that a node is sending: what its audits have found, each repeated as an order to reset is.
+
+use super::order::Order;
+use super::pace::Dice;
+use super::wire::Warning;
+use super::{Catalog, Event, Standing};
+use crate::id::{Millis, NodeId};
+use crate::limits::MAX_WARNINGS;
+
+/// The warnings that are being sent, the oldest first.
+#[derive(Default)]
+pub(super) struct Alarms {
+    open: heapless::Deque<(Warning, Order), MAX_WARNINGS>,
+}
+
+impl Alarms {
+    /// The first one goes out at once. Where too many are being sent, the oldest has been said often enough.
+    pub(super) fn raise(&mut self, warning: Warning, now: Millis) {
+        if self.open.is_full() {
+            self.open.pop_front();
+        }
+        let mut order = Order::default();
+        order.start(now);
+        self.open.push_back((warning, order)).expect("there is room for one warning");
+    }
+
+    /// A warning that is due; it counts as sent.
+    pub(super) fn take(&mut self, dice: &mut Dice, now: Millis) -> Option<Warning> {
+        while self.open.front().is_some_and(|(_, order)| order.is_done()) {
+            self.open.pop_front();
+        }
+        self.open.iter_mut().find_map(|(warning, order)| order.take(dice, now).then_some(*warning))
+    }
+
+    /// When the next one is due.
+    pub(super) fn deadline(&self) -> Option<Millis> {
+        self.open.iter().filter_map(|(_, order)| order.deadline()).min()
+    }
+}
+
+impl Catalog {
+    /// A warning says something only where its sender's bytes would be the same as this node's.
+    pub(super) fn hear_warning(&mut self, by: NodeId, warning: Warning) -> Option<Event> {
+        self.stats.warnings_heard += 1;
+        let shares = self.directory.get(by).is_some_and(|peer| self.standing(peer) == Standing::Shares);
+        shares.then_some(Event::Warned { by, warning })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{BlockKey, BootId, NodeId};
+    use crate::kv::Plane;
+    use crate::limits::RESET_REPEATS;
+
+    fn warning(accused: u64) -> Warning {
+        let (boot, key) = (BootId(1), BlockKey([2; 16]));
+        Warning { accused: NodeId(accused), boot, key, plane: Plane::Global, served: 3, computed: 4 }
+    }
+
+    /// All that is said until nothing is due any more.
+    fn said(alarms: &mut Alarms) -> Vec<u64> {
+        let (mut dice, mut said) = (Dice(1), Vec::new());
+        while let Some(now) = alarms.deadline() {
+            said.extend(alarms.take(&mut dice, now).map(|warning| warning.accused.0));
+        }
+        said
+    }
+
+    #[test]
+    fn every_warning_is_repeated_and_no_more_are_kept_than_there_is_room_for() {
+        let mut alarms = Alarms::default();
+        alarms.raise(warning(1), Millis(5));
+        assert_eq!(said(&mut alarms), vec![1; RESET_REPEATS as usize]);
+        for accused in 0..10 {
+            alarms.raise(warning(accused), Millis(9));
+        }
+        let said = said(&mut alarms);
+        assert_eq!(said.len(), MAX_WARNINGS * RESET_REPEATS as usize);
+        assert!((6..10).all(|accused| said.contains(&accused)), "the latest are said");
+    }
+}

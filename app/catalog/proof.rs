@@ -1,0 +1,199 @@
+//! Who has answered: how a claim becomes a peer, and what is done about a machine that has this node's id.
+
+use core::net::{IpAddr, SocketAddr};
+
+use super::claims::{self, Probe};
+use super::directory::{Ear, Heard};
+use super::wire::{Announce, Header, Message};
+use super::{Catalog, CatalogFault, Event};
+use crate::id::{BootId, Millis, NodeId};
+use crate::limits::{TWIN_GAP_MS, TWIN_TIE_S};
+
+/// Machines with this node's id.
+#[derive(Default)]
+pub(super) struct Twins {
+    /// When this node began.
+    began: Option<Millis>,
+    /// Where one is said to be, and when to connect there.
+    suspect: Option<(SocketAddr, Millis)>,
+    /// No other look before.
+    not_before: Millis,
+}
+
+impl Twins {
+    pub(super) fn begin(&mut self, now: Millis) {
+        self.began.get_or_insert(now);
+    }
+
+    fn suspect(&mut self, addr: SocketAddr, now: Millis) {
+        self.suspect.get_or_insert((addr, now.max(self.not_before)));
+    }
+
+    fn poll(&mut self, now: Millis) -> Option<SocketAddr> {
+        let (addr, _) = self.suspect.take_if(|(_, at)| *at <= now)?;
+        self.not_before = now + Millis(TWIN_GAP_MS);
+        Some(addr)
+    }
+
+    pub(super) fn deadline(&self) -> Option<Millis> {
+        self.suspect.map(|(_, at)| at)
+    }
+
+    /// Whether this start, `own`, is newer than one that has been up for `uptime_s`: by the clock, or where they began together, by the
+    /// higher boot. Both come to the same, but for the moment in which one sees a tie and the other does not; they meet again.
+    fn is_newer(&self, own: BootId, other: BootId, uptime_s: u32, now: Millis) -> bool {
+        let own_s = (now - self.began.unwrap_or(now)).0 / 1_000;
+        let other_s = u64::from(uptime_s);
+        if own_s.abs_diff(other_s) <= u64::from(TWIN_TIE_S) { own > other } else { own_s < other_s }
+    }
+}
+
+impl Catalog {
+    /// `boot` of `node` has said hello on a connection: at `ip` this node has connected to it, or it has called from there. In a locked
+    /// swarm that cannot have been recorded, so what that boot announces from there is believed from now on.
+    pub fn proved(&mut self, node: NodeId, boot: BootId, ip: IpAddr, now: Millis) {
+        let ip = ip.to_canonical();
+        self.claims.refute(node, boot, ip);
+        let same_boot = self.directory.get(node).filter(|peer| peer.boot == boot).map(|peer| peer.addr.ip());
+        if node == self.config.node || same_boot == Some(ip) {
+            return;
+        }
+        let Some(claim) = self.claims.prove(node, boot, ip, now) else { return };
+        let announce = claim.said.announce();
+        if same_boot.is_some() {
+            return self.move_peer(node, claim.from, announce.tcp_port);
+        }
+        if let Ok(heard) = self.directory.admit(&claim.header, &announce, claim.from, &mut self.dice, now) {
+            self.directory.with(node, |peer| peer.repair_now(now));
+            let event = self.note(node, heard, &Message::Announce(announce), now);
+            self.events.extend(event);
+        }
+    }
+
+    fn move_peer(&mut self, node: NodeId, from: SocketAddr, tcp_port: u16) {
+        let moved = self.directory.with(node, |peer| peer.addr = SocketAddr::new(from.ip(), tcp_port));
+        self.stats.moved += u64::from(moved.is_some());
+    }
+
+    /// Takes in an authentic datagram of another node at an epoch that counts.
+    pub(super) fn hear_peer(
+        &mut self,
+        from: SocketAddr,
+        header: &Header,
+        message: &Message<'_>,
+        now: Millis,
+    ) -> Result<Heard, CatalogFault> {
+        let (swarm, fingerprint) = (self.config.keys.current().tag(), self.config.fingerprint);
+        let ear = Ear { from, swarm, fingerprint, dice: &mut self.dice };
+        let heard = self.directory.hear(header, message, ear, now)?;
+        let Message::Announce(announce) = message else { return Ok(heard) };
+        match heard {
+            Heard::Claimed => self.hear_claim(from, header, announce, now),
+            Heard::Moved => {
+                if self.hear_claim_of_address(from, header, announce, now) {
+                    self.move_peer(header.node, from, announce.tcp_port);
+                }
+                Ok(heard)
+            }
+            _ => Ok(heard),
+        }
+    }
+
+    /// A boot that is not known announces itself: it is believed if it has answered already, else looked into.
+    fn hear_claim(
+        &mut self,
+        from: SocketAddr,
+        header: &Header,
+        announce: &Announce<'_>,
+        now: Millis,
+    ) -> Result<Heard, CatalogFault> {
+        let nodes = self.nodes();
+        match self.claims.hear(header, announce, from, nodes, &mut self.dice, now) {
+            claims::Heard::Proven => return self.directory.admit(header, announce, from, &mut self.dice, now),
+            claims::Heard::New => {
+                self.stats.claims += 1;
+                // It should hear of this node, whoever it is: if it lives, it connects.
+                self.pace.answer(nodes, &mut self.dice, now);
+            }
+            claims::Heard::Waiting => {}
+            claims::Heard::Full => self.stats.claims_dropped += 1,
+        }
+        Ok(Heard::Claimed)
+    }
+
+    /// A proven boot is heard at another address: whether it has answered there already. Else that is looked into.
+    fn hear_claim_of_address(&mut self, from: SocketAddr, header: &Header, announce: &Announce<'_>, now: Millis) -> bool {
+        let nodes = self.nodes();
+        let heard = self.claims.hear(header, announce, from, nodes, &mut self.dice, now);
+        match heard {
+            claims::Heard::New => self.stats.claims += 1,
+            claims::Heard::Full => self.stats.claims_dropped += 1,
+            claims::Heard::Proven | claims::Heard::Waiting => {}
+        }
+        heard == claims::Heard::Proven
+    }
+
+    /// Somebody to connect to, if it is due: his hello shows whether he is who datagrams say he is.
+    pub fn poll_probe(&mut self, now: Millis) -> Option<Probe> {
+        self.expire(now);
+        let twin =
+            self.twins.poll(now).map(|addr| Probe { node: self.config.node, addr, swarm: self.config.keys.current().tag() });
+        let probe = twin.or_else(|| self.claims.poll_probe(self.config.epochs.epoch, now))?;
+        self.stats.probes += 1;
+        Some(probe)
+    }
+
+    /// A probe was not made, for as many as may be are under way: it is offered again soon.
+    pub fn put_off(&mut self, probe: &Probe, now: Millis) {
+        self.stats.probes -= 1;
+        self.claims.put_off(probe, now);
+    }
+
+    /// What the node should know, until there is no more.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// A datagram that names this node: its own, come back; an earlier start's, recorded; or of a machine with the same id. Which of the
+    /// latter two is shown by a connection alone.
+    pub(super) fn hear_own_id(&mut self, from: SocketAddr, header: &Header, message: &Message<'_>, now: Millis) {
+        if header.boot == self.config.boot {
+            self.stats.echoes += 1;
+            return;
+        }
+        self.stats.duplicate_identity += 1;
+        if let Message::Announce(announce) = message {
+            self.twins.suspect(SocketAddr::new(from.ip(), announce.tcp_port), now);
+        }
+    }
+
+    /// A start of this node's own id other than this one has said hello at `ip`, `uptime_s` seconds after it began: there are two machines
+    /// with one id. The newer one steps aside, see [`Event::Twin`].
+    pub fn twin(&mut self, boot: BootId, uptime_s: u32, ip: IpAddr, now: Millis) {
+        if boot == self.config.boot {
+            return;
+        }
+        let steps_aside = self.twins.is_newer(self.config.boot, boot, uptime_s, now);
+        self.stats.twins += 1;
+        // Both connect to each other; one word is enough for a while.
+        let event = Event::Twin { ip: ip.to_canonical(), steps_aside };
+        if self.events.len() < MAX_EVENTS {
+            self.events.push_back(event);
+        }
+    }
+
+    /// This node goes by another id from now on, and says so at once.
+    pub fn rename(&mut self, node: NodeId, now: Millis) {
+        self.config.node = node;
+        self.twins.suspect = None;
+        self.pace.announce_now(now);
+    }
+
+    /// Whether people are to be told of the other version at this address.
+    pub(super) fn tells_version(&mut self, ip: IpAddr) -> bool {
+        !self.versions_told.contains(&ip) && self.versions_told.push(ip).is_ok()
+    }
+}
+
+/// Events that wait at once: they are taken after every input.
+const MAX_EVENTS: usize = 64;

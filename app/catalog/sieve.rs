@@ -1,0 +1,115 @@
+//! What is thrown away before the node is woken: whatever is not a datagram of its swarm, sealed with one of its keys.
+//!
+//! The node's state machine looks at all that is due after each input. So that a stranger who floods the port does not keep it busy,
+//! datagrams go through here first, next to the socket. Length, magic, version and swarm are looked at before any cryptography. A flood
+//! that passes those costs a tag each, and no more. What is thrown away is counted, and told a line a minute at most.
+
+use core::net::{IpAddr, SocketAddr};
+
+use super::wire::{self, Datagram};
+use super::{CatalogFault, CatalogStats};
+use crate::id::Millis;
+use crate::keyring::Keyring;
+use crate::limits::{FLOOD_DATAGRAMS, FLOOD_WORD_MS, MAX_VERSIONS_TOLD};
+
+/// See the module's head.
+pub struct Sieve {
+    keys: Keyring,
+    /// What the last datagram said.
+    text: Datagram,
+    /// Addresses of other versions that the node was told of.
+    versions: heapless::Vec<IpAddr, MAX_VERSIONS_TOLD>,
+    stats: CatalogStats,
+    /// Thrown away in the minute that began then.
+    thrown: u64,
+    since: Option<Millis>,
+}
+
+impl Sieve {
+    /// For a node with these keys.
+    pub fn new(keys: Keyring) -> Sieve {
+        let (text, versions, stats) = (Datagram::new(), heapless::Vec::new(), CatalogStats::default());
+        Sieve { keys, text, versions, stats, thrown: 0, since: None }
+    }
+
+    /// Whether the node should be given the datagram: it is one of its swarm, or the first of another version from this address.
+    pub fn passes(&mut self, from: SocketAddr, datagram: &[u8]) -> bool {
+        let Err(fault) = wire::open(datagram, &self.keys, &mut self.text) else { return true };
+        let ip = from.ip().to_canonical();
+        if matches!(fault, CatalogFault::Version(_)) && !self.versions.contains(&ip) && self.versions.push(ip).is_ok() {
+            return true;
+        }
+        self.stats.count(fault);
+        self.stats.bytes_heard += datagram.len() as u64;
+        self.thrown += 1;
+        false
+    }
+
+    /// How many were thrown away in the minute that has passed, where that is a flood: for a line in the log. To be asked after each one.
+    pub fn flood(&mut self, now: Millis) -> Option<u64> {
+        let since = *self.since.get_or_insert(now);
+        if now < since + Millis(FLOOD_WORD_MS) {
+            return None;
+        }
+        self.since = Some(now);
+        Some(core::mem::take(&mut self.thrown)).filter(|thrown| *thrown >= FLOOD_DATAGRAMS)
+    }
+
+    /// What was thrown away, by its fault.
+    pub fn stats(&self) -> &CatalogStats {
+        &self.stats
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::net::{config, udp};
+    use super::*;
+    use crate::catalog::{Catalog, CatalogConfig};
+
+    fn sieve() -> Sieve {
+        Sieve::new(config(0).keys)
+    }
+
+    fn announcement(keys: Keyring) -> Datagram {
+        Catalog::new(CatalogConfig { keys, ..config(1) }).poll_datagram(Millis(0)).unwrap()
+    }
+
+    #[test]
+    fn only_what_the_swarm_said_wakes_the_node() {
+        let mut sieve = sieve();
+        let good = announcement(config(0).keys);
+        assert!(sieve.passes(udp(1), &good));
+        let mut damaged = good.clone();
+        damaged[60] ^= 1;
+        let other = announcement(Keyring::new(b"another", []));
+        for junk in [&damaged[..], &other, b"noise", b"", &[0; 2_000], &good[..good.len() - 1], &good[..40]] {
+            assert!(!sieve.passes(udp(1), junk));
+        }
+        let CatalogStats { foreign, other_swarm, forged, malformed, .. } = *sieve.stats();
+        assert_eq!((foreign, other_swarm, forged, malformed), (2, 1, 2, 2));
+    }
+
+    #[test]
+    fn another_version_is_passed_on_once_an_address_and_not_without_end() {
+        let mut sieve = sieve();
+        let mut older = announcement(config(0).keys);
+        older[4] = 2;
+        let passed = (0..200).filter(|number| sieve.passes(udp(number % 100), &older)).count();
+        assert_eq!((passed, sieve.stats().other_version), (MAX_VERSIONS_TOLD, 200 - MAX_VERSIONS_TOLD as u64));
+    }
+
+    #[test]
+    fn a_flood_is_told_a_line_a_minute_and_a_little_noise_is_not() {
+        let mut sieve = sieve();
+        let mut lines = Vec::new();
+        for ms in 0..180_000 {
+            let flooded = ms < 60_000;
+            for _ in 0..if flooded || ms % 1_000 == 0 { 50 } else { 0 } {
+                sieve.passes(udp(1), b"junk");
+                lines.extend(sieve.flood(Millis(ms)));
+            }
+        }
+        assert!(matches!(lines[..], [one] if one > 2_900_000), "{lines:?}");
+    }
+}

@@ -1,0 +1,197 @@
+//! Audits: now and then a block that a peer made is computed here too, and its bytes compared. Every node of one build computes
+//! the same bits, in whatever batch, so that one other byte proves that something is wrong: another CPU or build, broken memory, or
+//! a lie.
+//!
+//! An audit is work for idle times. A prompt that arrives goes first: the audit's job is abandoned between two layers, all that it
+//! held is given back, and it is begun anew later. `walk` computes and compares, `requests` holds what waits for it, `outcasts` who
+//! was caught.
+//!
+//! What differs need not be the maker's doing: a block that was computed on wrong state is wrong, too. So nobody is accused of a
+//! block that was computed on state from elsewhere. The walk is then begun anew at the first token, where it stands on nothing, and
+//! each block that is found equal carries it on; the first one that differs, twice, has a guilty maker. That one is not asked again
+//! for a good while, its blocks are forgotten with all that stands on them, and the swarm is warned.
+//!
+//! A node that computes one block in two ways is itself the broken one: it says so, and audits nothing until it starts anew.
+//!
+//! A warning proves nothing: it makes others audit what they hold of the accused, a bounded number of times. The accused looks into
+//! it as well. It may have passed on in good faith what another made: then it finds and names that one.
+
+mod outcasts;
+mod requests;
+#[cfg(test)]
+mod tests;
+mod walk;
+
+use crate::cache::Maker;
+use crate::catalog::Warning;
+use crate::id::{BootId, Millis, NodeId};
+use crate::limits::{AUDIT_IDLE_MS, MAX_AUDIT_TRIES, WARNED_AUDITS};
+
+use super::ask::{JobDone, JobFault};
+use super::conns::Conns;
+use super::event::Event;
+use super::io::Output;
+use super::shared::Shared;
+
+pub(super) use outcasts::Outcasts;
+pub(super) use requests::Requests;
+
+use requests::{Request, Why};
+use walk::{Difference, Verdict, Walk};
+
+/// The audit under way, and when the next one may begin.
+#[derive(Default)]
+pub(super) struct Auditor {
+    walk: Option<Walk>,
+    /// This node computed one block in two ways: its verdicts are worth nothing.
+    is_broken: bool,
+    /// When the node last did something else.
+    busy_at: Millis,
+}
+
+impl Auditor {
+    /// Whether the engine works for an audit.
+    pub(super) fn is_walking(&self) -> bool {
+        self.walk.is_some()
+    }
+
+    /// The node works for somebody.
+    pub(super) fn busy(&mut self, now: Millis) {
+        self.busy_at = now;
+    }
+
+    /// When [`Auditor::advance`] is to be called at the latest, on a node that is idle.
+    pub(super) fn deadline(&self, shared: &Shared) -> Option<Millis> {
+        let waits = self.walk.is_none() && !self.is_broken && !shared.audits.is_empty();
+        waits.then(|| self.busy_at + Millis(AUDIT_IDLE_MS))
+    }
+
+    /// On a node that is idle: begins the next audit, if it is time.
+    pub(super) fn advance(&mut self, shared: &mut Shared, now: Millis) {
+        if self.deadline(shared).is_none_or(|at| now < at) {
+            return;
+        }
+        while self.walk.is_none()
+            && let Some(request) = shared.audits.next()
+        {
+            match Walk::plan(request, shared) {
+                Some(walk) => self.step(walk, shared, now),
+                None => shared.stats.audits_skipped += 1,
+            }
+        }
+    }
+
+    /// A prompt has arrived: the engine gives the job up, and [`Auditor::on_engine`] the rest.
+    pub(super) fn interrupt(&mut self, shared: &mut Shared) {
+        if let Some(walk) = self.walk.as_mut().filter(|walk| !walk.abandoned) {
+            walk.abandoned = true;
+            shared.out.push_back(Output::Abandon(walk.job));
+        }
+    }
+
+    /// The engine has done a job, or given it up; says whether it was an audit's.
+    pub(super) fn on_engine(&mut self, done: &JobDone, shared: &mut Shared, conns: &mut Conns, now: Millis) -> bool {
+        let Some(mut walk) = self.walk.take_if(|walk| walk.job == done.id) else { return false };
+        match &done.result {
+            _ if walk.abandoned => self.put_off(walk, shared, now),
+            Err(JobFault::Abandoned) => self.put_off(walk, shared, now),
+            Err(JobFault::Failed(_)) => doubt(walk, shared),
+            Ok(_) => match walk.compare(shared) {
+                Verdict::Same | Verdict::Unsure => self.step(walk, shared, now),
+                Verdict::Done => walk.let_go(shared),
+                Verdict::OnDoubtfulGround => doubt(walk, shared),
+                Verdict::Irreproducible => {
+                    walk.let_go(shared);
+                    self.is_broken = true;
+                    shared.stats.audits_failed += 1;
+                    shared.tell(Event::ComputesTwoWays);
+                }
+                Verdict::Differs(differences) => {
+                    walk.let_go(shared);
+                    shared.stats.audits_failed += 1;
+                    differences.into_iter().for_each(|difference| convict(difference, shared, conns, now));
+                }
+            },
+        }
+        true
+    }
+
+    fn step(&mut self, mut walk: Walk, shared: &mut Shared, now: Millis) {
+        if walk.step(shared) {
+            self.walk = Some(walk);
+        } else {
+            self.put_off(walk, shared, now);
+        }
+    }
+
+    /// Gives everything back; the audit is begun anew later, a bounded number of times.
+    fn put_off(&mut self, walk: Walk, shared: &mut Shared, now: Millis) {
+        self.busy_at = now;
+        let request = Request { tries: walk.request.tries + 1, ..walk.request };
+        walk.let_go(shared);
+        if request.tries < MAX_AUDIT_TRIES {
+            return if request.why == Why::Drawn { shared.audits.wait(request) } else { shared.audits.urge(request) };
+        }
+        shared.stats.audits_skipped += 1;
+        // One of the blocks up to this one is wrong, and there is never the time to find out which.
+        if request.why == Why::Doubted {
+            shared.cache.forget(&request.key);
+        }
+    }
+}
+
+/// Something differs, or the engine could do nothing with it; but the walk stood on state from elsewhere.
+fn doubt(walk: Walk, shared: &mut Shared) {
+    let (request, on_own_ground) = (walk.request, walk.from == 0);
+    walk.let_go(shared);
+    if on_own_ground {
+        shared.stats.audits_skipped += 1;
+    } else {
+        shared.audits.urge(Request { why: Why::Doubted, tries: 0, ..request });
+    }
+}
+
+/// These bytes are wrong, and nothing but their maker can be to blame.
+fn convict(difference: Difference, shared: &mut Shared, conns: &mut Conns, now: Millis) {
+    let Difference { key, plane, maker, served, computed } = difference;
+    let Maker::Peer(accused) = maker else {
+        shared.cache.forget(&key);
+        return shared.tell(Event::OwnBlockWrong);
+    };
+    if shared.outcasts.holds(accused) {
+        return;
+    }
+    let boot = shared.catalog.peer(accused).map_or(BootId(0), |peer| peer.boot);
+    shared.outcasts.cast_out(accused, boot, now);
+    conns.end_with(accused, shared, now);
+    let forgotten = shared.cache.forget_made_by(accused);
+    shared.tell(Event::PeerDistrusted { node: accused, forgotten });
+    shared.catalog.warn(Warning { accused, boot, key, plane, served, computed }, now);
+}
+
+/// A peer says that another one's bytes are wrong.
+pub(super) fn on_warning(by: NodeId, warning: Warning, shared: &mut Shared, now: Millis) {
+    let Warning { accused, key, plane, .. } = warning;
+    if by != accused {
+        shared.outcasts.names_another(by);
+    }
+    if !shared.audits.heeds(by, accused, key, now) || shared.config.audit_per_10k == 0 || shared.outcasts.holds(accused) {
+        return;
+    }
+    if accused == shared.config.node {
+        if shared.cache.entry(&key, plane).is_some() {
+            shared.audits.urge(Request { key, why: Why::Accused, tries: 0 });
+        }
+        return;
+    }
+    let mut keys: Vec<_> = shared.cache.made_by(accused).collect();
+    let very = keys.iter().position(|made| *made == key).map(|at| keys.swap_remove(at));
+    let room = WARNED_AUDITS - usize::from(very.is_some());
+    for _ in 0..room.min(keys.len()) {
+        let at = shared.audits.below(keys.len() as u64) as usize;
+        shared.audits.urge(Request { key: keys.swap_remove(at), why: Why::Warned(accused), tries: 0 });
+    }
+    if let Some(key) = very {
+        shared.audits.urge(Request { key, why: Why::Warned(accused), tries: 0 });
+    }
+}

@@ -1,0 +1,132 @@
+//! The blocks that wait for their audit, and the dice that draw them.
+
+use std::collections::VecDeque;
+
+use crate::id::{BlockKey, Millis, NodeId};
+use crate::limits::{MAX_AUDITS, MAX_WARNINGS_A_PEER, MAX_WARNINGS_HEEDED, WARNING_WINDOW_MS};
+
+/// Keeps these dice apart from the others that are made of a node's seed.
+const SALT: u64 = 0x6175_6469_7473_0001;
+
+/// Of how many parts a share is given.
+const WHOLE: u64 = 10_000;
+
+/// Why a block is audited.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Why {
+    /// The dice said so.
+    Drawn,
+    /// This node has made it wrong, a peer says.
+    Accused,
+    /// This peer has, another says.
+    Warned(NodeId),
+    /// An audit found that it, or a block before it, is wrong.
+    Doubted,
+}
+
+/// A block that waits for its audit.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Request {
+    pub key: BlockKey,
+    pub why: Why,
+    /// How often it was begun.
+    pub tries: u8,
+}
+
+/// A warning that was heeded.
+struct Heeded {
+    by: NodeId,
+    accused: NodeId,
+    key: BlockKey,
+    at: Millis,
+}
+
+/// What waits. Bounded: what is urgent drives out what was drawn last.
+pub(in super::super) struct Requests {
+    per_10k: u64,
+    dice: u64,
+    waiting: VecDeque<Request>,
+    heeded: VecDeque<Heeded>,
+}
+
+impl Requests {
+    /// Nothing. `per_10k` of ten thousand blocks are drawn; `seed` settles which.
+    pub(in super::super) fn new(per_10k: u16, seed: u64) -> Requests {
+        Requests { per_10k: per_10k.into(), dice: seed ^ SALT, waiting: VecDeque::new(), heeded: VecDeque::new() }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// A block that a peer made has come into the cache, or is passed on to another peer: now and then it is audited.
+    pub(in super::super) fn draw(&mut self, key: BlockKey) {
+        if self.per_10k > 0 && self.below(WHOLE) < self.per_10k {
+            self.wait(Request { key, why: Why::Drawn, tries: 0 });
+        }
+    }
+
+    /// A number below `bound`, which is at least 1 (SplitMix64, Steele et al., OOPSLA 2014).
+    pub(super) fn below(&mut self, bound: u64) -> u64 {
+        self.dice = self.dice.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.dice;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % bound
+    }
+
+    /// Puts a request last, where there is room and the block does not wait already.
+    pub(super) fn wait(&mut self, request: Request) {
+        if self.waiting.len() < MAX_AUDITS && !self.waits(request) {
+            self.waiting.push_back(request);
+        }
+    }
+
+    /// Puts a request first.
+    pub(super) fn urge(&mut self, request: Request) {
+        self.waiting.retain(|waiting| (waiting.key, waiting.why) != (request.key, request.why));
+        self.waiting.truncate(MAX_AUDITS - 1);
+        self.waiting.push_front(request);
+    }
+
+    fn waits(&self, request: Request) -> bool {
+        self.waiting.iter().any(|waiting| (waiting.key, waiting.why) == (request.key, request.why))
+    }
+
+    /// The next block to audit: what is urgent, else what was drawn last. Blocks of one prompt are drawn from its head on, and a walk
+    /// to the last of them may do for the others.
+    pub(super) fn next(&mut self) -> Option<Request> {
+        match self.waiting.front() {
+            Some(first) if first.why != Why::Drawn => self.waiting.pop_front(),
+            _ => self.waiting.pop_back(),
+        }
+    }
+
+    /// Whether what takes the computing of `blocks` blocks is worth it, for a block that was drawn: as often as leaves the cost of all
+    /// audits at their share. Where everything is audited, always.
+    pub(super) fn affords(&mut self, blocks: usize) -> bool {
+        self.per_10k >= WHOLE || self.below(blocks.max(1) as u64) == 0
+    }
+
+    /// The block was found right on the way to another.
+    pub(super) fn found_right(&mut self, key: BlockKey) {
+        self.waiting.retain(|waiting| waiting.key != key || waiting.why != Why::Drawn);
+    }
+
+    /// Whether a warning is news, and its sender has not cost this node too much lately. It counts from here on.
+    pub(super) fn heeds(&mut self, by: NodeId, accused: NodeId, key: BlockKey, now: Millis) -> bool {
+        self.heeded.retain(|heeded| now - heeded.at < Millis(WARNING_WINDOW_MS));
+        let is_known = self.heeded.iter().any(|heeded| (heeded.by, heeded.accused, heeded.key) == (by, accused, key));
+        let of_peer = self.heeded.iter().filter(|heeded| heeded.by == by).count();
+        if is_known || of_peer >= MAX_WARNINGS_A_PEER || self.heeded.len() >= MAX_WARNINGS_HEEDED {
+            return false;
+        }
+        self.heeded.push_back(Heeded { by, accused, key, at: now });
+        true
+    }
+
+    /// Forgets what waits: the swarm was reset.
+    pub(in super::super) fn clear(&mut self) {
+        self.waiting.clear();
+    }
+}

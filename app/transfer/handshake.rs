@@ -1,0 +1,116 @@
+//! How a connection comes to carry frames: the accepting side hears a knock, and where the swarm has a key, both show that they have
+//! it. Until then nothing that a stranger sends is kept but what fits one small buffer.
+
+use heapless::Vec as Bounded;
+
+use super::knock::{self, KNOCK_BYTES, Word};
+use super::noise::{MESSAGE_BYTES, Message, Opening, Session};
+use super::{ByeReason, Fault};
+use crate::keyring::{Keyring, SwarmSecret};
+
+/// Bytes of a handshake's message, its length included.
+const FRAMED_BYTES: usize = 2 + MESSAGE_BYTES;
+
+/// Bytes of the longest first word and of the handshake's message behind it.
+const DOOR_BYTES: usize = KNOCK_BYTES + FRAMED_BYTES;
+
+/// The accepting side, until it knows who may be there.
+pub(super) struct Door {
+    keyring: Keyring,
+    ephemeral: [u8; 32],
+    heard: Bounded<u8, DOOR_BYTES>,
+}
+
+/// The connecting side of a locked swarm, until its knock is answered.
+pub(super) struct Caller {
+    /// None once it has been answered.
+    opening: Option<Opening>,
+    heard: Bounded<u8, FRAMED_BYTES>,
+}
+
+/// What became of it.
+pub(super) enum Outcome {
+    /// The other side parts, in clear.
+    Bye(ByeReason),
+    /// Frames in clear follow.
+    Plain,
+    /// Sealed messages follow, once the answer has gone out, if there is one.
+    Sealed(Box<Session>, Option<Bounded<u8, FRAMED_BYTES>>),
+}
+
+/// What the connecting side says at once, and what it waits for then: nothing in the open swarm.
+pub(super) fn call(secret: &SwarmSecret, ephemeral: [u8; 32]) -> Result<(Vec<u8>, Option<Caller>), Fault> {
+    let mut out = knock::knock(secret.tag()).to_vec();
+    let Some(psk) = secret.transfers() else { return Ok((out, None)) };
+    let (opening, message) = Opening::new(psk, &out, ephemeral)?;
+    out.extend_from_slice(&framed(&message));
+    Ok((out, Some(Caller { opening: Some(opening), heard: Bounded::new() })))
+}
+
+impl Door {
+    /// Opens to those who have one of the keys.
+    pub(super) fn new(keyring: Keyring, ephemeral: [u8; 32]) -> Door {
+        Door { keyring, ephemeral, heard: Bounded::new() }
+    }
+
+    /// Takes as many of the bytes as belong to the handshake; nothing while it needs more.
+    pub(super) fn hear(&mut self, rest: &mut &[u8]) -> Result<Option<Outcome>, Fault> {
+        let Some(length) = fill(&mut self.heard, 2, rest) else { return Ok(None) };
+        let word_bytes = knock::word_bytes([length[0], length[1]])?;
+        let Some(word) = fill(&mut self.heard, 2 + word_bytes, rest) else { return Ok(None) };
+        let tag = match knock::read(&word[2..])? {
+            Word::Knock(tag) => tag,
+            Word::Bye(reason) => return Ok(Some(Outcome::Bye(reason))),
+        };
+        let secret = self.keyring.find(tag).ok_or(Fault::Swarm)?;
+        let Some(psk) = secret.transfers() else { return Ok(Some(Outcome::Plain)) };
+        let Some(heard) = fill(&mut self.heard, 2 + word_bytes + FRAMED_BYTES, rest) else { return Ok(None) };
+        let (prologue, message) = heard.split_at(2 + word_bytes);
+        let message = unframed(message)?;
+        let (session, answer) = Session::answer(psk, prologue, self.ephemeral, message)?;
+        Ok(Some(Outcome::Sealed(Box::new(session), Some(framed(&answer)))))
+    }
+}
+
+impl Caller {
+    /// As [`Door::hear`]. A node of another version answers in clear, and so does one that has no place or another key.
+    pub(super) fn hear(&mut self, rest: &mut &[u8]) -> Result<Option<Outcome>, Fault> {
+        let Some(length) = fill(&mut self.heard, 2, rest) else { return Ok(None) };
+        let length = usize::from(u16::from_le_bytes([length[0], length[1]]));
+        if length > MESSAGE_BYTES {
+            return Err(Fault::Handshake);
+        }
+        let Some(answer) = fill(&mut self.heard, 2 + length, rest) else { return Ok(None) };
+        if length < MESSAGE_BYTES {
+            return match knock::read(&answer[2..]) {
+                Ok(Word::Bye(reason)) => Ok(Some(Outcome::Bye(reason))),
+                _ => Err(Fault::Handshake),
+            };
+        }
+        let opening = self.opening.take().ok_or(Fault::Handshake)?;
+        let session = opening.answered(unframed(answer)?)?;
+        Ok(Some(Outcome::Sealed(Box::new(session), None)))
+    }
+}
+
+/// Moves bytes from `rest` until `heard` has `count`; gives these once they are there.
+fn fill<'a, const N: usize>(heard: &'a mut Bounded<u8, N>, count: usize, rest: &mut &[u8]) -> Option<&'a [u8]> {
+    let (taken, left) = rest.split_at(count.saturating_sub(heard.len()).min(rest.len()));
+    heard.extend_from_slice(taken).ok()?;
+    *rest = left;
+    heard.get(..count)
+}
+
+fn framed(message: &Message) -> Bounded<u8, FRAMED_BYTES> {
+    let length = (MESSAGE_BYTES as u16).to_le_bytes();
+    length.into_iter().chain(*message).collect()
+}
+
+fn unframed(framed: &[u8]) -> Result<&Message, Fault> {
+    match framed.split_first_chunk() {
+        Some((&length, message)) if usize::from(u16::from_le_bytes(length)) == MESSAGE_BYTES => {
+            message.try_into().map_err(|_| Fault::Handshake)
+        }
+        _ => Err(Fault::Handshake),
+    }
+}
