@@ -319,7 +319,7 @@ impl Catalog {
         let stats = &mut self.stats;
         let (counter, event) = match heard {
             Heard::Joined { evicted } => {
-                stats.evicted += u64::from(evicted);
+                stats.evicted += evicted;
                 (&mut stats.joined, Some(Event::Joined(node)))
             }
             Heard::Restarted => (&mut stats.restarted, Some(Event::Restarted(node))),
