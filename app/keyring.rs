@@ -8,6 +8,16 @@ use heapless::Vec as Bounded;
 use crate::id::SwarmTag;
 use crate::limits::MAX_OLD_KEYS;
 
+/// What the secrets of a node's connections are drawn from. Never printed.
+#[derive(Clone)]
+pub struct Entropy(pub [u8; 32]);
+
+impl core::fmt::Debug for Entropy {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Entropy")
+    }
+}
+
 /// What is derived from one swarm key. Never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SwarmSecret {
@@ -107,6 +117,7 @@ mod tests {
         let secret = SwarmSecret::derive(b"sesame");
         assert_ne!(Some(secret.datagrams()), secret.transfers());
         assert_ne!(secret.tag(), SwarmSecret::derive(b"sesamf").tag());
+        assert_eq!(format!("{:?}", Entropy([7; 32])), "Entropy");
         assert_eq!(format!("{secret:?}"), format!("SwarmSecret({:?})", secret.tag()));
         assert!(SwarmSecret::derive(b"").is_open() && !secret.is_open());
     }

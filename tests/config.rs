@@ -242,6 +242,15 @@ fn a_swarm_section_or_a_file_that_cannot_be_understood_shares_nothing_and_says_s
 }
 
 #[test]
+fn former_keys_without_a_present_one_open_no_swarm() {
+    let ran = shares(&["--config", &file("former-only.toml", "[swarm]\nold_keys = [\"sesame\"]\n")], &[]);
+    let (event, said) = status(&ran);
+    assert_eq!(event["swarm"]["sharing"], "shut", "{event}");
+    assert!(said.starts_with("shut: old_keys without a key"), "{said}");
+    assert!(!format!("{ran:?}").contains("sesame"), "{ran:?}");
+}
+
+#[test]
 fn an_open_swarm_is_said_to_be_open_and_a_locked_one_to_be_locked() {
     for (name, text) in [("none", ""), ("empty", "[swarm]\nkey = \"\"\n"), ("slip", "[memory]\nslap = 3\nslab = 64 MB\n")] {
         let ran = shares(&["--config", &file(&format!("open-{name}.toml"), text)], &[]);

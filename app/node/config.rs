@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use crate::cache::CacheError;
 use crate::id::{BootId, EpochState, Fingerprint, NodeId, NodeName, TokenId};
-use crate::keyring::Keyring;
+use crate::keyring::{Entropy, Keyring};
 use crate::kv::KvShape;
 use crate::transfer::Hello;
 
@@ -24,7 +24,7 @@ pub struct NodeConfig {
     /// What locks the swarm.
     pub keys: Keyring,
     /// What the secrets of its connections are drawn from: 32 bytes that nobody can guess, used by no other start.
-    pub entropy: [u8; 32],
+    pub entropy: Entropy,
     /// What its KV bytes are worth anything to.
     pub fingerprint: Fingerprint,
     /// The resets that it has obeyed, as saved.

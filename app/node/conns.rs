@@ -353,7 +353,7 @@ impl Conns {
     fn ephemeral(&mut self, shared: &Shared) -> [u8; 32] {
         self.drawn += 1;
         let mut drawn = blake3::Hasher::new_derive_key("potluck ephemeral keys v1");
-        drawn.update(&shared.config.entropy).update(&self.drawn.to_le_bytes());
+        drawn.update(&shared.config.entropy.0).update(&self.drawn.to_le_bytes());
         drawn.finalize().into()
     }
 
@@ -430,8 +430,7 @@ fn is_told(id: ConnId, peer: Option<NodeId>, fault: &Fault) -> bool {
         // This node itself, which looks for a machine with its own id wherever somebody says that there is one; or that machine, which
         // is told of by itself.
         Fault::SameNode | Fault::Twin => false,
-        Fault::SealedLength(_) | Fault::Unsealed => peer.is_some(),
-        _ => true,
+        _ => peer.is_some(),
     }
 }
 

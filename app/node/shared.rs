@@ -87,7 +87,7 @@ impl Shared {
     /// Another machine has this node's id: takes one that nobody else draws, and has it saved.
     pub(super) fn rename(&mut self, now: Millis) -> NodeId {
         let NodeConfig { node, boot, entropy, .. } = &self.config;
-        let material = [&entropy[..], &node.0.to_le_bytes(), &boot.0.to_le_bytes()].concat();
+        let material = [&entropy.0[..], &node.0.to_le_bytes(), &boot.0.to_le_bytes()].concat();
         let drawn = blake3::derive_key("potluck another id v1", &material);
         let node = NodeId(u64::from_le_bytes(*drawn.first_chunk().expect("8 of 32 bytes")));
         self.config.node = node;

@@ -13,6 +13,7 @@ use crate::config::{Config, Key, Kind, Problem, TABLE};
 use crate::limits::MAX_CONFIG_FILE_BYTES;
 
 use super::key::{self, KeyError};
+use super::random::draw_key;
 use super::settled::Settled;
 
 /// Sections whose keys mean something to a command that answers one prompt alone.
@@ -173,6 +174,21 @@ impl<const COMMAND: u8> Options<COMMAND> {
             }
             None
         });
+        let unsafe_to_share = match &key {
+            _ if COMMAND != RUN && COMMAND != RESET => None,
+            // A swarm that is being rekeyed is not an open one.
+            None if !config.swarm.old_keys.keys().is_empty() => {
+                Some("old_keys without a key: give the swarm's present key, or remove them")
+            }
+            Some(_) if draw_key().is_err() => {
+                Some("this machine has no source of randomness, without which nothing can be locked")
+            }
+            _ => None,
+        };
+        if let (Some(reason), None) = (unsafe_to_share, &shut) {
+            problems.push(reason.to_string());
+            shut = Some(reason.to_string());
+        }
         let (file, defaults) = (self.file.clone(), self.defaults.clone());
         match unread {
             Some(unread) if config.console.devices.is_empty() => Err(unread),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use potluck::cache::{Chain, ChainSecret};
 use potluck::id::{BlockKey, BootId, EpochState, Fingerprint, Millis, NodeId, NodeName, TokenId};
-use potluck::keyring::Keyring;
+use potluck::keyring::{Entropy, Keyring};
 use potluck::kv::KvShape;
 use potluck::node::NodeConfig;
 
@@ -35,7 +35,7 @@ pub fn config(number: u64, shape: &Arc<KvShape>, slab_bytes: usize) -> NodeConfi
         boot: BootId(1_000 + number),
         name: NodeName::default(),
         keys: Keyring::new(b"test", []),
-        entropy: blake3::derive_key("potluck simulator", &number.to_le_bytes()),
+        entropy: Entropy(blake3::derive_key("potluck simulator", &number.to_le_bytes())),
         fingerprint: Fingerprint([7; 16]),
         epochs: EpochState::default(),
         shape: shape.clone(),
@@ -341,7 +341,7 @@ impl Sim {
         let seed = self.seed ^ self.events;
         let station = &mut self.stations[who];
         station.config.boot.0 += 1_000;
-        station.config.entropy = blake3::hash(&station.config.entropy).into();
+        station.config.entropy = Entropy(blake3::hash(&station.config.entropy.0).into());
         station.config.epochs = station.saved;
         station.life += 1;
         station.power = Power::On;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::cache::{ChainSecret, Link, Maker, link, root};
 use crate::id::{BootId, Epoch, EpochState, Fingerprint, Millis, NodeId, TokenId};
-use crate::keyring::Keyring;
+use crate::keyring::{Entropy, Keyring};
 use crate::kv::{KvFormat, KvShape, Page, Plane};
 use crate::node::NodeConfig;
 use crate::node::conns::{ConnEvent, Conns, WantId};
@@ -108,7 +108,7 @@ impl World {
                 seed: index as u64,
                 name: Default::default(),
                 keys: keys(index),
-                entropy: [index as u8; 32],
+                entropy: Entropy([index as u8; 32]),
                 fingerprint: FINGERPRINT,
                 epochs: EpochState::default(),
                 shape: shape.clone(),
