@@ -107,8 +107,9 @@ pub const MAX_WARNINGS: usize = 4;
 /// `WARNED_AUDITS` blocks at most, so that a liar cannot keep a swarm computing.
 pub const MAX_WARNINGS_A_PEER: usize = 4;
 
-/// The same of all peers together: four rounds of the blocks that may wait for their audit.
-pub const MAX_WARNINGS_HEEDED: usize = 32;
+/// The same of all peers together: one for each in a swarm of the smallest kind, for ids can be forged by whoever has the key, and
+/// a true warning must find a place all the same. They stand for 256 blocks, of which `MAX_AUDITS` wait at a time.
+pub const MAX_WARNINGS_HEEDED: usize = LEAST_PEERS;
 
 /// Milliseconds for which a warning that was heeded counts: some minutes of idle time, in which a board audits what is behind it.
 pub const WARNING_WINDOW_MS: u64 = 600_000;

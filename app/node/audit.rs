@@ -66,12 +66,10 @@ impl Auditor {
         waits.then(|| self.busy_at + Millis(AUDIT_IDLE_MS))
     }
 
-    /// On a node that is idle: begins the next audit, if it is time.
+    /// On a node that is idle: begins the next audit, if it is time. One that is put off makes the others wait, too: where there is
+    /// no room for it there is none for them.
     pub(super) fn advance(&mut self, shared: &mut Shared, now: Millis) {
-        if self.deadline(shared).is_none_or(|at| now < at) {
-            return;
-        }
-        while self.walk.is_none()
+        while self.deadline(shared).is_some_and(|at| at <= now)
             && let Some(request) = shared.audits.next()
         {
             match Walk::plan(request, shared) {

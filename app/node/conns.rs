@@ -280,7 +280,8 @@ impl Conns {
         }
     }
 
-    /// Ends the connections with a peer, in both directions.
+    /// Ends the connections with a peer whose bytes are wrong, in both directions. It is told that of a broken rule, so that it
+    /// stays away for a while.
     pub fn end_with(&mut self, node: NodeId, shared: &mut Shared, now: Millis) {
         self.pulls.remove(&node);
         let peer = |conn: &Conn| match &conn.side {
@@ -288,7 +289,7 @@ impl Conns {
             Side::Serve(serve) => serve.server.peer().map(|hello| hello.node),
         };
         let ended: Vec<ConnId> = self.conns.iter().filter(|(_, conn)| peer(conn) == Some(node)).map(|(id, _)| *id).collect();
-        ended.into_iter().for_each(|id| self.part(id, ByeReason::Idle, shared, now));
+        ended.into_iter().for_each(|id| self.part(id, ByeReason::Protocol, shared, now));
     }
 
     /// Ends every connection without a word, and says `hello` on those to come.

@@ -179,7 +179,9 @@ impl Resets {
     }
 
     /// Does what the resets up to `epochs` say, but for the peers: drops all connections, whoever connects from now on must be at this
-    /// epoch; forgives those whose bytes were wrong; and drops the blocks where that was asked for, and may be. Says whether it has; none where it must not.
+    /// epoch; and drops the blocks where that was asked for, and may be, with the audits that wait for them. Says whether it has;
+    /// none where it must not. Those whose bytes were wrong are forgiven by a person here only: who was caught can order
+    /// a reset, too.
     fn obey(
         &mut self,
         epochs: EpochState,
@@ -193,11 +195,13 @@ impl Resets {
         let may_drop = asked_here || !shared.is_open();
         if ordered && may_drop {
             shared.cache.clear();
+            shared.audits.clear();
         } else if ordered {
             shared.tell(Event::BlocksKept { by_peers: false });
         }
-        shared.outcasts.clear();
-        shared.audits.clear();
+        if asked_here {
+            shared.outcasts.clear();
+        }
         // The filter must be that of the cache before the catalog announces it.
         shared.publish_changes(now);
         may_drop.then_some(ordered)

@@ -1,7 +1,8 @@
-//! The peers whose bytes were found wrong. They are not asked, what they announce is ignored, and what they hold does not count.
+//! The peers whose bytes were found wrong. They are not asked for anything, and do not count as holders of what they announce. They
+//! are still heard, listed and served.
 //!
 //! One comes back when some time has passed and it has started anew: a person has been there. It also comes back, once, when it
-//! has named another since: it passed on in good faith what that one made. A reset lets all come back.
+//! has named another since: it passed on in good faith what that one made. A reset that is typed at this node lets all come back.
 
 use std::collections::BTreeMap;
 
@@ -60,7 +61,7 @@ impl Outcasts {
         }
     }
 
-    /// Forgets all of it: the swarm was reset.
+    /// Forgets all of it: a person here has reset the swarm.
     pub(in super::super) fn clear(&mut self) {
         self.0.clear();
     }

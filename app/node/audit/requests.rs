@@ -59,7 +59,8 @@ impl Requests {
         self.waiting.is_empty()
     }
 
-    /// A block that a peer made has come into the cache, or is passed on to another peer: now and then it is audited.
+    /// A block that a peer made has come into the cache: now and then it is audited. Not when it is passed on: whoever asks for it
+    /// again and again would have it drawn in the end.
     pub(in super::super) fn draw(&mut self, key: BlockKey) {
         if self.per_10k > 0 && self.below(WHOLE) < self.per_10k {
             self.wait(Request { key, why: Why::Drawn, tries: 0 });
@@ -114,18 +115,32 @@ impl Requests {
     }
 
     /// Whether a warning is news, and its sender has not cost this node too much lately. It counts from here on.
+    ///
+    /// Where too many count, the oldest of the accuser with most of them gives way, if that leaves it no fewer than this one has
+    /// then. So nobody keeps the others out by being first, and no two drive each other out by turns.
     pub(super) fn heeds(&mut self, by: NodeId, accused: NodeId, key: BlockKey, now: Millis) -> bool {
         self.heeded.retain(|heeded| now - heeded.at < Millis(WARNING_WINDOW_MS));
         let is_known = self.heeded.iter().any(|heeded| (heeded.by, heeded.accused, heeded.key) == (by, accused, key));
         let of_peer = self.heeded.iter().filter(|heeded| heeded.by == by).count();
-        if is_known || of_peer >= MAX_WARNINGS_A_PEER || self.heeded.len() >= MAX_WARNINGS_HEEDED {
+        if is_known || of_peer >= MAX_WARNINGS_A_PEER {
             return false;
+        }
+        if self.heeded.len() >= MAX_WARNINGS_HEEDED {
+            let of = |by: NodeId| self.heeded.iter().filter(|heeded| heeded.by == by).count();
+            let counts: Vec<usize> = self.heeded.iter().map(|heeded| of(heeded.by)).collect();
+            let most = counts.iter().copied().max().unwrap_or(0);
+            if most < of_peer + 2 {
+                return false;
+            }
+            if let Some(oldest) = counts.iter().position(|count| *count == most) {
+                self.heeded.remove(oldest);
+            }
         }
         self.heeded.push_back(Heeded { by, accused, key, at: now });
         true
     }
 
-    /// Forgets what waits: the swarm was reset.
+    /// Forgets what waits: the blocks are dropped.
     pub(in super::super) fn clear(&mut self) {
         self.waiting.clear();
     }

@@ -1,9 +1,17 @@
 //! Who is drawn, who is heeded, and who comes back.
 
+use std::sync::Arc;
+
+use super::super::config::NodeConfig;
 use super::requests::{Request, Requests, Why};
 use super::*;
-use crate::id::BlockKey;
+use crate::cache::{self, ChainSecret, Link, Slot};
+use crate::id::{BlockKey, EpochState, Fingerprint, TokenId};
+use crate::keyring::{Entropy, Keyring};
+use crate::kv::{KvFormat, KvShape, Plane};
 use crate::limits::{DISTRUST_MS, MAX_AUDITS, MAX_PEERS, MAX_WARNINGS_A_PEER, MAX_WARNINGS_HEEDED, WARNING_WINDOW_MS};
+
+const FINGERPRINT: Fingerprint = Fingerprint([7; 16]);
 
 fn key(number: u64) -> BlockKey {
     let mut key = [0; 16];
@@ -55,10 +63,83 @@ fn whoever_warns_again_and_again_is_not_heeded_but_the_next_hour_is_another() {
     };
     assert_eq!(heeded(&mut requests, 1, 0), MAX_WARNINGS_A_PEER);
     assert_eq!(heeded(&mut requests, 1, 1), 0);
-    let all: usize = (2..50).map(|by| heeded(&mut requests, by, 2)).sum();
-    assert_eq!(all, MAX_WARNINGS_HEEDED - MAX_WARNINGS_A_PEER);
+    let full = (MAX_WARNINGS_HEEDED / MAX_WARNINGS_A_PEER) as u64;
+    assert!((2..=full).all(|by| heeded(&mut requests, by, 2) == MAX_WARNINGS_A_PEER));
+    assert_eq!(heeded(&mut requests, 1, 3), 0, "all places are taken");
     assert_eq!(heeded(&mut requests, 1, WARNING_WINDOW_MS + 2), MAX_WARNINGS_A_PEER);
     assert!(!requests.heeds(NodeId(1), NodeId(99), key(0), Millis(WARNING_WINDOW_MS + 3)), "a repeat is no news");
+}
+
+/// One that has the key speaks for all others. Whoever it does not speak for is heard all the same, and what it costs has a bound.
+#[test]
+fn whoever_forges_the_names_of_others_shuts_nobody_out_and_costs_a_bounded_number_of_audits() {
+    let mut requests = Requests::new(10_000, 7);
+    let mut warn = |by: u64, number: u64| requests.heeds(NodeId(by), NodeId(99), key(number), Millis(0));
+    let forged = MAX_WARNINGS_HEEDED as u64 - 1;
+    let all = |warn: &mut dyn FnMut(u64, u64) -> bool, numbers: std::ops::Range<u64>| {
+        (0..forged).map(|by| numbers.clone().filter(|number| warn(by, *number)).count()).sum::<usize>()
+    };
+    let heeded = all(&mut warn, 0..50);
+    assert!((MAX_WARNINGS_HEEDED..=3 * MAX_WARNINGS_HEEDED).contains(&heeded), "{heeded}");
+    while all(&mut warn, 50..60) > 0 {}
+    assert!(warn(1_000, 0), "the true one");
+    assert_eq!(all(&mut warn, 60..100), 0, "no two drive each other out by turns");
+    assert!(!warn(1_000, 0), "it still counts");
+}
+
+/// A node with a block of a peer's, and all other slots taken.
+fn full_node(link: &Link) -> (Shared, Vec<Slot>) {
+    let layers = [Plane::Sliding, Plane::Global];
+    let config = NodeConfig {
+        node: NodeId(1),
+        boot: BootId(1),
+        seed: 1,
+        name: Default::default(),
+        keys: Keyring::open(),
+        entropy: Entropy([1; 32]),
+        fingerprint: FINGERPRINT,
+        epochs: EpochState::default(),
+        shape: Arc::new(KvShape::new(&layers, 1, 512, 64, KvFormat::F32).expect("a shape")),
+        slab_bytes: 1 << 20,
+        context: 2_048,
+        tcp_port: 7_000,
+        sharing: true,
+        reuse: true,
+        announce_interval_ms: 300_000,
+        peers: 8,
+        prefill_tokens_per_s: None,
+        audit_per_10k: 100,
+        end_tokens: Vec::new(),
+    };
+    let mut shared = Shared::new(config).expect("room for a block");
+    for plane in Plane::ALL {
+        let slot = shared.reserve(plane).expect("an empty slab");
+        assert!(shared.cache.commit(link, slot, Maker::Peer(NodeId(2))).into_slot().is_none());
+    }
+    assert!(Plane::ALL.iter().all(|plane| shared.cache.pin(link, *plane).is_some()), "in use, so that it is not driven out");
+    let taken =
+        Plane::ALL.into_iter().flat_map(|plane| std::iter::from_fn(|| shared.reserve(plane)).collect::<Vec<_>>()).collect();
+    (shared, taken)
+}
+
+#[test]
+fn an_audit_that_is_put_off_is_not_begun_again_before_it_is_due() {
+    let secret = ChainSecret::derive(&[]);
+    let link = cache::link(&secret, cache::root(&secret, FINGERPRINT), &[TokenId(7); 16]);
+    let (mut shared, taken) = full_node(&link);
+    shared.audits.urge(Request { key: link.key, why: Why::Doubted, tries: 0 });
+    let mut auditor = Auditor::default();
+    for tries in 1..MAX_AUDIT_TRIES {
+        let due = auditor.deadline(&shared).expect("it waits");
+        auditor.advance(&mut shared, due);
+        auditor.advance(&mut shared, due);
+        assert_eq!(auditor.deadline(&shared), Some(due + Millis(AUDIT_IDLE_MS)), "try {tries}");
+    }
+    assert!(shared.cache.holds(&link, Plane::Global), "it is not forgotten unexamined");
+    taken.into_iter().for_each(|slot| shared.cache.release(slot));
+    let due = auditor.deadline(&shared).expect("it waits");
+    auditor.advance(&mut shared, due);
+    assert!(auditor.is_walking(), "now there is room");
 }
 
 #[test]
@@ -84,7 +165,7 @@ fn an_outcast_comes_back_after_a_while_and_a_new_start_or_once_it_has_named_anot
     assert!(!is_out(caught(2, true), Some(6), DISTRUST_MS));
     let mut outcasts = caught(1, false);
     outcasts.clear();
-    assert!(!outcasts.holds(NodeId(1)), "the swarm was reset");
+    assert!(!outcasts.holds(NodeId(1)), "a person has reset the swarm");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use core::net::{IpAddr, SocketAddr};
 
 use super::places::{Place, State, Verdict, admit};
 use super::{Conn, ConnId, Conns, Output, Shared, Side};
-use crate::cache::{Cache, Maker};
+use crate::cache::Cache;
 use crate::id::{BlockKey, Millis, NodeId};
 use crate::kv::Plane;
 use crate::limits::{MAX_CONNECTIONS_PER_NODE, MAX_PARTING_CONNECTIONS, PARTING_MS};
@@ -100,9 +100,6 @@ impl Conns {
                 ServeEvent::Want { id, key, plane } => match shared.cache.pin_key(&key, plane) {
                     None => serve.server.absent(id),
                     Some(held) => {
-                        if matches!(held.maker, Maker::Peer(_)) && plane == Plane::Global {
-                            shared.audits.draw(key);
-                        }
                         if serve.server.found(id, held.parent, held.tokens, held.page, held.bytes) {
                             serve.pins.push((key, plane));
                             shared.stats.planes_served += 1;

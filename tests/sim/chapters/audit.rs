@@ -285,6 +285,48 @@ fn a_liar_comes_back_after_a_new_start_and_some_time_or_a_reset() {
     assert!(!distrusts(&world, 1, 0));
 }
 
+/// A reset is heard from anybody with the key, so from a liar, too.
+#[test]
+fn a_liar_that_orders_a_reset_is_neither_forgiven_nor_spared() {
+    let shape = shape_small(64);
+    let tokens = prompt(1, 100);
+    for caught_before in [true, false] {
+        let mut world = swarm(&[0, ALL], &shape, Some(OTHER_BITS));
+        world.answer_now(0, &tokens, 1);
+        world.answer_now(1, &tokens, 1);
+        if caught_before {
+            world.pass(IDLE);
+            assert!(distrusts(&world, 1, 0), "{:?}", world.notes(1));
+        }
+        assert_eq!(distrusts(&world, 1, 0), caught_before);
+        // Where the blocks stay, so do the audits that wait for them.
+        world.reset(0, caught_before);
+        world.pass(IDLE);
+        assert!(world.notes(1).iter().any(|note| note.contains("reset")), "{:?}", world.notes(1));
+        assert!(distrusts(&world, 1, 0), "{:?}", world.notes(1));
+    }
+}
+
+/// Else whoever asks again and again could keep a node auditing.
+#[test]
+fn a_block_is_drawn_when_it_comes_in_and_never_for_being_asked_for() {
+    let shape = shape_small(64);
+    let tokens = prompt(1, 100);
+    let mut world = swarm(&[0, ALL, 0], &shape, None);
+    world.answer_now(0, &tokens, 1);
+    world.answer_now(1, &tokens, 1);
+    world.pass(IDLE);
+    let before = world.status(1).node_stats;
+    assert!(before.blocks_audited > 0, "{before:?}");
+    world.cut(0, 2);
+    world.cut(2, 0);
+    assert!(world.answer_now(2, &tokens, 1).figures().from_peers() > 90);
+    world.pass(IDLE);
+    let after = world.status(1).node_stats;
+    assert!(after.planes_served > before.planes_served, "{after:?}");
+    assert_eq!((after.blocks_audited, after.audits_skipped), (before.blocks_audited, before.audits_skipped));
+}
+
 /// The members of the cast that lie in content do so for whoever connects to them.
 #[test]
 fn whoever_sends_wrong_bytes_with_right_checksums_is_found() {

@@ -118,6 +118,20 @@ fn a_full_table_gives_the_place_of_the_one_that_has_been_idle_longest() {
     assert_eq!(world.members[0].shared.stats.connections_refused, 0);
 }
 
+/// "Idle" would say: come back.
+#[test]
+fn who_gave_wrong_bytes_is_told_of_a_fault_and_stays_away() {
+    let mut world = World::new(2);
+    world.fill(0, 1);
+    world.want(1, 0, 0, 0, Plane::Global).unwrap();
+    world.run(usize::MAX);
+    assert_eq!((world.served(0), world.standing(1, 0).worth), (1, 1.0));
+    world.give(0, |conns, shared, now| conns.end_with(NodeId(2), shared, now));
+    world.run(usize::MAX);
+    assert_eq!(world.served(0), 0);
+    assert!(world.standing(1, 0).worth < 1.0, "{:?}", world.standing(1, 0));
+}
+
 #[test]
 fn a_whole_swarm_that_comes_at_once_is_served_within_seconds() {
     let mut world = World::new(64);
