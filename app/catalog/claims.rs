@@ -28,6 +28,8 @@ pub struct Probe {
     pub addr: SocketAddr,
     /// The swarm whose key was spoken with.
     pub swarm: SwarmTag,
+    /// The start that is said to be there, if it is a claim.
+    pub boot: Option<BootId>,
 }
 
 /// What an announcement has said, kept until it is proven.
@@ -139,7 +141,10 @@ impl Claims {
         }
         let of_node = self.claims.iter().filter(|claim| claim.header.node == header.node).count();
         if of_node >= MAX_CLAIMS_PER_NODE {
-            return Heard::Full;
+            // What has not answered by now gives way: it may have been recorded.
+            let spent = |claim: &Claim| claim.header.node == header.node && claim.probes >= CLAIM_PROBES && claim.probe_at <= now;
+            let Some(at) = self.claims.iter().position(spent) else { return Heard::Full };
+            self.claims.swap_remove(at);
         }
         // Whoever is new connects to those whom it hears, so a large swarm leaves it some time for that.
         let spread = PULL_DELAY_MS.max(PULL_DELAY_PER_NODE_MS * (nodes + self.claims.len()) as u64);
@@ -205,13 +210,13 @@ impl Claims {
         claim.probes += 1;
         let mut addr = claim.from;
         addr.set_port(claim.said.tcp_port);
-        Some(Probe { node: claim.header.node, addr, swarm: claim.header.swarm })
+        Some(Probe { node: claim.header.node, addr, swarm: claim.header.swarm, boot: Some(claim.header.boot) })
     }
 
     /// The node has no room for a probe just now: it is due again soon, and counts as not made.
     pub(super) fn put_off(&mut self, probe: &Probe, now: Millis) {
-        let probed = |claim: &&mut Claim| claim.header.node == probe.node && claim.from.ip() == probe.addr.ip();
-        for claim in self.claims.iter_mut().filter(probed) {
+        let Some(boot) = probe.boot else { return };
+        for claim in self.claims.iter_mut().filter(|claim| claim.is_of(probe.node, boot, probe.addr.ip())) {
             claim.probe_at = now + Millis(PULL_DELAY_MS);
             claim.probes = claim.probes.saturating_sub(1);
         }

@@ -7,7 +7,7 @@ use super::directory::{Ear, Heard};
 use super::wire::{Announce, Header, Message};
 use super::{Catalog, CatalogFault, Event};
 use crate::id::{BootId, Millis, NodeId};
-use crate::limits::{TWIN_GAP_MS, TWIN_TIE_S};
+use crate::limits::{MAX_RENAMES, PULL_DELAY_MS, TWIN_GAP_MS, TWIN_TIE_S};
 
 /// Machines with this node's id.
 #[derive(Default)]
@@ -18,6 +18,10 @@ pub(super) struct Twins {
     suspect: Option<(SocketAddr, Millis)>,
     /// No other look before.
     not_before: Millis,
+    /// When one was last told of.
+    told_at: Option<Millis>,
+    /// Times that this start has stepped aside.
+    renames: u8,
 }
 
 impl Twins {
@@ -33,6 +37,20 @@ impl Twins {
         let (addr, _) = self.suspect.take_if(|(_, at)| *at <= now)?;
         self.not_before = now + Millis(TWIN_GAP_MS);
         Some(addr)
+    }
+
+    /// The node had no room to look there: it looks soon.
+    fn put_off(&mut self, addr: SocketAddr, now: Millis) {
+        self.suspect.get_or_insert((addr, now + Millis(PULL_DELAY_MS)));
+    }
+
+    /// Whether people are to be told of one: not again for a while.
+    fn tells(&mut self, now: Millis) -> bool {
+        let tells = self.told_at.is_none_or(|at| now >= at + Millis(TWIN_GAP_MS));
+        if tells {
+            self.told_at = Some(now);
+        }
+        tells
     }
 
     pub(super) fn deadline(&self) -> Option<Millis> {
@@ -116,7 +134,10 @@ impl Catalog {
                 self.pace.answer(nodes, &mut self.dice, now);
             }
             claims::Heard::Waiting => {}
-            claims::Heard::Full => self.stats.claims_dropped += 1,
+            claims::Heard::Full => {
+                self.stats.claims_dropped += 1;
+                self.pace.answer(nodes, &mut self.dice, now);
+            }
         }
         Ok(Heard::Claimed)
     }
@@ -136,8 +157,8 @@ impl Catalog {
     /// Somebody to connect to, if it is due: his hello shows whether he is who datagrams say he is.
     pub fn poll_probe(&mut self, now: Millis) -> Option<Probe> {
         self.expire(now);
-        let twin =
-            self.twins.poll(now).map(|addr| Probe { node: self.config.node, addr, swarm: self.config.keys.current().tag() });
+        let (node, swarm) = (self.config.node, self.config.keys.current().tag());
+        let twin = self.twins.poll(now).map(|addr| Probe { node, addr, swarm, boot: None });
         let probe = twin.or_else(|| self.claims.poll_probe(self.config.epochs.epoch, now))?;
         self.stats.probes += 1;
         Some(probe)
@@ -146,7 +167,11 @@ impl Catalog {
     /// A probe was not made, for as many as may be are under way: it is offered again soon.
     pub fn put_off(&mut self, probe: &Probe, now: Millis) {
         self.stats.probes -= 1;
-        self.claims.put_off(probe, now);
+        if probe.node == self.config.node {
+            self.twins.put_off(probe.addr, now);
+        } else {
+            self.claims.put_off(probe, now);
+        }
     }
 
     /// What the node should know, until there is no more.
@@ -168,14 +193,19 @@ impl Catalog {
     }
 
     /// A start of this node's own id other than this one has said hello at `ip`, `uptime_s` seconds after it began: there are two machines
-    /// with one id. The newer one steps aside, see [`Event::Twin`].
-    pub fn twin(&mut self, boot: BootId, uptime_s: u32, ip: IpAddr, now: Millis) {
+    /// with one id. The newer one steps aside, see [`Event::Twin`]: on a connection that this node has made (`called`), and twice at most.
+    pub fn twin(&mut self, boot: BootId, uptime_s: u32, ip: IpAddr, called: bool, now: Millis) {
         if boot == self.config.boot {
             return;
         }
-        let steps_aside = self.twins.is_newer(self.config.boot, boot, uptime_s, now);
+        let newer = self.twins.is_newer(self.config.boot, boot, uptime_s, now);
         self.stats.twins += 1;
-        // Both connect to each other; one word is enough for a while.
+        // Anybody may call: who calls does not make this node step aside, its own look does. Both connect to each other.
+        let steps_aside = newer && called && self.twins.renames < MAX_RENAMES;
+        if newer && !called || !steps_aside && !self.twins.tells(now) {
+            return;
+        }
+        self.twins.renames += u8::from(steps_aside);
         let event = Event::Twin { ip: ip.to_canonical(), steps_aside };
         if self.events.len() < MAX_EVENTS {
             self.events.push_back(event);

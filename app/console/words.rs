@@ -25,7 +25,7 @@ pub fn word(event: &Event, called: &dyn Fn(NodeId) -> String) -> (Level, String)
         ),
         Event::Twin { ip, renamed: None } => (
             Level::Warn,
-            format!("another machine, at {ip}, has this node's id (a copied card?): it is newer, and takes another one"),
+            format!("another machine, at {ip}, has this node's id (a copied card?): this node keeps its id"),
         ),
         Event::OtherVersion { ip, older } => {
             let (age, remedy) = match older {

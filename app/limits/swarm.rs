@@ -159,16 +159,19 @@ pub const MAX_CLAIMS_PER_NODE: usize = 2;
 /// Milliseconds that such a claim is remembered. While one is, the same announcement from the same address costs nothing more.
 pub const CLAIM_LIFETIME_MS: u64 = 30_000;
 
-/// Times that the node connects to look into one, within some four seconds. With the above, recorded announcements of a whole swarm
-/// make it connect six times a second.
+/// Times that the node connects to look into one, within some four seconds; then it gives way to another claim of its node. Recorded
+/// announcements make it connect as often as `MAX_PULLS` connections at a time allow.
 pub const CLAIM_PROBES: u32 = 3;
 
 /// Milliseconds for which a hello is remembered whose boot has not announced itself here: it does so within a second of hearing this
 /// node, but for losses, and in a full table every half minute.
 pub const PROOF_LIFETIME_MS: u64 = 60_000;
 
-/// Milliseconds between two looks at whoever announces this node's own id.
+/// Milliseconds between two looks at whoever announces this node's own id, and between two lines about him.
 pub const TWIN_GAP_MS: u64 = 5_000;
+
+/// Times that one start takes another id: a drawn id meets no other, so a second twin is chance and a third somebody's intent.
+pub const MAX_RENAMES: u8 = 2;
 
 /// Seconds by which two starts must differ for one to be the newer: the ways of the two hellos, rounded.
 pub const TWIN_TIE_S: u32 = 2;

@@ -334,13 +334,13 @@ impl Conns {
         }
     }
 
-    /// A peer has said who it is.
-    fn met(hello: &Hello, ip: IpAddr, shared: &mut Shared, now: Millis) {
+    /// A peer has said who it is, on a connection that this node has made (`called`) or accepted.
+    fn met(hello: &Hello, ip: IpAddr, called: bool, shared: &mut Shared, now: Millis) {
         let (ip, own) = (ip.to_canonical(), &shared.config);
         if hello.node != own.node {
             shared.catalog.proved(hello.node, hello.boot, ip, now);
         } else if hello.boot != own.boot {
-            shared.catalog.twin(hello.boot, hello.uptime_s, ip, now);
+            shared.catalog.twin(hello.boot, hello.uptime_s, ip, called, now);
         }
     }
 

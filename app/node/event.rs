@@ -23,7 +23,7 @@ pub enum Event {
     Twin {
         /// Where it is.
         ip: IpAddr,
-        /// The id that this node has from now on, for it is the newer one; none: it keeps its own.
+        /// The id that this node has from now on, for it is the newer one; none: it keeps its own, as the older one or because it has changed it often enough.
         renamed: Option<NodeId>,
     },
     /// A node runs another version of potluck: neither understands the other. Told once for each address.

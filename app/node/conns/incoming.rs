@@ -93,7 +93,7 @@ impl Conns {
         let mut frames = channel.received(bytes);
         while let Some((frame, _)) = frames.next_frame()? {
             if let (Frame::Hello(hello), None) = (&frame, serve.server.peer()) {
-                Conns::met(hello, serve.from, shared, now);
+                Conns::met(hello, serve.from, false, shared, now);
             }
             match serve.server.on_frame(frame, now)? {
                 ServeEvent::Ready(hello) => greeted = Some(hello.node),

@@ -163,7 +163,7 @@ impl Conns {
         if self.pulls.is_empty() {
             return;
         }
-        let pulls = |conn: &&Conn| matches!(&conn.side, Side::Fetch(fetch) if !fetch.kept && conn.parting.is_none());
+        let pulls = |conn: &&Conn| matches!(&conn.side, Side::Fetch(fetch) if !fetch.kept && fetch.repair.is_some() && conn.parting.is_none());
         let mut under_way = self.conns.values().filter(pulls).count();
         while under_way < MAX_PULLS {
             let Some(&node) = self.pulls.keys().find(|node| !self.backoff.holds(**node, now)) else { return };
@@ -196,14 +196,14 @@ impl Conns {
             self.part(self.idlest()?, ByeReason::Idle, shared, now);
         }
         let swarm = shared.catalog.peer(node).map_or(shared.config.keys.current().tag(), |peer| peer.swarm);
-        let id = self.connect(Probe { node, addr, swarm }, false, shared, now);
+        let id = self.connect(Probe { node, addr, swarm, boot: None }, false, shared, now);
         self.to.insert(node, id);
         Some(id)
     }
 
     /// Connects with the key that whoever is there was heard under.
     fn connect(&mut self, to: Probe, probes: bool, shared: &mut Shared, now: Millis) -> ConnId {
-        let Probe { node: peer, addr, swarm } = to;
+        let Probe { node: peer, addr, swarm, .. } = to;
         self.named += 1;
         let id = ConnId::Out(self.named);
         let channel =
@@ -236,7 +236,8 @@ impl Conns {
             return Err(Fault::OtherNode(hello.node));
         }
         fetch.probes = false;
-        if probes {
+        // Without a place among those it ends, for it has shown what it was to show.
+        if probes && self.to.len() < MAX_FETCH_CONNECTIONS {
             self.to.entry(peer).or_insert(id);
         }
         Ok(())
@@ -263,7 +264,7 @@ impl Conns {
         while let Some((frame, payload)) = frames.next_frame()? {
             fetch.used_at = now;
             if let (Frame::Hello(hello), None) = (&frame, fetch.fetcher.peer()) {
-                Conns::met(hello, fetch.addr.ip(), shared, now);
+                Conns::met(hello, fetch.addr.ip(), true, shared, now);
             }
             let ended = match fetch.fetcher.on_frame(frame, payload, now)? {
                 FetchEvent::Ready(hello) if hello.node != fetch.peer => {

@@ -3,7 +3,8 @@
 //! A peer of the swarm is known by the address that it announced itself from, before it has said a word; whoever has said a good
 //! hello is known too. All others are strangers: they get a few places in all, and a few for each address. Where a place is
 //! needed, the connection that has been idle longest ends: its peer loses nothing but a round trip. Where none is idle, a known
-//! peer gets the place of the caller that has been mute longest: a stranger, or somebody known who has had time to say hello.
+//! peer gets the place of the caller that has been mute longest: a stranger, or somebody known who has had time to say hello. A stranger
+//! may be a peer that is not heard yet, so where the strangers' places are full, it gets that of the one who has let its time pass.
 
 use core::net::IpAddr;
 
@@ -11,7 +12,7 @@ use super::ConnId;
 use crate::id::Millis;
 use crate::limits::{MAX_CONNECTIONS_PER_ADDRESS, MAX_SERVED_CONNECTIONS, MAX_STRANGERS};
 
-/// Time, in milliseconds, in which a known peer may say hello before another one gets its place: four of the worst round trips seen on
+/// Time, in milliseconds, in which a caller may say hello before another one gets its place: four of the worst round trips seen on
 /// an idle board's Wi-Fi. Without it, peers that come all at once would drive each other out.
 const GREETING_MS: u64 = 500;
 
@@ -52,9 +53,9 @@ pub(super) fn admit(places: &[Place], from: IpAddr, peers: usize, now: Millis) -
     if here().count() >= MAX_CONNECTIONS_PER_ADDRESS * peers.max(1) {
         return instead(mutest(here(), Millis(u64::MAX)).or(idlest(here())).filter(|_| peers > 0));
     }
-    let strangers = places.iter().filter(|place| matches!(place.state, State::Mute { stranger: true, .. }));
-    if peers == 0 && strangers.count() >= MAX_STRANGERS {
-        return Verdict::Full;
+    let strangers = || places.iter().filter(|place| matches!(place.state, State::Mute { stranger: true, .. }));
+    if peers == 0 && strangers().count() >= MAX_STRANGERS {
+        return instead(late(strangers(), now));
     }
     if places.len() < MAX_SERVED_CONNECTIONS {
         return Verdict::Free;
@@ -69,6 +70,15 @@ fn idlest<'a>(places: impl Iterator<Item = &'a Place>) -> Option<ConnId> {
         _ => None,
     });
     idle.min().map(|(_, conn)| conn)
+}
+
+/// The mute connection that has been so for longest, of those that have had their time.
+fn late<'a>(places: impl Iterator<Item = &'a Place>, now: Millis) -> Option<ConnId> {
+    let late = places.filter_map(|place| match place.state {
+        State::Mute { since, .. } if now - since >= Millis(GREETING_MS) => Some((since, place.conn)),
+        _ => None,
+    });
+    late.min().map(|(_, conn)| conn)
 }
 
 /// The connection that has said nothing for longest; strangers first, and of the others only those that have had their time.
@@ -103,7 +113,8 @@ mod tests {
     #[test]
     fn strangers_get_a_few_places_and_a_peer_always_one() {
         let strangers = places(MAX_STRANGERS as u8, mute);
-        assert_eq!(admit(&strangers, ip(99), 0, NOW), Verdict::Full);
+        assert_eq!(admit(&strangers, ip(99), 0, Millis(499)), Verdict::Full);
+        assert_eq!(admit(&strangers, ip(99), 0, Millis(500)), Verdict::InsteadOf(ConnId::In(0)), "it has had its time");
         assert_eq!(admit(&strangers, ip(99), 1, NOW), Verdict::Free);
         let full = places(MAX_SERVED_CONNECTIONS as u8, mute);
         assert_eq!(admit(&full, ip(99), 1, NOW), Verdict::InsteadOf(ConnId::In(0)), "the one that was mute longest");

@@ -352,3 +352,22 @@ proptest! {
         prop_assert_eq!((world.pinned(1), world.members[0].shared.stats.peer_faults), (0, 0));
     }
 }
+
+/// Whoever makes a node look at addresses where nobody is must not stop its repairs.
+#[test]
+fn probes_that_nobody_answers_leave_the_repairs_their_places() {
+    let mut world = World::new(2);
+    world.run(usize::MAX);
+    let (now, member) = (world.now, &mut world.members[0]);
+    let (conns, shared) = (&mut member.conns, &mut member.shared);
+    shared.out.clear();
+    let swarm = shared.config.keys.current().tag();
+    for n in 0..crate::limits::MAX_PULLS {
+        let probe = crate::catalog::Probe { node: NodeId(50), addr: addr(50 + n), swarm, boot: None };
+        conns.probe(probe, shared, now);
+    }
+    let segments = heapless::Vec::from_slice(&[0]).unwrap();
+    conns.pull(crate::catalog::Pull { node: NodeId(2), boot: BootId(101), addr: addr(1), segments }, shared, now);
+    let called = |to| shared.out.iter().any(|out| matches!(out, crate::node::io::Output::Connect { addr, .. } if *addr == to));
+    assert!(called(addr(50)) && called(addr(1)));
+}
