@@ -14,48 +14,11 @@ import os
 import random
 import socket
 import statistics
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
 
-from meeting import Texts
-
-
-class Node:
-    """One `potluck run --json` on loopback."""
-
-    def __init__(self, args, swarm, number):
-        self.process = subprocess.Popen(
-            [args.binary, "run", "--json", "--raw", "--model", args.model, "--slab", "64", "--max-tokens", "1", "--threads", "1",
-             "--interface", "127.0.0.1", "--announce", "1", "--port", str(swarm), "--tcp-port", str(swarm + number)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
-            env={**os.environ, "POTLUCK_SWARM_KEY": args.key})
-        self.asked = 0
-        self.hear(lambda event: event.get("event") == "ready")
-
-    def hear(self, is_it):
-        for line in self.process.stdout:
-            event = json.loads(line)
-            if event.get("event") in ("failed", "error"):
-                sys.exit(f"a node refused: {line}")
-            if is_it(event):
-                return event
-        sys.exit("a node ended")
-
-    def ask(self, text):
-        self.asked += 1
-        print(json.dumps({"ask": text, "id": self.asked}), file=self.process.stdin, flush=True)
-        return self.hear(lambda event: event.get("event") == "done" and event["id"] == self.asked)["figures"]
-
-    def status(self):
-        print(json.dumps({"command": "status"}), file=self.process.stdin, flush=True)
-        return self.hear(lambda event: event.get("event") == "status")["status"]
-
-    def end(self):
-        self.process.kill()
-        self.process.wait()
+from meeting import Node, Texts
 
 
 class Flood:
@@ -140,8 +103,8 @@ def measure(args):
     source = (Path(__file__).parent / "quality" / "prose.txt").read_text()
     texts = Texts(args.binary, args.model, 300, source)
     quiet, flooded, shared = [], [], []
-    asked = Node(args, port, 1)
-    peer = Node(args, port, 2)
+    asked, peer = (Node(args.binary, args.model, ["--interface", "127.0.0.1", "--port", str(port), "--tcp-port", str(port + number)],
+                        environment={"POTLUCK_SWARM_KEY": args.key}) for number in (1, 2))
     try:
         heard = overhear(port)
         asked.ask(texts.next())
@@ -156,13 +119,11 @@ def measure(args):
                 flooded.append(asked.ask(fresh)["ttft_ms"])
                 figures = asked.ask(known)
             shared.append(sum(count for _, count in figures["peers"]) / (figures["prompt_tokens"] - figures["own"]))
-        status = asked.status()
     finally:
         asked.end()
         peer.end()
     middle = statistics.median
-    return {"quiet_ms": quiet, "flooded_ms": flooded, "ratio": middle(flooded) / middle(quiet), "from_peer": shared,
-            "ignored": status.get("ignored")}
+    return {"quiet_ms": quiet, "flooded_ms": flooded, "ratio": middle(flooded) / middle(quiet), "from_peer": shared}
 
 
 def main():

@@ -83,13 +83,13 @@ class Quota:
 
 
 class Node:
-    """One `potluck run --json` in a station's namespace."""
+    """One `potluck run --json`, a single core's, started by the command `within`."""
 
-    def __init__(self, station, address, binary, model):
+    def __init__(self, binary, model, options, within=(), environment=None):
         self.process = subprocess.Popen(
-            ["ip", "netns", "exec", station, binary, "run", "--json", "--raw", "--model", model, "--slab", "64", "--max-tokens", "1",
-             "--threads", "1", "--interface", address, "--announce", "1"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
+            [*within, binary, "run", "--json", "--raw", "--model", model, "--slab", "64", "--max-tokens", "1", "--threads", "1",
+             "--announce", "1", *options],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, env={**os.environ, **(environment or {})})
         self.asked = 0
         self.hear(lambda event: event.get("event") == "ready")
 
@@ -177,8 +177,8 @@ def measure(args):
     texts = Texts(args.binary, args.model, args.tokens, source)
     rows = []
     with Lan(args.rate) as lan:
-        giver = Node(lan.stations[0], "10.77.9.1", args.binary, args.model)
-        asker = Node(lan.stations[1], "10.77.9.2", args.binary, args.model)
+        giver, asker = (Node(args.binary, args.model, ["--interface", address], ["ip", "netns", "exec", station])
+                        for station, address in zip(lan.stations, ("10.77.9.1", "10.77.9.2")))
         quota = Quota(asker.process.pid)
         try:
             fetch = bare_transfer(lan, args.tokens * TOKEN_BYTES)
