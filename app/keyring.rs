@@ -51,12 +51,12 @@ impl SwarmSecret {
     }
 
     /// The key of the swarm's datagrams. Everybody knows that of the open swarm.
-    pub fn datagrams(&self) -> &[u8; 32] {
+    pub(crate) fn datagrams(&self) -> &[u8; 32] {
         &self.datagrams
     }
 
     /// The pre-shared key of the swarm's transfers; none in the open swarm.
-    pub fn transfers(&self) -> Option<&[u8; 32]> {
+    pub(crate) fn transfers(&self) -> Option<&[u8; 32]> {
         self.transfers.as_ref()
     }
 
@@ -98,12 +98,12 @@ impl Keyring {
     }
 
     /// The keys that it still understands.
-    pub fn former(&self) -> &[SwarmSecret] {
+    pub(crate) fn former(&self) -> &[SwarmSecret] {
         &self.former
     }
 
     /// The key of the swarm with this tag, if this node has it.
-    pub fn find(&self, tag: SwarmTag) -> Option<&SwarmSecret> {
+    pub(crate) fn find(&self, tag: SwarmTag) -> Option<&SwarmSecret> {
         core::iter::once(&self.current).chain(&self.former).find(|secret| secret.tag == tag)
     }
 }

@@ -1,22 +1,31 @@
 //! potluck: boards on one LAN answer prompts with Gemma 3 and share the KV state of every prompt prefix.
 //!
-//! ARCHITECTURE.md walks through the rooms. The pure core (everything but `model`, `tokenizer`, `answers`, `config`, `mmlu`, and the four rooms
+//! ARCHITECTURE.md walks through the rooms. The pure core (everything but `model`, `tokenizer`, `answers`, `config`, `http`, `mmlu`, and the four rooms
 //! around the node: `start`, `drive`, `fronts`, `commands`)
 //! builds without burn and without smol: `cargo check --no-default-features`.
 
 #![deny(missing_docs)]
-#![deny(unsafe_code)]
+#![warn(clippy::missing_docs_in_private_items)]
+#![warn(unreachable_pub)]
+#![allow(rustdoc::private_intra_doc_links, reason = "`make doc` documents what is private, too")]
+#![cfg_attr(
+    not(all(feature = "model", feature = "net")),
+    allow(dead_code, unused_imports, reason = "the whole program says what is unused, and the pure core is only a part of it")
+)]
 
 pub mod cache;
 pub mod catalog;
 pub mod console;
+mod draft;
 pub mod id;
 pub mod kernels;
 pub mod keyring;
 pub mod kv;
+mod lan;
 pub mod limits;
 pub mod node;
-pub mod planner;
+pub mod pace;
+mod planner;
 pub mod sampler;
 pub mod transfer;
 
@@ -27,14 +36,19 @@ pub mod commands;
 #[cfg(feature = "net")]
 pub mod config;
 #[cfg(feature = "net")]
+#[allow(clippy::missing_docs_in_private_items, reason = "names and messages say enough around the node")]
 pub mod drive;
 #[cfg(feature = "net")]
+#[allow(clippy::missing_docs_in_private_items, reason = "names and messages say enough around the node")]
 mod fronts;
+#[cfg(feature = "net")]
+pub mod http;
 #[cfg(feature = "net")]
 pub mod mmlu;
 #[cfg(feature = "model")]
 pub mod model;
 #[cfg(feature = "net")]
+#[allow(clippy::missing_docs_in_private_items, reason = "names and messages say enough around the node")]
 mod start;
 #[cfg(feature = "model")]
 pub mod tokenizer;

@@ -16,9 +16,9 @@ const LETTERS: [char; 4] = ['A', 'B', 'C', 'D'];
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Question {
     /// What is asked; may have several lines.
-    pub question: String,
+    pub(crate) question: String,
     /// The answers to choose from, A to D.
-    pub choices: [String; 4],
+    pub(crate) choices: [String; 4],
     /// Which of them is right, 0 to 3.
     pub answer: usize,
 }

@@ -24,14 +24,14 @@ use crate::limits::{BLOCK_TOKENS, PREFILL_STEP_TOKENS};
 
 /// Prefill rate of a node that has not computed anything yet, in milliseconds a token: Gemma-3 270M on a Zero 2 W as published (33 to
 /// 40 ms, arXiv 2602.22812).
-pub const PRIOR_MS_PER_TOKEN: f32 = 37.0;
+pub(crate) const PRIOR_MS_PER_TOKEN: f32 = 37.0;
 
 /// Goodput of a source while none has been measured, in bytes a millisecond: gigabit Ethernet. Optimism costs at most one step of
 /// computing, for nothing is waited for longer.
-pub const PRIOR_BYTES_PER_MS: f32 = 118e3;
+pub(crate) const PRIOR_BYTES_PER_MS: f32 = 118e3;
 
 /// Round trip to a source that has not been measured, in milliseconds: a quiet LAN.
-pub const PRIOR_ROUND_TRIP_MS: f32 = 1.0;
+pub(crate) const PRIOR_ROUND_TRIP_MS: f32 = 1.0;
 
 /// Places to resume at that are weighed against one another. There is one at the end of each run of blocks that can be had; a prompt
 /// whose blocks are here and there in more runs than this is computed past the earliest ones.
@@ -48,14 +48,14 @@ const IMPATIENCE_MS: f32 = 30.0;
 const MARGIN_MS: f32 = 1.0;
 
 /// A set of sources, a bit for each place in [`View::sources`].
-pub type SourceSet = u64;
+pub(crate) type SourceSet = u64;
 
 /// Most sources of one view.
-pub const MAX_VIEW_SOURCES: usize = SourceSet::BITS as usize;
+pub(crate) const MAX_VIEW_SOURCES: usize = SourceSet::BITS as usize;
 
 /// One plane of one block.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Cell {
+pub(crate) enum Cell {
     /// In memory, checked.
     Have,
     /// Asked for.
@@ -72,12 +72,12 @@ pub enum Cell {
 }
 
 /// Both planes of a block, by `Plane as usize`.
-pub type Row = [Cell; 2];
+pub(crate) type Row = [Cell; 2];
 
 /// A block of which the prompt shares only the first tokens: the ragged end of an earlier prompt, or the last block of this one, whose
 /// last token is computed in any case.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Ending {
+pub(crate) struct Ending {
     /// Whole blocks before it.
     pub row: usize,
     /// Tokens that it has in common with the prompt; at least one.
@@ -90,7 +90,7 @@ pub struct Ending {
 
 /// Something that planes can be fetched from.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Source {
+pub(crate) struct Source {
     /// What it is expected to deliver, in bytes a millisecond; `None` when that has not been measured. Zero: nothing.
     pub bytes_per_ms: Option<f32>,
     /// From a question to the first bytes of the answer.
@@ -102,7 +102,7 @@ pub struct Source {
 }
 
 /// All that the next step depends on.
-pub struct View<'a> {
+pub(crate) struct View<'a> {
     /// Tokens of the prompt. The last is always computed, for no logits travel.
     pub total: usize,
     /// Tokens at whose end computing can go on now.
@@ -129,7 +129,7 @@ pub struct View<'a> {
 
 /// Which block is meant.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Place {
+pub(crate) enum Place {
     /// The whole block of this number.
     Row(usize),
     /// The one that is shared in part.
@@ -138,7 +138,7 @@ pub enum Place {
 
 /// A plane to ask for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Want {
+pub(crate) struct Want {
     /// The block.
     pub place: Place,
     /// Which of its planes.
@@ -149,7 +149,7 @@ pub struct Want {
 
 /// Where computing and fetching are expected to meet.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Hop {
+pub(crate) struct Hop {
     /// Tokens that are computed until then: a multiple of the block.
     pub meet: usize,
     /// Where work goes on.
@@ -160,7 +160,7 @@ pub struct Hop {
 
 /// What to do next.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Step {
+pub(crate) struct Step {
     /// The end of the next step of computing: beyond `ready`, at most `total`.
     pub compute_to: usize,
     /// The fetch is expected to be through after so many milliseconds, before the shortest step of computing would be, however quick
@@ -173,7 +173,7 @@ pub struct Step {
 }
 
 /// Plans the next step. `view.ready` is below `view.total`.
-pub fn step(view: &View<'_>) -> Step {
+pub(crate) fn step(view: &View<'_>) -> Step {
     let sums = Sums::of(view);
     let route = sums.route();
     let hop = route.first().copied();
@@ -187,7 +187,7 @@ pub fn step(view: &View<'_>) -> Step {
 }
 
 /// The furthest token at which work can go on now, with what is in memory, at or beyond `view.ready`.
-pub fn reach(view: &View<'_>) -> usize {
+pub(crate) fn reach(view: &View<'_>) -> usize {
     // A block that is begun is finished by computing: what is in place of it says nothing of its end.
     if !view.ready.is_multiple_of(BLOCK_TOKENS) {
         return view.ready;
@@ -237,6 +237,8 @@ struct Sums<'v, 'a> {
     bytes: [Vec<usize>; 2],
     /// One past the last row before each row whose plane can be had nowhere.
     gaps: [Vec<usize>; 2],
+    /// One past the last row before each row whose plane is to come from a source.
+    open: [Vec<usize>; 2],
     prior: f32,
 }
 
@@ -244,15 +246,16 @@ impl<'v, 'a> Sums<'v, 'a> {
     fn of(view: &'v View<'a>) -> Sums<'v, 'a> {
         let prior = prior(view.sources);
         let column = |plane: usize| {
-            let (mut bytes, mut gaps) = (vec![0], vec![0]);
+            let (mut bytes, mut gaps, mut open) = (vec![0], vec![0], vec![0]);
             for (at, row) in view.rows.iter().enumerate() {
                 bytes.push(bytes[at] + left(row[plane], view.bytes[plane]));
                 gaps.push(if obtainable(row[plane]) { gaps[at] } else { at + 1 });
+                open.push(if sources(row[plane]) == 0 { open[at] } else { at + 1 });
             }
-            (bytes, gaps)
+            (bytes, gaps, open)
         };
-        let [(global, global_gaps), (sliding, sliding_gaps)] = [column(0), column(1)];
-        Sums { view, bytes: [global, sliding], gaps: [global_gaps, sliding_gaps], prior }
+        let [(global, global_gaps, global_open), (sliding, sliding_gaps, sliding_open)] = [column(0), column(1)];
+        Sums { view, bytes: [global, sliding], gaps: [global_gaps, sliding_gaps], open: [global_open, sliding_open], prior }
     }
 
     /// Every place to resume at, the furthest first.
@@ -362,12 +365,15 @@ impl<'v, 'a> Sums<'v, 'a> {
         (if asked { 0.0 } else { trip }) + bytes as f32 / rate
     }
 
-    /// The sources that a fetch would be spread over. Looking at a few blocks tells: who holds one of a run mostly holds the run.
+    /// The sources that a fetch would be spread over: nobody only where nothing is to come. Looking at a few of the blocks that are to
+    /// come tells, for who holds one of a run mostly holds the run.
     fn holders(&self, stop: &Stop, needed: &Needed) -> SourceSet {
         const SAMPLES: usize = 8;
         let sample = |range: &Range<usize>, plane: usize| {
             let stride = range.len().div_ceil(SAMPLES).max(1);
-            self.view.rows[range.clone()].iter().rev().step_by(stride).fold(0, |set, row| set | sources(row[plane]))
+            // From each place that is looked at to the last block before it that is to come: no run of such blocks is passed over.
+            let open = range.clone().rev().step_by(stride).map(|row| self.open[plane][row + 1]).filter(|end| *end > range.start);
+            open.fold(0, |set, end| set | sources(self.view.rows[end - 1][plane]))
         };
         let ending = stop.ending.map_or(0, |ending| sources(ending.cells[0]) | sources(ending.cells[1]));
         sample(&needed.rows, 0) | sample(&needed.sliding, 1) | ending

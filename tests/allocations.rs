@@ -5,6 +5,8 @@
 //! three each, for activations as int8. Their number depends on the layers and on nothing else. So memory does not grow with an
 //! answer, and a board spends its time on weights.
 
+#![expect(unsafe_code, reason = "an allocator that counts")]
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::Arc;

@@ -10,6 +10,7 @@ use potluck::model::convert::ConvertType;
 use potluck::model::synth::{Shape, synth};
 use potluck::model::{Model, Precision, fingerprint, open};
 use potluck::node::NodeConfig;
+use potluck::sampler::{Repeat, Sampling};
 use potluck::tokenizer::Tokenizer;
 
 use crate::sim::{Sim, config};
@@ -116,4 +117,46 @@ fn answers_to_mmlu_prompts_are_the_same_with_sharing_on_and_off() {
         earlier.push(asked);
     }
     assert_eq!(different, prompts.len(), "the prompts differ");
+}
+
+/// Tokens that are judged together are those of decoding one by one, with real logits: likeliest or drawn, with a repetition penalty or
+/// without, drafted here or by a peer.
+#[test]
+fn answers_are_the_same_with_drafts_and_without() {
+    let drawn = Sampling::new(0.8, 40, 0.95, 11).unwrap();
+    let repeat = Repeat::new(1.3, 20).unwrap();
+    let samplings = [
+        Sampling::GREEDY,
+        Sampling { repeat, ..Sampling::GREEDY },
+        drawn,
+        Sampling { repeat, ..drawn },
+        Sampling { seed: 12, ..drawn },
+    ];
+    let mut apart = Sim::calm();
+    node(&mut apart, 9, false);
+    let mut swarm = Sim::calm();
+    for number in 0..2 {
+        node(&mut swarm, number, true);
+    }
+    swarm.pass(2_000);
+    let answer = |sim: &mut Sim, who: usize, tokens: &[TokenId], sampling: Sampling| {
+        let id = sim.ask_sampled(who, tokens, 40, sampling);
+        let answer = sim.await_answer(who, id).answer.clone().unwrap();
+        sim.pass(600);
+        answer
+    };
+    let (mut right, mut wrong) = (0, 0);
+    for asked in prompts().iter().step_by(12) {
+        for sampling in samplings {
+            let expected = answer(&mut apart, 0, &asked.tokens, sampling);
+            assert_eq!(expected.figures().drafts.all().drafted, 0, "nothing is drafted where nothing is to be used again");
+            for who in [0, 0, 1] {
+                let drafted = answer(&mut swarm, who, &asked.tokens, sampling);
+                assert_eq!(drafted.tokens(), expected.tokens(), "{}, {sampling:?}", asked.name);
+                let drafts = drafted.figures().drafts.all();
+                (right, wrong) = (right + drafts.accepted, wrong + drafts.wrong);
+            }
+        }
+    }
+    assert!(right > 500 && wrong > 0, "{right} drafted tokens right, {wrong} wrong");
 }

@@ -1,9 +1,12 @@
 //! The binary as a newcomer meets it: what its commands give, what they say when they cannot, and what they leave behind.
 
 mod ask;
+mod blocks;
 mod chat;
 mod console;
+mod doctor;
 mod files;
+mod linux;
 mod memory;
 mod models;
 mod refusals;
@@ -46,6 +49,8 @@ fn golden() -> PathBuf {
 
 fn potluck() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_potluck"));
+    // Whatever settings this machine has.
+    command.env("POTLUCK_CONFIG", "");
     command.env("XDG_CACHE_HOME", concat!(env!("CARGO_TARGET_TMPDIR"), "/cache"));
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command

@@ -21,6 +21,9 @@ mod conversation;
 /// The model that is in the repository.
 #[cfg(feature = "model")]
 mod demo_model;
+/// What a release holds.
+#[cfg(all(feature = "model", feature = "net"))]
+mod dist;
 /// The documents' figures are those that the code computes.
 mod docs;
 /// What the fuzzer of model files begins with.
@@ -29,9 +32,15 @@ mod fuzz_seeds;
 /// The model's answers against Hugging Face's, and a handed-over prefix against one computed here.
 #[cfg(feature = "model")]
 mod golden;
+/// The HTTP API over real sockets.
+#[cfg(all(feature = "model", feature = "net"))]
+mod http;
 /// Several prompts at once on one small cache, and blocks that left and came back.
 #[cfg(feature = "model")]
 mod interleaved;
+/// A node that takes another machine's time, and the simulator beside it.
+#[cfg(all(feature = "model", feature = "net"))]
+mod paced;
 /// The binary itself: several processes, real sockets, signals.
 #[cfg(all(feature = "model", feature = "net"))]
 mod processes;
@@ -55,3 +64,6 @@ mod tidy;
 /// The scripts of `tools/`, where they decide something.
 #[cfg(target_os = "linux")]
 mod tools;
+/// What the radio's own program reads of the settings.
+#[cfg(all(feature = "net", target_os = "linux"))]
+mod wifi;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use potluck::id::TokenId;
 use potluck::kv::Sequence;
-use potluck::model::{Logits, Model, Opened, Precision, open};
+use potluck::model::{Head, Logits, Model, Opened, Precision, Wanted, open};
 use potluck::tokenizer::Tokenizer;
 
 use crate::real_file::real_file;
@@ -48,7 +48,7 @@ fn likeliest(logits: &[f32]) -> u32 {
 
 /// Behind the words that llama.cpp wrote so far, potluck's next word is its next word, at every step at which llama.cpp's choice
 /// leads and f32 arithmetic bears it out. (llama.cpp rounds as well: at four of its 427 sure steps f32 arithmetic chooses another
-/// word. docs/quality.md has the count.)
+/// word. docs/inside/quality.md has the count.)
 #[test]
 fn it_says_what_llama_cpp_says_wherever_that_is_sure() {
     let Some((model, tokenizer)) = real_model("it_says_what_llama_cpp_says_wherever_that_is_sure") else { return };
@@ -75,6 +75,47 @@ fn it_says_what_llama_cpp_says_wherever_that_is_sure() {
     }
     assert_eq!((answers.len(), steps, sure), (20, 480, 426));
     assert!(sure_equal >= 423 && equal >= 462, "{sure_equal} of {sure} sure steps, {equal} of {steps} in all");
+}
+
+/// Halves of the output rows give the logits that decide, to the bit, and are worth it: few rows are read whole.
+#[test]
+fn its_likeliest_tokens_come_out_of_half_of_the_output_rows() {
+    let name = "its_likeliest_tokens_come_out_of_half_of_the_output_rows";
+    let Some(path) = real_file(name) else { return };
+    let opened = open(&path).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("some.head");
+    let (rows, ..) = opened.output_rows();
+    Head::build(&file, rows, [0; 16], &mut |_| {}).unwrap();
+    let head = Head::open(&file, rows, [0; 16]).unwrap();
+    let mut model = Model::new(opened.config.clone(), opened.weights.clone(), Precision::INT8).unwrap();
+    model.set_head(Some(head));
+    let vocab = model.config().vocab;
+    let mut computed = [Vec::new(), Vec::new()];
+    for Answer { ids, greedy, .. } in answers().iter().take(6) {
+        let text = tokens(&[&ids[..], greedy].concat());
+        let pages = Arc::new(Sequence::private(model.kv_shape(), text.len()));
+        let all = model.forward(&text, 0, &pages, Logits::All).unwrap();
+        for at in 0..text.len() {
+            let logits = &all[at * vocab..][..vocab];
+            for (count, computed) in [1, 64].into_iter().zip(&mut computed) {
+                let wanted = Wanted { count, apart: &[3, 107] };
+                let known = model.likeliest_while(&text[at..=at], at, &pages, wanted, &|| true).unwrap();
+                assert!(known.iter().all(|(id, logit)| logit.to_bits() == logits[*id as usize].to_bits()));
+                let is_known = |id: u32| known.binary_search_by_key(&id, |(id, _)| *id).is_ok();
+                assert!(is_known(3) && is_known(107));
+                let mut others: Vec<(f32, u32)> =
+                    logits.iter().copied().zip(0u32..).filter(|(_, id)| ![3, 107].contains(id)).collect();
+                others.select_nth_unstable_by(count - 1, |a, b| b.0.total_cmp(&a.0));
+                let least = others[count - 1].0;
+                assert!(others.iter().all(|(logit, id)| *logit < least || is_known(*id)), "{count} at {at}");
+                computed.push(known.len() as f64 / vocab as f64);
+            }
+        }
+    }
+    let [greedy, top] = computed.map(|shares| shares.iter().sum::<f64>() / shares.len() as f64);
+    eprintln!("{name}: {:.2} % of the rows for one token, {:.2} % for 64", greedy * 100.0, top * 100.0);
+    assert!(greedy < 0.02 && top < 0.2, "{greedy} {top}");
 }
 
 /// Token by token, as people see it: what a newcomer's first prompts are answered with.

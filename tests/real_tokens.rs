@@ -2,7 +2,7 @@
 //! BPE of the same pieces, and comes back.
 //!
 //! It runs where the real model is (`real_file.rs`). Here its short form; `make tokens-check` runs the long one, and holds llama.cpp
-//! against the same texts (docs/tokens.md).
+//! against the same texts (docs/inside/tokens.md).
 
 mod corpus;
 
@@ -134,7 +134,7 @@ fn the_published_vocabulary_has_its_roles() {
     assert_eq!(tokenizer.markers_in("a <start_of_image> <unused7> [multimodal]").len(), 3);
 }
 
-/// Whether others are known to cut a text otherwise (docs/tokens.md): it spells what the published file types as text, has the
+/// Whether others are known to cut a text otherwise (docs/inside/tokens.md): it spells what the published file types as text, has the
 /// vocabulary's own mark for a space, or a tag that llama.cpp takes for the end.
 fn differs_elsewhere(text: &str) -> bool {
     ["▁", "[multimodal]", "<start_of_image>", "<end_of_image>", "</s>"].iter().any(|part| text.contains(part))

@@ -20,6 +20,8 @@ BEGIN {
     guarded["^(uw_update_context(_1)?|_Unwind_GetGR|execute_stack_op)([.]|$)"] = "(SVE)"
     # The crate constant_time_eq asks the CPU for DIT and SB, once, and calls this build of its comparison only where both are.
     guarded["constant_time_eq3dit16with_feat_dit_sb"] = "(ARMv8.3 to 8.7)"
+    # The crate sha1 asks the kernel for SHA2 before it calls this build of its compression function.
+    guarded["4sha18compress12aarch64_sha2"] = "(cryptography)"
     # What leaves the matrix unit before a long jump looks first whether there is one.
     guarded["^(__libc_arm_za_disable|__arm_za_disable|__arm_tpidr2_save)$"] = "(SME) (SVE)"
 }

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Checks the Buildroot tree without building it, and an image where one is there: every line of config.txt and cmdline.txt has
 # its reason, the configurations are what their fragments make, a kernel that lost an option is noticed, the card is laid out as
-# docs/image.md says, and the root is small enough.
+# docs/use/image.md says, and the root is small enough.
 #
 #   tools/image-check.sh [SDCARD.IMG]
 set -eu
@@ -39,6 +39,53 @@ if $board/linux-check.sh "$scratch/lost" $board/linux.config 2>/dev/null; then f
 sed 's/^CONFIG_SQUASHFS=y/CONFIG_SQUASHFS=m/' "$scratch/whole" >"$scratch/module"
 $board/linux-check.sh --modules "$scratch/module" $board/linux.config || fail "linux-check.sh refuses a module"
 if $board/linux-check.sh "$scratch/module" $board/linux.config 2>/dev/null; then fail "linux-check.sh takes a module for built in"; fi
+
+# Of a kernel of our own the listed modules are kept, and what they need.
+mkdir -p "$scratch/lib/kernel/net" "$scratch/lib/kernel/sound/usb"
+for path in net/wl-fmac.ko.xz net/util.ko.xz net/cfg80211.ko.xz net/other.ko.xz sound/usb/snd.ko.xz; do : >"$scratch/lib/kernel/$path"; done
+cat >"$scratch/lib/modules.dep" <<'DEP'
+kernel/net/wl-fmac.ko.xz: kernel/net/util.ko.xz kernel/net/cfg80211.ko.xz
+kernel/net/util.ko.xz:
+kernel/net/cfg80211.ko.xz:
+kernel/net/other.ko.xz: kernel/net/cfg80211.ko.xz
+kernel/sound/usb/snd.ko.xz:
+DEP
+printf '# the radio\nwl_fmac load\nbuilt_in\n' >"$scratch/list"
+[ "$($board/prune-modules.sh "$scratch/lib" "$scratch/list")" -eq 3 ] || fail "prune-modules.sh keeps another number than 3 of 5"
+[ "$(cd "$scratch/lib" && echo kernel/*/*)" = 'kernel/net/cfg80211.ko.xz kernel/net/util.ko.xz kernel/net/wl-fmac.ko.xz' ] ||
+    fail "prune-modules.sh leaves: $(cd "$scratch/lib" && echo kernel/*/*)"
+
+# A model that cannot go on the card is told of in a moment, and a build that fails leaves no image of yesterday.
+build_fails() { # build_fails WHAT MODEL SAYS: `ready` and `build` refuse it, with those words and without an image
+    for goal in ready build; do
+        mkdir -p "$scratch/target/image"
+        : >"$scratch/target/image/sdcard.img"
+        if said=$(CARGO_TARGET_DIR=$scratch/target POTLUCK_BIN=$scratch/whole POTLUCK_HOST='' BUILDROOT_DIR=$scratch/none MODEL=$2 \
+            tools/image.sh $goal debian 2>&1); then
+            if [ "$goal$3" != 'readyno Buildroot tree' ]; then fail "image.sh $goal takes $1"; fi
+        else
+            case $said in *"$3"*) ;; *) fail "image.sh $goal with $1 says: $said" ;; esac
+        fi
+        [ ! -e "$scratch/target/image/sdcard.img" ] || fail "image.sh $goal with $1 leaves the image of an earlier build"
+    done
+}
+printf 'GGUF' >"$scratch/good.gguf"
+printf 'PK..' >"$scratch/bad.gguf"
+printf 'GGUF' >"$scratch/half-00001-of-00002.gguf"
+build_fails 'no model' '' 'no Buildroot tree'
+build_fails 'a mistyped model' "$scratch/godo.gguf" "no $scratch/godo.gguf"
+build_fails 'a model of another name' "$scratch/whole" 'must be called something.gguf'
+build_fails 'a model that is no GGUF file' "$scratch/bad.gguf" 'is not a GGUF file'
+build_fails 'half a model' "$scratch/half-00001-of-00002.gguf" "no $scratch/half-00002-of-00002.gguf"
+
+# The radio's options are those of Raspberry Pi OS; they are read when the driver is loaded as a module, from the root.
+grep -qx 'options brcmfmac roamoff=1 feature_disable=0x282000' $board/overlay/etc/modprobe.d/brcmfmac.conf ||
+    fail "brcmfmac.conf: the options that Raspberry Pi OS sets for these radios are not there"
+grep -qx 'CONFIG_BRCMFMAC=m' $board/linux.config || fail "linux.config: brcmfmac built into the kernel would not read modprobe.d"
+# What init scripts load or make the kernel ask for must be on the list for a distribution's kernel.
+for module in libcomposite usb_f_acm u_serial; do
+    grep -qE "^$module( load)?$" $board/modules || fail "modules: $module is missing, without which there is no console over USB"
+done
 
 if command -v shellcheck >/dev/null; then
     shellcheck -x .ci/run tools/*.sh tools/count/*.sh $board/*.sh $board/initramfs-init

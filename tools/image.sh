@@ -2,6 +2,7 @@
 # Makes the card's image: target/image/sdcard.img.
 #
 #   tools/image.sh build [CONFIG]   CONFIG is zero2w (the default where the network is there), qemu or debian
+#   tools/image.sh ready [CONFIG]   only says what would be in the way, in a moment: no binary, no such model
 #   tools/image.sh configs [check]  joins buildroot/fragments into buildroot/configs, or says whether that was done
 #
 # BUILDROOT_DIR names a Buildroot tree that is here already; without it the pinned release is fetched, or unpacked from
@@ -78,17 +79,41 @@ fresh() {
     [ -z "$(find "$@" -newer "$made")" ]
 }
 
-build() {
+fail() {
+    echo "image: $*" >&2
+    exit 1
+}
+
+# What must be there, looked at before anything that takes long. From here on there is no image but the new one: yesterday's must not
+# be taken for it when this fails.
+ready() {
     config=${1:-zero2w}
     joined "$config" >/dev/null
+    rm -f "$target/image/sdcard.img" "$target/image/$config/images/sdcard.img"
+    if [ -n "${MODEL:-}" ]; then
+        # By this name the board looks for it, so a link's own name counts, and not that of what it points to.
+        case $MODEL in *.gguf | *.GGUF) ;; *) fail "MODEL=$MODEL must be called something.gguf on the card" ;; esac
+        [ -f "$MODEL" ] || fail "no $MODEL (make model brings a real one)"
+        [ "$(head -c 4 "$MODEL")" = GGUF ] || fail "$MODEL is not a GGUF file: potluck convert makes one"
+        case $MODEL in
+        *-[0-9][0-9][0-9][0-9][0-9]-of-[0-9][0-9][0-9][0-9][0-9].*)
+            all=${MODEL##*-of-}
+            for number in $(seq -f %05.0f "${all%%.*}"); do
+                part=${MODEL%-?????-of-?????.*}-$number-of-$all
+                [ -f "$part" ] || fail "no $part, which belongs to $MODEL"
+            done
+            ;;
+        esac
+    fi
     export POTLUCK_BIN="${POTLUCK_BIN:-$target/firmware/potluck}"
-    [ -f "$POTLUCK_BIN" ] || { echo "no $POTLUCK_BIN: make firmware" >&2; exit 1; }
+    [ -f "$POTLUCK_BIN" ] || fail "no $POTLUCK_BIN: make firmware"
+}
+
+build() {
+    ready "$@"
     # What answers when the card has no model.
     export POTLUCK_DEMO_MODEL="${POTLUCK_DEMO_MODEL:-$root/tools/demo-model/model/potluck-demo.gguf}"
     if [ -n "${MODEL:-}" ]; then
-        # By this name the board looks for it, so a link's own name counts, and not that of what it points to.
-        case $MODEL in *.gguf | *.GGUF) ;; *) echo "image: MODEL=$MODEL must be called something.gguf on the card" >&2; exit 1 ;; esac
-        [ -f "$MODEL" ] || { echo "image: no $MODEL (make model brings a real one)" >&2; exit 1; }
         # What this build does not run, the board's does not either. It says why.
         [ -z "${POTLUCK_HOST:-}" ] || "$POTLUCK_HOST" inspect "$MODEL" >/dev/null || exit 1
         POTLUCK_CARD_MODEL=$(cd "$(dirname "$MODEL")" && pwd)/$(basename "$MODEL")
@@ -126,6 +151,7 @@ build() {
 
 case ${1:-} in
 build) build "${2:-}" ;;
+ready) ready "${2:-}" ;;
 configs) configs "${2:-}" ;;
-*) echo "usage: image.sh build [CONFIG] | configs [check]" >&2; exit 2 ;;
+*) echo "usage: image.sh build [CONFIG] | ready [CONFIG] | configs [check]" >&2; exit 2 ;;
 esac

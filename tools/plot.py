@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Draws docs/performance.svg from measured figures: one bar for each case and program.
+"""Draws docs/inside/performance.svg from measured figures: one bar for each case and program.
 
-    tools/plot.py docs/performance.json docs/performance.svg
+    tools/plot.py docs/inside/performance.json docs/inside/performance.svg
 
 The JSON is what `bench-peer compare --json` writes. Bars are llama.cpp's tokens a second = 1; whiskers are the fastest and the
 slowest run. Needs nothing but Python.

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Draws docs/scale.svg from measured swarms: one panel for each figure, the number of nodes along the bottom.
+"""Draws docs/inside/scale.svg from measured swarms: one panel for each figure, the number of nodes along the bottom.
 
-    tools/plot_scale.py docs/scale.json docs/scale.svg
+    tools/plot_scale.py docs/inside/scale.json docs/inside/scale.svg
 
 The JSON is what `make scale` writes. Needs nothing but Python.
 """

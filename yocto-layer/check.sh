@@ -16,6 +16,23 @@ grep -qx "DISTRO_VERSION = \"$version\"" "$layer/conf/distro/potluck-os.conf" ||
 for file in overlay modules config.txt cmdline.txt; do
     [ -e "$layer/../buildroot/board/potluck/$file" ] || { echo "buildroot/board/potluck/$file is gone, and the layer needs it" >&2; exit 1; }
 done
+# The service does not start without a model, and says where one goes. A potluck that knows no setting stands for the real one.
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+printf '#!/bin/sh\nsed -n "s/^file = //p" "$4"\n' >"$scratch/potluck"
+chmod +x "$scratch/potluck"
+has_model() { said=$(PATH=$scratch:$PATH "$layer/recipes-potluck/potluck/files/has-model" "$scratch/potluck.toml" 2>&1); }
+grep -qx 'ExecCondition=/usr/libexec/potluck/has-model' "$layer/recipes-potluck/potluck/files/potluck.service"
+: >"$scratch/potluck.toml"
+if has_model; then echo "has-model finds a model where there is none" >&2; exit 1; fi
+case $said in *"put a Gemma 3 model (.gguf) into $scratch"*) ;; *) echo "has-model does not say where a model goes: $said" >&2; exit 1 ;; esac
+: >"$scratch/a.gguf"
+has_model || { echo "has-model does not find the one beside the settings: $said" >&2; exit 1; }
+echo 'file = b.gguf' >"$scratch/potluck.toml"
+if has_model; then echo "has-model takes a model that is named and not there" >&2; exit 1; fi
+mv "$scratch/a.gguf" "$scratch/b.gguf"
+has_model || { echo "has-model does not find the one that is named: $said" >&2; exit 1; }
+
 if [ $# = 0 ]; then
     echo "versions, links and files agree; for the rest: check.sh OE_CORE BITBAKE META_RASPBERRYPI [BUILD]"
     exit
@@ -58,6 +75,13 @@ echo 'DISTRO = "potluck-os"' >>"$build/conf/local.conf"
 bitbake -p
 bitbake-layers show-recipes 'potluck*'
 bitbake -e potluck >"$build/potluck.env"
+# The firmware of the radios, where its licence is accepted and where it is not.
+radios() { bitbake -e potluck-image | sed -n 's/^POTLUCK_RADIOS="\(.*\)"/\1/p'; }
+case $(radios) in *bcm43430*rpidistro-bcm43436s*) ;; *) echo "the image lacks firmware of a radio: $(radios)" >&2; exit 1 ;; esac
+sed -i 's/^LICENSE_FLAGS_ACCEPTED/#&/' "$build/conf/local.conf"
+[ "$(radios)" = linux-firmware-bcm43430 ] || { echo "without the licence the image would carry: $(radios)" >&2; exit 1; }
+bitbake -n potluck-image >"$build/plan-unlicensed.log" 2>&1 || { tail -n 20 "$build/plan-unlicensed.log"; exit 1; }
+sed -i 's/^#LICENSE_FLAGS_ACCEPTED/LICENSE_FLAGS_ACCEPTED/' "$build/conf/local.conf"
 bitbake -n potluck-image >"$build/plan.log" 2>&1 || { tail -n 20 "$build/plan.log"; exit 1; }
 grep -m 1 'Summary' "$build/plan.log" || tail -n 2 "$build/plan.log"
 

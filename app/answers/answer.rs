@@ -50,7 +50,7 @@ impl<'a> Answer<'a> {
     }
 
     /// Whether one of the texts that end it has come.
-    pub fn is_stopped(&self) -> bool {
+    pub(crate) fn is_stopped(&self) -> bool {
         self.stops.is_found()
     }
 
@@ -60,7 +60,7 @@ impl<'a> Answer<'a> {
     }
 
     /// Its tokens so far.
-    pub fn tokens(&self) -> &[TokenId] {
+    pub(crate) fn tokens(&self) -> &[TokenId] {
         &self.tokens
     }
 

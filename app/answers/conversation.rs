@@ -37,7 +37,7 @@ pub struct Asked {
     /// All of it, from the beginning.
     pub tokens: Vec<TokenId>,
     /// Turns that were forgotten for it.
-    pub dropped: usize,
+    pub(crate) dropped: usize,
 }
 
 /// Why there is no next turn.
@@ -85,7 +85,7 @@ impl Conversation {
     }
 
     /// Whether nothing has been said.
-    pub fn is_new(&self) -> bool {
+    pub(crate) fn is_new(&self) -> bool {
         self.turns.is_empty()
     }
 
@@ -130,7 +130,7 @@ impl Conversation {
     }
 
     /// The open turn is forgotten.
-    pub fn withdraw(&mut self) {
+    pub(crate) fn withdraw(&mut self) {
         self.open = None;
     }
 

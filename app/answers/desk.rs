@@ -19,7 +19,7 @@ const FIRST_DRAWN: u64 = 1 << 32;
 
 /// What is wanted.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Wanted {
+pub(crate) enum Wanted {
     /// The text goes on as it stands.
     Completion(String),
     /// An answer to the text, which remembers nothing and is not remembered.
@@ -37,7 +37,7 @@ pub enum Wanted {
 
 /// A prompt with its tokens, ready for the node.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Ready<H> {
+pub(crate) struct Ready<H> {
     /// Its name.
     pub id: AskId,
     /// How it is to be answered, as it was given.
@@ -52,7 +52,7 @@ pub struct Ready<H> {
 
 /// How prompts are put into tokens.
 #[derive(Clone, Copy)]
-pub struct Speech<'a> {
+pub(crate) struct Speech<'a> {
     /// The model's.
     pub tokenizer: &'a Tokenizer,
     /// The form of its chats.
@@ -64,7 +64,7 @@ pub struct Speech<'a> {
 }
 
 /// What a desk must know of how an answer is to be made.
-pub trait How {
+pub(crate) trait How {
     /// Tokens of the answer, at most.
     fn max_tokens(&self) -> usize;
     /// Whether a full conversation forgets its oldest turns.
@@ -75,7 +75,7 @@ pub trait How {
 
 /// Why a prompt is not taken.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
-pub enum DeskError {
+pub(crate) enum DeskError {
     /// Another prompt with this id is due.
     #[error("id {0} is in use: wait for its answer, take another, or leave it out to have one drawn")]
     InUse(u64),
@@ -92,7 +92,7 @@ pub enum DeskError {
 
 /// Why a prompt that was taken cannot be answered.
 #[derive(Debug, Error)]
-pub enum PromptError {
+pub(crate) enum PromptError {
     /// The text cannot be put into tokens.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
@@ -128,7 +128,7 @@ impl<H> Waiting<H> {
 }
 
 /// See the file's head. `H` says how an answer is to be made.
-pub struct Desk<H> {
+pub(crate) struct Desk<H> {
     waiting: VecDeque<Waiting<H>>,
     /// The prompt at the node, and the conversation that waits for its answer.
     current: Option<(AskId, Option<String>)>,
@@ -144,12 +144,12 @@ impl<H> Default for Desk<H> {
 
 impl<H: How> Desk<H> {
     /// Prompts that are due.
-    pub fn open(&self) -> usize {
+    pub(crate) fn open(&self) -> usize {
         self.prompts().count() + usize::from(self.current.is_some())
     }
 
     /// Whether no more are taken until one is answered.
-    pub fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.open() >= MAX_OPEN_PROMPTS
     }
 
@@ -157,7 +157,7 @@ impl<H: How> Desk<H> {
     ///
     /// # Errors
     /// [`DeskError`].
-    pub fn take(&mut self, id: Option<u64>, wanted: Wanted, how: H) -> Result<AskId, DeskError> {
+    pub(crate) fn take(&mut self, id: Option<u64>, wanted: Wanted, how: H) -> Result<AskId, DeskError> {
         if self.is_full() {
             return Err(DeskError::Full);
         }
@@ -174,7 +174,7 @@ impl<H: How> Desk<H> {
     }
 
     /// The next prompt for the node, when none is there: or why it cannot be answered, after which the next is asked for.
-    pub fn next(&mut self, speech: Speech<'_>) -> Option<Result<Ready<H>, (AskId, H, PromptError)>> {
+    pub(crate) fn next(&mut self, speech: Speech<'_>) -> Option<Result<Ready<H>, (AskId, H, PromptError)>> {
         if self.current.is_some() {
             return None;
         }
@@ -197,7 +197,7 @@ impl<H: How> Desk<H> {
 
     /// The prompt at the node has its answer, of which a conversation keeps these tokens; none where it was stopped or failed, and the
     /// conversation forgets the turn.
-    pub fn ended(&mut self, id: AskId, kept: Option<Vec<TokenId>>) {
+    pub(crate) fn ended(&mut self, id: AskId, kept: Option<Vec<TokenId>>) {
         let Some((_, name)) = self.current.take_if(|(current, _)| *current == id) else { return };
         let Some(talk) = name.and_then(|name| self.conversations.get_mut(&name)) else { return };
         match kept {
@@ -207,12 +207,12 @@ impl<H: How> Desk<H> {
     }
 
     /// Whether the prompt at the node is a turn of a conversation.
-    pub fn is_in_conversation(&self, id: AskId) -> bool {
+    pub(crate) fn is_in_conversation(&self, id: AskId) -> bool {
         matches!(&self.current, Some((current, Some(_))) if *current == id)
     }
 
     /// Gives up the prompts that have not come to the node, the last first.
-    pub fn give_up(&mut self) -> impl Iterator<Item = (AskId, H)> {
+    pub(crate) fn give_up(&mut self) -> impl Iterator<Item = (AskId, H)> {
         let (mut given_up, mut left) = (Vec::new(), VecDeque::new());
         for waiting in self.waiting.drain(..) {
             match waiting {
@@ -225,7 +225,7 @@ impl<H: How> Desk<H> {
     }
 
     /// Forgets a conversation, once what was asked in it so far is answered. What is asked in it from now on begins a new one.
-    pub fn forget(&mut self, name: &str) {
+    pub(crate) fn forget(&mut self, name: &str) {
         let is_at_node = matches!(&self.current, Some((_, Some(current))) if current == name);
         let last_turn = self.waiting.iter().rposition(|waiting| waiting.is_turn_of(name));
         if last_turn.is_none() && !is_at_node {
@@ -283,7 +283,7 @@ impl<H: How> Desk<H> {
     }
 
     /// Whether a prompt of this name is due.
-    pub fn is_in_use(&self, id: u64) -> bool {
+    pub(crate) fn is_in_use(&self, id: u64) -> bool {
         let current = self.current.iter().map(|(id, _)| *id);
         self.prompts().map(|prompt| prompt.id).chain(current).any(|open| open.0 == id)
     }

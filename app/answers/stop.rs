@@ -6,7 +6,7 @@
 
 /// Looks for stop strings in one answer's text.
 #[derive(Clone, Debug)]
-pub struct StopMatcher {
+pub(crate) struct StopMatcher {
     stops: Vec<String>,
     /// Text that may be the beginning of a stop string.
     held: String,
@@ -15,12 +15,12 @@ pub struct StopMatcher {
 
 impl StopMatcher {
     /// A matcher that has seen no text. Empty stop strings are never found.
-    pub fn new(stops: &[String]) -> StopMatcher {
+    pub(crate) fn new(stops: &[String]) -> StopMatcher {
         StopMatcher { stops: stops.to_vec(), held: String::new(), found: false }
     }
 
     /// Takes more of the answer and gives what can be shown of it: all of it where there are no stop strings, nothing once one is found.
-    pub fn push(&mut self, text: &str) -> String {
+    pub(crate) fn push(&mut self, text: &str) -> String {
         if self.found {
             return String::new();
         }
@@ -37,12 +37,12 @@ impl StopMatcher {
     }
 
     /// Whether a stop string has been found: the answer is over.
-    pub fn is_found(&self) -> bool {
+    pub(crate) fn is_found(&self) -> bool {
         self.found
     }
 
     /// Ends the answer without one, and gives what was held back.
-    pub fn end(&mut self) -> String {
+    pub(crate) fn end(&mut self) -> String {
         std::mem::take(&mut self.held)
     }
 

@@ -24,15 +24,15 @@ const BLANK: char = '\u{2003}';
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Pattern {
     /// Before the first text of the person's, and after it, where the model is to speak.
-    pub first: [String; 2],
+    pub(crate) first: [String; 2],
     /// The same with a system text: before that, between the two, after the person's. Or why it takes none.
-    pub system: Result<[String; 3], String>,
+    pub(crate) system: Result<[String; 3], String>,
     /// Between an answer and the person's next text, and after that.
-    pub next: [String; 2],
+    pub(crate) next: [String; 2],
     /// Whether blanks around the person's texts are left out.
-    pub trims: bool,
+    pub(crate) trims: bool,
     /// The same of a system text.
-    pub trims_system: bool,
+    pub(crate) trims_system: bool,
 }
 
 /// Why a template cannot be followed.
@@ -54,7 +54,7 @@ pub enum TemplateFault {
 
 impl Pattern {
     /// What Gemma's published template says.
-    pub fn gemma() -> Pattern {
+    pub(crate) fn gemma() -> Pattern {
         let [user, model, blank] = ["<start_of_turn>user\n", "<end_of_turn>\n<start_of_turn>model\n", "\n\n"].map(str::to_string);
         Pattern {
             first: [user.clone(), model.clone()],

@@ -84,7 +84,7 @@ pub struct Link {
 
 impl Link {
     /// Whether this is a full block. Only a full block can be a parent.
-    pub fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.tokens.is_full()
     }
 }

@@ -9,7 +9,7 @@ use crate::kv::Plane;
 
 /// One plane of one block that came or went.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Change {
+pub(crate) struct Change {
     /// The block.
     pub key: BlockKey,
     /// The plane of it.

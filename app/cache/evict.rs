@@ -1,4 +1,4 @@
-//! Who goes when room is needed; docs/eviction.md has the reasons and what was measured.
+//! Who goes when room is needed; docs/inside/eviction.md has the reasons and what was measured.
 //!
 //! Nothing pinned goes, and nothing that a child stands on. Of the rest, in this order:
 //!
@@ -10,7 +10,8 @@
 //!    whole pool in sight). Both are played on keys alone (`shadow`), and the one that has missed less of late is followed.
 //!
 //! A ragged block counts as older than it is, for it saves fewer tokens. Ties go to the deeper block, then by key, so that the choice is
-//! the same everywhere. One choice is one run over the index, and one more for each block that has proved itself meanwhile.
+//! the same everywhere. One choice is one run over the index; where places of the proven are free, as when a slab first fills, the oldest
+//! newcomers get them all at once, in a second run, and a third chooses.
 
 use core::cmp::Reverse;
 
@@ -119,13 +120,18 @@ impl Pool {
     }
 }
 
-/// What the policy knows. All memory is taken at start: some 60 bytes a slot.
+/// What the policy knows. All memory is taken at start: some 70 bytes a slot.
 pub(super) struct Policy {
     pools: [Pool; 2],
     sketch: Sketch,
     uses: u64,
     /// Whether recency is followed. Frequency is tried first, for it loses nothing to a first flood.
     by_recency: bool,
+    /// Places of newcomers in the index, while the oldest are found.
+    elders: Vec<u32>,
+    /// Entries that choices have looked at.
+    #[cfg(test)]
+    pub(super) looked_at: usize,
     /// What the trials compare with.
     #[cfg(test)]
     pub(super) rival: Option<super::trials::Rival>,
@@ -143,6 +149,9 @@ impl Policy {
             sketch: Sketch::new(most),
             uses: 0,
             by_recency: false,
+            elders: Vec::with_capacity(slots.into_iter().sum()),
+            #[cfg(test)]
+            looked_at: 0,
             #[cfg(test)]
             rival: None,
         }
@@ -167,7 +176,13 @@ impl Policy {
 
     /// The block that makes room, or `None` when all are needed. `spared` says of a copy that a peer gave whether another node keeps
     /// it; it is asked only about what would go next if so.
-    pub(super) fn victim(&self, index: &mut Index, room: Room, now: u64, spared: &dyn Fn(&PeerCopy) -> bool) -> Option<BlockKey> {
+    pub(super) fn victim(
+        &mut self,
+        index: &mut Index,
+        room: Room,
+        now: u64,
+        spared: &dyn Fn(&PeerCopy) -> bool,
+    ) -> Option<BlockKey> {
         #[cfg(test)]
         if let Some(rival) = &self.rival {
             return rival.victim(index, |entry| room.offered_by(entry), |entry| room.is_useless(entry));
@@ -178,15 +193,18 @@ impl Policy {
         let proven_slots = pool.slots - pool.probation;
         loop {
             let [mut useless, mut copy, mut newcomer, mut weakest]: [Option<Rank>; 4] = [None; 4];
-            let mut elder = None;
             let mut proven = 0;
+            #[cfg(test)]
+            {
+                self.looked_at += index.len();
+            }
             for entry in index.iter() {
                 let kept = entry.planes[plane as usize].as_ref();
                 let is_proven = kept.is_some_and(|kept| kept.proven);
                 proven += usize::from(is_proven);
                 let Some(last_use) = room.offered_by(entry) else { continue };
                 let count = self.sketch.count(&entry.link.key);
-                let age = (now + 1 - last_use) * BLOCK_TOKENS as u64 / entry.tokens().len() as u64;
+                let age = age(entry, last_use, now);
                 let rank = |count| (count, Reverse(age), Reverse(entry.depth), entry.link.key);
                 if room.is_useless(entry) {
                     lower(&mut useless, rank(0));
@@ -194,8 +212,6 @@ impl Policy {
                     lower(&mut weakest, rank(count));
                 } else {
                     lower(&mut newcomer, rank(0));
-                    let rank = (Reverse(age), entry.depth, entry.link.key);
-                    elder = Some(elder.map_or(rank, |elder: (Reverse<u64>, u32, BlockKey)| elder.min(rank)));
                 }
                 let is_copy = kept.is_some_and(|kept| kept.maker != Maker::Own) && useless.is_none();
                 if is_copy && copy.is_none_or(|copy| rank(count) < copy) {
@@ -209,10 +225,10 @@ impl Policy {
                 return Some(first.3);
             }
             let (Some(next), false) = (newcomer, by_recency) else { return newcomer.or(weakest).map(|rank| rank.3) };
-            match (weakest, elder) {
-                (_, Some(elder)) if proven < proven_slots => prove(index, &elder.2, plane),
-                (Some(weakest), _) if proven > proven_slots => return Some(weakest.3),
-                (Some(weakest), _) if beats(self.sketch.count(&next.3), weakest.0) => {
+            match weakest {
+                _ if proven < proven_slots => self.prove_eldest(index, room, proven_slots - proven, now),
+                Some(weakest) if proven > proven_slots => return Some(weakest.3),
+                Some(weakest) if beats(self.sketch.count(&next.3), weakest.0) => {
                     prove(index, &next.3, plane);
                     return Some(weakest.3);
                 }
@@ -220,6 +236,42 @@ impl Policy {
             }
         }
     }
+}
+
+impl Policy {
+    /// So many newcomers, those used longest ago, are off probation.
+    fn prove_eldest(&mut self, index: &mut Index, room: Room, count: usize, now: u64) {
+        let plane = room.plane() as usize;
+        #[cfg(test)]
+        {
+            self.looked_at += index.len();
+        }
+        let newcomer = |entry: &Entry| {
+            let proven = entry.planes[plane].is_some_and(|kept| kept.proven);
+            room.offered_by(entry).is_some() && !room.is_useless(entry) && !proven
+        };
+        self.elders.clear();
+        self.elders.extend((0..).zip(index.iter()).filter(|(_, entry)| newcomer(entry)).map(|(place, _)| place));
+        if count < self.elders.len() {
+            let rank = |place: &u32| {
+                let entry = index.at(*place);
+                let last_use = room.offered_by(entry).unwrap_or(now);
+                (Reverse(age(entry, last_use, now)), entry.depth, entry.link.key)
+            };
+            self.elders.select_nth_unstable_by_key(count, rank);
+            self.elders.truncate(count);
+        }
+        for place in self.elders.drain(..) {
+            if let Some(kept) = &mut index.at_mut(place).planes[plane] {
+                kept.proven = true;
+            }
+        }
+    }
+}
+
+/// How long ago the block was used, by the cache's clock; a ragged one counts as older.
+fn age(entry: &Entry, last_use: u64, now: u64) -> u64 {
+    (now + 1 - last_use) * BLOCK_TOKENS as u64 / entry.tokens().len() as u64
 }
 
 fn lower(least: &mut Option<Rank>, rank: Rank) {

@@ -81,6 +81,24 @@ fn what_a_peer_gave_and_another_keeps_goes_first_and_own_blocks_do_not() {
     assert_eq!((lacking(&cache, &blocks, Plane::Global), asked.get()), (vec![&blocks[4]], 1));
 }
 
+/// The first prompt after a slab has filled up must not wait for a run over the index for each of its slots.
+#[test]
+fn each_choice_looks_at_each_block_three_times_at_most() {
+    let mut cache = cache(shape(1, 1), 300);
+    let links: Vec<Link> = (0..600).map(|i| prompt(&cache, 100 * i, 16).blocks.remove(0)).collect();
+    let mut before = 0;
+    for link in &links {
+        for plane in Plane::ALL {
+            assert!(matches!(put_by(&mut cache, link, plane, 1, Maker::Own), Committed::Inserted));
+            let (looked_at, entries) = (cache.policy.looked_at - before, cache.stats().entries + 1);
+            before = cache.policy.looked_at;
+            // A slot and an entry may be needed at once.
+            assert!(looked_at <= 6 * entries, "{looked_at} looks at {entries} blocks");
+        }
+    }
+    assert!(cache.stats().evicted > 400, "the slab is full");
+}
+
 #[test]
 fn peers_are_asked_about_few_blocks_when_they_hold_all() {
     let mut cache = cache(shape(1, 1), 200);

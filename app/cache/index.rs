@@ -114,6 +114,16 @@ impl Index {
         self.entries.iter()
     }
 
+    /// The entry at a place of [`Index::iter`]'s order, as long as none is added or removed.
+    pub(super) fn at(&self, place: u32) -> &Entry {
+        &self.entries[place as usize]
+    }
+
+    /// The same, to change anything but its key.
+    pub(super) fn at_mut(&mut self, place: u32) -> &mut Entry {
+        &mut self.entries[place as usize]
+    }
+
     /// The entry of `key`.
     pub(super) fn get(&self, key: &BlockKey) -> Option<&Entry> {
         let rank = self.rank(key).ok()?;

@@ -17,9 +17,9 @@ const STRETCH: u32 = 32;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PeerCopy {
     /// The block.
-    pub key: BlockKey,
+    pub(crate) key: BlockKey,
     /// The block that decides who keeps it.
-    pub stem: BlockKey,
+    pub(crate) stem: BlockKey,
 }
 
 /// Whether the block at `depth` is its own stem; else its stem is that of the block before it. Stretches double up to 32 blocks, for
@@ -29,7 +29,7 @@ pub(super) fn is_stem(depth: u32) -> bool {
 }
 
 /// Whether one of `holders` has the better claim to keep a copy than `node`, which may then drop its own.
-pub fn outranked(node: NodeId, stem: &BlockKey, holders: impl IntoIterator<Item = NodeId>) -> bool {
+pub(crate) fn outranked(node: NodeId, stem: &BlockKey, holders: impl IntoIterator<Item = NodeId>) -> bool {
     let own = claim(node, stem);
     holders.into_iter().any(|holder| claim(holder, stem) > own)
 }

@@ -1,6 +1,6 @@
 //! The cache: which blocks of KV state are here, where their bytes lie, and which go when room is needed.
 //!
-//! Pure bookkeeping over memory that is set aside at start: no clock, no I/O, no randomness; the same calls give the same
+//! Pure bookkeeping over slots that are counted out at start: no clock, no I/O, no randomness; the same calls give the same
 //! state everywhere. It promises:
 //!
 //! - Bytes are handed out only for the very tokens asked for: key, parent and tokens are compared, so that a collision of
@@ -32,11 +32,11 @@ mod tests;
 mod trials;
 
 pub use chain::{Chain, ChainSecret, Link, link, root};
-pub use changes::Change;
 pub use index::Maker;
-pub use keeper::{PeerCopy, outranked};
+pub(crate) use keeper::{PeerCopy, outranked};
 pub use slab::Slot;
-pub use store::{Cache, CacheStats, Committed, Held, PlaneStats, Refusal};
+pub(crate) use store::CacheStats;
+pub use store::{Cache, Committed};
 
 use thiserror::Error;
 

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::store::Refusal;
 use super::*;
 use crate::id::{BlockKey, NodeId};
 

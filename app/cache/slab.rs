@@ -1,4 +1,4 @@
-//! The slab: two pools of fixed-size slots, one a plane, made at start from a byte budget and never grown. The memory is freed
+//! The slab: two pools of fixed-size slots, one a plane, counted out at start from a byte budget and never more. The memory is freed
 //! with the slab, but for pages that somebody still reads.
 //!
 //! There are one and a half global slots to a sliding one: a long prefix keeps its global planes, of which every token is
@@ -25,12 +25,12 @@ pub struct Slot {
 
 impl Slot {
     /// The plane that the slot is made for.
-    pub fn plane(&self) -> Plane {
+    pub(crate) fn plane(&self) -> Plane {
         self.plane
     }
 
     /// The slot's place in its pool.
-    pub fn index(&self) -> SlotIndex {
+    pub(crate) fn index(&self) -> SlotIndex {
         self.index
     }
 
@@ -55,21 +55,36 @@ fn slots(shape: &KvShape, budget_bytes: usize) -> Result<[usize; 2], CacheError>
     Ok([sliding + sliding / 2, sliding])
 }
 
-/// The slots of one plane.
+/// The slots of one plane. A page is made when its slot is first given out: the allocator writes beside every page, so with small
+/// pages the whole slab would be in memory from the start.
 struct Pool {
     slot_bytes: usize,
+    count: usize,
+    /// Those of the slots that somebody has ever owned.
     pages: Vec<Page>,
-    /// The slots that nobody owns; the next one to give out is the last.
+    /// Of these, the ones that nobody owns now; the next one to give out is the last.
     free: Vec<SlotIndex>,
 }
 
 impl Pool {
     fn new(count: usize, slot_bytes: usize) -> Pool {
         if slot_bytes == 0 {
-            return Pool { slot_bytes, pages: vec![Page::new(0)], free: Vec::new() };
+            return Pool { slot_bytes, count: 0, pages: vec![Page::new(0)], free: Vec::new() };
         }
-        let pages = (0..count).map(|_| Page::new(slot_bytes)).collect();
-        Pool { slot_bytes, pages, free: (0..count as u32).rev().map(SlotIndex).collect() }
+        Pool { slot_bytes, count, pages: Vec::with_capacity(count), free: Vec::with_capacity(count) }
+    }
+
+    fn take(&mut self) -> Option<SlotIndex> {
+        if self.slot_bytes == 0 {
+            return Some(SlotIndex(0));
+        }
+        self.free.pop().or_else(|| {
+            let index = SlotIndex(self.pages.len() as u32);
+            (self.pages.len() < self.count).then(|| {
+                self.pages.push(Page::new(self.slot_bytes));
+                index
+            })
+        })
     }
 }
 
@@ -80,7 +95,7 @@ pub(super) struct Slab {
 }
 
 impl Slab {
-    /// Sets the memory aside: at most `budget_bytes`, at least one block.
+    /// Slots for at most `budget_bytes`, and for at least one block.
     pub(super) fn new(shape: &Arc<KvShape>, budget_bytes: usize) -> Result<Slab, CacheError> {
         let counts = slots(shape, budget_bytes)?;
         let pool = |plane: Plane| Pool::new(counts[plane as usize], shape.plane_bytes(plane, BLOCK_TOKENS));
@@ -95,7 +110,7 @@ impl Slab {
     /// A free slot, if there is one.
     pub(super) fn take(&mut self, plane: Plane) -> Option<Slot> {
         let pool = &mut self.pools[plane as usize];
-        let index = if pool.slot_bytes == 0 { SlotIndex(0) } else { pool.free.pop()? };
+        let index = pool.take()?;
         Some(Slot { plane, index, page: pool.pages[index.0 as usize].clone() })
     }
 
@@ -126,7 +141,7 @@ impl Slab {
     /// Slots of `plane` in all, and how many of them are free. None where the plane has no bytes.
     pub(super) fn slots(&self, plane: Plane) -> (usize, usize) {
         let pool = &self.pools[plane as usize];
-        if pool.slot_bytes == 0 { (0, 0) } else { (pool.pages.len(), pool.free.len()) }
+        if pool.slot_bytes == 0 { (0, 0) } else { (pool.count, pool.count - pool.pages.len() + pool.free.len()) }
     }
 }
 
@@ -168,6 +183,18 @@ mod tests {
     #[test]
     fn a_budget_without_end_stops_at_the_index() {
         assert_eq!(slots(&shape(3, 15), usize::MAX).unwrap(), [MAX_BLOCKS, 2_731]);
+    }
+
+    #[test]
+    fn a_page_is_made_when_its_slot_is_first_given_out() {
+        let mut slab = Slab::new(&Arc::new(shape(1, 1)), 100_000).unwrap();
+        let (count, free) = slab.slots(Plane::Global);
+        assert!(count > 2 && free == count && slab.pools[0].pages.is_empty());
+        let first = slab.take(Plane::Global).unwrap();
+        slab.put(first.plane, first.index);
+        let taken: Vec<_> = core::iter::from_fn(|| slab.take(Plane::Global)).map(|slot| slot.index.0 as usize).collect();
+        assert_eq!(taken, (0..count).collect::<Vec<_>>());
+        assert_eq!((slab.slots(Plane::Global), slab.pools[0].pages.len()), ((count, 0), count));
     }
 
     #[test]

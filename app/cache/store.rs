@@ -4,6 +4,7 @@
 //! in use. A plane in which the model has no layer is there as soon as its block is, and needs none of this, though all of it
 //! works.
 
+mod follow;
 mod withdraw;
 
 use std::sync::Arc;
@@ -62,7 +63,8 @@ pub enum Committed {
 
 impl Committed {
     /// The slot that the cache has no use for, if any.
-    pub fn into_slot(self) -> Option<Slot> {
+    #[cfg(test)]
+    pub(crate) fn into_slot(self) -> Option<Slot> {
         match self {
             Committed::Inserted => None,
             Committed::Replaced(slot) | Committed::AlreadyHeld(slot) | Committed::Refused(slot, _) => Some(slot),
@@ -97,7 +99,7 @@ pub struct Held {
     /// The slot's memory.
     pub page: Page,
     /// Who made its bytes.
-    pub maker: Maker,
+    pub(crate) maker: Maker,
     /// The bytes at the front of `page` that are the plane's, packed for `tokens.len()` tokens.
     pub bytes: usize,
 }
@@ -127,26 +129,26 @@ pub struct CacheStats {
     /// Blocks that the index has room for.
     pub capacity: usize,
     /// Changes that nobody has polled yet.
-    pub pending_changes: usize,
+    pub(crate) pending_changes: usize,
     /// Planes committed since the start.
-    pub inserted: u64,
+    pub(crate) inserted: u64,
     /// Planes evicted since the start, resets not counted.
     pub evicted: u64,
     /// Times that another block had the key asked for.
-    pub collisions: u64,
+    pub(crate) collisions: u64,
     /// Reservations and commits refused since the start.
-    pub refused: u64,
+    pub(crate) refused: u64,
 }
 
 impl CacheStats {
     /// Bytes of the slab, used or not.
-    pub fn slab_bytes(&self) -> usize {
+    pub(crate) fn slab_bytes(&self) -> usize {
         self.planes.iter().map(|plane| plane.slots * plane.slot_bytes).sum()
     }
 }
 
 impl Cache {
-    /// Sets aside at most `budget_bytes` of slots, and fixed tables of some 350 bytes a block beside them. `root` is the key
+    /// A cache of at most `budget_bytes` of slots, with fixed tables of some 350 bytes a block beside them. `root` is the key
     /// before every first block.
     pub fn new(shape: Arc<KvShape>, root: BlockKey, budget_bytes: usize) -> Result<Cache, CacheError> {
         let slab = Slab::new(&shape, budget_bytes)?;
@@ -164,7 +166,8 @@ impl Cache {
     }
 
     /// How a block's bytes are laid out.
-    pub fn shape(&self) -> &Arc<KvShape> {
+    #[cfg(test)]
+    pub(crate) fn shape(&self) -> &Arc<KvShape> {
         &self.shape
     }
 
@@ -194,7 +197,7 @@ impl Cache {
     }
 
     /// As [`Cache::pin`], without counting as used: for what looks at a block and answers nobody with it.
-    pub fn hold(&mut self, link: &Link, plane: Plane) -> Option<(Page, Maker)> {
+    pub(crate) fn hold(&mut self, link: &Link, plane: Plane) -> Option<(Page, Maker)> {
         let kept =
             self.index.get_mut(&link.key).filter(|entry| entry.is(link) && !entry.leaving)?.planes[plane as usize].as_mut()?;
         kept.pins = kept.pins.checked_add(1)?;
@@ -221,7 +224,7 @@ impl Cache {
         true
     }
 
-    /// A slot to fill: a free one, or else that of the plane that can best be spared (docs/eviction.md). Nothing pinned goes, and no
+    /// A slot to fill: a free one, or else that of the plane that can best be spared (docs/inside/eviction.md). Nothing pinned goes, and no
     /// block that another one stands on; a block that loses its global plane goes wholly. `spared` says of a copy that a peer gave
     /// whether another node keeps this plane of it, so that it may go before what is only here:
     /// [`outranked`](super::outranked) of those that are believed to hold it.
@@ -273,7 +276,7 @@ impl Cache {
 
     /// The next change of what is here; replayed, they give exactly the planes for which [`Cache::holds`] is true. Changes
     /// that nobody polls are netted, so that they stay bounded.
-    pub fn poll_change(&mut self) -> Option<Change> {
+    pub(crate) fn poll_change(&mut self) -> Option<Change> {
         self.changes.poll()
     }
 

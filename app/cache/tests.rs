@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::store::{PlaneStats, Refusal};
 use super::*;
 use crate::id::{BlockKey, Fingerprint, NodeId, TokenId};
 use crate::kv::{KvFormat, KvShape};

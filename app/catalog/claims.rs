@@ -12,6 +12,7 @@
 use core::net::{IpAddr, SocketAddr};
 
 use super::pace::Dice;
+use super::ways::Way;
 use super::wire::{Announce, Digests, Header};
 use crate::id::{BootId, Epoch, Fingerprint, Millis, NodeId, NodeName, SwarmTag};
 use crate::limits::{
@@ -23,13 +24,13 @@ use crate::limits::{
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Probe {
     /// Who is said to be there.
-    pub node: NodeId,
+    pub(crate) node: NodeId,
     /// Where.
-    pub addr: SocketAddr,
+    pub(crate) addr: SocketAddr,
     /// The swarm whose key was spoken with.
-    pub swarm: SwarmTag,
+    pub(crate) swarm: SwarmTag,
     /// The start that is said to be there, if it is a claim.
-    pub boot: Option<BootId>,
+    pub(crate) boot: Option<BootId>,
 }
 
 /// What an announcement has said, kept until it is proven.
@@ -49,6 +50,8 @@ pub(super) struct Claim {
     pub(super) header: Header,
     pub(super) said: Said,
     pub(super) from: SocketAddr,
+    /// How its last announcement came.
+    pub(super) way: Way,
     /// When it is forgotten.
     until: Millis,
     probe_at: Millis,
@@ -152,11 +155,17 @@ impl Claims {
             header: *header,
             said: Said::new(announce),
             from,
+            way: Way::default(),
             until: now + Millis(CLAIM_LIFETIME_MS),
             probe_at: now + Millis(dice.below(spread + 1)),
             probes: 0,
         };
         if self.claims.push(claim).is_ok() { Heard::New } else { Heard::Full }
+    }
+
+    /// Notes how what was claimed last came.
+    pub(super) fn note_way(&mut self, node: NodeId, boot: BootId, ip: IpAddr, way: Way) {
+        self.claims.iter_mut().filter(|claim| claim.is_of(node, boot, ip)).for_each(|claim| claim.way = way);
     }
 
     /// `boot` of `node` has said hello at `ip`: what it claimed, if it did. Other claims of the node are over then. If it claimed

@@ -10,7 +10,7 @@ use super::filter::Geometry;
 use super::pace::{Crowd, Dice};
 use super::peer::Peer;
 use super::wire::{Announce, Header, Message};
-use crate::id::{Epoch, Fingerprint, Millis, NodeId, SwarmTag};
+use crate::id::{Epoch, Millis, NodeId, SwarmTag};
 use crate::limits::{LEAST_PEERS, MAX_FILTER_SEGMENTS, MAX_PEERS, SEGMENTS_A_PEER};
 
 /// What a datagram meant for the directory.
@@ -41,8 +41,6 @@ pub(super) struct Ear<'a> {
     pub(super) from: SocketAddr,
     /// The swarm whose key is in use.
     pub(super) swarm: SwarmTag,
-    /// What must be equal for blocks to be shared.
-    pub(super) fingerprint: Fingerprint,
     pub(super) dice: &'a mut Dice,
 }
 
@@ -101,7 +99,7 @@ impl Directory {
         self.peers.len()
     }
 
-    /// Takes in a datagram. A boot that would share is only taken in once it is proven, see [`Directory::admit`].
+    /// Takes in a datagram. A boot is only taken in once it is proven, see [`Directory::admit`].
     pub(super) fn hear(
         &mut self,
         header: &Header,
@@ -109,7 +107,7 @@ impl Directory {
         ear: Ear<'_>,
         now: Millis,
     ) -> Result<Heard, CatalogFault> {
-        let Ear { from, swarm, fingerprint, dice } = ear;
+        let Ear { from, swarm, dice } = ear;
         let crowd = Crowd { dice, nodes: self.len() + 1 };
         let known = self.place_of(header.node);
         let same_boot = known.filter(|&index| self.peers[index].boot == header.boot);
@@ -133,7 +131,7 @@ impl Directory {
                     return Err(CatalogFault::Contradiction);
                 }
                 peer.hear(header, message, crowd, now)?;
-                let moved = announce.fingerprint == fingerprint && peer.addr.ip() != from.ip();
+                let moved = peer.addr.ip() != from.ip();
                 self.note_due(index);
                 Ok(if moved { Heard::Moved } else { Heard::Known })
             }
@@ -144,12 +142,7 @@ impl Directory {
             }
             (None, Message::Announce(announce)) => {
                 announced_geometry(announce)?;
-                let shares = |index: usize| self.peers[index].fingerprint == fingerprint;
-                // Who shares nothing is asked for nothing, so it is listed without a proof; but it takes nobody's place.
-                if announce.fingerprint == fingerprint || known.is_some_and(shares) {
-                    return Ok(Heard::Claimed);
-                }
-                self.admit(header, announce, from, crowd.dice, now)
+                Ok(Heard::Claimed)
             }
             _ => Ok(Heard::Stranger),
         }

@@ -2,7 +2,7 @@
 //!
 //! A filter is 1 to 16 segments of 1,024 bytes. All bits of a block lie in one segment, chosen by its key, so a segment
 //! that is known is an answer by itself, and a new block touches one segment only. The places of the bits are a wire
-//! format (docs/wire.md): every build must find the same ones.
+//! format (docs/inside/wire.md): every build must find the same ones.
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -11,11 +11,11 @@ use crate::kv::Plane;
 use crate::limits::{FILTER_BITS_PER_ENTRY, FILTER_PROBES, FILTER_SEGMENT_BYTES, MAX_FILTER_PROBES, MAX_FILTER_SEGMENTS};
 
 /// Bits of one segment.
-pub const SEGMENT_BITS: usize = FILTER_SEGMENT_BYTES * 8;
+pub(crate) const SEGMENT_BITS: usize = FILTER_SEGMENT_BYTES * 8;
 
 /// The size of a filter and the number of bits that stand for one entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Geometry {
+pub(crate) struct Geometry {
     segments: u8,
     probes: u8,
 }
@@ -23,34 +23,34 @@ pub struct Geometry {
 impl Geometry {
     /// The geometry for a node that may hold `planes` block planes. Beyond what the largest filter is made for it still
     /// works, with more false positives.
-    pub fn for_capacity(planes: usize) -> Geometry {
+    pub(crate) fn for_capacity(planes: usize) -> Geometry {
         let segments = planes.saturating_mul(FILTER_BITS_PER_ENTRY).div_ceil(SEGMENT_BITS);
         Geometry { segments: segments.clamp(1, MAX_FILTER_SEGMENTS) as u8, probes: FILTER_PROBES as u8 }
     }
 
     /// The geometry that a peer announced, if it is within the limits.
-    pub fn checked(segments: usize, probes: u8) -> Option<Geometry> {
+    pub(crate) fn checked(segments: usize, probes: u8) -> Option<Geometry> {
         let fits = (1..=MAX_FILTER_SEGMENTS).contains(&segments) && (1..=MAX_FILTER_PROBES).contains(&usize::from(probes));
         fits.then_some(Geometry { segments: segments as u8, probes })
     }
 
     /// Segments of the filter, 1 to 16.
-    pub fn segments(self) -> usize {
+    pub(crate) fn segments(self) -> usize {
         usize::from(self.segments)
     }
 
     /// Bits that stand for one entry, 1 to 16.
-    pub fn probes(self) -> u8 {
+    pub(crate) fn probes(self) -> u8 {
         self.probes
     }
 
     /// Bytes of the whole filter.
-    pub fn bytes(self) -> usize {
+    pub(crate) fn bytes(self) -> usize {
         self.segments() * FILTER_SEGMENT_BYTES
     }
 
     /// The segment that holds the bits of `key`, both planes alike.
-    pub fn segment_of(self, key: &BlockKey) -> usize {
+    pub(crate) fn segment_of(self, key: &BlockKey) -> usize {
         let (first, _) = halves(key);
         (((first >> 32) * u64::from(self.segments)) >> 32) as usize
     }
@@ -60,7 +60,7 @@ impl Geometry {
     /// The key is a keyed hash already, so its bits are used as they are: the upper half of its first word picks the
     /// segment, and each plane has half of its second word, 16 bits for the first probe and 16 for the step. The step
     /// grows as it goes: enhanced double hashing (Dillinger and Manolios, FMCAD 2004).
-    pub fn places(self, key: &BlockKey, plane: Plane) -> impl Iterator<Item = usize> + use<> {
+    pub(crate) fn places(self, key: &BlockKey, plane: Plane) -> impl Iterator<Item = usize> + use<> {
         let (_, second) = halves(key);
         let word = (second >> (32 * plane as u32)) as u32;
         let base = self.segment_of(key) * SEGMENT_BITS;
@@ -81,34 +81,34 @@ fn halves(key: &BlockKey) -> (u64, u64) {
 }
 
 /// Digest of one segment's bytes, by which two nodes tell whether they have the same: XXH3-64.
-pub fn digest(segment: &[u8]) -> u64 {
+pub(crate) fn digest(segment: &[u8]) -> u64 {
     xxh3_64(segment)
 }
 
 /// The byte range of segment `index` within a filter's bytes.
-pub fn span(index: usize) -> core::ops::Range<usize> {
+pub(crate) fn span(index: usize) -> core::ops::Range<usize> {
     index * FILTER_SEGMENT_BYTES..(index + 1) * FILTER_SEGMENT_BYTES
 }
 
 /// The bit at `place`: bit `place % 8`, counted from the lowest, of byte `place / 8`.
-pub fn bit(bytes: &[u8], place: usize) -> bool {
+pub(crate) fn bit(bytes: &[u8], place: usize) -> bool {
     bytes[place / 8] >> (place % 8) & 1 == 1
 }
 
 /// Makes the bit at `place` equal to `value`.
-pub fn set_bit(bytes: &mut [u8], place: usize, value: bool) {
+pub(crate) fn set_bit(bytes: &mut [u8], place: usize, value: bool) {
     let mask = 1 << (place % 8);
     if value { bytes[place / 8] |= mask } else { bytes[place / 8] &= !mask }
 }
 
 /// Whether all bits of `plane` of `key` are set in `bytes`: the plane is there, or (0.3 % at full load) seems to be.
-pub fn contains(geometry: Geometry, bytes: &[u8], key: &BlockKey, plane: Plane) -> bool {
+pub(crate) fn contains(geometry: Geometry, bytes: &[u8], key: &BlockKey, plane: Plane) -> bool {
     geometry.places(key, plane).all(|place| bit(bytes, place))
 }
 
 /// A node's own filter. It counts the entries behind each bit, so that a removal leaves exactly the bits that the remaining
 /// entries would have made. A count that reached 255 stays there: a bit may be set in vain, but none is missing.
-pub struct CountingFilter {
+pub(crate) struct CountingFilter {
     geometry: Geometry,
     counts: Box<[u8]>,
     bits: Box<[u8]>,
@@ -116,23 +116,23 @@ pub struct CountingFilter {
 
 impl CountingFilter {
     /// An empty filter; all memory is taken now: 9 bits for each bit of the filter, 147 kB for the largest.
-    pub fn new(geometry: Geometry) -> CountingFilter {
+    pub(crate) fn new(geometry: Geometry) -> CountingFilter {
         let counts = vec![0; geometry.segments() * SEGMENT_BITS].into_boxed_slice();
         CountingFilter { geometry, counts, bits: vec![0; geometry.bytes()].into_boxed_slice() }
     }
 
     /// The filter's geometry.
-    pub fn geometry(&self) -> Geometry {
+    pub(crate) fn geometry(&self) -> Geometry {
         self.geometry
     }
 
     /// The plain bits, as peers are to know them.
-    pub fn bits(&self) -> &[u8] {
+    pub(crate) fn bits(&self) -> &[u8] {
         &self.bits
     }
 
     /// Adds an entry, and says whether a bit changed. An entry added twice is to be removed twice.
-    pub fn insert(&mut self, key: &BlockKey, plane: Plane) -> bool {
+    pub(crate) fn insert(&mut self, key: &BlockKey, plane: Plane) -> bool {
         let mut changed = false;
         for place in self.geometry.places(key, plane) {
             let count = &mut self.counts[place];
@@ -145,7 +145,7 @@ impl CountingFilter {
 
     /// Removes an entry that was added, and says whether a bit changed. An entry that cannot have been added (one of its bits
     /// is not set) changes nothing, and gives `None`.
-    pub fn remove(&mut self, key: &BlockKey, plane: Plane) -> Option<bool> {
+    pub(crate) fn remove(&mut self, key: &BlockKey, plane: Plane) -> Option<bool> {
         if !contains(self.geometry, &self.bits, key, plane) {
             return None;
         }

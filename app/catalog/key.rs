@@ -10,7 +10,7 @@ use chacha20poly1305::{Key, Tag, XChaCha20Poly1305, XNonce};
 use crate::keyring::SwarmSecret;
 
 /// Bytes of a datagram's tag. Forging one takes 2^100 tries and more, each of which must be sent.
-pub const TAG_BYTES: usize = 16;
+pub(crate) const TAG_BYTES: usize = 16;
 
 /// Bytes of a nonce.
 pub(super) const NONCE_BYTES: usize = 24;

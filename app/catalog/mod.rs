@@ -32,11 +32,13 @@ use crate::limits::{FILTER_SEGMENT_BYTES, LEAST_PEERS, MAX_FILTER_SEGMENTS, MAX_
 
 mod alarm;
 mod claims;
+mod demand;
 mod directory;
 mod fault;
-pub mod filter;
+pub(crate) mod filter;
 mod herald;
 mod key;
+mod names;
 mod order;
 mod own;
 mod pace;
@@ -47,25 +49,32 @@ mod speak;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod toll;
 mod view;
+mod ways;
 pub mod wire;
 
-pub use claims::Probe;
-pub use fault::CatalogFault;
+pub(crate) use claims::Probe;
+pub(crate) use fault::CatalogFault;
 pub use herald::{Herald, HeraldConfig, HeraldNews};
-pub use peer::Peer;
+pub(crate) use peer::Peer;
 pub use sieve::Sieve;
-pub use stats::CatalogStats;
-pub use wire::{Datagram, Warning};
+pub(crate) use stats::CatalogStats;
+pub(crate) use toll::Toll;
+pub use ways::Way;
+pub use wire::Datagram;
+pub(crate) use wire::Warning;
 
 use alarm::Alarms;
 use claims::Claims;
+use demand::Demand;
 use directory::{Directory, Heard};
 use filter::Geometry;
 use order::Order;
 use own::Own;
 use pace::{Crowd, Dice, Pace};
 use proof::Twins;
+use ways::{Group, canonical};
 use wire::{Announce, Message};
 
 /// What a catalog is made for.
@@ -120,6 +129,13 @@ pub enum Event {
         /// Whether it is the older one.
         older: bool,
     },
+    /// Peers are heard at this node's address only: multicast does not come through.
+    GroupSilent {
+        /// So many.
+        peers: usize,
+    },
+    /// Multicast comes through again.
+    GroupWorks,
     /// A peer whose blocks can be used here says that another one's are wrong. It may lie.
     Warned {
         /// Who says so.
@@ -131,7 +147,7 @@ pub enum Event {
 
 /// Of what use a peer is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Standing {
+pub(crate) enum Standing {
     /// Its blocks can be used here.
     Shares,
     /// It runs another model, format or numerics: never asked.
@@ -149,7 +165,7 @@ pub struct Pull {
     /// The start of it that the segments belong to.
     pub boot: BootId,
     /// Where it serves.
-    pub addr: SocketAddr,
+    pub(crate) addr: SocketAddr,
     /// Indices of the segments, ascending; at least one.
     pub segments: heapless::Vec<u8, MAX_FILTER_SEGMENTS>,
 }
@@ -160,6 +176,7 @@ pub struct Catalog {
     load: u8,
     counter: u64,
     own: Own,
+    demand: Demand,
     directory: Directory,
     claims: Claims,
     twins: Twins,
@@ -178,6 +195,9 @@ pub struct Catalog {
     /// The first announcement is out.
     greeted: bool,
     alarms: Alarms,
+    /// How the datagram at hand came.
+    way: Way,
+    group: Group,
     dice: Dice,
     stats: CatalogStats,
 }
@@ -190,6 +210,7 @@ impl Catalog {
             load: 0,
             counter: 0,
             own: Own::new(Geometry::for_capacity(config.capacity)),
+            demand: Demand::default(),
             directory: Directory::new(config.peers),
             claims: Claims::default(),
             twins: Twins::default(),
@@ -202,6 +223,8 @@ impl Catalog {
             copies: heapless::Deque::new(),
             greeted: false,
             alarms: Alarms::default(),
+            way: Way::default(),
+            group: Group::default(),
             dice: Dice(config.seed),
             stats: CatalogStats::default(),
             config,
@@ -209,14 +232,14 @@ impl Catalog {
     }
 
     /// This node now holds `plane` of `key`. To be called once for each plane that it comes to hold.
-    pub fn insert(&mut self, key: &BlockKey, plane: Plane, now: Millis) {
+    pub(crate) fn insert(&mut self, key: &BlockKey, plane: Plane, now: Millis) {
         if self.own.filter.insert(key, plane) {
             self.pace.changed(now);
         }
     }
 
     /// This node no longer holds `plane` of `key`, for which `insert` was called.
-    pub fn remove(&mut self, key: &BlockKey, plane: Plane, now: Millis) {
+    pub(crate) fn remove(&mut self, key: &BlockKey, plane: Plane, now: Millis) {
         match self.own.filter.remove(key, plane) {
             Some(true) => self.pace.changed(now),
             Some(false) => {}
@@ -225,13 +248,13 @@ impl Catalog {
     }
 
     /// How busy this node is, in percent: told with the next announcement.
-    pub fn set_load(&mut self, percent: u8) {
+    pub(crate) fn set_load(&mut self, percent: u8) {
         self.load = percent.min(100);
     }
 
     /// This node has obeyed and saved the resets of `epochs`, and says so at once: that is its acknowledgement. Where the epoch
     /// rises, peers that are not there yet are forgotten, and the announcement tells this node's whole filter.
-    pub fn set_epochs(&mut self, epochs: EpochState, now: Millis) {
+    pub(crate) fn set_epochs(&mut self, epochs: EpochState, now: Millis) {
         if epochs.epoch > self.config.epochs.epoch {
             self.forget_before(epochs, now);
             self.own.tell_all();
@@ -242,7 +265,7 @@ impl Catalog {
     }
 
     /// Forgets the peers that have not reached `epochs`, and believes no such one any more, without saying that this node has.
-    pub fn forget_before(&mut self, epochs: EpochState, now: Millis) {
+    pub(crate) fn forget_before(&mut self, epochs: EpochState, now: Millis) {
         self.floor = self.floor.max(epochs.epoch);
         self.claims.reset(epochs.epoch);
         let Catalog { directory, claims, stats, .. } = self;
@@ -254,20 +277,20 @@ impl Catalog {
     }
 
     /// Tells the swarm, several times, to obey the resets that this node has obeyed.
-    pub fn order_reset(&mut self, now: Millis) {
+    pub(crate) fn order_reset(&mut self, now: Millis) {
         self.order.start(now);
     }
 
     /// Tells the swarm, several times, what an audit has found.
-    pub fn warn(&mut self, warning: Warning, now: Millis) {
+    pub(crate) fn warn(&mut self, warning: Warning, now: Millis) {
         self.alarms.raise(warning, now);
     }
 
-    /// Takes in a datagram that came from `from`. A fault is counted, and changes nothing else.
+    /// Takes in a datagram that came from `from`, through the group. A fault is counted, and changes nothing else.
     pub fn handle(&mut self, from: SocketAddr, datagram: &[u8], now: Millis) -> Result<Option<Event>, CatalogFault> {
         self.stats.bytes_heard += datagram.len() as u64;
         self.expire(now);
-        let from = SocketAddr::new(from.ip().to_canonical(), from.port());
+        let from = canonical(from);
         let heard = self.hear(from, datagram, now).inspect_err(|&fault| self.stats.count(fault));
         match heard {
             Err(CatalogFault::Version(version)) if self.tells_version(from.ip()) => {
@@ -304,7 +327,12 @@ impl Catalog {
         let heard = heard?;
         if matches!(heard, Heard::Known | Heard::Moved | Heard::Joined { .. } | Heard::Restarted) {
             match message {
-                Message::Announce(_) => self.stats.announcements_heard += 1,
+                Message::Announce(_) => {
+                    self.stats.announcements_heard += 1;
+                    if heard == Heard::Known {
+                        self.answer_again(header.node, now);
+                    }
+                }
                 Message::Delta(_) => self.stats.deltas_heard += 1,
                 Message::Segment(_) => self.stats.segments_heard += 1,
                 Message::Reset => {}
@@ -362,17 +390,17 @@ impl Catalog {
     }
 
     /// A segment of this node's filter as peers were told, with its generation: what is served over TCP.
-    pub fn own_segment(&self, index: usize) -> Option<(u64, &[u8])> {
+    pub(crate) fn own_segment(&self, index: usize) -> Option<(u64, &[u8])> {
         self.own.segment(index).map(|bytes| (self.own.generation(), bytes))
     }
 
     /// The generation of this node's filter, as peers were told.
-    pub fn generation(&self) -> u64 {
+    pub(crate) fn generation(&self) -> u64 {
         self.own.generation()
     }
 
     /// Whether peers were told of every change.
-    pub fn is_told(&self) -> bool {
+    pub(crate) fn is_told(&self) -> bool {
         self.own.is_told()
     }
 
@@ -400,17 +428,12 @@ impl Catalog {
     }
 
     /// Whether `node` seems to hold `plane` of `key`.
-    pub fn seems_to_hold(&self, node: NodeId, key: &BlockKey, plane: Plane) -> bool {
+    pub(crate) fn seems_to_hold(&self, node: NodeId, key: &BlockKey, plane: Plane) -> bool {
         self.peer(node).is_some_and(|peer| peer.holds(key, plane))
     }
 
-    /// Whether any peer seems to hold `plane` of `key`, so that dropping it here loses little.
-    pub fn held_by_any(&self, key: &BlockKey, plane: Plane) -> bool {
-        self.holders(key, plane).next().is_some()
-    }
-
     /// What is known of `node`.
-    pub fn peer(&self, node: NodeId) -> Option<&Peer> {
+    pub(crate) fn peer(&self, node: NodeId) -> Option<&Peer> {
         self.directory.get(node)
     }
 
@@ -419,37 +442,28 @@ impl Catalog {
         self.directory.iter()
     }
 
-    /// What a peer is or was called; empty where nobody knows.
-    pub fn name(&self, node: NodeId) -> NodeName {
-        self.names.iter().find(|(of, _)| *of == node).map_or(NodeName::default(), |(_, name)| *name)
-    }
-
-    fn remember_name(&mut self, node: NodeId) {
-        let Some(name) = self.directory.get(node).map(|peer| peer.name) else { return };
-        self.names.retain(|(of, _)| *of != node);
-        if self.names.is_full() {
-            self.names.pop_front();
-        }
-        let _ = self.names.push_back((node, name));
-    }
-
     /// Of what use `peer` is to this node.
-    pub fn standing(&self, peer: &Peer) -> Standing {
+    pub(crate) fn standing(&self, peer: &Peer) -> Standing {
         standing(&self.config, peer)
     }
 
     /// The resets that this node has obeyed.
-    pub fn epochs(&self) -> EpochState {
+    pub(crate) fn epochs(&self) -> EpochState {
         self.config.epochs
     }
 
     /// Within how many milliseconds each node of a swarm of this size announces itself.
-    pub fn interval_ms(&self) -> u32 {
+    pub(crate) fn interval_ms(&self) -> u32 {
         self.pace.interval_ms(self.nodes(), self.announcement_bytes())
     }
 
+    /// Bits of this node's filter, and how many of them are set.
+    pub(crate) fn filter_bits(&self) -> (usize, usize) {
+        self.own.bits()
+    }
+
     /// What was counted.
-    pub fn stats(&self) -> &CatalogStats {
+    pub(crate) fn stats(&self) -> &CatalogStats {
         &self.stats
     }
 

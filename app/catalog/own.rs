@@ -42,6 +42,12 @@ impl Own {
         self.generation
     }
 
+    /// Bits of the filter, and how many of them are set.
+    pub(super) fn bits(&self) -> (usize, usize) {
+        let bits = self.filter.bits();
+        (bits.len() * 8, bits.iter().map(|byte| byte.count_ones() as usize).sum())
+    }
+
     /// Of the filter as told.
     pub(super) fn digests(&self) -> Digests<'_> {
         Digests(&self.digests[..self.filter.geometry().segments() * 8])

@@ -12,7 +12,8 @@
 use crate::id::Millis;
 use crate::limits::{
     AIR_SHARE, ANNOUNCE_GAP_MS, ANSWER_DELAY_MS, ANSWER_DELAY_PER_NODE_MS, DELTA_BURST_BYTES, DELTA_BURST_MS, DELTA_DELAY_MS,
-    DELTA_DELAY_PER_NODE_MS, DELTA_SPACING_MS, DELTA_SPACING_PER_NODE_MS, ECHO_MS, ECHOES, MAX_INTERVAL_MS, MIN_INTERVAL_MS,
+    DELTA_DELAY_PER_NODE_MS, DELTA_SPACING_MS, DELTA_SPACING_PER_NODE_MS, ECHO_MS, ECHOES, GREETING_GAP_MS, GREETINGS,
+    LATE_ECHO_MS, LATE_ECHO_PER_NODE_MS, MAX_INTERVAL_MS, MIN_INTERVAL_MS,
 };
 
 /// Seeded randomness for delays (SplitMix64, Steele et al., OOPSLA 2014). Not for secrets.
@@ -59,6 +60,13 @@ pub(super) struct Pace {
     /// When a change that was told is told of again, by an announcement: whoever has lost the delta learns that it has.
     echo_at: Option<Millis>,
     echoes: u32,
+    /// Announcements of a new start that are still to come soon, for those who missed the first. Answers to others are none of them:
+    /// a newcomer says those within a few seconds.
+    greetings: u32,
+    /// From when on an announcement is the next of them.
+    greet_at: Millis,
+    /// Whether it is due then, for the next regular announcement is far.
+    greets: bool,
     changed_at: Option<Millis>,
     told_at: Option<Millis>,
     /// When the air time used for deltas will have been earned.
@@ -74,6 +82,9 @@ impl Pace {
             announced_at: None,
             echo_at: None,
             echoes: 0,
+            greetings: 1 + GREETINGS,
+            greet_at: Millis(0),
+            greets: false,
             changed_at: None,
             told_at: None,
             earned_at: Millis(0),
@@ -90,7 +101,8 @@ impl Pace {
     }
 
     fn next_announcement(&self) -> Millis {
-        self.echo_at.map_or(self.announce_at, |at| at.min(self.announce_at))
+        let greeting = self.greets.then_some(self.greet_at);
+        [self.echo_at, greeting].into_iter().flatten().fold(self.announce_at, Millis::min)
     }
 
     /// An announcement of `bytes` went out that promises the next within `interval_ms`: it comes after 0.8 to 1.0 of that. One that only
@@ -102,7 +114,13 @@ impl Pace {
         let interval = u64::from(interval_ms);
         self.announced_at = Some(now);
         self.plan_echo(self.echoes.saturating_sub(1), nodes, dice, now);
-        self.announce_at = now + Millis(interval - dice.below(interval / 5 + 1));
+        let early = dice.below(interval / 5 + 1);
+        self.announce_at = now + Millis(interval - early);
+        if now >= self.greet_at {
+            self.greetings = self.greetings.saturating_sub(1);
+            self.greet_at = now + Millis(GREETING_GAP_MS - early % (GREETING_GAP_MS / 5 + 1));
+        }
+        self.greets = self.greetings > 0 && interval > GREETING_GAP_MS;
     }
 
     /// Somebody should hear of this node soon: the next announcement comes within 0.2 s, or in a swarm of many `nodes` so soon that they
@@ -113,8 +131,9 @@ impl Pace {
         self.announce_at = self.announce_at.min(earliest + Millis(dice.below(delay + 1)));
     }
 
-    /// Everybody should hear of this node now.
+    /// Everybody should hear of this node now, and those who miss that soon.
     pub(super) fn announce_now(&mut self, now: Millis) {
+        (self.greetings, self.greet_at) = (1 + GREETINGS, now);
         self.announce_at = self.announce_at.min(now);
     }
 
@@ -138,16 +157,18 @@ impl Pace {
         self.earned_at = self.earned_at.max(now) + Millis(fair_ms(nodes, bytes));
     }
 
-    /// All changes are told. While the node has air left, it says twice more how its filter is now, unless it says so by another delta
-    /// before.
+    /// All changes are told. While the node has air left, it says twice more how its filter is now, and else once and later, unless it
+    /// says so by another delta before.
     pub(super) fn echo(&mut self, nodes: usize, dice: &mut Dice, now: Millis) {
         self.plan_echo(ECHOES, nodes, dice, now);
     }
 
     fn plan_echo(&mut self, echoes: u32, nodes: usize, dice: &mut Dice, now: Millis) {
         let there_is_air = self.earned_at <= now + Millis(burst_ms(nodes) / 2);
-        self.echoes = if there_is_air { echoes } else { 0 };
-        self.echo_at = (self.echoes > 0).then(|| now + Millis(ECHO_MS + dice.below(ECHO_MS / 2 + 1)));
+        let late = LATE_ECHO_MS.max(LATE_ECHO_PER_NODE_MS * nodes as u64);
+        let (echoes, wait) = if there_is_air { (echoes, ECHO_MS) } else { (echoes.min(1), late) };
+        self.echoes = echoes;
+        self.echo_at = (echoes > 0).then(|| now + Millis(wait + dice.below(wait / 2 + 1)));
     }
 
     /// There is nothing more to tell.
@@ -165,6 +186,37 @@ impl Pace {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Whoever has lost the last delta of a busy node would otherwise wait for minutes.
+    #[test]
+    fn the_last_delta_is_echoed_once_where_all_air_is_used_up() {
+        let (mut pace, mut dice, now) = (Pace::new(10_000), Dice(1), Millis(700_000));
+        pace.announced(1_000, 166, 600_000, &mut dice, now);
+        (0..10).for_each(|_| pace.told(1_000, 1_200, now));
+        pace.echo(1_000, &mut dice, now);
+        let at = pace.echo_at.expect("once");
+        assert!((now + Millis(10_000)..=now + Millis(15_000)).contains(&at), "{at:?}");
+        pace.announced(1_000, 166, 600_000, &mut dice, at);
+        assert_eq!(pace.echo_at, None);
+    }
+
+    #[test]
+    fn a_new_start_announces_itself_four_times_within_a_minute_however_large_the_swarm() {
+        let (mut pace, mut dice, mut now) = (Pace::new(10_000), Dice(1), Millis(0));
+        let mut times = Vec::new();
+        for _ in 0..5 {
+            times.push(now.0);
+            pace.announced(1_000, 166, 600_000, &mut dice, now);
+            // Those who hear it announce themselves, and are answered: that is no greeting.
+            if times.len() == 1 {
+                for answer in [1_000, 2_000, 3_000, 4_000] {
+                    pace.announced(1_000, 166, 600_000, &mut dice, Millis(answer));
+                }
+            }
+            now = pace.next_announcement();
+        }
+        assert!(times[3] <= 45_000 && times[1] >= 12_000 && times[4] - times[3] >= 480_000, "{times:?}");
+    }
 
     /// Only the last of a row of deltas is echoed; that must not wait until all the echoes that came to nothing are earned.
     #[test]

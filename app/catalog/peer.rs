@@ -6,43 +6,50 @@ use super::CatalogFault;
 use super::filter::Geometry;
 use super::pace::{Crowd, Dice};
 use super::view::View;
+use super::ways::Ways;
 use super::wire::{Announce, Header, Message};
 use crate::id::{BlockKey, BootId, EpochState, Fingerprint, Millis, NodeId, NodeName, SwarmTag};
 use crate::kv::Plane;
 use crate::limits::{
-    LIFETIME_INTERVALS, MAX_FILTER_SEGMENTS, MAX_INTERVAL_MS, MAX_PULL_GAP_MS, MIN_INTERVAL_MS, PULL_DELAY_MS,
+    LIFETIME_INTERVALS, MAX_FILTER_SEGMENTS, MAX_INTERVAL_MS, MAX_PULL_GAP_MS, MIN_INTERVAL_MS, NEWCOMER_MS, PULL_DELAY_MS,
     PULL_DELAY_PER_NODE_MS, PULL_GAP_MS,
 };
 
 /// What this node knows of a peer.
 pub struct Peer {
     /// The peer.
-    pub node: NodeId,
+    pub(crate) node: NodeId,
     /// Its present start.
-    pub boot: BootId,
+    pub(crate) boot: BootId,
     /// Where it serves blocks and segments over TCP.
-    pub addr: SocketAddr,
+    pub(crate) addr: SocketAddr,
     /// The resets that it has obeyed, as of the last datagram.
-    pub epochs: EpochState,
+    pub(crate) epochs: EpochState,
     /// The swarm whose key it speaks with: the present one where it has that, else the former one that it was heard under.
-    pub swarm: SwarmTag,
+    pub(crate) swarm: SwarmTag,
     /// What people call it.
-    pub name: NodeName,
+    pub(crate) name: NodeName,
     /// What must be equal to ours for its blocks to be of use.
-    pub fingerprint: Fingerprint,
+    pub(crate) fingerprint: Fingerprint,
     /// Its filter's generation, as of the last datagram.
-    pub generation: u64,
+    pub(crate) generation: u64,
     /// How busy it is, in percent, as of the last announcement.
-    pub load: u8,
+    pub(crate) load: u8,
     /// Within how many milliseconds its next announcement was promised, bounded.
-    pub interval_ms: u32,
+    pub(crate) interval_ms: u32,
     /// When its last datagram came.
-    pub last_heard: Millis,
+    pub(crate) last_heard: Millis,
+    /// How it is heard.
+    pub(crate) ways: Ways,
     /// Datagrams used since its boot became known.
-    pub datagrams: u64,
+    pub(crate) datagrams: u64,
     /// Datagrams of this boot that never came, or came too late to be used: what the air loses.
-    pub lost: u64,
+    pub(crate) lost: u64,
     counter: u64,
+    /// When this boot was first heard.
+    since: Option<Millis>,
+    /// It has connected to this node, so that it knows of it.
+    pub(super) called: bool,
     /// When it was last heard under the key in use.
     current_heard: Option<Millis>,
     pub(super) view: View,
@@ -72,9 +79,12 @@ impl Peer {
             load: 0,
             interval_ms: 0,
             last_heard: Millis(0),
+            ways: Ways::default(),
             datagrams: 0,
             lost: 0,
             counter: header.counter.saturating_sub(1),
+            since: None,
+            called: false,
             current_heard: None,
             view: View::new(geometry),
             repair: Repair::default(),
@@ -82,12 +92,12 @@ impl Peer {
     }
 
     /// Segments of its filter.
-    pub fn segments(&self) -> usize {
+    pub(crate) fn segments(&self) -> usize {
         self.view.geometry().segments()
     }
 
     /// Segments of its filter that are known to be wrong here, and wait for repair.
-    pub fn stale_segments(&self) -> usize {
+    pub(crate) fn stale_segments(&self) -> usize {
         self.view.stale().count()
     }
 
@@ -125,6 +135,11 @@ impl Peer {
         now - self.last_heard > Millis(u64::from(self.interval_ms) * 3 / 2)
     }
 
+    /// Whether it has begun lately and may not know of this node.
+    pub(super) fn may_miss_us(&self, now: Millis) -> bool {
+        !self.called && self.since.is_some_and(|since| now < since + Millis(NEWCOMER_MS))
+    }
+
     /// Takes in a datagram of the present boot that is newer than all before. A faulty one changes nothing.
     pub(super) fn hear(
         &mut self,
@@ -159,6 +174,7 @@ impl Peer {
         self.count(header);
         self.generation = generation;
         self.last_heard = now;
+        self.since.get_or_insert(now);
         match message {
             Message::Announce(announce) => {
                 self.addr.set_port(announce.tcp_port);

@@ -82,6 +82,7 @@ impl Catalog {
             return self.move_peer(node, claim.from, announce.tcp_port);
         }
         if let Ok(heard) = self.directory.admit(&claim.header, &announce, claim.from, &mut self.dice, now) {
+            self.note_proven(node, claim.from, claim.way, now);
             self.directory.with(node, |peer| peer.repair_now(now));
             let event = self.note(node, heard, &Message::Announce(announce), now);
             self.events.extend(event);
@@ -89,7 +90,10 @@ impl Catalog {
     }
 
     fn move_peer(&mut self, node: NodeId, from: SocketAddr, tcp_port: u16) {
-        let moved = self.directory.with(node, |peer| peer.addr = SocketAddr::new(from.ip(), tcp_port));
+        let moved = self.directory.with(node, |peer| {
+            peer.addr = from;
+            peer.addr.set_port(tcp_port);
+        });
         self.stats.moved += u64::from(moved.is_some());
     }
 
@@ -101,12 +105,28 @@ impl Catalog {
         message: &Message<'_>,
         now: Millis,
     ) -> Result<Heard, CatalogFault> {
-        let (swarm, fingerprint) = (self.config.keys.current().tag(), self.config.fingerprint);
-        let ear = Ear { from, swarm, fingerprint, dice: &mut self.dice };
+        let ear = Ear { from, swarm: self.config.keys.current().tag(), dice: &mut self.dice };
         let heard = self.directory.hear(header, message, ear, now)?;
-        let Message::Announce(announce) = message else { return Ok(heard) };
+        let heard = match message {
+            Message::Announce(announce) => self.look_into(heard, from, header, announce, now)?,
+            _ => heard,
+        };
+        self.note_way(from, (header.node, header.boot), heard, now);
+        Ok(heard)
+    }
+
+    /// An announcement that is not of a proven boot at a proven address is looked into.
+    fn look_into(
+        &mut self,
+        heard: Heard,
+        from: SocketAddr,
+        header: &Header,
+        announce: &Announce<'_>,
+        now: Millis,
+    ) -> Result<Heard, CatalogFault> {
         match heard {
             Heard::Claimed => self.hear_claim(from, header, announce, now),
+            Heard::Moved if self.stays(header.node, from, now) => Ok(Heard::Known),
             Heard::Moved => {
                 if self.hear_claim_of_address(from, header, announce, now) {
                     self.move_peer(header.node, from, announce.tcp_port);
@@ -165,7 +185,7 @@ impl Catalog {
     }
 
     /// A probe was not made, for as many as may be are under way: it is offered again soon.
-    pub fn put_off(&mut self, probe: &Probe, now: Millis) {
+    pub(crate) fn put_off(&mut self, probe: &Probe, now: Millis) {
         self.stats.probes -= 1;
         if probe.node == self.config.node {
             self.twins.put_off(probe.addr, now);
@@ -188,13 +208,15 @@ impl Catalog {
         }
         self.stats.duplicate_identity += 1;
         if let Message::Announce(announce) = message {
-            self.twins.suspect(SocketAddr::new(from.ip(), announce.tcp_port), now);
+            let mut addr = from;
+            addr.set_port(announce.tcp_port);
+            self.twins.suspect(addr, now);
         }
     }
 
     /// A start of this node's own id other than this one has said hello at `ip`, `uptime_s` seconds after it began: there are two machines
     /// with one id. The newer one steps aside, see [`Event::Twin`]: on a connection that this node has made (`called`), and twice at most.
-    pub fn twin(&mut self, boot: BootId, uptime_s: u32, ip: IpAddr, called: bool, now: Millis) {
+    pub(crate) fn twin(&mut self, boot: BootId, uptime_s: u32, ip: IpAddr, called: bool, now: Millis) {
         if boot == self.config.boot {
             return;
         }
@@ -213,7 +235,7 @@ impl Catalog {
     }
 
     /// This node goes by another id from now on, and says so at once.
-    pub fn rename(&mut self, node: NodeId, now: Millis) {
+    pub(crate) fn rename(&mut self, node: NodeId, now: Millis) {
         self.config.node = node;
         self.twins.suspect = None;
         self.pace.announce_now(now);

@@ -2,15 +2,17 @@
 //!
 //! The node's state machine looks at all that is due after each input. So that a stranger who floods the port does not keep it busy,
 //! datagrams go through here first, next to the socket. Length, magic, version and swarm are looked at before any cryptography. A flood
-//! that passes those costs a tag each, and no more. What is thrown away is counted, and told a line a minute at most.
+//! that passes those costs a tag each, and no more. Recordings of the swarm's own datagrams pass, so many a second from each address
+//! (`toll`). What is thrown away is counted, and told a line a minute at most.
 
 use core::net::{IpAddr, SocketAddr};
 
+use super::toll::Toll;
 use super::wire::{self, Datagram};
 use super::{CatalogFault, CatalogStats};
 use crate::id::Millis;
 use crate::keyring::Keyring;
-use crate::limits::{FLOOD_DATAGRAMS, FLOOD_WORD_MS, MAX_VERSIONS_TOLD};
+use crate::limits::{DATAGRAMS_PER_S, FLOOD_DATAGRAMS, FLOOD_WORD_MS, MAX_VERSIONS_TOLD};
 
 /// See the module's head.
 pub struct Sieve {
@@ -20,6 +22,7 @@ pub struct Sieve {
     /// Addresses of other versions that the node was told of.
     versions: heapless::Vec<IpAddr, MAX_VERSIONS_TOLD>,
     stats: CatalogStats,
+    toll: Toll,
     /// Thrown away in the minute that began then.
     thrown: u64,
     since: Option<Millis>,
@@ -29,13 +32,21 @@ impl Sieve {
     /// For a node with these keys.
     pub fn new(keys: Keyring) -> Sieve {
         let (text, versions, stats) = (Datagram::new(), heapless::Vec::new(), CatalogStats::default());
-        Sieve { keys, text, versions, stats, thrown: 0, since: None }
+        Sieve { keys, text, versions, stats, toll: Toll::new(DATAGRAMS_PER_S), thrown: 0, since: None }
     }
 
     /// Whether the node should be given the datagram: it is one of its swarm, or the first of another version from this address.
-    pub fn passes(&mut self, from: SocketAddr, datagram: &[u8]) -> bool {
-        let Err(fault) = wire::open(datagram, &self.keys, &mut self.text) else { return true };
+    pub fn passes(&mut self, from: SocketAddr, datagram: &[u8], now: Millis) -> bool {
         let ip = from.ip().to_canonical();
+        let Err(fault) = wire::open(datagram, &self.keys, &mut self.text) else {
+            let takes = self.toll.takes(ip, 1, now);
+            if !takes {
+                self.stats.throttled += 1;
+                self.stats.bytes_heard += datagram.len() as u64;
+                self.thrown += 1;
+            }
+            return takes;
+        };
         if matches!(fault, CatalogFault::Version(_)) && !self.versions.contains(&ip) && self.versions.push(ip).is_ok() {
             return true;
         }
@@ -46,7 +57,7 @@ impl Sieve {
     }
 
     /// How many were thrown away in the minute that has passed, where that is a flood: for a line in the log. To be asked after each one.
-    pub fn flood(&mut self, now: Millis) -> Option<u64> {
+    pub(crate) fn flood(&mut self, now: Millis) -> Option<u64> {
         let since = *self.since.get_or_insert(now);
         if now < since + Millis(FLOOD_WORD_MS) {
             return None;
@@ -56,7 +67,7 @@ impl Sieve {
     }
 
     /// What was thrown away, by its fault.
-    pub fn stats(&self) -> &CatalogStats {
+    pub(crate) fn stats(&self) -> &CatalogStats {
         &self.stats
     }
 }
@@ -79,15 +90,30 @@ mod tests {
     fn only_what_the_swarm_said_wakes_the_node() {
         let mut sieve = sieve();
         let good = announcement(config(0).keys);
-        assert!(sieve.passes(udp(1), &good));
+        assert!(sieve.passes(udp(1), &good, Millis(0)));
         let mut damaged = good.clone();
         damaged[60] ^= 1;
         let other = announcement(Keyring::new(b"another", []));
         for junk in [&damaged[..], &other, b"noise", b"", &[0; 2_000], &good[..good.len() - 1], &good[..40]] {
-            assert!(!sieve.passes(udp(1), junk));
+            assert!(!sieve.passes(udp(1), junk, Millis(0)));
         }
         let CatalogStats { foreign, other_swarm, forged, malformed, .. } = *sieve.stats();
         assert_eq!((foreign, other_swarm, forged, malformed), (2, 1, 2, 2));
+    }
+
+    /// The node would be woken for each recording.
+    #[test]
+    fn recordings_of_the_swarm_pass_at_a_bounded_rate_from_each_address() {
+        let mut sieve = sieve();
+        let recorded = announcement(config(0).keys);
+        let mut passed = [0; 2];
+        for ms in 0..10_000 {
+            let now = Millis(ms);
+            passed[0] += (0..5).filter(|_| sieve.passes(udp(1), &recorded, now)).count() as u64;
+            passed[1] += u64::from(ms % 10 == 0 && sieve.passes(udp(2), &recorded, now));
+        }
+        assert!((10 * DATAGRAMS_PER_S..=13 * DATAGRAMS_PER_S).contains(&passed[0]), "{passed:?}");
+        assert_eq!((passed[1], sieve.stats().throttled), (1_000, 50_000 - passed[0]));
     }
 
     #[test]
@@ -95,7 +121,7 @@ mod tests {
         let mut sieve = sieve();
         let mut older = announcement(config(0).keys);
         older[4] = 2;
-        let passed = (0..200).filter(|number| sieve.passes(udp(number % 100), &older)).count();
+        let passed = (0..200).filter(|number| sieve.passes(udp(number % 100), &older, Millis(0))).count();
         assert_eq!((passed, sieve.stats().other_version), (MAX_VERSIONS_TOLD, 200 - MAX_VERSIONS_TOLD as u64));
     }
 
@@ -106,7 +132,7 @@ mod tests {
         for ms in 0..180_000 {
             let flooded = ms < 60_000;
             for _ in 0..if flooded || ms % 1_000 == 0 { 50 } else { 0 } {
-                sieve.passes(udp(1), b"junk");
+                sieve.passes(udp(1), b"junk", Millis(ms));
                 lines.extend(sieve.flood(Millis(ms)));
             }
         }

@@ -11,7 +11,7 @@ type Former = heapless::Vec<usize, MAX_OLD_KEYS>;
 
 impl Catalog {
     /// The next datagram to multicast, if one is due.
-    pub fn poll_datagram(&mut self, now: Millis) -> Option<Datagram> {
+    pub(crate) fn poll_datagram(&mut self, now: Millis) -> Option<Datagram> {
         self.expire(now);
         if let Some(copy) = self.poll_copy() {
             return Some(copy);
@@ -26,6 +26,9 @@ impl Catalog {
         if let Some(warning) = self.alarms.take(&mut self.dice, now) {
             self.stats.warnings_sent += 1;
             return Some(self.say(|_| Message::Warning(warning)));
+        }
+        if let Some(segment) = self.tell_again(now) {
+            return Some(segment);
         }
         let due = self.pace.tell_at(self.nodes()).is_some_and(|at| at <= now);
         if !due {
@@ -61,12 +64,12 @@ impl Catalog {
     }
 
     /// The datagram by which a node that stops says goodbye, with the copies that [`Catalog::poll_copy`] gives. Peers forget it at once.
-    pub fn goodbye(&mut self) -> Datagram {
+    pub(crate) fn goodbye(&mut self) -> Datagram {
         self.say_announcement(0)
     }
 
     /// The last datagram once more under a former key, until there is none left that a peer needs.
-    pub fn poll_copy(&mut self) -> Option<Datagram> {
+    pub(crate) fn poll_copy(&mut self) -> Option<Datagram> {
         self.copies.pop_front()
     }
 
@@ -96,7 +99,7 @@ impl Catalog {
 
     /// Seals a message with the key in use; and, for later, with each former one that somebody still needs. The number is the same, so
     /// that whoever understands both takes the second for a copy of the first.
-    fn say(&mut self, message: impl for<'a> FnOnce(&'a Catalog) -> Message<'a>) -> Datagram {
+    pub(super) fn say(&mut self, message: impl for<'a> FnOnce(&'a Catalog) -> Message<'a>) -> Datagram {
         self.counter += 1;
         let former = self.former_in_use();
         let mut copies = core::mem::take(&mut self.copies);

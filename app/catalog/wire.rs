@@ -1,4 +1,4 @@
-//! The catalog's datagrams: what they say, and how they are sealed and opened. docs/wire.md draws the bytes.
+//! The catalog's datagrams: what they say, and how they are sealed and opened. docs/inside/wire.md draws the bytes.
 //!
 //! Each datagram is a head in clear and, encrypted, the sender's epochs and one postcard message; together at most
 //! `MAX_DATAGRAM_BYTES`. Every message that tells of a filter carries the filter's generation and the digest of every segment after the change that it tells
@@ -16,13 +16,13 @@ use crate::kv::Plane;
 use crate::limits::{FILTER_SEGMENT_BYTES, MAX_DATAGRAM_BYTES, MAX_FILTER_SEGMENTS, MAX_NODE_NAME_BYTES};
 
 /// The first bytes of every datagram.
-pub const MAGIC: [u8; 4] = *b"PTLK";
+pub(crate) const MAGIC: [u8; 4] = *b"PTLK";
 
 /// The version of the datagrams, as the fifth byte.
-pub const VERSION: u8 = 3;
+pub(crate) const VERSION: u8 = 3;
 
 /// Bytes of the head, which is in clear.
-pub const HEAD_BYTES: usize = 37;
+pub(crate) const HEAD_BYTES: usize = 37;
 
 /// Bytes of the epochs, which come before the message and are encrypted with it.
 const EPOCH_BYTES: usize = 16;
@@ -37,7 +37,7 @@ const NONCE: core::ops::Range<usize> = HEAD_BYTES - NONCE_BYTES..HEAD_BYTES;
 const SHORTEST: usize = HEAD_BYTES + EPOCH_BYTES + 1 + TAG_BYTES;
 
 /// Bytes of changes that one delta carries at most: with more, the segment itself is the smaller message.
-pub const MAX_CHANGE_BYTES: usize = FILTER_SEGMENT_BYTES;
+pub(crate) const MAX_CHANGE_BYTES: usize = FILTER_SEGMENT_BYTES;
 
 /// Kind, generation, index, and the lengths of two byte strings, each at its longest.
 const LONGEST_FIELDS: usize = 1 + 10 + 1 + 2 + 2;
@@ -48,7 +48,7 @@ const _: () = assert!(
 const _: () = assert!(MAX_NODE_NAME_BYTES < 128, "a name's length takes one byte");
 
 /// Bytes of an announcement of a filter of `segments` segments by a node whose name has `name` bytes, with every number at its longest.
-pub const fn longest_announcement(segments: usize, name: usize) -> usize {
+pub(crate) const fn longest_announcement(segments: usize, name: usize) -> usize {
     let fields = 1 + 16 + 3 + 1 + 5 + 1 + 10 + 2 + 1;
     HEAD_BYTES + EPOCH_BYTES + fields + segments * 8 + name + TAG_BYTES
 }
@@ -109,74 +109,74 @@ pub struct Warning {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Announce<'a> {
     /// What must be equal for its blocks to be of use.
-    pub fingerprint: Fingerprint,
+    pub(crate) fingerprint: Fingerprint,
     /// Where blocks and segments are served, at the datagram's source address.
-    pub tcp_port: u16,
+    pub(crate) tcp_port: u16,
     /// How busy the node is, in percent.
-    pub load: u8,
+    pub(crate) load: u8,
     /// Milliseconds until the next announcement, at most. Zero: goodbye.
-    pub interval_ms: u32,
+    pub(crate) interval_ms: u32,
     /// Bits an entry in the filter.
-    pub probes: u8,
+    pub(crate) probes: u8,
     /// Counts the filter's changes since this boot.
-    pub generation: u64,
+    pub(crate) generation: u64,
     /// One for each segment.
     #[serde(borrow)]
-    pub digests: Digests<'a>,
+    pub(crate) digests: Digests<'a>,
     /// What people call the node; empty: nothing.
-    pub name: NodeName,
+    pub(crate) name: NodeName,
 }
 
 /// Bits of the filter that changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Delta<'a> {
     /// The generation that the change leads to; it came from the one before.
-    pub generation: u64,
+    pub(crate) generation: u64,
     /// Of every segment, after the change.
     #[serde(borrow)]
-    pub digests: Digests<'a>,
+    pub(crate) digests: Digests<'a>,
     /// The bits.
     #[serde(borrow)]
-    pub changes: Changes<'a>,
+    pub(crate) changes: Changes<'a>,
 }
 
 /// A whole segment of the filter.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Segment<'a> {
     /// The generation that the change leads to; it came from the one before.
-    pub generation: u64,
+    pub(crate) generation: u64,
     /// Of every segment, after the change.
     #[serde(borrow)]
-    pub digests: Digests<'a>,
+    pub(crate) digests: Digests<'a>,
     /// Which segment.
-    pub index: u8,
+    pub(crate) index: u8,
     /// Its 1,024 bytes.
-    pub bytes: &'a [u8],
+    pub(crate) bytes: &'a [u8],
 }
 
 /// The digests of a filter's segments: 8 bytes each, little endian.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Digests<'a>(pub &'a [u8]);
+pub(crate) struct Digests<'a>(pub &'a [u8]);
 
 impl Digests<'_> {
     /// How many segments the filter has.
-    pub fn segments(&self) -> usize {
+    pub(crate) fn segments(&self) -> usize {
         self.0.len() / 8
     }
 
     /// The digests, from segment 0 on.
-    pub fn iter(&self) -> impl Iterator<Item = u64> + '_ {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = u64> + '_ {
         self.0.as_chunks().0.iter().map(|bytes| u64::from_le_bytes(*bytes))
     }
 }
 
 /// Changed bits, packed: for each, in ascending order of places, the varint of `2 × (places skipped since the last one) + value`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Changes<'a>(pub &'a [u8]);
+pub(crate) struct Changes<'a>(pub &'a [u8]);
 
 impl Changes<'_> {
     /// Each changed bit: its place in the filter, and its new value. Ends early where the bytes make no sense.
-    pub fn iter(&self) -> impl Iterator<Item = (usize, bool)> + '_ {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, bool)> + '_ {
         let (mut rest, mut next) = (self.0, 0usize);
         core::iter::from_fn(move || {
             let (code, after) = postcard::take_from_bytes::<u32>(rest).ok()?;
@@ -204,14 +204,14 @@ impl Changes<'_> {
 
 /// Packs changed bits for [`Changes`].
 #[derive(Clone, Default, Debug)]
-pub struct ChangeList {
+pub(crate) struct ChangeList {
     bytes: heapless::Vec<u8, MAX_CHANGE_BYTES>,
     next: usize,
 }
 
 impl ChangeList {
     /// Adds a changed bit whose place lies behind all that came before. False when the list is full.
-    pub fn push(&mut self, place: usize, value: bool) -> bool {
+    pub(crate) fn push(&mut self, place: usize, value: bool) -> bool {
         debug_assert!(place >= self.next, "places ascend");
         let code = 2 * (place - self.next) as u32 + u32::from(value);
         let mut varint = [0; 5];
@@ -222,7 +222,7 @@ impl ChangeList {
     }
 
     /// The packed bytes.
-    pub fn changes(&self) -> Changes<'_> {
+    pub(crate) fn changes(&self) -> Changes<'_> {
         Changes(&self.bytes)
     }
 }
@@ -289,7 +289,7 @@ fn nonce(head: &[u8]) -> [u8; NONCE_BYTES] {
 ///
 /// # Errors
 /// When it is too long or too short, another program's, or of another version.
-pub fn glance(datagram: &[u8]) -> Result<SwarmTag, CatalogFault> {
+pub(crate) fn glance(datagram: &[u8]) -> Result<SwarmTag, CatalogFault> {
     if datagram.len() > MAX_DATAGRAM_BYTES {
         return Err(CatalogFault::TooLong(datagram.len()));
     }
@@ -309,7 +309,7 @@ pub fn glance(datagram: &[u8]) -> Result<SwarmTag, CatalogFault> {
 ///
 /// # Errors
 /// When it is not of these swarms, forged, damaged or beyond the limits.
-pub fn open<'t>(datagram: &[u8], keys: &Keyring, text: &'t mut Datagram) -> Result<(Header, Message<'t>), CatalogFault> {
+pub(crate) fn open<'t>(datagram: &[u8], keys: &Keyring, text: &'t mut Datagram) -> Result<(Header, Message<'t>), CatalogFault> {
     let secret = keys.find(glance(datagram)?).ok_or(CatalogFault::OtherSwarm)?;
     let (head, locked) = datagram.split_at(HEAD_BYTES);
     let (locked, tag) = locked.split_last_chunk().ok_or(CatalogFault::Malformed)?;

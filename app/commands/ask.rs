@@ -11,7 +11,7 @@ use crate::answers::{Answer, StopWatch};
 use crate::config::{self, Origin};
 use crate::console::Settings;
 use crate::drive::{Driver, Engine, Word};
-use crate::fronts::{self, Event, Form, Speaker, for_good, give_line, tell};
+use crate::fronts::{self, Event, FiguresReport, Form, Speaker, for_good, give_line, tell};
 use crate::node::{Ask, AskId, Input, Node, Reply};
 use crate::start::{
     ASK, Cores, Kept, Loaded, NodeSettings, Options, SetupError, alone, answers, load, model, precision, within_memory,
@@ -33,10 +33,10 @@ pub(super) struct AskArgs {
     #[arg(long, conflicts_with = "chat")]
     raw: bool,
     /// Give one JSON object instead of text: the answer, its tokens, its figures and why it ended
-    #[arg(long)]
-    json: bool,
+    #[arg(short, long)]
+    pub json: bool,
     /// Read the prompt from FILE; - is standard input
-    #[arg(long, value_name = "FILE", conflicts_with = "text")]
+    #[arg(short, long, value_name = "FILE", conflicts_with = "text")]
     file: Option<PathBuf>,
     /// The prompt, in one word or several; - reads it from standard input, and so does no prompt at all where something is piped in
     text: Vec<String>,
@@ -55,6 +55,7 @@ pub(super) fn run(args: AskArgs) -> Result<(), Fail> {
     let kept = Kept::at(config.node.state.as_deref());
     let mut loaded = load(&model, config.model.tokenizer.as_deref(), precision(config), &kept)?;
     loaded.compute_on(&Cores::new(&config.model).map_err(SetupError::from)?)?;
+    loaded.halve(config.model.halves, &kept, &mut |line| tell(format_args!("· {line}\n")))?;
     let (node, notes) = within_memory(&loaded, alone(config, &loaded))?;
     let about = loaded.notes.iter().cloned().chain(loaded.tokenizer.marker_note(&text));
     about.chain(notes).for_each(|line| tell(format_args!("· {line}\n")));
@@ -77,7 +78,7 @@ fn answer(loaded: Loaded, node: &NodeSettings, asking: Settings, text: &str, cha
     let Loaded { model, tokenizer, files, cpu, .. } = loaded;
     let start = Instant::now();
     let node = Node::new(config).map_err(fronts::Fail::from)?;
-    let engine = Engine::start(model, cpu).map_err(fronts::Fail::from)?;
+    let engine = Engine::start(model, cpu, None).map_err(fronts::Fail::from)?;
     let (driver, words) = Driver::new(node, start, engine, None);
     let driver = Rc::new(driver);
     driver.read_model(lock.then_some(files), None).map_err(fronts::Fail::from)?;
@@ -94,14 +95,19 @@ fn answer(loaded: Loaded, node: &NodeSettings, asking: Settings, text: &str, cha
         while let Ok(word) = words.recv().await {
             match word {
                 Word::Note(_, line) => speaker.note('·', &line),
-                Word::Reset(_) => {}
+                Word::Reset(_) | Word::Reboot => {}
                 Word::Reply(_, Reply::Failed(reason)) => return Err(Fail::NoAnswer(reason.to_string())),
                 Word::Reply(ask, Reply::Progress(progress)) => speaker.progress(ask, &progress),
                 Word::Reply(_, Reply::Token(token)) if json => drop(whole.push(token)),
                 Word::Reply(ask, Reply::Done(figures)) if json => {
                     drop(speaker);
                     whole.end();
-                    let event = Event::Done { id: ask.0, text: whole.text(), tokens: whole.tokens(), figures: &figures };
+                    let event = Event::Done {
+                        id: ask.0,
+                        text: whole.text(),
+                        tokens: whole.tokens(),
+                        figures: FiguresReport::of(&figures),
+                    };
                     return Ok(give_line(event.line())?);
                 }
                 Word::Reply(ask, reply) => {

@@ -4,13 +4,13 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::fronts::tell_briefly;
+use crate::fronts::{Event, give_line, tell_briefly};
 use crate::start::READ_TEMPLATE;
 
 use super::fail::Fail;
 use super::{
-    ask, bench, config, convert, inspect, key, manual, perplexity, read_template, reset, run, swarm, synth, tokenize, usage,
-    verify,
+    ask, bench, completions, config, console, convert, doctor, eval, inspect, key, manual, perplexity, read_template, reset, run,
+    swarm, synth, tokenize, usage, verify,
 };
 
 /// Boards on one LAN answer prompts with Gemma 3 and share the KV state of every prompt prefix.
@@ -44,13 +44,23 @@ enum Sub {
     Tokenize(tokenize::TokenizeArgs),
     /// Make every node of the swarm forget what its peers hold, and with --store its own blocks
     Reset(reset::ResetArgs),
+    /// Say what a node would lack on this machine, and what to do: settings, model, memory, ports, network, board
+    Doctor(doctor::DoctorArgs),
     /// Draw a key for a swarm: in digits, in words, and on a terminal as a QR code
     Key(key::KeyArgs),
     /// Run several nodes on this machine over real MMLU prompts, and check what they share
     Swarm(swarm::SwarmArgs),
-    /// Print what can be typed on a node's console
-    #[command(subcommand)]
-    Console(manual::Manual),
+    /// Run the published tables again, on emulated boards and radio or on real ones (needs Python)
+    Eval(eval::EvalArgs),
+    /// Attach this terminal to the console of a node that runs
+    Console(console::ConsoleArgs),
+    /// Print what a shell needs to complete this command line: bash, zsh or fish
+    Completions {
+        /// The shell
+        shell: completions::For,
+    },
+    /// Print a manual page, or write all of them
+    Manual(manual::ManualArgs),
     /// Read a chat template on standard input: started by the commands that load a model
     #[command(name = READ_TEMPLATE, hide = true)]
     ReadTemplate,
@@ -61,11 +71,40 @@ enum Sub {
 
 /// What `potluck` does.
 pub fn main() -> ExitCode {
-    let Err(fail) = obey(usage::read::<Cli>(std::env::args_os()).command) else { return ExitCode::SUCCESS };
+    let command = usage::read::<Cli>(std::env::args_os()).command;
+    let is_json = command.is_json();
+    let Err(fail) = obey(command) else { return ExitCode::SUCCESS };
     if !fail.is_silent() {
+        if is_json {
+            // A program that reads the output learns there, too, why nothing more comes.
+            let _ = give_line(Event::Error { id: None, reason: &fail.to_string() }.line());
+        }
         tell_briefly(format_args!("potluck: {fail}\n"));
     }
     ExitCode::FAILURE
+}
+
+impl Sub {
+    /// Whether a program reads the output.
+    fn is_json(&self) -> bool {
+        match self {
+            Sub::Run(args) => args.json,
+            Sub::Ask(args) => args.json,
+            Sub::Bench(args) => args.is_json(),
+            Sub::Convert(args) => args.json,
+            Sub::Synth(args) => args.json,
+            Sub::Inspect(args) => args.json,
+            Sub::Verify(args) => args.json,
+            Sub::Perplexity(args) => args.json,
+            Sub::Tokenize(args) => args.json,
+            Sub::Reset(args) => args.json,
+            Sub::Key(args) => args.json,
+            Sub::Console(args) => args.json,
+            Sub::Doctor(args) => args.json,
+            Sub::Config(what) => what.is_json(),
+            Sub::Swarm(_) | Sub::Eval(_) | Sub::Completions { .. } | Sub::Manual(_) | Sub::ReadTemplate => false,
+        }
+    }
 }
 
 fn obey(command: Sub) -> Result<(), Fail> {
@@ -80,9 +119,13 @@ fn obey(command: Sub) -> Result<(), Fail> {
         Sub::Perplexity(args) => Ok(perplexity::run(&args)?),
         Sub::Tokenize(args) => Ok(tokenize::run(args)?),
         Sub::Reset(args) => reset::run(args),
+        Sub::Doctor(args) => doctor::run(args),
         Sub::Key(args) => Ok(key::run(&args)?),
         Sub::Swarm(args) => swarm::run(args),
-        Sub::Console(what) => Ok(manual::run(&what)?),
+        Sub::Eval(args) => Err(eval::run(&args).into()),
+        Sub::Console(args) => console::run(args),
+        Sub::Completions { shell } => Ok(completions::run(shell)?),
+        Sub::Manual(args) => Ok(manual::run(&args)?),
         Sub::ReadTemplate => Ok(read_template::run()?),
         Sub::Config(what) => config::run(&what),
     }

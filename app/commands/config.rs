@@ -7,7 +7,7 @@ use clap::Subcommand;
 use thiserror::Error;
 
 use crate::config::{self, Origin, Problem, RadioOff, TABLE, default_file, reference};
-use crate::fronts::{OutputError, give, give_line, tell};
+use crate::fronts::{ConfigReport, Event, OutputError, give, give_line, tell};
 use crate::start::{in_file, read};
 
 use super::fail::Fail;
@@ -19,6 +19,9 @@ pub(super) enum Config {
     Default,
     /// Say all that is wrong with a file, or what it sets
     Check {
+        /// One JSON object instead of text
+        #[arg(short, long)]
+        json: bool,
         /// The file
         file: PathBuf,
     },
@@ -35,7 +38,7 @@ pub(super) enum Config {
         /// The file
         file: PathBuf,
     },
-    /// Print docs/config.md
+    /// Print docs/use/config.md
     Reference,
 }
 
@@ -54,6 +57,13 @@ pub(super) enum ConfigError {
     NoWifi(PathBuf),
     #[error("{0}. This may be the Wi-Fi network or its password: mend it first")]
     Wifi(String),
+}
+
+impl Config {
+    /// Whether a program reads the output.
+    pub(super) fn is_json(&self) -> bool {
+        matches!(self, Config::Check { json: true, .. })
+    }
 }
 
 impl ConfigError {
@@ -75,7 +85,7 @@ fn obey(what: &Config) -> Result<bool, ConfigError> {
     match what {
         Config::Default => give(default_file())?,
         Config::Reference => give(reference())?,
-        Config::Check { file } => return check(file),
+        Config::Check { json, file } => return check(file, *json),
         Config::Get { key, file } => get(key, file)?,
         Config::Wifi { file } => {
             let (config, problems) = good_of(file)?;
@@ -85,9 +95,14 @@ fn obey(what: &Config) -> Result<bool, ConfigError> {
     Ok(true)
 }
 
-fn check(file: &Path) -> Result<bool, ConfigError> {
+fn check(file: &Path, json: bool) -> Result<bool, ConfigError> {
     let (config, problems) =
         read(file, config::Config::default()).map_err(|error| ConfigError::Unreadable(file.to_path_buf(), error))?;
+    if json {
+        let report = ConfigReport::of_file(file, &config, in_file(file, &problems));
+        give_line(Event::Config { config: &report }.line())?;
+        return Ok(problems.is_empty());
+    }
     if !problems.is_empty() {
         in_file(file, &problems).iter().try_for_each(give_line)?;
         return Ok(false);

@@ -24,11 +24,14 @@ pub(super) struct ConvertArgs {
     /// Replace a file that lies there already
     #[arg(long)]
     force: bool,
+    /// One JSON object instead of text
+    #[arg(short, long)]
+    pub json: bool,
 }
 
 /// Writes it. A file that lies there already is replaced only where that is asked for.
 pub(super) fn run(args: &ConvertArgs) -> Result<(), FileError> {
-    let ConvertArgs { from, out, kind, force } = args;
+    let ConvertArgs { from, out, kind, force, json } = args;
     if out.is_file() && !force {
         return Err(FileError::Exists(out.clone()));
     }
@@ -36,5 +39,5 @@ pub(super) fn run(args: &ConvertArgs) -> Result<(), FileError> {
     let mut bar = Bar::new();
     let report = convert::convert(from, out, *kind, &mut |progress| bar.show(progress))?;
     drop(bar);
-    written(out, &report)
+    written(out, &report, *json)
 }

@@ -3,15 +3,18 @@
 use thiserror::Error;
 
 use crate::answers::FormError;
-use crate::fronts::{self, OutputError};
+use crate::fronts::{self, AttachError, OutputError};
 use crate::sampler::SamplingError;
 use crate::start::{KeyError, NoModel, SetupError, Unread};
 use crate::tokenizer::TokenizerError;
 
 use super::bench::BenchError;
 use super::config::ConfigError;
+use super::eval::EvalError;
 use super::file::FileError;
 use super::key::DrawError;
+use super::manual::ManualError;
+use super::pace::PaceFileError;
 use super::prompt::PromptError;
 use super::reset::ResetError;
 use super::swarm::SwarmError;
@@ -34,6 +37,8 @@ pub(super) enum Fail {
     #[error(transparent)]
     Key(#[from] KeyError),
     #[error(transparent)]
+    Pace(#[from] PaceFileError),
+    #[error(transparent)]
     Prompt(#[from] PromptError),
     #[error(transparent)]
     Draw(#[from] DrawError),
@@ -54,7 +59,13 @@ pub(super) enum Fail {
     #[error(transparent)]
     Swarm(#[from] SwarmError),
     #[error(transparent)]
+    Eval(#[from] EvalError),
+    #[error(transparent)]
     Reset(#[from] ResetError),
+    #[error(transparent)]
+    Manual(#[from] ManualError),
+    #[error(transparent)]
+    Attach(#[from] AttachError),
     #[error(transparent)]
     Output(#[from] OutputError),
     #[error("no answer: {0}")]
@@ -72,6 +83,8 @@ impl Fail {
             | Fail::File(FileError::Output(error))
             | Fail::Tokenize(TokenizeError::Output(error))
             | Fail::Swarm(SwarmError::Output(error))
+            | Fail::Manual(ManualError::Output(error))
+            | Fail::Attach(AttachError::Output(error))
             | Fail::Draw(DrawError::Output(error))
             | Fail::Config(ConfigError::Output(error)) => error.is_unread(),
             _ => false,

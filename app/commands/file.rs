@@ -5,10 +5,9 @@ use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
 use thiserror::Error;
 
-use crate::fronts::{OutputError, give_line, tell};
+use crate::fronts::{Event, OutputError, give_line, tell};
 use crate::model::convert::{ConvertError, Report};
 use crate::model::perplexity::PerplexityError;
 use crate::model::verify::VerifyError;
@@ -41,16 +40,14 @@ pub(super) enum FileError {
 }
 
 /// Says what was written.
-pub(super) fn written(out: &Path, report: &Report) -> Result<(), FileError> {
-    report.notes.iter().for_each(|note| tell(format_args!("· {note}\n")));
-    let Report { tensors, bytes, .. } = report;
+pub(super) fn written(out: &Path, report: &Report, json: bool) -> Result<(), FileError> {
+    let Report { tensors, bytes, notes, .. } = report;
+    if json {
+        let path = &out.display().to_string();
+        return Ok(give_line(Event::Written { path, tensors: *tensors, bytes: *bytes, notes }.line())?);
+    }
+    notes.iter().for_each(|note| tell(format_args!("· {note}\n")));
     Ok(give_line(format_args!("{}: {tensors} tensors, {:.1} MB", out.display(), *bytes as f64 / 1e6))?)
-}
-
-/// Prints an object for scripts.
-pub(super) fn print_json(value: &impl Serialize) -> Result<(), FileError> {
-    let text = serde_json::to_string_pretty(value).map_err(|error| OutputError::from(io::Error::from(error)))?;
-    Ok(give_line(text)?)
 }
 
 /// A line of progress on a terminal, gone when dropped: what follows, a result or why there is none, has the line for itself.

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::config::Config;
-use crate::fronts::give_line;
+use crate::fronts::{give_event, give_line};
 use crate::model::{Precision, inspect};
 use crate::start::{Cores, SetupError};
 
 use super::bench::{self, BenchError};
-use super::file::{FileError, print_json};
+use super::file::FileError;
 
 #[derive(Args)]
 pub(super) struct InspectArgs {
@@ -20,8 +20,8 @@ pub(super) struct InspectArgs {
     #[arg(long)]
     measure: bool,
     /// One JSON object instead of text
-    #[arg(long)]
-    json: bool,
+    #[arg(short, long)]
+    pub json: bool,
 }
 
 /// Says it; with `--measure`, also how fast all cores run it.
@@ -31,7 +31,7 @@ pub(super) fn run(args: &InspectArgs) -> Result<(), FileError> {
     let mut inspection = inspect::inspect(&args.file)?;
     inspection.speed = cores.map(|cores| bench::speed(&args.file, Precision::INT8, &cores)).transpose()?;
     if args.json {
-        return print_json(&inspection);
+        return Ok(give_event("inspect", &inspection)?);
     }
     Ok(give_line(inspection)?)
 }

@@ -9,15 +9,18 @@ use qrcode::{EcLevel, QrCode};
 use thiserror::Error;
 
 use crate::config::SwarmKey;
-use crate::fronts::{OutputError, give};
+use crate::fronts::{Event, OutputError, give, give_line};
 use crate::start::draw_key;
 
 /// What the command line says.
 #[derive(Args)]
 pub(super) struct KeyArgs {
     /// Print the QR code where no terminal is, too
-    #[arg(long)]
+    #[arg(long, conflicts_with = "json")]
     qr: bool,
+    /// One JSON object instead of text
+    #[arg(short, long)]
+    pub json: bool,
 }
 
 /// Why there is no key.
@@ -35,6 +38,9 @@ pub(super) enum DrawError {
 pub(super) fn run(args: &KeyArgs) -> Result<(), DrawError> {
     let key = draw_key().map_err(|error| DrawError::Random(error.to_string()))?;
     let hex = SwarmKey::hex(&key);
+    if args.json {
+        return Ok(give_line(Event::Key { key: &hex, words: &SwarmKey::words(&key) }.line())?);
+    }
     let mut text = format!("# A key for a swarm: key in [swarm] of every board's potluck.toml, in quotation marks.\n{hex}\n");
     text += "# The same key in words, for whoever has to type it:\n";
     let words = SwarmKey::words(&key);

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::fronts::give_line;
+use crate::fronts::{give_event, give_line};
 use crate::model::perplexity;
 use crate::start::size;
 
-use super::file::{Bar, FileError, print_json};
+use super::file::{Bar, FileError};
 use super::usage::whole;
 
 #[derive(Args)]
@@ -24,8 +24,8 @@ pub(super) struct PerplexityArgs {
     #[arg(long, value_name = "TOKENS", default_value_t = 2_048, value_parser = whole(2..=u32::MAX))]
     context: u32,
     /// One JSON object instead of text
-    #[arg(long)]
-    json: bool,
+    #[arg(short, long)]
+    pub json: bool,
 }
 
 /// Measures it.
@@ -37,7 +37,7 @@ pub(super) fn run(args: &PerplexityArgs) -> Result<(), FileError> {
         })?;
     drop(bar);
     if args.json {
-        return print_json(&report);
+        return Ok(give_event("perplexity", &report)?);
     }
     Ok(give_line(report)?)
 }

@@ -8,8 +8,8 @@ use thiserror::Error;
 
 use crate::catalog::{Herald, HeraldConfig, HeraldNews};
 use crate::drive::{HeraldError, NetSettings, order};
-use crate::fronts::{Effect, give_line, listed};
-use crate::id::{BootId, NodeId};
+use crate::fronts::{Effect, Event, give_line, listed};
+use crate::id::{BootId, EpochState, NodeId};
 use crate::start::{Options, RESET, Sharing, keyring, random};
 
 use super::fail::Fail;
@@ -26,6 +26,9 @@ pub(super) struct ResetArgs {
     /// Seconds to wait for nodes that do not answer
     #[arg(long, value_name = "S", default_value_t = 15, value_parser = whole(3..=600_u32))]
     wait: u32,
+    /// One JSON object a line instead of text
+    #[arg(short, long)]
+    pub json: bool,
 }
 
 /// Why a reset did not reach everybody.
@@ -56,21 +59,25 @@ pub(super) fn run(args: ResetArgs) -> Result<(), Fail> {
     }
     let keys = keyring(settled.key.as_ref(), config.swarm.old_keys.keys(), config.node.state.as_deref())?;
     if args.store && keys.current().is_open() {
-        say("this swarm has no key: its nodes keep their blocks, and drop them at their own consoles only");
+        let text = "this swarm has no key: its nodes keep their blocks, and drop them at their own consoles only";
+        say(args.json, &Event::Note { text }, text);
     }
     let wait = Duration::from_secs(args.wait.into());
     let order_of = HeraldConfig { node: NodeId(random()), boot: BootId(random()), keys, store: args.store };
-    let tell = |news| {
-        say(match news {
-            HeraldNews::Ordered(epochs) => Effect(epochs).to_string(),
-            HeraldNews::Acknowledged(node) => format!("node {node} has acknowledged"),
-        });
+    let tell = |news| match news {
+        HeraldNews::Ordered(epochs) => {
+            let EpochState { epoch, store_epoch } = epochs;
+            say(args.json, &Event::Reset { epoch, store: epoch == store_epoch, peers: None }, Effect(epochs));
+        }
+        HeraldNews::Acknowledged(node) => {
+            say(args.json, &Event::Acknowledged { node }, format_args!("node {node} has acknowledged"));
+        }
     };
     let herald = order(&NetSettings::of(&config.network), order_of, wait, tell).map_err(ResetError::from)?;
-    Ok(outcome(&herald, wait)?)
+    Ok(outcome(&herald, wait, args.json)?)
 }
 
-fn outcome(herald: &Herald, wait: Duration) -> Result<(), ResetError> {
+fn outcome(herald: &Herald, wait: Duration, json: bool) -> Result<(), ResetError> {
     let heard = herald.nodes().count();
     let missing: Vec<NodeId> = herald.nodes().filter(|(_, obeyed)| !obeyed).map(|(node, _)| node).collect();
     if heard == 0 {
@@ -81,11 +88,15 @@ fn outcome(herald: &Herald, wait: Duration) -> Result<(), ResetError> {
     if !missing.is_empty() {
         return Err(ResetError::Missing { acknowledged, heard, missing: listed(&missing) });
     }
-    say(format!("{acknowledged} of {heard} nodes have acknowledged"));
+    say(
+        json,
+        &Event::ResetEnded { acknowledged, missing: &[] },
+        format_args!("{acknowledged} of {heard} nodes have acknowledged"),
+    );
     Ok(())
 }
 
 /// A line for whoever runs the command. That nobody reads it does not stop a reset.
-fn say(line: impl fmt::Display) {
-    let _ = give_line(line);
+fn say(json: bool, event: &Event<'_>, line: impl fmt::Display) {
+    let _ = if json { give_line(event.line()) } else { give_line(line) };
 }

@@ -1,6 +1,8 @@
 //! `potluck run`: a node of the swarm.
 
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use clap::error::ErrorKind;
@@ -8,15 +10,15 @@ use clap::error::ErrorKind;
 use crate::config::{self, Origin};
 use crate::console::Settings;
 use crate::drive::NetSettings;
-use crate::fronts::{self, Console, Prepared};
+use crate::fronts::{self, Console, Prepared, Terminal, tell};
 use crate::keyring::Keyring;
 use crate::start::{
-    Cores, Kept, NodeSettings, Options, RUN, SetupError, alone, answers, keyring, load, model, precision, within_memory,
+    Cores, Kept, NodeSettings, Options, RUN, Settled, SetupError, alone, answers, keyring, load, model, precision, within_memory,
 };
 
 use super::cli::Cli;
 use super::fail::Fail;
-use super::{settled, usage};
+use super::{pace, settled, usage};
 
 #[derive(Args)]
 pub(super) struct RunArgs {
@@ -32,11 +34,14 @@ pub(super) struct RunArgs {
     #[arg(long)]
     raw: bool,
     /// Take JSON requests and give JSON events, one a line
-    #[arg(long)]
-    json: bool,
+    #[arg(short, long)]
+    pub json: bool,
     /// Read nothing from standard input: only serve peers
     #[arg(long, conflicts_with = "json")]
     no_console: bool,
+    /// Take as long for everything as the machine whose costs FILE has: for measurements of other machines than this
+    #[arg(long, value_name = "FILE")]
+    pace: Option<PathBuf>,
     /// Count in FILE while alive, for whoever feeds a watchdog
     #[arg(long, value_name = "FILE")]
     alive: Option<PathBuf>,
@@ -52,21 +57,24 @@ pub(super) fn run(args: RunArgs) -> Result<(), Fail> {
     settled.alone = args.alone;
     let config = settled.config.clone();
     let asking = Settings { raw: args.raw, ..answers(&config)? };
-    let devices: Vec<PathBuf> = config.console.devices.iter().map(|device| device.path().to_path_buf()).collect();
-    let console = match (args.json, args.no_console, devices.is_empty()) {
+    let terminals = terminals(&settled);
+    let console = match (args.json, args.no_console, terminals.is_empty()) {
         (_, true, _) => Console::None,
-        (json, _, false) => Console::Devices(devices, config.console.speed.bits_per_s(), json),
+        (json, _, false) => Console::Terminals(terminals, json),
         (true, _, _) => Console::Json,
         _ => Console::Text,
     };
     let (net, model) = (NetSettings::of(&config.network), model(&settled));
     let is_on = settled.sharing().is_on();
     let key = settled.key.clone();
+    let pace = args.pace.as_deref().map(pace::read).transpose()?;
     let load = move || {
+        let start = Instant::now();
         let model = model?;
         let kept = Kept::at(config.node.state.as_deref());
         let mut loaded = load(&model, config.model.tokenizer.as_deref(), precision(&config), &kept)?;
         loaded.compute_on(&Cores::new(&config.model).map_err(SetupError::from)?)?;
+        loaded.halve(config.model.halves, &kept, &mut |line| tell(format_args!("· {line}\n")))?;
         let state = config.node.state.as_deref();
         let keys = if is_on { keyring(key.as_ref(), config.swarm.old_keys.keys(), state)? } else { Keyring::open() };
         let node = NodeSettings {
@@ -79,10 +87,24 @@ pub(super) fn run(args: RunArgs) -> Result<(), Fail> {
             ..alone(&config, &loaded)
         };
         let (node, notes) = within_memory(&loaded, node)?;
-        let config = loaded.node_config(&node)?;
-        Ok(Prepared { loaded, node, config, notes, model: name_of(&model) })
+        let mut config = loaded.node_config(&node)?;
+        if let Some(pace) = &pace {
+            config.prefill_tokens_per_s = config.prefill_tokens_per_s.map(|_| pace.prefill_tokens_per_s());
+            #[expect(clippy::disallowed_methods, reason = "a pace makes the start as slow as another machine's")]
+            thread::sleep(Duration::from_millis(pace.start_ms()).saturating_sub(start.elapsed()));
+        }
+        Ok(Prepared { loaded, node, config, notes, model: name_of(&model), pace })
     };
     Ok(fronts::run(settled, net, asking, console, args.alive, load)?)
+}
+
+/// The terminals that have consoles: what the board has whatever the settings say, then those of the settings.
+fn terminals(settled: &Settled) -> Vec<Terminal> {
+    let board = settled.board_consoles.iter().map(|path| Terminal { path: path.clone(), speed: None });
+    let console = &settled.config.console;
+    let devices = console.devices.iter().map(|device| device.path().to_path_buf());
+    let more = devices.filter(|path| !settled.board_consoles.contains(path));
+    board.chain(more.map(|path| Terminal { path, speed: Some(console.speed.bits_per_s()) })).collect()
 }
 
 fn name_of(path: &Path) -> String {

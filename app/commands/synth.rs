@@ -23,16 +23,19 @@ pub(super) struct SynthArgs {
     /// How matrices are stored
     #[arg(long = "type", value_name = "q8_0|q4_0|f16|f32", default_value_t = ConvertType::Q8_0)]
     kind: ConvertType,
+    /// One JSON object instead of text
+    #[arg(short, long)]
+    pub json: bool,
     /// The GGUF to write
     out: PathBuf,
 }
 
 /// Writes it.
 pub(super) fn run(args: &SynthArgs) -> Result<(), FileError> {
-    let SynthArgs { shape, seed, kind, out } = args;
+    let SynthArgs { shape, seed, kind, json, out } = args;
     unfinished::remove_when_stopped(draft_of(out)).map_err(FileError::Signals)?;
     let mut bar = Bar::new();
     let report = synth::synth(*shape, *seed, *kind, out, &mut |progress| bar.show(progress))?;
     drop(bar);
-    written(out, &report)
+    written(out, &report, *json)
 }

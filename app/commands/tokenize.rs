@@ -9,7 +9,7 @@ use serde::Serialize;
 use thiserror::Error;
 
 use crate::answers;
-use crate::fronts::{OutputError, give_line, tell};
+use crate::fronts::{OutputError, give_event, give_line, tell};
 use crate::id::TokenId;
 use crate::limits::{MAX_ID_LIST_BYTES, MAX_PROMPT_BYTES};
 use crate::model;
@@ -18,7 +18,7 @@ use crate::tokenizer::{TokenKind, Tokenizer, TokenizerError};
 
 use super::cli::Cli;
 use super::prompt::{PromptError, Source};
-use super::usage;
+use super::{settled, usage};
 
 /// What the command line says.
 #[derive(Args)]
@@ -26,7 +26,7 @@ pub(super) struct TokenizeArgs {
     #[command(flatten)]
     options: Options<TOKENIZE>,
     /// Read the text, or the ids, from FILE, where - is standard input; every byte counts, the last line end too
-    #[arg(long, value_name = "FILE", conflicts_with = "text")]
+    #[arg(short, long, value_name = "FILE", conflicts_with = "text")]
     file: Option<PathBuf>,
     /// Put the text into the model's chat template, or Gemma's where its file has none
     #[arg(long, conflicts_with_all = ["no_bos", "decode"])]
@@ -41,8 +41,8 @@ pub(super) struct TokenizeArgs {
     #[arg(long, conflicts_with_all = ["decode", "json"])]
     ids: bool,
     /// One JSON object instead of text
-    #[arg(long)]
-    json: bool,
+    #[arg(short, long)]
+    pub json: bool,
     /// The text, or the ids; - reads standard input, and so does no text at all where something is piped in
     text: Vec<String>,
 }
@@ -127,8 +127,7 @@ pub(super) fn run(args: TokenizeArgs) -> Result<(), TokenizeError> {
         let reason = "no text: give one, or a file with --file FILE, or pipe one in";
         usage::refuse::<Cli>("tokenize", ErrorKind::MissingRequiredArgument, reason);
     };
-    let settled = args.options.settle()?;
-    settled.problems.iter().for_each(|line| tell(format_args!("{line}\n")));
+    let settled = settled(&args.options)?;
     let (config, path) = (&settled.config, named(&settled)?);
     let opened = model::open(&path).map_err(SetupError::from)?;
     let kept = Kept::at(config.node.state.as_deref());
@@ -165,7 +164,7 @@ fn encode(tokenizer: &Tokenizer, source: Source, form: Form, show: Show) -> Resu
     let bos = ids.first().is_some_and(|first| tokenizer.bos() == Some(*first));
     if show == Show::Json {
         let (chat, tokens) = (is_chat, ids.iter().map(|id| shown(tokenizer, *id)).collect());
-        return print(&Encoded { bytes, bos, chat, tokens, notes });
+        return Ok(give_event("tokenize", &Encoded { bytes, bos, chat, tokens, notes })?);
     }
     notes.iter().for_each(|note| tell(format_args!("· {note}\n")));
     if show == Show::Ids {
@@ -190,7 +189,8 @@ fn decode(tokenizer: &Tokenizer, source: Source, show: Show) -> Result<(), Token
     let notes: Vec<String> = tokenizer.notes().map(str::to_owned).collect();
     if show == Show::Json {
         let tokens = ids.iter().map(|id| shown(tokenizer, *id)).collect();
-        return print(&Decoded { text: String::from_utf8_lossy(&text).into_owned(), tokens, notes });
+        let text = String::from_utf8_lossy(&text).into_owned();
+        return Ok(give_event("tokenize", &Decoded { text, tokens, notes })?);
     }
     notes.iter().for_each(|note| tell(format_args!("· {note}\n")));
     let mut out = io::stdout().lock();
@@ -224,11 +224,6 @@ fn shown(tokenizer: &Tokenizer, id: TokenId) -> Shown {
 fn line(shown: &Shown) -> String {
     let Shown { id, piece, kind } = shown;
     if *kind == "text" { format!("{id:>7}  {piece:?}") } else { format!("{id:>7}  {piece}") }
-}
-
-fn print(value: &impl Serialize) -> Result<(), TokenizeError> {
-    let text = serde_json::to_string(value).map_err(|error| OutputError::from(io::Error::from(error)))?;
-    Ok(give_line(text)?)
 }
 
 #[cfg(test)]

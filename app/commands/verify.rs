@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::fronts::give_line;
+use crate::fronts::{give_event, give_line};
 use crate::model::verify::{self, Scratch};
 
 use super::fail::Fail;
-use super::file::{Bar, FileError, print_json};
+use super::file::{Bar, FileError};
 use super::unfinished;
 
 #[derive(Args)]
@@ -16,8 +16,8 @@ pub(super) struct VerifyArgs {
     /// The directory
     dir: PathBuf,
     /// One JSON object instead of text
-    #[arg(long)]
-    json: bool,
+    #[arg(short, long)]
+    pub json: bool,
 }
 
 /// Fails unless everything holds that must.
@@ -32,7 +32,7 @@ fn verify(args: &VerifyArgs) -> Result<bool, FileError> {
     let report = verify::verify(&args.dir, &scratch, &mut |progress| bar.show(progress))?;
     drop(bar);
     if args.json {
-        print_json(&report)?;
+        give_event("verify", &report)?;
     } else {
         give_line(&report)?;
     }

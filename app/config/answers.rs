@@ -6,14 +6,14 @@ use super::value::{Kind, Setting, single};
 
 /// How varied answers are.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Temperature(f32);
+pub(crate) struct Temperature(f32);
 
 impl Temperature {
     /// Always the likeliest token.
-    pub const GREEDY: Temperature = Temperature(0.0);
+    pub(crate) const GREEDY: Temperature = Temperature(0.0);
 
     /// The number.
-    pub fn get(self) -> f32 {
+    pub(crate) fn get(self) -> f32 {
         self.0
     }
 }
@@ -28,14 +28,14 @@ single!(
 
 /// A probability above 0.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub struct TopP(f32);
+pub(crate) struct TopP(f32);
 
 impl TopP {
     /// As published with Gemma 3.
-    pub const DEFAULT: TopP = TopP(0.95);
+    pub(crate) const DEFAULT: TopP = TopP(0.95);
 
     /// The number.
-    pub fn get(self) -> f32 {
+    pub(crate) fn get(self) -> f32 {
         self.0
     }
 }
@@ -50,14 +50,14 @@ single!(
 
 /// What the logits of recent tokens are divided by.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Penalty(f32);
+pub(crate) struct Penalty(f32);
 
 impl Penalty {
     /// Changes nothing.
-    pub const OFF: Penalty = Penalty(1.0);
+    pub(crate) const OFF: Penalty = Penalty(1.0);
 
     /// The number.
-    pub fn get(self) -> f32 {
+    pub(crate) fn get(self) -> f32 {
         self.0
     }
 }
@@ -72,11 +72,11 @@ single!(
 
 /// What a model is told before a conversation.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct System(String);
+pub(crate) struct System(String);
 
 impl System {
     /// The text, which is not empty.
-    pub fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         &self.0
     }
 }
@@ -91,11 +91,11 @@ single!(
 
 /// Texts that end an answer.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Stops(Vec<String>);
+pub(crate) struct Stops(Vec<String>);
 
 impl Stops {
     /// The texts, none of them empty.
-    pub fn texts(&self) -> &[String] {
+    pub(crate) fn texts(&self) -> &[String] {
         &self.0
     }
 }
@@ -117,5 +117,8 @@ impl Setting for Stops {
     }
     fn needs() -> String {
         format!("a list of at most {MAX_STOPS} texts of 1 to {MAX_STOP_BYTES} bytes, such as [\"User:\"]")
+    }
+    fn needs_one() -> String {
+        format!("a text of 1 to {MAX_STOP_BYTES} bytes, at most {MAX_STOPS} times,")
     }
 }

@@ -8,11 +8,11 @@ use super::value::{Kind, Setting, single};
 
 /// A terminal of this machine, such as a serial line: an absolute path.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Device(PathBuf);
+pub(crate) struct Device(PathBuf);
 
 impl Device {
     /// Where it is.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 
@@ -35,22 +35,25 @@ impl Setting for Vec<Device> {
         self.iter().map(|device| device.0.display().to_string()).collect()
     }
     fn needs() -> String {
-        format!("a list of at most {MAX_CONSOLES} different paths such as [\"/dev/ttyS0\"]")
+        format!("a list of at most {MAX_CONSOLES} different paths such as [\"/dev/ttyUSB0\"]")
+    }
+    fn needs_one() -> String {
+        format!("a path such as /dev/ttyUSB0, at most {MAX_CONSOLES} different ones,")
     }
 }
 
 /// Bits a second on a serial line, one of those that every UART knows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Speed(u32);
+pub(crate) struct Speed(u32);
 
 impl Speed {
     /// What serial consoles of boards are set to.
-    pub const DEFAULT: Speed = Speed(115_200);
+    pub(crate) const DEFAULT: Speed = Speed(115_200);
 
     const KNOWN: [u32; 10] = [9_600, 19_200, 38_400, 57_600, 115_200, 230_400, 460_800, 921_600, 1_000_000, 1_500_000];
 
     /// The number.
-    pub fn bits_per_s(self) -> u32 {
+    pub(crate) fn bits_per_s(self) -> u32 {
         self.0
     }
 }
@@ -65,9 +68,32 @@ single!(
 
 single!(bool, Kind::Switch, |text| text.parse().ok(), bool::to_string, "true or false");
 
+/// A group of users, by its name or its number.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct SocketGroup(String);
+
+impl SocketGroup {
+    /// As written.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+single!(
+    SocketGroup,
+    Kind::Text,
+    |text| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+        let taken = (1..=32).contains(&text.len()) && text.chars().all(plain) && !text.starts_with('-');
+        taken.then(|| SocketGroup(text.to_string()))
+    },
+    |group| group.0.clone(),
+    "a group's name or number"
+);
+
 /// Which lines of the log are told on consoles unasked.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
-pub enum LogLevel {
+pub(crate) enum LogLevel {
     /// What cannot be done at all.
     Error,
     /// And what works worse than it should.

@@ -6,7 +6,7 @@ use super::value::{Kind, Setting, single};
 
 /// Which instructions the arithmetic takes. All of them give the same bits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Instructions {
+pub(crate) enum Instructions {
     /// The fastest that this CPU has.
     #[default]
     Best,
@@ -35,11 +35,11 @@ single!(
 
 /// CPUs of this machine by number, each once, such as `0-2,5`.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Cpus(Vec<usize>);
+pub(crate) struct Cpus(Vec<usize>);
 
 impl Cpus {
     /// Their numbers, in the order given.
-    pub fn numbers(&self) -> &[usize] {
+    pub(crate) fn numbers(&self) -> &[usize] {
         &self.0
     }
 

@@ -310,3 +310,14 @@ fn assignment(section: Option<&str>, key: &str, offset: usize, value: &toml::Spa
         source: source(value),
     }
 }
+
+/// The texts of a list in TOML, such as `["a", "b"]`; none where `text` is no such list.
+pub(super) fn list(text: &str) -> Option<Vec<String>> {
+    let line = format!("list = {text}");
+    let table = DeTable::parse(&line).ok().filter(|_| !text.contains(['\n', '\r']))?;
+    let (_, value) = table.get_ref().iter().next()?;
+    match assignment(None, "list", 0, value, &line).given {
+        Given::List(parts) => Some(parts.into_iter().map(|part| part.text).collect()),
+        _ => None,
+    }
+}

@@ -16,7 +16,7 @@ const SHOWN_CHARS: usize = 40;
 
 /// What is wrong, without where.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// Too long to be meant.
     #[error("the file has more than {MAX_CONFIG_FILE_BYTES} bytes and is not read: shorten it")]
     TooLarge,
@@ -65,6 +65,9 @@ pub enum Fault {
         /// Where that belongs.
         section: &'static str,
     },
+    /// `POTLUCK_SWARM_KEYFILE`. What it holds may be a secret.
+    #[error("{0} is the variable of no setting: docs/use/config.md lists those that there are")]
+    UnknownVariable(String),
     /// A key of another section.
     #[error("{key} belongs in [{section}]: put it below that line")]
     Misplaced {
@@ -76,7 +79,7 @@ pub enum Fault {
     /// A value that cannot be meant.
     #[error("{assignment}: {needs} is needed")]
     Value {
-        /// As written: key and value, or option and value.
+        /// As written: key, option or variable, and value.
         assignment: String,
         /// What would do.
         needs: String,
@@ -85,7 +88,7 @@ pub enum Fault {
     #[error("key and key_file are both set: keep one of them")]
     TwoKeys,
     /// An option whose value has no characters: a variable of a script that was not set, or a text meant as none.
-    #[error("--{option} \"\": the text is empty. Leave the option out, or give it a value: {needs}")]
+    #[error("--{option} \"\": the text is empty. Leave the option out, or give it a value: {}", needs.trim_end_matches(','))]
     Empty {
         /// The option.
         option: &'static str,
@@ -103,8 +106,14 @@ impl Fault {
         Fault::Value { assignment: format!("{} = {source}", key.key), needs: (key.needs)() }
     }
 
+    /// A value of an environment variable that cannot be meant.
+    pub(crate) fn variable(key: &Key, text: &str) -> Fault {
+        let text = if key.secret { Secret::HIDDEN.to_string() } else { shown(text) };
+        Fault::Value { assignment: format!("{}={text}", key.variable().unwrap_or_default()), needs: (key.needs)() }
+    }
+
     pub(super) fn option(key: &Key, text: &str) -> Fault {
-        let (option, needs) = (key.option.unwrap_or(key.key), (key.needs)());
+        let (option, needs) = (key.option.unwrap_or(key.key), (key.needs_one)());
         if text.is_empty() {
             return Fault::Empty { option, needs };
         }
@@ -124,13 +133,13 @@ pub(super) fn shown(text: &str) -> String {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Problem {
     /// Counted from 1; 0 for the file as a whole.
-    pub line: usize,
+    pub(crate) line: usize,
     /// In characters, counted from 1; 0 for the file as a whole.
-    pub column: usize,
+    pub(crate) column: usize,
     /// What is wrong.
-    pub fault: Fault,
+    pub(crate) fault: Fault,
     /// What it may have been meant for.
-    pub hits: Hits,
+    pub(crate) hits: Hits,
 }
 
 impl Problem {
@@ -150,7 +159,7 @@ impl Problem {
     }
 
     /// The line for the console, beginning with the file's name.
-    pub fn in_file(&self, file: &str) -> String {
+    pub(crate) fn in_file(&self, file: &str) -> String {
         if self.line == 0 { format!("{file}: {}", self.fault) } else { format!("{file}:{self}") }
     }
 }

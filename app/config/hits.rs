@@ -9,7 +9,7 @@ use super::table::TABLE;
 
 /// Sections that must not be guessed at.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Hits {
+pub(crate) struct Hits {
     /// `[swarm]`
     pub swarm: bool,
     /// `[wifi]`
@@ -21,10 +21,10 @@ const TELLING: [(&str, &[&str]); 2] = [("swarm", &["key", "swarm"]), ("wifi", &[
 
 impl Hits {
     /// It may have been meant for anything.
-    pub const ALL: Hits = Hits { swarm: true, wifi: true };
+    pub(crate) const ALL: Hits = Hits { swarm: true, wifi: true };
 
     /// It was meant for something else.
-    pub const NONE: Hits = Hits { swarm: false, wifi: false };
+    pub(crate) const NONE: Hits = Hits { swarm: false, wifi: false };
 
     /// It was meant for this section.
     pub(super) fn of(section: &str) -> Hits {

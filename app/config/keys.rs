@@ -1,6 +1,5 @@
 //! The settings by section, with their defaults. The names are those of the file: `config.memory.slab` is `slab` in `[memory]`.
 
-use core::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use crate::limits::{
@@ -9,15 +8,17 @@ use crate::limits::{
 };
 
 use super::answers::{Penalty, Stops, System, Temperature, TopP};
-use super::console::{Device, LogLevel, Speed};
+use super::console::{Device, LogLevel, SocketGroup, Speed};
 use super::cores::{Cpus, Instructions};
+use super::http::{ApiKey, Listen, Origins};
+use super::network::{Interface, Peer};
 use super::swarm::{OldKeys, Share, SwarmKey};
-use super::value::{Count, Group, HostName, Id, Lock, Peer, Port, Precision, Size};
+use super::value::{Count, Group, Halves, HostName, Id, Lock, Port, Precision, Size};
 use super::wifi::{Country, Passphrase, Ssid};
 
 /// `[node]`: this board.
 #[derive(Clone, PartialEq, Debug, Default)]
-pub struct Node {
+pub(crate) struct Node {
     /// What people call it.
     pub name: Option<HostName>,
     /// Its id; none draws one at every start.
@@ -28,7 +29,7 @@ pub struct Node {
 
 /// `[swarm]`: who shares with whom.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Swarm {
+pub(crate) struct Swarm {
     /// Nodes share only with nodes that have the same key.
     pub key: Option<SwarmKey>,
     /// A file that holds the key instead.
@@ -41,7 +42,7 @@ pub struct Swarm {
 
 /// `[wifi]`: for the scripts that bring the board's radio up.
 #[derive(Clone, PartialEq, Debug, Default)]
-pub struct Wifi {
+pub(crate) struct Wifi {
     /// The network's name.
     pub ssid: Option<Ssid>,
     /// Its password; none for an open network.
@@ -52,9 +53,9 @@ pub struct Wifi {
 
 /// `[network]`: how nodes find and reach one another.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Network {
-    /// This machine's address on the LAN to share on; 0.0.0.0 leaves the choice to the system.
-    pub interface: Ipv4Addr,
+pub(crate) struct Network {
+    /// Where to share: every fit interface, or one of this machine.
+    pub interface: Interface,
     /// Multicast group of the catalog.
     pub group: Group,
     /// UDP port of the catalog.
@@ -65,11 +66,13 @@ pub struct Network {
     pub peers: Vec<Peer>,
     /// Seconds between announcements when nothing changes.
     pub announce: Count<1, { MAX_INTERVAL_MS as usize / 1_000 }>,
+    /// Whether a board whose radio is deaf for good may start itself anew.
+    pub radio_reboot: bool,
 }
 
 /// `[model]`: what answers.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Model {
+pub(crate) struct Model {
     /// A Gemma 3 model, GGUF.
     pub file: Option<PathBuf>,
     /// A tokenizer.json to use instead of the vocabulary inside the model file.
@@ -82,11 +85,15 @@ pub struct Model {
     pub cpus: Option<Cpus>,
     /// Which instructions they take.
     pub isa: Instructions,
+    /// Whether output rows are read in halves.
+    pub halves: Halves,
+    /// Whether an answer's next tokens are guessed and checked together.
+    pub drafts: bool,
 }
 
 /// `[memory]`: what is set aside at start.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Memory {
+pub(crate) struct Memory {
     /// Memory for KV blocks.
     pub slab: Size,
     /// Longest prompt and answer, in tokens.
@@ -97,7 +104,7 @@ pub struct Memory {
 
 /// `[answers]`: how answers are made unless a request says otherwise.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Answers {
+pub(crate) struct Answers {
     /// Tokens of an answer, at most.
     pub max_tokens: Count<1, MAX_CONTEXT_TOKENS>,
     /// 0 always takes the likeliest token.
@@ -122,18 +129,33 @@ pub struct Answers {
 
 /// `[console]`: where people talk to the node.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Console {
+pub(crate) struct Console {
     /// Terminals that the node opens; none leaves it standard input.
     pub devices: Vec<Device>,
     /// Of those that are serial lines.
     pub speed: Speed,
+    /// A Unix socket that terminals can be attached to; none has none.
+    pub socket: Option<PathBuf>,
+    /// Whose members may attach; none is the owner alone.
+    pub socket_group: Option<SocketGroup>,
     /// Whether the commands reboot and poweroff are obeyed.
     pub power: bool,
 }
 
+/// `[http]`: the API for programs, and the page for browsers.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub(crate) struct Http {
+    /// Where it is served; none leaves it off.
+    pub listen: Option<Listen>,
+    /// What clients must send; none answers everybody who reaches the port.
+    pub api_key: Option<ApiKey>,
+    /// Pages elsewhere that may ask.
+    pub origins: Origins,
+}
+
 /// `[log]`: what is told unasked.
 #[derive(Clone, PartialEq, Debug, Default)]
-pub struct Log {
+pub(crate) struct Log {
     /// The least that a line must matter.
     pub level: LogLevel,
 }
@@ -146,19 +168,20 @@ impl Default for Swarm {
 
 impl Default for Console {
     fn default() -> Console {
-        Console { devices: Vec::new(), speed: Speed::DEFAULT, power: false }
+        Console { devices: Vec::new(), speed: Speed::DEFAULT, socket: None, socket_group: None, power: false }
     }
 }
 
 impl Default for Network {
     fn default() -> Network {
         Network {
-            interface: Ipv4Addr::UNSPECIFIED,
+            interface: Interface::default(),
             group: Group::DEFAULT,
             port: Port::CATALOG,
             tcp_port: 0,
             peers: Vec::new(),
             announce: const { Count::new(ANNOUNCE_INTERVAL_MS as usize / 1_000) },
+            radio_reboot: false,
         }
     }
 }
@@ -172,6 +195,8 @@ impl Default for Model {
             threads: const { Count::new(0) },
             cpus: None,
             isa: Instructions::Best,
+            halves: Halves::Off,
+            drafts: true,
         }
     }
 }

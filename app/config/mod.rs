@@ -1,7 +1,7 @@
 //! `potluck.toml`: what a person may set about a board, from a file that any computer can edit.
 //!
 //! Promises: one table ([`TABLE`]) says every key once; the parser, the command line's options, the commented default file and
-//! `docs/config.md` are made from it. A value is checked as it is read and has a type that says so. A broken file never stops a
+//! `docs/use/config.md` are made from it. A value is checked as it is read and has a type that says so. A broken file never stops a
 //! board: [`Config::read`] tells all that is wrong, each with line and column, uses the defaults for what is broken, and honours
 //! the rest. Where what is broken may have been the swarm's key or the radio's password, it says that too ([`Problem::hits`]), for a
 //! default in their place would open a door. Secrets are shown by [`Config::wpa_supplicant`] alone.
@@ -14,9 +14,13 @@ mod cores;
 mod document;
 mod fault;
 mod hits;
+mod http;
 mod keys;
 mod lines;
 mod near;
+mod network;
+mod pace;
+mod place;
 mod print;
 mod swarm;
 mod table;
@@ -27,25 +31,31 @@ mod wifi;
 
 use std::path::Path;
 
-pub use answers::{Penalty, Stops, System, Temperature, TopP};
-pub use console::{Device, LogLevel, Speed};
-pub use cores::{Cpus, Instructions};
-pub use fault::{Fault, Problem};
-pub use hits::Hits;
-pub use keys::{Answers, Console, Log, Memory, Model, Network, Node, Swarm, Wifi};
-pub use near::nearest;
+pub(crate) use console::{LogLevel, SocketGroup};
+pub(crate) use cores::Instructions;
+pub(crate) use fault::{Fault, Problem};
+pub(crate) use hits::Hits;
+pub(crate) use http::ApiKey;
+pub(crate) use keys::{Answers, Console, Http, Log, Memory, Model, Network, Node, Swarm, Wifi};
+pub(crate) use near::nearest;
+pub(crate) use network::Peer;
+pub(crate) use pace::PaceFault;
+pub use place::Place;
 pub use print::{default_file, reference};
-pub use swarm::{OldKeys, Share, SwarmKey};
-pub use table::{Key, TABLE, key};
-pub use value::{Count, Group, HostName, Id, Kind, Lock, Peer, Port, Precision, Secret, Setting, Size};
-pub use wifi::{Country, Passphrase, RadioOff, Ssid};
+pub use swarm::SwarmKey;
+pub use table::TABLE;
+pub(crate) use table::{Key, key};
+#[cfg(test)]
+pub(crate) use value::Setting;
+pub(crate) use value::{Halves, Kind, Lock, Precision};
+pub(crate) use wifi::RadioOff;
 
 use document::{Assignment, Given};
 use table::KEYS;
 
 /// Where a value comes from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Origin {
+pub(crate) enum Origin {
     /// Nobody set it.
     #[default]
     Default,
@@ -53,6 +63,8 @@ pub enum Origin {
     Base(usize),
     /// This line of the file, counted from 1.
     Line(usize),
+    /// A variable of the environment.
+    Variable,
     /// An option of the command line.
     Option,
 }
@@ -61,23 +73,25 @@ pub enum Origin {
 #[derive(Clone, PartialEq, Debug)]
 pub struct Config {
     /// `[node]`
-    pub node: Node,
+    pub(crate) node: Node,
     /// `[swarm]`
-    pub swarm: Swarm,
+    pub(crate) swarm: Swarm,
     /// `[wifi]`
-    pub wifi: Wifi,
+    pub(crate) wifi: Wifi,
     /// `[network]`
-    pub network: Network,
+    pub(crate) network: Network,
     /// `[model]`
-    pub model: Model,
+    pub(crate) model: Model,
     /// `[memory]`
-    pub memory: Memory,
+    pub(crate) memory: Memory,
     /// `[answers]`
-    pub answers: Answers,
+    pub(crate) answers: Answers,
     /// `[console]`
-    pub console: Console,
+    pub(crate) console: Console,
+    /// `[http]`
+    pub(crate) http: Http,
     /// `[log]`
-    pub log: Log,
+    pub(crate) log: Log,
     /// One for each key of the table.
     origins: [Origin; KEYS],
 }
@@ -93,6 +107,7 @@ impl Default for Config {
             memory: Memory::default(),
             answers: Answers::default(),
             console: Console::default(),
+            http: Http::default(),
             log: Log::default(),
             origins: [Origin::Default; KEYS],
         }
@@ -107,7 +122,7 @@ impl Config {
     }
 
     /// The same, but what the file does not set, or sets wrong, is as it is here.
-    pub fn read_over(self, bytes: &[u8], folder: &Path) -> (Config, Vec<Problem>) {
+    pub(crate) fn read_over(self, bytes: &[u8], folder: &Path) -> (Config, Vec<Problem>) {
         let mut config = self;
         for origin in &mut config.origins {
             if let Origin::Line(line) = *origin {
@@ -133,8 +148,10 @@ impl Config {
             read_here("swarm", "key_file"),
             read_here("model", "file"),
             read_here("model", "tokenizer"),
+            read_here("console", "socket"),
         ];
-        let paths = [&mut config.node.state, &mut config.swarm.key_file, &mut config.model.file, &mut config.model.tokenizer];
+        let Config { node, swarm, model, console, .. } = &mut config;
+        let paths = [&mut node.state, &mut swarm.key_file, &mut model.file, &mut model.tokenizer, &mut console.socket];
         for path in paths.into_iter().zip(here).filter_map(|(path, here)| path.as_mut().filter(|_| here)) {
             *path = folder.join(&*path);
         }
@@ -146,7 +163,7 @@ impl Config {
     ///
     /// # Errors
     /// The fault of the first text that cannot be meant; nothing is changed then.
-    pub fn set_option(&mut self, key: &'static Key, given: &[String]) -> Result<(), Fault> {
+    pub(crate) fn set_option(&mut self, key: &'static Key, given: &[String]) -> Result<(), Fault> {
         let texts: Vec<&str> = given.iter().map(String::as_str).collect();
         let wrong = |at: usize| {
             let text = texts.get(at).or(texts.last()).copied().unwrap_or_default();
@@ -157,8 +174,21 @@ impl Config {
         Ok(())
     }
 
+    /// Sets a key of the table from its variable of the environment. A list is written as in the file; else the text is its only element.
+    ///
+    /// # Errors
+    /// The fault of a text that cannot be meant; nothing is changed then.
+    pub(crate) fn set_variable(&mut self, key: &'static Key, text: &str) -> Result<(), Fault> {
+        let listed = if key.kind == Kind::List { document::list(text) } else { None };
+        let texts = listed.unwrap_or_else(|| vec![text.to_string()]);
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        (key.set)(self, &texts).map_err(|_| Fault::variable(key, text))?;
+        self.mark(key, Origin::Variable);
+        Ok(())
+    }
+
     /// Where the value of `key` comes from.
-    pub fn origin(&self, key: &Key) -> Origin {
+    pub(crate) fn origin(&self, key: &Key) -> Origin {
         TABLE.iter().position(|known| known.same(key)).map_or(Origin::Default, |at| self.origins[at])
     }
 

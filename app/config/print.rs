@@ -1,4 +1,4 @@
-//! What the table prints: the commented default file, and the reference in docs/config.md.
+//! What the table prints: the commented default file, and the reference in docs/use/config.md.
 
 use super::Config;
 use super::table::{Key, TABLE};
@@ -11,9 +11,10 @@ const FILE_HEAD: &str = "\
 #
 # Everything after # is a comment. To set something, remove the # before its
 # name and change its value; what is not set keeps its default. Nothing here can
-# keep the board from starting: what is wrong is told on its console. Where that
-# may have been the swarm's key, nothing is shared; where it may have been the
-# radio's password, the radio stays off. Files are looked for beside this one.
+# keep the board from starting or mute its serial line and USB port: what is
+# wrong is told there. Where that may have been the swarm's key, nothing is
+# shared; where it may have been the radio's password, the radio stays off.
+# Files are looked for beside this one.
 ";
 
 const REFERENCE_HEAD: &str = "\
@@ -21,22 +22,29 @@ const REFERENCE_HEAD: &str = "\
 
 `potluck config reference` printed this page from the table that also reads the file; a test compares them.
 
-`potluck.toml` lies on the board's boot partition and can be edited on any computer; on a PC, `potluck run --config FILE` names it. It
+`potluck.toml` lies on the board's boot partition and can be edited on any computer. On a PC, `--config FILE` or the variable
+`POTLUCK_CONFIG` names it; otherwise it is `$XDG_CONFIG_HOME/potluck/potluck.toml` (`~/.config/potluck/potluck.toml`), or `/etc/potluck.toml` where
+there is no such file, and the command says which one it read. An empty `POTLUCK_CONFIG` means no file. The file
 is TOML: sections in brackets, then `key = value`, and comments behind `#`. UTF-8, with either kind of line end. Every key may be left
 out. `potluck config default` prints a file with every key and its default as a comment.
 
-What is wrong is told on the console with line and column, and has its default; the rest counts. Where it may have been the swarm's key,
-nothing is shared until it is mended; where it may have been the radio's network or password, the radio stays off ([security.md](security.md)). `potluck config check FILE` tells
-the same before the board does, or what differs from the defaults. A board has settings of its own under the file
-(`potluck run --defaults FILE`), such as its consoles; they count where the file says nothing. An option of the command line overrides the file. In the
-file, a relative path begins in the folder where it lies.
+The console reports each fault with its line and column. A faulty key has its default; all others count. If the fault may have been the swarm's key,
+the node shares nothing until it is mended; if it may have been the radio's network or password, the radio stays off ([security.md](security.md)).
+`potluck config check FILE` reports the same on a PC, or what differs from the defaults. A board has settings of its own under the file
+(`potluck run --defaults FILE`), such as its consoles; they count for keys that the file does not set. In the file, a relative path begins in the folder where it lies.
+
+Every key outside `[wifi]` can also be set by a variable of the environment: `POTLUCK_`, the section and the key, in capitals. An option of the
+command line overrides a variable, a variable overrides the file, and the file overrides the default. An empty variable sets nothing, except
+`POTLUCK_SWARM_KEY` and `POTLUCK_SWARM_KEY_FILE`, which must lead to a key ([security.md](security.md)). A variable that begins with `POTLUCK_SWARM_` and belongs
+to no key is an error. A list is written as in the file (`[\"a\", \"b\"]`); any other text is its only
+element. A variable that cannot be understood is an error, and the command ends.
 
 | command | what it prints |
 |---|---|
 | `potluck config default` | a commented file |
 | `potluck config check FILE` | every problem (and ends with status 1), or what differs from the defaults |
 | `potluck config get SECTION.KEY FILE` | one value as it counts, for scripts; nothing where there is none; no secrets |
-| `potluck config wifi FILE` | `[wifi]` as wpa_supplicant.conf |
+| `potluck config wifi FILE` | `[wifi]` as wpa_supplicant.conf: the network's name in hexadecimal, and its key instead of the password |
 | `potluck config reference` | this page |
 ";
 
@@ -49,6 +57,7 @@ fn about_section(section: &str) -> &'static str {
         "model" => "What answers.",
         "memory" => "What is set aside at start.",
         "console" => "Where people talk to the node.",
+        "http" => "The API for programs and the page for browsers ([http.md](http.md)). TLS is a proxy's business.",
         "log" => "What is told unasked.",
         "answers" => "How answers are made unless a request says otherwise.",
         _ => "",
@@ -94,16 +103,19 @@ fn comment(text: &str) -> String {
     out + "\n"
 }
 
-/// docs/config.md.
+/// docs/use/config.md.
 pub fn reference() -> String {
     let defaults = Config::default();
     let mut text = REFERENCE_HEAD.to_string();
     for (section, keys) in sections() {
         text += &format!("\n## [{section}]\n\n{}\n\n", about_section(section));
-        text += "| key | what it is | value | example | default, and why | option |\n|---|---|---|---|---|---|\n";
+        text += "| key | what it is | value | example | default, and why | option, variable |\n|---|---|---|---|---|---|\n";
         for key in keys {
             let default = key.toml(&defaults).map_or("not set".to_string(), |toml| format!("`{toml}`"));
-            let option = key.option.map_or(String::new(), |option| format!("`--{option} {}`", key.value.replace('|', "\\|")));
+            let short = key.short().map_or(String::new(), |letter| format!("`-{letter}`, "));
+            let option = key.option.map(|option| format!("{short}`--{option} {}`", key.value.replace('|', "\\|")));
+            let variable = key.variable().map(|variable| format!("`{variable}`"));
+            let option = option.into_iter().chain(variable).collect::<Vec<_>>().join(", ");
             let (name, needs, Key { about, example, why, .. }) = (key.key, (key.needs)(), key);
             text += &format!("| `{name}` | {about} | {needs} | `{example}` | {default}: {why} | {option} |\n");
         }

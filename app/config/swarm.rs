@@ -71,11 +71,11 @@ fn needs() -> String {
 
 /// Keys that the swarm had before.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct OldKeys(Vec<SwarmKey>);
+pub(crate) struct OldKeys(Vec<SwarmKey>);
 
 impl OldKeys {
     /// The keys, the latest first.
-    pub fn keys(&self) -> &[SwarmKey] {
+    pub(crate) fn keys(&self) -> &[SwarmKey] {
         &self.0
     }
 }
@@ -98,14 +98,14 @@ impl Setting for OldKeys {
 
 /// A share of all, in steps of a hundredth of a per cent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Share(u16);
+pub(crate) struct Share(u16);
 
 impl Share {
     /// One in a hundred.
-    pub const ONE_PERCENT: Share = Share(100);
+    pub(crate) const ONE_PERCENT: Share = Share(100);
 
     /// Of ten thousand.
-    pub fn per_10k(self) -> u16 {
+    pub(crate) fn per_10k(self) -> u16 {
         self.0
     }
 

@@ -8,27 +8,29 @@ use super::value::{Kind, Setting};
 /// One key of the file.
 pub struct Key {
     /// Its section.
-    pub section: &'static str,
+    pub(crate) section: &'static str,
     /// Its name.
-    pub key: &'static str,
+    pub(crate) key: &'static str,
     /// The option that overrides it, without the two hyphens.
     pub option: Option<&'static str>,
     /// What stands for its value in the help.
-    pub value: &'static str,
+    pub(crate) value: &'static str,
     /// How its value is written.
-    pub kind: Kind,
+    pub(crate) kind: Kind,
     /// Whether no message may show it.
     pub secret: bool,
     /// A value other than the default, in TOML.
-    pub example: &'static str,
+    pub(crate) example: &'static str,
     /// What it is.
-    pub about: &'static str,
+    pub(crate) about: &'static str,
     /// Why the default is what it is.
-    pub why: &'static str,
+    pub(crate) why: &'static str,
     /// What is taken, for a message.
-    pub needs: fn() -> String,
+    pub(crate) needs: fn() -> String,
+    /// What its option takes.
+    pub(crate) needs_one: fn() -> String,
     /// Sets it from the elements of a list, else from one text; or says which element cannot be meant.
-    pub set: fn(&mut Config, &[&str]) -> Result<(), usize>,
+    pub(crate) set: fn(&mut Config, &[&str]) -> Result<(), usize>,
     /// What it is set to; nothing where there is none. Secrets stay hidden.
     pub show: fn(&Config) -> Vec<String>,
 }
@@ -37,6 +39,16 @@ impl Key {
     /// `memory.slab`
     pub fn name(&self) -> String {
         format!("{}.{}", self.section, self.key)
+    }
+
+    /// The variable of the environment that sets it: `POTLUCK_MEMORY_SLAB`. None for the radio, which only a board's scripts bring up.
+    pub(crate) fn variable(&self) -> Option<String> {
+        (self.section != "wifi").then(|| format!("POTLUCK_{}_{}", self.section, self.key).to_uppercase())
+    }
+
+    /// Its option in one letter, where it is much used.
+    pub(crate) fn short(&self) -> Option<char> {
+        SHORT.iter().find(|(option, _)| self.option == Some(*option)).map(|(_, letter)| *letter)
     }
 
     pub(super) fn same(&self, other: &Key) -> bool {
@@ -73,6 +85,7 @@ macro_rules! row {
             about: $about,
             why: $why,
             needs: || needs_of(|config| &config.$section.$key),
+            needs_one: || needs_one_of(|config| &config.$section.$key),
             set: |config, given| {
                 config.$section.$key = Setting::read(given)?;
                 Ok(())
@@ -91,19 +104,26 @@ fn needs_of<T: Setting>(_: fn(&Config) -> &T) -> String {
     T::needs()
 }
 
+fn needs_one_of<T: Setting>(_: fn(&Config) -> &T) -> String {
+    T::needs_one()
+}
+
 const SECRET: bool = true;
+
+/// Options that have a letter, as in llama.cpp where that has one.
+const SHORT: [(&str, char); 4] = [("model", 'm'), ("threads", 't'), ("max-tokens", 'n'), ("peer", 'p')];
 
 /// The key of that name.
 ///
 /// # Panics
 /// Where the table has none: only names that stand in the source are asked for.
-pub fn key(section: &str, name: &str) -> &'static Key {
+pub(crate) fn key(section: &str, name: &str) -> &'static Key {
     let found = TABLE.iter().find(|key| key.section == section && key.key == name);
     found.unwrap_or_else(|| unreachable!("no key {section}.{name}"))
 }
 
 /// How many keys there are.
-pub(super) const KEYS: usize = 39;
+pub(super) const KEYS: usize = 47;
 
 /// Every key, section by section, in the order of the file.
 pub static TABLE: [Key; KEYS] = [
@@ -112,7 +132,7 @@ pub static TABLE: [Key; KEYS] = [
         None,
         "NAME",
         "\"kitchen\"",
-        "What this board is called, on its console and on the network",
+        "The board's name, on its console and on the network",
         "a board without a name goes by its id"
     ),
     row!(
@@ -136,7 +156,7 @@ pub static TABLE: [Key; KEYS] = [
         Some("swarm-key"),
         "KEY",
         "\"correct horse battery staple\"",
-        "Nodes share only with nodes that have the same key: a passphrase, or what `potluck key` prints",
+        "The swarm's key: nodes share only with nodes that have the same one. A passphrase, or what `potluck key` prints",
         "all nodes without a key share with one another, and with whoever is on their network",
         SECRET
     ),
@@ -145,15 +165,15 @@ pub static TABLE: [Key; KEYS] = [
         Some("key-file"),
         "FILE",
         "\"swarm.key\"",
-        "A file with the key on a line of its own, instead of key",
-        "the key stands here, or in POTLUCK_SWARM_KEY"
+        "A file that holds the key on a line of its own; use it instead of key",
+        "the key is in this file, or in POTLUCK_SWARM_KEY"
     ),
     row!(
         swarm.old_keys,
         None,
         "KEYS",
         "[\"the passphrase until May\"]",
-        "Keys that the swarm had before, the latest first, while its boards are given the new one",
+        "Former keys of the swarm, the latest first, for the time in which its boards get the new one",
         "a swarm begins with one key",
         SECRET
     ),
@@ -162,8 +182,8 @@ pub static TABLE: [Key; KEYS] = [
         Some("audit"),
         "PERCENT",
         "0.5",
-        "Of the blocks that peers made, how many an idle node computes again to check that peer, in per cent; 0 checks none",
-        "a peer whose every block is wrong is found within some prompts, for a hundredth of the computing that sharing saves"
+        "Share of the blocks from peers that an idle node computes again to check the peer, in per cent; 0 checks none",
+        "finds a peer whose blocks are all wrong within a few prompts, and costs a hundredth of the computing that sharing saves"
     ),
     row!(wifi.ssid, None, "NAME", "\"My network\"", "The name of the Wi-Fi network", "the radio stays off"),
     row!(wifi.password, None, "TEXT", "\"the network's password\"", "Its password", "an open network has none", SECRET),
@@ -172,23 +192,23 @@ pub static TABLE: [Key; KEYS] = [
         None,
         "CC",
         "\"DE\"",
-        "The country whose rules for radios hold, in two letters of ISO 3166",
-        "the radio keeps to what is allowed everywhere"
+        "The country whose radio rules apply, as two letters of ISO 3166",
+        "the radio uses only what every country allows"
     ),
     row!(
         network.interface,
         Some("interface"),
-        "ADDR",
-        "\"192.168.1.20\"",
-        "This machine's address on the LAN to share on",
-        "the system chooses"
+        "ADDR|NAME",
+        "\"wlan0\"",
+        "Where to share: an address of this machine, or an interface's name",
+        "every interface with a LAN behind it, also those that appear later"
     ),
     row!(
         network.group,
         Some("group"),
         "ADDR",
         "\"239.255.80.77\"",
-        "Multicast group of the catalog, the same on every node",
+        "Multicast group of the catalog, the same on every node; with IPv6 ff12::504c and its four bytes: ff12::504c:efff:504c",
         "administratively scoped (RFC 2365): no router passes it on"
     ),
     row!(
@@ -197,7 +217,7 @@ pub static TABLE: [Key; KEYS] = [
         "PORT",
         "7655",
         "UDP port of the catalog, the same on every node",
-        "any that is free on every node will do"
+        "any port that is free on every node works"
     ),
     row!(
         network.tcp_port,
@@ -212,7 +232,7 @@ pub static TABLE: [Key; KEYS] = [
         Some("peer"),
         "ADDR:PORT",
         "[\"192.168.1.21:7654\", \"192.168.1.22:7654\"]",
-        "Catalogs of peers that multicast does not reach",
+        "Addresses of peers that multicast does not reach; it is enough if one of two peers names the other",
         "multicast finds the peers of one LAN"
     ),
     row!(
@@ -222,6 +242,14 @@ pub static TABLE: [Key; KEYS] = [
         "30",
         "Seconds between announcements when nothing changes",
         "idle nodes stay far below 1 kB/s, and a lost delta is noticed soon (guess)"
+    ),
+    row!(
+        network.radio_reboot,
+        None,
+        "true|false",
+        "true",
+        "Whether a board may reboot when its radio no longer receives anything and nothing else has helped",
+        "on a PC its owner decides; the board's own settings say true"
     ),
     row!(
         model.file,
@@ -252,7 +280,7 @@ pub static TABLE: [Key; KEYS] = [
         Some("threads"),
         "COUNT",
         "2",
-        "Cores that compute an answer; 0 means all that this machine has",
+        "Number of cores that compute an answer; 0 means all cores of this machine",
         "a board has nothing else to do"
     ),
     row!(
@@ -260,16 +288,34 @@ pub static TABLE: [Key; KEYS] = [
         Some("cpus"),
         "CPUS",
         "\"0-2\"",
-        "The CPUs, by number, that those cores are: one thread stays on each; with threads = 0 there are as many threads",
-        "the system moves threads to where there is room"
+        "Numbers of the CPUs to compute on, one thread on each; with threads = 0 there are as many threads as CPUs",
+        "the system schedules the threads"
     ),
     row!(
         model.isa,
         Some("isa"),
         "NAME",
         "\"portable\"",
-        "Instructions that the arithmetic takes: best, portable, neon, avx2 or avx512; all give the same answers",
+        "Instruction set of the arithmetic: best, portable, neon, avx2 or avx512; all give the same answers",
         "the fastest that the CPU has"
+    ),
+    row!(
+        model.halves,
+        Some("halves"),
+        "auto|on|off",
+        "\"auto\"",
+        "Read half of the output rows' bytes for a greedy or top-k token; the same tokens. The halves are kept beside the packed vocabulary: \
+         179 MB for Gemma-3 270M, written once. auto uses them where that was measured to be quicker",
+        "how many rows must be read whole depends on the text, and it does not pay everywhere yet"
+    ),
+    row!(
+        model.drafts,
+        Some("drafts"),
+        "true|false",
+        "false",
+        "Check several tokens of an answer at once where they can be guessed: because the same was answered before, here or by a peer, or \
+         because the text repeats itself. The same tokens, sooner",
+        "a guess that does not pay is not made, and a wrong one costs next to nothing"
     ),
     row!(
         memory.slab,
@@ -292,8 +338,8 @@ pub static TABLE: [Key; KEYS] = [
         Some("lock"),
         "nothing|weights",
         "\"weights\"",
-        "What the system may not take out of memory: with weights the model file is read at once and stays, where the process may lock \
-         as much (on the board it may)",
+        "What stays in memory: with weights the model file is read at once and locked, if the process may lock that much (on the board it \
+         may)",
         "a PC has memory to spare, and its users often may not lock it"
     ),
     row!(
@@ -301,7 +347,7 @@ pub static TABLE: [Key; KEYS] = [
         Some("max-tokens"),
         "N",
         "256",
-        "Tokens of an answer, at most",
+        "The most tokens of an answer",
         "a paragraph, some ten seconds on the board (guess)"
     ),
     row!(
@@ -309,7 +355,7 @@ pub static TABLE: [Key; KEYS] = [
         Some("temperature"),
         "T",
         "0.7",
-        "0 always takes the likeliest token; higher is more varied",
+        "0 always takes the likeliest token; a higher temperature gives more varied answers",
         "the same prompt gives the same answer"
     ),
     row!(
@@ -328,7 +374,7 @@ pub static TABLE: [Key; KEYS] = [
         "Choose among the likeliest tokens that together have this probability",
         "as published with Gemma 3"
     ),
-    row!(answers.seed, Some("seed"), "N", "1", "The same seed gives the same answer", "any will do"),
+    row!(answers.seed, Some("seed"), "N", "1", "The same seed gives the same answer", "any number works"),
     row!(
         answers.repeat_penalty,
         Some("repeat-penalty"),
@@ -358,32 +404,49 @@ pub static TABLE: [Key; KEYS] = [
         Some("system"),
         "TEXT",
         "\"Answer in one sentence.\"",
-        "What the model is told before a conversation, where its chat template has a place for it",
-        "models are made to chat without"
+        "The system text before a conversation, if the model's chat template has a place for it",
+        "chat models work without one"
     ),
     row!(
         answers.drop_oldest,
         Some("drop-oldest"),
         "true|false",
         "true",
-        "Whether a conversation that fills the context goes on without its oldest turns; else it says that it is full",
-        "what a model forgets unasked surprises"
+        "Whether a conversation that fills the context drops its oldest turns; otherwise it ends with a message",
+        "a model that forgets without being asked surprises people"
     ),
     row!(
         console.devices,
         Some("console"),
         "DEVICE",
-        "[\"/dev/ttyS0\", \"/dev/ttyGS0\"]",
-        "Terminals to talk on, such as serial lines, each with a console of its own; one that is missing or unplugged is waited for",
-        "standard input is the console"
+        "[\"/dev/ttyUSB0\"]",
+        "Terminals to talk on, such as serial adapters, each with a console of its own; potluck waits for one that is missing or unplugged. \
+         A board's serial line and USB port always have a console",
+        "the console is standard input, or the board's own terminals"
     ),
     row!(
         console.speed,
         Some("speed"),
         "BITS",
         "57600",
-        "Bits a second on those that are serial lines",
-        "what serial consoles of boards are set to"
+        "Bits a second of those devices that are serial lines; a board's own line keeps the kernel's speed",
+        "the usual speed of boards' serial consoles"
+    ),
+    row!(
+        console.socket,
+        Some("console-socket"),
+        "PATH",
+        "\"/run/potluck/console\"",
+        "A Unix socket that `potluck console` attaches terminals to, several at once",
+        "nobody can attach"
+    ),
+    row!(
+        console.socket_group,
+        None,
+        "GROUP",
+        "\"potluck\"",
+        "The group whose members may attach to that socket too, by its name or number",
+        "only the user that the node runs as may attach, and root"
     ),
     row!(
         console.power,
@@ -391,14 +454,39 @@ pub static TABLE: [Key; KEYS] = [
         "true|false",
         "true",
         "Whether the commands reboot and poweroff are obeyed",
-        "a PC is its owner's; the board's own settings say true"
+        "on a PC its owner decides; the board's own settings say true"
+    ),
+    row!(
+        http.listen,
+        Some("http"),
+        "ADDR:PORT",
+        "\"0.0.0.0:8080\"",
+        "Serves the HTTP API and a page to chat on, at this address and port",
+        "off until you choose an address"
+    ),
+    row!(
+        http.api_key,
+        None,
+        "KEY",
+        "\"sk-kitchen\"",
+        "The API key that clients must send",
+        "everyone who reaches the port gets answers",
+        SECRET
+    ),
+    row!(
+        http.origins,
+        None,
+        "ORIGINS",
+        "[\"https://example.org\"]",
+        "Origins of other web pages that may use the API from a browser; \"*\" allows all",
+        "the node's own page is always allowed"
     ),
     row!(
         log.level,
         Some("log"),
         "error|warn|info",
         "\"warn\"",
-        "Which lines of the log are told on consoles unasked: these and what matters more; the command log shows all",
-        "a quiet node says little"
+        "The log level that consoles print as it happens: this level and more severe ones; the command log shows every line",
+        "a healthy node logs little"
     ),
 ];

@@ -7,6 +7,7 @@ use proptest::test_runner::RngSeed;
 
 use crate::limits::{MAX_CONFIG_FILE_BYTES, MAX_CONFIG_PROBLEMS, MAX_STATIC_PEERS};
 
+use super::value::Id;
 use super::*;
 
 fn read(text: impl AsRef<[u8]>) -> (Config, Vec<String>) {
@@ -98,11 +99,12 @@ fn values_become_what_they_mean() {
 #[test]
 fn a_bad_value_is_told_with_its_place_and_what_would_do() {
     tells(
-        &format!("[network]\nport =  0\ninterface = \"wlan0\"\npeers = [\"10.0.0.2:7654\", \"attic\"]\n{GOOD}context = true"),
+        &format!("[network]\nport =  0\ninterface = \"224.0.0.1\"\npeers = [\"10.0.0.2:7654\", \"attic\"]\n{GOOD}context = true"),
         &[
             "2:9: port = 0: a port from 1 to 65535 is needed",
-            "3:13: interface = \"wlan0\": an IPv4 address of this machine such as \"192.168.1.20\" is needed",
-            "4:27: peers = \"attic\": a list of at most 16 addresses such as [\"192.168.1.20:7654\"] is needed",
+            "3:13: interface = \"224.0.0.1\": an address of this machine such as \"192.168.1.20\", or an interface's name such as \
+             \"wlan0\" is needed",
+            "4:27: peers = \"attic\": a list of at most 16 addresses such as [\"192.168.1.20:7654\", \"[fe80::1%wlan0]:7654\"] is needed",
             "7:11: context = true: a whole number from 2 to 8192 is needed",
         ],
     );
@@ -137,10 +139,7 @@ fn unknown_names_are_told_with_the_nearest_known_one() {
 fn what_is_no_toml_costs_its_own_line_only() {
     for (broken, told) in [
         ("port = lots", "2:8: this is neither a number nor text in quotation marks: write port = 7655"),
-        (
-            "interface = 10.0.0.1",
-            "2:13: this is neither a number nor text in quotation marks: write interface = \"192.168.1.20\"",
-        ),
+        ("interface = 10.0.0.1", "2:13: this is neither a number nor text in quotation marks: write interface = \"wlan0\""),
         ("port = 07", "2:8: this is neither a number nor text in quotation marks: write port = 7655"),
         ("port", "2:5: a setting is written key = value, a section [name]: this line is neither"),
         ("some words", "2:6: a setting is written key = value, a section [name]: this line is neither"),
@@ -242,7 +241,8 @@ fn options_override_the_file() {
     assert_eq!(config.memory.slab.bytes(), 32_000_000);
     let stop = TABLE.iter().find(|key| key.option == Some("stop")).unwrap();
     let fault = config.set_option(stop, &["User:".to_string(), String::new()]).unwrap_err().to_string();
-    assert!(fault.starts_with("--stop \"\": the text is empty. Leave the option out, or give it a value: a list"), "{fault}");
+    assert!(fault.starts_with("--stop \"\": the text is empty. Leave the option out, or give it a value: a text"), "{fault}");
+    assert!(!fault.ends_with(','), "{fault}");
 }
 
 #[test]
@@ -250,8 +250,11 @@ fn wpa_supplicant_gets_what_was_meant_whatever_it_holds() {
     let (config, _) = read("[wifi]\nssid = \"Küche \\\"#1\\\"\"\npassword = 'pass\"#word'\ncountry = \"de\"");
     let text = config.wpa_supplicant(&[]).unwrap();
     let expected = "ctrl_interface=/var/run/wpa_supplicant\ncountry=DE\nnetwork={\n\tssid=4bc3bc63686520222331 22\n\tscan_ssid=1\n\
-                    \tkey_mgmt=WPA-PSK\n\tpsk=\"pass\"#word\"\n}\n";
+                    \tkey_mgmt=WPA-PSK\n\tpsk=e2e11d47f97e7c5ffae54b9bc19c7ffeffb4e1fc9de48eabcc6526481d75b6f3\n}\n";
     assert_eq!(text, expected.replace("31 22", "3122"));
+    let (config, _) = read("[wifi]\nssid = \"IEEE\"\npassword = \"password\"");
+    let published = "f42c6fc52df0ebef9ebb4b90b38a5f902e83fe1b135a70e23aed762e9710a12e";
+    assert!(config.wpa_supplicant(&[]).unwrap().contains(&format!("\tpsk={published}\n")), "IEEE 802.11, J.4.2");
     let key = "0123456789abcdef".repeat(4);
     let (config, _) = read(format!("[wifi]\nssid = \"x\"\npassword = \"{key}\""));
     assert!(config.wpa_supplicant(&[]).unwrap().contains(&format!("\tpsk={key}\n")));

@@ -1,16 +1,16 @@
 //! The types of values: each is made from text alone, so that having one proves that it was checked.
 
 use core::fmt;
-use core::net::{Ipv4Addr, SocketAddrV4};
+use core::net::{Ipv4Addr, Ipv6Addr};
 use core::num::NonZeroU16;
 use std::path::PathBuf;
 
 use crate::id::NodeId;
-use crate::limits::{MAX_SLAB_BYTES, MAX_STATIC_PEERS};
+use crate::limits::MAX_SLAB_BYTES;
 
 /// What a file may hold for a value. Quoted text does for all.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// Text in quotation marks.
     Text,
     /// A number, or text for one with its unit.
@@ -22,7 +22,7 @@ pub enum Kind {
 }
 
 /// A type of values.
-pub trait Setting: Sized {
+pub(crate) trait Setting: Sized {
     /// How it is written.
     const KIND: Kind;
 
@@ -37,6 +37,11 @@ pub trait Setting: Sized {
 
     /// What is taken, for a message: "a number from 1 to 3".
     fn needs() -> String;
+
+    /// What one option takes, where that may be given several times for the elements of a list.
+    fn needs_one() -> String {
+        Self::needs()
+    }
 }
 
 /// What nearly every type is: made from one text.
@@ -74,15 +79,18 @@ impl<T: Setting> Setting for Option<T> {
     fn needs() -> String {
         T::needs()
     }
+    fn needs_one() -> String {
+        T::needs_one()
+    }
 }
 
 /// A host name of one label (RFC 1123): letters, digits and hyphens between them, at most 63.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct HostName(String);
+pub(crate) struct HostName(String);
 
 impl HostName {
     /// The name.
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 
@@ -103,7 +111,7 @@ single!(
 
 /// A node's id, written in hexadecimal.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Id(pub NodeId);
+pub(crate) struct Id(pub NodeId);
 
 single!(
     Id,
@@ -130,7 +138,7 @@ pub struct Secret(String);
 
 impl Secret {
     /// What stands for a secret wherever settings are shown.
-    pub const HIDDEN: &'static str = "(hidden)";
+    pub(crate) const HIDDEN: &'static str = "(hidden)";
 
     pub(super) fn new(text: &str) -> Secret {
         Secret(text.to_string())
@@ -141,7 +149,7 @@ impl Secret {
     }
 
     /// The text itself: for keys, never for a message.
-    pub fn as_bytes(&self) -> &[u8] {
+    pub(crate) fn as_bytes(&self) -> &[u8] {
         self.0.as_bytes()
     }
 }
@@ -152,25 +160,24 @@ impl fmt::Debug for Secret {
     }
 }
 
-single!(
-    Ipv4Addr,
-    Kind::Text,
-    |text| text.parse().ok().filter(|addr: &Ipv4Addr| !addr.is_multicast() && !addr.is_broadcast()),
-    Ipv4Addr::to_string,
-    "an IPv4 address of this machine such as \"192.168.1.20\""
-);
-
 /// A multicast group.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Group(Ipv4Addr);
+pub(crate) struct Group(Ipv4Addr);
 
 impl Group {
     /// Administratively scoped (RFC 2365), then "PL".
-    pub const DEFAULT: Group = Group(Ipv4Addr::new(239, 255, 80, 76));
+    pub(crate) const DEFAULT: Group = Group(Ipv4Addr::new(239, 255, 80, 76));
 
     /// The address.
-    pub fn addr(self) -> Ipv4Addr {
+    pub(crate) fn addr(self) -> Ipv4Addr {
         self.0
+    }
+
+    /// The group on LANs without IPv4: transient and link-local (RFC 4291), then "PL" and the group's four bytes, so that one setting
+    /// keeps two swarms apart on both.
+    pub(crate) fn v6(self) -> Ipv6Addr {
+        let [a, b, c, d] = self.0.octets();
+        Ipv6Addr::new(0xff12, 0, 0, 0, 0, 0x504c, u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]))
     }
 }
 
@@ -184,14 +191,14 @@ single!(
 
 /// A port that is not 0.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Port(NonZeroU16);
+pub(crate) struct Port(NonZeroU16);
 
 impl Port {
     /// The catalog's.
-    pub const CATALOG: Port = Port(NonZeroU16::new(7_654).unwrap());
+    pub(crate) const CATALOG: Port = Port(NonZeroU16::new(7_654).unwrap());
 
     /// The number.
-    pub fn number(self) -> u16 {
+    pub(crate) fn number(self) -> u16 {
         self.0.get()
     }
 }
@@ -199,55 +206,21 @@ impl Port {
 single!(Port, Kind::Number, |text| text.parse().ok().map(Port), |port| port.0.to_string(), "a port from 1 to 65535");
 single!(u16, Kind::Number, |text| text.parse().ok(), u16::to_string, "a port from 1 to 65535, or 0 for any free one");
 
-/// The address of a peer's catalog.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Peer(SocketAddrV4);
-
-impl Peer {
-    /// The address.
-    pub fn addr(self) -> SocketAddrV4 {
-        self.0
-    }
-
-    fn parse(text: &str) -> Option<Peer> {
-        let addr: SocketAddrV4 = text.parse().ok()?;
-        let ip = addr.ip();
-        let is_host = !ip.is_unspecified() && !ip.is_multicast() && !ip.is_broadcast();
-        (is_host && addr.port() != 0).then_some(Peer(addr))
-    }
-}
-
-impl Setting for Vec<Peer> {
-    const KIND: Kind = Kind::List;
-    fn read(given: &[&str]) -> Result<Vec<Peer>, usize> {
-        if given.len() > MAX_STATIC_PEERS {
-            return Err(MAX_STATIC_PEERS);
-        }
-        given.iter().enumerate().map(|(at, text)| Peer::parse(text).ok_or(at)).collect()
-    }
-    fn show(&self) -> Vec<String> {
-        self.iter().map(|peer| peer.0.to_string()).collect()
-    }
-    fn needs() -> String {
-        format!("a list of at most {MAX_STATIC_PEERS} addresses such as [\"192.168.1.20:7654\"]")
-    }
-}
-
 /// An amount of memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Size(u64);
+pub(crate) struct Size(u64);
 
 impl Size {
     const MB: u64 = 1_000_000;
 
     /// So many MB (10^6 bytes), at least one and within the limits.
-    pub const fn from_mb(mb: u64) -> Size {
+    pub(crate) const fn from_mb(mb: u64) -> Size {
         assert!(0 < mb && mb <= MAX_SLAB_BYTES / Size::MB);
         Size(mb * Size::MB)
     }
 
     /// In bytes.
-    pub fn bytes(self) -> u64 {
+    pub(crate) fn bytes(self) -> u64 {
         self.0
     }
 
@@ -273,7 +246,7 @@ single!(
 
 /// A whole number within bounds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Count<const MIN: usize, const MAX: usize>(usize);
+pub(crate) struct Count<const MIN: usize, const MAX: usize>(usize);
 
 impl<const MIN: usize, const MAX: usize> Count<MIN, MAX> {
     /// A number that is known to be within the bounds.
@@ -283,7 +256,7 @@ impl<const MIN: usize, const MAX: usize> Count<MIN, MAX> {
     }
 
     /// The number.
-    pub fn get(self) -> usize {
+    pub(crate) fn get(self) -> usize {
         self.0
     }
 }
@@ -306,7 +279,7 @@ single!(u64, Kind::Number, |text| text.parse().ok(), u64::to_string, "a whole nu
 
 /// The arithmetic.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Precision {
+pub(crate) enum Precision {
     /// int8 activations and KV.
     #[default]
     Int8,
@@ -329,9 +302,38 @@ single!(
     "\"int8\" or \"float\""
 );
 
+/// Whether output rows are read in halves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum Halves {
+    /// Where that was seen to be quicker.
+    Auto,
+    /// Wherever they can be.
+    On,
+    /// Nowhere.
+    #[default]
+    Off,
+}
+
+single!(
+    Halves,
+    Kind::Text,
+    |text| match text {
+        "auto" => Some(Halves::Auto),
+        "on" => Some(Halves::On),
+        "off" => Some(Halves::Off),
+        _ => None,
+    },
+    |halves| match halves {
+        Halves::Auto => "auto".to_string(),
+        Halves::On => "on".to_string(),
+        Halves::Off => "off".to_string(),
+    },
+    "\"auto\", \"on\" or \"off\""
+);
+
 /// What the system may never take out of memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Lock {
+pub(crate) enum Lock {
     /// Nothing: it takes what has not been used for longest.
     #[default]
     Nothing,

@@ -1,6 +1,15 @@
-//! `[wifi]`: its values, and the text that wpa_supplicant takes, the only one that shows the password.
+//! `[wifi]`: its values, and the text that wpa_supplicant takes, the only one that shows what opens the network.
+//!
+//! That text holds no character of a person's: the name goes in hexadecimal, and the password as the key that IEEE 802.11 derives
+//! from both. wpa_supplicant's parser has no escapes: it takes `#` for a comment as soon as two quotation marks before it pair up, and
+//! would read `ab"c"d#efgh` as `ab"c"d`.
+//!
+//! WPA3 alone (SAE) needs the password itself, which this text does not have. The image's wpa_supplicant is built without SAE; networks
+//! that offer WPA2 and WPA3 side by side are joined by WPA2.
 
 use core::fmt;
+
+use sha1::Sha1;
 
 use super::Config;
 use super::fault::Problem;
@@ -8,11 +17,11 @@ use super::value::{Kind, Secret, Setting, single};
 
 /// A Wi-Fi network's name: up to 32 bytes of any kind (IEEE 802.11).
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Ssid(String);
+pub(crate) struct Ssid(String);
 
 impl Ssid {
     /// The name.
-    pub fn as_bytes(&self) -> &[u8] {
+    pub(crate) fn as_bytes(&self) -> &[u8] {
         self.0.as_bytes()
     }
 }
@@ -25,19 +34,28 @@ single!(
     "a network's name of at most 32 bytes"
 );
 
+/// Bytes of a network's key, and rounds of PBKDF2 that lead to it (IEEE 802.11).
+const KEY_BYTES: usize = 32;
+const KEY_ROUNDS: u32 = 4_096;
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// A WPA passphrase: 8 to 63 printable ASCII characters, or the key itself as 64 hexadecimal digits (IEEE 802.11).
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Passphrase(Secret);
+pub(crate) struct Passphrase(Secret);
 
 impl Passphrase {
-    /// The characters, for the radio's own configuration.
-    pub(super) fn as_str(&self) -> &str {
-        self.0.as_str()
-    }
-
-    /// Whether it is the key itself.
-    pub(super) fn is_key(&self) -> bool {
-        self.0.as_bytes().len() == 64
+    /// The network's key (PSK) as 64 hexadecimal digits: PBKDF2 with HMAC-SHA1, salted with the network's name (IEEE 802.11, J.4).
+    fn key(&self, ssid: &Ssid) -> String {
+        let given = self.0.as_bytes();
+        if given.len() == 2 * KEY_BYTES {
+            return self.0.as_str().to_ascii_lowercase();
+        }
+        let mut key = [0; KEY_BYTES];
+        pbkdf2::pbkdf2_hmac::<Sha1>(given, ssid.as_bytes(), KEY_ROUNDS, &mut key);
+        hex(&key)
     }
 
     fn parse(text: &str) -> Option<Passphrase> {
@@ -61,7 +79,7 @@ single!(
 
 /// Two letters of ISO 3166.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Country([u8; 2]);
+pub(crate) struct Country([u8; 2]);
 
 impl fmt::Display for Country {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -95,9 +113,6 @@ impl Config {
     /// # Errors
     /// [`RadioOff`] where no network is set, or where one of the `problems` of the file may be about the network or its password: a
     /// password that cannot be used must not become an open network of that name.
-    ///
-    /// The name goes in hexadecimal and the password between quotation marks, which end at the last one of the line: neither
-    /// needs an escape, whatever it holds.
     pub fn wpa_supplicant(&self, problems: &[Problem]) -> Result<String, RadioOff> {
         if let Some(problem) = problems.iter().find(|problem| problem.hits.wifi) {
             return Err(RadioOff::Doubtful(problem.clone()));
@@ -107,13 +122,11 @@ impl Config {
         if let Some(country) = self.wifi.country {
             text += &format!("country={country}\n");
         }
-        let name: String = ssid.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
         // Asked for by name, so that a network that hides its name is found too.
-        text += &format!("network={{\n\tssid={name}\n\tscan_ssid=1\n");
+        text += &format!("network={{\n\tssid={}\n\tscan_ssid=1\n", hex(ssid.as_bytes()));
         text += &match &self.wifi.password {
             None => "\tkey_mgmt=NONE\n".to_string(),
-            Some(key) if key.is_key() => format!("\tkey_mgmt=WPA-PSK\n\tpsk={}\n", key.as_str()),
-            Some(password) => format!("\tkey_mgmt=WPA-PSK\n\tpsk=\"{}\"\n", password.as_str()),
+            Some(password) => format!("\tkey_mgmt=WPA-PSK\n\tpsk={}\n", password.key(ssid)),
         };
         Ok(text + "}\n")
     }

@@ -9,16 +9,16 @@ use super::table::{TABLE, Takes};
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Line {
     /// What is to be done.
-    pub command: Command,
+    pub(crate) command: Command,
     /// Whether the reply is wanted in JSON.
-    pub json: bool,
+    pub(crate) json: bool,
     /// Whether the line was taken for a prompt because it is no command.
-    pub bare: bool,
+    pub(crate) bare: bool,
 }
 
 /// What a person wants.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Command {
+pub(crate) enum Command {
     /// Answer this text, by itself.
     Ask(String),
     /// Let the model go on with this text as it stands.
@@ -40,6 +40,10 @@ pub enum Command {
     },
     /// This node.
     Status,
+    /// The network and the board.
+    Net,
+    /// All that a node needs: what is wrong and what to do.
+    Doctor,
     /// The nodes on the LAN.
     Peers,
     /// What this node and its peers say that they hold.
@@ -75,9 +79,37 @@ pub enum Command {
     Quit,
 }
 
+impl Command {
+    /// Whether it need not wait for the prompts before it: it ends them, or only tells something.
+    pub(crate) fn is_urgent(&self) -> bool {
+        matches!(
+            self,
+            Command::Stop
+                | Command::Status
+                | Command::Net
+                | Command::Doctor
+                | Command::Peers
+                | Command::Catalog
+                | Command::Slab
+                | Command::Stats
+                | Command::Config
+                | Command::ConfigCheck
+                | Command::ConfigPath
+                | Command::Log(LogRequest::Last(_))
+                | Command::Help(_)
+                | Command::Version
+        )
+    }
+
+    /// Whether it must be meant by a person who typed it alone: it takes the machine or the swarm's state away.
+    pub(crate) fn is_drastic(&self) -> bool {
+        matches!(self, Command::Reset { .. } | Command::Reboot | Command::Poweroff | Command::Quit)
+    }
+}
+
 /// What is wanted of the log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum LogRequest {
+pub(crate) enum LogRequest {
     /// So many of the last lines.
     Last(usize),
     /// Which level this console is told unasked.

@@ -13,7 +13,7 @@ use super::keys::Key;
 
 /// What a key did.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Edit {
+pub(crate) enum Edit {
     /// The text or the cursor may have changed.
     Changed,
     /// Nothing could be done.
@@ -24,6 +24,10 @@ pub enum Edit {
     TooLong,
     /// The line holds bytes that were no UTF-8, and is gone.
     NotUtf8,
+    /// The line holds what no person types, and is gone.
+    Noise,
+    /// What may follow is to be listed.
+    List,
     /// Ctrl-C; the line, if any, is gone.
     Interrupt {
         /// Whether there was one.
@@ -35,9 +39,20 @@ pub enum Edit {
     Redraw,
 }
 
+/// What may follow a text.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Completion {
+    /// Only this.
+    Rest(String),
+    /// One of several.
+    Several,
+    /// Nothing that is known.
+    Unknown,
+}
+
 /// The editor of one console.
 #[derive(Default)]
-pub struct Editor {
+pub(crate) struct Editor {
     text: String,
     /// A byte of `text`, at the start of a character.
     cursor: usize,
@@ -47,25 +62,64 @@ pub struct Editor {
     /// The line of the history that is shown, counted from the latest; the line typed before waits in `draft`.
     shown: Option<usize>,
     draft: String,
+    /// What comes is pasted: a line end is part of the text.
+    is_pasted: bool,
+    /// Control characters that no key sends, in this line.
+    noise: usize,
+    /// Whether lines may be noise.
+    is_on_cable: bool,
+    /// The last key was Tab, and did nothing.
+    is_tabbed: bool,
 }
 
 impl Editor {
+    /// An editor for a line over which programs and disturbances may speak, too.
+    pub(crate) fn on_cable() -> Editor {
+        Editor { is_on_cable: true, ..Editor::default() }
+    }
+
+    /// Whether the line cannot be what a person typed: bytes of another speed or of a program's own protocol.
+    pub(crate) fn is_noise(&self) -> bool {
+        let broken = self.text.chars().filter(|&c| c == char::REPLACEMENT_CHARACTER).count();
+        self.is_on_cable && (self.noise > 1 || (self.noise > 0 && broken > 0) || 2 * broken > self.text.chars().count())
+    }
+
+    /// Whether what comes is pasted.
+    pub(crate) fn is_pasted(&self) -> bool {
+        self.is_pasted
+    }
+
+    /// Takes away what there is.
+    pub(crate) fn clear(&mut self) {
+        self.replace(String::new());
+    }
+
     /// The line so far.
-    pub fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         &self.text
     }
 
     /// Where the cursor stands, in bytes.
-    pub fn cursor(&self) -> usize {
+    pub(crate) fn cursor(&self) -> usize {
         self.cursor
     }
 
-    /// Obeys a key. `complete` gives the rest of the only command that begins with a word, if there is one.
-    pub fn apply(&mut self, key: Key, complete: fn(&str) -> Option<String>) -> Edit {
+    /// Obeys a key. `complete` says what may follow the line so far.
+    pub(crate) fn apply(&mut self, key: Key, complete: impl Fn(&str) -> Completion) -> Edit {
+        let was_tabbed = std::mem::take(&mut self.is_tabbed);
         match key {
             Key::Char(c) => return self.insert(c.encode_utf8(&mut [0; 4])),
-            Key::Tab => return self.tab(complete),
+            Key::Tab | Key::Enter if self.is_pasted => return self.insert(if key == Key::Tab { " " } else { "\n" }),
+            Key::Tab => return self.tab(complete, was_tabbed),
             Key::Enter => return self.enter(),
+            Key::Noise => self.noise += 1,
+            // The screen has taken it.
+            Key::Columns(_) => {}
+            Key::Paste { begins } => return self.paste(begins),
+            Key::Interrupt if self.is_noise() => {
+                self.clear();
+                return Edit::Noise;
+            }
             Key::Interrupt => {
                 let line = !self.text.is_empty();
                 self.replace(String::new());
@@ -110,18 +164,44 @@ impl Editor {
         Edit::Changed
     }
 
-    fn tab(&mut self, complete: fn(&str) -> Option<String>) -> Edit {
-        if self.cursor == self.text.len() && !self.text.contains(' ') {
-            return complete(&self.text).map_or(Edit::Refused, |rest| self.insert(&rest));
+    fn tab(&mut self, complete: impl Fn(&str) -> Completion, again: bool) -> Edit {
+        if self.cursor < self.text.len() {
+            return self.insert(" ");
         }
-        // Text that is pasted may hold tabs; a space is what the model makes of them, near enough.
-        self.insert(" ")
+        match complete(&self.text) {
+            Completion::Rest(rest) => self.insert(&rest),
+            // Text that is pasted may hold tabs; a space is what the model makes of them, near enough.
+            Completion::Unknown if self.text.contains(' ') => self.insert(" "),
+            _ if again => Edit::List,
+            _ => {
+                self.is_tabbed = true;
+                Edit::Refused
+            }
+        }
+    }
+
+    /// Pasted text begins, or has ended. Its last line end is not part of it: whoever pastes decides with Enter what becomes of it.
+    fn paste(&mut self, begins: bool) -> Edit {
+        if self.is_pasted && !begins && self.text[..self.cursor].ends_with('\n') {
+            self.remove(self.cursor - 1, self.cursor);
+        }
+        self.is_pasted = begins;
+        Edit::Changed
+    }
+
+    /// What comes is no longer pasted, though nothing has said so.
+    pub(crate) fn end_paste(&mut self) {
+        self.paste(false);
     }
 
     fn enter(&mut self) -> Edit {
+        let is_noise = self.is_noise();
         let line = std::mem::take(&mut self.text);
         let too_long = self.too_long;
         self.replace(String::new());
+        if is_noise {
+            return Edit::Noise;
+        }
         if too_long {
             return Edit::TooLong;
         }
@@ -153,6 +233,7 @@ impl Editor {
     fn replace(&mut self, text: String) {
         self.show(text);
         self.too_long = false;
+        (self.noise, self.is_pasted) = (0, false);
         self.shown = None;
         self.draft = String::new();
     }
@@ -162,6 +243,7 @@ impl Editor {
         self.cursor = from;
         if self.text.is_empty() {
             self.too_long = false;
+            self.noise = 0;
         }
     }
 
@@ -206,8 +288,8 @@ mod tests {
     use proptest::prelude::*;
     use proptest::test_runner::RngSeed;
 
-    fn none(_: &str) -> Option<String> {
-        None
+    fn none(_: &str) -> Completion {
+        Completion::Unknown
     }
 
     fn typed(editor: &mut Editor, text: &str) {
@@ -284,6 +366,51 @@ mod tests {
         assert_eq!(editor.apply(Key::Enter, none), Edit::Line("good".to_string()));
     }
 
+    #[test]
+    fn a_pasted_text_is_one_line_and_waits_for_enter() {
+        let mut editor = Editor::default();
+        press(&mut editor, &[Key::Paste { begins: true }]);
+        typed(&mut editor, "one");
+        press(&mut editor, &[Key::Enter, Key::Tab]);
+        typed(&mut editor, "reboot");
+        press(&mut editor, &[Key::Enter, Key::Paste { begins: false }]);
+        assert_eq!(editor.text(), "one\n reboot");
+        assert_eq!(editor.apply(Key::Enter, none), Edit::Line("one\n reboot".to_string()));
+        press(&mut editor, &[Key::Paste { begins: true }, Key::Enter, Key::Interrupt]);
+        typed(&mut editor, "two");
+        assert_eq!(editor.apply(Key::Enter, none), Edit::Line("two".to_string()), "Ctrl-C ends a paste that has no end");
+    }
+
+    #[test]
+    fn a_second_tab_lists_what_may_follow() {
+        let mut editor = Editor::default();
+        typed(&mut editor, "st");
+        let several = |_: &str| Completion::Several;
+        assert_eq!(editor.apply(Key::Tab, several), Edit::Refused);
+        assert_eq!(editor.apply(Key::Tab, several), Edit::List);
+        assert_eq!((editor.apply(Key::Tab, several), editor.text()), (Edit::Refused, "st"));
+        typed(&mut editor, "ran ge");
+        assert_eq!((editor.apply(Key::Tab, none), editor.text()), (Edit::Changed, "stran ge "));
+    }
+
+    #[test]
+    fn bytes_of_no_person_are_noise_on_a_cable_and_a_slip_is_none() {
+        for (keys, text, is_noise) in [
+            (vec![Key::Noise], "hello", false),
+            (vec![Key::Noise, Key::Noise], "hello", true),
+            (vec![Key::Noise], "x\u{fffd}~", true),
+            (vec![], "caf\u{fffd} society", false),
+            (vec![], "\u{fffd}\u{fffd}\u{fffd}a", true),
+        ] {
+            let mut editor = Editor::on_cable();
+            press(&mut editor, &keys);
+            typed(&mut editor, text);
+            assert_eq!(editor.is_noise(), is_noise, "{text}");
+            assert_eq!(editor.apply(Key::Enter, none) == Edit::Noise, is_noise, "{text}");
+            assert!(!editor.is_noise(), "the next line is another");
+        }
+    }
+
     fn any_key() -> impl Strategy<Value = Key> {
         let fixed = [
             Key::Enter,
@@ -303,6 +430,9 @@ mod tests {
             Key::KillEnd,
             Key::KillWord,
             Key::Tab,
+            Key::Noise,
+            Key::Paste { begins: true },
+            Key::Paste { begins: false },
         ];
         let letters = prop::sample::select("ab  é東\u{301}\u{200d}💻👩🇩🇪\u{fe0f}".chars().collect::<Vec<_>>());
         prop_oneof![3 => letters.prop_map(Key::Char), 1 => prop::sample::select(fixed.to_vec())]
@@ -316,7 +446,7 @@ mod tests {
         fn the_cursor_never_stands_inside_a_character(keys in prop::collection::vec(any_key(), 0..120)) {
             let mut editor = Editor::default();
             for key in keys {
-                editor.apply(key, |_| Some("x".to_string()));
+                editor.apply(key, |_| Completion::Rest("x".to_string()));
                 let starts: Vec<usize> = editor.text().grapheme_indices(true).map(|(at, _)| at).collect();
                 prop_assert!(starts.contains(&editor.cursor()) || editor.cursor() == editor.text().len());
             }

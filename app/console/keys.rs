@@ -5,7 +5,7 @@
 
 /// What a person pressed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Key {
+pub(crate) enum Key {
     /// A character that can be shown.
     Char(char),
     /// The end of the line, by CR, LF or CR LF.
@@ -45,6 +45,15 @@ pub enum Key {
     Redraw,
     /// Completes a command's name.
     Tab,
+    /// What follows is pasted, or is no longer.
+    Paste {
+        /// Which of the two.
+        begins: bool,
+    },
+    /// The terminal says how many columns it has.
+    Columns(u16),
+    /// A control character that no key sends.
+    Noise,
 }
 
 /// Bytes of the longest sequence that is looked at; what is longer is none.
@@ -62,7 +71,7 @@ enum State {
 }
 
 /// The decoder.
-pub struct Keys {
+pub(crate) struct Keys {
     state: State,
     /// Parameters of a sequence.
     sequence: heapless::Vec<u8, MAX_SEQUENCE>,
@@ -80,7 +89,7 @@ impl Default for Keys {
 
 impl Keys {
     /// Takes one byte; gives the keys that it completes, two at most.
-    pub fn push(&mut self, byte: u8) -> [Option<Key>; 2] {
+    pub(crate) fn push(&mut self, byte: u8) -> [Option<Key>; 2] {
         let after_cr = std::mem::replace(&mut self.after_cr, byte == b'\r');
         if byte < 0x20 || byte == 0x7f {
             // A control character ends whatever was under way.
@@ -125,6 +134,11 @@ impl Keys {
                 [None, None]
             }
         }
+    }
+
+    /// Whether the next byte begins a key.
+    pub(crate) fn is_between(&self) -> bool {
+        self.state == State::Ground && self.bytes.is_empty()
     }
 
     fn text(&mut self, byte: u8) -> [Option<Key>; 2] {
@@ -173,7 +187,9 @@ fn control(byte: u8, after_cr: bool) -> Option<Key> {
         0x10 => Key::Up,
         0x15 => Key::KillStart,
         0x17 => Key::KillWord,
-        _ => return None,
+        // Programs that pace themselves send these two unasked.
+        0x11 | 0x13 => return None,
+        _ => Key::Noise,
     })
 }
 
@@ -194,10 +210,20 @@ fn final_key(byte: u8, parameters: &[u8]) -> Option<Key> {
             b"1" | b"7" => Key::Home,
             b"4" | b"8" => Key::End,
             b"3" => Key::Delete { or_end: false },
+            b"200" => Key::Paste { begins: true },
+            b"201" => Key::Paste { begins: false },
             _ => return None,
         },
+        // What xterm answers to CSI 18 t: rows, then columns.
+        b't' => Key::Columns(columns(parameters)?),
         _ => return None,
     })
+}
+
+fn columns(parameters: &[u8]) -> Option<u16> {
+    let (rows, columns) = str::from_utf8(parameters).ok()?.strip_prefix("8;")?.split_once(';')?;
+    rows.parse::<u16>().ok()?;
+    columns.parse().ok()
 }
 
 #[cfg(test)]
@@ -211,13 +237,18 @@ mod tests {
 
     #[test]
     fn keys_of_terminals_are_known() {
-        let cases: [(&[u8], &[Key]); 12] = [
+        let cases: [(&[u8], &[Key]); 14] = [
             ("ä€😀".as_bytes(), &[Key::Char('ä'), Key::Char('€'), Key::Char('😀')]),
             (b"\x1b[A\x1bOB\x1b[C\x1b[D", &[Key::Up, Key::Down, Key::Right, Key::Left]),
             (b"\x1b[1;5C\x1b[1;3D\x1bb\x1bf", &[Key::WordRight, Key::WordLeft, Key::WordLeft, Key::WordRight]),
             (b"\x1b[H\x1b[4~\x1b[3~", &[Key::Home, Key::End, Key::Delete { or_end: false }]),
             (b"\r\n\r\r\n\n", &[Key::Enter, Key::Enter, Key::Enter, Key::Enter]),
-            (b"\x1b[99~\x1b[?25h\x00\x1b[Z", &[]),
+            (b"\x1b[99~\x1b[?25h\x11\x1b[Z", &[]),
+            (
+                b"\x00\x1b[200~a\r\x1b[201~",
+                &[Key::Noise, Key::Paste { begins: true }, Key::Char('a'), Key::Enter, Key::Paste { begins: false }],
+            ),
+            (b"\x1b[8;24;132t\x1b[8;24t\x1b[9;1;1t\x1b[8;24;70000t", &[Key::Columns(132)]),
             (b"\x1b[1\r", &[Key::Enter]),
             (b"\x1b\x1b[A", &[Key::Up]),
             (b"\x7f\x08\x1b\x7f", &[Key::Backspace, Key::Backspace, Key::KillWord]),

@@ -24,7 +24,7 @@ pub enum Level {
 
 impl Level {
     /// Its name, as typed.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Level::Error => "error",
             Level::Warn => "warn",
@@ -33,14 +33,14 @@ impl Level {
     }
 
     /// The level of that name.
-    pub fn named(name: &str) -> Option<Level> {
+    pub(crate) fn named(name: &str) -> Option<Level> {
         [Level::Error, Level::Warn, Level::Info].into_iter().find(|level| level.name() == name)
     }
 }
 
 /// One line.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// When, on the node's own clock.
     pub at: Millis,
     /// How much it matters.
@@ -51,7 +51,7 @@ pub struct Entry {
 
 /// What consoles are told of a new line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Told {
+pub(crate) enum Told {
     /// The line, and before it how many were left out since the last.
     Line {
         /// Lines left out.
@@ -63,7 +63,7 @@ pub enum Told {
 
 /// The log of one node.
 #[derive(Default)]
-pub struct Log {
+pub(crate) struct Log {
     entries: VecDeque<Entry>,
     /// Lines said in the present burst, one less with every gap that passes.
     burst: u64,
@@ -74,7 +74,7 @@ pub struct Log {
 
 impl Log {
     /// Takes a line in; one that is too long is cut.
-    pub fn push(&mut self, level: Level, text: &str, now: Millis) -> Told {
+    pub(crate) fn push(&mut self, level: Level, text: &str, now: Millis) -> Told {
         let text = cut(text);
         if self.entries.len() == LOG_LINES {
             self.entries.pop_front();
@@ -92,7 +92,7 @@ impl Log {
     }
 
     /// The last `count` lines, the oldest first.
-    pub fn last(&self, count: usize) -> impl Iterator<Item = &Entry> {
+    pub(crate) fn last(&self, count: usize) -> impl Iterator<Item = &Entry> {
         self.entries.iter().skip(self.entries.len().saturating_sub(count))
     }
 }

@@ -1,22 +1,35 @@
 //! What a person can say to a node, and how a terminal is read and written for it. No terminal is touched here.
 //!
-//! One table (`table`) makes the parser, the help, `docs/console.md` and the manual page, so that none can miss a command.
+//! One table (`table`) makes the parser, the help, `docs/use/console.md` and the manual page, so that none can miss a command.
 //! [`Screen`] is a terminal with line editing; [`Log`] is what the node had to say; [`Settings`] is how a console wants answers.
 
+mod block;
+mod cable;
 mod command;
+mod doctor;
 mod editor;
 mod keys;
 mod log;
 mod manual;
+mod net;
 mod screen;
 mod settings;
 mod table;
 mod words;
 
-pub use command::{Command, ConsoleError, Line, LogRequest, parse};
-pub use log::{Entry, Level, Log, Told};
-pub use manual::{man_page, reference};
+pub(crate) use block::{Begun, Block, BlockError, prompt};
+pub(crate) use cable::Dropped;
+pub use command::parse;
+pub(crate) use command::{Command, Line, LogRequest};
+#[cfg(test)]
+pub(crate) use doctor::Verdict;
+pub(crate) use doctor::{Check, Report};
+pub(crate) use log::{Entry, Level, Log, Told};
+pub(crate) use manual::man_page;
+pub use manual::reference;
+pub(crate) use net::{Board, NetFacts, NetPeer, Wifi, deaf_radio, no_lan};
 pub use screen::{Screen, Typed, harmless};
-pub use settings::{SETTINGS, Settings, stops, system};
-pub use table::{help, help_for, words};
+pub(crate) use settings::{Settings, stops, system};
+pub use table::words;
+pub(crate) use table::{May, help, help_for};
 pub use words::word;

@@ -6,20 +6,34 @@
 //! Promises: the prompt and the line stay whole: what is said while a line is edited appears above it. While an answer streams,
 //! notes wait for the end of its line. A key costs the few bytes that differ, for at 115200 bits a second a whole row takes 7 ms.
 //! The line takes one row, however long it is: the row shows the part around the cursor. What a terminal does not take is left out
-//! beyond a bound, and that is said.
+//! beyond a bound, and that is said. Pasted text, where the terminal marks it, is one line whatever it holds, and waits for Enter.
+//!
+//! Nothing here looks at a clock: [`Screen::at`] says the time, [`Screen::wait`] when to come again.
+
+mod draw;
+#[cfg(test)]
+mod noisy;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 
-use unicode_width::UnicodeWidthStr;
-
+use crate::id::Millis;
 use crate::limits::{MAX_TERMINAL_OUTPUT_BYTES, MAX_WAITING_NOTES, TERMINAL_COLUMNS};
 
-use super::editor::{Edit, Editor, characters};
+use super::cable::{self, Cable, Dropped, Taken};
+use super::editor::{Edit, Editor};
 use super::keys::{Key, Keys};
-use super::table;
+use super::table::{self, May};
 
-/// Parts of one character that are sent: the longest emoji in use has ten.
-const MAX_CELL_CHARS: usize = 16;
+use draw::{Cell, shown, width};
+
+/// What is pasted comes without a pause of this length, where its end got lost.
+const PASTE_PAUSE_MS: u64 = 2_000;
+
+/// Ask a terminal to mark what is pasted, and no longer (xterm's "bracketed paste").
+const MARK_PASTE: &str = "\x1b[?2004h";
+const LEAVE_PASTE: &str = "\x1b[?2004l";
 
 /// What a person did.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -34,13 +48,8 @@ pub enum Typed {
     Interrupt,
     /// Ctrl-D with nothing typed.
     End,
-}
-
-/// One place of a row: a character and the columns that it takes.
-#[derive(Clone, PartialEq, Eq)]
-struct Cell {
-    text: String,
-    width: usize,
+    /// Something came that no person types, and is gone: so often by now. The first is told, the tenth, the hundredth.
+    Dropped(Dropped, u64),
 }
 
 /// What stands on the last row.
@@ -78,6 +87,17 @@ pub struct Screen {
     lost: bool,
     /// Columns of the progress that stands on the row, which the next output takes away.
     progress: usize,
+    now: Millis,
+    /// When the last byte came.
+    came: Millis,
+    /// What else may come where this is a serial cable.
+    cable: Option<Cable>,
+    /// Which of the commands may be used here.
+    may: May,
+    /// The line belongs to a prompt that has begun.
+    continues: bool,
+    /// Pasted text is marked.
+    marks: bool,
 }
 
 impl Screen {
@@ -98,6 +118,42 @@ impl Screen {
             out: Vec::new(),
             lost: false,
             progress: 0,
+            now: Millis(0),
+            came: Millis(0),
+            cable: None,
+            may: May::ALL,
+            continues: false,
+            marks: false,
+        }
+    }
+
+    /// The same at the end of a serial cable.
+    pub fn on_cable(sequences: bool) -> Screen {
+        Screen { cable: Some(Cable::default()), editor: Editor::on_cable(), ..Screen::new(sequences) }
+    }
+
+    /// The time goes on.
+    pub fn at(&mut self, now: Millis) {
+        self.now = now;
+        if let Some(cable) = &mut self.cable {
+            cable.at(now);
+        }
+    }
+
+    /// Says which of the commands may be used here.
+    pub(crate) fn set_may(&mut self, may: May) {
+        self.may = may;
+    }
+
+    /// Whether the lines that follow belong to a prompt that has begun: then blank ones count, and another sign stands before them.
+    pub(crate) fn set_continues(&mut self, continues: bool) {
+        self.continues = continues;
+    }
+
+    /// Leaves the terminal as others expect it.
+    pub(crate) fn farewell(&mut self) {
+        if std::mem::take(&mut self.marks) {
+            self.push(LEAVE_PASTE);
         }
     }
 
@@ -118,23 +174,75 @@ impl Screen {
     /// when that has been dealt with, so that what is said comes between one line and the next.
     pub fn feed(&mut self, bytes: &[u8]) -> usize {
         let mut taken = 0;
+        self.after_pause();
         for &byte in bytes {
             if !self.typed.is_empty() {
                 break;
             }
             taken += 1;
-            for key in self.keys.push(byte).into_iter().flatten() {
-                if key == Key::Interrupt && self.row == Row::Line {
-                    self.draw();
+            match &mut self.cable {
+                Some(cable) if self.editor.text().is_empty() && self.keys.is_between() && !self.editor.is_pasted() => {
+                    match cable.take(byte) {
+                        Taken::Given(bytes) => bytes.into_iter().for_each(|byte| self.press(byte)),
+                        Taken::Dropped { is_echo: true } => self.dropped(Dropped::Echo),
+                        Taken::Dropped { is_echo: false } | Taken::Held => {}
+                    }
                 }
-                let edit = self.editor.apply(key, table::completion);
-                self.edited(edit);
+                _ => self.press(byte),
             }
         }
+        self.came = self.now;
         if self.row == Row::Line {
             self.draw();
         }
         taken
+    }
+
+    /// Milliseconds after which [`Screen::pause`] is to be called if nothing comes.
+    pub(crate) fn wait(&self) -> Option<u64> {
+        self.cable.as_ref()?.wait()
+    }
+
+    /// Nothing has come for as long as [`Screen::wait`] said.
+    pub fn pause(&mut self) {
+        let given = self.cable.as_mut().map_or(Vec::new(), Cable::pause);
+        given.into_iter().for_each(|byte| self.press(byte));
+        if self.row == Row::Line {
+            self.draw();
+        }
+    }
+
+    /// What came before a pause: noise is no beginning of a line, and a paste has ended.
+    fn after_pause(&mut self) {
+        let pause = (self.now - self.came).0;
+        if pause >= PASTE_PAUSE_MS && self.editor.is_pasted() {
+            self.editor.end_paste();
+        }
+        if pause >= cable::PAUSE_MS && self.editor.is_noise() {
+            self.editor.clear();
+            self.dropped(Dropped::Noise);
+        }
+    }
+
+    fn press(&mut self, byte: u8) {
+        for key in self.keys.push(byte).into_iter().flatten() {
+            if let Key::Columns(columns) = key {
+                self.set_columns(columns.into());
+                continue;
+            }
+            if key == Key::Interrupt && self.row == Row::Line {
+                self.draw();
+            }
+            let may = self.may;
+            let edit = self.editor.apply(key, |line| table::completion(line, may));
+            self.edited(edit);
+        }
+    }
+
+    /// Something has come that no person types.
+    fn dropped(&mut self, what: Dropped) {
+        let count = self.cable.as_mut().and_then(|cable| cable.count(what));
+        self.typed.extend(count.map(|count| Typed::Dropped(what, count)));
     }
 
     /// What it meant.
@@ -154,9 +262,19 @@ impl Screen {
                 }
                 return;
             }
+            Edit::List => {
+                let listed = table::candidates(self.editor.text(), self.may).join("  ");
+                return self.say(&listed);
+            }
+            Edit::Noise => return self.dropped(Dropped::Noise),
             Edit::Line(line) => {
+                if let Some(what) = self.cable.as_mut().and_then(|cable| cable.drops(&line)).filter(|_| !self.continues) {
+                    return self.dropped(what);
+                }
                 self.leave_line(&line);
-                if line.trim().is_empty() {
+                if line.trim().is_empty() && !self.continues {
+                    // Whoever comes to a cable presses Enter first: the terminal may be another than before.
+                    self.marks &= self.cable.is_none();
                     return self.invite();
                 }
                 Typed::Line(line)
@@ -192,10 +310,10 @@ impl Screen {
             }
             Row::Answer { fresh } if !line.trim().is_empty() => {
                 let start = if fresh { "" } else { "\r\n" };
-                self.push(&format!("{start}> {line}\r\n"));
+                self.push(&format!("{start}> {}\r\n", shown(line)));
                 self.row = Row::Answer { fresh: true };
             }
-            Row::Empty if !line.trim().is_empty() => self.push(&format!("> {line}\r\n")),
+            Row::Empty if !line.trim().is_empty() => self.push(&format!("> {}\r\n", shown(line))),
             _ => {}
         }
     }
@@ -210,7 +328,14 @@ impl Screen {
     pub fn invite(&mut self) {
         if self.row == Row::Empty {
             self.row = Row::Line;
+            if let Some(cable) = &mut self.cable {
+                cable.signed();
+            }
             self.draw();
+            if self.sequences && !self.marks {
+                self.push(MARK_PASTE);
+                self.marks = true;
+            }
         }
     }
 
@@ -228,10 +353,11 @@ impl Screen {
     }
 
     /// How far something has come, on a row that the next output takes back. Nothing where a line or an answer stands.
-    pub fn progress(&mut self, text: &str) {
+    pub(crate) fn progress(&mut self, text: &str) {
         if matches!(self.row, Row::Empty | Row::Answer { fresh: true }) {
             let text: String = harmless(text).chars().take(self.columns - 1).collect();
             self.push(&text);
+            self.said(&text);
             self.progress = width(&text);
         }
     }
@@ -245,8 +371,7 @@ impl Screen {
             Row::Answer { fresh: true } | Row::Empty => {}
         }
         for line in lines.lines() {
-            self.push(&harmless(line));
-            self.push("\r\n");
+            self.say_line(line);
         }
         match before {
             Row::Line => {
@@ -262,17 +387,21 @@ impl Screen {
     }
 
     /// More of an answer.
-    pub fn answer(&mut self, text: &str) {
+    pub(crate) fn answer(&mut self, text: &str) {
         if self.row == Row::Line {
             self.erase();
         }
         let mut fresh = !matches!(self.row, Row::Answer { fresh: false });
         for piece in text.split_inclusive('\n') {
             let line = piece.strip_suffix('\n');
-            self.push(&harmless(line.unwrap_or(piece)));
+            let text = harmless(line.unwrap_or(piece));
+            self.push(&text);
+            if let Some(cable) = &mut self.cable {
+                cable.more(&text);
+            }
             fresh = line.is_some();
             if fresh {
-                self.push("\r\n");
+                self.end_row();
                 self.row = Row::Answer { fresh };
                 self.say_notes();
             }
@@ -281,10 +410,10 @@ impl Screen {
     }
 
     /// The answer is complete.
-    pub fn end_answer(&mut self) {
+    pub(crate) fn end_answer(&mut self) {
         if let Row::Answer { fresh } = self.row {
             if !fresh {
-                self.push("\r\n");
+                self.end_row();
             }
             self.row = Row::Empty;
         }
@@ -293,12 +422,32 @@ impl Screen {
 
     fn say_notes(&mut self) {
         while let Some(note) = self.notes.pop_front() {
-            self.push(&harmless(&note));
-            self.push("\r\n");
+            self.say_line(&note);
         }
         if self.more > 0 {
             let more = std::mem::take(&mut self.more);
-            self.push(&format!("· {more} more lines: log shows them\r\n"));
+            self.say_line(&format!("· {more} more lines: log shows them"));
+        }
+    }
+
+    fn say_line(&mut self, line: &str) {
+        let line = harmless(line);
+        self.push(&line);
+        self.push("\r\n");
+        self.said(&line);
+    }
+
+    fn end_row(&mut self) {
+        self.push("\r\n");
+        if let Some(cable) = &mut self.cable {
+            cable.end_row();
+        }
+    }
+
+    /// A whole line has been said, which may come back.
+    fn said(&mut self, line: &str) {
+        if let Some(cable) = &mut self.cable {
+            cable.said(line);
         }
     }
 
@@ -335,156 +484,6 @@ impl Screen {
         }
         self.out.extend_from_slice(text.as_bytes());
     }
-
-    /// Takes the prompt and the line off the terminal.
-    fn erase(&mut self) {
-        self.go(0);
-        self.clear(self.shown.iter().map(|cell| cell.width).sum());
-        self.shown.clear();
-        self.row = Row::Empty;
-    }
-
-    /// Columns for the line: behind the prompt, and before the last column, where terminals differ.
-    fn room(&self) -> usize {
-        self.columns - 3
-    }
-
-    /// The text that is left to see of a finished line: all of it if it fits.
-    fn draw_as(&mut self, line: &str) {
-        let room = self.room();
-        let (mut wanted, mut width) = (prompt(false), 2);
-        for cell in characters(line).map(Cell::of) {
-            if width + cell.width > 2 + room || wanted.len() > 4 * room {
-                break;
-            }
-            width += cell.width;
-            wanted.push(cell);
-        }
-        self.show(wanted, width);
-    }
-
-    /// Makes the terminal's last row show the line around the cursor.
-    fn draw(&mut self) {
-        let (room, cursor) = (self.room(), self.editor.cursor());
-        self.first = self.first.min(self.editor.text().len());
-        if !self.editor.text().is_char_boundary(self.first) || cursor < self.first {
-            self.first = self.back(cursor, room / 4);
-        }
-        if cursor - self.first > 16 * room || width(&self.editor.text()[self.first..cursor]) >= room {
-            self.first = self.back(cursor, 3 * room / 4);
-        }
-        if cursor < 4 * room && width(&self.editor.text()[..cursor]) < room {
-            self.first = 0;
-        }
-        let mut wanted = prompt(self.first > 0);
-        let (mut end, mut column, mut target) = (self.first, 2, 2);
-        let text = self.editor.text();
-        // A row has few characters, and those few bytes: the rest of a long line is not looked at.
-        for whole in characters(&text[self.first..]) {
-            let cell = Cell::of(whole);
-            if end == cursor {
-                target = column;
-            }
-            if column + cell.width > 2 + room || wanted.len() > 4 * room {
-                break;
-            }
-            column += cell.width;
-            end += whole.len();
-            wanted.push(cell);
-        }
-        if end == cursor {
-            target = column;
-        }
-        self.show(wanted, target);
-    }
-
-    /// The byte from which on at most so many columns lead to `cursor`.
-    fn back(&self, cursor: usize, columns: usize) -> usize {
-        let mut first = cursor;
-        let mut taken = 0;
-        for character in unicode_segmentation::UnicodeSegmentation::graphemes(&self.editor.text()[..cursor], true).rev() {
-            taken += width(character);
-            if taken > columns {
-                break;
-            }
-            first -= character.len();
-        }
-        first
-    }
-
-    /// Sends what differs between the row that is shown and the one that is wanted, and leaves the cursor in column `target`.
-    fn show(&mut self, wanted: Vec<Cell>, target: usize) {
-        let mut same = wanted.iter().zip(&self.shown).take_while(|(one, other)| one == other).count();
-        // What takes no column of its own belongs to the character before it.
-        while same > 0 && [&wanted, &self.shown].iter().any(|row| row.get(same).is_some_and(|cell| cell.width == 0)) {
-            same -= 1;
-        }
-        let columns = |cells: &[Cell]| cells.iter().map(|cell| cell.width).sum::<usize>();
-        if same < wanted.len().max(self.shown.len()) {
-            self.go(columns(&wanted[..same]));
-            let rest: String = wanted[same..].iter().map(|cell| cell.text.as_str()).collect();
-            self.push(&rest);
-            self.at = columns(&wanted);
-            self.clear(columns(&self.shown).saturating_sub(self.at));
-        }
-        self.shown = wanted;
-        self.go(target);
-    }
-
-    /// Takes so many columns from the cursor on off the row.
-    fn clear(&mut self, columns: usize) {
-        match (columns, self.sequences) {
-            (0, _) => {}
-            (_, true) => self.push("\x1b[K"),
-            (_, false) => {
-                self.push(&" ".repeat(columns));
-                self.push(&"\x08".repeat(columns));
-            }
-        }
-    }
-
-    /// Moves the cursor within its row.
-    fn go(&mut self, column: usize) {
-        let (left, right) = (self.at.saturating_sub(column), column.saturating_sub(self.at));
-        match (left, right, self.sequences) {
-            (0, 0, _) => {}
-            (_, _, _) if column == 0 => self.push("\r"),
-            (1..=3, _, _) | (1.., _, false) => self.push(&"\x08".repeat(left)),
-            (0, _, true) => self.push(&format!("\x1b[{right}C")),
-            // What stands there is shown again: the cursor goes over it.
-            (_, _, false) => self.retype(column),
-            _ => self.push(&format!("\x1b[{left}D")),
-        }
-        self.at = column;
-    }
-
-    fn retype(&mut self, column: usize) {
-        let (mut at, mut over) = (0, String::new());
-        for cell in &self.shown {
-            if self.at <= at && at < column {
-                over += &cell.text;
-            }
-            at += cell.width;
-        }
-        self.push(&over);
-    }
-}
-
-impl Cell {
-    fn of(text: &str) -> Cell {
-        // A letter may carry accents without end; a terminal is spared most of them.
-        let text: String = text.chars().take(MAX_CELL_CHARS).collect();
-        Cell { width: width(&text), text }
-    }
-}
-
-fn width(text: &str) -> usize {
-    UnicodeWidthStr::width(text)
-}
-
-/// The sign that a line may be typed; `more` when the line begins left of the row.
-fn prompt(more: bool) -> Vec<Cell> {
-    [">", if more { "<" } else { " " }].map(Cell::of).to_vec()
 }
 
 /// Text that moves no cursor, changes no colour and sets no title: a model or a peer may say any byte.
@@ -492,6 +491,3 @@ pub fn harmless(text: &str) -> String {
     let is_safe = |character: char| !character.is_control() || matches!(character, '\n' | '\t');
     text.chars().map(|character| if is_safe(character) { character } else { char::REPLACEMENT_CHARACTER }).collect()
 }
-
-#[cfg(test)]
-mod tests;

@@ -6,7 +6,7 @@ use crate::limits::{MAX_CONTEXT_TOKENS, MAX_REPEAT_TOKENS, MAX_STOP_BYTES, MAX_S
 use crate::sampler::{Repeat, Sampling};
 
 /// The names that `set` knows, and what each is.
-pub const SETTINGS: [(&str, &str); 10] = [
+pub(crate) const SETTINGS: [(&str, &str); 10] = [
     ("temperature", "0 always takes the likeliest token; higher is more varied"),
     ("top-k", "choose among the K likeliest tokens; 0 means all"),
     ("top-p", "choose among the likeliest tokens that together have this probability"),
@@ -21,7 +21,7 @@ pub const SETTINGS: [(&str, &str); 10] = [
 
 /// How answers are made.
 #[derive(Clone, PartialEq, Debug, Serialize)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// Tokens of an answer, at most.
     pub max_tokens: usize,
     /// How they are chosen.
@@ -42,7 +42,7 @@ impl Settings {
     ///
     /// # Errors
     /// What would be taken, for a person.
-    pub fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
+    pub(crate) fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
         let Sampling { mut temperature, mut top_k, mut top_p, mut seed, mut repeat } = self.sampling;
         match name {
             "temperature" => temperature = number(name, value, "a number such as 0.7")?,
@@ -66,7 +66,7 @@ impl Settings {
     ///
     /// # Errors
     /// The names that there are.
-    pub fn get(&self, name: &str) -> Result<String, String> {
+    pub(crate) fn get(&self, name: &str) -> Result<String, String> {
         Ok(match name {
             "temperature" => self.sampling.temperature.to_string(),
             "top-k" => self.sampling.top_k.to_string(),
@@ -84,7 +84,7 @@ impl Settings {
     }
 
     /// All of them, a line each.
-    pub fn table(&self) -> String {
+    pub(crate) fn table(&self) -> String {
         let line = |(name, about): &(&str, &str)| format!("{name:<15} {:<10} {about}\n", self.get(name).unwrap_or_default());
         SETTINGS.iter().map(line).collect()
     }
@@ -98,7 +98,7 @@ const STOP_NEEDS: &str =
 ///
 /// # Errors
 /// What would be taken, for a person.
-pub fn stops(texts: Vec<String>) -> Result<Vec<String>, String> {
+pub(crate) fn stops(texts: Vec<String>) -> Result<Vec<String>, String> {
     let texts: Vec<String> = texts.into_iter().filter(|text| !text.is_empty()).collect();
     if texts.len() > MAX_STOPS {
         return Err(format!("{} stop strings are too many: at most {MAX_STOPS} are taken", texts.len()));
@@ -113,7 +113,7 @@ pub fn stops(texts: Vec<String>) -> Result<Vec<String>, String> {
 ///
 /// # Errors
 /// What would be taken, for a person.
-pub fn system(text: Option<String>) -> Result<Option<String>, String> {
+pub(crate) fn system(text: Option<String>) -> Result<Option<String>, String> {
     match text.filter(|text| !text.trim().is_empty()) {
         Some(text) if text.len() > MAX_SYSTEM_BYTES => {
             Err(format!("a system text of {} bytes is too long: at most {MAX_SYSTEM_BYTES} are taken", text.len()))

@@ -1,7 +1,9 @@
 //! The one table of commands.
 
 use super::command::{Command, LogRequest};
+use super::editor::Completion;
 use super::log::Level;
+use super::settings::SETTINGS;
 
 /// What follows a command's word.
 pub(super) enum Takes {
@@ -49,14 +51,14 @@ pub(super) const TABLE: &[Entry] = &[
         word: "ask",
         argument: "TEXT",
         help: "answer TEXT by itself; a line that starts with no command does so too, or is a turn of the conversation",
-        more: "A model whose file has a chat template is a chat model: TEXT is put into that template, and a line without a command is the next turn of the conversation, as `chat` makes it. Other models complete TEXT as it stands, and so they do with such a line. What is said when the node comes up tells which it is. The answer streams, and ends with a line of figures: the prompt's tokens, how many of them came from this node's own slab, how many from peers and how many were computed, then the tokens generated, the time to the first and to the last of them, tokens a second, and why it ended. Ctrl-C or `stop` ends it. Prompts typed meanwhile wait their turn.",
+        more: "A model whose file has a chat template is a chat model: TEXT is put into that template, and a line without a command is the next turn of the conversation, as `chat` makes it. Other models complete TEXT as it stands, and so they do with such a line. The node says at its start which kind it has. The answer streams, and ends with a line of figures: the prompt's tokens, how many of them came from this node's own slab, how many from peers and how many were computed, then the tokens generated, the time to the first and to the last of them, tokens a second, and why it ended. Ctrl-C or `stop` ends it. Prompts typed meanwhile wait their turn.",
         takes: Takes::Text(Command::Ask),
         takes_words: "",
     },
     Entry {
         word: "raw",
         argument: "TEXT",
-        help: "let the model go on with TEXT as it stands, whatever its chat template says",
+        help: "let the model continue TEXT as it stands, without its chat template",
         more: "",
         takes: Takes::Text(Command::Raw),
         takes_words: "",
@@ -72,8 +74,8 @@ pub(super) const TABLE: &[Entry] = &[
     Entry {
         word: "system",
         argument: "[TEXT|off]",
-        help: "what the model is told before a conversation; off: nothing",
-        more: "It begins a new conversation, and is told before each answer to `ask` too where that is put into the chat template. Not every template has a place for it.",
+        help: "the system text of a conversation; off: none",
+        more: "Setting it begins a new conversation. `ask` uses it too, if its text is put into the chat template. Not every template has a place for it.",
         takes: Takes::TextOrNothing(Command::System),
         takes_words: "",
     },
@@ -81,14 +83,14 @@ pub(super) const TABLE: &[Entry] = &[
     alone!(
         "stop",
         Command::Stop,
-        "end the answers that this console waits for",
+        "stop the answers that this console waits for",
         "The tokens so far stay, and so does the state that was computed. Ctrl-C does the same."
     ),
     Entry {
         word: "set",
         argument: "[NAME [VALUE]]",
-        help: "how answers are made on this console: temperature, top-k, top-p, seed, max-tokens, repeat-penalty, repeat-last-n, stop, raw, drop-oldest",
-        more: "Without words it shows all of them. What is set holds for this console until the node ends; `potluck.toml` says what it begins with. `set stop` takes one word, or several texts in quotation marks, in which `\\n` ends a line.",
+        help: "show or change how answers are made on this console: temperature, top-k, top-p, seed, max-tokens, repeat-penalty, repeat-last-n, stop, raw, drop-oldest",
+        more: "Without words it shows all settings. A change holds for this console until the node ends; the first values are those of `potluck.toml`. `set stop` takes one word, or several texts in quotation marks, in which `\\n` ends a line.",
         takes: Takes::Words {
             most: 2,
             read: |words| {
@@ -99,11 +101,23 @@ pub(super) const TABLE: &[Entry] = &[
         takes_words: "a name and a value, such as set temperature 0.7",
     },
     alone!("status", Command::Status, "this node: model, slab, prefill rate", ""),
+    alone!(
+        "net",
+        Command::Net,
+        "the network and the board: addresses, Wi-Fi, reachable peers, heat, power; faults and what to do about them",
+        "Every interface is listed with its address, or with the reason why it is not used. Unknown values are left out. Lines that begin with `!` say what is wrong and what helps."
+    ),
+    alone!(
+        "doctor",
+        Command::Doctor,
+        "all that a node needs, item by item: what is wrong, and what to do",
+        "Settings, model, memory, the state directory, the swarm's key and HTTP, then what `net` shows. It works without a model, too. `potluck doctor` does the same on a computer without a node, and tries the ports and the network."
+    ),
     alone!("peers", Command::Peers, "the nodes on the LAN, what they hold and how fast they are", ""),
     alone!(
         "catalog",
         Command::Catalog,
-        "what this node and its peers say that they hold",
+        "what this node and its peers announce that they hold",
         "A generation counts the changes of a filter; a segment is a kilobyte of one. Segments that differ from what their node announces are fetched again."
     ),
     alone!("slab", Command::Slab, "the memory for KV state, and what holds it", ""),
@@ -112,7 +126,7 @@ pub(super) const TABLE: &[Entry] = &[
         "bench",
         Command::Bench,
         "measure prefill and decode here",
-        "A made-up prompt is computed and some tokens decoded, in memory of its own: the slab, the catalog and the peers are not touched. It waits for the prompts before it, and others wait for it."
+        "It computes a made-up prompt and decodes some tokens in memory of its own, without the slab, the catalog or the peers. It waits for the prompts before it, and later ones wait for it."
     ),
     Entry {
         word: "config",
@@ -133,8 +147,8 @@ pub(super) const TABLE: &[Entry] = &[
     Entry {
         word: "log",
         argument: "[N|level [LEVEL]]",
-        help: "the last lines of the log; level: what this console is told unasked (error, warn or info)",
-        more: "The log keeps its last 256 lines of every level, with the seconds since the start. When much happens at once, consoles are told a part of it, and how much was left out.",
+        help: "the last lines of the log; level: which of them this console prints as they happen (error, warn or info)",
+        more: "The log keeps its last 256 lines of every level, with the seconds since the start. When much happens at once, consoles print a part of it, and how many lines they left out.",
         takes: Takes::Words {
             most: 2,
             read: |words| {
@@ -153,8 +167,8 @@ pub(super) const TABLE: &[Entry] = &[
     Entry {
         word: "reset",
         argument: "[--store]",
-        help: "every node forgets what its peers hold; --store: and drops its blocks",
-        more: "The swarm's epoch goes up by one; who follows is told. A node that is off or out of reach follows when it hears the others again.",
+        help: "make every node forget what its peers hold; --store: and drop its blocks",
+        more: "It raises the swarm's epoch by one, and says which nodes have followed. A node that is off or out of reach follows when it hears the others again.",
         takes: Takes::Words {
             most: 1,
             read: |words| match words {
@@ -168,7 +182,7 @@ pub(super) const TABLE: &[Entry] = &[
     alone!(
         "reboot",
         Command::Reboot,
-        "leave the swarm and start the board anew",
+        "leave the swarm and reboot the board",
         "Only where `power = true` stands in `[console]`, as on the board."
     ),
     alone!(
@@ -189,22 +203,70 @@ pub(super) const TABLE: &[Entry] = &[
     alone!(
         "quit",
         Command::Quit,
-        "leave the swarm and end",
-        "Only on standard input; so does Ctrl-D on an empty line. Typed, it ends the answers under way; on a pipe it waits for those that are due. On a board, see `reboot` and `poweroff`."
+        "end the node, or detach a console that was attached",
+        "On the node's own standard input it leaves the swarm and ends the node; on a console that `potluck console` attached it detaches that console, and the node goes on. Ctrl-D on an empty line does the same. Typed, it ends the answers under way; on a pipe it waits for those that are due. A board's own terminals cannot be left: see `reboot` and `poweroff`."
     ),
 ];
+
+/// What may be done on a console beside what may be done on each.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct May {
+    /// Leave: the console does not belong to the node.
+    pub quit: bool,
+    /// Start the machine anew or switch it off.
+    pub power: bool,
+}
+
+impl May {
+    /// All of it.
+    pub(crate) const ALL: May = May { quit: true, power: true };
+
+    fn has(self, entry: &Entry) -> bool {
+        match entry.word {
+            "quit" => self.quit,
+            "reboot" | "poweroff" => self.power,
+            _ => true,
+        }
+    }
+}
 
 /// The words of all commands.
 pub fn words() -> impl Iterator<Item = &'static str> {
     TABLE.iter().map(|entry| entry.word)
 }
 
-/// The rest of the only command that begins with this, and a space where words may follow.
-pub(super) fn completion(begun: &str) -> Option<String> {
-    let mut found = TABLE.iter().filter(|entry| !begun.is_empty() && entry.word.starts_with(begun));
-    let entry = found.next().filter(|_| found.next().is_none())?;
-    let space = if entry.argument.is_empty() { "" } else { " " };
-    Some(format!("{}{space}", &entry.word[begun.len()..]))
+/// The words that may stand where the line ends: commands, then what `help`, `set` and `log` take.
+pub(super) fn candidates(line: &str, may: May) -> Vec<&'static str> {
+    let begun = line.rsplit(' ').next().unwrap_or_default();
+    let commands = || TABLE.iter().filter(|entry| may.has(entry)).map(|entry| entry.word).collect::<Vec<_>>();
+    let mut words = match line.split(' ').collect::<Vec<_>>()[..] {
+        [_] | ["help", _] => commands(),
+        ["set", _] => SETTINGS.iter().map(|(name, _)| *name).collect(),
+        ["log", _] => vec!["level"],
+        ["log", "level", _] => [Level::Error, Level::Warn, Level::Info].map(Level::name).to_vec(),
+        ["config", _] => vec!["check", "path"],
+        _ => Vec::new(),
+    };
+    words.retain(|word| word.starts_with(begun));
+    words
+}
+
+/// How the line may go on: with all that its candidates have in common, and a space where that is the only one and words may follow.
+pub(super) fn completion(line: &str, may: May) -> Completion {
+    let begun = line.rsplit(' ').next().unwrap_or_default();
+    let candidates = candidates(line, may);
+    let Some(first) = candidates.first() else { return Completion::Unknown };
+    let common = candidates.iter().fold(first.len(), |common, word| {
+        first.bytes().zip(word.bytes()).take(common).take_while(|(one, other)| one == other).count()
+    });
+    let follows = TABLE
+        .iter()
+        .any(|entry| entry.word == line[..line.len() - begun.len()].to_string() + first && !entry.argument.is_empty());
+    match (&first[begun.len()..common], candidates.len()) {
+        ("", 2..) => Completion::Several,
+        (rest, 1) => Completion::Rest(format!("{rest}{}", if follows { " " } else { "" })),
+        (rest, _) => Completion::Rest(rest.to_string()),
+    }
 }
 
 /// A command as it is typed.
@@ -212,16 +274,17 @@ pub(super) fn usage(entry: &Entry) -> String {
     format!("{} {}", entry.word, entry.argument).trim_end().to_string()
 }
 
-/// The commands, a line each.
-pub fn help() -> String {
-    let mut text: String = TABLE.iter().map(|entry| format!("{:<22}{}\n", usage(entry), entry.help)).collect();
-    text +=
-        "Any command takes --json behind its word. help COMMAND says more. Ctrl-C stops an answer; Tab completes a command.\n";
+/// The commands that may be used, a line each.
+pub(crate) fn help(may: May) -> String {
+    let entries = TABLE.iter().filter(|entry| may.has(entry));
+    let mut text: String = entries.map(|entry| format!("{:<22}{}\n", usage(entry), entry.help)).collect();
+    text += "Any command takes --json behind its word. help COMMAND says more. Ctrl-C stops an answer; Tab completes a command.\n\
+             \"\"\" begins a prompt of several lines and ends it.\n";
     text
 }
 
 /// One command, at length; none where there is no such command.
-pub fn help_for(word: &str) -> Option<String> {
+pub(crate) fn help_for(word: &str) -> Option<String> {
     let entry = TABLE.iter().find(|entry| entry.word == word)?;
     let more = entry.more.replace('`', "");
     Some(format!("{}\n{}\n{more}", usage(entry), entry.help).trim_end().to_string() + "\n")
@@ -238,17 +301,45 @@ mod tests {
             let line =
                 if matches!(entry.takes, Takes::Words { .. }) { entry.word.into() } else { format!("{} some words", entry.word) };
             assert!(parse(&line).unwrap().is_some_and(|line| !line.bare));
-            assert!(help().contains(entry.help));
+            assert!(help(May::ALL).contains(entry.help));
             assert!(help_for(entry.word).unwrap().contains(entry.help));
         }
     }
 
     #[test]
     fn a_word_is_completed_where_only_one_command_is_meant() {
-        assert_eq!(completion("ver").as_deref(), Some("sion"));
-        assert_eq!(completion("as").as_deref(), Some("k "));
-        assert_eq!(completion("st"), None);
-        assert_eq!(completion(""), None);
-        assert_eq!(completion("what"), None);
+        let rest = |rest: &str| Completion::Rest(rest.to_string());
+        for (line, meant) in [
+            ("ver", rest("sion")),
+            ("as", rest("k ")),
+            ("st", Completion::Several),
+            ("sta", rest("t")),
+            ("stat", Completion::Several),
+            ("", Completion::Several),
+            ("what", Completion::Unknown),
+            ("what is", Completion::Unknown),
+            ("help ver", rest("sion")),
+            ("set temp", rest("erature")),
+            ("set t", Completion::Several),
+            ("set top", rest("-")),
+            ("log level w", rest("arn")),
+            ("help", rest(" ")),
+        ] {
+            assert_eq!(completion(line, May::ALL), meant, "{line}");
+        }
+        assert_eq!(candidates("set top", May::ALL), ["top-k", "top-p"]);
+    }
+
+    #[test]
+    fn what_may_not_be_done_is_neither_listed_nor_completed() {
+        let board = May { quit: false, power: true };
+        assert!(!help(board).contains("quit") && help(board).contains("reboot"));
+        let computer = May { quit: true, power: false };
+        assert!(help(computer).contains("quit") && !help(computer).contains("reboot"));
+        assert_eq!(
+            (completion("qu", board), completion("qu", computer)),
+            (Completion::Unknown, Completion::Rest("it".to_string()))
+        );
+        assert!(!candidates("", computer).contains(&"poweroff"));
     }
 }

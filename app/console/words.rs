@@ -35,6 +35,16 @@ pub fn word(event: &Event, called: &dyn Fn(NodeId) -> String) -> (Level, String)
             };
             (Level::Warn, format!("the node at {ip} runs {age} version of potluck, and nothing is shared with it: {remedy}"))
         }
+        Event::GroupSilent { peers } => (
+            Level::Warn,
+            format!(
+                "{} by address, but multicast does not come through: nodes that nobody names are not found. Switch off client \
+                 isolation (guest network, AP isolation) or multicast filtering on the access point or switch, or name the others in peers \
+                 in [network]",
+                if *peers == 1 { "1 peer answers".to_string() } else { format!("{peers} peers answer") }
+            ),
+        ),
+        Event::GroupWorks => (Level::Info, "multicast comes through again: peers are found by themselves".to_string()),
         Event::ConnectionLost { peer } => {
             let line = format!("peer {} was lost in mid transfer: what it owed is fetched elsewhere or computed", called(*peer));
             (Level::Warn, line)
@@ -102,7 +112,7 @@ fn effect(epoch: Epoch, store: bool) -> String {
 mod tests {
     use super::*;
     use crate::id::NodeName;
-    use crate::node::Fault;
+    use crate::transfer::Fault;
 
     fn said(event: &Event) -> (Level, String) {
         word(event, &|node| node.to_string())
@@ -140,6 +150,14 @@ mod tests {
         assert!(level == Level::Error && line.contains("0000000000000007") && line.contains("12 blocks forgotten"), "{line}");
         assert!(["build", "power supply", "memory", "owner", "reset"].iter().all(|what| line.contains(what)), "{line}");
         assert!(said(&Event::ComputesTwoWays).1.contains("this node"));
+        assert!(line.len() < crate::limits::LOG_LINE_BYTES);
+    }
+
+    #[test]
+    fn a_network_without_multicast_is_named_with_what_helps() {
+        let (level, line) = said(&Event::GroupSilent { peers: 1 });
+        assert!(level == Level::Warn && line.starts_with("1 peer answers by address"), "{line}");
+        assert!(line.contains("client isolation") && line.contains("peers in [network]"), "{line}");
         assert!(line.len() < crate::limits::LOG_LINE_BYTES);
     }
 

@@ -8,9 +8,12 @@ use std::time::Instant;
 use smol::channel::{Receiver, Sender, bounded};
 
 use crate::id::TokenId;
-use crate::model::{Logits, Model, ModelError};
+use crate::limits::MAX_LIKELIEST;
+use crate::model::{Logits, Model, ModelError, Wanted};
 use crate::node::{Job, JobDone, JobFault, Judge};
 use crate::start::keep;
+
+use super::paced::Paced;
 
 /// Runs one job to its end on this thread.
 pub fn run_job(model: &Model, job: &Job) -> JobDone {
@@ -18,16 +21,59 @@ pub fn run_job(model: &Model, job: &Job) -> JobDone {
 }
 
 /// The same, given up as soon as, between two layers, `go_on` says no.
-pub fn run_job_while(model: &Model, job: &Job, go_on: &dyn Fn() -> bool) -> JobDone {
+pub(crate) fn run_job_while(model: &Model, job: &Job, go_on: &dyn Fn() -> bool) -> JobDone {
     let start = Instant::now();
-    let logits = job.judge.as_ref().map_or(Logits::None, |judge| Logits::Last(judge.rows));
-    let result = model.forward_while(&job.tokens, job.first, &job.sequence, logits, go_on);
-    let result = result.map(|logits| job.judge.as_ref().map_or(Vec::new(), |judge| choose(judge, job, logits)));
+    let mut computed = None;
+    let result = choose_likely(model, job, go_on).unwrap_or_else(|| {
+        let logits = job.judge.as_ref().map_or(Logits::None, |judge| Logits::Last(judge.rows));
+        let result = model.forward_while(&job.tokens, job.first, &job.sequence, logits, go_on);
+        computed = Some(Instant::now());
+        result.map(|logits| job.judge.as_ref().map_or(Vec::new(), |judge| choose(judge, job, logits)))
+    });
+    // Where the likeliest rows are found as they are computed, choosing among them is no time of its own.
+    let sampling_micros = computed.map_or(0, |computed| computed.elapsed().as_micros() as u64);
     let fault = |error| match error {
         ModelError::Abandoned => JobFault::Abandoned,
         error => JobFault::Failed(error.to_string()),
     };
-    JobDone { id: job.id, result: result.map_err(fault), micros: start.elapsed().as_micros() as u64 }
+    JobDone { id: job.id, result: result.map_err(fault), micros: start.elapsed().as_micros() as u64, sampling_micros }
+}
+
+/// The token that follows each judged row, from the likeliest alone; none where that is not what is asked for, or not the better way.
+fn choose_likely(model: &Model, job: &Job, go_on: &dyn Fn() -> bool) -> Option<Result<Vec<TokenId>, ModelError>> {
+    let judge = job.judge.as_ref().filter(|judge| judge.rows > 1 || model.has_head())?;
+    let vocab = model.config().vocab;
+    let count = judge.sampling.looks_at(vocab).filter(|count| *count <= MAX_LIKELIEST)?;
+    if judge.rows > 1 {
+        return Some(choose_each(model, job, judge, count, go_on));
+    }
+    let apart = judge.sampling.penalized(&judge.recent, vocab);
+    let known = model.likeliest_while(&job.tokens, job.first, &job.sequence, Wanted { count, apart: &apart }, go_on);
+    let position = job.first + job.tokens.len();
+    Some(known.map(|mut known| vec![judge.sampling.sample_likely(&mut known, &judge.recent, position, vocab)]))
+}
+
+/// The same for several rows, which need not have all their logits in memory at once.
+fn choose_each(
+    model: &Model,
+    job: &Job,
+    judge: &Judge,
+    count: usize,
+    go_on: &dyn Fn() -> bool,
+) -> Result<Vec<TokenId>, ModelError> {
+    let (vocab, first) = (model.config().vocab, job.tokens.len().saturating_sub(judge.rows));
+    // The first row's own token is among the recent ones already.
+    let recent: Vec<TokenId> = judge.recent.iter().chain(&job.tokens[first + 1..]).copied().collect();
+    let before = |row: usize| &recent[..judge.recent.len() + row];
+    let rows = job.tokens.len() - first;
+    let apart: Vec<Vec<u32>> = (0..rows).map(|row| judge.sampling.penalized(before(row), vocab)).collect();
+    let wanted: Vec<Wanted<'_>> = apart.iter().map(|apart| Wanted { count, apart }).collect();
+    let known = model.likeliest_of_each_while(&job.tokens, job.first, &job.sequence, &wanted, go_on)?;
+    let chosen = known
+        .into_iter()
+        .enumerate()
+        .map(|(row, mut known)| judge.sampling.sample_likely(&mut known, before(row), job.first + first + row + 1, vocab));
+    Ok(chosen.collect())
 }
 
 /// The token that follows each judged row: what decoding one by one would choose there, because every row sees the tokens before it
@@ -60,8 +106,8 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    /// Its thread stays on `cpu`, where one is given.
-    pub(crate) fn start(model: Model, cpu: Option<usize>) -> std::io::Result<Engine> {
+    /// Its thread stays on `cpu`, where one is given, and takes as long as another machine, where that is wanted.
+    pub(crate) fn start(model: Model, cpu: Option<usize>, paced: Option<Arc<Paced>>) -> std::io::Result<Engine> {
         let (jobs, inbox) = bounded::<Job>(1);
         let (outbox, done) = bounded(1);
         let abandoned = Arc::new(AtomicU64::new(NO_JOB));
@@ -69,7 +115,11 @@ impl Engine {
         thread::Builder::new().name("engine".to_string()).spawn(move || {
             keep(cpu);
             while let Ok(job) = inbox.recv_blocking() {
-                let done = run_job_while(&model, &job, &|| given_up.load(Ordering::Relaxed) != job.id);
+                let go_on = || given_up.load(Ordering::Relaxed) != job.id;
+                let done = match &paced {
+                    Some(paced) => paced.run(&model, &job, &go_on),
+                    None => run_job_while(&model, &job, &go_on),
+                };
                 if outbox.send_blocking(done).is_err() {
                     break;
                 }

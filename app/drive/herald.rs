@@ -1,7 +1,5 @@
 //! A computer that orders a reset without being a node: the herald of `catalog`, with a socket and a clock.
 
-use std::io;
-use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use smol::Timer;
@@ -9,7 +7,9 @@ use smol::future::{self, FutureExt};
 use thiserror::Error;
 
 use crate::catalog::{Herald, HeraldConfig, HeraldNews};
+use crate::console;
 use crate::id::Millis;
+use crate::lan::Interface;
 use crate::limits::MAX_DATAGRAM_BYTES;
 
 use super::net::{CatalogSocket, NetError, NetSettings};
@@ -19,8 +19,8 @@ use super::net::{CatalogSocket, NetError, NetSettings};
 pub(crate) enum HeraldError {
     #[error(transparent)]
     Net(#[from] NetError),
-    #[error("no multicast on {0} ({1}): give --interface this machine's address on the LAN of the nodes")]
-    NoMulticast(Ipv4Addr, io::Error),
+    #[error("{0}")]
+    NoLan(String),
 }
 
 /// Repeats the order until every node that is heard has obeyed, or `wait` is over, and passes on the news meanwhile.
@@ -31,7 +31,10 @@ pub(crate) fn order(
     tell: impl FnMut(HeraldNews),
 ) -> Result<Herald, HeraldError> {
     let socket = CatalogSocket::open(net)?;
-    socket.join().map_err(|error| HeraldError::NoMulticast(net.interface, error))?;
+    let interfaces = socket.interfaces();
+    if !interfaces.iter().any(Interface::is_used) {
+        return Err(HeraldError::NoLan(console::no_lan(&interfaces, false)));
+    }
     let mut herald = Herald::new(config, Millis(0));
     future::block_on(talk(&mut herald, &socket, wait, tell));
     Ok(herald)
@@ -53,7 +56,7 @@ async fn talk(herald: &mut Herald, socket: &CatalogSocket, wait: Duration, mut t
         }
         // The clock's fraction of a millisecond is lost on the herald: a moment later it is due.
         let due = Duration::from_millis(herald.deadline().0 + 1).min(wait);
-        let heard = async { socket.receive(&mut buffer).await.ok().map(|(len, _)| len) };
+        let heard = async { socket.receive(&mut buffer).await.ok().map(|arrival| arrival.len) };
         let timer = async {
             Timer::at(start + due).await;
             None

@@ -7,9 +7,13 @@ pub(crate) mod alive;
 mod engine;
 mod epochs;
 mod herald;
+mod interfaces;
+mod lan;
 mod machine;
 mod mailbox;
 mod net;
+mod paced;
+mod probe;
 mod signals;
 mod state;
 
@@ -28,23 +32,26 @@ use smol::{LocalExecutor, Timer};
 use crate::catalog::{Datagram, Sieve};
 use crate::console::{Level, word};
 use crate::id::{EpochState, Millis, NodeId};
+use crate::lan::RadioCounts;
 use crate::limits::{MAX_CHUNK_BYTES, MAX_DATAGRAM_BYTES};
 use crate::model::Bytes;
-use crate::node::{AskId, ConnId, Input, Node, Output, Reply, ResetNews, Status};
+use crate::node::{AskId, ConnId, Input, Node, Output, PromptMap, Reply, ResetNews, Status};
 use crate::start::UnreadModel;
 
-pub use engine::{run_job, run_job_while};
-pub use net::NetSettings;
+pub use engine::run_job;
+pub(crate) use net::NetSettings;
 
 pub(crate) use engine::Engine;
 pub(crate) use herald::{HeraldError, order};
 pub(crate) use machine::Machine;
 pub(crate) use mailbox::{Mailbox, Weight};
 pub(crate) use net::{NetError, Sockets, free_port};
+pub(crate) use paced::{Kept as PaceKept, Paced};
+pub(crate) use probe::{HeardOf, Probe, interfaces_of, is_shared, ports, probe, taken};
 pub(crate) use signals::Signals;
 pub(crate) use state::StateDir;
 
-use net::CatalogSocket;
+use net::{Arrival, CatalogSocket};
 
 /// A connection is given up when it does not stand after this long.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -52,17 +59,12 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// A peer that takes no byte for this long has gone: its connection is closed so that it holds no pins.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How often the catalog's group is joined again, for networks that come up after the node or are changed under it: two
-/// announcements are missed at most.
-const JOIN_INTERVAL: Duration = Duration::from_secs(5);
-
-/// Failures before it is said that there is no multicast: a radio takes some ten seconds to find its network, a DHCP server as long.
-const JOIN_FAILURES: u32 = 6;
-
-/// Datagrams that wait for the socket; a socket that takes none for longer loses them, and the catalog repairs itself.
-const MAX_QUEUED_DATAGRAMS: usize = 64;
+/// Datagrams that wait for the socket, those to single peers included; a socket that takes none for longer loses them, and the catalog
+/// repairs itself.
+const MAX_QUEUED_DATAGRAMS: usize = 256;
 
 /// What the node has to say to people.
+#[expect(clippy::large_enum_variant, reason = "an answer's figures stand in it; few wait at a time, and their number is bounded")]
 #[derive(Debug)]
 pub(crate) enum Word {
     /// Part or end of an answer.
@@ -71,6 +73,8 @@ pub(crate) enum Word {
     Reset(ResetNews),
     /// A line for the log.
     Note(Level, String),
+    /// The board is to start anew: its radio is deaf, and nothing else has helped.
+    Reboot,
     /// The engine's thread is no more: there will be no answer.
     EngineEnded,
     /// The model file is not what the node took it for.
@@ -95,7 +99,8 @@ pub(crate) struct Driver {
     /// Connections accepted so far.
     accepted: Cell<u64>,
     connects: Channel<(ConnId, SocketAddr)>,
-    datagrams: Channel<Datagram>,
+    /// What is to be said to the swarm, or to one peer.
+    datagrams: Channel<(Option<SocketAddr>, Datagram)>,
     timer: Channel<()>,
     epochs: Channel<EpochState>,
     renames: Channel<NodeId>,
@@ -104,6 +109,12 @@ pub(crate) struct Driver {
     /// The machine that a saved id belongs to.
     machine: Option<Machine>,
     words: Mailbox<Word>,
+    /// What was heard, by interface.
+    heard: RefCell<BTreeMap<u32, lan::Heard>>,
+    /// When the interfaces were last looked at.
+    looked: Cell<Millis>,
+    /// Memberships renewed, and what was tried on radios.
+    shaken: Cell<(u64, RadioCounts)>,
 }
 
 impl Driver {
@@ -128,6 +139,9 @@ impl Driver {
             state: None,
             machine: None,
             words,
+            heard: RefCell::default(),
+            looked: Cell::new(Millis(0)),
+            shaken: Cell::default(),
         };
         (driver, out)
     }
@@ -170,6 +184,11 @@ impl Driver {
         status
     }
 
+    /// The prompt that is being answered, block by block.
+    pub(crate) fn map(&self) -> Option<PromptMap> {
+        self.node.borrow().map(self.now())
+    }
+
     /// What people call a node that is or was here.
     pub(crate) fn called(&self, node: NodeId) -> String {
         self.node.borrow().called(node)
@@ -184,7 +203,7 @@ impl Driver {
         if self.socket.is_some() {
             executor.spawn(self.clone().receive()).detach();
             executor.spawn(self.clone().send()).detach();
-            executor.spawn(self.clone().join()).detach();
+            executor.spawn(self.clone().follow()).detach();
         }
         if let Some(listener) = self.listener.take() {
             executor.spawn(self.clone().accept(Rc::downgrade(executor), listener)).detach();
@@ -203,8 +222,8 @@ impl Driver {
     /// Says farewell to the swarm. The node is of no use afterwards.
     pub(crate) async fn farewell(&self) {
         self.handle(Input::Leaving);
-        while let (Some(socket), Ok(datagram)) = (&self.socket, self.datagrams.1.try_recv()) {
-            socket.send(&datagram).await;
+        while let (Some(socket), Ok((to, datagram))) = (&self.socket, self.datagrams.1.try_recv()) {
+            send_one(socket, to, &datagram).await;
         }
     }
 
@@ -225,7 +244,8 @@ impl Driver {
                         wake(writer, bytes);
                     }
                 }
-                Some(Output::Datagram(datagram)) => wake(&self.datagrams.0, datagram),
+                Some(Output::Datagram(datagram)) => wake(&self.datagrams.0, (None, datagram)),
+                Some(Output::Answer { to, datagram }) => wake(&self.datagrams.0, (Some(to), datagram)),
                 Some(Output::Abandon(job)) => self.engine.abandon(job),
                 Some(Output::Engine(job)) => wake(&self.engine.jobs, job),
                 Some(Output::Reply(ask, reply)) => say(&self.words, Word::Reply(ask, reply)),
@@ -276,11 +296,14 @@ impl Driver {
         let mut buffer = [0; MAX_DATAGRAM_BYTES + 1];
         loop {
             match socket.receive(&mut buffer).await {
-                Ok((len, from)) => {
+                Ok(Arrival { len, from, way, index }) => {
                     let bytes = &buffer[..len];
-                    if self.sieve.borrow_mut().passes(from, bytes) {
-                        self.handle(Input::Datagram { from, bytes });
-                    } else if let Some(thrown) = self.sieve.borrow_mut().flood(self.now()) {
+                    let passes = self.sieve.borrow_mut().passes(from, bytes, self.now());
+                    self.note_heard(from.ip(), index, passes);
+                    if passes {
+                        self.handle(Input::Datagram { from, way, bytes });
+                    }
+                    if let Some(thrown) = self.sieve.borrow_mut().flood(self.now()) {
                         say(&self.words, Word::Note(Level::Warn, flooded(thrown)));
                     }
                     // A flood of datagrams must not keep the other tasks from their turn.
@@ -292,34 +315,10 @@ impl Driver {
         }
     }
 
-    /// Keeps the catalog's group joined. A board's network comes up after its node, so the first failures are nothing to tell of.
-    async fn join(self: Rc<Self>) {
-        let Some(socket) = &self.socket else { return };
-        let (mut failures, mut told) = (0, false);
-        loop {
-            match socket.join() {
-                Ok(()) => {
-                    if told {
-                        say(&self.words, Word::Note(Level::Info, "multicast works now: peers are looked for".to_string()));
-                    }
-                    (failures, told) = (0, false);
-                }
-                Err(error) => {
-                    failures += 1;
-                    if failures > JOIN_FAILURES && !told {
-                        say(&self.words, Word::Note(Level::Warn, socket.no_multicast(&error)));
-                        told = true;
-                    }
-                }
-            }
-            Timer::after(JOIN_INTERVAL).await;
-        }
-    }
-
     async fn send(self: Rc<Self>) {
         let Some(socket) = &self.socket else { return };
-        while let Ok(datagram) = self.datagrams.1.recv().await {
-            socket.send(&datagram).await;
+        while let Ok((to, datagram)) = self.datagrams.1.recv().await {
+            send_one(socket, to, &datagram).await;
         }
     }
 
@@ -406,11 +405,19 @@ impl Driver {
     }
 }
 
+/// Sends to the swarm, or to one peer of it.
+async fn send_one(socket: &CatalogSocket, to: Option<SocketAddr>, datagram: &Datagram) {
+    match to {
+        None => socket.send(datagram).await,
+        Some(to) => socket.answer(datagram, to).await,
+    }
+}
+
 /// Has a word told. Where so many wait that notes are dropped, their count comes before the next that is not.
 fn say(words: &Mailbox<Word>, word: Word) {
     let weight = match &word {
         Word::Note(..) | Word::Reply(_, Reply::Progress(_)) => Weight::Note,
-        Word::Reply(..) | Word::Reset(_) | Word::EngineEnded | Word::ModelChanged => Weight::Answer,
+        Word::Reply(..) | Word::Reset(_) | Word::Reboot | Word::EngineEnded | Word::ModelChanged => Weight::Answer,
     };
     let dropped = words.dropped();
     if dropped > 0 {

@@ -1,19 +1,32 @@
-//! What a node says to programs: one JSON object a line.
+//! What nodes and commands say to programs: one JSON object a line, which says in `event` what it is.
+
+use std::io;
 
 use serde::Serialize;
 
 use crate::cache::CacheStats;
 use crate::catalog::CatalogStats;
-use crate::console::{Entry, Settings};
+use crate::console::{Entry, NetFacts, Report, Settings};
 use crate::id::{Epoch, Fingerprint, NodeId, TokenId};
+use crate::lan::Interface;
 use crate::node::{Figures, NodeStats, PeerStatus, Progress, Status};
+
+use super::terminal::{OutputError, give_line};
 
 /// One line of the JSON form.
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub(crate) enum Event<'a> {
     /// The node runs and takes prompts.
-    Ready { node: NodeId, model: &'a str, chat: bool, fingerprint: Fingerprint, tcp_port: u16 },
+    Ready {
+        node: NodeId,
+        model: &'a str,
+        chat: bool,
+        fingerprint: Fingerprint,
+        tcp_port: u16,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pace: Option<&'a str>,
+    },
     /// How far a prompt has come before its first token, where that takes more than a second.
     Progress {
         id: u64,
@@ -23,11 +36,21 @@ pub(crate) enum Event<'a> {
     /// More of an answer's text.
     Text { id: u64, text: &'a str },
     /// A whole answer.
-    Done { id: u64, text: &'a str, tokens: &'a [TokenId], figures: &'a Figures },
+    Done { id: u64, text: &'a str, tokens: &'a [TokenId], figures: FiguresReport<'a> },
     /// No answer, and why.
     Failed { id: u64, reason: &'a str },
     /// This node.
-    Status { status: &'a Status, swarm: SwarmReport<'a> },
+    Status {
+        status: &'a Status,
+        swarm: SwarmReport<'a>,
+        interfaces: &'a [Interface],
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pace: Option<PaceReport<'a>>,
+    },
+    /// The network and the board, and what is wrong with them.
+    Net { net: &'a NetFacts, faults: &'a [String] },
+    /// All that a node needs.
+    Doctor { doctor: &'a Report },
     /// The nodes on the LAN.
     Peers { peers: &'a [PeerStatus] },
     /// What this node and its peers say that they hold.
@@ -37,7 +60,11 @@ pub(crate) enum Event<'a> {
     /// Counters.
     Stats { node: &'a NodeStats, slab: &'a CacheStats, catalog: &'a CatalogStats },
     /// This node, measured.
-    Bench { bench: Rates },
+    Bench {
+        bench: Rates,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pace: Option<&'a str>,
+    },
     /// How answers are made on this console.
     Settings { settings: &'a Settings },
     /// The settings of `potluck.toml`, or what is wrong with the file.
@@ -52,12 +79,21 @@ pub(crate) enum Event<'a> {
     Ok { command: &'a str },
     /// A line for the log.
     Note { text: &'a str },
-    /// The swarm was reset from here.
-    Reset { epoch: Epoch, store: bool, peers: usize },
+    /// The swarm was reset from here; how many peers a node has told.
+    Reset {
+        epoch: Epoch,
+        store: bool,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        peers: Option<usize>,
+    },
     /// A peer has obeyed the reset.
     Acknowledged { node: NodeId },
     /// Everybody has, or the time for it is over.
     ResetEnded { acknowledged: usize, missing: &'a [NodeId] },
+    /// A model file was written.
+    Written { path: &'a str, tensors: usize, bytes: u64, notes: &'a [String] },
+    /// A key was drawn.
+    Key { key: &'a str, words: &'a str },
     /// A request was not understood, or cannot be obeyed.
     Error {
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -71,6 +107,63 @@ impl Event<'_> {
     pub(crate) fn line(&self) -> String {
         serde_json::to_string(self).unwrap_or_else(|error| unreachable!("events are plain data: {error}"))
     }
+}
+
+/// Prints a report as one event of this kind, on a line of its own.
+pub(crate) fn give_event(event: &'static str, report: &impl Serialize) -> Result<(), OutputError> {
+    #[derive(Serialize)]
+    struct Whole<'a, R> {
+        event: &'static str,
+        #[serde(flatten)]
+        report: &'a R,
+    }
+    let line = serde_json::to_string(&Whole { event, report }).map_err(|error| OutputError::from(io::Error::from(error)))?;
+    give_line(line)
+}
+
+/// The figures of an answer, with what was measured around the node.
+#[derive(Serialize)]
+pub(crate) struct FiguresReport<'a> {
+    #[serde(flatten)]
+    pub figures: &'a Figures,
+    #[serde(flatten)]
+    pub around: Around,
+    /// Whose times these are, where not this machine's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pace: Option<&'a str>,
+}
+
+impl FiguresReport<'_> {
+    /// Of a node that nothing was measured around.
+    pub(crate) fn of(figures: &Figures) -> FiguresReport<'_> {
+        FiguresReport { figures, around: Around::default(), pace: None }
+    }
+}
+
+/// What is measured around the node, which has no clock of its own.
+#[derive(Clone, Copy, Default, Serialize)]
+pub(crate) struct Around {
+    /// Putting the prompt into tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokenising_us: Option<u64>,
+    /// From the tokens to the engine's first step: keys, the own slab, the peers' Bloom filters, the plan. None where another prompt was
+    /// under way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lookup_us: Option<u64>,
+}
+
+/// Another machine's pace, and how well it was kept.
+#[derive(Serialize)]
+pub(crate) struct PaceReport<'a> {
+    pub name: &'a str,
+    /// Whether it was derived rather than measured.
+    pub estimate: bool,
+    /// Jobs that ran to their end.
+    pub jobs: u64,
+    /// Of those, how many this machine was too slow for.
+    pub late: u64,
+    /// By how much at most.
+    pub latest_us: u64,
 }
 
 /// With whom a node shares.

@@ -8,7 +8,9 @@ use crate::drive::NetError;
 use crate::node::NodeError;
 use crate::start::{KeyError, NoModel, SetupError};
 
+use super::http::HttpError;
 use super::power::PowerError;
+use super::socket::SocketError;
 use super::terminal::OutputError;
 
 /// Why a node ended, or never was: each says what to do.
@@ -24,6 +26,10 @@ pub(crate) enum Fail {
     Node(#[from] NodeError),
     #[error(transparent)]
     Net(#[from] NetError),
+    #[error(transparent)]
+    Http(#[from] HttpError),
+    #[error(transparent)]
+    Socket(#[from] SocketError),
     #[error(transparent)]
     Output(#[from] OutputError),
     #[error(transparent)]

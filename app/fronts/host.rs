@@ -2,14 +2,17 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
 use smol::channel::{Receiver, Sender, bounded};
 
 use crate::answers::{Form, StopWatch};
 use crate::console::{Level, Log, Settings, Told};
-use crate::drive::{Driver, Mailbox, Weight, Word};
+use crate::drive::{Driver, Mailbox, Paced, Weight, Word};
+use crate::http::Meters;
 use crate::id::{Fingerprint, Millis, NodeId, TokenId};
 use crate::node::{Ask, AskId, Input, Reply, ResetNews};
 use crate::start::Settled;
@@ -17,6 +20,7 @@ use crate::tokenizer::Tokenizer;
 
 use super::fail::Fail;
 use super::power::Power;
+use super::tty::Tty;
 
 /// The node that answers.
 pub(crate) struct Running {
@@ -35,6 +39,8 @@ pub(crate) struct Running {
     pub context: usize,
     /// Tokens that it could have at most, with this model.
     pub most_context: usize,
+    /// Whose times its answers take, where not this machine's.
+    pub paced: Option<Arc<Paced>>,
 }
 
 /// How far the node has come.
@@ -48,6 +54,7 @@ enum Stage {
 }
 
 /// What a console hears.
+#[expect(clippy::large_enum_variant, reason = "an answer's figures stand in it; few wait at a time, and their number is bounded")]
 #[derive(Clone)]
 pub(super) enum Heard {
     Reply(AskId, Reply),
@@ -80,6 +87,10 @@ pub(crate) struct Host {
     start: Instant,
     stage: RefCell<Stage>,
     pub(super) log: RefCell<Log>,
+    /// Where HTTP is served, for a person.
+    served: RefCell<Option<String>>,
+    /// What is measured of the answers, for `/metrics`.
+    pub(super) meters: Meters,
     seats: RefCell<BTreeMap<Seat, Mailbox<Heard>>>,
     /// Which console waits for which prompt, and what it calls it.
     asks: RefCell<BTreeMap<u64, (Seat, AskId)>>,
@@ -89,6 +100,8 @@ pub(crate) struct Host {
     pub(super) settled: Settled,
     /// How answers are made on a console that has set nothing.
     pub(super) settings: Settings,
+    /// Terminals that have a console, by the numbers of their devices.
+    terminals: RefCell<Vec<u64>>,
     leave: (Sender<Leave>, Receiver<Leave>),
 }
 
@@ -98,14 +111,28 @@ impl Host {
             start: Instant::now(),
             stage: RefCell::new(Stage::Loading),
             log: RefCell::default(),
+            served: RefCell::default(),
+            meters: Meters::default(),
             seats: RefCell::default(),
             asks: RefCell::default(),
             next: Cell::new(1),
             resetting: Cell::new(None),
             settled,
             settings,
+            terminals: RefCell::default(),
             leave: bounded(1),
         }
+    }
+
+    /// HTTP is served where these words say.
+    pub(crate) fn serves(&self, words: String) {
+        self.log.borrow_mut().push(Level::Info, &words, self.now());
+        *self.served.borrow_mut() = Some(words);
+    }
+
+    /// Where HTTP is served.
+    pub(super) fn served(&self) -> Option<String> {
+        self.served.borrow().clone()
     }
 
     /// The node, or why there is none.
@@ -136,6 +163,7 @@ impl Host {
 
     /// It cannot.
     pub(crate) fn broken(&self, reason: String) {
+        let reason = self.settled.place().words(&reason).into_owned();
         let said = ["no model: ", "no model is named: "].iter().find_map(|words| reason.strip_prefix(words));
         let reason = said.map_or_else(|| reason.clone(), str::to_string);
         self.log.borrow_mut().push(Level::Error, &format!("no model: {reason}"), self.now());
@@ -171,13 +199,36 @@ impl Host {
         self.stop(seat);
     }
 
-    /// Asks for a console, which calls the prompt `id`.
-    pub(super) fn ask(&self, running: &Running, seat: Seat, id: AskId, tokens: Vec<TokenId>, how: Settings, private: bool) {
-        let name = self.next();
+    /// Opens a terminal that has no console yet: two on one would each get half of what is typed.
+    pub(super) fn taking(&self, open: impl FnOnce(&[u64]) -> io::Result<Tty>) -> io::Result<Tty> {
+        let tty = open(&self.terminals.borrow())?;
+        self.terminals.borrow_mut().extend(tty.device());
+        Ok(tty)
+    }
+
+    /// A terminal has lost its console.
+    pub(super) fn free(&self, device: u64) {
+        self.terminals.borrow_mut().retain(|other| *other != device);
+    }
+
+    /// Asks for a console, which calls the prompt `id`. Gives the microseconds until the node knew what to do, unless it has others to
+    /// answer first.
+    pub(super) fn ask(
+        &self,
+        running: &Running,
+        seat: Seat,
+        id: AskId,
+        tokens: Vec<TokenId>,
+        how: Settings,
+        private: bool,
+    ) -> Option<u64> {
+        let (name, was_busy) = (self.next(), self.is_busy());
         self.asks.borrow_mut().insert(name, (seat, id));
         let Settings { max_tokens, sampling, stop, .. } = how;
         let watch = StopWatch::over(running.tokenizer, &stop);
+        let start = Instant::now();
         running.driver.handle(Input::Ask(Ask { id: AskId(name), tokens, max_tokens, sampling, private, watch }));
+        (!was_busy).then(|| start.elapsed().as_micros() as u64)
     }
 
     /// Ends all answers that a console waits for.
@@ -217,6 +268,7 @@ impl Host {
 
     /// A line for the log, told where the level says so.
     pub(crate) fn note(&self, level: Level, text: &str) {
+        let text = &*self.settled.place().words(text);
         let told = self.log.borrow_mut().push(level, text, self.now());
         if let Told::Line { left_out } = told {
             self.tell(|_| Some(Heard::Note(level, text.to_string(), left_out)));
@@ -228,6 +280,7 @@ impl Host {
         while let Ok(word) = words.recv().await {
             match word {
                 Word::Note(level, text) => self.note(level, &text),
+                Word::Reboot => self.leave(Leave::Power(Power::Reboot)),
                 Word::EngineEnded => self.leave(Leave::Failed(Fail::Engine)),
                 Word::ModelChanged => self.leave(Leave::Failed(Fail::ModelChanged)),
                 Word::Reset(news) => {
@@ -235,6 +288,9 @@ impl Host {
                     self.tell(|seat| (asker.is_none() || asker == Some(seat)).then(|| Heard::Reset(news.clone())));
                 }
                 Word::Reply(AskId(name), reply) => {
+                    if let Reply::Done(figures) = &reply {
+                        self.meters.observe(figures, self.now());
+                    }
                     let ended = !matches!(reply, Reply::Token(_) | Reply::Progress(_));
                     let waits = if ended { self.asks.borrow_mut().remove(&name) } else { self.asks.borrow().get(&name).copied() };
                     let Some((seat, id)) = waits else { continue };

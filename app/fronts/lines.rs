@@ -15,6 +15,8 @@ pub(super) type Line = Result<String, BadLine>;
 pub(super) enum BadLine {
     TooLong,
     NotUtf8,
+    /// A command that takes much away, in the midst of other lines.
+    Pasted,
 }
 
 impl BadLine {
@@ -22,6 +24,9 @@ impl BadLine {
     pub(super) fn remedy(self) -> String {
         match self {
             BadLine::TooLong => format!("a line may have {MAX_PROMPT_BYTES} bytes: shorten it"),
+            BadLine::Pasted => "that came together with other lines, as pasted text does, and is not obeyed: type it alone. \
+                                Lines between two \"\"\" are one prompt"
+                .to_string(),
             BadLine::NotUtf8 => "that was not UTF-8: set the terminal to UTF-8 and type it again".to_string(),
         }
     }
@@ -29,9 +34,14 @@ impl BadLine {
 
 /// Standard input, line by line, on a thread of its own: a file or pipe can only be read by waiting.
 pub(super) fn read_lines() -> io::Result<Receiver<Line>> {
+    lines_of(|| io::stdin().lock())
+}
+
+/// The same of another input, which is opened on that thread.
+pub(super) fn lines_of<R: BufRead>(open: impl FnOnce() -> R + Send + 'static) -> io::Result<Receiver<Line>> {
     let (sender, receiver) = bounded(1);
     thread::Builder::new().name("console".to_string()).spawn(move || {
-        let mut input = io::stdin().lock();
+        let mut input = open();
         while let Some(line) = read_line(&mut input) {
             if sender.send_blocking(line).is_err() {
                 return;

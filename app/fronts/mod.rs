@@ -1,14 +1,22 @@
 //! What people and programs talk to: the consoles of a node, on standard input or on the terminals that the settings name, each with a
 //! session of its own; and a node with its consoles, from its start to its end.
 //!
+//! A node may have a Unix socket too, by which `potluck console` attaches a terminal or a pipe.
+//!
 //! What they promise: no terminal can keep the node waiting. One that is missing, unplugged or slow costs its own session only, and is
 //! opened again when it is back.
 
+mod attach;
+mod backlog;
+mod doctor;
 mod event;
 mod fail;
 mod host;
+mod http;
 mod lines;
+mod net;
 mod node;
+mod notify;
 mod obey;
 mod outlet;
 mod power;
@@ -18,11 +26,12 @@ mod request;
 mod reset;
 mod session;
 mod slip;
+mod socket;
 mod speaker;
 mod terminal;
 mod tty;
 
-use std::path::PathBuf;
+use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -31,18 +40,22 @@ use smol::future::FutureExt;
 
 use crate::console::Level;
 
-pub(crate) use event::Event;
+pub(crate) use attach::{AttachError, attach};
+pub(crate) use doctor::{http_check, settings_checks, state_check, swarm_check};
+pub(crate) use event::{ConfigReport, Event, FiguresReport, give_event};
 pub(crate) use fail::Fail;
-pub(crate) use node::{Console, Prepared, for_good, run};
+pub(crate) use net::without_node;
+pub(crate) use node::{Console, Prepared, Terminal, for_good, run};
 pub(crate) use outlet::tell_briefly;
 pub(crate) use reset::{Effect, listed};
+pub(crate) use socket::USUAL as USUAL_SOCKET;
 pub(crate) use speaker::{Form, Speaker};
 pub(crate) use terminal::{OutputError, give, give_line, tell};
 
 use host::{Host, Leave};
 use lines::read_lines;
 use outlet::Outlet;
-use session::{Session, Source};
+use session::{Quit, Session, Source};
 use tty::Tty;
 
 /// The wait before a terminal that could not be opened is tried again: at first, and at most, so that a cable that is plugged in
@@ -50,17 +63,20 @@ use tty::Tty;
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
+/// Time for the last output to reach its terminal or pipe, when that goes away, the process ends or the board goes down.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
 /// The console on standard input, until that ends or says so.
 async fn on_stdin(host: Rc<Host>, form: Form) {
     let result = match Some(form).filter(|form| *form == Form::Text && tty::is_usable()).map(|_| Tty::of_stdin()) {
-        Some(Ok(tty)) => on_tty(&host, Rc::new(tty), true).await,
+        Some(Ok(tty)) => on_tty(&host, Rc::new(tty), Quit::EndsNode).await,
         _ => on_streams(&host, form).await,
     };
     host.leave(result.map_or_else(Leave::Failed, |()| Leave::Quit));
 }
 
 async fn on_streams(host: &Rc<Host>, form: Form) -> Result<(), Fail> {
-    let (mut session, heard) = Session::new(host.clone(), Speaker::through(Outlet::start()?, form), true);
+    let (mut session, heard) = Session::new(host.clone(), Speaker::through(Outlet::start()?, form), Quit::EndsNode);
     session.greet();
     session.serve(Some(Source::Lines(read_lines()?)), heard).await
 }
@@ -68,7 +84,7 @@ async fn on_streams(host: &Rc<Host>, form: Form) -> Result<(), Fail> {
 /// No console: only what a node has to say, to standard error.
 async fn on_nothing(host: Rc<Host>) {
     let serve = async {
-        let (mut session, heard) = Session::new(host.clone(), Speaker::through(Outlet::start()?, Form::Text), true);
+        let (mut session, heard) = Session::new(host.clone(), Speaker::through(Outlet::start()?, Form::Text), Quit::EndsNode);
         session.greet();
         session.serve(None, heard).await
     };
@@ -77,8 +93,8 @@ async fn on_nothing(host: Rc<Host>) {
     }
 }
 
-async fn on_tty(host: &Rc<Host>, tty: Rc<Tty>, may_quit: bool) -> Result<(), Fail> {
-    let (mut session, heard) = Session::new(host.clone(), Speaker::to_tty(tty.clone()), may_quit);
+async fn on_tty(host: &Rc<Host>, tty: Rc<Tty>, quit: Quit) -> Result<(), Fail> {
+    let (mut session, heard) = Session::new(host.clone(), Speaker::to_tty(tty.clone()), quit);
     session.greet();
     let gone = async {
         tty.show().await;
@@ -90,14 +106,17 @@ async fn on_tty(host: &Rc<Host>, tty: Rc<Tty>, may_quit: bool) -> Result<(), Fai
 }
 
 /// A console on a terminal of this machine, opened again whenever it is there.
-async fn on_device(host: Rc<Host>, path: PathBuf, speed: u32) {
+async fn on_terminal(host: Rc<Host>, Terminal { path, speed }: Terminal) {
     let (mut pause, mut said) = (FIRST_PAUSE, String::new());
     loop {
-        match Tty::open(&path, Some(speed)) {
+        match host.taking(|taken| Tty::cable(&path, speed, taken)) {
             Ok(tty) => {
                 let start = Instant::now();
                 said.clear();
-                if let Err(fail) = on_tty(&host, Rc::new(tty), false).await {
+                let device = tty.device();
+                let result = on_tty(&host, Rc::new(tty), Quit::Refused).await;
+                device.into_iter().for_each(|device| host.free(device));
+                if let Err(fail) = result {
                     return host.leave(Leave::Failed(fail));
                 }
                 if start.elapsed() > LONGEST_PAUSE {
@@ -106,7 +125,11 @@ async fn on_device(host: Rc<Host>, path: PathBuf, speed: u32) {
                 host.note(Level::Info, &format!("console {} is gone: it is opened again when it is back", path.display()));
             }
             Err(error) => {
-                let line = format!("console {}: {error}; it is tried again and again", path.display());
+                let line = if error.kind() == io::ErrorKind::NotFound {
+                    format!("console {} is not there: it is opened as soon as it is", path.display())
+                } else {
+                    format!("console {}: {error}; it is tried again and again", path.display())
+                };
                 if line != said {
                     host.note(Level::Warn, &line);
                     said = line;

@@ -6,26 +6,31 @@
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use smol::future::{self, FutureExt};
 use smol::{LocalExecutor, Timer};
 
 use crate::console::{Level, Settings};
-use crate::drive::{Driver, Engine, Machine, NetError, NetSettings, Signals, Sockets, StateDir, alive};
+use crate::drive::{Driver, Engine, Machine, NetError, NetSettings, Paced, Signals, Sockets, StateDir, alive};
 use crate::node::{Node, NodeConfig};
+use crate::pace::Pace;
 use crate::start::{Loaded, NodeSettings, Settled, Sharing};
 use crate::tokenizer::Tokenizer;
 
+use super::LAST_WORDS;
 use super::fail::Fail;
 use super::host::{Host, Leave, Running};
+use super::http::Server;
+use super::notify::Manager;
 use super::outlet::tell_briefly;
+use super::socket::Socket;
 use super::speaker::Form;
 
-/// How long what was said last is given to reach the terminals, and init to end this process once the board goes down.
-const LAST_WORDS: Duration = Duration::from_millis(500);
 /// Between two looks at whether a console still has something to say.
 const BREATH: Duration = Duration::from_millis(50);
+/// How long init is given to end this process once the board goes down.
 const INIT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Where prompts come from.
@@ -37,8 +42,16 @@ pub(crate) enum Console {
     Json,
     /// Nowhere: the node serves its peers until it is ended.
     None,
-    /// Terminals of this machine, with their speed; with JSON on standard input too, or without.
-    Devices(Vec<PathBuf>, u32, bool),
+    /// Terminals of this machine; with JSON on standard input too, or without.
+    Terminals(Vec<Terminal>, bool),
+}
+
+/// A terminal of this machine that has a console.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Terminal {
+    pub path: PathBuf,
+    /// Bits a second, where it is a serial line; none keeps what the system has set.
+    pub speed: Option<u32>,
 }
 
 /// A model, and all that a node of it is told.
@@ -50,6 +63,8 @@ pub(crate) struct Prepared {
     pub notes: Vec<String>,
     /// The model file's name.
     pub model: String,
+    /// Another machine's pace, for measurements.
+    pub pace: Option<Pace>,
 }
 
 /// Runs a node until its console ends.
@@ -69,11 +84,42 @@ pub(crate) fn run(
         let host = host.clone();
         executor.spawn(alive::show(alive, alive::INTERVAL, move || host.state())).detach();
     }
+    let manager = Manager::of_environment().map(Rc::new);
+    if let Some(manager) = &manager {
+        executor.spawn(manager.clone().follow(host.clone())).detach();
+    }
+    let settings = &host.settled.config;
+    let name = settings.node.name.as_ref().map(|name| name.as_str().to_string());
+    let opened = future::block_on(Server::open(&settings.http, name.as_deref(), host.clone(), &executor));
+    // A board says so and goes on; on a PC a person, or a script, has asked for what cannot be.
+    let server = match (opened, &console) {
+        (Err(error), Console::Terminals(..)) => {
+            host.note(Level::Warn, &error.to_string());
+            None
+        }
+        (opened, _) => opened?,
+    };
+    if let Some(server) = server {
+        host.serves(server.words());
+        executor.spawn(server.serve()).detach();
+    }
+    let socket = match (Socket::open(&settings.console), &console) {
+        (Err(error), Console::Terminals(..)) => {
+            host.note(Level::Warn, &error.to_string());
+            None
+        }
+        (opened, _) => opened?,
+    };
+    let _bound = socket.map(|(socket, bound)| {
+        host.log.borrow_mut().push(Level::Info, &format!("consoles attach to {}", socket.path().display()), host.now());
+        executor.spawn(socket.serve(host.clone(), executor.clone())).detach();
+        bound
+    });
     let mut swarm = Swarm { host: host.clone(), executor: executor.clone(), net };
     let driver = match console {
-        Console::Devices(paths, speed, json) => {
-            for path in paths {
-                executor.spawn(super::on_device(host.clone(), path, speed)).detach();
+        Console::Terminals(terminals, json) => {
+            for terminal in terminals {
+                executor.spawn(super::on_terminal(host.clone(), terminal)).detach();
             }
             if json {
                 executor.spawn(super::on_stdin(host.clone(), Form::Json)).detach();
@@ -83,7 +129,7 @@ pub(crate) fn run(
                 let leave = host.left().or(told_to_end(&host, &mut signals)).await;
                 // A model that is still being loaded is not waited for.
                 let driver = if loading.is_finished() { loading.await } else { None };
-                end(&host, driver, leave, &mut signals).await
+                end(&host, driver, leave, &mut signals, manager).await
             }));
         }
         on_streams => {
@@ -103,7 +149,7 @@ pub(crate) fn run(
     };
     future::block_on(executor.run(async {
         let leave = host.left().or(told_to_end(&host, &mut signals)).await;
-        end(&host, Some(driver), leave, &mut signals).await
+        end(&host, Some(driver), leave, &mut signals, manager).await
     }))
 }
 
@@ -129,7 +175,14 @@ async fn told_to_end(host: &Host, signals: &mut Signals) -> Leave {
 }
 
 /// Says farewell to the swarm, however the node ends, and then does with the board what was asked.
-async fn end(host: &Host, driver: Option<Rc<Driver>>, leave: Leave, signals: &mut Signals) -> Result<(), Fail> {
+async fn end(
+    host: &Host,
+    driver: Option<Rc<Driver>>,
+    leave: Leave,
+    signals: &mut Signals,
+    manager: Option<Rc<Manager>>,
+) -> Result<(), Fail> {
+    manager.iter().for_each(|manager| manager.tell("STOPPING=1"));
     if let Some(driver) = driver {
         driver.farewell().await;
     }
@@ -198,11 +251,14 @@ impl Swarm {
 
     /// Brings a node up.
     fn bring_up(&self, prepared: Prepared, sockets: Option<Sockets>) -> Result<Rc<Driver>, Fail> {
-        let Prepared { loaded, node, mut config, notes, model: name } = prepared;
+        let Prepared { loaded, node, mut config, notes, model: name, pace } = prepared;
         let most_context = loaded.most_context();
-        let Loaded { model, tokenizer, form, notes: doubts, fingerprint, unread, files, cpu } = loaded;
+        let Loaded { model, tokenizer, form, notes: doubts, fingerprint, unread, files, cpu, .. } = loaded;
         notes.iter().for_each(|line| self.host.note(Level::Info, line));
         doubts.iter().for_each(|line| self.host.note(Level::Warn, line));
+        if let Some(pace) = &pace {
+            self.host.note(Level::Warn, &paced_warning(pace));
+        }
         let sharing = self.host.settled.sharing();
         if let (Sharing::Open, Some(warning)) = (sharing, sharing.warning()) {
             self.host.note(Level::Warn, &warning);
@@ -224,7 +280,9 @@ impl Swarm {
             }
         }
         let (id, tcp_port, context) = (config.node, config.tcp_port, config.context);
-        let (driver, words) = Driver::new(Node::new(config)?, Instant::now(), Engine::start(model, cpu)?, sockets);
+        let paced = pace.map(|pace| Arc::new(Paced::new(pace)));
+        let engine = Engine::start(model, cpu, paced.clone())?;
+        let (driver, words) = Driver::new(Node::new(config)?, Instant::now(), engine, sockets);
         let driver = Rc::new(driver.with_state(state, machine));
         driver.read_model(node.lock.then_some(files), unread)?;
         driver.start(&self.executor);
@@ -240,9 +298,18 @@ impl Swarm {
             tcp_port,
             context,
             most_context,
+            paced,
         });
         Ok(driver)
     }
+}
+
+fn paced_warning(pace: &Pace) -> String {
+    let kind = if pace.is_estimate() { "an estimate" } else { "measured" };
+    format!(
+        "PACED AS {} ({kind}): every job is made to take that machine's time. This is a measurement; leave --pace out to be quick",
+        pace.name()
+    )
 }
 
 /// A tokenizer that answers can be streamed with. A process has one, which lives as long as it.

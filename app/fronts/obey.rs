@@ -2,13 +2,16 @@
 
 use crate::answers::Wanted;
 use crate::console::{self, Command, LogRequest, Settings};
+use crate::drive::{PaceKept, Paced};
 use crate::id::TokenId;
 use crate::limits::{BENCH_DECODE_TOKENS, BENCH_PREFILL_TOKENS};
 use crate::sampler::Sampling;
 use crate::start::{Sharing, memory};
 
-use super::event::{Event, SwarmReport};
+use super::doctor;
+use super::event::{Event, PaceReport, SwarmReport};
 use super::host::Leave;
+use super::net;
 use super::power::{Power, PowerError};
 use super::session::Session;
 use super::speaker::Form;
@@ -44,6 +47,11 @@ impl Session {
             }
             Command::Set { name, value } => self.set(name, value)?,
             Command::Status | Command::Peers | Command::Catalog | Command::Slab | Command::Stats => self.show(&command)?,
+            Command::Net => self.net()?,
+            Command::Doctor => {
+                let report = doctor::report(&self.host);
+                self.speaker.give(&Event::Doctor { doctor: &report }, &report.text());
+            }
             Command::Bench => self.bench()?,
             Command::Config => {
                 let report = self.host.settled.report();
@@ -64,16 +72,17 @@ impl Session {
             Command::Reboot => self.power(Power::Reboot)?,
             Command::Poweroff => self.power(Power::Off)?,
             Command::Help(None) => {
-                let help = console::help();
+                let help = console::help(self.may());
                 self.speaker.give(&Event::Help { help: &help }, &help);
             }
+            Command::Help(Some(word)) if word == "quit" && !self.may_quit() => return self.obey(Command::Quit),
             Command::Help(Some(word)) => {
                 let help = console::help_for(&word)
                     .ok_or_else(|| format!("no command is called {}: help lists them all", console::harmless(&word)))?;
                 self.speaker.give(&Event::Help { help: &help }, &help);
             }
             Command::Version => self.speaker.give(&Event::Version { version: env!("CARGO_PKG_VERSION") }, VERSION),
-            Command::Quit if self.may_quit => return Ok(true),
+            Command::Quit if self.may_quit() => return Ok(true),
             Command::Quit => {
                 return Err("this console belongs to the node and stays: reboot and poweroff end the node".to_string());
             }
@@ -107,7 +116,13 @@ impl Session {
         }
         self.settings.system = console::system(text)?;
         self.desk.forget("");
-        let told = if self.settings.system.is_some() { "what the model is told is set" } else { "the model is told nothing" };
+        self.is_told = self.settings.system.is_some();
+        let completes = self.settings.raw || self.host.running().is_ok_and(|running| !running.form.is_chat_model());
+        let told = match (self.is_told, completes) {
+            (true, true) => "what the model is told is set, for chat TEXT: other lines are completed as they stand",
+            (true, false) => "what the model is told is set",
+            (false, _) => "the model is told nothing",
+        };
         self.done("system", &format!("{told}; a new conversation begins"));
         Ok(())
     }
@@ -115,6 +130,7 @@ impl Session {
     fn show(&mut self, command: &Command) -> Result<(), String> {
         let running = self.host.running()?;
         let status = running.driver.status();
+        let interfaces = running.driver.lan().interfaces;
         let (peers, catalog, slab) = (status.peers.as_slice(), &status.catalog, &status.cache);
         let (event, text) = match command {
             Command::Peers => (Event::Peers { peers }, status.peer_table()),
@@ -128,18 +144,28 @@ impl Session {
                 let (hours, minutes) = (seconds / 3_600, seconds / 60 % 60);
                 let sharing = self.host.settled.sharing();
                 let name = running.name.as_deref().unwrap_or("not set");
+                let pace = running.paced.as_deref().map(pace_report);
+                let shout = pace.as_ref().map_or(String::new(), pace_line);
+                let address = net::address(&interfaces);
                 let text = format!(
-                    "name     {name}\nfile     {}\nup       {hours}:{minutes:02}:{:02}\nswarm    {}: {sharing}\n{}{}",
+                    "{shout}name     {name}\naddress  {address}\nfile     {}\nup       {hours}:{minutes:02}:{:02}\nswarm    {}: {sharing}\n{}{}",
                     running.model,
                     seconds % 60,
                     sharing.name(),
                     status.summary(),
                     memory::line()
                 );
-                (Event::Status { status: &status, swarm: swarm_report(sharing) }, text)
+                (Event::Status { status: &status, swarm: swarm_report(sharing), interfaces: &interfaces, pace }, text)
             }
         };
         self.speaker.give(&event, &text);
+        Ok(())
+    }
+
+    fn net(&mut self) -> Result<(), String> {
+        let running = self.host.running()?;
+        let facts = net::facts(Some(&running), &self.host.settled);
+        self.speaker.give(&Event::Net { net: &facts, faults: &facts.faults() }, &facts.table());
         Ok(())
     }
 
@@ -205,6 +231,20 @@ impl Session {
     pub(super) fn done(&mut self, command: &str, text: &str) {
         self.speaker.say(&Event::Ok { command }, '·', text);
     }
+}
+
+fn pace_report(paced: &Paced) -> PaceReport<'_> {
+    let PaceKept { jobs, late, latest_us } = paced.kept();
+    PaceReport { name: paced.pace().name(), estimate: paced.pace().is_estimate(), jobs, late, latest_us }
+}
+
+fn pace_line(pace: &PaceReport<'_>) -> String {
+    let PaceReport { name, jobs, late, .. } = pace;
+    let kind = if pace.estimate { "an estimate" } else { "measured" };
+    let most = pace.latest_us as f64 / 1e3;
+    format!(
+        "PACED    as {name}, {kind}: no time here is this machine's; {late} of {jobs} jobs took longer, by {most:.1} ms at most\n"
+    )
 }
 
 fn swarm_report(sharing: Sharing<'_>) -> SwarmReport<'_> {

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,10 +15,8 @@ use smol::channel::{Receiver, Sender, bounded};
 
 use crate::limits::MAX_STREAM_OUTPUT_BYTES;
 
+use super::LAST_WORDS;
 use super::terminal::{OutputError, give, tell};
-
-/// How long what was said last is given to get out when the process ends.
-const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// Standard output and standard error: written at once, or by an [`Outlet`].
 pub(super) struct Streams {
@@ -138,6 +137,12 @@ impl Outlet {
             // Where it cannot be written there is nobody to tell.
             Stream::Error => io::stderr().lock().write_all(text.as_bytes()).or(Ok(())),
         })
+    }
+
+    /// The same to the other end of a socket, both in one stream. Whoever reads nothing for as long as `patience` is given up.
+    pub(super) fn to_socket(socket: UnixStream, patience: Duration) -> io::Result<Outlet> {
+        socket.set_write_timeout(Some(patience))?;
+        Outlet::to(move |_, text| (&socket).write_all(text.as_bytes()))
     }
 
     fn to(write: impl Fn(Stream, &str) -> io::Result<()> + Send + 'static) -> io::Result<Outlet> {
@@ -305,6 +310,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "a reader that is late")]
     fn an_end_waits_a_moment_for_a_reader_and_no_longer() {
         let (outlet, go, out) = outlet();
         outlet.push(Stream::Output, "last words".to_string());

@@ -1,9 +1,12 @@
 //! The prompts of a console: from what is typed or requested to the node, and what a conversation keeps of the answers.
 
+use std::time::Instant;
+
 use crate::answers::{Answer, How, Ready, Speech, Wanted};
 use crate::console::Settings;
 use crate::node::{AskId, Figures, Reply, StopReason};
 
+use super::event::Around;
 use super::host::Running;
 use super::session::Session;
 use super::speaker::Form;
@@ -61,9 +64,12 @@ impl Session {
         let Ok(running) = self.host.running() else { return };
         let Running { tokenizer, ref form, context, most_context, .. } = *running;
         let speech = Speech { tokenizer, form, context, most_context };
-        while let Some(next) = self.desk.next(speech) {
+        loop {
+            let start = Instant::now();
+            let Some(next) = self.desk.next(speech) else { break };
+            let tokenising_us = Some(start.elapsed().as_micros() as u64);
             match next {
-                Ok(ready) => self.give_to_node(&running, ready),
+                Ok(ready) => self.give_to_node(&running, ready, tokenising_us),
                 Err((id, Asking { form, .. }, error)) => {
                     self.in_form(form, |session| session.speaker.failed(id, &error.to_string()))
                 }
@@ -71,7 +77,7 @@ impl Session {
         }
     }
 
-    fn give_to_node(&mut self, running: &Running, ready: Ready<Asking>) {
+    fn give_to_node(&mut self, running: &Running, ready: Ready<Asking>, tokenising_us: Option<u64>) {
         let Ready { id, how: Asking { settings, form }, tokens, dropped, is_measurement } = ready;
         let answer = (!is_measurement).then(|| Answer::new(running.tokenizer).until(&settings.stop));
         self.in_form(form, |session| {
@@ -81,7 +87,8 @@ impl Session {
             }
             session.speaker.begin(id, answer);
         });
-        self.host.ask(running, self.seat, id, tokens, settings, is_measurement);
+        let lookup_us = self.host.ask(running, self.seat, id, tokens, settings, is_measurement);
+        self.speaker.measured(id, Around { tokenising_us, lookup_us });
     }
 
     /// An answer has ended; there is none where it failed, or was only measured.

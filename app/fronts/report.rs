@@ -1,6 +1,6 @@
 //! The settings as the command config shows them: what counts, and where it comes from.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use crate::config::{Config, Origin, TABLE};
 use crate::start::{Settled, in_file, read};
@@ -10,23 +10,7 @@ use super::event::{ConfigReport, SettingReport};
 impl Settled {
     /// Everything, for a person or a program.
     pub(super) fn report(&self) -> ConfigReport {
-        let name = |file: &Option<PathBuf>| file.as_ref().map(|file| file.display().to_string());
-        let settings = TABLE.iter().map(|key| SettingReport {
-            key: key.name(),
-            value: key.toml(&self.config),
-            origin: match self.config.origin(key) {
-                Origin::Default => "default".to_string(),
-                Origin::Base(line) => format!("{}:{line}", name(&self.defaults).unwrap_or_default()),
-                Origin::Line(line) => format!("{}:{line}", name(&self.file).unwrap_or_default()),
-                Origin::Option => "command line".to_string(),
-            },
-        });
-        ConfigReport {
-            path: name(&self.file),
-            defaults: name(&self.defaults),
-            settings: settings.collect(),
-            problems: self.problems.clone(),
-        }
+        ConfigReport::of(&self.config, self.file.as_deref(), self.defaults.as_deref(), self.problems.clone())
     }
 
     /// What is wrong with the person's file as it is now; none where there is none.
@@ -40,6 +24,27 @@ impl Settled {
 }
 
 impl ConfigReport {
+    /// What a file sets, and what is wrong with it.
+    pub(crate) fn of_file(file: &Path, config: &Config, problems: Vec<String>) -> ConfigReport {
+        ConfigReport::of(config, Some(file), None, problems)
+    }
+
+    fn of(config: &Config, file: Option<&Path>, defaults: Option<&Path>, problems: Vec<String>) -> ConfigReport {
+        let name = |file: Option<&Path>| file.map(|file| file.display().to_string());
+        let settings = TABLE.iter().map(|key| SettingReport {
+            key: key.name(),
+            value: key.toml(config),
+            origin: match config.origin(key) {
+                Origin::Default => "default".to_string(),
+                Origin::Base(line) => format!("{}:{line}", name(defaults).unwrap_or_default()),
+                Origin::Line(line) => format!("{}:{line}", name(file).unwrap_or_default()),
+                Origin::Variable => format!("environment, {}", key.variable().unwrap_or_default()),
+                Origin::Option => "command line".to_string(),
+            },
+        });
+        ConfigReport { path: name(file), defaults: name(defaults), settings: settings.collect(), problems }
+    }
+
     /// A line a setting, in the form of the file.
     pub(super) fn table(&self) -> String {
         let line = |setting: &SettingReport| {

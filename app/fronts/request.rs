@@ -54,7 +54,18 @@ struct Named {
     id: Option<u64>,
 }
 
+/// The command of a request.
+#[derive(Deserialize)]
+struct Commanded {
+    command: String,
+}
+
 impl Session {
+    /// The line of the console that a request holds, if that is what it is.
+    pub(super) fn requested(line: &str) -> Option<String> {
+        serde_json::from_str::<Commanded>(line).ok().map(|request| request.command)
+    }
+
     /// Obeys a request; true when it says to leave.
     pub(super) fn request(&mut self, line: &str) -> bool {
         if line.trim().is_empty() {
@@ -100,7 +111,7 @@ impl Session {
             return Err("\"conversation\" belongs to \"chat\": ask remembers nothing".to_string());
         }
         let wanted = self.single(text, raw);
-        if request.system.is_some() && matches!(wanted, Ok(Wanted::Completion(_))) {
+        if (request.system.is_some() || self.is_told) && matches!(wanted, Ok(Wanted::Completion(_))) {
             return Err(
                 "\"system\" has a place in chats only, and this completes the text: say \"chat\", or \"raw\": false".to_string()
             );

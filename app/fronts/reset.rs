@@ -13,7 +13,7 @@ impl Speaker {
     pub(super) fn reset(&mut self, news: &ResetNews, called: &dyn Fn(NodeId) -> String) {
         match news {
             ResetNews::Ordered { epochs, peers } => {
-                let event = Event::Reset { epoch: epochs.epoch, store: epochs.epoch == epochs.store_epoch, peers: *peers };
+                let event = Event::Reset { epoch: epochs.epoch, store: epochs.epoch == epochs.store_epoch, peers: Some(*peers) };
                 self.say(&event, '·', &format!("{}; {peers} peers are told", Effect(*epochs)));
             }
             ResetNews::Failed { reason } => {

@@ -5,10 +5,11 @@ use std::io::{self, IsTerminal};
 use std::rc::Rc;
 
 use crate::answers::Answer;
-use crate::console::harmless;
+use crate::config::Place;
+use crate::console::{May, harmless};
 use crate::node::{AskId, Figures, Progress, Reply, StopReason};
 
-use super::event::{Event, Rates};
+use super::event::{Around, Event, FiguresReport, Rates};
 use super::outlet::{Outlet, Streams};
 use super::terminal::OutputError;
 use super::tty::Tty;
@@ -27,6 +28,7 @@ struct Given {
     form: Form,
     /// None where only the figures are wanted: the command bench.
     answer: Option<Answer<'static>>,
+    around: Around,
 }
 
 /// Where it is said.
@@ -65,6 +67,10 @@ enum Line {
 pub(crate) struct Speaker {
     /// How what is said now is said.
     pub form: Form,
+    /// Whose times its figures are, where not this machine's.
+    pub pace: Option<Rc<str>>,
+    /// Where people set what messages tell them to.
+    pub place: Place,
     sink: Sink,
     answers: BTreeMap<u64, Given>,
 }
@@ -80,17 +86,24 @@ impl Speaker {
         Speaker::to(Streams::through(outlet), form)
     }
 
+    /// The same where no person looks on, whatever this program's own output is.
+    pub(super) fn plain(outlet: Outlet, form: Form) -> Speaker {
+        let streams = Streams::through(outlet);
+        let sink = Sink::Streams { streams, line: Line::Empty, watched: false, typed: false, noted: false };
+        Speaker { form, pace: None, place: Place::Computer, sink, answers: BTreeMap::new() }
+    }
+
     fn to(streams: Streams, form: Form) -> Speaker {
         let watched = form == Form::Text && io::stdout().is_terminal();
         let noted = form == Form::Text && io::stderr().is_terminal();
         let typed = noted && io::stdin().is_terminal();
         let sink = Sink::Streams { streams, line: Line::Empty, watched, typed, noted };
-        Speaker { form, sink, answers: BTreeMap::new() }
+        Speaker { form, pace: None, place: Place::Computer, sink, answers: BTreeMap::new() }
     }
 
     /// Speaks to a terminal.
     pub(super) fn to_tty(tty: Rc<Tty>) -> Speaker {
-        Speaker { form: Form::Text, sink: Sink::Tty(tty), answers: BTreeMap::new() }
+        Speaker { form: Form::Text, pace: None, place: Place::Computer, sink: Sink::Tty(tty), answers: BTreeMap::new() }
     }
 
     /// Fails when something could not be written since it was last asked. Says what was left out, once there is somebody to say it to.
@@ -122,6 +135,20 @@ impl Speaker {
     /// Whether a person types the prompts.
     pub(super) fn is_typed(&self) -> bool {
         matches!(self.sink, Sink::Tty(_) | Sink::Streams { typed: true, .. })
+    }
+
+    /// Says whether the lines that follow belong to a prompt that has begun.
+    pub(super) fn continues(&mut self, continues: bool) {
+        if let Sink::Tty(tty) = &self.sink {
+            tty.with(|screen| screen.set_continues(continues));
+        }
+    }
+
+    /// Says what may be done on this console.
+    pub(super) fn may(&mut self, may: May) {
+        if let Sink::Tty(tty) = &self.sink {
+            tty.with(|screen| screen.set_may(may));
+        }
     }
 
     /// Says that the node waits for a line, where one is typed.
@@ -162,6 +189,7 @@ impl Speaker {
 
     /// A line for the log.
     pub(crate) fn note(&mut self, mark: char, line: &str) {
+        let line = &*self.place.words(line);
         match &self.sink {
             Sink::Tty(tty) if self.form == Form::Text => tty.with(|screen| screen.note(&format!("{mark} {line}"))),
             _ => self.say(&Event::Note { text: line }, mark, line),
@@ -175,16 +203,25 @@ impl Speaker {
 
     /// The same of the request with this id.
     pub(super) fn error_of(&mut self, id: Option<u64>, reason: &str) {
+        let reason = &*self.place.words(reason);
         self.say(&Event::Error { id, reason }, '!', reason);
     }
 
     /// Begins an answer, in the form that is spoken now; none where only the figures are wanted.
     pub(crate) fn begin(&mut self, ask: AskId, answer: Option<Answer<'static>>) {
-        self.answers.insert(ask.0, Given { form: self.form, answer });
+        self.answers.insert(ask.0, Given { form: self.form, answer, around: Around::default() });
+    }
+
+    /// What was measured around the node before an answer that has begun.
+    pub(super) fn measured(&mut self, ask: AskId, around: Around) {
+        if let Some(given) = self.answers.get_mut(&ask.0) {
+            given.around = around;
+        }
     }
 
     /// A prompt gets no answer.
     pub(super) fn failed(&mut self, ask: AskId, reason: &str) {
+        let reason = &*self.place.words(reason);
         let before = self.form;
         self.form = self.answers.remove(&ask.0).map_or(before, |answer| answer.form);
         self.say(&Event::Failed { id: ask.0, reason }, '!', &format!("no answer: {reason}"));
@@ -199,19 +236,21 @@ impl Speaker {
                 None
             }
             Reply::Token(token) => {
-                let Given { form, answer } = self.answers.get_mut(&ask.0)?;
+                let Given { form, answer, .. } = self.answers.get_mut(&ask.0)?;
                 let (form, text) = (*form, answer.as_mut()?.push(*token));
                 self.stream(ask, &text, form);
                 None
             }
             Reply::Done(figures) => {
-                let Given { form, mut answer } = self.answers.remove(&ask.0)?;
+                let Given { form, mut answer, around } = self.answers.remove(&ask.0)?;
                 let rest = answer.as_mut().map_or(String::new(), Answer::end);
                 self.stream(ask, &rest, form);
                 let before = std::mem::replace(&mut self.form, form);
                 match &answer {
                     None => self.bench(figures),
                     Some(answer) if form == Form::Json => {
+                        let pace = self.pace.clone();
+                        let figures = FiguresReport { figures, around, pace: pace.as_deref() };
                         self.json(&Event::Done { id: ask.0, text: answer.text(), tokens: answer.tokens(), figures });
                     }
                     Some(_) => self.end_answer(figures),
@@ -266,15 +305,16 @@ impl Speaker {
         if let Sink::Streams { line: Line::Progress(_), .. } = self.sink {
             self.begin_line();
         }
+        let pace = self.pace.as_ref().map_or(String::new(), |pace| format!("; PACED AS {pace}"));
         match &mut self.sink {
             Sink::Tty(tty) => tty.with(|screen| {
                 screen.end_answer();
-                screen.say(&format!("[{figures}]"));
+                screen.say(&format!("[{figures}{pace}]"));
             }),
             Sink::Streams { streams, line, .. } => {
                 *line = Line::Empty;
                 streams.give("\n");
-                streams.tell(format_args!("[{figures}]\n"));
+                streams.tell(format_args!("[{figures}{pace}]\n"));
             }
         }
     }
@@ -294,7 +334,9 @@ impl Speaker {
             "prefill  {:.1} tokens/s, over {} tokens\ndecode   {decode}, over {} tokens",
             bench.prefill_tokens_per_s, bench.prefill_tokens, bench.decode_tokens
         );
-        self.give(&Event::Bench { bench }, &text);
+        let pace = self.pace.clone();
+        let text = pace.as_ref().map_or(text.clone(), |pace| format!("{text}\npaced    as {pace}: not this machine's figures"));
+        self.give(&Event::Bench { bench, pace: pace.as_deref() }, &text);
     }
 
     /// Says something beside what was asked for.
@@ -311,6 +353,11 @@ impl Speaker {
 
     fn json(&mut self, event: &Event<'_>) {
         let line = event.line();
+        // An answer in words that is under way is not torn in mid-line.
+        if let Sink::Streams { streams, line: under_way @ Line::Answer, watched: false, .. } = &mut self.sink {
+            streams.give("\n");
+            *under_way = Line::Empty;
+        }
         match &mut self.sink {
             Sink::Tty(tty) => tty.with(|screen| screen.say(&line)),
             Sink::Streams { streams, .. } => streams.give(line + "\n"),

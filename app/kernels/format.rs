@@ -113,18 +113,18 @@ impl Format {
     }
 
     /// Whether values are whole numbers under scales.
-    pub const fn is_quantized(self) -> bool {
+    pub(crate) const fn is_quantized(self) -> bool {
         self.terms() > 0
     }
 
     /// Bytes of `values` values, or none where they do not fill whole units (or the count overflows).
-    pub const fn bytes(self, values: usize) -> Option<usize> {
+    pub(crate) const fn bytes(self, values: usize) -> Option<usize> {
         let (unit, bytes) = self.unit();
         if values.is_multiple_of(unit) { (values / unit).checked_mul(bytes) } else { None }
     }
 
     /// Bytes of a row of `cols` values, which must fill whole units.
-    pub const fn row_bytes(self, cols: usize) -> usize {
+    pub(crate) const fn row_bytes(self, cols: usize) -> usize {
         self.bytes(cols).expect("a row fills whole units")
     }
 }
@@ -149,7 +149,7 @@ impl<'a> Matrix<'a> {
     }
 
     /// The stored bytes of row `row`.
-    pub fn row(&self, row: usize) -> &'a [u8] {
+    pub(crate) fn row(&self, row: usize) -> &'a [u8] {
         self.rows(row..row + 1)
     }
 
@@ -218,7 +218,7 @@ pub(super) fn dequantize_body(format: Format, bytes: &[u8], out: &mut [f32]) {
 ///
 /// # Panics
 /// When `bytes` is not the row of `out.len()` values: the caller has checked it.
-pub fn dequantize_row(format: Format, bytes: &[u8], out: &mut [f32]) {
+pub(crate) fn dequantize_row(format: Format, bytes: &[u8], out: &mut [f32]) {
     dequantize_body(format, bytes, out);
 }
 

@@ -40,7 +40,7 @@ impl Isa {
 
     /// All that this CPU has, the fastest last.
     #[cfg(not(target_arch = "x86_64"))]
-    pub fn all() -> impl Iterator<Item = Isa> {
+    pub(crate) fn all() -> impl Iterator<Item = Isa> {
         #[cfg(target_arch = "aarch64")]
         let kinds = [Kind::Portable, Kind::Neon];
         #[cfg(not(target_arch = "aarch64"))]

@@ -33,7 +33,7 @@ pub fn encode_int8(x: &[f32], codes: &mut [u8], scales: &mut [u8]) {
 }
 
 /// Stores one row as it is: head_dim × 4 bytes, little endian.
-pub fn encode_f32(x: &[f32], bytes: &mut [u8]) {
+pub(crate) fn encode_f32(x: &[f32], bytes: &mut [u8]) {
     assert_eq!(bytes.len(), x.len() * 4);
     for (bytes, x) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(x) {
         *bytes = x.to_le_bytes();
@@ -66,7 +66,7 @@ per_isa! {
 }
 
 /// Reads rows that [`encode_f32`] wrote.
-pub fn decode_f32(bytes: &[u8], out: &mut [f32]) {
+pub(crate) fn decode_f32(bytes: &[u8], out: &mut [f32]) {
     assert_eq!(bytes.len(), out.len() * 4);
     for (bytes, out) in bytes.as_chunks::<4>().0.iter().zip(out) {
         *out = f32::from_le_bytes(*bytes);

@@ -188,7 +188,7 @@ fn normalize_body(row: &mut [f32], total: f32) {
 
 per_isa! {
     /// Multiplies a row by `1 / total`.
-    pub fn normalize(row: &mut [f32], total: f32) = normalize_body;
+    pub(crate) fn normalize(row: &mut [f32], total: f32) = normalize_body;
 }
 
 #[cfg(test)]

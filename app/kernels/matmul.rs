@@ -68,7 +68,7 @@ per_isa! {
 ///
 /// # Shapes
 /// x: tokens × cols; y: tokens × rows.
-pub fn matmul(team: &Team, isa: Isa, m: Matrix<'_>, x: &[f32], y: &mut [f32]) {
+pub(crate) fn matmul(team: &Team, isa: Isa, m: Matrix<'_>, x: &[f32], y: &mut [f32]) {
     check(&m, x.len(), y);
     // SAFETY: the sizes are checked above; every range of rows is handed out once.
     each_rows(team, &m, y, &|range, y| unsafe { float_rows(isa, m, x, range, y) });

@@ -1,5 +1,5 @@
 //! The arithmetic of the model, defined once. The header of each file gives its order of operations; together they are what
-//! [`NUMERICS_VERSION`] numbers, and docs/precision.md tells them in one piece.
+//! [`NUMERICS_VERSION`] numbers, and docs/inside/precision.md tells them in one piece.
 //!
 //! Promises:
 //! - A result depends on the values that enter it, never on the batch, the tile, the chunk of a prompt or the CPU. Every sum
@@ -15,6 +15,7 @@
 
 mod attention;
 mod format;
+mod head;
 mod int8;
 mod isa;
 mod kv_row;
@@ -26,19 +27,23 @@ mod team;
 mod terms;
 
 pub use attention::{accumulate, scores};
-pub use format::{Format, Matrix, dequantize_row};
+pub(crate) use format::dequantize_row;
+pub use format::{Format, Matrix};
+pub(crate) use head::{HeadShape, Likely, Split, likeliest, split_row};
 pub use int8::matmul_int8;
 pub use isa::Isa;
-pub use kv_row::{decode_f32, decode_int8, encode_f32, encode_int8};
-pub use math::{gelu_mul, normalize, rms_norm, softmax};
-pub use matmul::matmul;
+pub(crate) use kv_row::{decode_f32, encode_f32};
+pub use kv_row::{decode_int8, encode_int8};
+pub(crate) use math::normalize;
+pub use math::{gelu_mul, rms_norm, softmax};
+pub(crate) use matmul::matmul;
 pub use quantize::{QuantizedRows, quantize_rows};
-pub use rope::{RopeTable, rotate};
-pub use team::{Team, Worker};
+pub(crate) use rope::{RopeTable, rotate};
+pub use team::Team;
 
 /// Columns that are summed in whole numbers before a float joins them; the values under one scale in activations and KV rows.
 pub const GROUP: usize = 32;
 
 /// Names the definition of this room's arithmetic. It goes into the fingerprint: two nodes whose versions differ never share
 /// state. Raise it with any change that could change a bit.
-pub const NUMERICS_VERSION: u32 = 1;
+pub(crate) const NUMERICS_VERSION: u32 = 1;

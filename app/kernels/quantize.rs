@@ -24,8 +24,18 @@ pub struct QuantizedRows {
 
 impl QuantizedRows {
     /// The number of rows.
-    pub fn rows(&self) -> usize {
+    pub(crate) fn rows(&self) -> usize {
         self.codes.len() / self.cols
+    }
+
+    /// The same rows and as many of zeros as make their number a multiple of `tile`.
+    pub(super) fn padded(&self, tile: usize) -> QuantizedRows {
+        let (rows, groups) = (self.rows().next_multiple_of(tile), self.cols / GROUP);
+        let mut padded = self.clone();
+        padded.codes.resize(rows * self.cols, 0);
+        padded.scales.resize(rows * groups, 0.0);
+        padded.offsets.resize(rows * groups, 0);
+        padded
     }
 }
 

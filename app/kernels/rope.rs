@@ -6,7 +6,7 @@
 
 /// Cosines and sines for a run of positions.
 #[derive(Clone, Debug)]
-pub struct RopeTable {
+pub(crate) struct RopeTable {
     half: usize,
     /// positions × d/2 of (cosine, sine).
     turns: Vec<(f32, f32)>,
@@ -14,7 +14,7 @@ pub struct RopeTable {
 
 impl RopeTable {
     /// The turns of `count` positions from `first` on, for heads of `head_dim` values (even).
-    pub fn new(base: f32, factor: f32, head_dim: usize, first: usize, count: usize) -> RopeTable {
+    pub(crate) fn new(base: f32, factor: f32, head_dim: usize, first: usize, count: usize) -> RopeTable {
         assert!(head_dim > 0 && head_dim.is_multiple_of(2), "heads of {head_dim} values have no pairs");
         let half = head_dim / 2;
         let frequency = |i: usize| {
@@ -31,7 +31,7 @@ impl RopeTable {
     }
 
     /// The number of positions.
-    pub fn positions(&self) -> usize {
+    pub(crate) fn positions(&self) -> usize {
         self.turns.len() / self.half
     }
 }
@@ -40,7 +40,7 @@ impl RopeTable {
 ///
 /// # Shapes
 /// x: positions × heads × head_dim.
-pub fn rotate(table: &RopeTable, heads: usize, scale: f32, x: &mut [f32]) {
+pub(crate) fn rotate(table: &RopeTable, heads: usize, scale: f32, x: &mut [f32]) {
     let half = table.half;
     assert_eq!(x.len(), table.positions() * heads * half * 2, "{heads} heads of {} values", half * 2);
     for (token, turns) in x.chunks_exact_mut(heads * half * 2).zip(table.turns.chunks_exact(half)) {
@@ -56,6 +56,7 @@ pub fn rotate(table: &RopeTable, heads: usize, scale: f32, x: &mut [f32]) {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "what is right is computed another way")]
 mod tests {
     use super::*;
 

@@ -92,12 +92,12 @@ impl Team {
     }
 
     /// The instructions that its cores take.
-    pub fn isa(&self) -> Isa {
+    pub(crate) fn isa(&self) -> Isa {
         self.isa
     }
 
     /// How many cores share a call.
-    pub fn cores(&self) -> usize {
+    pub(crate) fn cores(&self) -> usize {
         self.workers + 1
     }
 
@@ -105,7 +105,7 @@ impl Team {
     ///
     /// # Panics
     /// When a part does.
-    pub fn each(&self, parts: usize, work: Work<'_>) {
+    pub(crate) fn each(&self, parts: usize, work: Work<'_>) {
         let caller = match self.caller.try_lock() {
             Ok(guard) => Some(guard),
             Err(TryLockError::Poisoned(guard)) => Some(guard.into_inner()),
@@ -131,7 +131,7 @@ impl Team {
     ///
     /// # Panics
     /// When a call does.
-    pub fn each_run(&self, out: &mut [f32], run: usize, work: &(dyn Fn(usize, &mut [f32]) + Sync)) {
+    pub(crate) fn each_run(&self, out: &mut [f32], run: usize, work: &(dyn Fn(usize, &mut [f32]) + Sync)) {
         let (len, out) = (out.len(), Out::new(out));
         self.each(len.div_ceil(run), &|part| {
             let start = part * run;

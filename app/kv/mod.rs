@@ -1,4 +1,4 @@
-//! What a block of KV state is: the one vocabulary that model and cache share. docs/kv.md draws the bytes.
+//! What a block of KV state is: the one vocabulary that model and cache share. docs/inside/kv.md draws the bytes.
 //!
 //! A block is [`BLOCK_TOKENS`](crate::limits::BLOCK_TOKENS) tokens (the ragged end of a prompt: fewer). Its bytes lie in two
 //! planes, kept, advertised and fetched apart: the global plane (layers that attend to the whole prefix) and the sliding
@@ -8,4 +8,5 @@ mod page;
 mod shape;
 
 pub use page::{BlockPages, Page, Sequence};
-pub use shape::{HeadSpan, KvFormat, KvShape, Plane, ShapeError, copy_tokens};
+pub(crate) use shape::{HeadSpan, ShapeError};
+pub use shape::{KvFormat, KvShape, Plane, copy_tokens};

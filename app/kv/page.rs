@@ -13,7 +13,7 @@ use crate::limits::BLOCK_TOKENS;
 pub struct Page(Arc<RwLock<Box<[u8]>>>);
 
 impl Page {
-    /// A page of `bytes` bytes, zeroed. The operating system brings the memory in when it is first written.
+    /// A page of `bytes` bytes, zeroed.
     pub fn new(bytes: usize) -> Page {
         Page(Arc::new(RwLock::new(vec![0; bytes].into_boxed_slice())))
     }

@@ -20,7 +20,7 @@ use thiserror::Error;
 use crate::limits::{BLOCK_TOKENS, MAX_LAYERS, MAX_PLANE_BYTES};
 
 /// Values that share one scale in the int8 format, as in GGUF's Q8_0.
-pub const GROUP: usize = 32;
+pub(crate) const GROUP: usize = 32;
 
 /// Which layers a plane holds. The numbers are wire values.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -125,22 +125,22 @@ impl KvShape {
     }
 
     /// Values a head.
-    pub fn head_dim(&self) -> usize {
+    pub(crate) fn head_dim(&self) -> usize {
         self.head_dim
     }
 
     /// Tokens that a sliding layer sees, its own included.
-    pub fn window(&self) -> usize {
+    pub(crate) fn window(&self) -> usize {
         self.window
     }
 
     /// How keys and values are stored.
-    pub fn format(&self) -> KvFormat {
+    pub(crate) fn format(&self) -> KvFormat {
         self.format
     }
 
     /// Scales a row of one head: the last group may be short.
-    pub fn groups(&self) -> usize {
+    pub(crate) fn groups(&self) -> usize {
         match self.format {
             KvFormat::Int8 => self.head_dim.div_ceil(GROUP),
             KvFormat::F32 => 0,

@@ -28,7 +28,7 @@ pub(super) fn scratch_values(heads: usize, kv_heads: usize, head_dim: usize, con
 
 /// Where a chunk of tokens attends.
 #[derive(Clone, Debug)]
-pub struct AttentionSite {
+pub(crate) struct AttentionSite {
     /// Holds pages for every position that the chunk writes or sees: the engine has checked it.
     pub sequence: Arc<Sequence>,
     /// The layer, counted from 0.
@@ -79,7 +79,7 @@ fn slice(array: &Range<usize>, rows: &Range<usize>) -> Range<usize> {
 ///
 /// # Shapes
 /// keys, values: tokens × kv_heads × head_dim.
-pub fn write(site: &AttentionSite, keys: &[f32], values: &[f32]) {
+pub(crate) fn write(site: &AttentionSite, keys: &[f32], values: &[f32]) {
     let shape = &site.sequence.shape;
     let (dim, heads) = (shape.head_dim(), shape.kv_heads());
     let spans: Vec<HeadSpan> = (0..heads).map(|head| shape.head_span(site.layer, head, BLOCK_TOKENS)).collect();
@@ -134,7 +134,7 @@ thread_local! {
 ///
 /// # Shapes
 /// queries: tokens × heads × head_dim, turned and scaled; the result alike.
-pub fn attend(isa: Isa, site: &AttentionSite, queries: &[f32]) -> Vec<f32> {
+pub(crate) fn attend(isa: Isa, site: &AttentionSite, queries: &[f32]) -> Vec<f32> {
     let dim = site.sequence.shape.head_dim();
     let count = queries.len() / dim;
     let run = (QUERY_TILE * site.heads).min(count.div_ceil(site.team.cores()));

@@ -59,7 +59,7 @@ fn begin(path: &Path) -> io::Result<File> {
 }
 
 /// Where a draft of `target` lies while this process writes it.
-pub fn draft_of(target: &Path) -> PathBuf {
+pub(crate) fn draft_of(target: &Path) -> PathBuf {
     let target = target.canonicalize().unwrap_or_else(|_| target.to_owned());
     let mut name = target.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.partial", std::process::id()));

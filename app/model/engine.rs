@@ -9,9 +9,10 @@ use burn::tensor::Tensor;
 use thiserror::Error;
 
 use super::gemma3::{Chunk, Gemma3};
-use super::{LayerWeights, ModelConfig, Precision, Rope, Weight, Weights, ops};
+use super::stripes::{Best, STRIPE_ROWS};
+use super::{Head, LayerWeights, ModelConfig, Precision, Rope, Weight, Weights, ops};
 use crate::id::TokenId;
-use crate::kernels::{RopeTable, Team};
+use crate::kernels::{self, Likely, RopeTable, Team};
 use crate::kv::{KvShape, Plane, Sequence, ShapeError};
 use crate::limits::{BLOCK_TOKENS, MAX_CONTEXT_TOKENS};
 
@@ -87,7 +88,8 @@ pub enum ModelError {
         /// The first token of the block.
         position: usize,
     },
-    /// Infinities, NaN or numbers beyond any reason came out of the layers or as logits: what was written for this call's tokens is worthless.
+    /// Infinities, NaN or numbers beyond any reason came out of the layers or as logits: what was written for this call's tokens is
+    /// worthless.
     #[error("the model's numbers overflowed at token {position}; the model file is damaged, fetch or convert it anew")]
     NotFinite {
         /// The first token that is off.
@@ -109,6 +111,15 @@ pub enum Logits {
     All,
 }
 
+/// Which logits of the last token decide.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// So many of the likeliest, at least one.
+    pub count: usize,
+    /// And those of these tokens, which do not count among them: by rising id, all in the vocabulary.
+    pub apart: &'a [u32],
+}
+
 /// A model ready to run. Making one reads no matrix; the file's pages come in as they are used.
 #[derive(Debug)]
 pub struct Model {
@@ -117,6 +128,7 @@ pub struct Model {
     shape: Arc<KvShape>,
     network: Gemma3,
     team: Arc<Team>,
+    head: Option<Head>,
 }
 
 impl Model {
@@ -126,7 +138,7 @@ impl Model {
         check_weights(&config, &weights)?;
         let shape = KvShape::new(&config.layers, config.kv_heads, config.head_dim, config.window, precision.kv)?;
         let network = Gemma3::new(&config, &weights, precision);
-        Ok(Model { config, precision, shape: Arc::new(shape), network, team: Arc::new(Team::alone()) })
+        Ok(Model { config, precision, shape: Arc::new(shape), network, team: Arc::new(Team::alone()), head: None })
     }
 
     /// Lets several cores compute. What comes out does not depend on how many.
@@ -134,8 +146,18 @@ impl Model {
         self.team = Arc::new(team);
     }
 
+    /// Lets [`Model::likeliest_while`] read `head`, which must be made of this model's output rows, in their place.
+    pub fn set_head(&mut self, head: Option<Head>) {
+        self.head = head.filter(|_| self.precision.int8_activations);
+    }
+
+    /// Whether there is a quicker way to the likeliest tokens than by all logits.
+    pub(crate) fn has_head(&self) -> bool {
+        self.head.is_some()
+    }
+
     /// How many cores compute.
-    pub fn cores(&self) -> usize {
+    pub(crate) fn cores(&self) -> usize {
         self.team.cores()
     }
 
@@ -145,7 +167,7 @@ impl Model {
     }
 
     /// Which arithmetic it runs.
-    pub fn precision(&self) -> Precision {
+    pub(crate) fn precision(&self) -> Precision {
         self.precision
     }
 
@@ -177,9 +199,9 @@ impl Model {
     /// The same, given up where `go_on`, which is asked before each layer and before the logits, says no.
     ///
     /// # Errors
-    /// [`ModelError::Abandoned`], at most one layer's time after `go_on` would first have said no. What the pages then hold of these
-    /// tokens is worthless.
-    pub fn forward_while(
+    /// [`ModelError::Abandoned`], at most one layer's time after `go_on` would first have said no. What the pages then hold of
+    /// these tokens is worthless.
+    pub(crate) fn forward_while(
         &self,
         tokens: &[TokenId],
         first: usize,
@@ -187,7 +209,6 @@ impl Model {
         logits: Logits,
         go_on: &dyn Fn() -> bool,
     ) -> Result<Vec<f32>, ModelError> {
-        self.check_call(tokens, first, sequence)?;
         // The first token whose logits are asked for.
         let from = match logits {
             Logits::None => tokens.len(),
@@ -195,6 +216,94 @@ impl Model {
             Logits::All => 0,
         };
         let mut out = Vec::new();
+        self.walk(tokens, first, sequence, from, go_on, &mut |hidden, first| {
+            let logits = self.logits(hidden, first)?;
+            if out.is_empty() {
+                out = logits
+            } else {
+                out.extend(logits)
+            }
+            Ok(())
+        })?;
+        Ok(out)
+    }
+
+    /// Runs `tokens` as [`Model::forward_while`] does, and returns logits of the last one, by rising id: those that are wanted,
+    /// with the bits that it would give. Where there is no quicker way, all.
+    ///
+    /// # Errors
+    /// As [`Model::forward_while`].
+    pub fn likeliest_while(
+        &self,
+        tokens: &[TokenId],
+        first: usize,
+        sequence: &Arc<Sequence>,
+        wanted: Wanted<'_>,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<Vec<Likely>, ModelError> {
+        let mut out = Vec::new();
+        self.walk(tokens, first, sequence, tokens.len().saturating_sub(1), go_on, &mut |hidden, first| {
+            out = match self.likeliest(hidden.clone(), wanted) {
+                Some(likeliest) => likeliest,
+                None => (0..).zip(self.logits(hidden, first)?).collect(),
+            };
+            Ok(())
+        })?;
+        Ok(out)
+    }
+
+    /// Runs `tokens` as [`Model::forward_while`] does, and returns logits of the last ones, a list for each that something is `wanted` of,
+    /// by rising id: those that are wanted, with the bits that it would give. No more than a stripe of all logits is ever in memory.
+    ///
+    /// # Errors
+    /// As [`Model::forward_while`].
+    pub(crate) fn likeliest_of_each_while(
+        &self,
+        tokens: &[TokenId],
+        first: usize,
+        sequence: &Arc<Sequence>,
+        wanted: &[Wanted<'_>],
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<Vec<Vec<Likely>>, ModelError> {
+        let from = tokens.len().saturating_sub(wanted.len());
+        let mut out = Vec::with_capacity(wanted.len());
+        self.walk(tokens, first, sequence, from, go_on, &mut |hidden, position| {
+            let normed = self.network.normed(hidden, self.team.isa());
+            let taken = out.len();
+            let mut best: Vec<Best<'_>> = wanted[taken..].iter().take(normed.dims()[0]).copied().map(Best::new).collect();
+            for at in (0..self.config.vocab).step_by(STRIPE_ROWS) {
+                let rows = at..self.config.vocab.min(at + STRIPE_ROWS);
+                let width = rows.len();
+                let logits = ops::into_vec(self.network.some_logits(normed.clone(), rows, &self.team));
+                check(&logits, f32::INFINITY, width, position)?;
+                best.iter_mut().zip(logits.chunks_exact(width)).for_each(|(best, logits)| best.take(at, logits));
+            }
+            out.extend(best.into_iter().map(Best::all));
+            Ok(())
+        })?;
+        Ok(out)
+    }
+
+    /// The wanted logits of a hidden state, all finite; none where the halves say nothing of them.
+    fn likeliest(&self, hidden: Tensor<2>, wanted: Wanted<'_>) -> Option<Vec<Likely>> {
+        let (head, isa) = (self.head.as_ref()?, self.team.isa());
+        let normed = ops::into_vec(self.network.normed(hidden, isa));
+        let x = kernels::quantize_rows(isa, &normed, self.config.hidden);
+        kernels::likeliest(&self.team, isa, head.split(), &x, wanted.count, wanted.apart)
+    }
+
+    /// Runs `tokens` through the layers, and gives `take` the hidden states of those from the `from`-th on, in pieces, with the
+    /// position of a piece's first.
+    fn walk(
+        &self,
+        tokens: &[TokenId],
+        first: usize,
+        sequence: &Arc<Sequence>,
+        from: usize,
+        go_on: &dyn Fn() -> bool,
+        take: &mut dyn FnMut(Tensor<2>, usize) -> Result<(), ModelError>,
+    ) -> Result<(), ModelError> {
+        self.check_call(tokens, first, sequence)?;
         let mut begin = 0;
         for part in tokens.chunks(CHUNK_TOKENS) {
             let chunk = self.chunk(sequence, first + begin, part.len());
@@ -206,12 +315,11 @@ impl Model {
                     return Err(ModelError::Abandoned);
                 }
                 let wanted = if skipped == 0 { hidden } else { hidden.narrow(0, skipped, part.len() - skipped) };
-                let logits = self.logits(wanted, chunk.first + skipped)?;
-                if out.is_empty() { out = logits } else { out.extend(logits) }
+                take(wanted, chunk.first + skipped)?;
             }
             begin += part.len();
         }
-        Ok(out)
+        Ok(())
     }
 
     /// The logits of hidden states from position `first` on: a matrix of its own makes them, so they are looked at as well.

@@ -13,22 +13,22 @@ use crate::limits::MAX_MODEL_FILE_BYTES;
 #[error("{}: {fault}", path.display())]
 pub struct FileError {
     /// The file.
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
     /// What is wrong with it.
     #[source]
-    pub fault: Fault,
+    pub(crate) fault: Fault,
 }
 
 impl FileError {
     /// `fault`, found in the file at `path`.
-    pub fn new(path: &Path, fault: Fault) -> FileError {
+    pub(crate) fn new(path: &Path, fault: Fault) -> FileError {
         FileError { path: path.to_owned(), fault }
     }
 }
 
 /// What is wrong with a file.
 #[derive(Debug, Error)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// The system does not let us read it.
     #[error("cannot be read: {0}; check its name and who may read it")]
     Open(io::Error),

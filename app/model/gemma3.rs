@@ -3,6 +3,7 @@
 //! Between modules flow `Tensor<2>` of [tokens, features]; matrices stay where the file has them. The modules carry no parameter
 //! that burn could train or move: their weights are views.
 
+use core::ops::Range;
 use std::sync::Arc;
 
 use burn::module::{Content, Module, ModuleDisplay, ModuleDisplayDefault};
@@ -17,7 +18,7 @@ use crate::kv::{Plane, Sequence};
 
 /// What a chunk of tokens carries through the layers: where it stands, and how its positions turn.
 #[derive(Clone, Debug)]
-pub struct Chunk {
+pub(crate) struct Chunk {
     /// The pages that the chunk writes and reads.
     pub sequence: Arc<Sequence>,
     /// The position of its first token.
@@ -32,7 +33,7 @@ pub struct Chunk {
 
 /// The whole network.
 #[derive(Module, Debug)]
-pub struct Gemma3 {
+pub(crate) struct Gemma3 {
     embedding: Embedding,
     layers: Vec<Layer>,
     norm: RmsNorm,
@@ -41,7 +42,7 @@ pub struct Gemma3 {
 
 impl Gemma3 {
     /// Binds checked weights. The output is the embedding where the file ties them.
-    pub fn new(config: &ModelConfig, weights: &Weights, precision: Precision) -> Gemma3 {
+    pub(crate) fn new(config: &ModelConfig, weights: &Weights, precision: Precision) -> Gemma3 {
         let output = weights.output.as_ref().unwrap_or(&weights.embedding);
         Gemma3 {
             embedding: Embedding { weight: weights.embedding.clone(), scale: (config.hidden as f32).sqrt() },
@@ -55,7 +56,7 @@ impl Gemma3 {
     ///
     /// # Shapes
     /// tokens: `[tokens]` -> `[tokens, hidden]`, before the last norm.
-    pub fn forward(&self, tokens: &[TokenId], chunk: &Chunk, go_on: &dyn Fn() -> bool) -> Option<Tensor<2>> {
+    pub(crate) fn forward(&self, tokens: &[TokenId], chunk: &Chunk, go_on: &dyn Fn() -> bool) -> Option<Tensor<2>> {
         self.layers.iter().try_fold(self.embedding.forward(tokens), |x, layer| go_on().then(|| layer.forward(x, chunk)))
     }
 
@@ -63,14 +64,30 @@ impl Gemma3 {
     ///
     /// # Shapes
     /// `[tokens, hidden]` -> `[tokens, vocab]`
-    pub fn logits(&self, hidden: Tensor<2>, team: &Arc<Team>) -> Tensor<2> {
-        self.output.forward(self.norm.forward(hidden, team.isa()), team)
+    pub(crate) fn logits(&self, hidden: Tensor<2>, team: &Arc<Team>) -> Tensor<2> {
+        self.output.forward(self.normed(hidden, team.isa()), team)
+    }
+
+    /// The logits of some of the vocabulary's tokens, for hidden states as they leave [`Gemma3::normed`].
+    ///
+    /// # Shapes
+    /// `[tokens, hidden]` -> `[tokens, rows]`
+    pub(crate) fn some_logits(&self, normed: Tensor<2>, rows: Range<usize>, team: &Arc<Team>) -> Tensor<2> {
+        ops::linear(normed, &self.output.weight.some_rows(rows), self.output.int8, team)
+    }
+
+    /// Hidden states as the output rows meet them.
+    ///
+    /// # Shapes
+    /// `[tokens, hidden]` -> `[tokens, hidden]`
+    pub(crate) fn normed(&self, hidden: Tensor<2>, isa: Isa) -> Tensor<2> {
+        self.norm.forward(hidden, isa)
     }
 }
 
 /// Token ids to rows of the residual stream, times sqrt(hidden).
 #[derive(Module, Debug)]
-pub struct Embedding {
+pub(crate) struct Embedding {
     #[module(skip)]
     weight: Weight,
     #[module(skip)]
@@ -80,14 +97,14 @@ pub struct Embedding {
 impl Embedding {
     /// # Shapes
     /// tokens: `[tokens]` -> `[tokens, hidden]`
-    pub fn forward(&self, tokens: &[TokenId]) -> Tensor<2> {
+    pub(crate) fn forward(&self, tokens: &[TokenId]) -> Tensor<2> {
         ops::embed(&self.weight, tokens, self.scale)
     }
 }
 
 /// Attention and feed-forward, each between two norms, each added to the residual stream.
 #[derive(Module, Debug)]
-pub struct Layer {
+pub(crate) struct Layer {
     attention_norm: RmsNorm,
     attention: Attention,
     post_attention_norm: RmsNorm,
@@ -111,7 +128,7 @@ impl Layer {
 
     /// # Shapes
     /// `[tokens, hidden]` -> `[tokens, hidden]`
-    pub fn forward(&self, x: Tensor<2>, chunk: &Chunk) -> Tensor<2> {
+    pub(crate) fn forward(&self, x: Tensor<2>, chunk: &Chunk) -> Tensor<2> {
         let isa = chunk.team.isa();
         let attended = self.attention.forward(self.attention_norm.forward(x.clone(), isa), chunk);
         let x = self.post_attention_norm.forward_add(attended, x, isa);
@@ -122,7 +139,7 @@ impl Layer {
 
 /// Grouped-query attention with norms on queries and keys, over the pages of the sequence.
 #[derive(Module, Debug)]
-pub struct Attention {
+pub(crate) struct Attention {
     query: Linear,
     key: Linear,
     value: Linear,
@@ -160,7 +177,7 @@ impl Attention {
 
     /// # Shapes
     /// `[tokens, hidden]` -> `[tokens, hidden]`
-    pub fn forward(&self, x: Tensor<2>, chunk: &Chunk) -> Tensor<2> {
+    pub(crate) fn forward(&self, x: Tensor<2>, chunk: &Chunk) -> Tensor<2> {
         let rope = if self.sliding { &chunk.rope_sliding } else { &chunk.rope_global };
         let team = &chunk.team;
         let query = self.query_norm.forward(self.query.forward(x.clone(), team), team.isa());
@@ -176,7 +193,7 @@ impl Attention {
 
 /// GELU-gated: `down(gelu_tanh(gate(x)) × up(x))`.
 #[derive(Module, Debug)]
-pub struct FeedForward {
+pub(crate) struct FeedForward {
     gate: Linear,
     up: Linear,
     down: Linear,
@@ -193,14 +210,14 @@ impl FeedForward {
 
     /// # Shapes
     /// `[tokens, hidden]` -> `[tokens, hidden]`
-    pub fn forward(&self, x: Tensor<2>, team: &Arc<Team>) -> Tensor<2> {
+    pub(crate) fn forward(&self, x: Tensor<2>, team: &Arc<Team>) -> Tensor<2> {
         self.down.forward(ops::gated(self.gate.forward(x.clone(), team), self.up.forward(x, team), team.isa()), team)
     }
 }
 
 /// A product with a mapped matrix, without bias.
 #[derive(Module, Debug)]
-pub struct Linear {
+pub(crate) struct Linear {
     #[module(skip)]
     weight: Weight,
     #[module(skip)]
@@ -214,14 +231,14 @@ impl Linear {
 
     /// # Shapes
     /// `[tokens, cols]` -> `[tokens, rows]`
-    pub fn forward(&self, x: Tensor<2>, team: &Arc<Team>) -> Tensor<2> {
+    pub(crate) fn forward(&self, x: Tensor<2>, team: &Arc<Team>) -> Tensor<2> {
         ops::linear(x, &self.weight, self.int8, team)
     }
 }
 
 /// Scales each run of `n` values to a mean square of 1, then by 1 + w; `n` is a row, or a head within it.
 #[derive(Module, Debug)]
-pub struct RmsNorm {
+pub(crate) struct RmsNorm {
     #[module(skip)]
     weight: NormWeight,
     #[module(skip)]
@@ -235,7 +252,7 @@ impl RmsNorm {
 
     /// # Shapes
     /// `[tokens, features]` -> `[tokens, features]`, features a multiple of n
-    pub fn forward(&self, x: Tensor<2>, isa: Isa) -> Tensor<2> {
+    pub(crate) fn forward(&self, x: Tensor<2>, isa: Isa) -> Tensor<2> {
         ops::norm(x, &self.weight, self.eps, isa)
     }
 
@@ -243,7 +260,7 @@ impl RmsNorm {
     ///
     /// # Shapes
     /// `[tokens, hidden]`, `[tokens, hidden]` -> `[tokens, hidden]`
-    pub fn forward_add(&self, x: Tensor<2>, residual: Tensor<2>, isa: Isa) -> Tensor<2> {
+    pub(crate) fn forward_add(&self, x: Tensor<2>, residual: Tensor<2>, isa: Isa) -> Tensor<2> {
         ops::norm_add(x, residual, &self.weight, self.eps, isa)
     }
 }

@@ -17,7 +17,7 @@ use crate::tokenizer::Tokenizer;
 
 /// What there is to say of a GGUF.
 #[derive(Clone, PartialEq, Debug, Serialize)]
-pub struct Inspection {
+pub(crate) struct Inspection {
     /// The file.
     pub path: String,
     /// Bytes of the file, or of all its parts.
@@ -67,7 +67,7 @@ pub struct Inspection {
 
 /// What a model was measured to do on a machine.
 #[derive(Clone, PartialEq, Debug, Serialize)]
-pub struct Speed {
+pub(crate) struct Speed {
     /// Tokens of a prompt that are taken in a second.
     pub prefill_tokens_per_s: f64,
     /// Of a prompt of this many.
@@ -82,7 +82,7 @@ pub struct Speed {
 
 /// Tensors of one type.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize)]
-pub struct TensorCount {
+pub(crate) struct TensorCount {
     /// How many.
     pub tensors: usize,
     /// Their bytes.
@@ -91,7 +91,7 @@ pub struct TensorCount {
 
 /// Memory that a model takes, in bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
-pub struct Memory {
+pub(crate) struct Memory {
     /// Weights, mapped: all of them are read for every token, so they should stay in memory.
     pub weights_bytes: u64,
     /// KV state a token on the layers that see the whole prefix.
@@ -112,13 +112,13 @@ pub struct Memory {
 
 impl Memory {
     /// All of it.
-    pub fn total(&self) -> u64 {
+    pub(crate) fn total(&self) -> u64 {
         self.weights_bytes + self.slab_bytes + self.scratch_bytes + self.tokenizer_bytes + self.program_bytes
     }
 }
 
 /// Opens the GGUF at `path` and says what it is.
-pub fn inspect(path: &Path) -> Result<Inspection, FileError> {
+pub(crate) fn inspect(path: &Path) -> Result<Inspection, FileError> {
     let opened = open(path)?;
     let config = &opened.config;
     let mut tensors: BTreeMap<&'static str, TensorCount> = BTreeMap::new();
@@ -178,7 +178,7 @@ fn memory(weights_bytes: u64, tokenizer_bytes: u64, shape: &KvShape, config: &Mo
 }
 
 /// Slab for one sequence of `tokens`: every block's global plane, and the sliding planes of a window and a block.
-pub fn sequence_bytes(shape: &KvShape, tokens: usize) -> u64 {
+pub(crate) fn sequence_bytes(shape: &KvShape, tokens: usize) -> u64 {
     let blocks = tokens.div_ceil(BLOCK_TOKENS);
     let near = (shape.window().div_ceil(BLOCK_TOKENS) + 1).min(blocks);
     let (global, sliding) = (shape.plane_bytes(Plane::Global, BLOCK_TOKENS), shape.plane_bytes(Plane::Sliding, BLOCK_TOKENS));
@@ -186,9 +186,9 @@ pub fn sequence_bytes(shape: &KvShape, tokens: usize) -> u64 {
 }
 
 /// What a pass on so many cores holds at once, an estimate: residual, normed input and block output; queries and attention output;
-/// keys and values; gate and up; all f32, for the tokens that pass together; a row of logits twice; and on each core what it keeps
+/// keys and values; gate and up; all f32, for the tokens that pass together; a row of logits twice, or a stripe of those of a draft; and on each core what it keeps
 /// for attention over `context` positions.
-pub fn scratch_bytes(config: &ModelConfig, context: usize, cores: usize) -> u64 {
+pub(crate) fn scratch_bytes(config: &ModelConfig, context: usize, cores: usize) -> u64 {
     let widths = 3 * config.hidden + 2 * config.heads * config.head_dim + 2 * config.kv_heads * config.head_dim + 2 * config.ffn;
     let of_a_core = scratch_values(config.heads, config.kv_heads, config.head_dim, context);
     4 * (widths * CHUNK_TOKENS + 2 * config.vocab + cores * of_a_core) as u64

@@ -4,6 +4,7 @@
 //! numerics version, block size. File names, the order of tensors and metadata, and the vocabulary's text do not matter:
 //! keys are made of token ids.
 
+use core::ops::Range;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
@@ -60,8 +61,8 @@ impl Opened {
 
     /// Hash of the files' lengths, the head, the first bytes of each tensor and some of every MiB: another model, or another
     /// conversion of this one, has another. Reads some 2 MB, so that it costs the board's card a third of a second where
-    /// [`Opened::content`] takes eleven. It does not tell what changed within a MiB of a tensor; see docs/kv.md for what it is good for.
-    pub fn sample(&self) -> Result<[u8; 16], FileError> {
+    /// [`Opened::content`] takes eleven. It does not tell what changed within a MiB of a tensor; see docs/inside/kv.md for what it is good for.
+    pub(crate) fn sample(&self) -> Result<[u8; 16], FileError> {
         let mut hash = Xxh3Default::new();
         let mut files = Vec::with_capacity(self.gguf.files().len());
         for GgufFile { path, bytes } in self.gguf.files() {
@@ -84,8 +85,16 @@ impl Opened {
         Ok(hash.digest128().to_le_bytes())
     }
 
+    /// The rows that make logits, the file that they lie in, by its number, and where.
+    pub fn output_rows(&self) -> (&Weight, usize, Range<usize>) {
+        let tied = (&self.weights.embedding, "token_embd.weight");
+        let (weight, name) = self.weights.output.as_ref().map_or(tied, |output| (output, "output.weight"));
+        let tensor = &self.gguf.tensors()[name];
+        (weight, tensor.file, tensor.range.clone())
+    }
+
     /// Hash of everything before the tensors, the vocabulary among it.
-    pub fn vocabulary_source(&self) -> [u8; 16] {
+    pub(crate) fn vocabulary_source(&self) -> [u8; 16] {
         xxh3_128(self.gguf.head()).to_le_bytes()
     }
 }
@@ -101,7 +110,7 @@ fn ends_empty(gguf: &Gguf) -> Option<&GgufFile> {
 
 /// The content of a model as [`Opened::content`] hashes it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Content(pub [u8; 16]);
+pub struct Content(pub(crate) [u8; 16]);
 
 /// What must be equal for two nodes to share KV state of the model with this content.
 pub fn fingerprint(content: Content, precision: Precision) -> Fingerprint {

@@ -1,15 +1,18 @@
 //! Opens a file as memory: read-only, mapped, never copied. The kernel brings pages in as they are touched and may drop
 //! them again, so a model costs the board no more memory than what it uses of it.
 
+use core::ops::Range;
 use std::fs::{File, Metadata};
 use std::path::Path;
+
+use memmap2::MmapOptions;
 
 use super::fault::{Fault, FileError};
 use super::weight::Bytes;
 use crate::limits::MAX_MODEL_FILE_BYTES;
 
 /// Maps the file at `path`. Refuses what is no regular file, is empty, or exceeds `MAX_MODEL_FILE_BYTES`.
-pub fn map(path: &Path) -> Result<Bytes, FileError> {
+pub(crate) fn map(path: &Path) -> Result<Bytes, FileError> {
     let at = |fault| FileError::new(path, fault);
     let meta = regular(path)?;
     let file = File::open(path).map_err(|error| at(Fault::Open(error)))?;
@@ -20,6 +23,13 @@ pub fn map(path: &Path) -> Result<Bytes, FileError> {
         return Err(at(Fault::TooLarge(meta.len())));
     }
     map_file(&file).map_err(|error| at(Fault::Open(error)))
+}
+
+/// Maps a part of the file at `path`, which was mapped before: what of it is to be held in memory.
+pub(crate) fn map_part(path: &Path, part: Range<usize>) -> Result<Bytes, FileError> {
+    let at = |error| FileError::new(path, Fault::Open(error));
+    let file = File::open(path).map_err(at)?;
+    map_options(&file, MmapOptions::new().offset(part.start as u64).len(part.len())).map_err(at)
 }
 
 /// What the system knows of the file at `path`, which must be a regular one. To be asked before the file is opened: opening a
@@ -34,13 +44,17 @@ pub(super) fn regular(path: &Path) -> Result<Metadata, FileError> {
     }
 }
 
-#[allow(unsafe_code)]
 fn map_file(file: &File) -> std::io::Result<Bytes> {
+    map_options(file, &MmapOptions::new())
+}
+
+#[allow(unsafe_code)]
+fn map_options(file: &File, options: &MmapOptions) -> std::io::Result<Bytes> {
     // SAFETY: the mapping is private and read-only, and potluck never writes a model in place: every writer here makes a new
     // file and renames it. What remains is a foreign program that truncates or rewrites the file while it is mapped; that
     // ends this process with a bus error or changes weights, as it would for any program that maps its data. The board's
     // model lies on a partition that nothing else writes.
-    let map = unsafe { memmap2::Mmap::map(file)? };
+    let map = unsafe { options.map(file)? };
     Ok(Bytes::mapped(map))
 }
 
@@ -88,5 +102,7 @@ mod tests {
         let path = dir.path().join("some");
         std::fs::write(&path, b"weights").unwrap();
         assert_eq!(map(&path).unwrap().as_slice(), b"weights");
+        std::fs::write(&path, vec![7; 9_000]).unwrap();
+        assert_eq!(map_part(&path, 5_000..9_000).unwrap().as_slice(), vec![7; 4_000]);
     }
 }

@@ -7,11 +7,11 @@
 
 pub mod convert;
 pub mod gguf;
-pub mod inspect;
-pub mod perplexity;
-pub mod quantize;
+pub(crate) mod inspect;
+pub(crate) mod perplexity;
+pub(crate) mod quantize;
 pub mod synth;
-pub mod verify;
+pub(crate) mod verify;
 
 mod attention;
 mod config;
@@ -19,32 +19,34 @@ mod draft;
 mod engine;
 mod fault;
 mod gemma3;
+mod head;
 mod load;
 mod map;
 mod ops;
 mod safetensors;
+mod stripes;
 mod weight;
 
 pub use config::{ModelConfig, Precision, Rope};
-pub use draft::draft_of;
-pub use engine::{Logits, Model, ModelError};
-pub use fault::{Fault, FileError};
-pub use gemma3::{Attention, Chunk, Embedding, FeedForward, Gemma3, Layer, Linear, RmsNorm};
-pub use load::{Content, Opened, fingerprint, open};
-pub use map::map;
+pub(crate) use draft::draft_of;
+pub(crate) use engine::ModelError;
+pub use engine::{Logits, Model, Wanted};
+pub(crate) use fault::{Fault, FileError};
+pub use head::Head;
+pub(crate) use load::Content;
+pub use load::{Opened, fingerprint, open};
+pub(crate) use map::{map, map_part};
 pub use weight::{Bytes, LayerWeights, Weight, Weights};
-
-pub use crate::kernels::NUMERICS_VERSION;
 
 /// How far a long work on a file has come. Called often; what to show, and how often, is the caller's choice.
 #[derive(Clone, Copy, Debug)]
 pub struct Progress<'a> {
     /// Bytes (or steps) done.
-    pub done: u64,
+    pub(crate) done: u64,
     /// Of how many.
-    pub total: u64,
+    pub(crate) total: u64,
     /// What is being worked on: a tensor's name, a stage.
-    pub item: &'a str,
+    pub(crate) item: &'a str,
 }
 
 #[cfg(test)]

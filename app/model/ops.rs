@@ -4,6 +4,7 @@
 //! that burn's own small ops stay out of the hot path. Moving to another backend is one more implementation of [`GemmaOps`].
 
 #![allow(deprecated)]
+#![expect(clippy::disallowed_macros, reason = "burn writes `unimplemented!` for the backends that are not built")]
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -21,11 +22,11 @@ use crate::kernels::{self, Isa, Matrix, RopeTable, Team};
 
 /// The values of a norm: 1 + w in f32. Vectors are read into memory once; matrices never are.
 #[derive(Clone, Debug)]
-pub struct NormWeight(pub Arc<[f32]>);
+pub(crate) struct NormWeight(pub Arc<[f32]>);
 
 /// Our ops, on tensors of [tokens, features].
 #[backend_extension(NdArray)]
-pub trait GemmaOps: Backend {
+pub(crate) trait GemmaOps: Backend {
     /// x [tokens, cols] times the transposed weight (rows × cols): [tokens, rows].
     fn gemma_linear(x: FloatTensor<Self>, weight: Weight, int8: bool, team: Arc<Team>) -> FloatTensor<Self>;
 
@@ -154,46 +155,46 @@ impl Weight {
 
 /// x [tokens, cols] times the transposed weight (rows × cols): [tokens, rows]. With `int8`, a quantised weight takes its
 /// activations as int8.
-pub fn linear(x: Tensor<2>, weight: &Weight, int8: bool, team: &Arc<Team>) -> Tensor<2> {
+pub(crate) fn linear(x: Tensor<2>, weight: &Weight, int8: bool, team: &Arc<Team>) -> Tensor<2> {
     Tensor::from_dispatch(<Dispatch as GemmaOps>::gemma_linear(x.into_dispatch(), weight.clone(), int8, team.clone()))
 }
 
 /// RMSNorm of each run of `weight` values: a row, or each head of it. The shape stays.
-pub fn norm(x: Tensor<2>, weight: &NormWeight, eps: f32, isa: Isa) -> Tensor<2> {
+pub(crate) fn norm(x: Tensor<2>, weight: &NormWeight, eps: f32, isa: Isa) -> Tensor<2> {
     Tensor::from_dispatch(<Dispatch as GemmaOps>::gemma_norm(x.into_dispatch(), weight.clone(), eps, isa))
 }
 
 /// residual + RMSNorm(x), both [tokens, hidden].
-pub fn norm_add(x: Tensor<2>, residual: Tensor<2>, weight: &NormWeight, eps: f32, isa: Isa) -> Tensor<2> {
+pub(crate) fn norm_add(x: Tensor<2>, residual: Tensor<2>, weight: &NormWeight, eps: f32, isa: Isa) -> Tensor<2> {
     let (x, residual) = (x.into_dispatch(), residual.into_dispatch());
     Tensor::from_dispatch(<Dispatch as GemmaOps>::gemma_norm_add(x, residual, weight.clone(), eps, isa))
 }
 
 /// Turns every head of x [tokens, heads × head_dim] by its token's position, then multiplies by `scale`.
-pub fn rotate(x: Tensor<2>, table: &Arc<RopeTable>, heads: usize, scale: f32) -> Tensor<2> {
+pub(crate) fn rotate(x: Tensor<2>, table: &Arc<RopeTable>, heads: usize, scale: f32) -> Tensor<2> {
     Tensor::from_dispatch(<Dispatch as GemmaOps>::gemma_rotate(x.into_dispatch(), table.clone(), heads, scale))
 }
 
 /// gelu_tanh(gate) × up, both [tokens, ffn].
-pub fn gated(gate: Tensor<2>, up: Tensor<2>, isa: Isa) -> Tensor<2> {
+pub(crate) fn gated(gate: Tensor<2>, up: Tensor<2>, isa: Isa) -> Tensor<2> {
     Tensor::from_dispatch(<Dispatch as GemmaOps>::gemma_gated(gate.into_dispatch(), up.into_dispatch(), isa))
 }
 
 /// Keeps keys and values [tokens, kv_heads × head_dim], and attends for queries [tokens, heads × head_dim].
-pub fn attend(query: Tensor<2>, key: Tensor<2>, value: Tensor<2>, site: AttentionSite) -> Tensor<2> {
+pub(crate) fn attend(query: Tensor<2>, key: Tensor<2>, value: Tensor<2>, site: AttentionSite) -> Tensor<2> {
     let (query, key, value) = (query.into_dispatch(), key.into_dispatch(), value.into_dispatch());
     Tensor::from_dispatch(<Dispatch as GemmaOps>::gemma_attend(query, key, value, site))
 }
 
 /// The embedding's rows of `tokens`, each times `scale`: [tokens, hidden]. Only those rows of the file are read.
-pub fn embed(weight: &Weight, tokens: &[TokenId], scale: f32) -> Tensor<2> {
+pub(crate) fn embed(weight: &Weight, tokens: &[TokenId], scale: f32) -> Tensor<2> {
     let rows = tokens.iter().flat_map(|token| weight.row(token.0 as usize).into_iter().map(|value| value * scale));
     let data = TensorData::new(rows.collect::<Vec<f32>>(), [tokens.len(), weight.cols()]);
     Tensor::from_data(data, &Device::ndarray())
 }
 
 /// A tensor's values, row by row: the tensor's own memory where nobody else has it. (Logits are a megabyte.)
-pub fn into_vec(x: Tensor<2>) -> Vec<f32> {
+pub(crate) fn into_vec(x: Tensor<2>) -> Vec<f32> {
     let storage = match x.try_into_primitive::<NdArray>() {
         Ok(NdArrayTensor::F32(storage)) => storage,
         Ok(_) => unreachable!("every tensor of this model is f32"),

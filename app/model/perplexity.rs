@@ -30,7 +30,7 @@ const ENDS: [usize; 4] = [128, 512, 1_024, usize::MAX];
 
 /// What is measured of one model in one arithmetic.
 #[derive(Clone, PartialEq, Debug, Serialize)]
-pub struct Row {
+pub(crate) struct Row {
     /// The file.
     pub file: String,
     /// "float", or what is int8: "int8 KV", "int8".
@@ -43,7 +43,7 @@ pub struct Row {
 
 /// Figures of the positions `from .. to`.
 #[derive(Clone, PartialEq, Debug, Serialize)]
-pub struct Range {
+pub(crate) struct Range {
     /// The first position.
     pub from: usize,
     /// One beyond the last.
@@ -54,7 +54,7 @@ pub struct Range {
 
 /// Means over positions.
 #[derive(Clone, Copy, PartialEq, Debug, Default, Serialize)]
-pub struct Figures {
+pub(crate) struct Figures {
     /// Tokens predicted.
     pub tokens: usize,
     /// Mean negative log-likelihood of the token that came, in nats.
@@ -69,7 +69,7 @@ pub struct Figures {
 
 /// What a measurement found. The first row is the reference of all.
 #[derive(Clone, PartialEq, Debug, Serialize)]
-pub struct PerplexityReport {
+pub(crate) struct PerplexityReport {
     /// The text's file.
     pub text: String,
     /// Bytes of text whose tokens were predicted.
@@ -86,7 +86,7 @@ pub struct PerplexityReport {
 
 /// Why nothing was measured.
 #[derive(Debug, Error)]
-pub enum PerplexityError {
+pub(crate) enum PerplexityError {
     /// A file that cannot be read or understood.
     #[error(transparent)]
     File(#[from] FileError),
@@ -111,7 +111,7 @@ pub enum PerplexityError {
 /// Measures `model` on the text at `text`, in float arithmetic, with int8 KV, and with int8 KV and activations; before it the
 /// `reference` where one is given (the same model in f32), with float and int8 KV. Windows have `context` tokens, or what the
 /// models take where that is less. `progress` counts tokens.
-pub fn measure(
+pub(crate) fn measure(
     model: &Path,
     reference: Option<&Path>,
     text: &Path,

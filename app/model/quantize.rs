@@ -18,7 +18,7 @@ pub enum Unstorable {
 
 impl Unstorable {
     /// The same, where `values` values went before.
-    pub fn after(self, values: usize) -> Unstorable {
+    pub(crate) fn after(self, values: usize) -> Unstorable {
         match self {
             Unstorable::NotFinite(at, value) => Unstorable::NotFinite(at + values, value),
             Unstorable::TooLarge(at, value) => Unstorable::TooLarge(at + values, value),
@@ -30,7 +30,7 @@ impl Unstorable {
 ///
 /// # Panics
 /// When the values do not fill whole blocks of `format`, or it is a type that is only read: the caller's own mistake.
-pub fn encode(format: Format, values: &[f32], out: &mut Vec<u8>) -> Result<(), Unstorable> {
+pub(crate) fn encode(format: Format, values: &[f32], out: &mut Vec<u8>) -> Result<(), Unstorable> {
     let (unit, unit_bytes) = format.unit();
     assert_eq!(values.len() % unit, 0, "{} values for blocks of {unit}", values.len());
     if let Some(index) = values.iter().position(|value| !value.is_finite()) {

@@ -40,6 +40,7 @@ fn gelu_tanh(x: Tensor<2>) -> Tensor<2> {
 }
 
 /// Turns x [heads, tokens, head_dim] by each token's position.
+#[expect(clippy::disallowed_methods, reason = "what is right is computed another way")]
 fn rotate(x: Tensor<3>, rope: Rope) -> Tensor<3> {
     let [_, tokens, dim] = x.dims();
     let angle = |t: usize, i: usize| t as f64 / f64::from(rope.factor) / f64::from(rope.base).powf((2 * i) as f64 / dim as f64);
@@ -80,7 +81,7 @@ fn attention(config: &ModelConfig, weights: &LayerWeights, plane: Plane, x: Tens
 }
 
 /// The logits of every token, row by row: tokens × vocab.
-pub fn logits(config: &ModelConfig, weights: &Weights, tokens: &[TokenId]) -> Vec<f32> {
+pub(crate) fn logits(config: &ModelConfig, weights: &Weights, tokens: &[TokenId]) -> Vec<f32> {
     let eps = config.rms_eps;
     let rows = tokens.iter().flat_map(|token| weights.embedding.row(token.0 as usize)).collect();
     let mut x = tensor(rows, tokens.len()) * (config.hidden as f32).sqrt();

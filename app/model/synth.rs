@@ -35,11 +35,11 @@ pub enum Shape {
 
 impl Shape {
     /// Every shape, with the name that a user types.
-    pub const ALL: [(Shape, &'static str); 3] =
+    pub(crate) const ALL: [(Shape, &'static str); 3] =
         [(Shape::Gemma3_270M, "gemma3-270m"), (Shape::Gemma3_1B, "gemma3-1b"), (Shape::Demo, "demo")];
 
     /// The shape's sizes.
-    pub fn config(self) -> ModelConfig {
+    pub(crate) fn config(self) -> ModelConfig {
         let (vocab, hidden, ffn, layers, head_dim, window, context) = match self {
             Shape::Gemma3_270M => (262_144, 640, 2_048, 18, 256, 512, 32_768),
             Shape::Gemma3_1B => (262_144, 1_152, 6_912, 26, 256, 512, 32_768),

@@ -38,7 +38,7 @@ impl Bytes {
     ///
     /// # Errors
     /// The system's, where the process may not lock as much.
-    pub fn lock(&self) -> io::Result<()> {
+    pub(crate) fn lock(&self) -> io::Result<()> {
         self.map.as_ref().map_or(Ok(()), |map| map.lock())
     }
 }
@@ -74,6 +74,17 @@ impl Weight {
         (inside.len() == expected && rows > 0 && cols > 0).then_some(Weight { bytes, range, format, rows, cols })
     }
 
+    /// A view of some of its rows.
+    ///
+    /// # Panics
+    /// When it has no such rows: the caller's own mistake.
+    pub(super) fn some_rows(&self, rows: Range<usize>) -> Weight {
+        assert!(rows.start < rows.end && rows.end <= self.rows, "rows {rows:?} of {}", self.rows);
+        let row_bytes = self.range.len() / self.rows;
+        let range = self.range.start + rows.start * row_bytes..self.range.start + rows.end * row_bytes;
+        Weight { range, rows: rows.len(), bytes: self.bytes.clone(), ..*self }
+    }
+
     /// Output rows.
     pub fn rows(&self) -> usize {
         self.rows
@@ -90,7 +101,7 @@ impl Weight {
     }
 
     /// The stored bytes, row by row.
-    pub fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes.as_slice()[self.range.clone()]
     }
 }

@@ -66,7 +66,7 @@ pub struct Judge {
     /// At least one, at most the tokens of the job.
     pub rows: usize,
     /// The latest tokens up to the first of these rows, that row's token included, as far back as the sampling looks.
-    pub recent: Vec<TokenId>,
+    pub(crate) recent: Vec<TokenId>,
 }
 
 /// A job that has ended.
@@ -78,6 +78,8 @@ pub struct JobDone {
     pub result: Result<Vec<TokenId>, JobFault>,
     /// How long it took.
     pub micros: u64,
+    /// Of that, how long choosing the tokens took.
+    pub sampling_micros: u64,
 }
 
 /// Why a job has no result. What it was to write is of no use.
@@ -92,6 +94,7 @@ pub enum JobFault {
 }
 
 /// What comes back to whoever asked.
+#[expect(clippy::large_enum_variant, reason = "an answer's figures stand in it; few wait at a time, and their number is bounded")]
 #[derive(Clone, PartialEq, Debug)]
 pub enum Reply {
     /// The first token is not here, but so much is.

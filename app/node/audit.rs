@@ -25,6 +25,7 @@ mod walk;
 use crate::cache::Maker;
 use crate::catalog::Warning;
 use crate::id::{BootId, Millis, NodeId};
+use crate::kv::Plane;
 use crate::limits::{AUDIT_IDLE_MS, MAX_AUDIT_TRIES, WARNED_AUDITS};
 
 use super::ask::{JobDone, JobFault};
@@ -49,6 +50,15 @@ pub(super) struct Auditor {
     busy_at: Millis,
 }
 
+/// What an audit that is put off lacks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lacks {
+    /// Somebody else needs the engine.
+    Time,
+    /// Slots to compute into.
+    Room,
+}
+
 impl Auditor {
     /// Whether the engine works for an audit.
     pub(super) fn is_walking(&self) -> bool {
@@ -62,13 +72,17 @@ impl Auditor {
 
     /// When [`Auditor::advance`] is to be called at the latest, on a node that is idle.
     pub(super) fn deadline(&self, shared: &Shared) -> Option<Millis> {
-        let waits = self.walk.is_none() && !self.is_broken && !shared.audits.is_empty();
-        waits.then(|| self.busy_at + Millis(AUDIT_IDLE_MS))
+        let idle_at = self.busy_at + Millis(AUDIT_IDLE_MS);
+        let next = if shared.audits.is_empty() { shared.audits.parked_until()?.max(idle_at) } else { idle_at };
+        (self.walk.is_none() && !self.is_broken).then_some(next)
     }
 
     /// On a node that is idle: begins the next audit, if it is time. One that is put off makes the others wait, too: where there is
     /// no room for it there is none for them.
     pub(super) fn advance(&mut self, shared: &mut Shared, now: Millis) {
+        if self.deadline(shared).is_some_and(|at| at <= now) {
+            shared.audits.unpark(now);
+        }
         while self.deadline(shared).is_some_and(|at| at <= now)
             && let Some(request) = shared.audits.next()
         {
@@ -91,8 +105,8 @@ impl Auditor {
     pub(super) fn on_engine(&mut self, done: &JobDone, shared: &mut Shared, conns: &mut Conns, now: Millis) -> bool {
         let Some(mut walk) = self.walk.take_if(|walk| walk.job == done.id) else { return false };
         match &done.result {
-            _ if walk.abandoned => self.put_off(walk, shared, now),
-            Err(JobFault::Abandoned) => self.put_off(walk, shared, now),
+            _ if walk.abandoned => self.put_off(walk, Lacks::Time, shared, now),
+            Err(JobFault::Abandoned) => self.put_off(walk, Lacks::Time, shared, now),
             Err(JobFault::Failed(_)) => doubt(walk, shared),
             Ok(_) => match walk.compare(shared) {
                 Verdict::Same | Verdict::Unsure => self.step(walk, shared, now),
@@ -118,20 +132,25 @@ impl Auditor {
         if walk.step(shared) {
             self.walk = Some(walk);
         } else {
-            self.put_off(walk, shared, now);
+            self.put_off(walk, Lacks::Room, shared, now);
         }
     }
 
-    /// Gives everything back; the audit is begun anew later, a bounded number of times.
-    fn put_off(&mut self, walk: Walk, shared: &mut Shared, now: Millis) {
+    /// Gives everything back; the audit is begun anew later, a bounded number of times. For want of room one of a doubted block waits for
+    /// longer then: it alone finds out who made it wrong.
+    fn put_off(&mut self, walk: Walk, lacks: Lacks, shared: &mut Shared, now: Millis) {
         self.busy_at = now;
         let request = Request { tries: walk.request.tries + 1, ..walk.request };
         walk.let_go(shared);
         if request.tries < MAX_AUDIT_TRIES {
             return if request.why == Why::Drawn { shared.audits.wait(request) } else { shared.audits.urge(request) };
         }
+        let is_here = shared.cache.entry(&request.key, Plane::Global).is_some();
+        if request.why == Why::Doubted && lacks == Lacks::Room && is_here && shared.audits.park(request.key, now) {
+            return;
+        }
         shared.stats.audits_skipped += 1;
-        // One of the blocks up to this one is wrong, and there is never the time to find out which.
+        // One of the blocks up to this one is wrong, and there is never the room or the time to find out which.
         if request.why == Why::Doubted {
             shared.cache.forget(&request.key);
         }

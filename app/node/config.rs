@@ -42,6 +42,8 @@ pub struct NodeConfig {
     /// Whether a prompt may begin with blocks that are known already. Without it everything is computed: what sharing is measured
     /// against.
     pub reuse: bool,
+    /// Whether tokens that an answer may go on with are guessed, and checked together. It changes no answer.
+    pub drafts: bool,
     /// Time between announcements when nothing changes, before stretching.
     pub announce_interval_ms: u32,
     /// Peers that it knows at most, within `limits::LEAST_PEERS` and `limits::MAX_PEERS`.

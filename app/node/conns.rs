@@ -16,6 +16,7 @@
 //! A connection that was told why it ends is *parting*: it takes no more bytes, and goes when its last word is out, or soon after.
 
 mod backoff;
+mod drafts;
 mod incoming;
 mod outgoing;
 mod pace;
@@ -29,23 +30,24 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::event::Event;
 use super::io::{ConnId, Output};
 use super::shared::Shared;
-use crate::catalog::Pull;
+use crate::catalog::{Pull, Toll};
 use crate::id::{Millis, NodeId};
-use crate::limits::{LEAST_PEERS, MAX_PARTING_CONNECTIONS, PARTING_MS};
+use crate::limits::{HANDSHAKES_PER_S, LEAST_PEERS, MAX_PARTING_CONNECTIONS, PARTING_MS};
 use crate::transfer::{ByeReason, Channel, Fault, Hello, VERSION};
 
 use backoff::Backoff;
+pub(crate) use drafts::Hint;
 use incoming::Serve;
 use outgoing::Fetch;
 use pace::Pace;
 
 /// Names one plane wanted of a peer. Used once in a node's life (but for 2^32 wants later).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct WantId(pub u32);
+pub(crate) struct WantId(pub u32);
 
 /// Why nothing came of a want.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Loss {
+pub(crate) enum Loss {
     /// The peer had no place, or closed a connection that seemed idle: it is well, and may be asked again when there is room.
     Full,
     /// The peer cannot be reached, broke a rule, or the connection to it broke.
@@ -54,7 +56,7 @@ pub enum Loss {
 
 /// What became of a want.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum ConnEvent {
+pub(crate) enum ConnEvent {
     /// The plane is in its page, whole and checked.
     Arrived {
         /// The want.
@@ -102,7 +104,7 @@ enum Side {
 }
 
 /// All connections.
-pub struct Conns {
+pub(crate) struct Conns {
     hello: Hello,
     /// When this node started.
     started: Option<Millis>,
@@ -118,17 +120,24 @@ pub struct Conns {
     /// Filter repairs that wait for a connection.
     pulls: BTreeMap<NodeId, Pull>,
     backoff: Backoff,
+    /// Somebody may be asked again.
+    freed: bool,
+    /// What each address may cost.
+    toll: Toll,
     pace: Pace,
     /// Where nodes of another version were met, and told of.
     outdated: BTreeSet<IpAddr>,
     /// Connections that may have something to send, or may be over.
     dirty: BTreeSet<ConnId>,
     events: VecDeque<ConnEvent>,
+    /// Questions for drafts so far, and what was answered.
+    drafts_asked: u32,
+    hints: VecDeque<Hint>,
 }
 
 impl ConnEvent {
     /// The want that it is about.
-    pub fn id(&self) -> WantId {
+    pub(crate) fn id(&self) -> WantId {
         match self {
             ConnEvent::Arrived { id }
             | ConnEvent::Progress { id, .. }
@@ -141,7 +150,7 @@ impl ConnEvent {
 
 impl Conns {
     /// None yet. Whoever is met is told `hello`; `seed` is for random delays.
-    pub fn new(hello: Hello, seed: u64) -> Conns {
+    pub(crate) fn new(hello: Hello, seed: u64) -> Conns {
         Conns {
             hello,
             started: None,
@@ -152,27 +161,36 @@ impl Conns {
             wants: BTreeMap::new(),
             pulls: BTreeMap::new(),
             backoff: Backoff::new(seed),
+            freed: false,
+            toll: Toll::new(HANDSHAKES_PER_S),
             pace: Pace::default(),
             outdated: BTreeSet::new(),
             dirty: BTreeSet::new(),
             events: VecDeque::new(),
+            drafts_asked: 0,
+            hints: VecDeque::new(),
         }
     }
 
     /// What became of the wants, oldest first. To be taken after every input.
-    pub fn poll_event(&mut self) -> Option<ConnEvent> {
+    pub(crate) fn poll_event(&mut self) -> Option<ConnEvent> {
         self.events.pop_front()
     }
 
+    /// Whether a peer that was left alone may be asked again since the last call.
+    pub(crate) fn take_freed(&mut self) -> bool {
+        core::mem::take(&mut self.freed)
+    }
+
     /// A connection has ended, or could not be made.
-    pub fn on_closed(&mut self, conn: ConnId, shared: &mut Shared, now: Millis) {
+    pub(crate) fn on_closed(&mut self, conn: ConnId, shared: &mut Shared, now: Millis) {
         if let Some(Conn { side: Side::Fetch(fetch), parting: None, .. }) = self.remove(conn, shared) {
             self.on_cut(fetch, shared, now);
         }
     }
 
     /// The socket has taken all that was sent. A new connection counts as writable.
-    pub fn on_writable(&mut self, conn: ConnId) {
+    pub(crate) fn on_writable(&mut self, conn: ConnId) {
         if let Some(known) = self.conns.get_mut(&conn) {
             known.channel.writable();
             self.dirty.insert(conn);
@@ -180,7 +198,7 @@ impl Conns {
     }
 
     /// Bytes came over a connection.
-    pub fn on_bytes(&mut self, conn: ConnId, bytes: &[u8], shared: &mut Shared, now: Millis) {
+    pub(crate) fn on_bytes(&mut self, conn: ConnId, bytes: &[u8], shared: &mut Shared, now: Millis) {
         let result = match self.conns.get(&conn) {
             // What comes after the last word is not listened to: it may never end.
             Some(Conn { parting: Some(_), .. }) | None => return,
@@ -194,9 +212,9 @@ impl Conns {
     }
 
     /// Looks at the clock: ends what has been idle for long or does not get on.
-    pub fn on_time(&mut self, shared: &mut Shared, now: Millis) {
+    pub(crate) fn on_time(&mut self, shared: &mut Shared, now: Millis) {
         self.started.get_or_insert(now);
-        self.backoff.on_time(now);
+        self.freed |= self.backoff.on_time(now);
         let due: Vec<ConnId> =
             self.conns.iter().filter(|(_, conn)| conn.deadline().is_some_and(|at| at <= now)).map(|(id, _)| *id).collect();
         for id in due {
@@ -222,18 +240,18 @@ impl Conns {
     }
 
     /// When [`on_time`](Self::on_time) and [`flush`](Self::flush) want to be called, if nothing happens before.
-    pub fn deadline(&self) -> Option<Millis> {
+    pub(crate) fn deadline(&self) -> Option<Millis> {
         let conns = self.conns.values().filter_map(Conn::deadline);
         conns.chain(self.backoff.deadline()).chain(self.pace.deadline()).min()
     }
 
     /// While this node computes an answer, serving takes a small share of it.
-    pub fn pace(&mut self, computing: bool, now: Millis) {
+    pub(crate) fn pace(&mut self, computing: bool, now: Millis) {
         self.dirty.append(&mut self.pace.set(computing, now));
     }
 
     /// Sends what there is to send, and begins what waits. To be called at the end of every input's handling.
-    pub fn flush(&mut self, shared: &mut Shared, now: Millis) {
+    pub(crate) fn flush(&mut self, shared: &mut Shared, now: Millis) {
         self.start_pulls(shared, now);
         while let Some(conn) = self.dirty.pop_first().or_else(|| self.pace.next(now)) {
             self.send(conn, shared, now);
@@ -267,7 +285,7 @@ impl Conns {
     }
 
     /// A peer left or started anew: what was open with its earlier start ends, and it is not left alone any longer.
-    pub fn part_from(&mut self, node: NodeId, shared: &mut Shared) {
+    pub(crate) fn part_from(&mut self, node: NodeId, shared: &mut Shared) {
         self.backoff.forget(node);
         self.pulls.remove(&node);
         let boot = shared.catalog.peer(node).map(|known| known.boot);
@@ -282,7 +300,7 @@ impl Conns {
 
     /// Ends the connections with a peer whose bytes are wrong, in both directions. It is told that of a broken rule, so that it
     /// stays away for a while.
-    pub fn end_with(&mut self, node: NodeId, shared: &mut Shared, now: Millis) {
+    pub(crate) fn end_with(&mut self, node: NodeId, shared: &mut Shared, now: Millis) {
         self.pulls.remove(&node);
         let peer = |conn: &Conn| match &conn.side {
             Side::Fetch(fetch) => Some(fetch.peer),
@@ -293,7 +311,7 @@ impl Conns {
     }
 
     /// Ends every connection without a word, and says `hello` on those to come.
-    pub fn drop_all(&mut self, hello: Hello, shared: &mut Shared) {
+    pub(crate) fn drop_all(&mut self, hello: Hello, shared: &mut Shared) {
         self.hello = hello;
         self.pulls.clear();
         while let Some((&id, _)) = self.conns.first_key_value() {
@@ -322,7 +340,8 @@ impl Conns {
         } else if is_told(id, peer, fault) {
             shared.tell(Event::PeerFault { peer, fault: *fault });
         }
-        shared.stats.peer_faults += u64::from(*fault != Fault::Idle);
+        // That a node runs another model is no fault of its: callers find out so.
+        shared.stats.peer_faults += u64::from(!matches!(fault, Fault::Idle | Fault::Fingerprint { .. }));
         self.part(id, fault.reason(), shared, now);
     }
 
@@ -339,6 +358,9 @@ impl Conns {
         let (ip, own) = (ip.to_canonical(), &shared.config);
         if hello.node != own.node {
             shared.catalog.proved(hello.node, hello.boot, ip, now);
+            if !called {
+                shared.catalog.called_by(hello.node, hello.boot);
+            }
         } else if hello.boot != own.boot {
             shared.catalog.twin(hello.boot, hello.uptime_s, ip, called, now);
         }

@@ -33,6 +33,13 @@ pub enum Event {
         /// Whether it is the older one, if it said so.
         older: Option<bool>,
     },
+    /// Peers are heard at this node's address only: multicast does not come through.
+    GroupSilent {
+        /// So many.
+        peers: usize,
+    },
+    /// Multicast comes through again.
+    GroupWorks,
     /// A connection ended while something was wanted of the peer.
     ConnectionLost {
         /// The peer.

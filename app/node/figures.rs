@@ -4,6 +4,7 @@ use core::fmt;
 
 use serde::Serialize;
 
+use crate::draft::Tally;
 use crate::id::{Millis, NodeId};
 
 /// Peers named in one answer's figures; what more of them gave is counted with the last.
@@ -35,19 +36,32 @@ pub enum StopReason {
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Figures {
     /// Tokens of the prompt.
-    pub prompt_tokens: usize,
+    pub(crate) prompt_tokens: usize,
     /// Of those, how many came from this node's own slab.
     pub own: usize,
     /// Of those, how many each peer gave.
     pub peers: heapless::Vec<(NodeId, usize), MAX_NAMED>,
     /// Of those, how many were computed. The last token always is.
     pub computed: usize,
+    /// Of those, how many from the head this node's slab or its peers seemed to hold when the prompt began, in whole blocks and what goes
+    /// on from them: behind them begins what was never asked before.
+    pub(crate) known: usize,
     /// Tokens of the answer.
     pub generated: usize,
     /// Time to the first token, from the prompt's arrival, waiting in the queue included.
     pub ttft_ms: u64,
     /// Time to the last token.
     pub ttlt_ms: u64,
+    /// Of the time to the first token, how long the engine worked for this prompt, steps that were given up included.
+    pub(crate) prefill_us: u64,
+    /// Of the time after that, how long the engine worked.
+    pub(crate) decode_us: u64,
+    /// Of both, how long choosing tokens took.
+    pub(crate) sampling_us: u64,
+    /// Drafted tokens that were checked for the answer, by where they came from.
+    pub drafts: Tally,
+    /// When the last of the peers' state that the answer stands on was taken over, from the prompt's arrival; none where there is none.
+    pub(crate) fetched_ms: Option<u64>,
     /// Why the answer ended.
     #[serde(rename = "finish")]
     pub stop: StopReason,
@@ -60,15 +74,21 @@ impl Figures {
             own: 0,
             peers: heapless::Vec::new(),
             computed: 0,
+            known: 0,
             generated: 0,
             ttft_ms: 0,
             ttlt_ms: 0,
+            prefill_us: 0,
+            decode_us: 0,
+            sampling_us: 0,
+            drafts: Tally::default(),
+            fetched_ms: None,
             stop: StopReason::Stopped,
         }
     }
 
     /// Of a prompt that was stopped before anything was done for it.
-    pub fn never_begun() -> Figures {
+    pub(crate) fn never_begun() -> Figures {
         Figures::new(0)
     }
 
@@ -84,6 +104,13 @@ impl Figures {
         }
     }
 
+    /// The engine has worked for this answer.
+    pub(super) fn worked(&mut self, micros: u64, sampling_micros: u64) {
+        let spent = if self.generated == 0 { &mut self.prefill_us } else { &mut self.decode_us };
+        *spent += micros;
+        self.sampling_us += sampling_micros;
+    }
+
     pub(super) fn since(asked: Millis, now: Millis) -> u64 {
         (now - asked).0
     }
@@ -94,7 +121,7 @@ impl Figures {
     }
 
     /// Tokens of the answer after the first, over the time they took; none for an answer of one token.
-    pub fn tokens_per_s(&self) -> Option<f64> {
+    pub(crate) fn tokens_per_s(&self) -> Option<f64> {
         let ms = self.ttlt_ms - self.ttft_ms;
         (self.generated > 1 && ms > 0).then(|| (self.generated - 1) as f64 * 1e3 / ms as f64)
     }
@@ -112,6 +139,10 @@ impl fmt::Display for Figures {
         if let Some(rate) = self.tokens_per_s() {
             write!(f, ", {rate:.1} tokens/s")?;
         }
+        let drafts = self.drafts.all();
+        if drafts.drafted > 0 {
+            write!(f, ", {} of {} drafted tokens right", drafts.accepted, drafts.drafted)?;
+        }
         f.write_str(match self.stop {
             StopReason::End => "; the model ended it",
             StopReason::StopString => "; ended at a stop string",
@@ -127,21 +158,21 @@ impl fmt::Display for Figures {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
 pub struct NodeStats {
     /// Prompts answered.
-    pub answered: u64,
+    pub(crate) answered: u64,
     /// Prompts refused, with a reason to the asker.
-    pub refused: u64,
+    pub(crate) refused: u64,
     /// Block planes that came from peers, checked.
-    pub planes_fetched: u64,
+    pub(crate) planes_fetched: u64,
     /// Bytes of those.
-    pub bytes_fetched: u64,
+    pub(crate) bytes_fetched: u64,
     /// Block planes sent to peers.
     pub planes_served: u64,
     /// Times that a peer brought nothing for too long while something was wanted of it.
     pub peers_stalled: u64,
     /// Block planes that came from peers, checked, and were of no use: computing was there first.
-    pub planes_unused: u64,
+    pub(crate) planes_unused: u64,
     /// Steps of computing given up because a fetch overtook them.
-    pub steps_abandoned: u64,
+    pub(crate) steps_abandoned: u64,
     /// Block planes asked of peers.
     pub wants_sent: u64,
     /// Of the planes asked for: the peer did not have them (a false positive or an eviction).
@@ -151,7 +182,7 @@ pub struct NodeStats {
     /// Connections closed because the peer sent what it must not.
     pub peer_faults: u64,
     /// Prompts begun anew because the engine could do nothing with the state that was here.
-    pub states_distrusted: u64,
+    pub(crate) states_distrusted: u64,
     /// Blocks that peers made, computed again and found equal.
     pub blocks_audited: u64,
     /// Audits that found wrong bytes, and whose they are.
@@ -159,11 +190,19 @@ pub struct NodeStats {
     /// Blocks that were to be audited and were not: they were not here any more, or there was no room or time.
     pub audits_skipped: u64,
     /// Connections ended because their peers held on to room that an answer needed.
-    pub serves_ended: u64,
+    pub(crate) serves_ended: u64,
     /// Connections refused because too many stood.
-    pub connections_refused: u64,
+    pub(crate) connections_refused: u64,
+    /// Connections closed at once because too many came from one address.
+    pub(crate) connections_throttled: u64,
     /// Served connections that gave their place to another peer.
-    pub connections_reclaimed: u64,
+    pub(crate) connections_reclaimed: u64,
     /// Times that a peer had no place for this node.
     pub refused_by_peers: u64,
+    /// Drafted tokens that were checked, by where they came from.
+    pub drafts: Tally,
+    /// Questions for drafts that were asked of peers.
+    pub drafts_asked: u64,
+    /// The same that peers asked of this node.
+    pub(crate) drafts_served: u64,
 }

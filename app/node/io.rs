@@ -2,7 +2,7 @@
 
 use core::net::SocketAddr;
 
-use crate::catalog::Datagram;
+use crate::catalog::{Datagram, Way};
 use crate::id::{EpochState, Millis, NodeId};
 
 use super::ask::{Ask, AskId, Job, JobDone, Reply};
@@ -25,6 +25,8 @@ pub enum Input<'a> {
     Datagram {
         /// The sender's address.
         from: SocketAddr,
+        /// Through the group, or to this node's own address.
+        way: Way,
         /// The payload.
         bytes: &'a [u8],
     },
@@ -68,13 +70,14 @@ pub enum Input<'a> {
     },
     /// The node is about to end: it says a last word, so that its peers forget it at once, and is of no use afterwards.
     Leaving,
+    /// This machine has come to another network, or back to one.
+    NetworkChanged,
     /// A deadline may have passed.
     Tick,
 }
 
 /// What a node wants done.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "a datagram keeps its bytes in itself, and outputs do not pile up")]
 pub enum Output {
     /// Connect to `addr`, then say [`Input::Connected`] or [`Input::Closed`].
     Connect {
@@ -94,6 +97,13 @@ pub enum Output {
     },
     /// Multicast this, and send it to every static peer.
     Datagram(Datagram),
+    /// Send this to one peer that does not hear the group. It is what [`Output::Datagram`] has just told all.
+    Answer {
+        /// The peer.
+        to: SocketAddr,
+        /// What it is told.
+        datagram: Datagram,
+    },
     /// The engine's next job. There is never more than one under way.
     Engine(Job),
     /// This job is of no more use: the engine gives it up as soon as it can, and says so by [`Input::Engine`].

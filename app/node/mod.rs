@@ -35,15 +35,21 @@ use crate::id::Millis;
 use crate::kv::Plane;
 use crate::limits::{BLOCK_TOKENS, MAX_QUEUED_PROMPTS, PREFILL_STEP_TOKENS};
 
-pub use crate::transfer::Fault;
-pub use ask::{Ask, AskId, Job, JobDone, JobFault, Judge, Refusal, Reply, Watch};
-pub use config::{NodeConfig, NodeError};
-pub use event::Event;
-pub use figures::{Figures, NodeStats, StopReason};
+pub use crate::catalog::Way;
+pub(crate) use crate::draft::{Counts, Tally};
+pub use ask::{Ask, AskId, Job, JobDone, JobFault, Reply, Watch};
+pub(crate) use ask::{Judge, Refusal};
+pub use config::NodeConfig;
+pub(crate) use config::NodeError;
+pub(crate) use event::Event;
+pub(crate) use figures::NodeStats;
+pub use figures::{Figures, StopReason};
 pub use io::{ConnId, Input, Output};
 pub use progress::Progress;
+pub(crate) use prompt::PromptMap;
 pub use reset::ResetNews;
-pub use status::{PeerStatus, Status};
+pub(crate) use status::PeerStatus;
+pub use status::Status;
 
 use audit::Auditor;
 use conns::Conns;
@@ -81,7 +87,8 @@ impl Node {
     pub fn handle(&mut self, input: Input<'_>, now: Millis) {
         let Node { shared, conns, .. } = self;
         match input {
-            Input::Datagram { from, bytes } => self.on_datagram(from, bytes, now),
+            Input::Datagram { from, way, bytes } => self.on_datagram(from, way, bytes, now),
+            Input::NetworkChanged => shared.catalog.network_changed(now),
             Input::Accepted { conn, from } => conns.on_accepted(conn, from, shared, now),
             Input::Connected(conn) => conns.on_connected(conn, shared, now),
             Input::Closed(conn) => conns.on_closed(conn, shared, now),
@@ -92,7 +99,7 @@ impl Node {
             Input::Engine(done) => self.on_engine(done, now),
             Input::Reset { store } => self.resets.on_reset(store, now),
             Input::Persisted { epochs, result } => self.on_persisted(epochs, result, now),
-            Input::Leaving => return self.leave(),
+            Input::Leaving => return self.leave(now),
             Input::Tick => {}
         }
         self.on_time(now);
@@ -104,7 +111,7 @@ impl Node {
     }
 
     /// What datagrams are to go through before the node is given them.
-    pub fn sieve(&self) -> catalog::Sieve {
+    pub(crate) fn sieve(&self) -> catalog::Sieve {
         catalog::Sieve::new(self.shared.config.keys.clone())
     }
 
@@ -192,9 +199,9 @@ impl Node {
         lacking.map(|(plane, needed)| Refusal::SlabTooSmall { needed, slots: planes[plane as usize].slots })
     }
 
-    fn on_datagram(&mut self, from: SocketAddr, bytes: &[u8], now: Millis) {
+    fn on_datagram(&mut self, from: SocketAddr, way: Way, bytes: &[u8], now: Millis) {
         // What is of no use is counted by the catalog.
-        if let Ok(Some(event)) = self.shared.catalog.handle(from, bytes, now) {
+        if let Ok(Some(event)) = self.shared.catalog.handle_by(way, from, bytes, now) {
             self.on_catalog(event, now);
         }
         self.resets.hear_acknowledgements(&mut self.shared);
@@ -217,6 +224,8 @@ impl Node {
                 conns.part_from(node, shared);
             }
             catalog::Event::OtherVersion { ip, older } => shared.tell(Event::OtherVersion { ip, older: Some(older) }),
+            catalog::Event::GroupSilent { peers } => shared.tell(Event::GroupSilent { peers }),
+            catalog::Event::GroupWorks => shared.tell(Event::GroupWorks),
             catalog::Event::Warned { by, warning } => audit::on_warning(by, warning, shared, now),
             catalog::Event::ResetSeen(epochs) => resets.on_reset_seen(epochs, shared),
             catalog::Event::Twin { ip, steps_aside } => {
@@ -265,6 +274,9 @@ impl Node {
         }
         self.hear_conns(now);
         self.hear_news(now);
+        if self.conns.take_freed() {
+            self.with_prompt(now, |prompt, shared, conns| prompt.on_freed(shared, conns, now));
+        }
         self.with_prompt(now, |prompt, shared, conns| prompt.on_time(shared, conns, now));
         if let Some(prompt) = &mut self.prompt {
             prompt.tell_progress(&mut self.shared, now);
@@ -279,7 +291,7 @@ impl Node {
         self.shared.catalog.set_load(self.load_percent());
         if self.shared.config.sharing {
             while let Some(datagram) = self.shared.catalog.poll_datagram(now) {
-                self.shared.out.push_back(Output::Datagram(datagram));
+                self.shared.say(datagram, now);
             }
         }
     }
@@ -287,6 +299,11 @@ impl Node {
     /// Hands the prompt what became of its wants. What it does about them may end others.
     fn hear_conns(&mut self, now: Millis) {
         loop {
+            while let Some(hint) = self.conns.poll_hint() {
+                if let Some(prompt) = &mut self.prompt {
+                    prompt.on_hint(&hint, &mut self.shared, &mut self.conns, now);
+                }
+            }
             let events: Vec<_> = core::iter::from_fn(|| self.conns.poll_event()).collect();
             if events.is_empty() {
                 return;
@@ -310,13 +327,13 @@ impl Node {
         stats.deltas_heard + stats.segments_heard + stats.segments_pulled
     }
 
-    fn leave(&mut self) {
+    fn leave(&mut self, now: Millis) {
         if self.shared.config.sharing {
             let goodbye = self.shared.catalog.goodbye();
             while let Some(copy) = self.shared.catalog.poll_copy() {
-                self.shared.out.push_back(Output::Datagram(copy));
+                self.shared.say(copy, now);
             }
-            self.shared.out.push_back(Output::Datagram(goodbye));
+            self.shared.say(goodbye, now);
         }
     }
 

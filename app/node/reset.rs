@@ -195,6 +195,7 @@ impl Resets {
         let may_drop = asked_here || !shared.is_open();
         if ordered && may_drop {
             shared.cache.clear();
+            shared.habits.clear();
             shared.audits.clear();
         } else if ordered {
             shared.tell(Event::BlocksKept { by_peers: false });

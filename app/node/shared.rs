@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 
 use crate::cache::{Cache, ChainSecret, PeerCopy, Slot, outranked};
-use crate::catalog::{Catalog, CatalogConfig};
+use crate::catalog::{Catalog, CatalogConfig, Datagram};
+use crate::draft;
 use crate::id::{BlockKey, Millis, NodeId};
 use crate::kv::Plane;
 
@@ -31,6 +32,13 @@ pub(super) struct Shared {
     pub stats: NodeStats,
     /// Jobs given to the engine so far.
     pub jobs: u64,
+    /// What decode steps take.
+    pub costs: draft::Costs,
+    /// How often drafts from this node's slab were right, echoes, and habits.
+    pub slab_drafts: draft::Record,
+    pub echoes: draft::Record,
+    pub habit_drafts: draft::Record,
+    pub habits: draft::Habits,
 }
 
 impl Shared {
@@ -55,7 +63,24 @@ impl Shared {
         let trust = Trust::new(config.prefill_tokens_per_s, config.peers);
         let audits = Requests::new(config.audit_per_10k, config.seed);
         let (out, stats) = (VecDeque::new(), NodeStats::default());
-        Ok(Shared { config, secret, root, cache, catalog, trust, audits, outcasts: Outcasts::default(), out, stats, jobs: 0 })
+        Ok(Shared {
+            config,
+            secret,
+            root,
+            cache,
+            catalog,
+            trust,
+            audits,
+            outcasts: Outcasts::default(),
+            out,
+            stats,
+            jobs: 0,
+            costs: draft::Costs::default(),
+            slab_drafts: draft::Record::SOUND,
+            echoes: draft::Record::GUESS,
+            habit_drafts: draft::Record::GUESS,
+            habits: draft::Habits::default(),
+        })
     }
 
     /// Whether every stranger has this swarm's key.
@@ -100,6 +125,14 @@ impl Shared {
     pub(super) fn pardon(&mut self, now: Millis) {
         let catalog = &self.catalog;
         self.outcasts.pardon(|node| catalog.peer(node).map(|peer| peer.boot), now);
+    }
+
+    /// Something for the swarm, and for those of it that do not hear the group.
+    pub(super) fn say(&mut self, datagram: Datagram, now: Millis) {
+        self.out.push_back(Output::Datagram(datagram.clone()));
+        for to in self.catalog.answered(now) {
+            self.out.push_back(Output::Answer { to, datagram: datagram.clone() });
+        }
     }
 
     /// Something for people.

@@ -6,10 +6,12 @@ use serde::Serialize;
 
 use crate::cache::CacheStats;
 use crate::catalog::{CatalogStats, Standing};
+use crate::draft;
 use crate::id::{Epoch, Fingerprint, Millis, NodeId, NodeName};
 
 use super::Node;
 use super::figures::NodeStats;
+use super::prompt::PromptMap;
 
 /// One peer as this node sees it.
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -19,9 +21,11 @@ pub struct PeerStatus {
     /// What people call it; empty: nothing.
     pub name: NodeName,
     /// Whether it has only a former key of the swarm: it is still to be given the present one.
-    pub former_key: bool,
+    pub(crate) former_key: bool,
     /// Where it serves blocks.
     pub addr: SocketAddr,
+    /// How it is heard: "multicast", "unicast" (at this node's address only) or, where neither lately, "not".
+    pub heard: &'static str,
     /// The generation of its filter that this node knows.
     pub generation: u64,
     /// How busy it said it is, in percent, with its last announcement.
@@ -35,9 +39,9 @@ pub struct PeerStatus {
     /// Measured; none before the first transfer.
     pub goodput_bytes_per_s: Option<f32>,
     /// Measured; none before the first connection.
-    pub round_trip_ms: Option<f32>,
+    pub(crate) round_trip_ms: Option<f32>,
     /// How far it is trusted, from 0 (not asked) to 1: absences, stalls and lies lower it, deliveries and time raise it.
-    pub worth: f32,
+    pub(crate) worth: f32,
 }
 
 /// A node's own view of itself.
@@ -46,7 +50,7 @@ pub struct Status {
     /// Who.
     pub node: NodeId,
     /// What its blocks fit.
-    pub fingerprint: Fingerprint,
+    pub(crate) fingerprint: Fingerprint,
     /// The swarm's epoch.
     pub epoch: Epoch,
     /// The generation of its own filter, as told to the peers.
@@ -54,20 +58,24 @@ pub struct Status {
     /// Whether the peers have been told all.
     pub told: bool,
     /// Measured; none before the first prompt.
-    pub prefill_tokens_per_s: Option<f32>,
+    pub(crate) prefill_tokens_per_s: Option<f32>,
+    /// Prompts that wait for the one at hand.
+    pub(crate) waiting: usize,
     /// Everyone heard of lately.
     pub peers: Vec<PeerStatus>,
     /// The slab and its index.
     pub cache: CacheStats,
     /// The catalog's counters.
     pub catalog: CatalogStats,
+    /// Bits of this node's filter, and how many of them are set.
+    pub(crate) filter_bits: (usize, usize),
     /// Counters.
     pub node_stats: NodeStats,
 }
 
 impl Status {
     /// This node, for a person.
-    pub fn summary(&self) -> String {
+    pub(crate) fn summary(&self) -> String {
         let [global, sliding] = self.cache.planes;
         let rate = self.prefill_tokens_per_s.map_or("not measured yet".to_string(), |rate| format!("{rate:.0} tokens/s"));
         let former = match self.peers.iter().filter(|peer| peer.former_key).count() {
@@ -92,7 +100,7 @@ impl Status {
     }
 
     /// A line a peer, for a person.
-    pub fn peer_table(&self) -> String {
+    pub(crate) fn peer_table(&self) -> String {
         if self.peers.is_empty() {
             return "no peer has been heard\n".to_string();
         }
@@ -108,13 +116,14 @@ impl Status {
             };
             let key = if peer.former_key { "; has only a former key" } else { "" };
             let who = peer.name.label(peer.node);
-            text += &format!("{who} at {}: {shares}; goodput {goodput}, round trip {trip}{key}\n", peer.addr);
+            let heard = if peer.heard == "unicast" { " (by address only: no multicast from there)" } else { "" };
+            text += &format!("{who} at {}{heard}: {shares}; goodput {goodput}, round trip {trip}{key}\n", peer.addr);
         }
         text
     }
 
     /// What this node and its peers say that they hold, for a person.
-    pub fn catalog_table(&self) -> String {
+    pub(crate) fn catalog_table(&self) -> String {
         let Status { catalog, generation, .. } = self;
         let told = if self.told { "all told" } else { "not all told yet" };
         let mut text = format!(
@@ -132,7 +141,7 @@ impl Status {
     }
 
     /// The memory for KV state, for a person.
-    pub fn slab_table(&self) -> String {
+    pub(crate) fn slab_table(&self) -> String {
         let cache = &self.cache;
         let mut text = format!(
             "slab     {:.1} MB, {} blocks known of at most {}; {} planes stored, {} evicted\n",
@@ -157,7 +166,7 @@ impl Status {
     }
 
     /// The counters, a group a line, for a person. What should not happen at all is named only where it did.
-    pub fn counters(&self) -> String {
+    pub(crate) fn counters(&self) -> String {
         let (node, cache, catalog) = (&self.node_stats, &self.cache, &self.catalog);
         let mut text = format!("prompts  {} answered, {} refused\n", node.answered, node.refused);
         text += &format!(
@@ -171,6 +180,16 @@ impl Status {
             node.steps_abandoned,
         );
         text += &format!("served   {} planes\n", node.planes_served);
+        let drafted = |counts: draft::Counts| format!("{} of {}", counts.accepted, counts.drafted);
+        text += &format!(
+            "drafts   tokens right: {} from the slab, {} from peers, {} echoes, {} habits; {} questions asked, {} answered\n",
+            drafted(node.drafts.slab),
+            drafted(node.drafts.peers),
+            drafted(node.drafts.echo),
+            drafted(node.drafts.habit),
+            node.drafts_asked,
+            node.drafts_served,
+        );
         text += &format!(
             "audits   {} blocks of peers found right, {} audits found wrong bytes, {} skipped\n",
             node.blocks_audited, node.audits_failed, node.audits_skipped,
@@ -201,11 +220,12 @@ impl Status {
     }
 
     /// What a healthy swarm of one kind does not have.
-    fn oddities(&self) -> [(u64, &'static str); 19] {
+    fn oddities(&self) -> [(u64, &'static str); 21] {
         let (node, catalog) = (&self.node_stats, &self.catalog);
         [
             (node.connections_lost, "connections lost in mid-fetch"),
             (node.connections_refused, "connections refused for want of room"),
+            (node.connections_throttled, "connections too many of one address"),
             (node.peer_faults, "connections closed for a peer's fault"),
             (self.cache.collisions, "collisions of keys"),
             (catalog.duplicate_identity, "datagrams of another node with this id"),
@@ -221,6 +241,7 @@ impl Status {
             (catalog.other_swarm, "datagrams of another swarm"),
             (catalog.forged, "datagrams forged or damaged"),
             (catalog.malformed, "datagrams that cannot be decoded"),
+            (catalog.throttled, "datagrams too many of one address"),
             (catalog.out_of_limits, "datagrams with impossible sizes"),
             (catalog.contradictions, "datagrams that contradict others"),
         ]
@@ -233,6 +254,11 @@ impl Node {
         self.shared.catalog.name(node).label(node)
     }
 
+    /// The prompt that is being answered, block by block; none where there is none.
+    pub(crate) fn map(&self, now: Millis) -> Option<PromptMap> {
+        self.prompt.as_ref()?.map(&self.shared, now)
+    }
+
     /// What the node would say of itself.
     pub fn status(&self, now: Millis) -> Status {
         let shared = &self.shared;
@@ -243,6 +269,11 @@ impl Node {
                 name: peer.name,
                 former_key: peer.swarm != shared.config.keys.current().tag(),
                 addr: peer.addr,
+                heard: match (peer.ways.unicast, peer.ways.multicast) {
+                    (Some(_), _) => "unicast",
+                    (None, Some(_)) => "multicast",
+                    (None, None) => "not",
+                },
                 generation: peer.generation,
                 load_percent: peer.load,
                 current: peer.stale_segments() == 0,
@@ -260,9 +291,11 @@ impl Node {
             generation: shared.catalog.generation(),
             told: shared.catalog.is_told(),
             prefill_tokens_per_s: shared.trust.prefill_ms_per_token().map(|ms| 1e3 / ms),
+            waiting: self.queue.len(),
             peers: peers.collect(),
             cache: shared.cache.stats(),
             catalog: *shared.catalog.stats(),
+            filter_bits: shared.catalog.filter_bits(),
             node_stats: shared.stats,
         }
     }

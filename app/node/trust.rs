@@ -9,6 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::draft;
 use crate::id::{Millis, NodeId};
 use crate::limits::{BLOCK_TOKENS, LEAST_PEERS, MAX_PEERS, PREFILL_STEP_TOKENS};
 use crate::transfer::{Fault, Sample};
@@ -59,9 +60,15 @@ const FORGIVEN: f32 = 0.5;
 /// Lies, faded, from which on a peer is not asked at all: the first one keeps it away for ten minutes, a second for ten more.
 const NOT_ASKED_LIES: f32 = 0.5;
 
+/// Milliseconds for which it is remembered how often a peer's drafts were right.
+const DRAFTS_MS: u64 = 600_000;
+
+/// Of a peer whose drafts are right less often than this, none is asked.
+const POOR_DRAFTS: f32 = 0.3;
+
 /// What is to be expected of a peer.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Standing {
+pub(crate) struct Standing {
     /// Goodput, in bytes a millisecond; none for a peer that has never delivered.
     pub bytes_per_ms: Option<f32>,
     /// Round trip, in milliseconds; none for a peer never connected to.
@@ -90,11 +97,13 @@ struct Record {
     round_trip: Option<Rate>,
     failures: Fading,
     lies: Fading,
+    /// How often its drafts were right, and when one was last found right or wrong.
+    drafts: Option<(draft::Record, Millis)>,
     touched: Millis,
 }
 
 /// All that is known of speeds and of reliability. The table is bounded: when it is full, the peer longest without news goes.
-pub struct Trust {
+pub(crate) struct Trust {
     peers: BTreeMap<NodeId, Record>,
     /// Peers of which it keeps records at most.
     most: usize,
@@ -107,7 +116,7 @@ pub struct Trust {
 
 impl Trust {
     /// Nothing known but, perhaps, this node's own speed; there will be records of so many peers at most.
-    pub fn new(prefill_tokens_per_s: Option<f32>, peers: usize) -> Trust {
+    pub(crate) fn new(prefill_tokens_per_s: Option<f32>, peers: usize) -> Trust {
         let known = prefill_tokens_per_s.filter(|rate| rate.is_finite() && *rate > 0.0).map(|rate| 1_000.0 / rate);
         Trust {
             peers: BTreeMap::new(),
@@ -120,7 +129,7 @@ impl Trust {
     }
 
     /// What is to be expected of a peer.
-    pub fn of(&self, node: NodeId, now: Millis) -> Standing {
+    pub(crate) fn of(&self, node: NodeId, now: Millis) -> Standing {
         let record = self.peers.get(&node).copied().unwrap_or_default();
         let lies = record.lies.after(LIE_HALF_LIFE_MS, now);
         let blame = record.failures.after(RECORD_HALF_LIFE_MS, now) + 4.0 * lies;
@@ -133,7 +142,7 @@ impl Trust {
 
     /// A connection to `node` has measured something. `alone`: no other peer delivered meanwhile; if one did, the link was shared,
     /// and the sample says what this peer does at least.
-    pub fn sample(&mut self, node: NodeId, sample: Sample, alone: bool, now: Millis) {
+    pub(crate) fn sample(&mut self, node: NodeId, sample: Sample, alone: bool, now: Millis) {
         let record = self.touch(node, now);
         match sample {
             Sample::RoundTrip(elapsed) => {
@@ -150,38 +159,38 @@ impl Trust {
     }
 
     /// Payload has landed, from whichever peer: this is how the shared link is learned.
-    pub fn landed(&mut self, node: NodeId, bytes: usize, now: Millis) {
+    pub(crate) fn landed(&mut self, node: NodeId, bytes: usize, now: Millis) {
         self.link.landed(node, bytes as u64, now);
     }
 
     /// Whether no other peer has delivered anything since `since`.
-    pub fn alone(&self, node: NodeId, since: Millis) -> bool {
+    pub(crate) fn alone(&self, node: NodeId, since: Millis) -> bool {
         self.link.alone(node, since)
     }
 
     /// The peer did not hold what its filter promised.
-    pub fn absent(&mut self, node: NodeId, now: Millis) {
+    pub(crate) fn absent(&mut self, node: NodeId, now: Millis) {
         self.blame(node, ABSENCE, now);
     }
 
     /// The peer could not be reached, or its connection ended with planes open.
-    pub fn cut(&mut self, node: NodeId, now: Millis) {
+    pub(crate) fn cut(&mut self, node: NodeId, now: Millis) {
         self.blame(node, CUT, now);
     }
 
     /// The peer owed planes and brought nothing.
-    pub fn stalled(&mut self, node: NodeId, now: Millis) {
+    pub(crate) fn stalled(&mut self, node: NodeId, now: Millis) {
         self.blame(node, STALL, now);
     }
 
     /// The peer sent what it must not, or state that was of no use.
-    pub fn lied(&mut self, node: NodeId, now: Millis) {
+    pub(crate) fn lied(&mut self, node: NodeId, now: Millis) {
         let record = self.touch(node, now);
         record.lies = Fading { amount: (record.lies.after(LIE_HALF_LIFE_MS, now) + 1.0).min(WORST), at: now };
     }
 
     /// The peer broke a rule of the protocol: a lie, unless it only fell silent or does not fit this node.
-    pub fn fault(&mut self, node: NodeId, fault: &Fault, now: Millis) {
+    pub(crate) fn fault(&mut self, node: NodeId, fault: &Fault, now: Millis) {
         match fault {
             Fault::Stalled => self.stalled(node, now),
             // Whoever stands between the two can damage what passes: that speaks for no lie.
@@ -200,19 +209,19 @@ impl Trust {
     }
 
     /// The peer brought a whole plane.
-    pub fn delivered(&mut self, node: NodeId, now: Millis) {
+    pub(crate) fn delivered(&mut self, node: NodeId, now: Millis) {
         let record = self.touch(node, now);
         record.failures = Fading { amount: record.failures.after(RECORD_HALF_LIFE_MS, now) * FORGIVEN, at: now };
     }
 
     /// The rate of the link that the peers share, in bytes a millisecond; none before two of them delivered at once.
-    pub fn link_bytes_per_ms(&self, now: Millis) -> Option<f32> {
+    pub(crate) fn link_bytes_per_ms(&self, now: Millis) -> Option<f32> {
         self.link.bytes_per_ms(now)
     }
 
     /// The peer is another one now, or started anew: what was measured of it and its small failures are forgotten. Its lies are not,
     /// or a liar would only have to come back.
-    pub fn forget(&mut self, node: NodeId) {
+    pub(crate) fn forget(&mut self, node: NodeId) {
         let Some(record) = self.peers.get_mut(&node) else { return };
         if record.lies.amount > 0.0 {
             *record = Record { lies: record.lies, touched: record.touched, ..Record::default() };
@@ -222,9 +231,27 @@ impl Trust {
         }
     }
 
+    /// Of a peer's draft, `right` tokens were right, and the next one was wrong or is not known.
+    pub(crate) fn drafted(&mut self, node: NodeId, right: usize, wrong: bool, now: Millis) {
+        let mut drafts = self.drafts(node, now);
+        drafts.note(right, wrong);
+        self.touch(node, now).drafts = Some((drafts, now));
+    }
+
+    /// How often a peer's drafts were right.
+    pub(crate) fn drafts(&self, node: NodeId, now: Millis) -> draft::Record {
+        let known = self.peers.get(&node).and_then(|record| record.drafts);
+        known.filter(|(_, at)| now - *at < Millis(DRAFTS_MS)).map_or(draft::Record::SOUND, |(drafts, _)| drafts)
+    }
+
+    /// Whether it is worth asking the peer for a draft: not where those it gave were nearly always wrong.
+    pub(crate) fn is_asked_for_drafts(&self, node: NodeId, now: Millis) -> bool {
+        self.drafts(node, now).chance() >= POOR_DRAFTS && self.of(node, now).worth > 0.0
+    }
+
     /// A prefill step of `tokens` took `micros`. Steps shorter than a block say more about overheads than about the rate; short
     /// ones weigh less than whole ones.
-    pub fn prefilled(&mut self, tokens: usize, micros: u64) {
+    pub(crate) fn prefilled(&mut self, tokens: usize, micros: u64) {
         if tokens < BLOCK_TOKENS {
             return;
         }
@@ -238,13 +265,13 @@ impl Trust {
 
     /// How long this node computes a token of a prompt, in milliseconds. Its own speed does not change while it is idle: the last
     /// measurement counts, however old.
-    pub fn prefill_ms_per_token(&self) -> Option<f32> {
+    pub(crate) fn prefill_ms_per_token(&self) -> Option<f32> {
         self.prefill_ms_per_token
     }
 
     /// How quickly it has ever computed one. A step that was slow may have been suspended, or in need of memory: what comes next may be
     /// as quick as before, and whoever would rather not compute must reckon with that.
-    pub fn quickest_ms_per_token(&self) -> Option<f32> {
+    pub(crate) fn quickest_ms_per_token(&self) -> Option<f32> {
         self.quickest_ms_per_token
     }
 

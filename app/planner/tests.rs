@@ -129,6 +129,26 @@ fn an_overtaken_step_is_held_back_and_the_hold_says_for_how_long() {
 }
 
 #[test]
+fn a_fetch_half_way_through_takes_as_long_as_its_bytes_whatever_has_come() {
+    // Computing a block takes 176 ms; the source brings one in 4 ms.
+    let total = 24 * BLOCK_TOKENS + 1;
+    let rate = BYTES.iter().sum::<usize>() as f32 / 4.0;
+    for stride in 1..24 {
+        for left_out in 0..stride {
+            let mut case = Case::new(total, 1, vec![Source { in_flight: 1, ..source(rate) }]);
+            for row in case.rows.iter_mut().skip(left_out).step_by(stride) {
+                *row = [Cell::Have; 2];
+            }
+            let open = case.rows.iter().filter(|row| row[0] != Cell::Have).count();
+            let step = case.step();
+            let (hop, hold_ms) = (step.hop.unwrap(), step.hold_ms.unwrap());
+            assert_eq!(hop.meet, 0, "every {stride} from {left_out} on is here");
+            assert!((hold_ms - 4.0 * open as f32).abs() < 0.1, "{hold_ms} ms for {open} blocks");
+        }
+    }
+}
+
+#[test]
 fn a_source_that_brings_nothing_gives_way_to_another() {
     let mut case = Case::new(405, 3, vec![Source { in_flight: 156_672, ..source(0.0) }, source(2_600.0)]);
     case.rows[24] =
@@ -252,6 +272,7 @@ proptest! {
         }
         if let Some(hop) = step.hop {
             prop_assert!(case.ready <= hop.meet && hop.meet <= hop.resume && hop.resume < case.total);
+            prop_assert!(hop.fetch_ms >= 0.0 && hop.fetch_ms.is_finite(), "{hop:?}");
         }
     }
 

@@ -4,8 +4,10 @@
 //! number drawn at a position is a hash of seed and position, so an answer can be resumed anywhere, on any machine, with the same
 //! tokens. A NaN logit never wins and never panics.
 //!
-//! The order is Hugging Face's: the repetition penalty, temperature, the `top_k` likeliest, then the fewest of these that hold `top_p`.
+//! The order is Hugging Face's: the repetition penalty, temperature, the `top_k` likeliest, then the fewest of these that hold
+//! `top_p`.
 
+mod likely;
 mod repeat;
 
 use core::cmp::Ordering;
@@ -89,16 +91,21 @@ impl Sampling {
         Ok(Sampling { temperature, top_k, top_p, seed, repeat: Repeat::OFF })
     }
 
-    /// Chooses the token that follows `position` tokens, of which `recent` holds at least the last that [`Repeat::recent`] asks for.
-    /// `logits` has one value per row of the vocabulary, at least one; the repetition penalty changes them.
-    pub fn sample(&self, logits: &mut [f32], recent: &[TokenId], position: usize) -> TokenId {
+    /// Chooses the token that follows `position` tokens, of which `recent` holds at least the last that [`Repeat::recent`] asks
+    /// for. `logits` has one value per row of the vocabulary, at least one; the repetition penalty changes them.
+    pub(crate) fn sample(&self, logits: &mut [f32], recent: &[TokenId], position: usize) -> TokenId {
         self.repeat.apply(logits, recent);
         self.draw(logits, position)
     }
 
     fn draw(&self, logits: &[f32], position: usize) -> TokenId {
-        let best = greedy(logits);
-        let highest = logits[best.0 as usize];
+        let top_k = if self.top_k == 0 { logits.len() } else { self.top_k.min(logits.len()) };
+        self.draw_from((0..).zip(logits.iter().copied()), logits.len(), top_k, position)
+    }
+
+    /// Draws from the `top_k` likeliest of `vocab` tokens, of which `logits` gives all that can be among them, by rising id.
+    fn draw_from(&self, logits: impl Numbered, vocab: usize, top_k: usize, position: usize) -> TokenId {
+        let (best, highest) = greedy(logits.clone());
         // Where not even the best is above minus infinity there is nothing to draw from.
         let is_drawn = self.temperature > 0.0 && self.top_k != 1 && highest > f32::NEG_INFINITY;
         if !is_drawn {
@@ -106,24 +113,28 @@ impl Sampling {
         }
         let weigh = Weigh { best: highest, temperature: self.temperature };
         let draw = uniform(self.seed, position);
-        let top_k = if self.top_k == 0 { logits.len() } else { self.top_k.min(logits.len()) };
-        if top_k == logits.len() && self.top_p >= 1.0 {
+        if top_k == vocab && self.top_p >= 1.0 {
             return among_all(logits, &weigh, draw);
         }
-        let candidates = nucleus(logits, top_k, self.top_p, &weigh);
+        let candidates = nucleus(logits, top_k, vocab, self.top_p, &weigh);
         among(&candidates, &weigh, draw)
     }
 }
 
-/// The first of the highest logits; the first token where none is above minus infinity.
-fn greedy(logits: &[f32]) -> TokenId {
+/// Logits with their tokens' ids, which rise.
+trait Numbered: Iterator<Item = (u32, f32)> + Clone {}
+
+impl<I: Iterator<Item = (u32, f32)> + Clone> Numbered for I {}
+
+/// The first of the highest logits, and which it is; the first token where none is above minus infinity.
+fn greedy(logits: impl Numbered) -> (TokenId, f32) {
     let mut best = (0, f32::NEG_INFINITY);
-    for (id, logit) in (0..).zip(logits) {
-        if *logit > best.1 {
-            best = (id, *logit);
+    for (id, logit) in logits {
+        if logit > best.1 {
+            best = (id, logit);
         }
     }
-    TokenId(best.0)
+    (TokenId(best.0), best.1)
 }
 
 /// How much likelier a logit makes its token, against the likeliest token's 1.
@@ -151,9 +162,9 @@ fn uniform(seed: u64, position: usize) -> f64 {
 }
 
 /// Draws from every token.
-fn among_all(logits: &[f32], weigh: &Weigh, draw: f64) -> TokenId {
-    let total: f64 = logits.iter().map(|logit| weigh.weight(*logit)).sum();
-    pick((0..).zip(logits.iter().copied()), weigh, draw * total)
+fn among_all(logits: impl Numbered, weigh: &Weigh, draw: f64) -> TokenId {
+    let total: f64 = logits.clone().map(|(_, logit)| weigh.weight(logit)).sum();
+    pick(logits, weigh, draw * total)
 }
 
 /// Draws from the candidates.
@@ -183,14 +194,14 @@ fn pick(tokens: impl Iterator<Item = (u32, f32)>, weigh: &Weigh, drawn: f64) -> 
 ///
 /// Where all tokens are allowed, nearly always some hundred hold it, so only those are sorted; where they do not, eight
 /// times as many are.
-fn nucleus(logits: &[f32], top_k: usize, top_p: f32, weigh: &Weigh) -> Vec<Candidate> {
-    let is_limited = top_k < logits.len();
+fn nucleus(logits: impl Numbered, top_k: usize, vocab: usize, top_p: f32, weigh: &Weigh) -> Vec<Candidate> {
+    let is_limited = top_k < vocab;
     let mut count = if is_limited { top_k } else { top_k.min(256) };
-    let mut candidates = likeliest(logits, count);
+    let mut candidates = likeliest(logits.clone(), count, vocab);
     let total: f64 = if is_limited {
         candidates.iter().map(|candidate| weigh.weight(candidate.logit)).sum()
     } else {
-        logits.iter().map(|logit| weigh.weight(*logit)).sum()
+        logits.clone().map(|(_, logit)| weigh.weight(logit)).sum()
     };
     let enough = f64::from(top_p) * total;
     loop {
@@ -203,7 +214,7 @@ fn nucleus(logits: &[f32], top_k: usize, top_p: f32, weigh: &Weigh) -> Vec<Candi
             candidates.truncate(last + 1);
         } else if count < top_k {
             count = top_k.min(count * 8);
-            candidates = likeliest(logits, count);
+            candidates = likeliest(logits.clone(), count, vocab);
             continue;
         }
         return candidates;
@@ -211,14 +222,14 @@ fn nucleus(logits: &[f32], top_k: usize, top_p: f32, weigh: &Weigh) -> Vec<Candi
 }
 
 /// The `count` highest logits, sorted. One pass that keeps at most twice as many as asked for.
-fn likeliest(logits: &[f32], count: usize) -> Vec<Candidate> {
-    let room = logits.len().min(2 * count);
+fn likeliest(logits: impl Numbered, count: usize, vocab: usize) -> Vec<Candidate> {
+    let room = vocab.min(2 * count);
     let mut kept: Vec<Candidate> = Vec::with_capacity(room);
     let mut floor = f32::NEG_INFINITY;
-    for (id, logit) in (0..).zip(logits) {
+    for (id, logit) in logits {
         // At the floor, the earlier ids are already kept. Not a number is never above it.
-        if *logit > floor {
-            kept.push(Candidate { id, logit: *logit });
+        if logit > floor {
+            kept.push(Candidate { id, logit });
             if kept.len() == room && room > count {
                 kept.select_nth_unstable_by(count - 1, Candidate::order);
                 kept.truncate(count);
@@ -232,6 +243,7 @@ fn likeliest(logits: &[f32], count: usize) -> Vec<Candidate> {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "what is right is computed another way")]
 mod tests {
     use super::*;
 
@@ -342,8 +354,12 @@ mod tests {
     fn a_flat_distribution_needs_most_tokens() {
         let flat = vec![1.0; 5_000];
         let weigh = Weigh { best: 1.0, temperature: 1.0 };
-        assert_eq!(nucleus(&flat, 5_000, 0.9, &weigh).len(), 4_500, "top-p must widen its search");
-        assert_eq!(nucleus(&flat, 1_000, 0.5, &weigh).len(), 500);
+        assert_eq!(
+            nucleus((0..).zip(flat.iter().copied()), 5_000, 5_000, 0.9, &weigh).len(),
+            4_500,
+            "top-p must widen its search"
+        );
+        assert_eq!(nucleus((0..).zip(flat.iter().copied()), 1_000, 5_000, 0.5, &weigh).len(), 500);
     }
 
     #[test]
@@ -352,7 +368,8 @@ mod tests {
         let mut sorted: Vec<u32> = (0..3_000).collect();
         sorted.sort_by(|a, b| logits[*b as usize].total_cmp(&logits[*a as usize]).then(a.cmp(b)));
         for count in [1, 2, 63, 64, 1_500, 1_501, 2_999, 3_000] {
-            let found: Vec<u32> = likeliest(&logits, count).iter().map(|candidate| candidate.id).collect();
+            let found: Vec<u32> =
+                likeliest((0..).zip(logits.iter().copied()), count, logits.len()).iter().map(|candidate| candidate.id).collect();
             assert_eq!(found, sorted[..count], "the {count} likeliest");
         }
     }

@@ -26,10 +26,10 @@ pub struct Repeat {
 
 impl Repeat {
     /// As far back as llama.cpp looks by default.
-    pub const DEFAULT_LAST_N: usize = 64;
+    pub(crate) const DEFAULT_LAST_N: usize = 64;
 
     /// Repetition is as likely as the model says.
-    pub const OFF: Repeat = Repeat { penalty: 1.0, last_n: Repeat::DEFAULT_LAST_N };
+    pub(crate) const OFF: Repeat = Repeat { penalty: 1.0, last_n: Repeat::DEFAULT_LAST_N };
 
     /// Settings within their ranges.
     ///
@@ -46,17 +46,17 @@ impl Repeat {
     }
 
     /// What the logit of a recent token is divided or multiplied by.
-    pub fn penalty(self) -> f32 {
+    pub(crate) fn penalty(self) -> f32 {
         self.penalty
     }
 
     /// How many of the latest tokens count.
-    pub fn last_n(self) -> usize {
+    pub(crate) fn last_n(self) -> usize {
         self.last_n
     }
 
     /// The tokens, of all that precede a position, that the penalty has to be given; none where the penalty changes nothing.
-    pub fn recent(self, before: &[TokenId]) -> &[TokenId] {
+    pub(crate) fn recent(self, before: &[TokenId]) -> &[TokenId] {
         let count = if self.penalty == 1.0 { 0 } else { self.last_n.min(before.len()) };
         &before[before.len() - count..]
     }
@@ -68,9 +68,14 @@ impl Repeat {
         ids.dedup();
         for id in ids {
             if let Some(logit) = logits.get_mut(id as usize) {
-                *logit = if *logit > 0.0 { *logit / self.penalty } else { *logit * self.penalty };
+                *logit = self.changed(*logit);
             }
         }
+    }
+
+    /// What becomes of a recent token's logit.
+    pub(super) fn changed(self, logit: f32) -> f32 {
+        if logit > 0.0 { logit / self.penalty } else { logit * self.penalty }
     }
 }
 

@@ -38,6 +38,7 @@ pub(crate) fn alone(config: &Config, loaded: &Loaded) -> NodeSettings {
         tcp_port: config.network.tcp_port,
         sharing: false,
         reuse: true,
+        drafts: config.model.drafts,
         announce_interval_ms: config.network.announce.get() as u32 * 1_000,
         audit_per_10k: config.swarm.audit.per_10k(),
         peers: LEAST_PEERS,

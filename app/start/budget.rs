@@ -88,12 +88,10 @@ impl Budget {
             return Ok(with(room));
         }
         let remedy = if room >= least {
-            format!("the slab does not fit: lower --slab (slab in [memory]) to {} or less", room / 1_000_000)
+            format!("the slab does not fit: lower --slab to {} or less", room / 1_000_000)
         } else if room > 0 {
             let slab = room / 1_000_000;
-            format!(
-                "the context does not fit: lower --context (context in [memory]), and --slab to {slab}, or take a smaller model"
-            )
+            format!("the context does not fit: lower --context, and --slab to {slab}, or take a smaller model")
         } else {
             "the model does not fit: take a smaller file, such as Q4_0 of the 270M".to_string()
         };
@@ -186,10 +184,7 @@ mod tests {
         assert_eq!(budget.peers, LEAST_PEERS);
         let refused = Budget::plan(NEEDS, 96_000_000, false, has(340)).unwrap_err().to_string();
         let fits = budget.slab_bytes / 1_000_000;
-        assert!(
-            refused.starts_with(&format!("the slab does not fit: lower --slab (slab in [memory]) to {fits} or less: ")),
-            "{refused}"
-        );
+        assert!(refused.starts_with(&format!("the slab does not fit: lower --slab to {fits} or less: ")), "{refused}");
         assert!(refused.contains("slab 96") && refused.ends_with("340 MB can be had"), "{refused}");
         Budget::plan(NEEDS, fits * 1_000_000, false, has(340)).unwrap();
         Budget::plan(NEEDS, (fits + 1) * 1_000_000, false, has(340)).unwrap_err();

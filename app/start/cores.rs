@@ -11,7 +11,7 @@ use crate::limits::MAX_THREADS;
 
 /// Why they cannot compute: each says what to do.
 #[derive(Debug, Error)]
-pub enum CoresError {
+pub(crate) enum CoresError {
     /// No more threads.
     #[error("the system starts no more threads ({0}); set fewer with --threads, or end other programs")]
     Threads(io::Error),

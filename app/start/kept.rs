@@ -4,11 +4,13 @@
 //! ```text
 //! HEX.tokens     the packed vocabulary (`tokenizer::Packed`), which is mapped
 //! HEX.content    the hash of the tensors, with a check of its own
+//! HEX.head       the output rows in two halves (`model::Head`), which are mapped
+//! HEX.whole      why the output rows of this model are better read whole here
 //! ```
 //!
 //! What it promises: a file that is cut short or damaged counts as none, and is made anew; a folder that cannot be written costs
 //! the time of every start and nothing else; the folder holds few files, whatever models come and go. What a kept content hash is
-//! worth is said in docs/kv.md: a node that shares compares it with the file while it runs.
+//! worth is said in docs/inside/kv.md: a node that shares compares it with the file while it runs.
 
 use std::fs;
 use std::io;
@@ -18,14 +20,17 @@ use std::time::SystemTime;
 
 use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
 
-use crate::limits::MAX_KEPT_FILES;
-use crate::model::{self, Content, FileError, Opened};
+use crate::limits::{MAX_KEPT_FILES, MAX_KEPT_HEADS};
+use crate::model::{self, Content, FileError, Head, Opened, Progress, Weight};
 use crate::tokenizer::Packed;
 
 const TOKENS: &str = "tokens";
 const CONTENT: &str = "content";
+const HEAD: &str = "head";
+const WHOLE: &str = "whole";
 /// Of files that are being written.
 const NEW: &str = "new";
+const NEW_HEAD: &str = "newhead";
 
 /// The folder, or none: then nothing is kept.
 #[derive(Clone, Debug)]
@@ -75,6 +80,49 @@ impl Kept {
         }
     }
 
+    /// The output rows `weight` of the model of this content in two halves, if they are kept.
+    pub(crate) fn head(&self, content: Content, weight: &Weight) -> Option<Head> {
+        Head::open(&self.path(content.0, HEAD)?, weight, content.0)
+    }
+
+    /// Splits the output rows, and keeps the halves; none where there is no place to keep them.
+    ///
+    /// # Errors
+    /// Why they cannot be written.
+    pub(crate) fn make_head(
+        &self,
+        content: Content,
+        weight: &Weight,
+        progress: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<Option<Head>, FileError> {
+        let Some(path) = self.path(content.0, HEAD) else { return Ok(None) };
+        let folder = path.parent().unwrap_or(Path::new(""));
+        fs::create_dir_all(folder).map_err(|error| FileError::new(folder, model::Fault::Write(error)))?;
+        // Room first: on a card there may be none for one more.
+        prune(folder, HEAD, MAX_KEPT_HEADS - 1);
+        prune(folder, NEW_HEAD, 1);
+        Head::build(&path, weight, content.0, progress)?;
+        Ok(self.head(content, weight))
+    }
+
+    /// Forgets the halves: they are damaged, or nobody wants them.
+    pub(crate) fn forget_head(&self, content: Content) {
+        if let Some(path) = self.path(content.0, HEAD) {
+            let _ = fs::remove_file(path);
+        }
+    }
+
+    /// Why this model's output rows are better read whole here, where that was measured.
+    pub(crate) fn whole(&self, content: Content) -> Option<String> {
+        fs::read_to_string(self.path(content.0, WHOLE)?).ok().filter(|why| why.len() < 200)
+    }
+
+    /// Keeps why that is so.
+    pub(crate) fn keep_whole(&self, content: Content, why: &str) {
+        // Without it the next start measures again.
+        let _ = self.keep(content.0, WHOLE, why.as_bytes());
+    }
+
     fn path(&self, of: [u8; 16], kind: &str) -> Option<PathBuf> {
         let name: String = of.iter().map(|byte| format!("{byte:02x}")).collect();
         Some(self.0.as_ref()?.join(name).with_extension(kind))
@@ -92,20 +140,20 @@ impl Kept {
         if done.is_err() {
             let _ = fs::remove_file(&new);
         }
-        [TOKENS, CONTENT, NEW].iter().for_each(|kind| prune(folder, kind));
+        [TOKENS, CONTENT, WHOLE, NEW].iter().for_each(|kind| prune(folder, kind, MAX_KEPT_FILES));
         done
     }
 }
 
 /// Leaves the newest files of a kind.
-fn prune(folder: &Path, kind: &str) {
+fn prune(folder: &Path, kind: &str, most: usize) {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let mut files: Vec<(SystemTime, PathBuf)> = entries
         .filter(|entry| entry.path().extension().is_some_and(|extension| extension == kind))
         .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
         .collect();
     files.sort_unstable_by(|a, b| b.cmp(a));
-    for (_, path) in files.iter().skip(MAX_KEPT_FILES) {
+    for (_, path) in files.iter().skip(most) {
         let _ = fs::remove_file(path);
     }
 }

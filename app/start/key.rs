@@ -26,7 +26,7 @@ use crate::keyring::Keyring;
 use crate::limits::{MAX_KEY_FILE_BYTES, MAX_OLD_KEYS, STRETCH_MEMORY_KIB, STRETCH_PASSES, SWARM_KEY_BYTES};
 
 /// The variable of the environment that holds a key, so that it stands in no list of processes.
-const VARIABLE: &str = "POTLUCK_SWARM_KEY";
+pub(super) const VARIABLE: &str = "POTLUCK_SWARM_KEY";
 
 /// The same for every node, for they must come to the same key without having talked. Another version of the stretching has another.
 const SALT: &[u8] = b"potluck swarm key v1";
@@ -53,6 +53,8 @@ pub(crate) enum KeyError {
     Variable,
     #[error("--swarm-key and --key-file are both given: leave one out")]
     Two,
+    #[error("{VARIABLE} and {VARIABLE}_FILE are both set: unset one of them")]
+    TwoVariables,
     #[error("--swarm-key is empty: give a key, or leave it out")]
     Empty,
     #[error("the passphrase of the swarm cannot be stretched ({0}): free some memory, or take a key from `potluck key`")]
@@ -72,16 +74,20 @@ fn given_with(config: &Config, variable: Option<OsString>) -> Result<Option<Swar
         Origin::Default => 0,
         Origin::Base(_) => 1,
         Origin::Line(_) => 2,
-        Origin::Option => 3,
+        Origin::Variable => 3,
+        Origin::Option => 4,
     };
     let (key, file) = (rank("key"), rank("key_file"));
-    let is_option = key.max(file) == 3;
-    if let Some(variable) = variable.filter(|_| !is_option) {
+    let is_named = key.max(file) >= 3;
+    if variable.is_some() && file == 3 {
+        return Err((KeyError::TwoVariables, true));
+    }
+    if let Some(variable) = variable.filter(|_| key.max(file) < 4) {
         let read = variable.to_str().and_then(SwarmKey::parse);
         return read.map(Some).ok_or((KeyError::Variable, true));
     }
     match &config.swarm.key_file {
-        Some(path) if file > key => of_file(path).map(Some).map_err(|error| (error, is_option)),
+        Some(path) if file > key => of_file(path).map(Some).map_err(|error| (error, is_named)),
         _ => Ok(config.swarm.key.clone()),
     }
 }

@@ -6,6 +6,8 @@
 mod apply;
 mod budget;
 mod cores;
+mod environment;
+mod halves;
 mod kept;
 mod key;
 pub(crate) mod memory;
@@ -18,10 +20,12 @@ mod template;
 
 pub(crate) use apply::{alone, answers, precision, size, within_memory};
 pub(crate) use cores::{Cores, keep};
+pub(crate) use environment::without_settings;
+pub(crate) use halves::OutputRows;
 pub(crate) use kept::Kept;
 pub(crate) use key::{KeyError, keyring};
-pub(crate) use options::{ASK, BENCH, NoModel, Options, RESET, RUN, TOKENIZE, Unread, in_file, model, read};
-pub(crate) use random::{draw_key, random};
+pub(crate) use options::{ASK, BENCH, CONSOLE, DOCTOR, NoModel, Options, RESET, RUN, TOKENIZE, Unread, in_file, model, read};
+pub(crate) use random::{draw_key, entropy, random};
 pub(crate) use settled::{Settled, Sharing};
 pub(crate) use setup::{Loaded, NodeSettings, SetupError, UnreadModel, load, tokenizer_of};
 pub(crate) use template::{READ_TEMPLATE, form};

@@ -9,9 +9,10 @@ use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_parser};
 use thiserror::Error;
 
-use crate::config::{Config, Key, Kind, Problem, TABLE};
-use crate::limits::MAX_CONFIG_FILE_BYTES;
+use crate::config::{Config, Fault, Key, Kind, Problem, TABLE};
+use crate::limits::{MAX_BOARD_CONSOLES, MAX_CONFIG_FILE_BYTES};
 
+use super::environment::{self, Unnamed};
 use super::key::{self, KeyError};
 use super::random::draw_key;
 use super::settled::Settled;
@@ -32,9 +33,21 @@ pub(crate) const BENCH: u8 = 3;
 /// The command tokenize: the keys of a model that say which tokens it has.
 pub(crate) const TOKENIZE: u8 = 4;
 
+/// The command console: none, for the file alone says where a node's consoles are.
+pub(crate) const CONSOLE: u8 = 5;
+
+/// The command doctor: every key that has an option, for it looks at what run would use.
+pub(crate) const DOCTOR: u8 = 6;
+
+/// Commands that talk to other nodes: their key counts.
+const TALKING: [u8; 3] = [RUN, RESET, DOCTOR];
+
 /// Options that give the swarm's key.
 const SWARM_KEY: &str = "swarm-key";
 const KEY_FILE: &str = "key-file";
+
+/// The option that gives a board the consoles that no setting takes away.
+const BOARD_CONSOLE: &str = "board-console";
 
 /// Options by which nodes are reached.
 const REACHING: [&str; 5] = [SWARM_KEY, KEY_FILE, "interface", "group", "port"];
@@ -47,6 +60,8 @@ pub(crate) struct Options<const COMMAND: u8> {
     file: Option<PathBuf>,
     /// The board's own file, which that one overrides.
     defaults: Option<PathBuf>,
+    /// Terminals that have a console whatever the settings say.
+    board_consoles: Vec<PathBuf>,
     /// Checked.
     given: Vec<(&'static Key, Vec<String>)>,
 }
@@ -56,9 +71,9 @@ pub(crate) struct Options<const COMMAND: u8> {
 pub(crate) enum NoModel {
     #[error("no model is named: give --model FILE, or --config FILE with file = \"...\" in [model]")]
     Unnamed,
-    #[error("no model: put a .gguf file beside {0}, or name one there (file in [model]) or with --model")]
+    #[error("no model: put a .gguf file beside {0}, or name one with --model FILE")]
     NoneBeside(PathBuf),
-    #[error("{1} lie beside {0}: name one of them there (file in [model]) or with --model")]
+    #[error("{1} lie beside {0}: name one of them with --model FILE")]
     ManyBeside(PathBuf, String),
 }
 
@@ -71,6 +86,9 @@ pub(crate) enum Unread {
     /// The swarm's key.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// A variable of the environment.
+    #[error("{0}. Give the variable such a value, or unset it")]
+    Variable(Fault),
 }
 
 /// The keys that have an option of the command, with its name.
@@ -78,6 +96,7 @@ fn optional(command: u8) -> impl Iterator<Item = (&'static Key, &'static str)> {
     let takes = move |key: &Key, option: &str| match command {
         RESET => REACHING.contains(&option),
         TOKENIZE => NAMING.contains(&option),
+        CONSOLE => false,
         BENCH => key.section == "model",
         ASK => ALONE.contains(&key.section),
         _ => true,
@@ -85,21 +104,48 @@ fn optional(command: u8) -> impl Iterator<Item = (&'static Key, &'static str)> {
     TABLE.iter().filter_map(|key| Some((key, key.option?))).filter(move |(key, option)| takes(key, option))
 }
 
+/// The heading of a section's options in the help.
+fn heading(section: &str) -> &'static str {
+    match section {
+        "node" => "This node",
+        "swarm" => "Swarm",
+        "network" => "Network",
+        "model" => "Model",
+        "memory" => "Memory",
+        "answers" => "Answers",
+        "console" => "Consoles",
+        "http" => "HTTP",
+        _ => "Log",
+    }
+}
+
 impl<const COMMAND: u8> Args for Options<COMMAND> {
     fn augment_args(command: Command) -> Command {
-        let file = Arg::new("config").long("config").value_name("FILE").value_parser(value_parser!(PathBuf));
-        let file = file.help("Settings in the form of potluck.toml; the options below override it");
+        let file = Arg::new("config").long("config").short('c').value_name("FILE").value_parser(value_parser!(PathBuf));
+        let file = file.help(
+            "Settings in the form of potluck.toml; options and variables override it [default: $XDG_CONFIG_HOME/potluck/potluck.toml, \
+             else /etc/potluck.toml]",
+        );
         let command = command.arg(file);
         let under = Arg::new("defaults").long("defaults").value_name("FILE").value_parser(value_parser!(PathBuf));
         let under = under.help("Settings that hold where those of --config say nothing: the board's own");
-        let command = if COMMAND == RUN { command.arg(under) } else { command };
+        let board = Arg::new(BOARD_CONSOLE).long(BOARD_CONSOLE).value_name("DEVICE").value_parser(value_parser!(PathBuf));
+        let board = board.action(ArgAction::Append).help(
+            "A terminal of the board that has a console whatever the settings say, at the speed that it has; may be given twice",
+        );
+        let command = match COMMAND {
+            RUN => command.arg(under).arg(board),
+            DOCTOR => command.arg(under),
+            _ => command,
+        };
         let defaults = Config::default();
         optional(COMMAND).fold(command, |command, (key, option)| {
             let default = (key.show)(&defaults).join(", ");
             let default = if default.is_empty() { format!("not set: {}", key.why) } else { format!("default: {default}") };
             let several = if key.kind == Kind::List { "; may be given several times" } else { "" };
             let arg = Arg::new(option).long(option).value_name(key.value).help(format!("{}{several} [{default}]", key.about));
-            let arg = arg.allow_negative_numbers(key.kind == Kind::Number);
+            let arg = arg.allow_negative_numbers(key.kind == Kind::Number).help_heading(heading(key.section));
+            let arg = key.short().into_iter().fold(arg, Arg::short);
             command.arg(arg.action(if key.kind == Kind::List { ArgAction::Append } else { ArgAction::Set }))
         })
     }
@@ -124,8 +170,14 @@ impl<const COMMAND: u8> FromArgMatches for Options<COMMAND> {
         if [SWARM_KEY, KEY_FILE].iter().all(|option| given.iter().any(|(key, _)| key.option == Some(option))) {
             return Err(clap::Error::raw(ErrorKind::ArgumentConflict, KeyError::Two));
         }
-        let defaults = if COMMAND == RUN { matches.get_one::<PathBuf>("defaults").cloned() } else { None };
-        Ok(Options { file: matches.get_one::<PathBuf>("config").cloned(), defaults, given })
+        let defaults = if matches!(COMMAND, RUN | DOCTOR) { matches.get_one::<PathBuf>("defaults").cloned() } else { None };
+        let board = if COMMAND == RUN { matches.get_many::<PathBuf>(BOARD_CONSOLE) } else { None };
+        let board_consoles: Vec<PathBuf> = board.into_iter().flatten().cloned().collect();
+        if board_consoles.len() > MAX_BOARD_CONSOLES {
+            let reason = format!("--{BOARD_CONSOLE} may be given {MAX_BOARD_CONSOLES} times: leave the others to --console");
+            return Err(clap::Error::raw(ErrorKind::TooManyValues, reason));
+        }
+        Ok(Options { file: matches.get_one::<PathBuf>("config").cloned(), defaults, board_consoles, given })
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
@@ -135,6 +187,18 @@ impl<const COMMAND: u8> FromArgMatches for Options<COMMAND> {
 }
 
 impl<const COMMAND: u8> Options<COMMAND> {
+    /// The file of settings: as named, else where one is looked for; and whether it was found there. A board's own settings name theirs.
+    fn file(&self) -> (Option<PathBuf>, bool) {
+        if self.file.is_some() || self.defaults.is_some() || !self.board_consoles.is_empty() {
+            return (self.file.clone(), false);
+        }
+        match environment::file() {
+            Unnamed::Named(path) => (Some(path), false),
+            Unnamed::Found(path) => (Some(path), true),
+            Unnamed::None => (None, false),
+        }
+    }
+
     /// Every text was taken when the command line was read, so it is again.
     fn override_in(&self, config: &mut Config) {
         self.given.iter().for_each(|(key, texts)| assert_eq!(config.set_option(key, texts), Ok(())));
@@ -148,7 +212,8 @@ impl<const COMMAND: u8> Options<COMMAND> {
     pub(crate) fn settle(&self) -> Result<Settled, Unread> {
         let (mut config, mut problems, mut unread) = (Config::default(), Vec::new(), None);
         let mut shut = None;
-        for file in [&self.defaults, &self.file].into_iter().flatten() {
+        let (named, is_found) = self.file();
+        for file in [&self.defaults, &named].into_iter().flatten() {
             match read(file, config.clone()) {
                 Ok((over, wrong)) => {
                     config = over;
@@ -158,14 +223,23 @@ impl<const COMMAND: u8> Options<COMMAND> {
                 Err(error) => {
                     let problem = format!("{}: cannot be read ({error})", file.display());
                     problems.push(format!("{problem}: every setting has its default"));
+                    // A machine's settings may be for its node's eyes only; who shares nothing needs no key.
+                    if is_found && COMMAND != RUN && COMMAND != RESET {
+                        continue;
+                    }
                     shut = shut.or(Some(problem));
                     unread.get_or_insert(Unread::File(file.clone(), error));
                 }
             }
         }
+        for (fault, of_swarm) in environment::override_in(&mut config) {
+            problems.push(fault.to_string());
+            shut = shut.or_else(|| of_swarm.then(|| fault.to_string()));
+            unread.get_or_insert(Unread::Variable(fault));
+        }
         self.override_in(&mut config);
         // Commands that talk to nobody need no key, and are not stopped by one.
-        let given = if COMMAND == RUN || COMMAND == RESET { key::given(&config) } else { Ok(None) };
+        let given = if TALKING.contains(&COMMAND) { key::given(&config) } else { Ok(None) };
         let key = given.unwrap_or_else(|(error, is_named)| {
             problems.push(error.to_string());
             shut.get_or_insert(error.to_string());
@@ -175,7 +249,7 @@ impl<const COMMAND: u8> Options<COMMAND> {
             None
         });
         let unsafe_to_share = match &key {
-            _ if COMMAND != RUN && COMMAND != RESET => None,
+            _ if !TALKING.contains(&COMMAND) => None,
             // A swarm that is being rekeyed is not an open one.
             None if !config.swarm.old_keys.keys().is_empty() => {
                 Some("old_keys without a key: give the swarm's present key, or remove them")
@@ -189,10 +263,10 @@ impl<const COMMAND: u8> Options<COMMAND> {
             problems.push(reason.to_string());
             shut = Some(reason.to_string());
         }
-        let (file, defaults) = (self.file.clone(), self.defaults.clone());
+        let (file, defaults, board_consoles) = (named, self.defaults.clone(), self.board_consoles.clone());
         match unread {
-            Some(unread) if config.console.devices.is_empty() => Err(unread),
-            _ => Ok(Settled { config, file, defaults, problems, key, shut, alone: false }),
+            Some(unread) if config.console.devices.is_empty() && board_consoles.is_empty() => Err(unread),
+            _ => Ok(Settled { config, file, is_found, defaults, board_consoles, problems, key, shut, alone: false }),
         }
     }
 }

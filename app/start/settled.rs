@@ -3,15 +3,19 @@
 use core::fmt;
 use std::path::PathBuf;
 
-use crate::config::{Config, SwarmKey};
+use crate::config::{Config, Place, SwarmKey};
 
 /// The settings that a node was started with.
 pub(crate) struct Settled {
     pub config: Config,
     /// The person's file.
     pub file: Option<PathBuf>,
+    /// Whether nobody named it: it lay where one is looked for.
+    pub is_found: bool,
     /// The board's own.
     pub defaults: Option<PathBuf>,
+    /// Terminals that have a console whatever the settings say.
+    pub board_consoles: Vec<PathBuf>,
     /// What was wrong with them, a line each.
     pub problems: Vec<String>,
     /// The key that counts, wherever it was given.
@@ -36,6 +40,11 @@ pub(crate) enum Sharing<'a> {
 }
 
 impl Settled {
+    /// Where people set things: a board has settings of its own under the person's.
+    pub(crate) fn place(&self) -> Place {
+        if self.defaults.is_some() || !self.board_consoles.is_empty() { Place::Board } else { Place::Computer }
+    }
+
     /// With whom these settings let a node share.
     pub(crate) fn sharing(&self) -> Sharing<'_> {
         match &self.shut {

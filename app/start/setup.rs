@@ -8,16 +8,18 @@ use thiserror::Error;
 use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::answers::Form;
+use crate::config::Halves;
 use crate::id::{BootId, EpochState, Fingerprint, NodeId, NodeName};
 use crate::keyring::Keyring;
 use crate::limits::{MAX_CONTEXT_TOKENS, MAX_TOKENIZER_FILE_BYTES};
 use crate::model::inspect::{scratch_bytes, sequence_bytes};
-use crate::model::{self, Bytes, Content, Model, Opened, Precision};
+use crate::model::{self, Bytes, Content, Head, Model, Opened, Precision};
 use crate::node::NodeConfig;
 use crate::tokenizer::{Packed, TokenKind, Tokenizer, TokenizerError, Vocabulary};
 
 use super::budget::{Budget, Needs, TooLittle};
 use super::cores::{Cores, CoresError};
+use super::halves::OutputRows;
 use super::kept::Kept;
 use super::memory;
 use super::random::{entropy, random};
@@ -26,7 +28,7 @@ use super::template;
 
 /// Why nothing can run: each says what to do.
 #[derive(Debug, Error)]
-pub enum SetupError {
+pub(crate) enum SetupError {
     /// The model file.
     #[error(transparent)]
     Model(#[from] model::FileError),
@@ -81,29 +83,36 @@ pub(crate) struct Loaded {
     /// What is to be said of its vocabulary and its chat template.
     pub notes: Vec<String>,
     pub fingerprint: Fingerprint,
-    /// The file is still to be compared with the hash that a former start kept of it.
+    /// What was taken on a former start's word is still to be compared with what that start kept of it.
     pub unread: Option<UnreadModel>,
-    /// The model's files as they are mapped.
+    /// What of the model is to stay in memory, as it is mapped: its files, or what stands for a part of them.
     pub files: Vec<Bytes>,
+    /// What its logits are made with.
+    pub output: OutputRows,
     /// The CPU for the thread that calls the model, where one was named.
     pub cpu: Option<usize>,
 }
 
-/// A model whose content was taken on a former start's word.
+/// A model whose content, or halves of whose output rows, were taken on a former start's word.
 pub(crate) struct UnreadModel {
-    opened: Opened,
+    model: Option<Opened>,
+    head: Option<Head>,
     content: Content,
     kept: Kept,
 }
 
 impl UnreadModel {
-    /// Reads all of the file, which also brings it into memory; false where it is not what it was.
+    /// Reads all of it, which also brings it into memory, what is used last; false where it is not what it was.
     pub(crate) fn read(&self) -> bool {
-        let is_same = self.opened.content() == self.content;
-        if !is_same {
-            self.kept.forget_content(&self.opened);
+        if let Some(opened) = self.model.as_ref().filter(|opened| opened.content() != self.content) {
+            self.kept.forget_content(opened);
+            return false;
         }
-        is_same
+        let is_sound = self.head.as_ref().is_none_or(Head::is_sound);
+        if !is_sound {
+            self.kept.forget_head(self.content);
+        }
+        is_sound
     }
 }
 
@@ -123,8 +132,9 @@ pub(crate) fn load(path: &Path, tokenizer: Option<&Path>, precision: Precision, 
     let fingerprint = model::fingerprint(content, precision);
     let model = Model::new(opened.config.clone(), opened.weights.clone(), precision)?;
     let files = opened.gguf.files().iter().map(|file| file.bytes.clone()).collect();
-    let unread = known.map(|content| UnreadModel { opened, content, kept: kept.clone() });
-    Ok(Loaded { model, tokenizer, form, notes, fingerprint, unread, files, cpu: None })
+    let output = OutputRows::of(&opened, content);
+    let unread = known.map(|content| UnreadModel { model: Some(opened), head: None, content, kept: kept.clone() });
+    Ok(Loaded { model, tokenizer, form, notes, fingerprint, unread, files, output, cpu: None })
 }
 
 /// The tokenizer of a model: of the tokenizer.json `json` where given, else of the vocabulary that the file at `path` carries.
@@ -216,6 +226,8 @@ pub(crate) struct NodeSettings {
     pub tcp_port: u16,
     pub sharing: bool,
     pub reuse: bool,
+    /// Whether an answer's next tokens are guessed and checked together.
+    pub drafts: bool,
     pub announce_interval_ms: u32,
     /// Of ten thousand blocks that peers made, so many are audited.
     pub audit_per_10k: u16,
@@ -230,6 +242,20 @@ impl Loaded {
     pub(crate) fn compute_on(&mut self, cores: &Cores) -> Result<(), SetupError> {
         self.model.set_team(cores.team()?);
         self.cpu = cores.callers_cpu();
+        Ok(())
+    }
+
+    /// Lets it read its output rows in halves, as the setting has it. To be called once its cores are known; what takes long is
+    /// said.
+    pub(crate) fn halve(&mut self, setting: Halves, kept: &Kept, say: &mut dyn FnMut(String)) -> Result<(), SetupError> {
+        let Some((head, is_unread)) = self.output.halve(&mut self.model, setting, kept, say) else { return Ok(()) };
+        self.files = self.output.held(&self.files, &head)?;
+        if is_unread {
+            let content = self.output.content();
+            let unread =
+                self.unread.take().unwrap_or_else(|| UnreadModel { model: None, head: None, content, kept: kept.clone() });
+            self.unread = Some(UnreadModel { head: Some(head), ..unread });
+        }
         Ok(())
     }
 
@@ -271,6 +297,7 @@ impl Loaded {
             tcp_port: settings.tcp_port,
             sharing: settings.sharing,
             reuse: settings.reuse,
+            drafts: settings.drafts,
             announce_interval_ms: settings.announce_interval_ms,
             peers: settings.peers,
             prefill_tokens_per_s: if settings.sharing { measure_prefill(&self.model) } else { None },

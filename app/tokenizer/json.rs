@@ -135,7 +135,7 @@ impl Vocabulary {
     /// # Errors
     /// [`TokenizerError::Json`] for what is no such file, [`TokenizerError::Unsupported`] for one of another kind of
     /// tokenizer, [`TokenizerError::Damaged`] or [`TokenizerError::TooLarge`] for one that contradicts itself.
-    pub fn from_tokenizer_json(json: &str) -> Result<Vocabulary, TokenizerError> {
+    pub(crate) fn from_tokenizer_json(json: &str) -> Result<Vocabulary, TokenizerError> {
         at_most("tokenizer.json", "bytes", json.len(), MAX_TOKENIZER_FILE_BYTES)?;
         let outline: Outline = serde_json::from_str(json)?;
         let model = outline.model.name.unwrap_or_else(|| "BPE".to_owned());
@@ -164,7 +164,7 @@ impl Vocabulary {
     ///
     /// # Errors
     /// Those of [`Vocabulary::check`], and merges that name missing pieces.
-    pub fn drop_implied_merges(&mut self) -> Result<bool, TokenizerError> {
+    pub(crate) fn drop_implied_merges(&mut self) -> Result<bool, TokenizerError> {
         self.check()?;
         let implied = merges::implied(self)? == merges::listed(self)?;
         if implied {

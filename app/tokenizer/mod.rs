@@ -33,11 +33,10 @@ use std::path::Path;
 use tokenizers::normalizers::Replace;
 use tokenizers::{AddedToken, DecoderWrapper, PostProcessorWrapper, PreTokenizerWrapper, TokenizerImpl};
 
-pub use error::TokenizerError;
+pub(crate) use error::TokenizerError;
 pub use packed::Packed;
-pub use synthetic::MIN_SYNTHETIC_TOKENS;
-pub use text::TextStream;
-pub use turns::{Said, trim};
+pub(crate) use text::TextStream;
+pub(crate) use turns::{Said, trim};
 pub use vocabulary::{TokenKind, Vocabulary};
 
 use crate::id::TokenId;
@@ -55,14 +54,6 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// Reads a `tokenizer.json` file.
-    ///
-    /// # Errors
-    /// As [`Tokenizer::from_json`], [`TokenizerError::Read`] and [`TokenizerError::NotAFile`]. None names the file.
-    pub fn from_json_file(path: &Path) -> Result<Tokenizer, TokenizerError> {
-        Tokenizer::from_vocabulary(&Vocabulary::from_tokenizer_json_file(path)?)
-    }
-
     /// Reads the contents of a `tokenizer.json`.
     ///
     /// # Errors
@@ -100,7 +91,7 @@ impl Tokenizer {
     }
 
     /// Bytes of its tables.
-    pub fn table_bytes(&self) -> usize {
+    pub(crate) fn table_bytes(&self) -> usize {
         self.packed().bytes_in_all()
     }
 
@@ -152,7 +143,7 @@ impl Tokenizer {
     }
 
     /// What to tell a person whose text spells control tokens, as a ready chat template does; none for other texts.
-    pub fn marker_note(&self, text: &str) -> Option<String> {
+    pub(crate) fn marker_note(&self, text: &str) -> Option<String> {
         markers::note(&self.markers_in(text))
     }
 
@@ -162,7 +153,7 @@ impl Tokenizer {
     }
 
     /// What kind of token this is; none beyond the vocabulary.
-    pub fn kind(&self, token: TokenId) -> Option<TokenKind> {
+    pub(crate) fn kind(&self, token: TokenId) -> Option<TokenKind> {
         ((token.0 as usize) < self.vocab_size()).then(|| self.packed().kind(token.0))
     }
 
@@ -175,7 +166,7 @@ impl Tokenizer {
     ///
     /// # Errors
     /// [`TokenizerError::BeyondEmbedding`].
-    pub fn check_vocabulary(&self, rows: usize) -> Result<(), TokenizerError> {
+    pub(crate) fn check_vocabulary(&self, rows: usize) -> Result<(), TokenizerError> {
         match self.packed().last_needed() {
             Some(id) if id.0 as usize >= rows => {
                 let text = self.packed().text(id.0).to_owned();
@@ -186,7 +177,7 @@ impl Tokenizer {
     }
 
     /// Begins to turn generated tokens into text.
-    pub fn stream(&self) -> TextStream<'_> {
+    pub(crate) fn stream(&self) -> TextStream<'_> {
         TextStream::new(self.packed())
     }
 

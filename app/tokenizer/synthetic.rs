@@ -25,7 +25,7 @@ const FRAGMENTS: &str = "th he in er an re on at en nd ti es or te of ed is it a
 const LETTERS: &str = "àáâãäåæçèéêëìíîïñòóôõöøùúûüýßœšžłğışÀÁÄÅÇÈÉÊÍÑÓÖØÚÜ–—‘’“”…°×÷±€£";
 
 /// The fewest tokens that hold the fixed part: control tokens, bytes and characters.
-pub const MIN_SYNTHETIC_TOKENS: usize = 512;
+pub(crate) const MIN_SYNTHETIC_TOKENS: usize = 512;
 
 /// Rows without a meaning; Gemma has some hundred.
 const UNUSED: usize = 6;

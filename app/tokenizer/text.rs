@@ -7,7 +7,7 @@ use super::Packed;
 use crate::id::TokenId;
 
 /// Turns tokens into text while they are being generated.
-pub struct TextStream<'a> {
+pub(crate) struct TextStream<'a> {
     packed: &'a Packed,
     /// The beginning of a character whose other bytes have not come yet: at most three bytes between calls.
     pending: Vec<u8>,
@@ -20,7 +20,7 @@ impl<'a> TextStream<'a> {
 
     /// Takes the next token and gives the characters that are complete with it; often none. Bytes that can be no
     /// character become U+FFFD.
-    pub fn push(&mut self, token: TokenId) -> String {
+    pub(crate) fn push(&mut self, token: TokenId) -> String {
         self.packed.say(token, &mut self.pending);
         let mut text = String::new();
         loop {
@@ -38,7 +38,7 @@ impl<'a> TextStream<'a> {
     }
 
     /// Ends the text; a character that was never completed becomes U+FFFD.
-    pub fn end(&mut self) -> String {
+    pub(crate) fn end(&mut self) -> String {
         String::from_utf8_lossy(&std::mem::take(&mut self.pending)).into_owned()
     }
 }

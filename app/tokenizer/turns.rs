@@ -11,7 +11,7 @@ use crate::limits::MAX_PROMPT_BYTES;
 
 /// A part of what is encoded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Said<'a> {
+pub(crate) enum Said<'a> {
     /// What a template says: the names of control tokens in it are these tokens.
     Template(&'a str),
     /// What a person, or a program, says: plain text.
@@ -23,7 +23,7 @@ impl Tokenizer {
     ///
     /// # Errors
     /// [`TokenizerError::TooLarge`] beyond [`MAX_PROMPT_BYTES`].
-    pub fn encode_said(&self, parts: &[Said<'_>]) -> Result<Vec<TokenId>, TokenizerError> {
+    pub(crate) fn encode_said(&self, parts: &[Said<'_>]) -> Result<Vec<TokenId>, TokenizerError> {
         let bytes = parts.iter().map(|part| match part {
             Said::Template(text) | Said::Text(text) => text.len(),
         });
@@ -51,12 +51,12 @@ impl Tokenizer {
     }
 
     /// Whether the vocabulary has this control token.
-    pub fn has_control(&self, name: &str) -> bool {
+    pub(crate) fn has_control(&self, name: &str) -> bool {
         self.packed().control(name).is_some()
     }
 }
 
 /// What Python's `str.strip` takes away, which chat templates use.
-pub fn trim(text: &str) -> &str {
+pub(crate) fn trim(text: &str) -> &str {
     text.trim_matches(|character: char| character.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&character))
 }

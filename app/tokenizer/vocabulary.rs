@@ -53,7 +53,7 @@ impl TryFrom<i32> for TokenKind {
 
 impl TokenKind {
     /// What a token is by its text alone, for sources that do not say.
-    pub fn by_name(text: &str) -> TokenKind {
+    pub(crate) fn by_name(text: &str) -> TokenKind {
         if byte_of(text).is_some() {
             TokenKind::Byte
         } else if is_unused_name(text) {
@@ -84,20 +84,20 @@ pub struct Vocabulary {
     pub kinds: Vec<TokenKind>,
     /// The pairs that merge, the most urgent first. Empty where the source has none (SentencePiece, GGUF): then they
     /// follow from `scores`.
-    pub merges: Vec<(String, String)>,
+    pub(crate) merges: Vec<(String, String)>,
     /// Begins a text, as the source says; it may be wrong, and even beyond the tokens. So may the other ids: `<bos>` and the
     /// tokens that end an answer are found by name.
-    pub bos: Option<TokenId>,
+    pub(crate) bos: Option<TokenId>,
     /// Ends a text, as the source says.
-    pub eos: Option<TokenId>,
+    pub(crate) eos: Option<TokenId>,
     /// What else ends an answer, as the source says: the end of a turn, or a list.
-    pub ends: Vec<TokenId>,
+    pub(crate) ends: Vec<TokenId>,
     /// Stands for what the vocabulary cannot say.
-    pub unknown: Option<TokenId>,
+    pub(crate) unknown: Option<TokenId>,
     /// Fills rows of a batch.
-    pub padding: Option<TokenId>,
+    pub(crate) padding: Option<TokenId>,
     /// Whether a prompt begins with `bos`, as the source says. It does, whatever that says.
-    pub add_bos: bool,
+    pub(crate) add_bos: bool,
 }
 
 /// The byte that a token such as `<0x0A>` stands for.
@@ -118,7 +118,7 @@ impl Vocabulary {
     ///
     /// # Errors
     /// [`TokenizerError::BeyondEmbedding`] where a token that texts do become has no row.
-    pub fn fit(&mut self, rows: usize) -> Result<(), TokenizerError> {
+    pub(crate) fn fit(&mut self, rows: usize) -> Result<(), TokenizerError> {
         self.normalise();
         let last = self.last_needed().map_or(0, |last| last.0 as usize);
         if last >= rows {
@@ -154,7 +154,7 @@ impl Vocabulary {
     ///
     /// # Errors
     /// [`TokenizerError::TooLarge`] or [`TokenizerError::Damaged`], naming the first thing that is wrong.
-    pub fn check(&self) -> Result<(), TokenizerError> {
+    pub(crate) fn check(&self) -> Result<(), TokenizerError> {
         let damaged = |line: String| Err(TokenizerError::Damaged(line));
         let count = self.tokens.len();
         at_most("vocabulary", "tokens", count, MAX_VOCABULARY_TOKENS)?;

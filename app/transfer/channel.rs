@@ -76,7 +76,7 @@ impl Channel {
     }
 
     /// Whether [`send`](Self::send) may have bytes.
-    pub fn is_writable(&self) -> bool {
+    pub(crate) fn is_writable(&self) -> bool {
         self.writable
     }
 

@@ -21,7 +21,7 @@ impl Decoder {
 
     /// Where a socket can read into: what is free of the buffer. Never empty after [`next_frame`](Self::next_frame) has
     /// returned `None`.
-    pub fn spare(&mut self) -> &mut [u8] {
+    pub(crate) fn spare(&mut self) -> &mut [u8] {
         if self.buffer.is_empty() {
             self.buffer = vec![0; MAX_FRAME_BYTES].into_boxed_slice();
         }
@@ -40,7 +40,7 @@ impl Decoder {
     ///
     /// # Panics
     /// When the buffer has no such room: the caller's own mistake.
-    pub fn filled(&mut self, count: usize) {
+    pub(crate) fn filled(&mut self, count: usize) {
         assert!(count <= self.buffer.len() - self.end, "{count} bytes said to be read into less");
         self.end += count;
     }

@@ -10,15 +10,16 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::meter::Meter;
 use super::wanted::{Expected, Phase, Wanted};
-use super::{ByeReason, Fault, Frame, Hello, Sample, encode};
-use crate::id::Millis;
+use super::{ByeReason, DraftTokens, Fault, Frame, Hello, Sample, Tokens, encode};
+use crate::id::{BlockKey, Millis};
 use crate::kv::Page;
 use crate::limits::{
     FILTER_SEGMENT_BYTES, MAX_FILTER_SEGMENTS, MAX_FILTER_WANTS_IN_FLIGHT, MAX_WANTS_IN_FLIGHT, STALL_TIMEOUT_MS,
 };
 
 /// What a frame means to the node.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[expect(clippy::large_enum_variant, reason = "one at a time, taken apart where it is heard")]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum FetchEvent<'a> {
     /// The peer has said who it is, and serves this node.
     Ready(Hello),
@@ -53,6 +54,13 @@ pub enum FetchEvent<'a> {
         /// The segment.
         bytes: &'a [u8],
     },
+    /// What once followed there, by the peer's word.
+    Draft {
+        /// The question.
+        id: u32,
+        /// The tokens.
+        tokens: DraftTokens,
+    },
     /// The peer has said its last word: close. What is still wanted stays unknown.
     Closed(ByeReason),
     /// Nothing that the node needs to know.
@@ -64,6 +72,13 @@ pub enum FetchEvent<'a> {
 #[error("{MAX_WANTS_IN_FLIGHT} wants are under way on this connection")]
 pub struct Full;
 
+/// The question for a draft that is under way.
+enum DraftWant {
+    None,
+    Queued { id: u32, parent: BlockKey, begun: Tokens },
+    Asked(u32),
+}
+
 /// The fetching side of one connection.
 pub struct Fetcher {
     local: Hello,
@@ -73,6 +88,7 @@ pub struct Fetcher {
     /// A bit for every segment to ask for, and for every one asked for.
     segments_wanted: u64,
     segments_asked: u64,
+    draft_want: DraftWant,
     meter: Meter,
     bye: Option<ByeReason>,
     closed: bool,
@@ -88,6 +104,7 @@ impl Fetcher {
             wants: Bounded::new(),
             segments_wanted: 0,
             segments_asked: 0,
+            draft_want: DraftWant::None,
             meter: Meter::default(),
             bye: None,
             closed: false,
@@ -95,7 +112,7 @@ impl Fetcher {
     }
 
     /// Who serves, once it has said so.
-    pub fn peer(&self) -> Option<&Hello> {
+    pub(crate) fn peer(&self) -> Option<&Hello> {
         self.peer.as_ref()
     }
 
@@ -105,7 +122,7 @@ impl Fetcher {
     }
 
     /// Whether neither a plane nor a filter segment is asked for, sent or not.
-    pub fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.wants.is_empty() && self.segments_wanted == 0 && self.segments_asked == 0
     }
 
@@ -138,6 +155,16 @@ impl Fetcher {
         if usize::from(segment) < MAX_FILTER_SEGMENTS && !self.closed {
             self.segments_wanted |= 1 << segment & !self.segments_asked;
         }
+    }
+
+    /// Asks what once followed the block `parent` and then `begun`. A question that has not gone out yet is replaced. False while one
+    /// that has gone out is not answered: nothing is asked then. An id is used once on a connection.
+    pub fn want_draft(&mut self, id: u32, parent: BlockKey, begun: Tokens) -> bool {
+        let takes = !self.closed && !matches!(self.draft_want, DraftWant::Asked(_));
+        if takes {
+            self.draft_want = DraftWant::Queued { id, parent, begun };
+        }
+        takes
     }
 
     /// The oldest measurement not taken yet.
@@ -202,6 +229,13 @@ impl Fetcher {
             Frame::FilterSegment { segment, generation, checksum, .. } => {
                 self.take_segment(segment, generation, checksum, payload)
             }
+            Frame::Draft { id, tokens } => match self.draft_want {
+                DraftWant::Asked(asked) if asked == id => {
+                    self.draft_want = DraftWant::None;
+                    Ok(FetchEvent::Draft { id, tokens })
+                }
+                _ => Err(Fault::UnknownId { frame: "Draft", id }),
+            },
             Frame::Bye { reason } => Ok(FetchEvent::Closed(reason)),
             other => Err(Fault::Unexpected(other.name())),
         }
@@ -273,7 +307,7 @@ impl Fetcher {
     }
 
     /// Ends the connection from this side: the peer gets a `Bye`, and nothing else any more.
-    pub fn bye(&mut self, reason: ByeReason) {
+    pub(crate) fn bye(&mut self, reason: ByeReason) {
         if !self.closed {
             self.close();
             self.bye = Some(reason);
@@ -305,6 +339,11 @@ impl Fetcher {
                 *cancel_sent = true;
                 return Some(Frame::Cancel { id: want.id });
             }
+        }
+        if let DraftWant::Queued { id, parent, ref begun } = self.draft_want {
+            let frame = Frame::DraftWant { id, parent, begun: begun.clone() };
+            self.draft_want = DraftWant::Asked(id);
+            return Some(frame);
         }
         for want in &mut self.wants {
             if let Phase::Queued(page) = &want.phase {

@@ -16,13 +16,16 @@ use serde::{Deserialize, Serialize};
 use super::Fault;
 use crate::id::{BlockKey, BootId, Epoch, Fingerprint, NodeId, TokenId};
 use crate::kv::Plane;
-use crate::limits::{BLOCK_TOKENS, MAX_CHUNK_BYTES, MAX_FRAME_HEADER_BYTES};
+use crate::limits::{BLOCK_TOKENS, MAX_CHUNK_BYTES, MAX_FRAME_HEADER_BYTES, MAX_PATH_TOKENS};
 
 /// Bytes of the longest frame: its length, its header, its payload.
-pub const MAX_FRAME_BYTES: usize = 2 + MAX_FRAME_HEADER_BYTES + MAX_CHUNK_BYTES;
+pub(crate) const MAX_FRAME_BYTES: usize = 2 + MAX_FRAME_HEADER_BYTES + MAX_CHUNK_BYTES;
 
 /// The token ids of one block; fewer than 16 for the ragged end of a prompt.
 pub type Tokens = Bounded<TokenId, BLOCK_TOKENS>;
+
+/// The token ids of a draft.
+pub type DraftTokens = Bounded<TokenId, MAX_PATH_TOKENS>;
 
 /// What each side says first, once the channel stands: in a locked swarm, only those who have its key hear it. A new field goes to the
 /// end.
@@ -31,17 +34,18 @@ pub struct Hello {
     /// The speaker.
     pub node: NodeId,
     /// The speaker's present start.
-    pub boot: BootId,
+    pub(crate) boot: BootId,
     /// The epoch that the speaker lives in.
-    pub epoch: Epoch,
+    pub(crate) epoch: Epoch,
     /// What the speaker's KV bytes can be mixed with.
-    pub fingerprint: Fingerprint,
+    pub(crate) fingerprint: Fingerprint,
     /// Seconds since the speaker's start, when the connection was made.
-    pub uptime_s: u32,
+    pub(crate) uptime_s: u32,
 }
 
-/// One message. Frames from the fetching side: `Want`, `Cancel`, `FilterWant`, `Ping`. From the serving side: `Found`,
-/// `Chunk`, `Absent`, `Busy`, `Stopped`, `FilterSegment`, `Pong`. From both: `Hello` first, `Bye` last.
+/// One message. Frames from the fetching side: `Want`, `Cancel`, `FilterWant`, `Ping`, `DraftWant`. From the serving side: `Found`,
+/// `Chunk`, `Absent`, `Busy`, `Stopped`, `FilterSegment`, `Pong`, `Draft`. From both: `Hello` first, `Bye` last.
+#[allow(clippy::large_enum_variant, reason = "one or two at a time")]
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Frame {
     /// Who speaks. The first frame each way.
@@ -132,6 +136,22 @@ pub enum Frame {
         /// Why.
         reason: ByeReason,
     },
+    /// Asks what once followed a block.
+    DraftWant {
+        /// Chosen by the asking side, used once on a connection.
+        id: u32,
+        /// The block, or the root of the chain.
+        parent: BlockKey,
+        /// The tokens after it that are known already: fewer than a block's.
+        begun: Tokens,
+    },
+    /// Answers a `DraftWant`: what once followed here. A hint that may be wrong.
+    Draft {
+        /// The question.
+        id: u32,
+        /// The tokens after those that are known; none where nothing is known to have followed.
+        tokens: DraftTokens,
+    },
 }
 
 /// Why a side closes the connection. The order of the variants is their number on the wire.
@@ -168,7 +188,7 @@ impl Hello {
     }
 
     /// Whether this node and the one that said `theirs` can exchange blocks; the fault says why not.
-    pub fn check(&self, theirs: &Hello) -> Result<(), Fault> {
+    pub(crate) fn check(&self, theirs: &Hello) -> Result<(), Fault> {
         if theirs.node == self.node {
             return Err(if theirs.boot == self.boot { Fault::SameNode } else { Fault::Twin });
         }
@@ -192,7 +212,7 @@ impl Frame {
     }
 
     /// The frame's name, for messages.
-    pub fn name(&self) -> &'static str {
+    pub(crate) fn name(&self) -> &'static str {
         match self {
             Frame::Hello(_) => "Hello",
             Frame::Want { .. } => "Want",
@@ -207,6 +227,8 @@ impl Frame {
             Frame::Ping { .. } => "Ping",
             Frame::Pong { .. } => "Pong",
             Frame::Bye { .. } => "Bye",
+            Frame::DraftWant { .. } => "DraftWant",
+            Frame::Draft { .. } => "Draft",
         }
     }
 }
@@ -264,6 +286,11 @@ mod tests {
         golden(Frame::FilterSegment { segment: 15, generation: 9, checksum: 1, len: 2 }, &[0xff, 0], "0500090f090102ff00");
         golden(Frame::Ping { nonce: 129 }, b"", "03000a8101");
         golden(Frame::Pong { nonce: 129 }, b"", "03000b8101");
+        let begun = Tokens::from_slice(&[TokenId(2), TokenId(105)]).unwrap();
+        golden(Frame::DraftWant { id: 7, parent: key, begun }, b"", "15000d0707070707070707070707070707070707020269");
+        let tokens = DraftTokens::from_slice(&[TokenId(262_143), TokenId(3)]).unwrap();
+        golden(Frame::Draft { id: 7, tokens }, b"", "07000e0702ffff0f03");
+        golden(Frame::Draft { id: 7, tokens: DraftTokens::new() }, b"", "03000e0700");
     }
 
     #[test]
@@ -295,5 +322,9 @@ mod tests {
             encode(&frame, &[], &mut bytes);
             assert!(bytes.len() <= 2 + MAX_FRAME_HEADER_BYTES / 2);
         }
+        let tokens = DraftTokens::from_slice(&[TokenId(u32::MAX); MAX_PATH_TOKENS]).unwrap();
+        let mut bytes = Vec::new();
+        encode(&Frame::Draft { id: u32::MAX, tokens }, &[], &mut bytes);
+        assert!(bytes.len() <= 2 + MAX_FRAME_HEADER_BYTES);
     }
 }

@@ -19,10 +19,10 @@ use crate::id::{BootId, Epoch, Fingerprint, NodeId, SwarmTag};
 use crate::limits::MAX_KNOCK_BYTES;
 
 /// The first bytes of every knock: this is potluck's transfer protocol and nothing else.
-pub const MAGIC: [u8; 4] = *b"PTLK";
+pub(crate) const MAGIC: [u8; 4] = *b"PTLK";
 
 /// The version of the protocol. Peers of different versions part at once.
-pub const VERSION: u16 = 2;
+pub(crate) const VERSION: u16 = 3;
 
 /// Bytes of the longest knock, its length included.
 pub(super) const KNOCK_BYTES: usize = 2 + MAX_KNOCK_BYTES;
@@ -95,7 +95,7 @@ mod tests {
     #[test]
     fn the_knock_has_the_bytes_that_the_wire_document_shows() {
         let bytes = knock(SwarmTag(0x0102));
-        assert_eq!(hex(&bytes), "1b000050544c4b02820200000000000000000000000000000000000000");
+        assert_eq!(hex(&bytes), "1b000050544c4b03820200000000000000000000000000000000000000");
         assert_eq!(word_bytes([bytes[0], bytes[1]]), Ok(bytes.len() - 2));
         assert_eq!(read(&bytes[2..]), Ok(Word::Knock(SwarmTag(0x0102))));
         assert_eq!(knock(SwarmTag(u64::MAX)).len(), 2 + 35);

@@ -1,4 +1,4 @@
-//! Moving blocks of KV state between nodes: frames, the side that serves, the side that fetches. docs/wire.md draws the bytes.
+//! Moving blocks of KV state between nodes: frames, the side that serves, the side that fetches. docs/inside/wire.md draws the bytes.
 //!
 //! One TCP connection carries one direction of asking: the node that connected fetches ([`Fetcher`]), the node that accepted
 //! serves ([`Server`]). Both are state machines without sockets or clocks: frames and the present moment go in; events and
@@ -35,12 +35,13 @@ mod serving;
 mod tests;
 mod wanted;
 
-pub use channel::{Channel, Received};
+pub use channel::Channel;
 pub use decoder::Decoder;
 pub use fault::Fault;
-pub use fetch::{FetchEvent, Fetcher, Full};
-pub use frame::{ByeReason, Frame, Hello, MAX_FRAME_BYTES, Tokens, encode};
-pub use knock::{MAGIC, VERSION};
-pub use meter::Sample;
+pub use fetch::{FetchEvent, Fetcher};
+pub(crate) use frame::MAX_FRAME_BYTES;
+pub use frame::{ByeReason, DraftTokens, Frame, Hello, Tokens, encode};
+pub(crate) use knock::VERSION;
+pub(crate) use meter::Sample;
 pub use serve::{ServeEvent, Server};
 pub use wanted::Expected;

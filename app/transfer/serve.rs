@@ -12,13 +12,13 @@
 use heapless::{Deque, Vec as Bounded};
 
 use super::serving::{Phase, Segment, Sending, Serving};
-use super::{ByeReason, Fault, Frame, Hello, Tokens, encode};
+use super::{ByeReason, DraftTokens, Fault, Frame, Hello, Tokens, encode};
 use crate::id::{BlockKey, Millis};
 use crate::kv::{Page, Plane};
 use crate::limits::{HELLO_TIMEOUT_MS, IDLE_TIMEOUT_MS, MAX_FILTER_WANTS_IN_FLIGHT, MAX_WANTS_IN_FLIGHT, STALL_TIMEOUT_MS};
 
 /// What a frame means to the node.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ServeEvent {
     /// The peer has said who it is, and may be served.
     Ready(Hello),
@@ -41,6 +41,15 @@ pub enum ServeEvent {
         /// The segment's number.
         segment: u8,
     },
+    /// The peer asks what once followed a block. Answer with `draft`.
+    DraftWant {
+        /// To be named in the answer.
+        id: u32,
+        /// The block, or the root of the chain.
+        parent: BlockKey,
+        /// The tokens after it that the peer knows.
+        begun: Tokens,
+    },
     /// The peer has said its last word: close.
     Closed(ByeReason),
     /// Nothing that the node needs to know.
@@ -57,6 +66,9 @@ pub struct Server {
     wants: Bounded<Serving, MAX_WANTS_IN_FLIGHT>,
     filter_wants: usize,
     segments: Deque<Segment, MAX_FILTER_WANTS_IN_FLIGHT>,
+    /// The question for a draft that is not answered yet, and its answer.
+    draft_want: Option<u32>,
+    draft: Option<DraftTokens>,
     bye: Option<ByeReason>,
     closed: bool,
     /// When a frame last came or went.
@@ -76,6 +88,8 @@ impl Server {
             wants: Bounded::new(),
             filter_wants: 0,
             segments: Deque::new(),
+            draft_want: None,
+            draft: None,
             bye: None,
             closed: false,
             active: now,
@@ -84,12 +98,12 @@ impl Server {
     }
 
     /// Who is served, once it has said so.
-    pub fn peer(&self) -> Option<&Hello> {
+    pub(crate) fn peer(&self) -> Option<&Hello> {
         self.peer.as_ref()
     }
 
     /// Since when nothing has been asked for or owed on a connection that has said hello: it may end, and nobody loses anything.
-    pub fn idle_since(&self) -> Option<Millis> {
+    pub(crate) fn idle_since(&self) -> Option<Millis> {
         let idle = self.peer.is_some() && !self.closed && self.wants.is_empty() && self.filter_wants == 0 && !self.has_output();
         idle.then_some(self.active)
     }
@@ -134,6 +148,10 @@ impl Server {
             }
             Frame::Ping { nonce } => match self.pong.replace(nonce) {
                 None => Ok(ServeEvent::Nothing),
+                Some(_) => Err(Fault::Flood),
+            },
+            Frame::DraftWant { id, parent, begun } => match self.draft_want.replace(id) {
+                None => Ok(ServeEvent::DraftWant { id, parent, begun }),
                 Some(_) => Err(Fault::Flood),
             },
             Frame::Bye { reason } => Ok(ServeEvent::Closed(reason)),
@@ -232,8 +250,16 @@ impl Server {
         self.note_waiting();
     }
 
+    /// Answers a `DraftWant`.
+    pub fn draft(&mut self, id: u32, tokens: DraftTokens) {
+        if self.draft_want == Some(id) {
+            self.draft = Some(tokens);
+        }
+        self.note_waiting();
+    }
+
     /// Ends the connection from this side: the peer gets a `Bye`, and nothing else any more.
-    pub fn bye(&mut self, reason: ByeReason) {
+    pub(crate) fn bye(&mut self, reason: ByeReason) {
         if !self.closed {
             self.close();
             self.bye = Some(reason);
@@ -242,7 +268,7 @@ impl Server {
 
     /// Ends the connection without a word (the socket is gone): all pages are ready to be unpinned. A want that the node has
     /// not answered yet is forgotten.
-    pub fn close(&mut self) {
+    pub(crate) fn close(&mut self) {
         self.closed = true;
         self.waiting_since = None;
         for want in &mut self.wants {
@@ -257,6 +283,12 @@ impl Server {
     /// can take more.
     pub fn poll_send(&mut self, now: Millis, out: &mut Vec<u8>) -> bool {
         if self.closed {
+            // A caller of another model is told who is here, so that it may list this node.
+            if self.bye == Some(ByeReason::Fingerprint) && !self.hello_sent {
+                self.hello_sent = true;
+                encode(&Frame::Hello(self.local), &[], out);
+                return true;
+            }
             let Some(reason) = self.bye.take() else { return false };
             encode(&Frame::Bye { reason }, &[], out);
             return true;
@@ -283,6 +315,9 @@ impl Server {
             encode(&Frame::Busy { id }, &[], out);
         } else if let Some(word) = self.wants.iter_mut().find_map(|want| want.reply.take()) {
             encode(&word, &[], out);
+        } else if let Some((id, tokens)) = self.draft_want.zip(self.draft.take()) {
+            self.draft_want = None;
+            encode(&Frame::Draft { id, tokens }, &[], out);
         } else if let Some(segment) = self.segments.pop_front() {
             self.filter_wants -= 1;
             segment.encode(out);
@@ -341,6 +376,7 @@ impl Server {
         self.peer.is_some()
             && (!self.hello_sent
                 || self.pong.is_some()
+                || self.draft.is_some()
                 || !self.refused.is_empty()
                 || !self.segments.is_empty()
                 || self.wants.iter().any(|want| want.reply.is_some() || matches!(want.phase, Phase::Sending(_))))

@@ -1,6 +1,7 @@
 //! Both sides of a connection against each other, in memory.
 
 mod damage;
+mod drafts;
 mod locked;
 mod pair;
 mod rules;

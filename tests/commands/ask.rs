@@ -114,7 +114,7 @@ fn a_wrong_value_shows_the_usage_of_its_own_command_and_what_would_be_taken() {
         (vec!["ask", "--max-tokens", "x", "hi"], "ask [OPTIONS]", "a whole number from 1 to 8192 is needed"),
         (vec!["ask", "--temperature", "hot", "hi"], "ask [OPTIONS]", "a number from 0"),
         (vec!["ask", "--repeat-penalty", "0", "hi"], "ask [OPTIONS]", "where 1 is off"),
-        (vec!["ask", "--stop", "", "hi"], "ask [OPTIONS]", "texts of 1 to 256 bytes"),
+        (vec!["ask", "--stop", "", "hi"], "ask [OPTIONS]", "a text of 1 to 256 bytes"),
         (vec!["run", "--alone", "--peer", "192.168.1.2:7654", "--model", "x"], "run [OPTIONS]", "--alone shares nothing"),
         (vec!["ask", "--seed", "-1", "hi"], "ask [OPTIONS]", "a whole number is needed"),
         (vec!["run", "--slab", "lots"], "run [OPTIONS]", "a size such as"),

@@ -63,6 +63,8 @@ fn a_hostile_template_gives_way_to_gemmas_form_with_a_note() {
         ),
         // Evades the fuel: it ends by the bounds of its process.
         ("{{ [0] * 100000000 }}", "more memory, time or stack"),
+        // A value that holds itself has no end when it is written.
+        ("{% set n = namespace() %}{% set n.n = n %}{{ n }}", "more memory, time or stack"),
         (&format!("{{{{ 1{} }}}}", "+1".repeat(30_000)), "is not followed"),
         (&"x".repeat(70_000), "at most 65536 are read"),
     ]

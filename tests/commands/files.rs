@@ -141,9 +141,9 @@ fn a_wrong_use_is_answered_with_what_would_be_right() {
         (vec!["ask", "--model", model, "--temperature", "-1", "hello"], "a number from 0"),
         (vec!["ask", "--model", model, "--temperature", "1e9", "hello"], "to 100"),
         (vec!["ask", "--model", model, "--top-p", "0", "hello"], "above 0 and at most 1"),
-        (vec!["run", "--model", model, "--interface", "lan"], "IPv4"),
+        (vec!["run", "--model", model, "--interface", "192.168.1.300"], "an interface's name"),
         (vec!["run", "--model", model, "--group", "10.0.0.1"], "a multicast address such as"),
-        (vec!["run", "--model", model, "--peer", "[::1]:7654"], "192.168.1.20:7654"),
+        (vec!["run", "--model", model, "--peer", "[::]:7654"], "192.168.1.20:7654"),
         (vec!["run", "--model", model, "--port", "0"], "from 1 to 65535"),
         (vec!["run", "--model", model, "--id", "me"], "hexadecimal"),
         (vec!["run", "--model", model, "--no-reuse"], "--alone"),
@@ -156,7 +156,7 @@ fn a_wrong_use_is_answered_with_what_would_be_right() {
     }
     let peers: Vec<String> = (1..=17).map(|port| format!("--peer=127.0.0.1:{port}")).collect();
     let args: Vec<&str> = ["run", "--model", model].into_iter().chain(peers.iter().map(String::as_str)).collect();
-    assert!(misused(&args).contains("at most 16 addresses"));
+    assert!(misused(&args).contains("at most 16 times"));
 }
 
 #[cfg(unix)]

@@ -7,6 +7,7 @@ use std::io::Write;
 use potluck::model::gguf::{Entry, Gguf, TensorPlan, Writer, kept_entries};
 
 use super::*;
+use crate::processes::node::until;
 use crate::real_file::real_file;
 
 /// Cuts `model` into three parts as llama-gguf-split does: the first has all metadata and no tensor.
@@ -130,11 +131,7 @@ fn a_command_that_is_stopped_leaves_nothing_half_written() {
         command.args(["synth", "--shape", "gemma3-1b", "--type", "f32"]).arg(dir.path().join("big.gguf"));
         let child = command.spawn().unwrap();
         let id = child.id().to_string();
-        let start = std::time::Instant::now();
-        while names(dir.path()).is_empty() {
-            assert!(start.elapsed() < PATIENCE, "nothing is written");
-            thread::sleep(Duration::from_millis(5));
-        }
+        until("a file is begun", || names(dir.path()).pop());
         assert!(names(dir.path())[0].ends_with(".partial"));
         assert!(Command::new("kill").args(["-s", signal, &id]).status().unwrap().success());
         let output = ended(child);

@@ -144,3 +144,55 @@ fn each_request_says_how_its_answer_is_made() {
     );
     node.end();
 }
+
+/// A stop that waits behind the prompts that it is to end is none.
+#[test]
+fn stop_and_questions_get_through_however_many_prompts_are_due() {
+    let mut node = start(&["--context", "4096"]);
+    let most = 64 + 100;
+    for id in 1..=most {
+        node.say(&json!({"ask": "Why is the sky blue?", "id": id, "max_tokens": 4000}).to_string());
+    }
+    node.say(&json!({"command": "set seed 9"}).to_string());
+    node.hear("text");
+    node.say(&json!({"command": "status"}).to_string());
+    node.hear("status");
+    node.say(&json!({"command": "stop"}).to_string());
+    let mut stopped: Vec<u64> = (1..=most)
+        .map(|_| {
+            let done = node.hear("done");
+            assert_eq!(done["figures"]["finish"], "stopped", "{done}");
+            done["id"].as_u64().unwrap()
+        })
+        .collect();
+    stopped.sort_unstable();
+    assert_eq!(stopped, (1..=most).collect::<Vec<u64>>());
+    node.say(&json!({"command": "set"}).to_string());
+    let settings = node.hear_where("settings", |event| event["settings"]["seed"] == 9);
+    assert_eq!(settings["settings"]["seed"], 9, "what was set between the prompts and the stop counts");
+    node.say(&json!({"ask": "Hello", "id": 7, "max_tokens": 3}).to_string());
+    assert_eq!(done_of(&node, &json!(7))["figures"]["finish"], "length");
+    node.end();
+}
+
+/// `potluck ask` refuses it, so a program must not be told that all is well.
+#[test]
+fn what_a_model_is_told_is_refused_where_a_text_is_completed() {
+    let mut node = start(&["--system", "Be kind."]);
+    for request in
+        [json!({"ask": "Hello", "id": 1}), json!({"command": "ask Hello", "id": 1}), json!({"ask": "a", "raw": true, "id": 1})]
+    {
+        let (id, reason) = refused_with(&mut node, &request);
+        assert!(id == 1 && reason.contains("\"system\" has a place in chats only"), "{request}: {reason}");
+    }
+    node.say(&json!({"chat": "Hello", "id": 2}).to_string());
+    done_of(&node, &json!(2));
+    node.say(&json!({"command": "system off"}).to_string());
+    node.hear("ok");
+    node.say(&json!({"ask": "Hello", "id": 3}).to_string());
+    done_of(&node, &json!(3));
+    node.say(&json!({"command": "system Be brief."}).to_string());
+    node.hear("ok");
+    assert!(refused_with(&mut node, &json!({"ask": "Hello", "id": 4})).1.contains("in chats only"));
+    node.end();
+}

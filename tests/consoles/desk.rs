@@ -11,10 +11,15 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Termios, tcgetattr};
+use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
 
-/// Only a machine that has stopped altogether takes longer for any one step.
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::processes::node::{PATIENCE, until};
+
+/// Waits as a person at the keys does: what comes within milliseconds of another line was pasted with it.
+#[expect(clippy::disallowed_methods, reason = "typing takes time")]
+pub fn pause(milliseconds: u64) {
+    thread::sleep(Duration::from_millis(milliseconds));
+}
 
 /// One terminal. Dropped, it is unplugged.
 pub struct Desk {
@@ -42,6 +47,29 @@ impl Desk {
         });
         desk.output = Some(output);
         desk.slave = Some(desk.slave());
+        desk
+    }
+
+    /// One at whose other end nobody has turned the echo off, as under `cat /dev/ttyACM0`: what it is sent comes back, as Linux
+    /// echoes it.
+    pub fn echoing() -> Desk {
+        let mut desk = Desk::unread();
+        let (mut reader, mut writer) = (desk.master.try_clone().unwrap(), desk.master.try_clone().unwrap());
+        desk.slave = Some(desk.slave());
+        thread::spawn(move || {
+            let mut bytes = [0; 4_096];
+            while let Ok(len @ 1..) = reader.read(&mut bytes) {
+                let echo = |&byte: &u8| match byte {
+                    b'\r' | b'\n' => b"\r\n".to_vec(),
+                    0..b' ' => vec![b'^', byte + b'@'],
+                    _ => vec![byte],
+                };
+                let echo: Vec<u8> = bytes[..len].iter().flat_map(echo).collect();
+                if writer.write_all(&echo).is_err() {
+                    return;
+                }
+            }
+        });
         desk
     }
 
@@ -74,6 +102,12 @@ impl Desk {
         }
     }
 
+    /// Makes it so many columns wide.
+    pub fn resizes(&self, columns: u16) {
+        let size = Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(self.slave(), size).unwrap();
+    }
+
     /// The terminal's modes.
     pub fn modes(&self) -> Termios {
         tcgetattr(self.slave()).unwrap()
@@ -101,14 +135,7 @@ impl Node {
 
     /// Waits for the end that must come.
     pub fn ended(&mut self) -> ExitStatus {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            if let Some(status) = self.0.try_wait().unwrap() {
-                return status;
-            }
-            assert!(Instant::now() < deadline, "potluck does not end");
-            thread::sleep(Duration::from_millis(10));
-        }
+        until("potluck ends", || self.0.try_wait().unwrap())
     }
 }
 

@@ -12,10 +12,10 @@ shift
 cd "$(dirname "$0")"
 root=$(cd ../.. && pwd)
 target=${CARGO_TARGET_DIR:-$root/target}/fuzz
-[ $# -gt 0 ] || set -- fetching serving handshake sealed datagrams terminal settings gguf tokenizer packed template
+[ $# -gt 0 ] || set -- fetching serving handshake sealed datagrams terminal settings http gguf tokenizer packed template
 features=
 for name in "$@"; do
-    case $name in settings | gguf | tokenizer | packed | template) features="--features files" ;; esac
+    case $name in settings | http | gguf | tokenizer | packed | template) features="--features files" ;; esac
 done
 
 # With --target the flags do not reach build scripts and compilers' plugins, which would not link with them.
@@ -40,6 +40,7 @@ for name in "$@"; do
     tokenizer) cp seeds/tokenizer.json "$corpus" ;;
     template) cp seeds/template/* "$corpus" ;;
     settings) cp seeds/potluck.toml "$corpus" ;;
+    http) cp seeds/http/* "$corpus" ;;
     esac
     echo "fuzz: $name, $seconds s"
     "$target/$host/debug/$name" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=1024 -max_len="$longest" -print_final_stats=1 \

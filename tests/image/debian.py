@@ -19,14 +19,22 @@ PACKAGES = ("busybox-static e2fsprogs fdisk util-linux libc6 libblkid1 libuuid1 
             "libsmartcols1 libmount1 libselinux1 libpcre2-8-0 libtinfo6 libreadline8t64").split()
 TOOLS = "usr/sbin/e2fsck usr/sbin/mke2fs usr/sbin/resize2fs usr/sbin/sfdisk usr/bin/partx".split()
 # Drivers of the emulated boards; what they need comes with them.
-MODULES = "virtio_blk virtio_net virtio_rng i6300esb ext4 vfat nls_cp437 nls_iso8859-1 nls_ascii nls_utf8 crc32c_generic".split()
+MODULES = ("virtio_blk virtio_net virtio_rng i6300esb ext4 vfat nls_cp437 nls_iso8859-1 nls_ascii nls_utf8 crc32c_generic "
+           "libcomposite u_serial usb_f_acm").split()
+# What the tests bring: a USB port that is a cable to itself, with the computer's driver of a serial line; radios in memory, with the
+# cipher that is theirs; and, in a room of its own, an access point.
+TEST_MODULES = "dummy_hcd cdc_acm mac80211_hwsim ccm cmac gcm".split()
+ROUTER_PACKAGES = ("busybox-static hostapd iw wpasupplicant wireless-regdb libc6 libnl-3-200 libnl-genl-3-200 libnl-route-3-200 "
+                   "libssl3t64 libreadline8t64 libtinfo6 libdbus-1-3 libpcsclite1 libsystemd0 libcap2 zlib1g libzstd1 libgcc-s1").split()
 
 
 def fetch(folder):
     """Unpacks the kernel below FOLDER/kernel and the tools below FOLDER/tools, once."""
-    done = os.path.join(folder, "fetched")
+    done, wanted = os.path.join(folder, "fetched"), " ".join([SUITE, *PACKAGES, *ROUTER_PACKAGES])
     if os.path.exists(done):
-        return
+        with open(done) as file:
+            if file.read() == wanted:
+                return
     shutil.rmtree(folder, ignore_errors=True)
     apt = os.path.join(folder, "apt")
     for name in "etc/apt.conf.d etc/preferences.d etc/trusted.gpg.d lists/partial cache/archives/partial debs".split():
@@ -50,13 +58,19 @@ def fetch(folder):
 
     run("apt-get", "-qq", "update")
     kernel = re.search(r"Depends: (linux-image-\S+)", run("apt-cache", "depends", "linux-image-arm64")).group(1)
-    run("apt-get", "-qq", "download", kernel, *PACKAGES)
+    run("apt-get", "-qq", "download", kernel, *sorted({*PACKAGES, *ROUTER_PACKAGES}))
     for deb in os.listdir(debs):
-        into = os.path.join(folder, "kernel" if deb.startswith("linux-image") else "tools")
-        os.makedirs(into, exist_ok=True)
-        run("dpkg-deb", "-x", deb, into)
+        package = deb.split("_")[0]
+        folders = ["kernel"] if package == kernel else []
+        folders += ["tools"] if package in PACKAGES else []
+        folders += ["router"] if package in ROUTER_PACKAGES else []
+        for name in folders:
+            into = os.path.join(folder, name)
+            os.makedirs(into, exist_ok=True)
+            run("dpkg-deb", "-x", deb, into)
     shutil.rmtree(apt)
-    open(done, "w").close()
+    with open(done, "w") as file:
+        file.write(wanted)
 
 
 def kernel(folder):
@@ -71,41 +85,75 @@ def board(folder, name):
     return os.path.join(trees, next(n for n in os.listdir(trees) if n.startswith("linux-image-")), "broadcom", name)
 
 
-def _modules(folder, root, wanted):
-    base = os.path.join(folder, "kernel/usr/lib/modules")
-    version = os.listdir(base)[0]
-    there = {}
-    for where, _, names in os.walk(os.path.join(base, version, "kernel")):
+def version(folder):
+    """What the kernel calls itself."""
+    return os.listdir(os.path.join(folder, "kernel/usr/lib/modules"))[0]
+
+
+def modules(folder, wanted):
+    """Drivers and what they need, as name to code: whoever is needed comes before who needs it."""
+    there, found = {}, {}
+    for where, _, names in os.walk(os.path.join(folder, "kernel/usr/lib/modules", version(folder), "kernel")):
         for name in names:
             there[name.split(".ko")[0].replace("-", "_")] = os.path.join(where, name)
-    into = os.path.join(root, "usr/lib/modules", version)
-    os.makedirs(into)
-    for name in ("modules.builtin", "modules.order", "modules.builtin.modinfo"):
-        shutil.copy(os.path.join(base, version, name), into)
-    todo, done = [name.replace("-", "_") for name in wanted], set()
-    while todo:
-        name = todo.pop()
-        if name in done or name not in there:
-            continue
-        done.add(name)
-        path = there[name]
+
+    def take(name):
+        path = there.get(name)
+        if path is None or name in found:
+            return
         with (lzma.open(path) if path.endswith(".xz") else open(path, "rb")) as file:
             code = file.read()
+        for needs in re.findall(rb"\0depends=([^\0]+)\0", code):
+            for need in needs.decode().replace("-", "_").split(","):
+                take(need)
+        found[name] = code
+
+    for name in wanted:
+        take(name.replace("-", "_"))
+    return found
+
+
+def _install_modules(folder, root, wanted):
+    into = os.path.join(root, "usr/lib/modules", version(folder))
+    os.makedirs(into)
+    for name in ("modules.builtin", "modules.order", "modules.builtin.modinfo"):
+        shutil.copy(os.path.join(folder, "kernel/usr/lib/modules", version(folder), name), into)
+    for name, code in modules(folder, wanted).items():
         with open(os.path.join(into, name + ".ko"), "wb") as file:
             file.write(code)
-        for needs in re.findall(rb"\0depends=([^\0]+)\0", code):
-            todo += needs.decode().replace("-", "_").split(",")
     busybox = os.path.join(root, "usr/bin/busybox")
-    subprocess.run(["qemu-aarch64", busybox, "depmod", "-b", root, version], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(["qemu-aarch64", busybox, "depmod", "-b", root, version(folder)], check=True, stdout=subprocess.DEVNULL)
+
+
+def make_router(folder, image, wanted):
+    """Makes a disk with an access point, and with modules for a board's kernel: the `wanted`, and those that the tests bring."""
+    root = image + ".root"
+    shutil.rmtree(root, ignore_errors=True)
+    shutil.copytree(os.path.join(folder, "router"), root, symlinks=True)
+    for name in "bin sbin lib".split():
+        if not os.path.lexists(os.path.join(root, name)):
+            os.symlink("usr/" + name, os.path.join(root, name))
+    for name in "dev proc sys run tmp".split():
+        os.makedirs(os.path.join(root, name), exist_ok=True)
+    firmware = os.path.join(root, "usr/lib/firmware")
+    for name in ("regulatory.db", "regulatory.db.p7s"):
+        # Signed by its keepers, whose key every kernel has.
+        os.replace(os.path.join(firmware, name + "-upstream"), os.path.join(firmware, name))
+    _install_modules(folder, root, [*wanted, *TEST_MODULES])
+    if os.path.exists(image):
+        os.unlink(image)
+    subprocess.run(["mke2fs", "-q", "-F", "-t", "ext4", "-d", root, image, "96m"], check=True)
+    shutil.rmtree(root)
 
 
 def make_root(folder, root, binary, model):
     """Lays the root file system out in the directory `root`."""
     shutil.rmtree(root, ignore_errors=True)
-    for name in "usr/bin usr/sbin usr/lib usr/share/potluck boot data run tmp dev proc sys root etc".split():
+    for name in "usr/bin usr/sbin usr/lib usr/share/potluck boot data run tmp dev proc sys root etc var".split():
         os.makedirs(os.path.join(root, name))
     for name in "bin sbin lib".split():
         os.symlink("usr/" + name, os.path.join(root, name))
+    os.symlink("../run", os.path.join(root, "var/run"))
     tools = os.path.join(folder, "tools")
     shutil.copytree(os.path.join(tools, "usr/lib"), os.path.join(root, "usr/lib"), symlinks=True, dirs_exist_ok=True)
     for name in TOOLS:
@@ -122,7 +170,7 @@ def make_root(folder, root, binary, model):
     shutil.copy(binary, os.path.join(root, "usr/bin/potluck"))
     shutil.copy(model, os.path.join(root, "usr/share/potluck/demo.gguf"))
     os.symlink("usr/sbin/init", os.path.join(root, "init"))
-    _modules(folder, root, MODULES)
+    _install_modules(folder, root, [*MODULES, "dummy_hcd", "cdc_acm"])
 
 
 def pack(root, out):
@@ -133,11 +181,6 @@ def pack(root, out):
         entries += [os.path.join(where, name) for name in sorted(folders + names)]
     # Not compressed: an emulated board takes longer to unpack it than this machine to read it.
     with open(out, "wb") as file:
-        def entry(number, name, mode, data, links=1):
-            fields = [number, mode, 0, 0, links, 0, len(data), 0, 0, 0, 0, len(name) + 1, 0]
-            head = b"070701" + b"".join(b"%08X" % field for field in fields) + name.encode() + b"\0"
-            file.write(head + b"\0" * (-len(head) % 4) + data + b"\0" * (-len(data) % 4))
-
         for number, path in enumerate(entries, 1):
             mode = os.lstat(path).st_mode
             if stat.S_ISLNK(mode):
@@ -147,13 +190,22 @@ def pack(root, out):
                     data = source.read()
             else:
                 data = b""
-            entry(number, os.path.relpath(path, root), mode, data)
+            file.write(_entry(number, os.path.relpath(path, root), mode, data))
         # The kernel opens its console before anything is mounted.
-        file.write(_node(len(entries) + 1, "dev/console", 5, 1))
-        entry(0, "TRAILER!!!", 0, b"")
+        file.write(_entry(len(entries) + 1, "dev/console", stat.S_IFCHR | 0o600, device=(5, 1)) + _entry(0, "TRAILER!!!", 0))
 
 
-def _node(number, name, major, minor):
-    fields = [number, stat.S_IFCHR | 0o600, 0, 0, 1, 0, 0, 0, 0, major, minor, len(name) + 1, 0]
+def add_files(initrd, files, out):
+    """Writes an initramfs with further files behind those that it has, or in their place; their folders are there."""
+    shutil.copy(initrd, out)
+    with open(out, "ab") as file:
+        file.write(b"\0" * (-file.tell() % 4))
+        for number, (name, content) in enumerate(files.items(), 1):
+            file.write(_entry(number, name, stat.S_IFREG | 0o644, content))
+        file.write(_entry(0, "TRAILER!!!", 0))
+
+
+def _entry(number, name, mode, data=b"", device=(0, 0)):
+    fields = [number, mode, 0, 0, 1, 0, len(data), 0, 0, *device, len(name) + 1, 0]
     head = b"070701" + b"".join(b"%08X" % field for field in fields) + name.encode() + b"\0"
-    return head + b"\0" * (-len(head) % 4)
+    return head + b"\0" * (-len(head) % 4) + data + b"\0" * (-len(data) % 4)

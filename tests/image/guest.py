@@ -12,6 +12,10 @@ import threading
 import time
 
 
+# How much longer than on a quiet machine everything may take.
+PATIENCE = float(os.environ.get("PATIENCE") or 1)
+
+
 class Failed(Exception):
     """What a test expected and did not get."""
 
@@ -20,7 +24,7 @@ class Line:
     """One serial line, read by a thread of its own so that the guest never waits for the test."""
 
     def __init__(self, path, log=None):
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 20 * PATIENCE
         while True:
             self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             try:
@@ -63,7 +67,7 @@ class Line:
     def expect(self, *wanted, within=60, fail=()):
         """Waits until one of the texts comes after what was expected before; returns what came up to its end. A text of `fail`
         ends the waiting at once."""
-        deadline = time.monotonic() + within
+        deadline = time.monotonic() + within * PATIENCE
         with self.more:
             while True:
                 rest = self.text[self.seen:]
@@ -174,7 +178,7 @@ class Guest:
     def ended(self, within):
         """Waits until the machine has powered itself off."""
         try:
-            self.process.wait(within)
+            self.process.wait(within * PATIENCE)
         except subprocess.TimeoutExpired:
             raise Failed(f"{self.name} did not power off within {within} s") from None
 

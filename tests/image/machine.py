@@ -11,6 +11,7 @@ import cable
 import card
 import chapters
 import debian
+import outside
 from guest import Failed, Guest
 
 ROOT = debian.ROOT
@@ -34,32 +35,49 @@ class Machine:
     # The emulated LAN's, one for each run.
     cable_port = 17000 + os.getpid() % 1000
 
-    def __init__(self, folder):
+    def __init__(self, folder, packages):
         self.folder = folder
+        self.packages = packages
+        self.router_disk = None
         os.makedirs(folder, exist_ok=True)
 
     def chapters(self):
         """What is tried on it."""
-        return chapters.CHAPTERS
+        return chapters.CHAPTERS + outside.CHAPTERS
 
     def fresh_card(self, name, files=None):
         """The path of a new card, with `files` on its boot partition in place of those of the same name."""
         raise NotImplementedError
 
-    def boot_arguments(self):
-        """QEMU's arguments for the kernel."""
+    def boot_arguments(self, early, words):
+        """QEMU's arguments for the kernel, which loads the drivers `early` before it looks for others; `words` are more of its command
+        line."""
         raise NotImplementedError
 
-    def start(self, path, name, lan=None, log=None):
+    def router(self):
+        """A disk with an access point and radios in memory (outside.Router), made when it is first asked for."""
+        if not self.router_disk:
+            debian.fetch(self.packages)
+            self.router_disk = os.path.join(self.folder, "router.img")
+            debian.make_router(self.packages, self.router_disk, debian.MODULES)
+        return self.router_disk
+
+    def start(self, path, name, lan=None, log=None, early=(), router=False, serial=None, words=""):
         """Plugs a `virt` board in with the card at `path`. `lan` is the end of its MAC address on the emulated LAN;
-        `log` a file for every write to the card."""
-        argv = VIRT + self.boot_arguments()
+        `log` a file for every write to the card; `early` names drivers that are there from the start; with `router` its second disk
+        is that of `router()`; `serial` is the serial number in its device tree; `words` are more of the kernel's command line."""
+        argv = VIRT + self.boot_arguments(early, words)
+        if serial:
+            argv += ["-dtb", self._tree_with(serial)]
         argv += ["-serial", "unix:{serial0},server=on,wait=off", "-device", "pci-serial,chardev=second"]
         argv += ["-chardev", "socket,path={serial1},server=on,wait=off,id=second"]
         disk = f"driver=raw,node-name=card,file.driver=file,file.filename={path}"
         if log:
             disk = f"driver=blklogwrites,node-name=card,file.driver=file,file.filename={path},log.driver=file,log.filename={log}"
         argv += ["-blockdev", disk, "-device", "virtio-blk-pci,drive=card"]
+        if router:
+            argv += ["-blockdev", f"driver=raw,node-name=router,read-only=on,file.driver=file,file.filename={self.router()}"]
+            argv += ["-device", "virtio-blk-pci,drive=router"]
         argv += ["-device", "i6300esb", "-device", "virtio-rng-pci"]
         if lan is None:
             argv += ["-nic", "none"]
@@ -69,6 +87,14 @@ class Machine:
             argv += ["-device", f"virtio-net-pci,id=card0,netdev=lan,mac=52:54:00:77:00:{lan:02x},romfile="]
         return Guest(self.folder, name, argv)
 
+    def _tree_with(self, serial):
+        """The device tree that QEMU makes for such a board, with a serial number, which QEMU gives it none."""
+        tree = os.path.join(self.folder, f"{serial}.dtb")
+        quiet = dict(check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        subprocess.run([VIRT[0], "-M", f"virt,dumpdtb={tree}", *VIRT[3:], "-nic", "none", "-display", "none"], **quiet)
+        subprocess.run(["fdtput", "-t", "s", tree, "/", "serial-number", serial], **quiet)
+        return tree
+
 
 class Short(Machine):
     """Debian's kernel and tools, the image's scripts, the board's binary."""
@@ -76,13 +102,12 @@ class Short(Machine):
     left_out = (
         "the card's own boot partition contents, kernel and root (Debian's kernel and an initramfs stand in for them)",
         "the boards raspi3ap and Zero 2 W: their device tree, SD controller, UART, status light and bcm2835 watchdog",
-        "Buildroot's busybox and libraries, a read-only root, wpa_supplicant and the radio, mDNS",
+        "Buildroot's busybox, wpa_supplicant and libraries, a read-only root, the board's radio, mDNS",
     )
 
     def __init__(self, folder, binary, packages):
-        super().__init__(folder)
+        super().__init__(folder, packages)
         debian.fetch(packages)
-        self.packages = packages
         root = os.path.join(folder, "root")
         self.initrd = os.path.join(folder, "root.cpio")
         debian.make_root(packages, root, binary, DEMO_MODEL)
@@ -95,8 +120,13 @@ class Short(Machine):
         card.make(path, {"potluck.toml": DEFAULT_CONFIG} | (files or {}))
         return path
 
-    def boot_arguments(self):
-        return ["-kernel", debian.kernel(self.packages), "-initrd", self.initrd, "-append", f"console=ttyAMA0 {self.words}"]
+    def boot_arguments(self, early, words):
+        initrd = self.initrd
+        if early:
+            # What the init script loads whether or not something asks for it.
+            initrd = self.initrd + ".early"
+            debian.add_files(self.initrd, {"etc/modules": "".join(f"{name}\n" for name in early).encode()}, initrd)
+        return ["-kernel", debian.kernel(self.packages), "-initrd", initrd, "-append", f"console=ttyAMA0 {self.words} {words}"]
 
 
 class Full(Machine):
@@ -106,15 +136,15 @@ class Full(Machine):
     has_mdns = True
     left_out = (
         "the GPU's boot code and config.txt, which only a board can run (QEMU loads what they would)",
-        "the radio: wpa_supplicant has nobody to talk to in QEMU",
+        "the board's radio, its driver and firmware (wpa_supplicant and the scripts talk to mac80211_hwsim's radios instead)",
         "in raspi3ap the radio's SDIO bus, where QEMU has no chip: the kernel's own lines about mmc0 are not held against the image",
         "bcm2835's watchdog: QEMU's has no timer, and resets as soon as it is opened (i6300esb is tried instead)",
     )
     # A power of two, which QEMU's SD controller insists on, and room to grow into.
     card_bytes = 1 << 29
 
-    def __init__(self, folder, image):
-        super().__init__(folder)
+    def __init__(self, folder, image, packages):
+        super().__init__(folder, packages)
         if not os.path.exists(image):
             raise Failed(f"no {image}: make image, or name one with IMAGE=FILE")
         self.image = image
@@ -133,7 +163,7 @@ class Full(Machine):
         return os.path.join(self.folder, name)
 
     def chapters(self):
-        return chapters.CHAPTERS + (chapters.raspi,)
+        return super().chapters() + (chapters.raspi,)
 
     def fresh_card(self, name, files=None):
         path = os.path.join(self.folder, name + ".img")
@@ -143,12 +173,19 @@ class Full(Machine):
             card.put(path, file, content)
         return path
 
-    def _kernel(self, words):
+    def _kernel(self, words, early=()):
         initrd = ["-initrd", self.part(self.initrd)] if self.has_initrd else []
+        if early and self.has_initrd:
+            # The initramfs loads every driver that lies in it, one after the other.
+            debian.fetch(self.packages)
+            initrd = ["-initrd", self.part("early.img")]
+            code = debian.modules(self.packages, early).items()
+            files = {f"modules/{900 + at}-{name}.ko": content for at, (name, content) in enumerate(code)}
+            debian.add_files(self.part(self.initrd), files, self.part("early.img"))
         return ["-kernel", self.part(self.kernel), *initrd, "-append", f"{self.cmdline} {words}"]
 
-    def boot_arguments(self):
-        return self._kernel(self.words)
+    def boot_arguments(self, early, words):
+        return self._kernel(f"{self.words} {words}", early)
 
     def start_raspi(self, path, name):
         """Plugs in the board that is closest to a Zero 2 W, with its own device tree."""
@@ -163,7 +200,7 @@ class Full(Machine):
 def check_tools():
     """Says what is missing on this machine, and how to get it."""
     needs = {"qemu-system-aarch64": "qemu-system-arm", "qemu-aarch64": "qemu-user", "mkfs.fat": "dosfstools", "mke2fs": "e2fsprogs",
-             "mcopy": "mtools", "apt-get": "apt (a Debian machine)", "dpkg-deb": "dpkg"}
+             "mcopy": "mtools", "fdtput": "device-tree-compiler", "apt-get": "apt (a Debian machine)", "dpkg-deb": "dpkg"}
     path = os.environ["PATH"] + ":/usr/sbin:/sbin"
     os.environ["PATH"] = path
     missing = sorted({package for tool, package in needs.items() if not shutil.which(tool)})

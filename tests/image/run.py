@@ -6,6 +6,7 @@
   tests/image/run.py powercuts N         so many pulled plugs (powercuts.py), on the short form; with IMAGE after it on that
 
 Options: --binary FILE (target/firmware/potluck), --work DIR (target/image-test), --seed N, --only CHAPTER[,CHAPTER].
+PATIENCE=3 in the environment waits three times as long for everything, on a machine that is busy with other work.
 """
 
 import argparse
@@ -49,12 +50,13 @@ def attempt(options):
         image = options.rest[1]
     if options.form == "full" and not image:
         raise Failed("full needs an image: make image, then tests/image/run.py full IMAGE")
+    packages = os.path.join(options.work, "debian")
     if image:
-        it = machine.Full(os.path.join(options.work, "full"), image)
+        it = machine.Full(os.path.join(options.work, "full"), image, packages)
     else:
         if not os.path.exists(options.binary):
             raise Failed(f"no {options.binary}: make firmware, or name another with POTLUCK_BIN")
-        it = machine.Short(os.path.join(options.work, "short"), options.binary, os.path.join(options.work, "debian"))
+        it = machine.Short(os.path.join(options.work, "short"), options.binary, packages)
     if options.form == "powercuts":
         cuts = int(options.rest[0]) if options.rest else 100
         print(json.dumps(powercuts.run(it, cuts, options.seed, lambda line: print(line, flush=True)), indent=1))

@@ -14,7 +14,7 @@ use potluck::model::synth::{Shape, synth};
 use serde_json::{Value, json};
 
 /// Only a machine that has stopped altogether takes longer for any one step.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Time between two looks at what will come to be.
 const POLL: Duration = Duration::from_millis(10);
@@ -29,14 +29,31 @@ pub static MODELS: LazyLock<[PathBuf; 2]> = LazyLock::new(|| {
     })
 });
 
+/// Arguments of a node that takes `token_us` for each token it computes. What such a node gets from a peer depends neither on how quick this
+/// machine is nor on how busy: a quick one computes much of a prompt before anything can come, and rightly.
+pub fn paced(token_us: u32) -> [String; 2] {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("paced-{token_us}.toml"));
+    let table = format!(
+        "name = \"slow-board\"\nestimate = true\nstart_ms = 1\ntoken_us = [[1, {token_us}], [64, {token_us}]]\n\
+         depth_us = [[0, 0]]\nlogits_us = 1_000\njob_us = 200\n"
+    );
+    // Tests that run beside this one read the same file: it is never seen half written.
+    let new = path.with_extension(format!("{:?}", thread::current().id()));
+    std::fs::write(&new, table).and_then(|()| std::fs::rename(&new, &path)).expect("the folder of tests can be written");
+    ["--pace".to_string(), path.display().to_string()]
+}
+
 /// `potluck` itself.
 pub fn potluck() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_potluck"));
+    // Whatever settings this machine has.
+    command.env("POTLUCK_CONFIG", "");
     command.env("XDG_CACHE_HOME", concat!(env!("CARGO_TARGET_TMPDIR"), "/cache"));
     command
 }
 
 /// Looks until `check` finds what it looks for.
+#[expect(clippy::disallowed_methods, reason = "a process does not say when it is so; this looks again until a deadline")]
 pub fn until<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {

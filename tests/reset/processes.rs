@@ -4,15 +4,12 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, UdpSocket};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use potluck::model::convert::ConvertType;
 use potluck::model::synth::{Shape, synth};
 use serde_json::{Value, json};
 
-/// Only a machine that has stopped altogether takes longer.
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::processes::node::until;
 
 /// One `potluck run --json`, killed without a word when this is dropped.
 struct Process {
@@ -53,11 +50,7 @@ impl Process {
     }
 
     fn wait_until(&mut self, what: &str, check: impl Fn(&Value) -> bool) {
-        let start = Instant::now();
-        while !check(&self.status()) {
-            assert!(start.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
-            thread::sleep(Duration::from_millis(20));
-        }
+        until(what, || check(&self.status()).then_some(()));
     }
 }
 

@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, VecDeque};
 
 use potluck::id::{BlockKey, TokenId};
 use potluck::kv::{KvShape, Plane};
-use potluck::limits::MAX_CHUNK_BYTES;
-use potluck::transfer::{ByeReason, Channel, Frame, Hello, Tokens, encode};
+use potluck::limits::{MAX_CHUNK_BYTES, MAX_PATH_TOKENS};
+use potluck::transfer::{ByeReason, Channel, DraftTokens, Frame, Hello, Tokens, encode};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::engine::{NO_NUMBER, fill};
+use super::engine::{NO_NUMBER, NO_TOKEN, fill};
 use super::heap::{SECOND, mix};
 use super::net::{End, Handle};
 use super::world::{Event, Sim};
@@ -63,10 +63,18 @@ pub enum Mischief {
     WrongBytes,
     /// It sends whole planes of bytes that are no numbers.
     Poison,
+    /// Its blocks are right, and what it says once followed never did.
+    WrongDrafts,
+    /// The same, but for the first three tokens.
+    HalfDrafts,
+    /// The same, of tokens that no vocabulary has.
+    StrangeDrafts,
+    /// It sends drafts that nobody asked for.
+    UnaskedDrafts,
 }
 
 impl Mischief {
-    pub const ALL: [Mischief; 21] = [
+    pub const ALL: [Mischief; 25] = [
         Mischief::Refuses,
         Mischief::Unreachable,
         Mischief::Mute,
@@ -88,6 +96,10 @@ impl Mischief {
         Mischief::WrongBlock,
         Mischief::WrongBytes,
         Mischief::Poison,
+        Mischief::WrongDrafts,
+        Mischief::HalfDrafts,
+        Mischief::StrangeDrafts,
+        Mischief::UnaskedDrafts,
     ];
 
     /// Whether its bytes pass every check that there is, so that answers may be wrong, under the peer's name.
@@ -152,7 +164,7 @@ impl Cast {
         self.lines.out.push_back(bytes);
     }
 
-    fn hear(&mut self, frame: &Frame, shape: &KvShape, truth: impl Fn(&BlockKey) -> Option<Truth>) {
+    fn hear(&mut self, frame: &Frame, shape: &KvShape, truths: &BTreeMap<BlockKey, Truth>) {
         let Role::Serves(mischief) = self.role else { return };
         if self.over {
             return;
@@ -177,7 +189,20 @@ impl Cast {
                 self.put(&Frame::FilterSegment { segment: *segment, generation: 0, checksum, len: 0 }, &[]);
             }
             Frame::Cancel { id } if mischief != Mischief::GreetsOnly => self.put(&Frame::Stopped { id: *id }, &[]),
-            Frame::Want { id, key, plane } => self.answer(*id, *plane, shape, mischief, truth(key)),
+            Frame::Want { id, key, plane } => self.answer(*id, *plane, shape, mischief, truths.get(key).cloned()),
+            Frame::DraftWant { id, parent, begun } => {
+                let right =
+                    || Vec::from_iter(truths.values().find_map(|truth| after(truth, parent, begun)).into_iter().flatten());
+                let wrong = (0..MAX_PATH_TOKENS as u32).map(|at| TokenId(at % 7));
+                let tokens = match mischief {
+                    Mischief::WrongDrafts => wrong.collect(),
+                    Mischief::HalfDrafts => right().into_iter().take(3).chain(wrong).take(MAX_PATH_TOKENS).collect(),
+                    Mischief::StrangeDrafts => right().into_iter().take(1).chain([NO_TOKEN; 40]).collect(),
+                    Mischief::UnaskedDrafts => return self.put(&Frame::Draft { id: id + 1, tokens: DraftTokens::new() }, &[]),
+                    _ => return,
+                };
+                self.put(&Frame::Draft { id: *id, tokens }, &[]);
+            }
             _ => {}
         }
     }
@@ -216,6 +241,12 @@ impl Cast {
             self.over = true;
         }
     }
+}
+
+/// The tokens of a block after those that are known, if it is one that follows.
+fn after(truth: &Truth, parent: &BlockKey, begun: &[TokenId]) -> Option<Vec<TokenId>> {
+    let follows = truth.parent == *parent && truth.tokens.len() > begun.len() && truth.tokens.starts_with(begun);
+    follows.then(|| truth.tokens[begun.len()..].to_vec())
 }
 
 /// What a member says next on its channel: what it has put there, or what its role makes up.
@@ -335,7 +366,7 @@ impl Sim {
                 }
             };
             for frame in &heard {
-                member.hear(frame, &shape, |key| self.truths.get(key).cloned());
+                member.hear(frame, &shape, &self.truths);
             }
             member.over |= fault;
         }

@@ -1,5 +1,6 @@
-//! Multicast: one datagram, and a fate of its own for each that it is meant for.
+//! Multicast: one datagram, and a fate of its own for each that it is meant for. Where it is filtered, datagrams go by address.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::heap::Micros;
@@ -20,11 +21,31 @@ impl Sim {
         if self.stations[who].deaf {
             return;
         }
+        for to in self.net.told.get(&who).cloned().unwrap_or_default() {
+            // One that is not there yet hears nothing.
+            if let Some(addr) = self.stations.get(to).map(|station| station.addr) {
+                self.say_to(who, addr, bytes.clone());
+            }
+        }
+        if self.net.filtered {
+            return self.count("multicast filtered");
+        }
         let at = match self.net.medium {
             Medium::Air => self.net.air.hold(air_time(bytes.len()), self.now),
             Medium::Switched => self.now,
         };
         self.heap.push(at + self.net.weather.latency, Event::Said { from: who, bytes: Arc::new(bytes) });
+    }
+
+    /// A datagram to one address.
+    pub(super) fn say_to(&mut self, from: usize, addr: SocketAddr, bytes: Vec<u8>) {
+        self.count("datagram by address");
+        let Some(to) = self.stations.iter().position(|station| station.addr == addr) else {
+            return self.count("datagram to nobody's address");
+        };
+        if self.net.reaches(from, to) {
+            self.heap.push(self.now + self.net.weather.latency, Event::Heard { from, to, bytes: Arc::new(bytes) });
+        }
     }
 
     pub(super) fn said(&mut self, from: usize, bytes: &Arc<Vec<u8>>) {
@@ -79,7 +100,7 @@ impl Sim {
             let at = station.paused_until;
             return self.heap.push(at, Event::Heard { from, to, bytes: bytes.clone() });
         }
-        let addr = self.stations[from].addr;
-        self.handle(to, Happening::Datagram { from: addr, bytes });
+        let from = self.stations[from].addr;
+        self.handle(to, if self.net.filtered { Happening::Unicast { from, bytes } } else { Happening::Datagram { from, bytes } });
     }
 }

@@ -11,6 +11,8 @@ use std::sync::Arc;
 use potluck::id::{Fingerprint, TokenId};
 use potluck::kv::{KvFormat, KvShape, Plane};
 use potluck::limits::BLOCK_TOKENS;
+use potluck::pace::Pace;
+use potluck::sampler::Sampling;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::heap::{Micros, mix};
@@ -21,6 +23,9 @@ pub const NO_NUMBER: u8 = 0xff;
 
 /// Answers hold no token at or above this.
 pub const VOCABULARY: u64 = 50_000;
+
+/// No vocabulary has this token: a job with it fails.
+pub const NO_TOKEN: TokenId = TokenId(u32::MAX);
 
 /// The prefix before the first token.
 pub fn root(fingerprint: Fingerprint) -> u64 {
@@ -35,6 +40,17 @@ pub fn extend(before: u64, token: TokenId) -> u64 {
 /// The token that follows a prefix.
 pub fn chosen(prefix: u64) -> TokenId {
     TokenId((mix(prefix ^ 0x00c0_ffee) % VOCABULARY) as u32)
+}
+
+/// The same where it is drawn: whoever draws with other luck gets another one now and then.
+pub fn drawn(prefix: u64, luck: Option<u64>) -> TokenId {
+    let moved = luck.map(|luck| mix(prefix ^ mix(luck ^ 0x1_0cc))).filter(|draw| draw.is_multiple_of(6));
+    chosen(moved.map_or(prefix, |draw| prefix ^ draw))
+}
+
+/// What decides a draw; nothing does where the likeliest token is taken.
+pub fn luck(sampling: &Sampling) -> Option<u64> {
+    (sampling.temperature > 0.0).then_some(sampling.seed)
 }
 
 /// Gemma 3 270M's 18 layers with heads of `head_dim` values instead of 256, so that a block takes `256 / head_dim` times fewer bytes.
@@ -124,6 +140,10 @@ pub struct Engine {
     pub micros_per_token: Micros,
     /// What a job costs whatever its length.
     pub micros_per_job: Micros,
+    /// What a drafted row adds to a step of an answer, in percent of a token: such a step reads its weights once for all of its rows.
+    pub percent_per_row: u64,
+    /// A machine's costs, in place of those two: the same tables as of `potluck run --pace`.
+    pub pace: Option<Pace>,
     /// Tokens run so far.
     pub ran: u64,
     /// Of those, in jobs that were abandoned.
@@ -155,6 +175,8 @@ impl Engine {
             lanes,
             micros_per_token,
             micros_per_job: 0,
+            percent_per_row: 15,
+            pace: None,
             ran: 0,
             ran_in_vain: 0,
             computed: BTreeSet::new(),
@@ -193,7 +215,11 @@ impl Engine {
     pub fn begin(&mut self, task: Task, prefixes: Vec<u64>, now: Micros) -> Micros {
         assert!(self.running.is_none(), "two jobs at once");
         let count = task.tokens.len() as u64;
-        let ends = now + (self.micros_per_token * count + self.micros_per_job).max(1);
+        let drafted = task.rows.saturating_sub(1) as u64;
+        let tokens = self.micros_per_token * (count - drafted) + self.micros_per_token * drafted * self.percent_per_row / 100;
+        let flat = tokens + self.micros_per_job;
+        let paced = self.pace.as_ref().map(|pace| pace.job_micros(task.first, task.tokens.len(), task.rows));
+        let ends = now + paced.unwrap_or(flat).max(1);
         let mut seen = Seen::default();
         if self.outside.is_none() {
             self.inspect(&task, &prefixes, &mut seen);
@@ -243,12 +269,15 @@ impl Engine {
         });
         self.computed.extend(&prefixes[positions.clone()]);
         let taint = if seen.bad.is_empty() { 0 } else { 0x0bad };
+        let luck = task.job.judge.as_ref().and_then(|judge| luck(&judge.sampling));
         let result = if seen.poison {
             Err(TaskFault::Failed("no number".to_string()))
+        } else if task.tokens.contains(&NO_TOKEN) {
+            Err(TaskFault::Failed("a token outside the vocabulary".to_string()))
         } else {
             Ok(positions
                 .skip(task.tokens.len() - task.rows.min(task.tokens.len()))
-                .map(|at| chosen(prefixes[at] ^ taint))
+                .map(|at| drawn(prefixes[at] ^ taint, luck))
                 .collect())
         };
         let done = TaskDone { id: task.id, result, micros, outside: None };

@@ -45,7 +45,11 @@ pub const KINDS: [&str; 35] = [
 ];
 
 /// What nodes must have done in a long run; else the faults have kept them from everything.
-pub const DEEDS: [&str; 6] = [
+pub const DEEDS: [&str; 10] = [
+    "drafts from peers right",
+    "drafts from peers wrong",
+    "drafts from the own slab right",
+    "drafts from the own slab wrong",
     "own state used",
     "peers' state used",
     "peers' state used and more computed",

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use potluck::id::{EpochState, Millis, NodeId, TokenId};
 use potluck::kv::Sequence;
 use potluck::limits::{LEAST_PEERS, MAX_PEERS};
-use potluck::node::{Ask, AskId, Input, JobFault, Node, NodeConfig, Output, Reply};
+use potluck::node::{Ask, AskId, Input, JobFault, Node, NodeConfig, Output, Reply, Way};
 use potluck::sampler::Sampling;
 
 pub use potluck::node::{ConnId, Figures, Job, JobDone, Progress, ResetNews, Status, Watch};
@@ -18,6 +18,7 @@ pub struct Prompt {
     pub id: u64,
     pub tokens: Vec<TokenId>,
     pub max_tokens: usize,
+    pub sampling: Sampling,
     pub private: bool,
     pub watch: Option<Box<dyn Watch>>,
 }
@@ -58,15 +59,31 @@ pub struct TaskDone {
 /// What happens to a node.
 #[derive(Debug)]
 pub enum Happening<'a> {
-    Datagram { from: SocketAddr, bytes: &'a [u8] },
+    Datagram {
+        from: SocketAddr,
+        bytes: &'a [u8],
+    },
+    /// One that was sent to the node's own address.
+    Unicast {
+        from: SocketAddr,
+        bytes: &'a [u8],
+    },
     Connected(ConnId),
     Closed(ConnId),
-    Bytes { conn: ConnId, bytes: &'a [u8] },
+    Bytes {
+        conn: ConnId,
+        bytes: &'a [u8],
+    },
     Ask(Prompt),
     Stop(u64),
     Work(TaskDone),
-    Reset { store: bool },
-    Persisted { epochs: EpochState, result: Result<(), String> },
+    Reset {
+        store: bool,
+    },
+    Persisted {
+        epochs: EpochState,
+        result: Result<(), String>,
+    },
     Tick,
 }
 
@@ -82,6 +99,7 @@ pub enum Effect {
     /// [`Host::pull`] may have bytes for this connection.
     Wake(ConnId),
     Datagram(Vec<u8>),
+    Answer(SocketAddr, Vec<u8>),
     Work(Task),
     Abandon(u64),
     Progress(u64, Progress),
@@ -123,12 +141,13 @@ impl Host {
 
     pub fn handle(&mut self, happening: Happening<'_>, now: Millis) {
         let input = match happening {
-            Happening::Datagram { from, bytes } => Input::Datagram { from, bytes },
+            Happening::Datagram { from, bytes } => Input::Datagram { from, way: Way::Multicast, bytes },
+            Happening::Unicast { from, bytes } => Input::Datagram { from, way: Way::Unicast, bytes },
             Happening::Connected(conn) => Input::Connected(conn),
             Happening::Closed(conn) => Input::Closed(conn),
             Happening::Bytes { conn, bytes } => Input::Bytes { conn, bytes },
-            Happening::Ask(Prompt { id, tokens, max_tokens, private, watch }) => {
-                Input::Ask(Ask { id: AskId(id), tokens, max_tokens, sampling: Sampling::GREEDY, private, watch })
+            Happening::Ask(Prompt { id, tokens, max_tokens, sampling, private, watch }) => {
+                Input::Ask(Ask { id: AskId(id), tokens, max_tokens, sampling, private, watch })
             }
             Happening::Stop(id) => Input::Stop(AskId(id)),
             Happening::Work(TaskDone { outside: Some(done), .. }) => Input::Engine(done),
@@ -137,7 +156,7 @@ impl Host {
                     TaskFault::Abandoned => JobFault::Abandoned,
                     TaskFault::Failed(reason) => JobFault::Failed(reason),
                 });
-                Input::Engine(JobDone { id, result, micros })
+                Input::Engine(JobDone { id, result, micros, sampling_micros: 0 })
             }
             Happening::Reset { store } => Input::Reset { store },
             Happening::Persisted { epochs, result } => Input::Persisted { epochs, result },
@@ -165,10 +184,11 @@ impl Host {
     pub fn farewell(&mut self, now: Millis) -> Option<Vec<u8>> {
         self.node.handle(Input::Leaving, now);
         let outputs = std::iter::from_fn(|| self.node.poll_output());
-        outputs.last().and_then(|output| match output {
+        let datagrams = outputs.filter_map(|output| match output {
             Output::Datagram(datagram) => Some(datagram.to_vec()),
             _ => None,
-        })
+        });
+        datagrams.last()
     }
 
     /// What the node wants done next, until there is nothing.
@@ -187,6 +207,7 @@ impl Host {
                 Effect::Wake(conn)
             }
             Output::Datagram(datagram) => Effect::Datagram(datagram.to_vec()),
+            Output::Answer { to, datagram } => Effect::Answer(to, datagram.to_vec()),
             Output::Abandon(job) => Effect::Abandon(job),
             Output::Engine(job) => Effect::Work(Task {
                 id: job.id,

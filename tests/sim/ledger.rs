@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use potluck::id::TokenId;
 
-use super::engine::{Cell, Seen, chosen, extend};
+use super::engine::{Cell, Seen, drawn, extend, luck};
 use super::heap::Micros;
-use super::host::{Figures, Progress, Task};
+use super::host::{Figures, Progress, Prompt, Task};
 
 /// An answer as it came.
+#[expect(clippy::large_enum_variant, reason = "most answers are done, and a test keeps some hundreds")]
 #[derive(Clone, PartialEq, Debug)]
 pub enum Answer {
     Done { tokens: Vec<TokenId>, figures: Figures },
@@ -43,6 +44,8 @@ pub struct Asked {
     /// The prefix up to each of `tokens`.
     pub prefixes: Vec<u64>,
     pub private: bool,
+    /// What decides its draws.
+    pub luck: Option<u64>,
     pub asked_at: Micros,
     /// When all that was asked before was done.
     pub turn_at: Micros,
@@ -73,6 +76,24 @@ impl Asked {
         self.first_token_at.expect("the prompt was answered") - self.asked_at
     }
 
+    /// What happened while it was answered, and whether it did; none where it was not answered.
+    pub fn deeds(&self) -> Option<[(&'static str, bool); 10]> {
+        let Some(Answer::Done { figures, .. }) = &self.answer else { return None };
+        let drafts = &figures.drafts;
+        Some([
+            ("prompt answered", self.first_token_at.is_some()),
+            ("prompt stopped", self.stopped),
+            ("peers' state used", figures.from_peers() > 0),
+            ("own state used", figures.own > 0),
+            ("peers' state used and more computed", figures.from_peers() > 0 && figures.computed > 1),
+            ("wrong bytes owned up to", !self.bad.is_empty()),
+            ("drafts from peers right", drafts.peers.accepted > 0),
+            ("drafts from peers wrong", drafts.peers.wrong > 0),
+            ("drafts from the own slab right", drafts.slab.accepted > 0),
+            ("drafts from the own slab wrong", drafts.slab.wrong > 0),
+        ])
+    }
+
     /// The same without the time that other prompts took.
     pub fn ttft_in_turn(&self) -> Micros {
         self.first_token_at.expect("the prompt was answered") - self.turn_at
@@ -88,18 +109,20 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    pub fn ask(&mut self, id: u64, tokens: &[TokenId], root: u64, private: bool, now: Micros, received: u64) {
+    pub fn ask(&mut self, prompt: &Prompt, root: u64, now: Micros, received: u64) {
+        let Prompt { id, tokens, private, .. } = prompt;
         let mut prefix = root;
         let prefixes = tokens.iter().map(|token| {
             prefix = extend(prefix, *token);
             prefix
         });
         self.open.push_back(Asked {
-            id,
+            id: *id,
             prompt: tokens.len(),
             prefixes: prefixes.collect(),
             tokens: tokens.to_vec(),
-            private,
+            private: *private,
+            luck: luck(&prompt.sampling),
             asked_at: now,
             turn_at: now,
             first_token_at: None,
@@ -149,7 +172,7 @@ impl Ledger {
     pub fn token(&mut self, id: u64, token: TokenId, now: Micros) -> bool {
         let Some(asked) = self.find(id) else { return false };
         let last = asked.prefixes.last().copied().unwrap_or(0);
-        asked.wrong_tokens += usize::from(token != chosen(last));
+        asked.wrong_tokens += usize::from(token != drawn(last, asked.luck));
         asked.first_token_at.get_or_insert(now);
         asked.tokens.push(token);
         asked.prefixes.push(extend(last, token));

@@ -176,6 +176,10 @@ pub struct Net {
     /// Rate of each new station's line.
     pub bytes_per_ms: u64,
     pub traffic: Traffic,
+    /// Multicast reaches nobody: datagrams come by address only.
+    pub filtered: bool,
+    /// Whom each station was told of.
+    pub told: BTreeMap<usize, Vec<usize>>,
     /// Streams carry nothing from then on.
     pub frozen_from: Option<Micros>,
     /// Payload bytes of streams that each station has received.
@@ -198,6 +202,8 @@ impl Net {
             window: 2_048,
             bytes_per_ms,
             traffic: Traffic::default(),
+            filtered: false,
+            told: BTreeMap::new(),
             frozen_from: None,
             received: Vec::new(),
         }

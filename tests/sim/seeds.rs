@@ -101,6 +101,8 @@ pub fn run(seed: u64) -> (BTreeMap<&'static str, u64>, u64, Micros) {
     let lies_from = sim.now + dice.between(5, 30) * SECOND;
     let end = sim.now + dice.between(30, 150) * SECOND;
     let mut open = Vec::new();
+    // Some prompts are asked again, and some answers drawn.
+    let (mut asked, mut habit): (Vec<Vec<TokenId>>, _) = (Vec::new(), Dice::new(seed ^ 0xd4af));
     while sim.now < end {
         sim.pass(dice.between(1, 3_000));
         let who = dice.index(sim.stations.len());
@@ -110,10 +112,18 @@ pub fn run(seed: u64) -> (BTreeMap<&'static str, u64>, u64, Micros) {
         match dice.below(10) {
             7.. if mild && dice.chance(800) => {}
             0..=5 if sim.stations[who].power == Power::On => {
-                let tokens = draw_prompt(&mut dice);
-                let max_tokens = dice.between(1, 20) as usize;
-                let id =
-                    if dice.chance(40) { sim.ask_privately(who, &tokens, max_tokens) } else { sim.ask(who, &tokens, max_tokens) };
+                let mut tokens = draw_prompt(&mut dice);
+                let mut max_tokens = dice.between(1, 20) as usize;
+                if habit.chance(400) && !asked.is_empty() {
+                    tokens.clone_from(&asked[habit.index(asked.len())]);
+                    max_tokens += habit.below(60) as usize;
+                }
+                asked.push(tokens.clone());
+                let id = match dice.chance(40) {
+                    true => sim.ask_privately(who, &tokens, max_tokens),
+                    false if habit.chance(300) => sim.ask_drawn(who, &tokens, max_tokens, habit.below(2)),
+                    false => sim.ask(who, &tokens, max_tokens),
+                };
                 open.push((who, id));
             }
             6 if !open.is_empty() => {

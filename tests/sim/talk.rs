@@ -8,6 +8,7 @@ use potluck::id::{BlockKey, BootId, EpochState, Fingerprint, Millis, NodeId, Nod
 use potluck::keyring::{Entropy, Keyring};
 use potluck::kv::KvShape;
 use potluck::node::NodeConfig;
+use potluck::sampler::Sampling;
 
 use super::cast::Truth;
 use super::checks;
@@ -44,6 +45,7 @@ pub fn config(number: u64, shape: &Arc<KvShape>, slab_bytes: usize) -> NodeConfi
         tcp_port: 1,
         sharing: true,
         reuse: true,
+        drafts: true,
         announce_interval_ms: 10_000,
         peers: potluck::limits::LEAST_PEERS,
         prefill_tokens_per_s: None,
@@ -91,31 +93,49 @@ impl Sim {
 
     /// Gives a node a prompt; gives the prompt's number.
     pub fn ask(&mut self, who: usize, tokens: &[TokenId], max_tokens: usize) -> u64 {
-        self.ask_as(who, tokens, max_tokens, false, None)
+        self.ask_as(who, tokens, max_tokens, Sampling::GREEDY, false, None)
+    }
+
+    /// The same with answers drawn with this luck.
+    pub fn ask_drawn(&mut self, who: usize, tokens: &[TokenId], max_tokens: usize, luck: u64) -> u64 {
+        self.ask_sampled(who, tokens, max_tokens, Sampling { temperature: 1.0, top_k: 40, seed: luck, ..Sampling::GREEDY })
+    }
+
+    /// The same with answers made so.
+    pub fn ask_sampled(&mut self, who: usize, tokens: &[TokenId], max_tokens: usize, sampling: Sampling) -> u64 {
+        self.ask_as(who, tokens, max_tokens, sampling, false, None)
     }
 
     /// The same in memory of its own.
     pub fn ask_privately(&mut self, who: usize, tokens: &[TokenId], max_tokens: usize) -> u64 {
-        self.ask_as(who, tokens, max_tokens, true, None)
+        self.ask_as(who, tokens, max_tokens, Sampling::GREEDY, true, None)
     }
 
     /// The same as [`Sim::ask`], with somebody who reads the answer along.
     pub fn ask_watched(&mut self, who: usize, tokens: &[TokenId], max_tokens: usize, watch: Box<dyn Watch>) -> u64 {
-        self.ask_as(who, tokens, max_tokens, false, Some(watch))
+        self.ask_as(who, tokens, max_tokens, Sampling::GREEDY, false, Some(watch))
     }
 
-    fn ask_as(&mut self, who: usize, tokens: &[TokenId], max_tokens: usize, private: bool, watch: Option<Box<dyn Watch>>) -> u64 {
+    fn ask_as(
+        &mut self,
+        who: usize,
+        tokens: &[TokenId],
+        max_tokens: usize,
+        sampling: Sampling,
+        private: bool,
+        watch: Option<Box<dyn Watch>>,
+    ) -> u64 {
         self.asked += 1;
         let id = self.asked;
         let (now, received) = (self.now, self.net.received[who]);
         let station = &mut self.stations[who];
         let root = engine::root(station.config.fingerprint);
-        station.ledger.ask(id, tokens, root, private, now, received);
+        let prompt = Prompt { id, tokens: tokens.to_vec(), max_tokens, sampling, private, watch };
+        station.ledger.ask(&prompt, root, now, received);
         if station.disturbed_until > now || station.rate_changed.is_some() {
             station.ledger.disturb();
         }
         self.learn(who, tokens);
-        let prompt = Prompt { id, tokens: tokens.to_vec(), max_tokens, private, watch };
         self.handle(who, Happening::Ask(prompt));
         id
     }

@@ -374,6 +374,7 @@ impl Sim {
                 }
             }
             Effect::Datagram(bytes) => self.say(who, bytes),
+            Effect::Answer(to, bytes) => self.say_to(who, to, bytes),
             Effect::Work(task) => self.job_begins(who, task),
             Effect::Abandon(id) => {
                 let now = self.now;
@@ -422,15 +423,7 @@ impl Sim {
 
     fn count_deeds(&mut self, who: usize, id: u64) {
         let Some(asked) = self.stations[who].ledger.closed.get(&id) else { return };
-        let Some(super::ledger::Answer::Done { figures, .. }) = &asked.answer else { return self.count("prompt refused") };
-        let deeds = [
-            ("prompt answered", asked.first_token_at.is_some()),
-            ("prompt stopped", asked.stopped),
-            ("peers' state used", figures.from_peers() > 0),
-            ("own state used", figures.own > 0),
-            ("peers' state used and more computed", figures.from_peers() > 0 && figures.computed > 1),
-            ("wrong bytes owned up to", !asked.bad.is_empty()),
-        ];
+        let Some(deeds) = asked.deeds() else { return self.count("prompt refused") };
         deeds.into_iter().filter(|(_, done)| *done).for_each(|(deed, _)| self.count(deed));
     }
 

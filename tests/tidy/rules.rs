@@ -1,10 +1,7 @@
 //! The checkers: from the text of one file to complaints, each of which says where, what, and what to do.
 
-use super::house::{
-    BARRED, BARRED_BUT_IN, BARRED_MACROS, DOORS, HOSTS, PLATFORM_MATHS, PRIVATE_PATHS, PURE_DEPENDENCIES, ROOMS, SAME_BITS,
-    TOO_LONG, UNFINISHED, UNSAFE,
-};
-use super::lex::{Path, Token, paths, tokens};
+use super::house::{DOORS, HOSTS, OTHERS_NAMES, PRIVATE_PATHS, PURE_DEPENDENCIES, ROOMS, TOO_LONG, UNFINISHED, UNSAFE};
+use super::paths::{Path, paths};
 
 /// Complaints about one file; none when it is tidy.
 pub type Complaints = Vec<String>;
@@ -24,10 +21,8 @@ pub fn edges(file: &str, source: &str, submodules: &[String]) -> Complaints {
             "{file}: the room `{room}` is new; say whom it may know in tests/tidy/house.rs and ARCHITECTURE.md"
         )];
     };
-    let all = tokens(source);
-    let shipped = without_tests(file, &all);
     let mut out = Vec::new();
-    for Path { line, segments } in paths(&all) {
+    for Path { line, in_test, segments } in paths(source) {
         if let Some(other) = named_room(room, &segments, submodules).filter(|other| *other != room && !may_use.contains(other)) {
             out.push(format!(
                 "{file}:{line}: `{room}` names `{other}`, but may know only {may_use:?}; \
@@ -36,7 +31,7 @@ pub fn edges(file: &str, source: &str, submodules: &[String]) -> Complaints {
         }
         for (door, rooms) in DOORS {
             let door_segments: Vec<&str> = door.split("::").collect();
-            let spared = door_segments[0] == "std" && !shipped.iter().any(|token| token.line == line);
+            let spared = door_segments[0] == "std" && (in_test || file.ends_with("tests.rs"));
             if segments.starts_with(&door_segments) && !rooms.contains(&room) && !spared {
                 out.push(format!(
                     "{file}:{line}: `{room}` names `{door}`, which belongs to {rooms:?}; pass in the value that is needed"
@@ -61,76 +56,20 @@ fn named_room<'a>(room: &str, segments: &[&'a str], submodules: &[String]) -> Op
     }
 }
 
-/// Words and macros that no source holds, and `unsafe` where it does not belong.
-pub fn words(file: &str, source: &str) -> Complaints {
-    let tokens = tokens(source);
-    let mut out = Vec::new();
-    for (at, &Token { line, text }) in tokens.iter().enumerate() {
-        if let Some((word, instead)) = BARRED.iter().find(|(word, _)| *word == text && !BARRED_BUT_IN.contains(&file)) {
-            out.push(format!("{file}:{line}: {word}: {instead}"));
-        }
-        if BARRED_MACROS.contains(&text) && tokens.get(at + 1).is_some_and(|t| t.text == "!") {
-            out.push(format!("{file}:{line}: {text}! is left in; finish the work or take it out"));
-        }
-        if text == "unsafe" && !UNSAFE.iter().any(|place| file.starts_with(place)) {
-            out.push(format!("{file}:{line}: `unsafe` belongs to {UNSAFE:?} alone; call a safe function of theirs"));
-        }
-    }
-    out
-}
-
-/// The tokens of `file` that a user runs: no test file, no item under `#[cfg(test)]`.
-fn without_tests<'a>(file: &str, all: &[Token<'a>]) -> Vec<Token<'a>> {
-    if file.ends_with("tests.rs") {
-        return Vec::new();
-    }
-    let mut out = Vec::new();
-    let mut at = 0;
-    while at < all.len() {
-        let marks = ["#", "[", "cfg", "(", "test", ")", "]"];
-        if all[at..].iter().map(|token| token.text).take(marks.len()).eq(marks) {
-            at = end_of_item(all, at + marks.len());
-        } else {
-            out.push(all[at]);
-            at += 1;
-        }
-    }
-    out
-}
-
-/// The place behind the item that starts at `at`: behind its `;`, or behind its outermost braces.
-fn end_of_item(all: &[Token<'_>], at: usize) -> usize {
-    let mut depth = 0;
-    for (place, token) in all.iter().enumerate().skip(at) {
-        match token.text {
-            "{" | "(" | "[" => depth += 1,
-            "}" | ")" | "]" => depth -= 1,
-            _ => {}
-        }
-        if depth == 0 && (token.text == "}" || token.text == ";") {
-            return place + 1;
-        }
-    }
-    all.len()
-}
-
-/// The platform's mathematics in a room whose bits must be the same everywhere. Tests may compare with it.
-pub fn platform_maths(file: &str, source: &str) -> Complaints {
-    if !room_of(file).is_some_and(|room| SAME_BITS.contains(&room)) {
-        return Vec::new();
-    }
-    let all = tokens(source);
-    let shipped = without_tests(file, &all);
-    let calls = shipped.windows(4).filter(|t| {
-        let of_floats = t[1].text == "." || (t[1].text == "::" && ["f32", "f64"].contains(&t[0].text));
-        of_floats && t[3].text == "(" && PLATFORM_MATHS.contains(&t[2].text)
-    });
-    calls.map(|t| format!("{file}:{}: {}() is the platform's, bit for bit; use ours in kernels", t[2].line, t[2].text)).collect()
+/// The compiler denies `unsafe`; who may allow it?
+pub fn allowed_unsafe(file: &str, source: &str) -> Complaints {
+    let allows = |line: &str| line.contains("unsafe_code") && !line.contains("deny(unsafe_code");
+    let lines =
+        source.lines().enumerate().filter(|(_, line)| allows(line) && !UNSAFE.iter().any(|place| file.starts_with(place)));
+    lines
+        .map(|(at, _)| format!("{file}:{}: `unsafe` belongs to {UNSAFE:?} alone; call a safe function of theirs", at + 1))
+        .collect()
 }
 
 /// Phrases that mark unfinished work, comments included.
 pub fn unfinished(file: &str, source: &str) -> Complaints {
-    let phrase = |line: &str| UNFINISHED.iter().find(|phrase| line.contains(**phrase)).copied();
+    let named = |line: &str| OTHERS_NAMES.iter().fold(line.to_string(), |line, name| line.replace(name, ""));
+    let phrase = |line: &str| UNFINISHED.iter().find(|phrase| named(line).contains(**phrase)).copied();
     let found = source.lines().enumerate().filter_map(|(at, line)| Some((at + 1, phrase(line)?)));
     found.map(|(line, phrase)| format!("{file}:{line}: \"{phrase}\": finish it, or file what is left and take it out")).collect()
 }
@@ -156,7 +95,11 @@ pub fn limits(file: &str, source: &str) -> Complaints {
     let mut reason = false;
     let mut out = Vec::new();
     for (at, line) in source.lines().enumerate() {
-        let name = line.trim_start_matches("pub ").strip_prefix("const ").and_then(|rest| rest.split(':').next());
+        let name = line
+            .trim_start_matches("pub ")
+            .trim_start_matches("pub(crate) ")
+            .strip_prefix("const ")
+            .and_then(|rest| rest.split(':').next());
         if let Some(name) = name.filter(|name| *name != "_" && !reason) {
             out.push(format!("{file}:{}: {name} has no reason; say above it why it is that large", at + 1));
         }

@@ -48,24 +48,11 @@ fn a_crate_or_a_clock_in_the_wrong_room_is_found() {
 }
 
 #[test]
-fn barred_words_are_found_in_code_and_only_there() {
-    let words = |source| rules::words("app/cache/mod.rs", source);
-    only(words("use std::collections::HashMap;"), "BTreeMap");
-    only(words("fn f() {\n unsafe { g() } }"), "app/cache/mod.rs:2");
-    only(words("dbg!(x)"), "dbg!");
-    none(words("// no HashMap, no unsafe\n#![deny(unsafe_code)] let s = \"HashMap\"; fn dbg() {}"));
-    none(rules::words("app/kernels/neon.rs", "unsafe { g() }"));
-}
-
-#[test]
-fn the_platforms_mathematics_is_found_outside_tests() {
-    let maths = |source| rules::platform_maths("app/kernels/math.rs", source);
-    only(maths("fn f(x: f32) -> f32 {\n x.exp() }"), "math.rs:2: exp()");
-    only(maths("let y = f32::powf(a, b);"), "powf()");
-    only(maths("#[cfg(test)]\nfn f(x: [u8; 3]) { x.exp() }\nfn g() { x.ln() }"), "math.rs:3: ln()");
-    none(maths("let y = libm::cos(x); let z = ours::exp(x);"));
-    none(maths("fn exp(x: f32) -> f32 { x.sqrt().mul_add(x, x) }\n#[cfg(test)]\nmod tests { fn f() { x.exp() } }"));
-    none(rules::platform_maths("app/console/mod.rs", "x.exp()"));
+fn an_unsafe_file_in_the_wrong_place_is_found() {
+    only(rules::allowed_unsafe("app/cache/mod.rs", "fn f() {}\n#[allow(unsafe_code)]"), "app/cache/mod.rs:2");
+    only(rules::allowed_unsafe("app/cache/mod.rs", "#![expect(unsafe_code, reason = \"fast\")]"), "app/cache/mod.rs:1");
+    none(rules::allowed_unsafe("app/kernels/mod.rs", "#![allow(unsafe_code)]"));
+    none(rules::allowed_unsafe("app/lib.rs", "#![deny(unsafe_code)]"));
 }
 
 #[test]
@@ -86,14 +73,15 @@ fn a_file_without_a_header_or_too_long_or_with_a_sleeping_test_is_found() {
 #[test]
 fn a_limit_without_a_reason_is_found() {
     only(rules::limits("limits.rs", "/// Why.\npub const A: usize = 1;\n\npub const B: usize = 2;"), "limits.rs:4: B");
+    only(rules::limits("limits.rs", "pub(crate) const HOUSE: u8 = 1;"), "HOUSE");
     only(rules::limits("limits.rs", "const HIDDEN: u8 = 1;"), "HIDDEN");
     none(rules::limits("limits.rs", "/// Why.\n#[allow(x)]\npub const A: usize = 1;\nconst _: () = assert!(A > 0);"));
 }
 
 #[test]
 fn links_are_read_without_their_anchors_and_without_the_web() {
-    let text = "[a](docs/kv.md#planes) ![b](../b.png \"B\") [c](https://docs.rs/x) [d](#here) [e](mailto:x@y)";
-    assert_eq!(rules::relative_links(text), ["docs/kv.md", "../b.png"]);
+    let text = "[a](docs/inside/kv.md#planes) ![b](../b.png \"B\") [c](https://docs.rs/x) [d](#here) [e](mailto:x@y)";
+    assert_eq!(rules::relative_links(text), ["docs/inside/kv.md", "../b.png"]);
 }
 
 #[test]

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Measures a trained model with potluck itself, and writes the tables of docs/quality.md.
+"""Measures a trained model with potluck itself, and writes the tables of docs/inside/quality.md.
 
     quality.py TEXT DIR POTLUCK [--reference F32.gguf]
 
 TEXT is what text.py made, DIR holds potluck-demo.gguf and loss.csv. Without --reference the columns against f32 weights are not
-measured, and the tables stay as they are. Writes DIR/quality.json, DIR/loss.svg and the part of docs/quality.md between its two marks.
+measured, and the tables stay as they are. Writes DIR/quality.json, DIR/loss.svg and the part of docs/inside/quality.md between its two marks.
 """
 
 import argparse
@@ -169,7 +169,7 @@ def main():
     found["samples"] += [[question["prompts"][0], node.ask(question["prompts"][0], 60)] for question in first]
     node.close()
     kept.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
-    page = Path(__file__).resolve().parents[2] / "docs/quality.md"
+    page = Path(__file__).resolve().parents[2] / "docs/inside/quality.md"
     before, rest = page.read_text().split(BEGIN)
     page.write_text(before + BEGIN + "\n" + tables(found) + END + rest.split(END)[1])
 

@@ -9,7 +9,7 @@ use crate::kv::Plane;
 impl Cache {
     /// Forgets every block. What is pinned is found no longer, and goes when it is unpinned; until then no block can be put
     /// in its place or after it. Reserved slots stay with their owners.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.withdraw(self.index.iter().map(|entry| entry.link.key).collect());
     }
 
@@ -19,12 +19,12 @@ impl Cache {
     }
 
     /// Forgets the blocks of which `node` made a plane and all that stand on them, as [`Cache::clear`] does. Gives how many.
-    pub fn forget_made_by(&mut self, node: NodeId) -> usize {
+    pub(crate) fn forget_made_by(&mut self, node: NodeId) -> usize {
         self.forget_where(|entry| entry.planes.iter().flatten().any(|kept| kept.maker == Maker::Peer(node)))
     }
 
     /// The blocks of which `node` made a plane, in no order that means anything.
-    pub fn made_by(&self, node: NodeId) -> impl Iterator<Item = BlockKey> + '_ {
+    pub(crate) fn made_by(&self, node: NodeId) -> impl Iterator<Item = BlockKey> + '_ {
         let made = move |entry: &&Entry| {
             let made = |plane| entry.visible(plane).is_some_and(|kept| kept.maker == Maker::Peer(node));
             Plane::ALL.into_iter().any(made)

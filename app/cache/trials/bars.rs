@@ -1,4 +1,4 @@
-//! What the policy must hold, and the table of docs/eviction.md.
+//! What the policy must hold, and the table of docs/inside/eviction.md.
 
 use super::traces::{all, cycle, floods, prefixes};
 use super::*;
@@ -68,7 +68,7 @@ fn a_hot_set_that_fits_the_swarm_and_no_node_is_computed_far_less() {
     }
 }
 
-/// Prints the tables of docs/eviction.md: built with `POTLUCK_EVICTION` set as they stand there, else for a few prompts.
+/// Prints the tables of docs/inside/eviction.md: built with `POTLUCK_EVICTION` set as they stand there, else for a few prompts.
 #[test]
 fn table() {
     let whole = option_env!("POTLUCK_EVICTION").is_some();

@@ -1,5 +1,5 @@
 //! Trials of the eviction policy: real caches, driven as a node drives them, over traces of prompts; alone, and as a swarm whose
-//! nodes know what the others held when they last told. Counted is what has to be computed. docs/eviction.md has the figures; the
+//! nodes know what the others held when they last told. Counted is what has to be computed. docs/inside/eviction.md has the figures; the
 //! test `table`, which is run by `make eviction`, measures them again.
 
 mod bars;

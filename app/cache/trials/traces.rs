@@ -28,6 +28,7 @@ impl Dice {
     }
 
     /// A rank below `count`; rank r comes up as 1 / (r + 1) to the power of `skew`.
+    #[expect(clippy::disallowed_methods, reason = "policies are compared on one machine")]
     pub(super) fn zipf(&mut self, count: usize, skew: f64) -> usize {
         let weight = |rank: usize| (rank as f64 + 1.0).powf(-skew);
         let mut left = (self.next() >> 11) as f64 / (1u64 << 53) as f64 * (0..count).map(weight).sum::<f64>();
@@ -119,7 +120,7 @@ pub(super) fn prefixes(nodes: usize, count: usize, prefixes: usize, skew: f64, t
     plain(nodes, count, |dice, number| vec![(1 + dice.zipf(prefixes, skew), tokens), (ONCE + number, 62)])
 }
 
-/// A trace and the name that docs/eviction.md calls it by.
+/// A trace and the name that docs/inside/eviction.md calls it by.
 pub(super) type Named = (&'static str, Vec<Ask>);
 
 /// Every trace for a swarm of `nodes`, each of `count` prompts.

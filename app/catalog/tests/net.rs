@@ -10,13 +10,13 @@ use crate::catalog::pace::Dice;
 use crate::catalog::*;
 
 /// IPv4 and UDP headers, which count as traffic too.
-pub const UDP_IP_BYTES: u64 = 28;
+pub(crate) const UDP_IP_BYTES: u64 = 28;
 
-pub fn key(number: u64) -> BlockKey {
+pub(crate) fn key(number: u64) -> BlockKey {
     BlockKey(xxh3_128(&number.to_le_bytes()).to_le_bytes())
 }
 
-pub fn config(number: u8) -> CatalogConfig {
+pub(crate) fn config(number: u8) -> CatalogConfig {
     CatalogConfig {
         node: NodeId(1_000 + u64::from(number)),
         boot: BootId(2_000 + u64::from(number)),
@@ -33,18 +33,18 @@ pub fn config(number: u8) -> CatalogConfig {
 }
 
 /// The state after that many resets of the catalog alone.
-pub fn resets(epoch: u64) -> EpochState {
+pub(crate) fn resets(epoch: u64) -> EpochState {
     EpochState { epoch: Epoch(epoch), ..EpochState::default() }
 }
 
 /// Where a node's datagrams come from.
-pub fn udp(number: usize) -> SocketAddr {
+pub(crate) fn udp(number: usize) -> SocketAddr {
     SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1 + number as u8)), 7_654)
 }
 
 /// How bad the air is, in percent.
 #[derive(Clone, Copy)]
-pub struct Weather {
+pub(crate) struct Weather {
     pub loss: u64,
     pub doubled: u64,
     pub pull_failure: u64,
@@ -52,7 +52,7 @@ pub struct Weather {
     pub delay: u64,
 }
 
-pub const CALM: Weather = Weather { loss: 0, doubled: 0, pull_failure: 0, delay: 1 };
+pub(crate) const CALM: Weather = Weather { loss: 0, doubled: 0, pull_failure: 0, delay: 1 };
 
 enum Parcel {
     Datagram { from: usize, to: usize, bytes: Vec<u8> },
@@ -60,7 +60,7 @@ enum Parcel {
     Hello { by: usize, to: usize },
 }
 
-pub struct Net {
+pub(crate) struct Net {
     /// A node that is off is `None`.
     pub nodes: Vec<Option<Catalog>>,
     /// What each node holds.
@@ -80,7 +80,7 @@ pub struct Net {
 }
 
 impl Net {
-    pub fn new(configs: impl IntoIterator<Item = CatalogConfig>, weather: Weather, seed: u64) -> Net {
+    pub(crate) fn new(configs: impl IntoIterator<Item = CatalogConfig>, weather: Weather, seed: u64) -> Net {
         let nodes: Vec<_> = configs.into_iter().map(|config| Some(Catalog::new(config))).collect();
         Net {
             held: vec![BTreeSet::new(); nodes.len()],
@@ -97,26 +97,26 @@ impl Net {
         }
     }
 
-    pub fn of(count: u8, weather: Weather, seed: u64) -> Net {
+    pub(crate) fn of(count: u8, weather: Weather, seed: u64) -> Net {
         Net::new((0..count).map(config), weather, seed)
     }
 
-    pub fn node(&self, index: usize) -> &Catalog {
+    pub(crate) fn node(&self, index: usize) -> &Catalog {
         self.nodes[index].as_ref().expect("the node is on")
     }
 
-    pub fn node_mut(&mut self, index: usize) -> &mut Catalog {
+    pub(crate) fn node_mut(&mut self, index: usize) -> &mut Catalog {
         self.nodes[index].as_mut().expect("the node is on")
     }
 
-    pub fn insert(&mut self, index: usize, number: u64, plane: Plane) {
+    pub(crate) fn insert(&mut self, index: usize, number: u64, plane: Plane) {
         if self.held[index].insert((number, plane)) {
             let now = self.now;
             self.node_mut(index).insert(&key(number), plane, now);
         }
     }
 
-    pub fn remove(&mut self, index: usize, number: u64, plane: Plane) {
+    pub(crate) fn remove(&mut self, index: usize, number: u64, plane: Plane) {
         if self.held[index].remove(&(number, plane)) {
             let now = self.now;
             self.node_mut(index).remove(&key(number), plane, now);
@@ -124,7 +124,7 @@ impl Net {
     }
 
     /// Lets `ms` pass.
-    pub fn run(&mut self, ms: u64) {
+    pub(crate) fn run(&mut self, ms: u64) {
         let end = self.now + Millis(ms);
         loop {
             self.poll();
@@ -177,7 +177,7 @@ impl Net {
         }
     }
 
-    pub fn multicast(&mut self, from: usize, bytes: &Datagram) {
+    pub(crate) fn multicast(&mut self, from: usize, bytes: &Datagram) {
         self.bytes_sent += bytes.len() as u64 + UDP_IP_BYTES;
         for to in 0..self.nodes.len() {
             let copies = 1 + u64::from(self.dice.below(100) < self.weather.doubled);
@@ -231,7 +231,7 @@ impl Net {
     }
 
     /// The difference between what every node knows of every other and what that one told, if there is one.
-    pub fn disagreement(&self) -> Option<String> {
+    pub(crate) fn disagreement(&self) -> Option<String> {
         let on = |index: &usize| self.nodes[*index].is_some();
         for a in (0..self.nodes.len()).filter(on) {
             for b in (0..self.nodes.len()).filter(on).filter(|&b| b != a) {

@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::holders;
 use super::net::{CALM, Net, config, key, resets, udp};
 use crate::catalog::*;
 
@@ -38,7 +39,7 @@ fn what_comes_late_or_twice_is_not_used() {
     let peer = receiver.peer(NODE).unwrap();
     assert_eq!((peer.datagrams, peer.lost, peer.generation), (2, 1, 2));
     assert_eq!(receiver.stats().overtaken, 3);
-    assert!(receiver.held_by_any(&key(2), Plane::Global));
+    assert_eq!(holders(&receiver, 2, Plane::Global), [NODE]);
 }
 
 #[test]
@@ -55,7 +56,7 @@ fn deltas_before_the_announcement_wait_for_it() {
         let (generation, bytes) = sender.own_segment(index.into()).unwrap();
         receiver.apply_segment(NODE, pull.boot, generation, index.into(), bytes, Millis(1_010)).unwrap();
     }
-    assert!(receiver.held_by_any(&key(1), Plane::Global));
+    assert_eq!(holders(&receiver, 1, Plane::Global), [NODE]);
     let goodbye = sender.goodbye();
     assert_eq!(receiver.handle(udp(0), &goodbye, Millis(1_100)), Ok(Some(Event::Left(NODE))));
     assert_eq!(receiver.handle(udp(0), &second, Millis(1_200)), Ok(None));
@@ -70,12 +71,12 @@ fn bits_of_an_older_epoch_are_forgotten_when_the_peer_moves_on() {
     for datagram in &datagrams {
         receiver.handle(udp(0), datagram, Millis(600)).unwrap();
     }
-    assert!(receiver.held_by_any(&key(1), Plane::Global));
+    assert_eq!(holders(&receiver, 1, Plane::Global), [NODE]);
     sender.set_epochs(resets(2), Millis(700));
     let announcement = sender.poll_datagram(Millis(700)).unwrap();
     assert_eq!(receiver.handle(udp(0), &announcement, Millis(701)), Ok(Some(Event::ResetSeen(resets(2)))));
     receiver.set_epochs(resets(2), Millis(701));
-    assert!(!receiver.held_by_any(&key(1), Plane::Global));
+    assert_eq!(holders(&receiver, 1, Plane::Global), []);
     assert_eq!(receiver.standing(receiver.peer(NODE).unwrap()), Standing::Shares);
 }
 
@@ -115,8 +116,8 @@ fn datagrams_older_than_a_pulled_segment_do_not_undo_it() {
         receiver.apply_segment(NODE, boot, generation, index, bytes, Millis(900)).unwrap();
     }
     receiver.handle(udp(0), &first, Millis(901)).unwrap();
-    assert!(!receiver.held_by_any(&key(1), Plane::Global), "it is gone since");
-    assert!(receiver.held_by_any(&key(2), Plane::Global));
+    assert_eq!(holders(&receiver, 1, Plane::Global), [], "it is gone since");
+    assert_eq!(holders(&receiver, 2, Plane::Global), [NODE]);
     assert_eq!(receiver.peer(NODE).unwrap().stale_segments(), 0);
 }
 

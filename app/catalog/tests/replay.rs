@@ -133,6 +133,42 @@ fn a_peer_moves_to_an_address_that_it_has_answered_from_and_to_no_other() {
     assert_eq!((addr(&receiver), receiver.stats().moved), (bogus(1).ip(), 1));
 }
 
+/// A relay: it repeats what a node says from its own address, and passes the connections to it on. It is a wire, and a short one.
+#[test]
+fn whoever_passes_a_node_on_stands_in_for_it_until_its_next_announcement_at_most() {
+    let (node, boot) = (NodeId(1_000), BootId(2_000));
+    let mut sender = Catalog::new(config(0));
+    let mut receiver = Catalog::new(config(1));
+    receiver.proved(node, boot, udp(0).ip(), Millis(0));
+    let mut announce = |at: u64| {
+        sender.pace.announce_now(Millis(at));
+        sender.poll_datagram(Millis(at)).unwrap()
+    };
+    receiver.handle(udp(0), &announce(0), Millis(0)).unwrap();
+    let addr = |receiver: &Catalog| receiver.peer(node).unwrap().addr.ip();
+    let probed = |receiver: &mut Catalog, at: u64| receiver.poll_probe(Millis(at)).map(|probe| probe.addr.ip());
+
+    // Where the node itself is heard first, the copy does nothing.
+    let told = announce(10_000);
+    receiver.handle(udp(0), &told, Millis(10_000)).unwrap();
+    receiver.handle(bogus(1), &told, Millis(10_001)).unwrap();
+    assert_eq!((probed(&mut receiver, 11_000), addr(&receiver)), (None, udp(0).ip()));
+
+    // Where it is not, the node answers at the relay's address.
+    receiver.handle(bogus(1), &announce(20_000), Millis(20_000)).unwrap();
+    assert_eq!(probed(&mut receiver, 20_400), Some(bogus(1).ip()));
+    receiver.proved(node, boot, bogus(1).ip(), Millis(20_401));
+    assert_eq!(addr(&receiver), bogus(1).ip());
+
+    // Its next announcement leads back to it, whatever the relay repeats.
+    let told = announce(30_000);
+    receiver.handle(udp(0), &told, Millis(30_000)).unwrap();
+    receiver.handle(bogus(1), &told, Millis(30_001)).unwrap();
+    assert_eq!(probed(&mut receiver, 30_400), Some(udp(0).ip()));
+    receiver.proved(node, boot, udp(0).ip(), Millis(30_401));
+    assert_eq!((addr(&receiver), receiver.stats().moved), (udp(0).ip(), 2));
+}
+
 /// No table grows with what a stranger sends, and he makes this node connect a few times a second at most.
 #[test]
 fn a_flood_of_recorded_announcements_costs_little() {

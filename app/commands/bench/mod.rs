@@ -5,25 +5,28 @@
 //! within each run, so that a machine that slows down meanwhile slows them all, and medians over the runs are reported. What is
 //! computed is the same every time and on every machine: the n-th token is [`token`]`(n)`.
 
+mod pace;
 mod process;
 mod report;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use thiserror::Error;
 
-use crate::fronts::{OutputError, give, give_line};
+use crate::config::Halves;
+use crate::fronts::{OutputError, give, give_event, tell};
 use crate::id::TokenId;
 use crate::kv::Sequence;
-use crate::limits::{BENCH_DECODE_TOKENS, MAX_CONTEXT_TOKENS, PREFILL_STEP_TOKENS};
+use crate::limits::{BENCH_DECODE_TOKENS, MAX_CONTEXT_TOKENS, MAX_LIKELIEST, PREFILL_STEP_TOKENS};
 use crate::model::inspect::Speed;
-use crate::model::{self, FileError, Logits, Model, ModelError, Precision};
-use crate::start::{BENCH, Cores, Kept, Options, SetupError, keep, model as named, precision, tokenizer_of};
+use crate::model::{self, FileError, Logits, Model, ModelError, Precision, Wanted};
+use crate::start::{BENCH, Cores, Kept, Options, OutputRows, SetupError, keep, model as named, precision, tokenizer_of};
 
 use super::fail::Fail;
+use super::pace::PaceFileError;
 use super::settled;
 use super::usage::whole;
 use report::{Case, Report};
@@ -35,6 +38,13 @@ pub(super) struct BenchArgs {
     options: Options<BENCH>,
     #[command(flatten)]
     what: BenchSettings,
+}
+
+impl BenchArgs {
+    /// Whether a program reads the output.
+    pub(super) fn is_json(&self) -> bool {
+        self.what.json
+    }
 }
 
 /// What is to be measured.
@@ -52,6 +62,9 @@ struct BenchSettings {
     /// Tokens of a prompt that goes on at each depth; 0 for none
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = whole(0..=MOST))]
     extend: u32,
+    /// Of how many likeliest tokens a decoded step finds the logits, where output rows are read in halves; 1 is greedy, 0 finds all
+    #[arg(long, value_name = "K", default_value_t = 1, value_parser = whole(0..=MAX_LIKELIEST as u32))]
+    likeliest: u32,
     /// How often each is measured: the median counts
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = whole(1..=1_000_u32))]
     runs: u32,
@@ -62,8 +75,11 @@ struct BenchSettings {
     #[arg(long)]
     no_tokenizer: bool,
     /// One JSON object instead of a table
-    #[arg(long)]
+    #[arg(short, long)]
     json: bool,
+    /// Also measure what this machine takes for a job, and write it to FILE: `potluck run --pace FILE` then takes as long elsewhere
+    #[arg(long, value_name = "FILE")]
+    pace_out: Option<PathBuf>,
 }
 
 /// Tokens of the longest text. Whether the model takes so many, the model says.
@@ -82,6 +98,8 @@ pub(super) enum BenchError {
     Output(#[from] OutputError),
     #[error("the measured pass failed: {0}")]
     Pass(ModelError),
+    #[error(transparent)]
+    Pace(#[from] PaceFileError),
 }
 
 /// The id at place `at` of every measured text: spread over the vocabulary, and simple enough to give another program too.
@@ -95,7 +113,7 @@ pub(super) fn run(args: BenchArgs) -> Result<(), Fail> {
     let settled = settled(&args.options)?;
     let (config, model) = (&settled.config, named(&settled)?);
     let cores = Cores::new(&config.model).map_err(SetupError::from)?;
-    Ok(load_and_measure(&model, config.model.tokenizer.as_deref(), precision(config), &cores, &args.what)?)
+    Ok(load_and_measure(&model, config.model.tokenizer.as_deref(), precision(config), &cores, config.model.halves, &args.what)?)
 }
 
 /// Loads `path`, measures on these cores and reports.
@@ -104,6 +122,7 @@ fn load_and_measure(
     json: Option<&Path>,
     precision: Precision,
     cores: &Cores,
+    halves: Halves,
     settings: &BenchSettings,
 ) -> Result<(), BenchError> {
     let start = Instant::now();
@@ -112,6 +131,9 @@ fn load_and_measure(
     let reading = start.elapsed();
     let tokenizer_s =
         (!settings.no_tokenizer).then(|| timed(|| tokenizer_of(&opened, path, json, &Kept::at(None)))).transpose()?;
+    let kept = Kept::at(None);
+    let rows = (halves != Halves::Off && settings.likeliest > 0)
+        .then(|| OutputRows::of(&opened, kept.content(&opened).unwrap_or_else(|| opened.content())));
     let start = Instant::now();
     let mut model = Model::new(opened.config, opened.weights, precision)?;
     let team = cores.team().map_err(SetupError::from)?;
@@ -120,9 +142,16 @@ fn load_and_measure(
     model.set_team(team);
     let load_s = (reading + start.elapsed()).as_secs_f64();
     let loaded_rss_bytes = process::peak_rss_bytes();
+    if let Some(rows) = rows {
+        rows.halve(&mut model, halves, &kept, &mut |line| tell(format_args!("· {line}\n")));
+    }
 
     let cases = measure(&model, settings)?;
     let memory = process::peak_rss_bytes();
+    if let Some(out) = &settings.pace_out {
+        let pace = pace::measure(&model, load_s, settings.runs).map_err(BenchError::Pass)?;
+        super::pace::write(out, &pace, isa.name(), threads)?;
+    }
     let report = Report {
         program: concat!("potluck ", env!("CARGO_PKG_VERSION")).to_string(),
         model: path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned(),
@@ -130,6 +159,7 @@ fn load_and_measure(
         precision: if precision == Precision::INT8 { "int8" } else { "float" },
         instructions: isa.name(),
         threads,
+        likeliest: if model.has_head() { Some(settings.likeliest) } else { None },
         runs: settings.runs as usize,
         load_s,
         tokenizer_s,
@@ -138,7 +168,7 @@ fn load_and_measure(
         peak_rss_bytes: memory,
         major_faults: process::major_faults(),
     };
-    if settings.json { Ok(give_line(report.json())?) } else { Ok(give(report)?) }
+    if settings.json { Ok(give_event("bench", &report)?) } else { Ok(give(report)?) }
 }
 
 /// How fast the model at `path` runs on these cores: a short measurement for [`inspect`](crate::model::inspect),
@@ -153,7 +183,7 @@ pub(super) fn speed(path: &Path, precision: Precision, cores: &Cores) -> Result<
     let steps = BENCH_DECODE_TOKENS.min(context / 2).max(1);
     let prompt = PREFILL_STEP_TOKENS.min(context.saturating_sub(steps)).max(1);
     let mut cases = vec![Case::prefill(0, prompt), Case::decode(prompt, steps)];
-    run_cases(&model, &mut cases, 2, true)?;
+    run_cases(&model, &mut cases, 1, 2, true)?;
     let rates: Vec<f64> = cases.iter().filter_map(|case| Some(case.rate(case.median()?))).collect();
     let &[prefill_tokens_per_s, decode_tokens_per_s] = rates.as_slice() else { unreachable!("both cases ran") };
     Ok(Speed { prefill_tokens_per_s, prefill_tokens: prompt, decode_tokens_per_s, threads, instructions })
@@ -173,13 +203,13 @@ fn measure(model: &Model, settings: &BenchSettings) -> Result<Vec<Case>, BenchEr
         cases.extend([Case::prefill(depth, settings.extend as usize), Case::decode(depth, settings.steps as usize)]);
     }
     cases.retain(|case| case.tokens > 0);
-    run_cases(model, &mut cases, settings.runs, !settings.no_warm_up)?;
+    run_cases(model, &mut cases, settings.likeliest as usize, settings.runs, !settings.no_warm_up)?;
     Ok(cases)
 }
 
 /// Computes every case so many times, one after another within each run, and once more before where the model's pages are to be
 /// fetched first.
-fn run_cases(model: &Model, cases: &mut [Case], runs: u32, warm_up: bool) -> Result<(), BenchError> {
+fn run_cases(model: &Model, cases: &mut [Case], likeliest: usize, runs: u32, warm_up: bool) -> Result<(), BenchError> {
     let longest = cases.iter().map(|case| case.depth + case.tokens).max().unwrap_or(0);
     let deepest = cases.iter().map(|case| case.depth).max().unwrap_or(0);
     let text: Vec<TokenId> = (0..longest).map(|at| token(at, model.config().vocab)).collect();
@@ -190,24 +220,40 @@ fn run_cases(model: &Model, cases: &mut [Case], runs: u32, warm_up: bool) -> Res
     let warm_up = u32::from(warm_up);
     for run in 0..runs + warm_up {
         for case in &mut *cases {
-            let (took, computed) = pass(model, case, &text, &sequence).map_err(BenchError::Pass)?;
+            let (took, computed, rows) = pass(model, case, likeliest, &text, &sequence).map_err(BenchError::Pass)?;
             if run >= warm_up {
                 case.seconds.push(took.as_secs_f64());
                 case.cpu_seconds.push(computed.as_secs_f64());
+                case.rows = rows;
             }
         }
     }
     Ok(())
 }
 
-/// Computes one case; how long that took, and how much time of cores. Logits are those of the last token, as for an answer; no token is chosen.
-fn pass(model: &Model, case: &Case, text: &[TokenId], sequence: &Arc<Sequence>) -> Result<(Duration, Duration), ModelError> {
+/// Computes one case; how long that took, and how much time of cores. Logits are those of the last token, as for an answer, or
+/// where the model has a quicker way those of its `likeliest` when it decodes; no token is chosen. The last figure is how many rows
+/// it was that were computed whole then.
+fn pass(
+    model: &Model,
+    case: &Case,
+    likeliest: usize,
+    text: &[TokenId],
+    sequence: &Arc<Sequence>,
+) -> Result<(Duration, Duration, usize), ModelError> {
+    let mut rows = 0;
     let step = if case.one_by_one { 1 } else { case.tokens };
     let (start, computed) = (Instant::now(), process::cpu_time());
     for (index, tokens) in text[case.depth..case.depth + case.tokens].chunks(step).enumerate() {
-        model.forward(tokens, case.depth + index * step, sequence, Logits::Last(1))?;
+        let first = case.depth + index * step;
+        if case.one_by_one && likeliest > 0 && model.has_head() {
+            let known = model.likeliest_while(tokens, first, sequence, Wanted { count: likeliest, apart: &[] }, &|| true)?;
+            rows += known.len();
+        } else {
+            model.forward(tokens, first, sequence, Logits::Last(1))?;
+        }
     }
-    Ok((start.elapsed(), process::cpu_time() - computed))
+    Ok((start.elapsed(), process::cpu_time() - computed, rows))
 }
 
 #[cfg(test)]

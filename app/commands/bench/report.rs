@@ -19,6 +19,8 @@ pub(super) struct Report {
     pub instructions: &'static str,
     /// Cores that computed.
     pub threads: usize,
+    /// Of how many likeliest tokens a decoded step found the logits, reading output rows in halves; none where it found all.
+    pub likeliest: Option<u32>,
     /// Times that each case was measured.
     pub runs: usize,
     /// Opening and checking the file, and binding its weights; its pages come in as they are used.
@@ -48,15 +50,17 @@ pub(super) struct Case {
     pub seconds: Vec<f64>,
     /// How much time of cores it took, run by run: on one core the same, unless others were given that core meanwhile.
     pub cpu_seconds: Vec<f64>,
+    /// Output rows that were computed from both halves, in all steps of a run; 0 where they are read whole.
+    pub rows: usize,
 }
 
 impl Case {
     pub(super) fn prefill(depth: usize, tokens: usize) -> Case {
-        Case { depth, tokens, one_by_one: false, seconds: Vec::new(), cpu_seconds: Vec::new() }
+        Case { depth, tokens, one_by_one: false, seconds: Vec::new(), cpu_seconds: Vec::new(), rows: 0 }
     }
 
     pub(super) fn decode(depth: usize, tokens: usize) -> Case {
-        Case { depth, tokens, one_by_one: true, seconds: Vec::new(), cpu_seconds: Vec::new() }
+        Case { depth, tokens, one_by_one: true, seconds: Vec::new(), cpu_seconds: Vec::new(), rows: 0 }
     }
 
     fn name(&self) -> &'static str {
@@ -92,6 +96,7 @@ struct Rated<'a> {
     tokens_per_s: Option<f64>,
     runs_s: &'a [f64],
     runs_cpu_s: &'a [f64],
+    rows_a_run: usize,
 }
 
 fn with_rates<S: serde::Serializer>(cases: &[Case], to: S) -> Result<S::Ok, S::Error> {
@@ -103,13 +108,8 @@ fn with_rates<S: serde::Serializer>(cases: &[Case], to: S) -> Result<S::Ok, S::E
         tokens_per_s: case.median().map(|seconds| case.rate(seconds)),
         runs_s: &case.seconds,
         runs_cpu_s: &case.cpu_seconds,
+        rows_a_run: case.rows,
     }))
-}
-
-impl Report {
-    pub(super) fn json(&self) -> String {
-        serde_json::to_string(self).expect("numbers and texts are always JSON")
-    }
 }
 
 impl fmt::Display for Report {

@@ -54,7 +54,7 @@ fn due(lacking: usize) -> usize {
 #[derive(Args)]
 pub(super) struct SwarmArgs {
     /// A Gemma 3 model, GGUF, with its vocabulary inside
-    #[arg(long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE")]
     model: PathBuf,
     /// MMLU questions: a directory with dev/ and test/
     #[arg(long, value_name = "DIR")]
@@ -66,7 +66,7 @@ pub(super) struct SwarmArgs {
     #[arg(long, default_value_t = 4, value_parser = whole(1..=57_usize))]
     subjects: usize,
     /// Tokens of an answer, at most
-    #[arg(long, default_value_t = 24, value_parser = whole(1..=MAX_CONTEXT_TOKENS))]
+    #[arg(short = 'n', long, default_value_t = 24, value_parser = whole(1..=MAX_CONTEXT_TOKENS))]
     max_tokens: usize,
 }
 
@@ -222,6 +222,7 @@ fn common_blocks(tokenizer: &Tokenizer, one: &str, other: &str) -> Result<usize,
 }
 
 /// Waits until `asked` has told all that it holds, and every other node's directory shows it.
+#[expect(clippy::disallowed_methods, reason = "a node does not say when it has told its peers")]
 fn settle(nodes: &mut [NodeProcess], asked: usize) -> Result<(), SwarmError> {
     let start = Instant::now();
     let own = loop {

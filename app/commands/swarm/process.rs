@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 
 use crate::id::{NodeId, TokenId};
+use crate::start::without_settings;
 
 use super::{PATIENCE, SwarmError};
 
@@ -67,10 +68,10 @@ pub(super) struct NodeProcess {
 }
 
 impl NodeProcess {
-    pub fn start(name: &str, model: &Path, sharing: Option<(u16, u64)>) -> Result<NodeProcess, SwarmError> {
+    pub(crate) fn start(name: &str, model: &Path, sharing: Option<(u16, u64)>) -> Result<NodeProcess, SwarmError> {
         let program = std::env::current_exe().map_err(SwarmError::Start)?;
         let mut command = Command::new(program);
-        command.args(["run", "--json", "--interface", "127.0.0.1", "--model"]).arg(model);
+        without_settings(&mut command).args(["run", "--json", "--interface", "127.0.0.1", "--model"]).arg(model);
         match sharing {
             Some((port, id)) => command.arg("--port").arg(port.to_string()).arg("--id").arg(format!("{id:x}")),
             None => command.args(["--alone", "--no-reuse"]),
@@ -111,7 +112,7 @@ impl NodeProcess {
         writeln!(self.input, "{request}").map_err(|_| SwarmError::Ended(self.name.clone()))
     }
 
-    pub fn ready(&mut self) -> Result<(), SwarmError> {
+    pub(crate) fn ready(&mut self) -> Result<(), SwarmError> {
         loop {
             if let Said::Ready {} = self.hear()? {
                 return Ok(());
@@ -119,7 +120,7 @@ impl NodeProcess {
         }
     }
 
-    pub fn ask(&mut self, number: u64, text: &str, max_tokens: usize) -> Result<Answer, SwarmError> {
+    pub(crate) fn ask(&mut self, number: u64, text: &str, max_tokens: usize) -> Result<Answer, SwarmError> {
         self.say(&serde_json::json!({ "ask": text, "raw": true, "id": number, "max_tokens": max_tokens }))?;
         loop {
             if let Said::Done { id, text, tokens, figures } = self.hear()?
@@ -130,7 +131,7 @@ impl NodeProcess {
         }
     }
 
-    pub fn status(&mut self) -> Result<SaidStatus, SwarmError> {
+    pub(crate) fn status(&mut self) -> Result<SaidStatus, SwarmError> {
         self.say(&serde_json::json!({ "command": "status" }))?;
         loop {
             if let Said::Status { status } = self.hear()? {
@@ -141,6 +142,7 @@ impl NodeProcess {
 }
 
 impl Drop for NodeProcess {
+    #[expect(clippy::disallowed_methods, reason = "a process does not say when it has ended")]
     fn drop(&mut self) {
         let _ = self.say(&serde_json::json!({ "command": "quit" }));
         let deadline = Instant::now() + Duration::from_secs(2);

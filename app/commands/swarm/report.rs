@@ -18,7 +18,7 @@ pub(super) struct Row<'a> {
 }
 
 impl Row<'_> {
-    pub const HEADER: &'static str = "node    subject (examples)                 prompt       tokens =  own +        peers + computed    TTFT s  TTLT s  alone s  checks";
+    pub(crate) const HEADER: &'static str = "node    subject (examples)                 prompt       tokens =  own +        peers + computed    TTFT s  TTLT s  alone s  checks";
 }
 
 impl fmt::Display for Row<'_> {

@@ -30,6 +30,7 @@ impl Terminal {
                     "C" => self.column += count,
                     "D" => self.column = self.column.checked_sub(count).expect("the cursor stays on its row"),
                     "H" => {}
+                    "h" | "l" => assert_eq!(&sequence[..end], "?2004", "pasted text is marked"),
                     "J" => self.rows = vec![Vec::new()],
                     other => panic!("terminals need not know {other}"),
                 }

@@ -5,7 +5,8 @@ use std::sync::atomic::AtomicUsize;
 use crate::kv::Sequence;
 use crate::model::convert::ConvertType;
 use crate::model::synth::{Shape, synth};
-use crate::model::{Precision, open};
+use crate::model::{Head, Precision, open};
+use crate::pace::{Pace, PaceParts};
 use crate::sampler::{Repeat, Sampling};
 
 use super::*;
@@ -82,6 +83,42 @@ fn the_answer_judged_in_one_job_is_the_answer() {
     }
 }
 
+/// Reading half of the output rows must not change one token, whoever draws it.
+#[test]
+fn tokens_out_of_halves_are_those_of_whole_rows() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("model.gguf");
+    synth(Shape::Demo, 7, ConvertType::Q8_0, &path, &mut |_| {}).unwrap();
+    let opened = open(&path).unwrap();
+    let (rows, ..) = opened.output_rows();
+    Head::build(&dir.path().join("some.head"), rows, [1; 16], &mut |_| {}).unwrap();
+    let head = Head::open(&dir.path().join("some.head"), rows, [1; 16]).unwrap();
+    let whole = model();
+    let mut halved = model();
+    halved.set_head(Some(head.clone()));
+    assert!(halved.has_head() && !whole.has_head());
+    let others = [
+        Sampling::new(0.8, 0, 0.9, 3).unwrap(),
+        Sampling::new(2.0, 300, 1.0, 3).unwrap(),
+        Sampling::new(0.9, 7, 0.5, 5).unwrap(),
+    ];
+    for sampling in samplings().into_iter().chain(others) {
+        let mut text = text(&whole, 30);
+        let pages = [&whole, &halved].map(|model| Arc::new(Sequence::private(model.kv_shape(), 80)));
+        let mut ready = 0;
+        while text.len() < 80 {
+            let job = |pages| job(&text, ready..text.len(), pages, Some((sampling, 1)));
+            let chosen = run_job(&whole, &job(&pages[0])).result.unwrap();
+            assert_eq!(run_job(&halved, &job(&pages[1])).result.unwrap(), chosen, "token {}, {sampling:?}", text.len());
+            ready = text.len();
+            text.extend(chosen);
+        }
+    }
+    let mut float = Model::new(opened.config.clone(), opened.weights.clone(), Precision::FLOAT).unwrap();
+    float.set_head(Some(head));
+    assert!(!float.has_head(), "float arithmetic has other logits");
+}
+
 /// What is fetched in time must not wait for a slow core.
 #[test]
 fn a_job_that_is_given_up_ends_within_one_layer() {
@@ -112,7 +149,7 @@ fn only_the_job_that_is_named_is_given_up() {
     let sequence = Arc::new(Sequence::private(model.kv_shape(), text.len()));
     let named = |id| Job { id, ..job(&text, 0..200, &sequence, Some((Sampling::GREEDY, 1))) };
     let right = run_job(&model, &named(0)).result;
-    let engine = Engine::start(model, None).unwrap();
+    let engine = Engine::start(model, None, None).unwrap();
     let done = |id, give_up: Option<u64>| {
         engine.jobs.send_blocking(named(id)).unwrap();
         give_up.into_iter().for_each(|id| engine.abandon(id));
@@ -129,4 +166,35 @@ fn only_the_job_that_is_named_is_given_up() {
     let given_up = done(6, Some(6));
     assert_eq!((given_up.id, given_up.result), (6, Err(JobFault::Abandoned)));
     assert_eq!(done(7, None).result, right);
+}
+
+/// What another machine would still be computing must end as soon there as a job here does.
+#[test]
+fn a_paced_job_takes_its_time_and_ends_at_the_next_layer_when_given_up() {
+    let model = model();
+    let text = text(&model, 20);
+    let sequence = Arc::new(Sequence::private(model.kv_shape(), text.len()));
+    let parts = PaceParts {
+        name: "slow".to_string(),
+        token_us: vec![(1.0, 100_000.0), (64.0, 100_000.0)],
+        depth_us: vec![(0.0, 0.0)],
+        logits_us: vec![(1.0, 0.0)],
+        ..PaceParts::default()
+    };
+    let pace = Pace::new(parts).unwrap();
+    // Two seconds for all of it, and for a layer its share.
+    let (whole, layers) = (pace.job_micros(0, 20, 1), model.config().layers.len() as u64);
+    let paced = Paced::new(pace);
+    let job = job(&text, 0..20, &sequence, Some((Sampling::GREEDY, 1)));
+    let right = run_job(&model, &job).result;
+    let done = paced.run(&model, &job, &|| true);
+    assert!(done.result == right && done.micros >= whole, "{} of {whole}", done.micros);
+
+    let (start, given_up_after) = (Instant::now(), 3 * whole / 10);
+    let go_on = || (start.elapsed().as_micros() as u64) < given_up_after;
+    let done = paced.run(&model, &job, &go_on);
+    assert_eq!(done.result, Err(JobFault::Abandoned));
+    let boundary = given_up_after.div_ceil(whole / layers) * (whole / layers);
+    assert!((given_up_after..boundary + whole / layers).contains(&done.micros), "{} of {whole}", done.micros);
+    assert!(paced.kept().jobs >= 1, "{:?}", paced.kept());
 }

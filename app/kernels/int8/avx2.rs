@@ -292,6 +292,7 @@ impl Panel for Avx2 {
 
     const ROWS: usize = ROWS;
     const TOKENS: usize = TOKENS;
+    const PADS: bool = true;
     type Block = Line;
     const ZERO: Line = Line([0; 64]);
     type Columns = Line;
@@ -420,12 +421,17 @@ unsafe fn write_codes<L: Layout>(unit: *const u8, row: usize, g: usize, to: *mut
             }
             return;
         }
-        if L::EXCESS > 0 {
-            rows = rows.map(|codes| _mm256_sub_epi8(codes, _mm256_set1_epi8(L::EXCESS as i8)));
+        // Each half's scale twice, for two columns share a lane. (Loops, for a closure is not compiled into what has the instructions.)
+        let mut scales = [[[0i16; 2]; SIDE]; 2];
+        for r in 0..SIDE {
+            if L::EXCESS > 0 {
+                rows[r] = _mm256_sub_epi8(rows[r], _mm256_set1_epi8(L::EXCESS as i8));
+            }
+            if L::HALVES {
+                let [low, high] = L::halves(unit.add(r * row), g);
+                (scales[0][r], scales[1][r]) = ([low; 2], [high; 2]);
+            }
         }
-        let halves: [[i16; 2]; SIDE] = core::array::from_fn(|r| L::halves(unit.add(r * row), g));
-        // Each half's scale twice, for two columns share a lane.
-        let scales = [0, 1].map(|half| halves.map(|scales| [scales[half]; 2]));
         for (i, quad) in transposed(rows).into_iter().enumerate() {
             // Columns 0 and 2 of four, then 1 and 3.
             let words = [_mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(quad)), _mm256_srai_epi16::<8>(quad)];

@@ -8,13 +8,16 @@ use core::arch::x86_64::*;
 
 use super::single::single;
 use super::{Panel, Tokens};
-use crate::kernels::terms::{MAX_TERMS, unpack_group};
 use crate::kernels::{Format, GROUP};
 
 /// Rows of a panel.
 const ROWS: usize = 16;
 /// Tokens of a tile.
 const TOKENS: usize = 4;
+
+/// Bytes of 32 columns of Q8_0: a scale in half precision, and the codes.
+const UNIT: usize = SCALE_BYTES + GROUP;
+const SCALE_BYTES: usize = 2;
 
 /// 32 columns of 16 rows.
 #[derive(Clone, Copy)]
@@ -28,30 +31,58 @@ pub(super) struct Block {
 impl Block {
     const ZERO: Block = Block { codes: [[[0; 4]; ROWS]; GROUP / 4], scales: [0.0; ROWS] };
 
-    #[inline(always)]
-    fn pack(format: Format, rows: &[u8], panel: &mut [Block]) {
-        let (_, unit) = format.unit();
-        for (r, row) in rows.chunks_exact(rows.len() / ROWS).enumerate() {
-            for (block, bytes) in panel.iter_mut().zip(row.chunks_exact(unit)) {
-                let mut codes = [0i8; GROUP];
-                block.scales[r] = unpack_block(format, bytes, &mut codes);
-                for (to, from) in block.codes.iter_mut().zip(codes.as_chunks::<4>().0) {
-                    to[r] = from.map(|code| (code as u8).wrapping_add(128));
+    /// Interleaves 16 rows of Q8_0. It takes about as long as reading them from memory, for a few tokens have to bear it alone.
+    ///
+    /// # Safety
+    /// The CPU has AVX-512 F and BW.
+    #[target_feature(enable = "avx512f,avx512bw")]
+    unsafe fn pack(rows: &[u8], panel: &mut [Block]) {
+        let row = rows.len() / ROWS;
+        assert!(rows.len() == ROWS * row && panel.len() * UNIT <= row);
+        let excess = _mm512_set1_epi8(i8::MIN);
+        let first = _mm512_setr_epi64(0, 1, 8, 9, 4, 5, 12, 13);
+        let second = _mm512_setr_epi64(2, 3, 10, 11, 6, 7, 14, 15);
+        for (b, block) in panel.iter_mut().enumerate() {
+            // SAFETY: block `b` of 16 rows is there, by the assertion: two bytes of scale and 32 of codes are read of it. A block of the
+            // panel is aligned to 64 bytes.
+            unsafe {
+                let unit = rows.as_ptr().add(b * UNIT);
+                // The next panel, one line behind the other, as memory likes to be read. A hint, harmless past the end.
+                for line in 0..(ROWS * UNIT).div_ceil(64) {
+                    let ahead = rows.as_ptr().wrapping_add(rows.len() + b * ROWS * UNIT + line * 64);
+                    _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
+                }
+                let mut scales = [0u16; ROWS];
+                for (r, scale) in scales.iter_mut().enumerate() {
+                    *scale = unit.add(r * row).cast::<u16>().read_unaligned();
+                }
+                _mm512_store_ps(block.scales.as_mut_ptr(), _mm512_cvtph_ps(_mm256_loadu_si256(scales.as_ptr().cast())));
+                // Row r beside row r + 8, eight times four columns each. (Loops, for a closure is not compiled into what has the
+                // instructions.)
+                let mut rows = [excess; 8];
+                for (r, pair) in rows.iter_mut().enumerate() {
+                    let low = _mm256_loadu_si256(unit.add(r * row + SCALE_BYTES).cast());
+                    let high = _mm256_loadu_si256(unit.add((r + 8) * row + SCALE_BYTES).cast());
+                    let both = _mm512_mask_broadcast_i64x4(_mm512_broadcast_i64x4(low), 0xf0, high);
+                    *pair = _mm512_xor_si512(both, excess);
+                }
+                // Columns come together, first of two rows, then of four; then those of the other four rows join.
+                let [mut upper, mut lower] = [[excess; 4]; 2];
+                for (r, fours) in [(0, &mut upper), (4, &mut lower)] {
+                    let (a, b) = (_mm512_unpacklo_epi32(rows[r], rows[r + 1]), _mm512_unpackhi_epi32(rows[r], rows[r + 1]));
+                    let (c, d) =
+                        (_mm512_unpacklo_epi32(rows[r + 2], rows[r + 3]), _mm512_unpackhi_epi32(rows[r + 2], rows[r + 3]));
+                    (fours[0], fours[1]) = (_mm512_unpacklo_epi64(a, c), _mm512_unpackhi_epi64(a, c));
+                    (fours[2], fours[3]) = (_mm512_unpacklo_epi64(b, d), _mm512_unpackhi_epi64(b, d));
+                }
+                for (c, (upper, lower)) in upper.into_iter().zip(lower).enumerate() {
+                    let columns = &mut block.codes;
+                    _mm512_store_si512(columns[c].as_mut_ptr().cast(), _mm512_permutex2var_epi64(upper, first, lower));
+                    _mm512_store_si512(columns[c + 4].as_mut_ptr().cast(), _mm512_permutex2var_epi64(upper, second, lower));
                 }
             }
         }
     }
-}
-
-/// Splits a block into its codes and its scale.
-#[inline(always)]
-fn unpack_block(format: Format, block: &[u8], codes: &mut [i8; GROUP]) -> f32 {
-    let mut terms = [[0; GROUP]; MAX_TERMS];
-    let [scale, _] = unpack_group(format, block, 0, &mut terms);
-    for (code, whole) in codes.iter_mut().zip(terms[0]) {
-        *code = whole as i8;
-    }
-    scale
 }
 
 /// Pointers to `TOKENS` tokens of `blocks` blocks: codes, scales and offsets.
@@ -74,14 +105,15 @@ impl Panel for Avx512 {
 
     const ROWS: usize = ROWS;
     const TOKENS: usize = TOKENS;
+    const PADS: bool = true;
     type Block = Block;
     const ZERO: Block = Block::ZERO;
     type Columns = ();
     const NO_COLUMNS: () = ();
 
-    #[target_feature(enable = "avx2,avx512f,avx512bw,avx512vl")]
-    unsafe fn pack(format: Format, rows: &[u8], panel: &mut [Block]) {
-        Block::pack(format, rows, panel);
+    unsafe fn pack(_: Format, rows: &[u8], panel: &mut [Block]) {
+        // SAFETY: the caller's.
+        unsafe { Block::pack(rows, panel) }
     }
 
     #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512vl,avx512vnni")]
@@ -91,7 +123,10 @@ impl Panel for Avx512 {
         for (b, block) in panel.iter().enumerate() {
             // SAFETY: a block is aligned to 64 bytes; block `b` of every token is there (`pointers`).
             unsafe {
-                let w: [__m512i; GROUP / 4] = core::array::from_fn(|i| _mm512_load_si512(block.codes[i].as_ptr().cast()));
+                let mut w = [_mm512_setzero_si512(); GROUP / 4];
+                for (w, codes) in w.iter_mut().zip(&block.codes) {
+                    *w = _mm512_load_si512(codes.as_ptr().cast());
+                }
                 let scales = _mm512_load_ps(block.scales.as_ptr());
                 for t in 0..TOKENS {
                     let (codes, scale, offset) = x[t];

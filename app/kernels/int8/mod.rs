@@ -7,9 +7,9 @@
 //! Every format can be read so ([`rows_plain`]); those of [`Panel::takes`] have loops of their own for an instruction set.
 //!
 //! Rows are taken a *panel* at a time. Where there are tokens enough for a tile, the panel is unpacked once into scratch, and every
-//! tile of tokens is multiplied with it; tokens that fill no tile (decoding has but one) are multiplied with the rows where they
-//! lie. Panels are shared out among the cores. On ARM the scratch fits the first cache; panels of x86-64 are of 16 rows, and of wide
-//! matrices they do not (docs/kernels.md has the sizes).
+//! tile of tokens is multiplied with it; tokens that fill no tile are multiplied with the rows where they lie, as decoding's one is, or,
+//! on x86-64, fill a tile up with zeros. Panels are shared out among the cores. On ARM the scratch fits the first cache; panels of x86-64 are of 16 rows, and of wide
+//! matrices they do not (docs/inside/kernels.md has the sizes).
 
 use core::ops::Range;
 
@@ -63,6 +63,9 @@ trait Panel {
     const ROWS: usize;
     /// Tokens of a tile.
     const TOKENS: usize;
+    /// Whether several tokens that fill no tile are filled up to one with zeros. It pays where a tile takes little longer than one of its
+    /// tokens alone.
+    const PADS: bool;
     /// What panels are made of.
     type Block: Copy;
     /// Scratch to begin with.
@@ -114,9 +117,12 @@ unsafe fn product<P: Panel>(team: &Team, isa: Isa, m: Matrix<'_>, x: &QuantizedR
     if !P::takes(m.format) {
         return plain(team, isa, m, x, y);
     }
-    let tiles = gathered::<P>(m, x);
+    let tokens = x.rows();
+    let padded = (P::PADS && tokens > 1 && !tokens.is_multiple_of(P::TOKENS)).then(|| x.padded(P::TOKENS));
+    let tiles = gathered::<P>(m, padded.as_ref().unwrap_or(x));
+    let activations = Activations { x, padded: padded.as_ref(), tiles: &tiles };
     // SAFETY: the caller's; every range of rows is handed out once.
-    each_rows(team, &m, y, &|range, y| unsafe { rows_with::<P>(isa, m, x, &tiles, range, y) });
+    each_rows(team, &m, y, &|range, y| unsafe { rows_with::<P>(isa, m, activations, range, y) });
 }
 
 /// The product by the plain loop.
@@ -125,13 +131,29 @@ fn plain(team: &Team, isa: Isa, m: Matrix<'_>, x: &QuantizedRows, y: &mut [f32])
     each_rows(team, &m, y, &|range, y| unsafe { rows_plain(isa, m, x, range, y) });
 }
 
+/// What a product's cores read.
+struct Activations<'a, P: Panel> {
+    x: &'a QuantizedRows,
+    /// The same, filled up to whole tiles.
+    padded: Option<&'a QuantizedRows>,
+    /// What [`gathered`] made of all whole tiles.
+    tiles: &'a [P::Columns],
+}
+
+impl<P: Panel> Clone for Activations<'_, P> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<P: Panel> Copy for Activations<'_, P> {}
+
 /// # Safety
-/// The CPU has the instructions of `P`, `tiles` is what [`gathered`] made of `x`, and `y` has room for tokens × rows, of which
-/// nobody else touches `range`.
-unsafe fn rows_with<P: Panel>(isa: Isa, m: Matrix<'_>, x: &QuantizedRows, tiles: &[P::Columns], range: Range<usize>, y: Out) {
+/// The CPU has the instructions of `P`, and `y` has room for tokens × rows, of which nobody else touches `range`.
+unsafe fn rows_with<P: Panel>(isa: Isa, m: Matrix<'_>, activations: Activations<'_, P>, range: Range<usize>, y: Out) {
+    let Activations { x, padded, tiles } = activations;
     let tokens = x.rows();
     let whole = range.len() / P::ROWS * P::ROWS + range.start;
-    let tiled = tokens / P::TOKENS * P::TOKENS;
     if tokens == 1 {
         // SAFETY: whole rows, a token that is there, and places of this range.
         unsafe {
@@ -140,13 +162,16 @@ unsafe fn rows_with<P: Panel>(isa: Isa, m: Matrix<'_>, x: &QuantizedRows, tiles:
         }
         return;
     }
+    // All tokens of whole tiles, those of zeros included.
+    let tiled = padded.map_or(tokens / P::TOKENS * P::TOKENS, QuantizedRows::rows);
     let blocks = if tiled > 0 { m.cols / GROUP } else { 0 };
     let (panel_lines, tile_lines) = P::lines(m.format);
     let mut panel = vec![P::ZERO; blocks * panel_lines];
     let tile_lines = blocks * tile_lines;
+    let mut last = vec![0f32; if padded.is_some() { P::TOKENS * P::ROWS } else { 0 }];
     for r in (range.start..whole).step_by(P::ROWS) {
         let rows = m.rows(r..r + P::ROWS);
-        // SAFETY: whole rows, tokens that are there, and places of this range: r + ROWS is at most its end.
+        // SAFETY: whole rows, tokens that are there, and places of this range: r + ROWS is at most its end. `last` has room for a tile.
         unsafe {
             if tiled > 0 {
                 P::pack(m.format, rows, &mut panel);
@@ -158,7 +183,15 @@ unsafe fn rows_with<P: Panel>(isa: Isa, m: Matrix<'_>, x: &QuantizedRows, tiles:
             for t in (0..tiled).step_by(P::TOKENS) {
                 next.next().into_iter().for_each(P::expect);
                 let tile = &tiles[t / P::TOKENS * tile_lines..][..tile_lines];
-                P::tile(m.format, &panel, Tokens::from(x, t), tile, y.at(t * m.rows + r), m.rows);
+                let columns = Tokens::from(padded.unwrap_or(x), t);
+                if t + P::TOKENS <= tokens {
+                    P::tile(m.format, &panel, columns, tile, y.at(t * m.rows + r), m.rows);
+                    continue;
+                }
+                P::tile(m.format, &panel, columns, tile, last.as_mut_ptr(), P::ROWS);
+                for (t, results) in (t..tokens).zip(last.chunks_exact(P::ROWS)) {
+                    y.at(t * m.rows + r).copy_from_nonoverlapping(results.as_ptr(), P::ROWS);
+                }
             }
             for t in tiled..tokens {
                 P::single(m.format, rows, Tokens::from(x, t), y.at(t * m.rows + r));

@@ -38,14 +38,14 @@ const CHUNK_VALUES: usize = 1 << 20;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Report {
     /// Bytes of the file.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// Tensors written.
-    pub tensors: usize,
+    pub(crate) tensors: usize,
     /// Tokens of the vocabulary; none where the directory has no tokenizer.json, and then the file can only be used with
     /// one given beside it.
-    pub vocabulary: Option<usize>,
+    pub(crate) vocabulary: Option<usize>,
     /// Lines for the user: tensors in another type than wanted, what was left out.
-    pub notes: Vec<String>,
+    pub(crate) notes: Vec<String>,
 }
 
 /// Why nothing was converted. Nothing is left behind.

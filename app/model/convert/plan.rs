@@ -22,7 +22,7 @@ pub enum ConvertType {
 
 impl ConvertType {
     /// Every type, with the name that a user types.
-    pub const ALL: [(ConvertType, &'static str); 4] =
+    pub(crate) const ALL: [(ConvertType, &'static str); 4] =
         [(ConvertType::Q8_0, "q8_0"), (ConvertType::Q4_0, "q4_0"), (ConvertType::F16, "f16"), (ConvertType::F32, "f32")];
 
     /// llama.cpp's number for a file that is mostly of this type.

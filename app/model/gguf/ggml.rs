@@ -9,13 +9,13 @@ use crate::kernels::Format;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct GgmlType {
     /// As stored in files.
-    pub number: u32,
+    pub(crate) number: u32,
     /// As ggml prints it.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// Values a unit.
-    pub unit: usize,
+    pub(crate) unit: usize,
     /// Bytes a unit.
-    pub unit_bytes: usize,
+    pub(crate) unit_bytes: usize,
 }
 
 const fn ty(number: u32, name: &'static str, unit: usize, unit_bytes: usize) -> GgmlType {
@@ -64,12 +64,12 @@ const TYPES: [GgmlType; 35] = [
 
 impl GgmlType {
     /// The type numbered `number`.
-    pub fn from_number(number: u32) -> Option<GgmlType> {
+    pub(crate) fn from_number(number: u32) -> Option<GgmlType> {
         TYPES.into_iter().find(|ty| ty.number == number)
     }
 
     /// The same type as this build's kernels know it; none for the others.
-    pub fn format(self) -> Option<Format> {
+    pub(crate) fn format(self) -> Option<Format> {
         Format::ALL.into_iter().find(|&format| format as u32 == self.number)
     }
 }
@@ -85,7 +85,7 @@ pub enum TensorType {
 
 impl TensorType {
     /// The type numbered `number`.
-    pub fn from_number(number: u32) -> TensorType {
+    pub(crate) fn from_number(number: u32) -> TensorType {
         GgmlType::from_number(number).map_or(TensorType::Unknown(number), TensorType::Known)
     }
 

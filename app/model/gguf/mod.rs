@@ -32,11 +32,15 @@ mod write;
 mod tests;
 
 pub(super) use config::{check, every_nth_global, inverse_root};
-pub use ggml::{GgmlType, TensorType};
-pub use read::{Gguf, GgufFile, TensorInfo};
-pub use value::{Elements, Kind, Value};
-pub use weights::{Part, layer_tensors, tensor_names};
-pub use write::{Entry, TensorPlan, Writer, kept_entries, model_entries, vocabulary_entries};
+pub(crate) use ggml::TensorType;
+pub use read::Gguf;
+pub(crate) use read::{GgufFile, TensorInfo};
+#[cfg(test)]
+pub(crate) use value::Value;
+pub(crate) use weights::layer_tensors;
+pub use weights::{Part, tensor_names};
+pub(crate) use write::vocabulary_entries;
+pub use write::{Entry, TensorPlan, Writer, kept_entries, model_entries};
 
 /// The only architecture that potluck runs, as `general.architecture` says it.
-pub const ARCHITECTURE: &str = "gemma3";
+pub(crate) const ARCHITECTURE: &str = "gemma3";

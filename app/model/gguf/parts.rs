@@ -51,7 +51,8 @@ impl Gguf {
     }
 
     /// Checks `bytes` as the contents of a whole GGUF file; `path` is only for messages.
-    pub fn parse(path: &Path, bytes: Bytes) -> Result<Gguf, FileError> {
+    #[cfg(test)]
+    pub(crate) fn parse(path: &Path, bytes: Bytes) -> Result<Gguf, FileError> {
         Gguf::join(vec![Gguf::read(path, bytes)?])
     }
 

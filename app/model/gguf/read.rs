@@ -32,7 +32,7 @@ pub struct Gguf {
 #[derive(Clone, Debug)]
 pub struct GgufFile {
     /// Where it lies, for messages.
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
     /// All of it.
     pub bytes: Bytes,
 }
@@ -45,14 +45,14 @@ pub struct TensorInfo {
     /// How its values are stored, maybe in a type that no kernel here reads.
     pub ty: TensorType,
     /// Which of [`Gguf::files`] holds it.
-    pub file: usize,
+    pub(crate) file: usize,
     /// Its bytes, within that file. Where the size of its type is not known, all up to the next tensor.
     pub range: Range<usize>,
 }
 
 impl TensorInfo {
     /// Rows and columns, where the tensor is a vector (one row) or a matrix.
-    pub fn matrix(&self) -> Option<(usize, usize)> {
+    pub(crate) fn matrix(&self) -> Option<(usize, usize)> {
         match *self.dims.as_slice() {
             [cols] => Some((1, cols)),
             [cols, rows] | [cols, rows, 1] | [cols, rows, 1, 1] => Some((rows, cols)),
@@ -69,12 +69,12 @@ impl Gguf {
     }
 
     /// The first file, for messages.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.files[0].path
     }
 
     /// The file that holds the tensor `name`; the first where there is no such tensor.
-    pub fn path_of(&self, name: &str) -> &Path {
+    pub(crate) fn path_of(&self, name: &str) -> &Path {
         &self.files[self.tensors.get(name).map_or(0, |tensor| tensor.file)].path
     }
 
@@ -84,12 +84,12 @@ impl Gguf {
     }
 
     /// Bytes of all files.
-    pub fn file_bytes(&self) -> u64 {
+    pub(crate) fn file_bytes(&self) -> u64 {
         self.files.iter().map(|file| file.bytes.as_slice().len() as u64).sum()
     }
 
     /// Everything before the tensors of the first file: the metadata, the vocabulary among it.
-    pub fn head(&self) -> &[u8] {
+    pub(crate) fn head(&self) -> &[u8] {
         let bytes = self.head_bytes();
         let tensors = self.tensors.values().filter(|tensor| tensor.file == 0);
         &bytes[..tensors.map(|tensor| tensor.range.start).min().unwrap_or(bytes.len())]
@@ -111,7 +111,7 @@ impl Gguf {
     }
 
     /// The integer of any width at `key`; an error where another type lies there.
-    pub fn integer(&self, key: &str) -> Result<Option<i128>, FileError> {
+    pub(crate) fn integer(&self, key: &str) -> Result<Option<i128>, FileError> {
         match self.metadata.get(key) {
             None => Ok(None),
             Some(Value::Scalar { kind, at }) => match integer(*kind, &self.head_bytes()[at.clone()]) {
@@ -123,7 +123,7 @@ impl Gguf {
     }
 
     /// The number at `key`; an error where another type lies there.
-    pub fn float(&self, key: &str) -> Result<Option<f64>, FileError> {
+    pub(crate) fn float(&self, key: &str) -> Result<Option<f64>, FileError> {
         match self.metadata.get(key) {
             None => Ok(None),
             Some(Value::Scalar { kind, at }) => match float(*kind, &self.head_bytes()[at.clone()]) {
@@ -135,7 +135,7 @@ impl Gguf {
     }
 
     /// The boolean at `key`; an error where another type lies there.
-    pub fn boolean(&self, key: &str) -> Result<Option<bool>, FileError> {
+    pub(crate) fn boolean(&self, key: &str) -> Result<Option<bool>, FileError> {
         match self.metadata.get(key) {
             None => Ok(None),
             Some(Value::Scalar { kind: Kind::Bool, at }) => Ok(Some(self.head_bytes()[at.start] == 1)),
@@ -144,7 +144,7 @@ impl Gguf {
     }
 
     /// The text at `key`; an error where another type lies there.
-    pub fn text(&self, key: &str) -> Result<Option<&str>, FileError> {
+    pub(crate) fn text(&self, key: &str) -> Result<Option<&str>, FileError> {
         match self.metadata.get(key) {
             None => Ok(None),
             Some(Value::Text(at)) => match core::str::from_utf8(&self.head_bytes()[at.clone()]) {
@@ -156,7 +156,7 @@ impl Gguf {
     }
 
     /// The array at `key`; an error where another type lies there.
-    pub fn array(&self, key: &str) -> Result<Option<Elements<'_>>, FileError> {
+    pub(crate) fn array(&self, key: &str) -> Result<Option<Elements<'_>>, FileError> {
         match self.metadata.get(key) {
             None => Ok(None),
             Some(Value::Array { kind, count, at }) => {
@@ -167,7 +167,7 @@ impl Gguf {
     }
 
     /// The strings of the array at `key`, in order, where they lie; an error where another type lies there.
-    pub fn strings<'a>(&'a self, key: &str) -> Result<Option<impl Iterator<Item = &'a str> + use<'a>>, FileError> {
+    pub(crate) fn strings<'a>(&'a self, key: &str) -> Result<Option<impl Iterator<Item = &'a str> + use<'a>>, FileError> {
         let Some(Elements { kind, count, bytes }) = self.array(key)? else { return Ok(None) };
         if kind != Kind::String {
             return Err(self.wrong_type(key, "an array of text"));

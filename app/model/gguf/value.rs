@@ -36,13 +36,13 @@ pub enum Kind {
 
 impl Kind {
     /// The type numbered `number`.
-    pub fn from_number(number: u32) -> Option<Kind> {
+    pub(crate) fn from_number(number: u32) -> Option<Kind> {
         use Kind::*;
         [U8, I8, U16, I16, U32, I32, F32, Bool, String, Array, U64, I64, F64].into_iter().find(|&kind| kind as u32 == number)
     }
 
     /// Bytes of one value; none for strings and arrays, which say their own length.
-    pub fn fixed_bytes(self) -> Option<usize> {
+    pub(crate) fn fixed_bytes(self) -> Option<usize> {
         match self {
             Kind::U8 | Kind::I8 | Kind::Bool => Some(1),
             Kind::U16 | Kind::I16 => Some(2),
@@ -126,7 +126,7 @@ impl Value {
 
 /// The elements of an array, where they lie.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Elements<'a> {
+pub(crate) struct Elements<'a> {
     /// Their type; never an array.
     pub kind: Kind,
     /// How many.

@@ -54,7 +54,7 @@ impl Part {
 }
 
 /// The names and parts of a layer's tensors, in the order in which they are written.
-pub fn layer_tensors(layer: usize) -> Vec<(String, Part)> {
+pub(crate) fn layer_tensors(layer: usize) -> Vec<(String, Part)> {
     let parts = [
         ("attn_norm", Part::HiddenNorm),
         ("attn_q", Part::Query),

@@ -221,7 +221,7 @@ pub fn kept_entries(gguf: &Gguf) -> Vec<(String, Entry<'_>)> {
 }
 
 /// The metadata of a vocabulary, as llama.cpp reads it for SentencePiece models.
-pub fn vocabulary_entries(vocabulary: &Vocabulary) -> Vec<(String, Entry<'_>)> {
+pub(crate) fn vocabulary_entries(vocabulary: &Vocabulary) -> Vec<(String, Entry<'_>)> {
     let mut entries = Vec::new();
     let mut put = |key: &str, entry| entries.push((format!("tokenizer.ggml.{key}"), entry));
     put("model", Entry::Text("llama".to_owned()));

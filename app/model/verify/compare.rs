@@ -12,7 +12,7 @@ use crate::model::{Logits, Model, ModelError};
 
 /// How far a model is from what is right.
 #[derive(Clone, Copy, PartialEq, Debug, Default, Serialize)]
-pub struct Compared {
+pub(crate) struct Compared {
     /// Positions whose logits were compared.
     pub positions: usize,
     /// The largest absolute difference of a logit.
@@ -88,6 +88,7 @@ pub(in crate::model) fn divergence(right: &[f32], ours: &[f32]) -> f64 {
 }
 
 /// The logarithm of the sum of the exponentials: what a logit is less than, by the negative log-likelihood of its token.
+#[expect(clippy::disallowed_methods, reason = "a figure for people; no state depends on it")]
 pub(in crate::model) fn log_sum(row: &[f32]) -> f64 {
     let top = row.iter().fold(f64::NEG_INFINITY, |top, value| top.max(f64::from(*value)));
     top + row.iter().map(|value| libm::exp(f64::from(*value) - top)).sum::<f64>().ln()
@@ -123,6 +124,7 @@ pub(super) fn greedy(model: &Model, pages: &Arc<Sequence>, golden: &Golden, tall
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "what is right is computed another way")]
 mod tests {
     use super::*;
 

@@ -12,7 +12,7 @@ use crate::limits::BLOCK_TOKENS;
 
 /// XXH3-128 in hexadecimal, over the golden sequences in order.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
-pub struct Digests {
+pub(crate) struct Digests {
     /// Of the logits of every position, as little-endian f32.
     pub logits: String,
     /// Of the KV bytes of every token, block by block, each as it would be sent: first its global plane, then its sliding one.

@@ -16,7 +16,7 @@ const MAX_SPLITS: usize = 96;
 
 /// What handing over a prefix at many places gave.
 #[derive(Clone, PartialEq, Debug, Default, Serialize)]
-pub struct Handover {
+pub(crate) struct Handover {
     /// Places where a prefix was handed over.
     pub splits: usize,
     /// Of them, those where every logit after the place and every KV byte were the same bits.

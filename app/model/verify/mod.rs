@@ -28,10 +28,10 @@ use super::load::{Opened, open};
 use super::{Model, ModelError, Precision, Progress, Weights};
 use crate::limits::MAX_CONTEXT_TOKENS;
 
-pub use compare::Compared;
+pub(crate) use compare::Compared;
 pub(super) use compare::{argmax, divergence, log_sum};
-pub use digest::Digests;
-pub use handover::Handover;
+pub(crate) use digest::Digests;
+pub(crate) use handover::Handover;
 
 use compare::Tally;
 use digest::Digester;
@@ -39,11 +39,11 @@ use golden::Golden;
 use handover::Bench;
 
 /// The largest error of a logit that float arithmetic may have: f32's own noise is near 3e-5 here.
-pub const TOLERANCE: f32 = 2e-4;
+pub(crate) const TOLERANCE: f32 = 2e-4;
 
 /// What a verification found.
 #[derive(Clone, PartialEq, Debug, Serialize)]
-pub struct VerifyReport {
+pub(crate) struct VerifyReport {
     /// The directory.
     pub directory: String,
     /// Its sizes, in a line.
@@ -72,7 +72,7 @@ pub struct VerifyReport {
 
 /// Why a directory could not be verified at all.
 #[derive(Debug, Error)]
-pub enum VerifyError {
+pub(crate) enum VerifyError {
     /// A file that cannot be read or understood.
     #[error(transparent)]
     File(#[from] FileError),
@@ -91,7 +91,7 @@ pub enum VerifyError {
 
 /// Verifies the directory `dir`. The converted files lie in `scratch`. `progress` counts bytes while converting, then sequences, for each
 /// of the stages it names.
-pub fn verify(dir: &Path, scratch: &Scratch, progress: &mut dyn FnMut(Progress<'_>)) -> Result<VerifyReport, VerifyError> {
+pub(crate) fn verify(dir: &Path, scratch: &Scratch, progress: &mut dyn FnMut(Progress<'_>)) -> Result<VerifyReport, VerifyError> {
     let open_as = |ty: ConvertType, progress: &mut dyn FnMut(Progress<'_>)| -> Result<Opened, VerifyError> {
         let path = scratch.0.join(format!("{ty}.gguf"));
         convert(dir, &path, ty, progress)?;
@@ -242,11 +242,11 @@ impl fmt::Display for VerifyReport {
 
 /// A directory for the converted files, which goes away with its contents when it is dropped.
 #[derive(Debug)]
-pub struct Scratch(PathBuf);
+pub(crate) struct Scratch(PathBuf);
 
 impl Scratch {
     /// Makes one within `within`; the system's directory for temporary files will do.
-    pub fn new(within: &Path) -> Result<Scratch, FileError> {
+    pub(crate) fn new(within: &Path) -> Result<Scratch, FileError> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = within.join(format!("potluck-verify-{}-{number}", std::process::id()));
@@ -255,7 +255,7 @@ impl Scratch {
     }
 
     /// Where it lies.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 }

@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 
 use crate::id::{BlockKey, Millis, NodeId};
-use crate::limits::{MAX_AUDITS, MAX_WARNINGS_A_PEER, MAX_WARNINGS_HEEDED, WARNING_WINDOW_MS};
+use crate::limits::{
+    AUDIT_ROOM_MS, MAX_AUDIT_ROUNDS, MAX_AUDITS, MAX_PARKED_AUDITS, MAX_WARNINGS_A_PEER, MAX_WARNINGS_HEEDED, WARNING_WINDOW_MS,
+};
 
 /// Keeps these dice apart from the others that are made of a node's seed.
 const SALT: u64 = 0x6175_6469_7473_0001;
@@ -33,6 +35,15 @@ pub(super) struct Request {
     pub tries: u8,
 }
 
+/// A doubted block for whose audit there was no room.
+struct Parked {
+    key: BlockKey,
+    /// How often there was none.
+    rounds: u8,
+    /// When its audit is begun again; none while it is.
+    at: Option<Millis>,
+}
+
 /// A warning that was heeded.
 struct Heeded {
     by: NodeId,
@@ -46,13 +57,21 @@ pub(in super::super) struct Requests {
     per_10k: u64,
     dice: u64,
     waiting: VecDeque<Request>,
+    /// Doubted blocks for whose audit there was no room.
+    parked: Vec<Parked>,
     heeded: VecDeque<Heeded>,
 }
 
 impl Requests {
     /// Nothing. `per_10k` of ten thousand blocks are drawn; `seed` settles which.
     pub(in super::super) fn new(per_10k: u16, seed: u64) -> Requests {
-        Requests { per_10k: per_10k.into(), dice: seed ^ SALT, waiting: VecDeque::new(), heeded: VecDeque::new() }
+        Requests {
+            per_10k: per_10k.into(),
+            dice: seed ^ SALT,
+            waiting: VecDeque::new(),
+            parked: Vec::new(),
+            heeded: VecDeque::new(),
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -88,6 +107,36 @@ impl Requests {
         self.waiting.retain(|waiting| (waiting.key, waiting.why) != (request.key, request.why));
         self.waiting.truncate(MAX_AUDITS - 1);
         self.waiting.push_front(request);
+    }
+
+    /// There is no room to audit a doubted block: it is tried again later. False when that was so too often, or too many wait so.
+    pub(super) fn park(&mut self, key: BlockKey, now: Millis) -> bool {
+        let known = self.parked.iter().position(|parked| parked.key == key);
+        let rounds = known.map_or(0, |at| self.parked.swap_remove(at).rounds);
+        if self.parked.len() >= MAX_PARKED_AUDITS
+            && let Some(at) = self.parked.iter().position(|parked| parked.at.is_none())
+        {
+            self.parked.swap_remove(at);
+        }
+        let parks = rounds < MAX_AUDIT_ROUNDS && self.parked.len() < MAX_PARKED_AUDITS;
+        if parks {
+            self.parked.push(Parked { key, rounds: rounds + 1, at: Some(now + Millis(AUDIT_ROOM_MS)) });
+        }
+        parks
+    }
+
+    /// When [`Requests::unpark`] has something to do.
+    pub(super) fn parked_until(&self) -> Option<Millis> {
+        self.parked.iter().filter_map(|parked| parked.at).min()
+    }
+
+    /// Those whose time has come are urgent again.
+    pub(super) fn unpark(&mut self, now: Millis) {
+        while let Some(parked) = self.parked.iter_mut().find(|parked| parked.at.is_some_and(|at| at <= now)) {
+            parked.at = None;
+            let key = parked.key;
+            self.urge(Request { key, why: Why::Doubted, tries: 0 });
+        }
     }
 
     fn waits(&self, request: Request) -> bool {
@@ -143,5 +192,6 @@ impl Requests {
     /// Forgets what waits: the blocks are dropped.
     pub(in super::super) fn clear(&mut self) {
         self.waiting.clear();
+        self.parked.clear();
     }
 }

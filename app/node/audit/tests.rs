@@ -9,7 +9,9 @@ use crate::cache::{self, ChainSecret, Link, Slot};
 use crate::id::{BlockKey, EpochState, Fingerprint, TokenId};
 use crate::keyring::{Entropy, Keyring};
 use crate::kv::{KvFormat, KvShape, Plane};
-use crate::limits::{DISTRUST_MS, MAX_AUDITS, MAX_PEERS, MAX_WARNINGS_A_PEER, MAX_WARNINGS_HEEDED, WARNING_WINDOW_MS};
+use crate::limits::{
+    DISTRUST_MS, MAX_AUDIT_ROUNDS, MAX_AUDITS, MAX_PEERS, MAX_WARNINGS_A_PEER, MAX_WARNINGS_HEEDED, WARNING_WINDOW_MS,
+};
 
 const FINGERPRINT: Fingerprint = Fingerprint([7; 16]);
 
@@ -105,6 +107,7 @@ fn full_node(link: &Link) -> (Shared, Vec<Slot>) {
         tcp_port: 7_000,
         sharing: true,
         reuse: true,
+        drafts: true,
         announce_interval_ms: 300_000,
         peers: 8,
         prefill_tokens_per_s: None,
@@ -140,6 +143,34 @@ fn an_audit_that_is_put_off_is_not_begun_again_before_it_is_due() {
     let due = auditor.deadline(&shared).expect("it waits");
     auditor.advance(&mut shared, due);
     assert!(auditor.is_walking(), "now there is room");
+}
+
+/// The tries of half a minute are not all: whoever made it wrong is to be found out when there is room again. But not for ever.
+#[test]
+fn a_doubted_block_for_whose_audit_there_is_no_room_waits_for_room_and_is_forgotten_in_the_end() {
+    let secret = ChainSecret::derive(&[]);
+    let link = cache::link(&secret, cache::root(&secret, FINGERPRINT), &[TokenId(7); 16]);
+    let try_in_vain = |shared: &mut Shared, auditor: &mut Auditor, rounds: u32| {
+        for _ in 0..rounds * u32::from(MAX_AUDIT_TRIES) {
+            let due = auditor.deadline(shared).expect("it waits");
+            auditor.advance(shared, due);
+        }
+    };
+    let (mut shared, taken) = full_node(&link);
+    let mut auditor = Auditor::default();
+    shared.audits.urge(Request { key: link.key, why: Why::Doubted, tries: 0 });
+    try_in_vain(&mut shared, &mut auditor, 3);
+    assert!(shared.cache.holds(&link, Plane::Global), "it is not forgotten unexamined");
+    taken.into_iter().for_each(|slot| shared.cache.release(slot));
+    let due = auditor.deadline(&shared).expect("it waits");
+    auditor.advance(&mut shared, due);
+    assert!(auditor.is_walking(), "now there is room");
+
+    let (mut shared, _taken) = full_node(&link);
+    let mut auditor = Auditor::default();
+    shared.audits.urge(Request { key: link.key, why: Why::Doubted, tries: 0 });
+    try_in_vain(&mut shared, &mut auditor, 1 + u32::from(MAX_AUDIT_ROUNDS));
+    assert!(!shared.cache.holds(&link, Plane::Global) && auditor.deadline(&shared).is_none(), "it was doubted for too long");
 }
 
 #[test]

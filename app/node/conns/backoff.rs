@@ -50,11 +50,10 @@ impl Backoff {
         self.peers.remove(&node);
     }
 
-    /// Lets those be asked again whose time is over.
-    pub(super) fn on_time(&mut self, now: Millis) {
-        for refused in self.peers.values_mut() {
-            refused.until = refused.until.filter(|until| now < *until);
-        }
+    /// Lets those be asked again whose time is over; says whether there are such.
+    pub(super) fn on_time(&mut self, now: Millis) -> bool {
+        let over = self.peers.values_mut().filter_map(|refused| refused.until.take_if(|until| now >= *until));
+        over.count() > 0
     }
 
     /// When the next one may be asked again.

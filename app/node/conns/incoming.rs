@@ -10,6 +10,10 @@ use crate::kv::Plane;
 use crate::limits::{MAX_CONNECTIONS_PER_NODE, MAX_PARTING_CONNECTIONS, PARTING_MS};
 use crate::transfer::{ByeReason, Channel, Fault, Frame, ServeEvent, Server};
 
+/// Questions for drafts that a connection has answered in a second, each by some runs over the index. An answer of hundreds of tokens a
+/// second asks for fewer; whoever asks more often learns nothing.
+pub(super) const MAX_LOOKS: u32 = 64;
+
 /// The serving side.
 pub(super) struct Serve {
     pub(super) server: Server,
@@ -18,6 +22,8 @@ pub(super) struct Serve {
     stranger: bool,
     since: Millis,
     pins: Vec<(BlockKey, Plane)>,
+    /// Since when questions for drafts are counted, and how many there were.
+    looked: (Millis, u32),
 }
 
 impl Serve {
@@ -29,6 +35,15 @@ impl Serve {
                 cache.unpin(&finished.0, finished.1);
             }
         }
+    }
+
+    /// Whether the index is searched once more for this peer.
+    fn may_look(&mut self, now: Millis) -> bool {
+        if now >= self.looked.0 + Millis(1_000) {
+            self.looked = (now, 0);
+        }
+        self.looked.1 += 1;
+        self.looked.1 <= MAX_LOOKS
     }
 
     /// Gives back all pins.
@@ -48,9 +63,14 @@ impl Serve {
 
 impl Conns {
     /// A peer has connected. It gets a place, or is told that there is none.
-    pub fn on_accepted(&mut self, id: ConnId, from: SocketAddr, shared: &mut Shared, now: Millis) {
+    pub(crate) fn on_accepted(&mut self, id: ConnId, from: SocketAddr, shared: &mut Shared, now: Millis) {
         let from = from.ip().to_canonical();
         let peers = shared.catalog.peers().filter(|peer| peer.addr.ip().to_canonical() == from).count();
+        if !self.toll.takes(from, peers, now) {
+            shared.stats.connections_throttled += 1;
+            shared.out.push_back(Output::Close(id));
+            return;
+        }
         let places: Vec<Place> = self.places().collect();
         let verdict = admit(&places, from, peers, now);
         if let Verdict::InsteadOf(victim) = verdict {
@@ -71,7 +91,7 @@ impl Conns {
         }
         let mut channel = Channel::responder(&shared.config.keys, self.ephemeral(shared));
         channel.writable();
-        let serve = Serve { server, from, stranger: peers == 0, since: now, pins: Vec::new() };
+        let serve = Serve { server, from, stranger: peers == 0, since: now, pins: Vec::new(), looked: (now, 0) };
         self.conns.insert(id, Conn { channel, side: Side::Serve(serve), parting });
         self.dirty.insert(id);
     }
@@ -108,10 +128,19 @@ impl Conns {
                         }
                     }
                 },
-                ServeEvent::FilterWant { segment } => match shared.catalog.own_segment(segment.into()) {
+                ServeEvent::FilterWant { segment } => match shared.catalog.serve_segment(segment.into(), now) {
                     Some((generation, bits)) => serve.server.filter_segment(segment, generation, bits),
                     None => serve.server.filter_segment(segment, 0, &[]),
                 },
+                ServeEvent::DraftWant { id, parent, begun } => {
+                    let followed = if serve.may_look(now) {
+                        shared.stats.drafts_served += 1;
+                        shared.cache.following(&parent, &begun)
+                    } else {
+                        Default::default()
+                    };
+                    serve.server.draft(id, followed);
+                }
                 ServeEvent::Cancelled { id } => serve.server.absent(id),
                 ServeEvent::Closed(_) => closed = true,
                 ServeEvent::Nothing => {}
@@ -142,7 +171,7 @@ impl Conns {
     }
 
     /// Ends the serving of the connection that has most pinned, for an answer needs the room; false when none has anything pinned.
-    pub fn end_serving(&mut self, shared: &mut Shared, now: Millis) -> bool {
+    pub(crate) fn end_serving(&mut self, shared: &mut Shared, now: Millis) -> bool {
         let busiest = self.serving().map(|(id, serve)| (serve.pins.len(), id)).filter(|(pins, _)| *pins > 0).max();
         let Some((_, id)) = busiest else { return false };
         shared.stats.serves_ended += 1;

@@ -3,12 +3,12 @@
 use core::net::SocketAddr;
 use std::collections::BTreeMap;
 
-use super::{Conn, ConnEvent, ConnId, Conns, Event, Loss, Output, Shared, Side, WantId};
+use super::{Conn, ConnEvent, ConnId, Conns, Event, Hint, Loss, Output, Shared, Side, WantId};
 use crate::catalog::{Probe, Pull};
-use crate::id::{Millis, NodeId};
+use crate::id::{BlockKey, Millis, NodeId};
 use crate::kv::Page;
 use crate::limits::{MAX_FETCH_CONNECTIONS, MAX_PULLS, MAX_WANTS_IN_FLIGHT};
-use crate::transfer::{ByeReason, Channel, Expected, Fault, FetchEvent, Fetcher, Frame, Hello, Sample};
+use crate::transfer::{ByeReason, Channel, Expected, Fault, FetchEvent, Fetcher, Frame, Hello, Sample, Tokens};
 
 /// How long a connection stays open unused, in milliseconds: a minute of conversation keeps it, a night does not.
 const IDLE_MS: u64 = 60_000;
@@ -67,6 +67,18 @@ impl Fetch {
         true
     }
 
+    /// Asks for a draft; false while another question is not answered.
+    pub(super) fn want_draft(&mut self, id: u32, parent: BlockKey, begun: Tokens, now: Millis) -> bool {
+        let takes = self.fetcher.want_draft(id, parent, begun);
+        if takes {
+            self.kept = true;
+            if self.fetcher.peer().is_some() {
+                self.used_at = now;
+            }
+        }
+        takes
+    }
+
     /// Hands on what the connection has measured.
     fn learn(&mut self, shared: &mut Shared, now: Millis) {
         while let Some(sample) = self.fetcher.poll_sample() {
@@ -79,12 +91,12 @@ impl Fetch {
 
 impl Conns {
     /// Whether the peer is left alone for a moment: it had no place, or could not be reached.
-    pub fn avoids(&self, node: NodeId, now: Millis) -> bool {
+    pub(crate) fn avoids(&self, node: NodeId, now: Millis) -> bool {
         self.backoff.holds(node, now)
     }
 
     /// How many more planes can be asked of a peer now; 0 while it is left alone.
-    pub fn room(&self, node: NodeId, now: Millis) -> usize {
+    pub(crate) fn room(&self, node: NodeId, now: Millis) -> usize {
         if self.backoff.holds(node, now) {
             return 0;
         }
@@ -106,7 +118,7 @@ impl Conns {
     ///
     /// # Panics
     /// When the page is too short, or the id was used before: the caller's own mistake.
-    pub fn want(
+    pub(crate) fn want(
         &mut self,
         (node, addr): (NodeId, SocketAddr),
         id: WantId,
@@ -136,7 +148,7 @@ impl Conns {
     }
 
     /// Gives up a want: its page is free when this returns, and nothing more is heard of it.
-    pub fn cancel(&mut self, id: WantId, shared: &mut Shared, now: Millis) {
+    pub(crate) fn cancel(&mut self, id: WantId, shared: &mut Shared, now: Millis) {
         self.events.retain(|event| event.id() != id);
         let Some(conn) = self.wants.remove(&id) else { return };
         self.dirty.insert(conn);
@@ -149,7 +161,7 @@ impl Conns {
 
     /// Asks a peer for filter segments that its announcements showed to differ: at once where a connection stands, else as soon as
     /// one may be made for it.
-    pub fn pull(&mut self, pull: Pull, shared: &mut Shared, now: Millis) {
+    pub(crate) fn pull(&mut self, pull: Pull, shared: &mut Shared, now: Millis) {
         if let Some(&conn) = self.to.get(&pull.node) {
             self.pull_on(conn, &pull);
         } else {
@@ -188,7 +200,7 @@ impl Conns {
     }
 
     /// The connection to a peer, made where there is none. None when as many as are allowed are in use.
-    fn link_to(&mut self, node: NodeId, addr: SocketAddr, shared: &mut Shared, now: Millis) -> Option<ConnId> {
+    pub(super) fn link_to(&mut self, node: NodeId, addr: SocketAddr, shared: &mut Shared, now: Millis) -> Option<ConnId> {
         if let Some(&conn) = self.to.get(&node) {
             return Some(conn);
         }
@@ -216,7 +228,7 @@ impl Conns {
     }
 
     /// Connects to hear who is there, unless a few such connections are under way: then the catalog asks again.
-    pub fn probe(&mut self, probe: Probe, shared: &mut Shared, now: Millis) {
+    pub(crate) fn probe(&mut self, probe: Probe, shared: &mut Shared, now: Millis) {
         let probing = |conn: &&Conn| matches!(&conn.side, Side::Fetch(fetch) if fetch.probes);
         if self.conns.values().filter(probing).count() < MAX_PULLS {
             self.connect(probe, true, shared, now);
@@ -244,7 +256,7 @@ impl Conns {
     }
 
     /// A connection that this node asked for stands.
-    pub fn on_connected(&mut self, id: ConnId, shared: &mut Shared, now: Millis) {
+    pub(crate) fn on_connected(&mut self, id: ConnId, shared: &mut Shared, now: Millis) {
         let Some(conn) = self.conns.get_mut(&id) else {
             // It was given up while it was being made.
             shared.out.push_back(Output::Close(id));
@@ -301,6 +313,10 @@ impl Conns {
                     ConnEvent::Absent { id: WantId(id) }
                 }
                 FetchEvent::Busy { id } => ConnEvent::Busy { id: WantId(id) },
+                FetchEvent::Draft { id, tokens } => {
+                    self.hints.push_back(Hint { node: fetch.peer, id, tokens });
+                    continue;
+                }
                 FetchEvent::Closed(reason) => {
                     farewell = Some(reason);
                     continue;

@@ -106,6 +106,8 @@ pub(super) struct Blocks {
     pub ending: Option<Ending>,
     /// The peers that may be asked, in ascending order.
     pub sources: Vec<NodeId>,
+    /// Tokens that each of them seems to hold, for whoever looks.
+    pub held: Vec<usize>,
     /// Whether what is finished goes into the cache. Not when its blocks were reset meanwhile: this stands on state from before.
     pub keeps: bool,
 }
@@ -126,7 +128,14 @@ impl Blocks {
     pub(super) fn bare(shared: &Shared, tokens: &[TokenId]) -> Blocks {
         let chain = Chain::of(&shared.secret, shared.root, tokens);
         let rows = chain.blocks.into_iter().map(|link| Row::empty(Some(link))).collect();
-        Blocks { rows, whole: (tokens.len() - 1) / BLOCK_TOKENS, ending: None, sources: Vec::new(), keeps: true }
+        Blocks {
+            rows,
+            whole: (tokens.len() - 1) / BLOCK_TOKENS,
+            ending: None,
+            sources: Vec::new(),
+            held: Vec::new(),
+            keeps: true,
+        }
     }
 
     /// Notes anew which peers seem to hold what is missing.
@@ -141,6 +150,7 @@ impl Blocks {
                 }
             }
         }
+        self.count_held();
     }
 
     /// Looks for the longest block of at most `most` tokens that begins where the known whole blocks end.
@@ -182,7 +192,7 @@ impl Blocks {
 
     /// Pins what is here: all that a place to resume may stand on. Sliding planes that lie before the window of the furthest place
     /// to which they reach are of no use.
-    fn pin_held(&mut self, shared: &mut Shared, total: usize) {
+    pub(super) fn pin_held(&mut self, shared: &mut Shared, total: usize) {
         let held = |row: &Row, plane: Plane| row.link.as_ref().is_some_and(|link| shared.cache.holds(link, plane));
         let as_cell = |has: bool| if has { planner::Cell::Have } else { planner::Cell::Missing(0) };
         let as_row =
@@ -211,6 +221,7 @@ impl Blocks {
             let Some(link) = &row.link else { continue };
             for plane in Plane::ALL {
                 if (plane == Plane::Global || at >= window)
+                    && matches!(row.cells[plane as usize], Cell::Missing)
                     && let Some((page, maker)) = shared.cache.pin(link, plane)
                 {
                     row.cells[plane as usize] = Cell::Shared { page, maker };
@@ -341,16 +352,41 @@ impl Blocks {
     }
 
     /// Gives up one slot of a plane that nothing stands on, for computing needs it: the one that computing would reach first, for a
-    /// fetch from the tail is of use without it. False when there is none.
-    pub(super) fn give_up(&mut self, plane: Plane, shared: &mut Shared, conns: &mut Conns, now: Millis) -> bool {
+    /// fetch from the tail is of use without it. Then what the cache holds of the blocks that are still ahead of token `ready`. False when
+    /// there is none.
+    pub(super) fn give_up(&mut self, plane: Plane, ready: usize, shared: &mut Shared, conns: &mut Conns, now: Millis) -> bool {
         let spare = |row: &Row| matches!(row.cells[plane as usize], Cell::Wanted { .. } | Cell::Arrived { .. });
         let row = self.rows.iter_mut().find(|row| spare(row));
         let Some(row) = row.or(self.ending.as_mut().map(|ending| &mut ending.block).filter(|row| spare(row))) else {
-            return false;
+            return self.unpin_ahead(plane, ready, shared, conns, now);
         };
         row.holders[plane as usize] = 0;
         row.denied[plane as usize] = SourceSet::MAX;
         Blocks::clear(shared, conns, row, plane, Cell::Missing, now);
+        true
+    }
+
+    /// Lets go of a pin ahead of token `ready`, so that the cache may drop what it keeps there. Of global planes the last goes, for others
+    /// stand on those before it; and with it the block's sliding plane, or the block would stay.
+    fn unpin_ahead(&mut self, plane: Plane, ready: usize, shared: &mut Shared, conns: &mut Conns, now: Millis) -> bool {
+        let is_pinned = |row: &Row, plane: Plane| matches!(row.cells[plane as usize], Cell::Shared { .. });
+        if self.ending.as_ref().is_some_and(|ending| Plane::ALL.iter().any(|plane| is_pinned(&ending.block, *plane))) {
+            self.drop_ending(shared, conns, now);
+            return true;
+        }
+        let mut ahead = self.rows.iter_mut().skip(ready.div_ceil(BLOCK_TOKENS));
+        let row = match plane {
+            Plane::Global => ahead.rfind(|row| Plane::ALL.iter().any(|plane| is_pinned(row, *plane))),
+            Plane::Sliding => ahead.find(|row| is_pinned(row, Plane::Sliding)),
+        };
+        let Some(row) = row else { return false };
+        for plane in Plane::ALL.into_iter().filter(|each| plane == Plane::Global || *each == plane) {
+            if is_pinned(row, plane) {
+                row.holders[plane as usize] = 0;
+                row.denied[plane as usize] = SourceSet::MAX;
+                Blocks::clear(shared, conns, row, plane, Cell::Missing, now);
+            }
+        }
         true
     }
 

@@ -44,7 +44,10 @@ impl Blocks {
         if let Some(slots) = slots {
             self.copy_ending(shared, conns, resume % BLOCK_TOKENS, slots, now);
         }
-        self.drop_ending(shared, conns, now);
+        // One that lies further on is of use still: only the head has come so far.
+        if within || self.ending.as_ref().is_some_and(|ending| ending.row * BLOCK_TOKENS < resume) {
+            self.drop_ending(shared, conns, now);
+        }
         self.pass_window(shared, conns, resume, now);
         true
     }
@@ -107,10 +110,11 @@ impl Blocks {
     }
 
     /// A slot that an answer cannot do without: what it has fetched and does not stand on gives way, then peers that are being served.
-    fn reserve(&mut self, plane: Plane, shared: &mut Shared, conns: &mut Conns, now: Millis) -> Option<Slot> {
+    /// Last go the pins ahead of token `ready`.
+    fn reserve(&mut self, plane: Plane, ready: usize, shared: &mut Shared, conns: &mut Conns, now: Millis) -> Option<Slot> {
         loop {
             let slot = shared.reserve(plane);
-            if slot.is_some() || !(self.give_up(plane, shared, conns, now) || conns.end_serving(shared, now)) {
+            if slot.is_some() || !(self.give_up(plane, ready, shared, conns, now) || conns.end_serving(shared, now)) {
                 return slot;
             }
         }
@@ -134,7 +138,7 @@ impl Blocks {
                 if at * BLOCK_TOKENS < first && self.rows[at].cells[plane as usize].page().is_some() {
                     continue;
                 }
-                pair[plane as usize] = self.reserve(plane, shared, conns, now);
+                pair[plane as usize] = self.reserve(plane, first, shared, conns, now);
                 if pair[plane as usize].is_none() {
                     slots.push(pair);
                     give_back(shared, slots);
@@ -144,6 +148,25 @@ impl Blocks {
             slots.push(pair);
         }
         Some(slots)
+    }
+
+    /// Adds slots for `drafted` tokens behind token `end`, for the blocks behind the last one that the job writes anyway. Gives how
+    /// many of the tokens have room. A draft takes nothing that is in use, neither from this prompt nor from peers.
+    pub(super) fn draft_slots(&mut self, shared: &mut Shared, (end, drafted): (usize, usize), slots: &mut JobSlots) -> usize {
+        let mut room = end.next_multiple_of(BLOCK_TOKENS);
+        while room < end + drafted {
+            let pair = Plane::ALL.map(|plane| shared.reserve(plane));
+            if pair.iter().any(Option::is_none) {
+                give_back(shared, vec![pair]);
+                break;
+            }
+            slots.push(pair);
+            room += BLOCK_TOKENS;
+        }
+        while self.rows.len() < room / BLOCK_TOKENS {
+            self.rows.push(Row::empty(None));
+        }
+        drafted.min(room - end)
     }
 
     /// The pages of a job whose rows from `first` on are written to `slots`.

@@ -4,11 +4,17 @@
 //! planner over the table of blocks (`blocks`). It handles its own events, with what the node's parts share lent to it.
 
 mod blocks;
+mod decode;
+mod drafts;
 mod fetch;
 mod keep;
+mod map;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
+use crate::draft::Source;
 use crate::id::{Millis, TokenId};
 use crate::kv::Sequence;
 use crate::limits::{BLOCK_TOKENS, PREFILL_STEP_TOKENS};
@@ -23,7 +29,11 @@ use super::io::Output;
 use super::progress::{Progress, Reports};
 use super::shared::Shared;
 
+pub(crate) use map::PromptMap;
+
 use blocks::Blocks;
+use decode::{Step, is_checkable};
+use drafts::{Draft, Drafts};
 use fetch::Peers;
 use keep::JobSlots;
 
@@ -60,6 +70,9 @@ struct Running {
     began: Millis,
     end: usize,
     slots: JobSlots,
+    /// Tokens behind `end` that are checked in the same pass, and where they come from.
+    draft: Draft,
+    source: Option<Source>,
     abandoned: bool,
 }
 
@@ -85,6 +98,7 @@ pub(super) struct Prompt {
     reports: Reports,
     memory: Memory,
     phase: Phase,
+    drafts: Drafts,
     /// Tokens whose state is in place.
     ready: usize,
     running: Option<Running>,
@@ -105,10 +119,17 @@ impl Prompt {
             let peers = Peers::of(shared, &ask.tokens, now);
             (Memory::Blocks(Blocks::new(shared, &ask.tokens, peers.nodes())), peers)
         };
+        let known = if let Memory::Blocks(blocks) = &memory { blocks.known(shared) } else { 0 };
+        let drafts = match &memory {
+            Memory::Blocks(blocks) if shared.config.drafts && shared.config.reuse && is_checkable(&ask.sampling) => {
+                Drafts::of(blocks, &ask.tokens, shared, now)
+            }
+            _ => Drafts::none(),
+        };
         let mut prompt = Prompt {
             id: ask.id,
             tokens: ask.tokens,
-            figures: Figures::new(count),
+            figures: Figures { known, ..Figures::new(count) },
             max_tokens: ask.max_tokens.max(1),
             watch: ask.watch,
             sampling: ask.sampling,
@@ -116,11 +137,13 @@ impl Prompt {
             reports: Reports::new(now),
             memory,
             phase: Phase::Prefill(peers),
+            drafts,
             ready: 0,
             running: None,
             stopping: false,
             again: false,
         };
+        prompt.ask_for_drafts(shared, conns, now);
         let life = prompt.advance(shared, conns, now);
         (prompt, life)
     }
@@ -163,6 +186,14 @@ impl Prompt {
         blocks.look_up(shared);
         blocks.look_further(shared, &self.tokens);
         self.advance(shared, conns, now)
+    }
+
+    /// Peers that had no place may be asked again.
+    pub(super) fn on_freed(&mut self, shared: &mut Shared, conns: &mut Conns, now: Millis) -> Life {
+        match (&self.memory, &self.phase) {
+            (Memory::Blocks(_), Phase::Prefill(_)) => self.advance(shared, conns, now),
+            _ => Life::Going,
+        }
     }
 
     /// Something became of what was asked of peers.
@@ -246,9 +277,12 @@ impl Prompt {
                 None => {}
             }
             if blocks.settle(shared, conns, self.ready, reach, now) {
+                self.figures.fetched_ms = Some(Figures::since(self.asked_at, now));
                 self.ready = reach;
                 return;
             }
+            // A place to resume further back stands on other sliding planes.
+            blocks.pin_held(shared, self.tokens.len());
         }
     }
 
@@ -265,26 +299,29 @@ impl Prompt {
         self.run_to(step.compute_to, shared, conns, now)
     }
 
-    /// Makes room for the tokens up to `end` and gives them to the engine.
+    /// Makes room for the tokens up to `end` and gives them to the engine, with those that are drafted behind them.
     fn run_to(&mut self, end: usize, shared: &mut Shared, conns: &mut Conns, now: Millis) -> Life {
+        let (mut draft, mut source) = self.draft(end, shared, now);
         let (sequence, slots) = match &mut self.memory {
             Memory::Private(sequence) => (sequence.clone(), JobSlots::new()),
             Memory::Blocks(blocks) => {
-                let Some(slots) = blocks.job_slots(shared, conns, (self.ready, end), now) else {
+                let Some(mut slots) = blocks.job_slots(shared, conns, (self.ready, end), now) else {
                     return self.out_of_slots(shared, conns, now);
                 };
+                draft.truncate(blocks.draft_slots(shared, (end, draft.len()), &mut slots));
+                source = source.filter(|_| !draft.is_empty());
                 (Arc::new(blocks.sequence(&shared.config.shape, self.ready, &slots)), slots)
             }
         };
         let judge = (end == self.tokens.len()).then(|| Judge {
             sampling: self.sampling,
-            rows: 1,
+            rows: 1 + draft.len(),
             recent: self.sampling.repeat.recent(&self.tokens).to_vec(),
         });
         shared.jobs += 1;
         let id = shared.jobs;
-        let tokens = self.tokens[self.ready..end].to_vec();
-        self.running = Some(Running { id, began: now, end, slots, abandoned: false });
+        let tokens = self.tokens[self.ready..end].iter().chain(&draft).copied().collect();
+        self.running = Some(Running { id, began: now, end, slots, draft, source, abandoned: false });
         shared.out.push_back(Output::Engine(Job { id, tokens, first: self.ready, sequence, judge, audits: None }));
         Life::Going
     }
@@ -299,50 +336,33 @@ impl Prompt {
     /// The engine has done a job, or given it up.
     pub(super) fn on_engine(&mut self, done: JobDone, shared: &mut Shared, conns: &mut Conns, now: Millis) -> Life {
         let Some(running) = self.running.take_if(|running| running.id == done.id) else { return Life::Going };
-        let Running { end, slots, .. } = running;
+        let Running { end, mut slots, draft, source, .. } = running;
+        self.figures.worked(done.micros, done.sampling_micros);
         match done.result {
             Ok(chosen) => {
+                let right = draft.iter().zip(&chosen).take_while(|(drafted, chosen)| drafted == chosen).count();
                 if let Memory::Blocks(blocks) = &mut self.memory {
+                    // Blocks in which no drafted token is right are not kept.
+                    let kept = (end + right).div_ceil(BLOCK_TOKENS) - self.ready / BLOCK_TOKENS;
+                    keep::give_back(shared, slots.drain(kept..).collect());
                     blocks.computed(shared, conns, (self.ready, end), slots, now);
                 }
-                self.go_on(end, &chosen, done.micros, shared, conns, now)
+                let step = Step { end, draft, source, right, micros: done.micros };
+                self.go_on(&step, &chosen, shared, conns, now)
             }
             Err(fault) => {
                 keep::give_back(shared, slots);
                 match fault {
                     _ if self.stopping => self.finish(StopReason::Stopped, shared, conns, now),
                     JobFault::Abandoned => self.advance(shared, conns, now),
+                    // The drafted tokens may be what it could not run.
+                    JobFault::Failed(_) if !draft.is_empty() => {
+                        self.drafts.give_up(shared, now);
+                        self.run_to(end, shared, conns, now)
+                    }
                     JobFault::Failed(reason) => self.begin_again(reason, shared, conns, now),
                 }
             }
-        }
-    }
-
-    /// The tokens up to `end` are in place.
-    fn go_on(
-        &mut self,
-        end: usize,
-        chosen: &[TokenId],
-        micros: u64,
-        shared: &mut Shared,
-        conns: &mut Conns,
-        now: Millis,
-    ) -> Life {
-        let prompt_end = self.figures.prompt_tokens;
-        if self.ready < prompt_end {
-            shared.trust.prefilled(end - self.ready, micros);
-        }
-        self.ready = end;
-        if let Memory::Blocks(blocks) = &mut self.memory {
-            blocks.share_whole(shared, conns, &self.tokens, end, now);
-            if end == prompt_end {
-                blocks.share_ragged(shared, &self.tokens, end);
-            }
-        }
-        match chosen {
-            _ if self.stopping => self.finish(StopReason::Stopped, shared, conns, now),
-            [] => self.advance(shared, conns, now),
-            [token, ..] => self.on_token(*token, shared, conns, now),
         }
     }
 
@@ -374,71 +394,6 @@ impl Prompt {
         self.phase = Phase::Prefill(Peers::none());
         self.memory = Memory::Blocks(Blocks::bare(shared, &self.tokens));
         self.advance(shared, conns, now)
-    }
-
-    fn on_token(&mut self, token: TokenId, shared: &mut Shared, conns: &mut Conns, now: Millis) -> Life {
-        if let (Memory::Blocks(blocks), Phase::Prefill(_)) = (&mut self.memory, &self.phase) {
-            blocks.end_fetch(shared, conns, now);
-            self.phase = Phase::Decode;
-        }
-        let elapsed = Figures::since(self.asked_at, now);
-        if self.figures.generated == 0 {
-            self.count_prompt();
-            self.figures.ttft_ms = elapsed;
-        }
-        self.figures.ttlt_ms = elapsed;
-        let private = matches!(self.memory, Memory::Private(_));
-        if !private && shared.config.end_tokens.contains(&token) {
-            return self.finish(StopReason::End, shared, conns, now);
-        }
-        self.figures.generated += 1;
-        self.tokens.push(token);
-        shared.out.push_back(Output::Reply(self.id, Reply::Token(token)));
-        if self.watch.as_mut().is_some_and(|watch| watch.ends_with(token)) {
-            return self.finish(StopReason::StopString, shared, conns, now);
-        }
-        if self.figures.generated >= self.max_tokens {
-            return self.finish(StopReason::MaxTokens, shared, conns, now);
-        }
-        if self.tokens.len() >= shared.config.context {
-            return self.finish(StopReason::ContextFull, shared, conns, now);
-        }
-        let end = self.tokens.len();
-        self.phase = Phase::Decode;
-        self.run_to(end, shared, conns, now)
-    }
-
-    /// Counts where the prompt's tokens came from.
-    fn count_prompt(&mut self) {
-        let total = self.figures.prompt_tokens;
-        self.figures.own = 0;
-        self.figures.peers.clear();
-        let Memory::Blocks(blocks) = &self.memory else {
-            self.figures.computed = self.ready.min(total);
-            return;
-        };
-        let taken: Vec<_> = blocks.rows.iter().map(|row| row.taken).filter(|taken| taken.tokens > 0).collect();
-        for taken in &taken {
-            self.figures.took(taken.from, taken.tokens);
-        }
-        self.figures.computed = self.ready.min(total).saturating_sub(taken.iter().map(|taken| taken.tokens).sum());
-    }
-
-    fn finish(&mut self, stop: StopReason, shared: &mut Shared, conns: &mut Conns, now: Millis) -> Life {
-        if let Memory::Blocks(blocks) = &mut self.memory
-            && self.ready > self.figures.prompt_tokens
-        {
-            blocks.share_ragged(shared, &self.tokens, self.ready);
-        }
-        self.figures.stop = stop;
-        if self.figures.generated == 0 {
-            self.count_prompt();
-            self.figures.ttlt_ms = Figures::since(self.asked_at, now);
-            self.figures.ttft_ms = self.figures.ttlt_ms;
-        }
-        shared.stats.answered += 1;
-        shared.out.push_back(Output::Reply(self.id, Reply::Done(self.figures.clone())));
-        self.let_go(shared, conns, now)
     }
 
     fn fail(&mut self, refusal: Refusal, shared: &mut Shared, conns: &mut Conns, now: Millis) -> Life {

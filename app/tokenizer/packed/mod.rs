@@ -163,7 +163,7 @@ pub struct Packed {
 
 impl Packed {
     /// Takes bytes that `pack` made; none where they are not whole, or of another kind. Reads all of them.
-    pub fn open(source: impl AsRef<[u8]> + Send + Sync + 'static) -> Option<Packed> {
+    pub(crate) fn open(source: impl AsRef<[u8]> + Send + Sync + 'static) -> Option<Packed> {
         let packed = Packed::open_unread(source)?;
         let check = u128::from_le_bytes(packed.bytes()[CHECK_AT..HEAD_AT].try_into().ok()?);
         (xxh3_128(&packed.bytes()[HEAD_AT..]) == check).then_some(packed)
@@ -185,14 +185,14 @@ impl Packed {
     }
 
     /// What it was made from, as `pack` was told.
-    pub fn made_from(&self) -> [u8; 16] {
+    pub(crate) fn made_from(&self) -> [u8; 16] {
         let mut source = [0; 16];
         source.copy_from_slice(&self.bytes()[SOURCE_AT..CHECK_AT]);
         source
     }
 
     /// Bytes in all.
-    pub fn bytes_in_all(&self) -> usize {
+    pub(crate) fn bytes_in_all(&self) -> usize {
         self.places.end
     }
 

@@ -4,7 +4,7 @@
 //! where it could be questioned: a merge in the queue counts as long as its two tokens still make the same product.
 
 use core::cmp::{Ordering, Reverse};
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::BinaryHeap;
 use std::path::{Path, PathBuf};
 
 use tokenizers::{AddedToken, Model, Result, Token, Trainer};
@@ -124,7 +124,8 @@ impl Model for Packed {
         ((id as usize) < self.tokens()).then(|| self.text(id).to_owned())
     }
 
-    fn get_vocab(&self) -> HashMap<String, u32> {
+    #[expect(clippy::disallowed_types, reason = "the trait gives a vocabulary as a map")]
+    fn get_vocab(&self) -> std::collections::HashMap<String, u32> {
         (0..self.tokens() as u32).map(|id| (self.text(id).to_owned(), id)).collect()
     }
 

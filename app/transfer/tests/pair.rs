@@ -10,40 +10,40 @@ use crate::id::{BlockKey, BootId, Epoch, Fingerprint, Millis, NodeId, TokenId};
 use crate::kv::{Page, Plane};
 
 /// The same cases on every run.
-pub fn cases(cases: u32) -> ProptestConfig {
+pub(crate) fn cases(cases: u32) -> ProptestConfig {
     ProptestConfig { cases, rng_seed: RngSeed::Fixed(1), failure_persistence: None, ..ProptestConfig::default() }
 }
 
-pub fn hello(node: u64) -> Hello {
+pub(crate) fn hello(node: u64) -> Hello {
     Hello::new(NodeId(node), BootId(10 + node), Epoch(3), Fingerprint([9; 16]))
 }
 
-pub fn key(n: u32) -> BlockKey {
+pub(crate) fn key(n: u32) -> BlockKey {
     BlockKey([n as u8; 16])
 }
 
-pub fn tokens(n: u32) -> Tokens {
+pub(crate) fn tokens(n: u32) -> Tokens {
     (0..1 + n % 16).map(|i| TokenId(1_000 * n + i)).collect()
 }
 
 /// What the serving node holds of block `n`: bytes that differ by block, plane and place.
-pub fn content(n: u32, plane: Plane, bytes: usize) -> Vec<u8> {
+pub(crate) fn content(n: u32, plane: Plane, bytes: usize) -> Vec<u8> {
     (0..bytes).map(|i| (i as u32 ^ (i as u32 >> 8)).wrapping_mul(31).wrapping_add(7 * n + plane as u32) as u8).collect()
 }
 
-pub fn page_of(bytes: &[u8]) -> Page {
+pub(crate) fn page_of(bytes: &[u8]) -> Page {
     let page = Page::new(bytes.len() + 64);
     page.write()[..bytes.len()].copy_from_slice(bytes);
     page
 }
 
-pub fn expected(n: u32, plane: Plane, bytes: usize) -> Expected {
+pub(crate) fn expected(n: u32, plane: Plane, bytes: usize) -> Expected {
     Expected { key: key(n), parent: key(n + 100), tokens: tokens(n), plane, bytes }
 }
 
 /// What the serving node does with a want.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub enum Answer {
+pub(crate) enum Answer {
     Found,
     Absent,
     Busy,
@@ -52,13 +52,13 @@ pub enum Answer {
 
 /// What came of a want.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub enum End {
+pub(crate) enum End {
     Done,
     Absent,
     Busy,
 }
 
-pub struct Pair {
+pub(crate) struct Pair {
     pub server: Server,
     pub fetcher: Fetcher,
     pub up: Wire,
@@ -67,12 +67,13 @@ pub struct Pair {
     pub pins: usize,
     pub ends: BTreeMap<u32, End>,
     pub segments: Vec<(u8, Vec<u8>)>,
+    pub drafts: Vec<(u32, crate::transfer::DraftTokens)>,
     pub ready: usize,
     pub now: Millis,
 }
 
 /// One direction: bytes on their way, and the bit of them that is to be damaged, if any.
-pub struct Wire {
+pub(crate) struct Wire {
     pub bytes: Vec<u8>,
     pub decoder: Decoder,
     pub carried: usize,
@@ -94,7 +95,7 @@ impl Wire {
 }
 
 impl Pair {
-    pub fn new() -> Pair {
+    pub(crate) fn new() -> Pair {
         Pair {
             server: Server::new(hello(1), Millis(0)),
             fetcher: Fetcher::new(hello(2)),
@@ -104,13 +105,14 @@ impl Pair {
             pins: 0,
             ends: BTreeMap::new(),
             segments: Vec::new(),
+            drafts: Vec::new(),
             ready: 0,
             now: Millis(0),
         }
     }
 
     /// Puts a plane into the serving node's store and asks for it; returns the page that it goes to.
-    pub fn want(&mut self, n: u32, plane: Plane, bytes: usize, answer: Answer) -> Page {
+    pub(crate) fn want(&mut self, n: u32, plane: Plane, bytes: usize, answer: Answer) -> Page {
         self.store.insert((key(n), plane), (n, bytes, answer));
         let page = page_of(&vec![0; bytes]);
         let id = 2 * n + plane as u32;
@@ -119,7 +121,7 @@ impl Pair {
     }
 
     /// One frame each way, `cut` bytes delivered each way. False when nothing moved.
-    pub fn step(&mut self, cut: usize) -> Result<bool, Fault> {
+    pub(crate) fn step(&mut self, cut: usize) -> Result<bool, Fault> {
         let (up, down) = (self.up.bytes.len(), self.down.bytes.len());
         let mut moved = self.fetcher.poll_send(self.now, &mut self.up.bytes);
         self.up.damage_new(up);
@@ -143,6 +145,7 @@ impl Pair {
                 FetchEvent::Absent { id } => assert_eq!(self.ends.insert(id, End::Absent), None),
                 FetchEvent::Busy { id } => assert_eq!(self.ends.insert(id, End::Busy), None),
                 FetchEvent::FilterSegment { segment, bytes, .. } => self.segments.push((segment, bytes.to_vec())),
+                FetchEvent::Draft { id, tokens } => self.drafts.push((id, tokens)),
                 FetchEvent::Progress { .. } | FetchEvent::Closed(_) | FetchEvent::Nothing => {}
             }
         }
@@ -150,7 +153,7 @@ impl Pair {
     }
 
     /// Runs until nothing moves.
-    pub fn run(&mut self, cut: usize) -> Result<(), Fault> {
+    pub(crate) fn run(&mut self, cut: usize) -> Result<(), Fault> {
         while self.step(cut)? {}
         Ok(())
     }
@@ -170,6 +173,7 @@ impl Pair {
             ServeEvent::FilterWant { segment } => {
                 self.server.filter_segment(segment, 7, &vec![segment; 100 * usize::from(segment)])
             }
+            ServeEvent::DraftWant { id, begun, .. } => self.server.draft(id, begun.iter().copied().collect()),
             ServeEvent::Cancelled { id } => self.server.absent(id),
             ServeEvent::Ready(_) | ServeEvent::Closed(_) | ServeEvent::Nothing => {}
         }

@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::super::fetch::Full;
 use super::super::*;
 use super::pair::*;
 use crate::id::Millis;

@@ -49,6 +49,9 @@ if grep -q '^BR2_LINUX_KERNEL=y' "$BR2_CONFIG"; then
     # shellcheck disable=SC2086
     "$here/linux-check.sh" "$BUILD_DIR"/linux-custom/.config $fragments
     version=$(cat "$BUILD_DIR"/linux-custom/include/config/kernel.release)
+    # A new binary in the same root finds them pruned already.
+    echo "modules kept: $("$here/prune-modules.sh" "$target/lib/modules/$version" "$here/modules")"
+    "$HOST_DIR/sbin/depmod" -b "$target" "$version"
 else
     kernel=${POTLUCK_DEBIAN:?names the folder that tools/image-kernel.sh filled}/kernel
     "$here/linux-check.sh" --modules "$kernel/config" "$here/linux.config" "$here/linux-virt.config"

@@ -67,8 +67,10 @@ r $images/boot.files
 d
 }" "$here/genimage.cfg.in" >"$images/genimage.cfg"
 
-rm -rf "$images/genimage.tmp" "$images/empty"
-mkdir -p "$images/empty"
-genimage --rootpath "$images/empty" --tmppath "$images/genimage.tmp" --inputpath "$images" --outputpath "$images" \
+# The card is called sdcard.img when it is whole, and not before.
+rm -rf "$images/genimage.tmp" "$images/genimage.out" "$images/empty" "$images/sdcard.img"
+mkdir -p "$images/genimage.out" "$images/empty"
+genimage --rootpath "$images/empty" --tmppath "$images/genimage.tmp" --inputpath "$images" --outputpath "$images/genimage.out" \
     --config "$images/genimage.cfg"
-rm -rf "$images/genimage.tmp" "$images/empty" "$images/boot.files"
+mv "$images/genimage.out/sdcard.img" "$images/sdcard.img"
+rm -rf "$images/genimage.tmp" "$images/genimage.out" "$images/empty" "$images/boot.files"

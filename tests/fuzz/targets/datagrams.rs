@@ -49,7 +49,7 @@ fuzz_target!(|data: &[u8]| {
         }
         let datagram = sealed(body, &keys, *peer % 4, counter);
         let used = catalog.handle(from, &datagram, now);
-        assert!(used.is_err() || sieve.passes(from, &datagram), "what the node uses is let through");
+        assert!(used.is_err() || sieve.passes(from, &datagram, now), "what the node uses is let through");
         // The same again is a replay, and is never used.
         if used.is_ok() {
             let again = catalog.handle(from, &datagram, now);
@@ -57,7 +57,7 @@ fuzz_target!(|data: &[u8]| {
         }
         let _ = catalog.handle(from, body, now);
         now = now + Millis(u64::from(*length) * 10);
-        let _ = (catalog.poll_probe(now), catalog.poll_event(), sieve.passes(from, body));
+        let _ = (catalog.poll_probe(now), catalog.poll_event(), sieve.passes(from, body, now));
         if let Some(pull) = catalog.poll_pull(now) {
             let segment = [*length; FILTER_SEGMENT_BYTES];
             for index in pull.segments {

@@ -1,16 +1,17 @@
-//! Bytes of a serial line: a terminal that knows escape sequences and one that does not get the same, with notes and answers in
-//! between. What was typed is parsed, what is shown stays bounded.
+//! Bytes of a serial line: a terminal that knows escape sequences, one that does not, and one at the end of a cable get the same, with
+//! notes, answers and pauses in between. What was typed is parsed, what is shown stays bounded.
 
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 
 use potluck::console::{Screen, Typed, harmless, parse};
+use potluck::id::Millis;
 use potluck::limits::{MAX_PROMPT_BYTES, MAX_TERMINAL_OUTPUT_BYTES};
 
 fuzz_target!(|data: &[u8]| {
-    for sequences in [true, false] {
-        let mut screen = Screen::new(sequences);
+    for mut screen in [Screen::new(true), Screen::new(false), Screen::on_cable(true)] {
+        let mut now = 0;
         screen.invite();
         let mut rest = data;
         while let [act, after @ ..] = rest {
@@ -20,7 +21,11 @@ fuzz_target!(|data: &[u8]| {
                 0 => screen.note(&String::from_utf8_lossy(bytes)),
                 1 => screen.say(&String::from_utf8_lossy(bytes)),
                 2 => screen.set_columns(usize::from(*act)),
-                _ => {}
+                _ => {
+                    now += u64::from(*act);
+                    screen.at(Millis(now));
+                    screen.pause();
+                }
             }
             let mut left = bytes;
             while !left.is_empty() {

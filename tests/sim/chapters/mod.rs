@@ -2,6 +2,10 @@
 
 /// Wrong bytes are found, whose they are, and nobody else suffers for it.
 mod audit;
+/// Multicast does not come through.
+mod filtered;
+/// What people call a node.
+mod names;
 /// What was recorded and is said again does nothing.
 mod replay;
 /// A reset reaches every node, and nothing else passes for one.

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use potluck::id::NodeId;
+use potluck::id::{Fingerprint, NodeId};
 
 use super::sharing::{prompt, swarm};
 use crate::sim::engine::shape_small;
@@ -56,6 +56,33 @@ fn a_node_that_is_off_is_not_brought_back_by_what_it_once_said() {
         world.pass(15_000);
     }
     assert_eq!((0..2).map(|who| world.notes(who).len()).collect::<Vec<_>>(), notes, "nothing is told");
+    assert!(world.status(0).catalog.claims > 0);
+}
+
+/// Nothing is asked of such a node, but the user is told of it: of one that is there.
+#[test]
+fn a_recorded_node_of_another_model_is_neither_listed_nor_told_of() {
+    let shape = shape_small(64);
+    let mut world = swarm(2, &shape);
+    let other = potluck::node::NodeConfig { fingerprint: Fingerprint([8; 16]), ..config(2, &shape, 1 << 20) };
+    world.join(other, 1_000);
+    world.pass(3_000);
+    let told = |world: &Sim, who: usize| world.notes(who).iter().filter(|note| note.contains("another model")).count();
+    assert_eq!(
+        (0..3).map(|who| (world.status(who).peers.len(), told(&world, who))).collect::<Vec<_>>(),
+        [(2, 1), (2, 1), (2, 2)]
+    );
+    assert_eq!((0..3).map(|who| world.status(who).node_stats.peer_faults).sum::<u64>(), 0, "none is at fault");
+    let recorded = recorded_start(&mut world, 2);
+    world.cut_power(2);
+    world.pass(60_000);
+    let before = [told(&world, 0), told(&world, 1)];
+    for from in [None, Some(elsewhere())] {
+        replay(&mut world, &recorded, from);
+        world.pass(15_000);
+    }
+    assert_eq!((0..2).map(|who| world.status(who).peers.len()).collect::<Vec<_>>(), [1, 1]);
+    assert_eq!([told(&world, 0), told(&world, 1)], before);
     assert!(world.status(0).catalog.claims > 0);
 }
 

@@ -3,7 +3,9 @@
 //! Bytes: Gemma 3 270M's layers with heads an eighth as large, so that a token has 1,224 bytes instead of 9,792, on lines an eighth as
 //! fast. [`lan`] turns real bytes a millisecond into the simulator's.
 
+mod again;
 mod basics;
+mod drafts;
 mod evicting;
 mod ill;
 mod locked;
@@ -11,7 +13,10 @@ mod loss;
 mod middle;
 mod news;
 mod occupied;
+#[cfg(feature = "net")]
+mod paper;
 mod radio;
+mod rare;
 mod second;
 mod silent;
 mod slower;

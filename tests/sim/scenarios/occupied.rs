@@ -80,3 +80,19 @@ fn a_peer_that_was_full_is_not_taken_for_dead() {
     eprintln!("{what}");
     assert!(first <= bound(TOKENS) && second * 2 <= computing(TOKENS), "{what}");
 }
+
+/// It is asked the moment that its time is over, not when the engine's step happens to be.
+#[test]
+fn a_peer_that_was_full_is_asked_again_as_soon_as_it_may_be() {
+    let mut sim = holder_and_board("full for a quarter of a second", 0);
+    let tokens = prompt(1, TOKENS as usize);
+    sim.answer_now(0, &tokens, 1);
+    sim.corrupt(0, Mischief::Full);
+    let id = sim.ask(1, &tokens, 1);
+    sim.pass_until(1, 1_000, |sim| sim.status(1).node_stats.refused_by_peers > 0).expect("it asks");
+    sim.stations[0].mischief = None;
+    let before = sim.net.traffic.connects;
+    let again = sim.pass_until(1, 5_000, |sim| sim.net.traffic.connects > before).expect("it asks again");
+    assert!(again <= 320, "asked again after {again} ms");
+    sim.await_answer(1, id);
+}

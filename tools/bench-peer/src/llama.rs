@@ -127,6 +127,24 @@ impl Llama {
         if done { Ok(()) } else { Err(format!("llama.cpp cannot go back to position {to}").into()) }
     }
 
+    /// The whole state as the library saves it.
+    pub fn save(&mut self) -> Result<Vec<u8>, Box<dyn Error>> {
+        // SAFETY: the context is live, and no more than the buffer's length is written.
+        unsafe {
+            let mut bytes = vec![0; sys::llama_state_get_size(self.context)];
+            let count = sys::llama_state_get_data(self.context, bytes.as_mut_ptr(), bytes.len());
+            bytes.truncate(count);
+            if count == 0 { Err("llama.cpp saves nothing".into()) } else { Ok(bytes) }
+        }
+    }
+
+    /// Takes a saved state over, in place of what is there.
+    pub fn restore(&mut self, saved: &[u8]) -> Result<(), Box<dyn Error>> {
+        // SAFETY: the context is live, and no more than the slice is read. The bytes are those that `save` has just made.
+        let read = unsafe { sys::llama_state_set_data(self.context, saved.as_ptr(), saved.len()) };
+        if read == saved.len() { Ok(()) } else { Err(format!("llama.cpp reads {read} of {} bytes", saved.len()).into()) }
+    }
+
     /// Takes in `tokens` after those before, and waits for the logits of the last.
     pub fn forward(&mut self, tokens: &mut [i32]) -> Result<(), Box<dyn Error>> {
         self.decode(tokens, &mut [])

@@ -6,6 +6,7 @@
 //! - `tokenize` prints llama.cpp's tokens of texts, and where they differ from potluck's.
 //! - `logits` writes llama.cpp's logits of some tokens, to hold potluck's against.
 //! - `quantize` writes a file in another type, as llama.cpp's own quantiser does.
+//! - `state` saves and loads llama.cpp's own state, and says how many bytes and seconds that takes.
 //! - `serve` answers token ids with logits as long as it is asked: what tools/quality talks to.
 
 mod compare;
@@ -13,6 +14,7 @@ mod llama;
 mod measure;
 mod quantize;
 mod serve;
+mod state;
 mod tokenize;
 
 use std::error::Error;
@@ -35,6 +37,8 @@ enum Command {
     Logits(LogitsArgs),
     /// Write a GGUF in another type, as llama.cpp's own quantiser does
     Quantize(QuantizeArgs),
+    /// Save llama.cpp's state of prompts, load it again and go on: bytes, seconds, and whether the same tokens come
+    State(StateArgs),
     /// Answer lines `FIRST all|last ID,ID,...` with rows of little-endian f32
     Serve(ServeArgs),
 }
@@ -132,6 +136,20 @@ struct QuantizeArgs {
 }
 
 #[derive(Args)]
+struct StateArgs {
+    /// The GGUF
+    #[arg(long)]
+    model: PathBuf,
+    #[arg(long, default_value_t = 1)]
+    threads: u32,
+    /// Tokens that are decoded after each prompt
+    #[arg(long, default_value_t = 8)]
+    steps: usize,
+    /// Prompts, a JSON object a line: {"key": "...", "ids": [...]}; - is standard input
+    prompts: PathBuf,
+}
+
+#[derive(Args)]
 struct ServeArgs {
     /// The GGUF
     #[arg(long)]
@@ -163,6 +181,7 @@ fn obey(command: Command) -> Result<(), Box<dyn Error>> {
     match command {
         Command::Measure(args) => measure::measure(&args),
         Command::Compare(args) => compare::compare(&args),
+        Command::State(args) => state::state(&args),
         Command::Serve(args) => serve::serve(&args),
         Command::Quantize(args) => quantize::quantize(&args),
         Command::Tokenize(args) => tokenize::tokenize(&args),

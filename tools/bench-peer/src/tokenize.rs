@@ -21,7 +21,7 @@ struct Line {
     text: String,
     /// What potluck makes of it, without `<bos>`.
     ids: Option<Vec<i32>>,
-    /// Whether llama.cpp is known to cut it otherwise (docs/tokens.md): then it may.
+    /// Whether llama.cpp is known to cut it otherwise (docs/inside/tokens.md): then it may.
     #[serde(default)]
     known: bool,
 }

@@ -1,4 +1,4 @@
-//! How good potluck's answers are, beside llama.cpp's on the same file: what docs/quality.md says of the real model.
+//! How good potluck's answers are, beside llama.cpp's on the same file: what docs/inside/quality.md says of the real model.
 //!
 //! - `text` measures perplexity and divergence on a text: potluck's arithmetics, and llama.cpp's, against f32 arithmetic.
 //! - `greedy` writes what llama.cpp answers to some prompts, with how sure it is at each step: a test holds potluck to it.

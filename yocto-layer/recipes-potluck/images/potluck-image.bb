@@ -17,15 +17,20 @@ IMAGE_FEATURES = "read-only-rootfs"
 IMAGE_FSTYPES = "wic.bz2 wic.bmap"
 WKS_FILE = "potluck.wks"
 
+# Raspberry Pi's firmware for the radios is one recipe, which asks for its licence to be accepted as a whole. Without that there is
+# linux-firmware's, which knows the first of the board's three radios only.
+POTLUCK_RADIOS = "${@bb.utils.contains_any('LICENSE_FLAGS_ACCEPTED', \
+    'synaptics-killswitch synaptics-killswitch_linux-firmware-rpidistro', \
+    'linux-firmware-rpidistro-bcm43430 linux-firmware-rpidistro-bcm43436 linux-firmware-rpidistro-bcm43436s', \
+    'linux-firmware-bcm43430', d)}"
+
 IMAGE_INSTALL = "\
     packagegroup-core-boot \
     potluck \
     ${@'potluck-demo-model' if d.getVar('POTLUCK_DEMO_MODEL') else ''} \
     avahi-daemon \
     kernel-modules \
-    linux-firmware-rpidistro-bcm43430 \
-    linux-firmware-rpidistro-bcm43436 \
-    linux-firmware-rpidistro-bcm43436s \
+    ${POTLUCK_RADIOS} \
     wireless-regdb-static \
     wpa-supplicant \
     iw \
@@ -57,7 +62,7 @@ do_image_wic[depends] += "potluck-boot:do_deploy"
 POTLUCK_BOARD = "${POTLUCK_TREE}/buildroot/board/potluck"
 # (overlay/etc/resolv.conf is left out: it leads into /run, and bitbake takes no checksum of a link to nowhere.)
 do_rootfs[file-checksums] += "\
-    ${POTLUCK_BOARD}/overlay/etc/init.d:True ${POTLUCK_BOARD}/overlay/etc/inittab:True ${POTLUCK_BOARD}/overlay/etc/mdev.conf:True \
+    ${POTLUCK_BOARD}/overlay/etc/init.d:True ${POTLUCK_BOARD}/overlay/etc/inittab:True ${POTLUCK_BOARD}/overlay/etc/mdev.conf:True ${POTLUCK_BOARD}/overlay/etc/modprobe.d:True \
     ${POTLUCK_BOARD}/overlay/usr:True ${POTLUCK_BOARD}/modules:True \
 "
 install_board() {

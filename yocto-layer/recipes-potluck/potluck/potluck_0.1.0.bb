@@ -19,6 +19,7 @@ SRC_URI = "\
     file://potluck.toml \
     file://potluck.init \
     file://potluck.service \
+    file://has-model \
 "
 
 # A GGUF file that becomes the package potluck-demo-model, by its path on this machine; without one there is no such package.
@@ -52,6 +53,7 @@ do_install() {
     # It may hold the swarm's key.
     install -D -m 0640 ${S}/potluck.toml ${D}${sysconfdir}/potluck/potluck.toml
     chgrp potluck ${D}${sysconfdir}/potluck/potluck.toml
+    install -D -m 0755 ${S}/has-model ${D}${libexecdir}/potluck/has-model
     install -D -m 0755 ${S}/potluck.init ${D}${sysconfdir}/init.d/potluck
     install -D -m 0644 ${S}/potluck.service ${D}${systemd_system_unitdir}/potluck.service
     if [ -n "${POTLUCK_DEMO_MODEL}" ]; then

@@ -67,6 +67,7 @@ impl Panel for Neon {
 
     const ROWS: usize = 4;
     const TOKENS: usize = 4;
+    const PADS: bool = false;
     type Block = Line;
     const ZERO: Line = Line([0.0; 4]);
     type Columns = Line;

@@ -2,7 +2,7 @@
 //!
 //! The loops are assembly, because the order of instructions is what an in-order core runs at: the last steps of a token's 32
 //! columns (across, to float, fused multiply-add) stand between the next token's multiplications, far enough apart that nothing
-//! waits. Compilers also split `smlal2` into two instructions. docs/kernels.md has the counts.
+//! waits. Compilers also split `smlal2` into two instructions. docs/inside/kernels.md has the counts.
 //!
 //! Registers, in all of them: v0–v7 weights of four rows, v8 their scales, v9 scales × activation scale, v10–v13 activations, v14
 //! four tokens' activation scales, v15 their sums, v28–v31 results; what else a step uses, it names.

@@ -2,6 +2,7 @@
 
 use half::f16;
 
+use super::super::ggml::GgmlType;
 use super::*;
 
 /// The tiny model with a tensor of another type, which has as many bytes as it needs.

@@ -7,10 +7,11 @@ use crate::catalog::Pull;
 use crate::id::{BootId, Millis, NodeId};
 use crate::kv::Plane;
 use crate::limits::{
-    MAX_CONNECTIONS_PER_ADDRESS, MAX_CONNECTIONS_PER_NODE, MAX_PARTING_CONNECTIONS, MAX_SERVED_CONNECTIONS, MAX_STRANGERS,
-    MAX_WANTS_IN_FLIGHT, PACED_BYTES_PER_S, PARTING_MS,
+    HANDSHAKES_PER_S, MAX_CONNECTIONS_PER_ADDRESS, MAX_CONNECTIONS_PER_NODE, MAX_PARTING_CONNECTIONS, MAX_SERVED_CONNECTIONS,
+    MAX_STRANGERS, MAX_WANTS_IN_FLIGHT, PACED_BYTES_PER_S, PARTING_MS, TOLL_BURST_S,
 };
 use crate::node::Event;
+use crate::node::conns::incoming::MAX_LOOKS;
 use crate::node::conns::{ConnEvent, WantId};
 use crate::transfer::{ByeReason, Decoder, Frame, Hello, encode};
 
@@ -49,6 +50,21 @@ fn mute_strangers_do_not_keep_a_peer_out() {
     assert!(world.strangers.is_empty(), "who says nothing for five seconds goes");
     assert!(world.members[1].told.is_empty(), "and is not worth a line");
     assert_eq!(world.members[1].shared.stats.peer_faults, MAX_STRANGERS as u64);
+}
+
+/// Whoever plays recorded handshakes would have the node multiply on its curve for each.
+#[test]
+fn calls_from_one_address_are_answered_at_a_bounded_rate_and_no_other_address_pays_for_it() {
+    let mut world = World::new(2);
+    let throttled = |world: &World| world.members[1].shared.stats.connections_throttled;
+    (0..1_000).for_each(|_| _ = world.call(1, stranger(1)));
+    let burst = HANDSHAKES_PER_S * TOLL_BURST_S;
+    assert_eq!(throttled(&world), 1_000 - burst);
+    world.pass(1_000);
+    (0..1_000).for_each(|_| _ = world.call(1, stranger(1)));
+    assert_eq!(throttled(&world), 2_000 - burst - HANDSHAKES_PER_S);
+    world.call(1, stranger(2));
+    assert_eq!(throttled(&world), 2_000 - burst - HANDSHAKES_PER_S);
 }
 
 #[test]
@@ -186,6 +202,27 @@ fn an_ill_caller_is_told_why_and_leaves_nothing_pinned() {
     assert!(world.strangers.is_empty());
     // What comes after the last word is not listened to.
     world.give(1, |conns, shared, now| conns.on_bytes(conn, b"more", shared, now));
+}
+
+/// Each is a run over the index, on the thread that everything else waits for.
+#[test]
+fn questions_for_drafts_cost_a_bounded_number_of_searches_a_second() {
+    let mut world = World::new(2);
+    world.fill(1, 2);
+    let conn = greet(&mut world, 1, addr(0), hello(0));
+    let parent = chain(1)[0].key;
+    let ask = |world: &mut World, ids: core::ops::Range<u32>| {
+        for id in ids {
+            let mut bytes = Vec::new();
+            encode(&Frame::DraftWant { id, parent, begun: Default::default() }, &[], &mut bytes);
+            world.give(1, |conns, shared, now| conns.on_bytes(conn, &bytes, shared, now));
+        }
+        world.members[1].shared.stats.drafts_served
+    };
+    assert_eq!(ask(&mut world, 0..3 * MAX_LOOKS), u64::from(MAX_LOOKS));
+    world.pass(1_000);
+    assert_eq!(ask(&mut world, 1_000..1_000 + 3 * MAX_LOOKS), 2 * u64::from(MAX_LOOKS));
+    assert_eq!(world.members[1].shared.stats.peer_faults, 0, "who asks too often is answered with nothing");
 }
 
 #[test]

@@ -17,7 +17,7 @@ use crate::transfer::{Channel, Expected, Hello};
 
 const FINGERPRINT: Fingerprint = Fingerprint([7; 16]);
 
-pub struct Member {
+pub(crate) struct Member {
     pub conns: Conns,
     pub shared: Shared,
     pub addr: SocketAddr,
@@ -27,7 +27,7 @@ pub struct Member {
 }
 
 /// One connection: its two ends, and the bytes on their way to each.
-pub struct Wire {
+pub(crate) struct Wire {
     pub ends: [(usize, ConnId); 2],
     pub bytes: [Vec<u8>; 2],
     /// After so many more bytes, both ways together, it breaks.
@@ -38,7 +38,7 @@ pub struct Wire {
     sending: [bool; 2],
 }
 
-pub struct World {
+pub(crate) struct World {
     pub now: Millis,
     pub members: Vec<Member>,
     pub wires: Vec<Wire>,
@@ -51,22 +51,22 @@ pub struct World {
     named: u64,
 }
 
-pub fn addr(index: usize) -> SocketAddr {
+pub(crate) fn addr(index: usize) -> SocketAddr {
     SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1 + index as u8)), 7_000)
 }
 
-pub fn hello(index: usize) -> Hello {
+pub(crate) fn hello(index: usize) -> Hello {
     Hello::new(NodeId(1 + index as u64), BootId(100 + index as u64), Epoch(0), FINGERPRINT)
 }
 
 /// What a caller that is in the open swarm says first.
-pub fn knock() -> Vec<u8> {
+pub(crate) fn knock() -> Vec<u8> {
     let mut channel = Channel::initiator(Keyring::open().current(), [9; 32]);
     channel.writable();
     channel.send(|_| false).expect("a caller knocks")
 }
 
-pub fn chain(blocks: usize) -> Vec<Link> {
+pub(crate) fn chain(blocks: usize) -> Vec<Link> {
     let secret = ChainSecret::derive(b"");
     let mut parent = root(&secret, FINGERPRINT);
     let mut out = Vec::new();
@@ -80,25 +80,25 @@ pub fn chain(blocks: usize) -> Vec<Link> {
 }
 
 /// What block `n` holds: bytes that differ by block, plane and place.
-pub fn content(n: usize, plane: Plane, bytes: usize) -> Vec<u8> {
+pub(crate) fn content(n: usize, plane: Plane, bytes: usize) -> Vec<u8> {
     (0..bytes).map(|i| ((i ^ (i >> 8)) * 31 + 7 * n + plane as usize) as u8).collect()
 }
 
 impl World {
     /// `count` nodes that have heard of each other.
-    pub fn new(count: usize) -> World {
+    pub(crate) fn new(count: usize) -> World {
         let mut world = World::strangers(count);
         world.introduce();
         world
     }
 
     /// `count` nodes that have not.
-    pub fn strangers(count: usize) -> World {
+    pub(crate) fn strangers(count: usize) -> World {
         World::keyed(count, |_| Keyring::open())
     }
 
     /// `count` nodes that have not, each with keys of its own.
-    pub fn keyed(count: usize, keys: impl Fn(usize) -> Keyring) -> World {
+    pub(crate) fn keyed(count: usize, keys: impl Fn(usize) -> Keyring) -> World {
         let layers = [Plane::Sliding, Plane::Sliding, Plane::Global];
         let shape = Arc::new(KvShape::new(&layers, 1, 512, 64, KvFormat::F32).unwrap());
         let member = |index: usize| {
@@ -117,6 +117,7 @@ impl World {
                 tcp_port: 7_000,
                 sharing: true,
                 reuse: true,
+                drafts: true,
                 announce_interval_ms: 300_000,
                 peers: 8,
                 prefill_tokens_per_s: None,
@@ -138,7 +139,7 @@ impl World {
     }
 
     /// Everyone hears everyone's announcements, whatever is due.
-    pub fn introduce(&mut self) {
+    pub(crate) fn introduce(&mut self) {
         for from in 0..self.members.len() {
             while let Some(datagram) = self.members[from].shared.catalog.poll_datagram(self.now) {
                 for to in (0..self.members.len()).filter(|to| *to != from) {
@@ -151,7 +152,7 @@ impl World {
     }
 
     /// Member `index` holds the first `blocks` blocks.
-    pub fn fill(&mut self, index: usize, blocks: usize) {
+    pub(crate) fn fill(&mut self, index: usize, blocks: usize) {
         let cache = &mut self.members[index].shared.cache;
         for (n, link) in chain(blocks).iter().enumerate() {
             for plane in Plane::ALL {
@@ -163,14 +164,14 @@ impl World {
         }
     }
 
-    pub fn expected(&self, block: usize, plane: Plane) -> Expected {
+    pub(crate) fn expected(&self, block: usize, plane: Plane) -> Expected {
         let link = chain(block + 1).remove(block);
         let bytes = self.members[0].shared.cache.shape().plane_bytes(plane, 16);
         Expected { key: link.key, parent: link.parent, tokens: link.tokens, plane, bytes }
     }
 
     /// Member `from` asks member `of` for a plane; returns its page, if there was room.
-    pub fn want(&mut self, from: usize, of: usize, id: u32, block: usize, plane: Plane) -> Option<Page> {
+    pub(crate) fn want(&mut self, from: usize, of: usize, id: u32, block: usize, plane: Plane) -> Option<Page> {
         let expected = self.expected(block, plane);
         let page = Page::new(expected.bytes);
         let to = (NodeId(1 + of as u64), addr(of));
@@ -178,22 +179,22 @@ impl World {
         conns.want(to, WantId(id), expected, page.clone(), shared, self.now).then_some(page)
     }
 
-    pub fn cancel(&mut self, from: usize, id: u32) {
+    pub(crate) fn cancel(&mut self, from: usize, id: u32) {
         let Member { conns, shared, .. } = &mut self.members[from];
         conns.cancel(WantId(id), shared, self.now);
     }
 
-    pub fn holds(&self, page: &Page, block: usize, plane: Plane) -> bool {
+    pub(crate) fn holds(&self, page: &Page, block: usize, plane: Plane) -> bool {
         let bytes = self.expected(block, plane).bytes;
         page.read()[..bytes] == content(block, plane, bytes)[..]
     }
 
-    pub fn standing(&self, of: usize, with: usize) -> Standing {
+    pub(crate) fn standing(&self, of: usize, with: usize) -> Standing {
         self.members[of].shared.trust.of(NodeId(1 + with as u64), self.now)
     }
 
     /// A program that is no node connects to `callee` from an address; returns the connection's name.
-    pub fn call(&mut self, callee: usize, from: SocketAddr) -> ConnId {
+    pub(crate) fn call(&mut self, callee: usize, from: SocketAddr) -> ConnId {
         self.named += 1;
         let conn = ConnId::In(self.named);
         self.strangers.insert(conn, Vec::new());
@@ -204,7 +205,7 @@ impl World {
     }
 
     /// As a node does after every input.
-    pub fn settle(&mut self, index: usize) {
+    pub(crate) fn settle(&mut self, index: usize) {
         let now = self.now;
         let Member { conns, shared, events, .. } = &mut self.members[index];
         conns.on_time(shared, now);
@@ -263,7 +264,7 @@ impl World {
     }
 
     /// Hands an input to a member.
-    pub fn give(&mut self, index: usize, input: impl FnOnce(&mut Conns, &mut Shared, Millis)) {
+    pub(crate) fn give(&mut self, index: usize, input: impl FnOnce(&mut Conns, &mut Shared, Millis)) {
         let now = self.now;
         let Member { conns, shared, .. } = &mut self.members[index];
         input(conns, shared, now);
@@ -271,7 +272,7 @@ impl World {
     }
 
     /// Delivers at most `cut` bytes each way of every connection; false when nothing moved.
-    pub fn step(&mut self, cut: usize) -> bool {
+    pub(crate) fn step(&mut self, cut: usize) -> bool {
         let mut moved = false;
         for index in 0..self.members.len() {
             self.settle(index);
@@ -306,12 +307,12 @@ impl World {
     }
 
     /// Until nothing moves.
-    pub fn run(&mut self, cut: usize) {
+    pub(crate) fn run(&mut self, cut: usize) {
         while self.step(cut) {}
     }
 
     /// Lets time pass, with everyone woken at their deadlines.
-    pub fn pass(&mut self, ms: u64) {
+    pub(crate) fn pass(&mut self, ms: u64) {
         let end = self.now + Millis(ms);
         self.run(usize::MAX);
         while self.now < end {
@@ -322,12 +323,12 @@ impl World {
     }
 
     /// Planes pinned in a member's cache.
-    pub fn pinned(&self, index: usize) -> usize {
+    pub(crate) fn pinned(&self, index: usize) -> usize {
         self.members[index].shared.cache.stats().planes.iter().map(|plane| plane.pinned).sum()
     }
 
     /// Connections that lead to a member.
-    pub fn served(&self, index: usize) -> usize {
+    pub(crate) fn served(&self, index: usize) -> usize {
         self.wires.iter().filter(|wire| wire.ends[1].0 == index).count()
     }
 }

@@ -21,6 +21,11 @@ word() {
     done
 }
 
+# The board's serial number, from its device tree; a machine that has none goes by its name.
+board_serial() {
+    if [ -r /proc/device-tree/serial-number ]; then tr -d '\0' </proc/device-tree/serial-number; else hostname; fi
+}
+
 # The name that the board goes by on the network: as set, else potluck and the end of its serial number, so that two boards out of
 # one box differ. A machine that has none goes by the first MAC address; a radio's may come too late for that.
 board_name() {
@@ -33,6 +38,17 @@ board_name() {
         done
     fi
     echo "${name:-potluck}"
+}
+
+# multicast_by CARD: the catalog's multicast can leave by this card, also while it has no other route.
+multicast_by() { ip route add 224.0.0.0/4 dev "$1" metric "$(metric "$1")" 2>/dev/null; }
+
+# metric CARD: of several cards the one with the least is taken, a wire before the radio.
+metric() {
+    case $1 in
+        wlan*) echo 600 ;;
+        *) echo $((100 + $(cat "/sys/class/net/$1/ifindex"))) ;;
+    esac
 }
 
 # The status light, where the board has one: starting (slow), ready (steady), trouble (fast).

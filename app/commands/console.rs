@@ -1,0 +1,50 @@
+//! `potluck console`: attaches this terminal to a node that runs, or prints what can be typed on a console.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use crate::console;
+use crate::fronts::{Form, USUAL_SOCKET, attach, give};
+use crate::start::{CONSOLE, Options};
+
+use super::fail::Fail;
+use super::settled;
+
+/// What the command line says.
+#[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(super) struct ConsoleArgs {
+    #[command(flatten)]
+    options: Options<CONSOLE>,
+    /// Send JSON requests from standard input and print the events, one a line
+    #[arg(short, long)]
+    pub json: bool,
+    /// The node's socket, as its --console-socket names it [default: what the settings name, else /run/potluck/console]
+    path: Option<PathBuf>,
+    #[command(subcommand)]
+    document: Option<Document>,
+}
+
+/// What can be typed there, as a document.
+#[derive(Subcommand)]
+enum Document {
+    /// Print docs/use/console.md
+    Reference,
+    /// Print the manual page potluck-console(7): potluck console man | man -l -
+    Man,
+}
+
+/// Attaches, until either end leaves; or prints a document.
+pub(super) fn run(args: ConsoleArgs) -> Result<(), Fail> {
+    match args.document {
+        Some(Document::Reference) => return Ok(give(console::reference())?),
+        Some(Document::Man) => return Ok(give(console::man_page())?),
+        None => {}
+    }
+    let path = match args.path {
+        Some(path) => path,
+        None => settled(&args.options)?.config.console.socket.unwrap_or_else(|| PathBuf::from(USUAL_SOCKET)),
+    };
+    Ok(attach(&path, if args.json { Form::Json } else { Form::Text })?)
+}

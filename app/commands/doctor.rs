@@ -1,0 +1,197 @@
+//! `potluck doctor`: what a node would lack on this machine, and what to do. No node need run. Beside one that does, it shares that node's
+//! UDP port while it listens, and takes what is sent to that node alone.
+
+use core::net::IpAddr;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::catalog::Sieve;
+use crate::config::Config;
+use crate::console::{Check, NetPeer, Report};
+use crate::drive::{HeardOf, NetSettings, Probe, interfaces_of, is_shared, ports, probe, taken};
+use crate::fronts::{Event, give, give_line, http_check, settings_checks, state_check, swarm_check, tell_briefly, without_node};
+use crate::keyring::Keyring;
+use crate::start::{
+    Cores, DOCTOR, Kept, NodeSettings, Options, Settled, SetupError, Unread, alone, keyring, load, model, precision,
+    within_memory,
+};
+
+use super::fail::Fail;
+use super::usage::whole;
+
+#[derive(Args)]
+pub(super) struct DoctorArgs {
+    #[command(flatten)]
+    options: Options<DOCTOR>,
+    /// Seconds to listen for other nodes, which speak every 10 s where nothing happens; 0 only looks at this machine
+    #[arg(long, value_name = "S", default_value_t = 11, value_parser = whole(0..=600_u32))]
+    wait: u32,
+    /// One JSON object instead of text
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// Looks, and says what is wrong. Fails where something is.
+pub(super) fn run(args: DoctorArgs) -> Result<(), Fail> {
+    let wait = Duration::from_secs(args.wait.into());
+    let report = match args.options.settle() {
+        Ok(settled) => look(&settled, wait, args.json),
+        Err(unread) => Report::new(vec![unreadable(&unread)], Default::default()),
+    };
+    if args.json {
+        give_line(Event::Doctor { doctor: &report }.line())?;
+    } else {
+        give(report.text())?;
+    }
+    if report.wrong() == 0 { Ok(()) } else { Err(Fail::Said) }
+}
+
+fn unreadable(unread: &Unread) -> Check {
+    let what = if matches!(unread, Unread::Key(_)) { "swarm" } else { "settings" };
+    Check::bad(what, unread.to_string())
+}
+
+fn look(settled: &Settled, wait: Duration, quiet: bool) -> Report {
+    let config = &settled.config;
+    let mut checks = settings_checks(settled);
+    checks.extend(model_checks(settled));
+    checks.push(state_check(config.node.state.as_deref()));
+    checks.push(swarm_check(settled.sharing()));
+    checks.push(match config.http.listen.map(|listen| (listen.addr(), taken(listen.addr()))) {
+        Some((addr, Some(error))) => {
+            Check::bad("http", format!("{addr} cannot be had ({error}): give another as listen in [http], or end what has it"))
+        }
+        _ => http_check(&config.http),
+    });
+    let net = NetSettings::of(&config.network);
+    if !settled.sharing().is_on() {
+        return Report::new(checks, without_node(settled, interfaces_of(&net)));
+    }
+    if let Some(error) = ports(&net) {
+        checks.push(Check::bad("ports", error.to_string()));
+        return Report::new(checks, without_node(settled, interfaces_of(&net)));
+    }
+    checks.push(ports_check(&net));
+    if !quiet && !wait.is_zero() {
+        tell_briefly(format_args!("listening for other nodes for {} s\n", wait.as_secs()));
+    }
+    // A passphrase that cannot be stretched is told, and then nobody is known as a member of the swarm.
+    let keys = keyring(settled.key.as_ref(), config.swarm.old_keys.keys(), None);
+    checks.extend(keys.as_ref().err().map(|error| Check::bad("swarm", error.to_string())));
+    let mut sieve = Sieve::new(keys.unwrap_or_else(|_| Keyring::open()));
+    match probe(&net, wait, |from, bytes, now| sieve.passes(from, bytes, now)) {
+        Ok(found) => {
+            checks.extend(network_checks(&found));
+            let mut facts = without_node(settled, found.interfaces);
+            facts.sharing = true;
+            facts.heard_ms = found.heard_ms;
+            facts.peers = members(&found.heard);
+            Report::new(checks, facts)
+        }
+        Err(error) => {
+            checks.push(Check::bad("network", error.to_string()));
+            Report::new(checks, without_node(settled, interfaces_of(&net)))
+        }
+    }
+}
+
+/// The model as a node would load it, its memory and its cores.
+fn model_checks(settled: &Settled) -> Vec<Check> {
+    let config = &settled.config;
+    let mut checks = Vec::new();
+    match Cores::new(&config.model) {
+        Ok(_) => checks.push(Check::good("cores", "there are those that are asked for")),
+        Err(error) => checks.push(Check::bad("cores", error.to_string())),
+    }
+    let path = match model(settled) {
+        Ok(path) => path,
+        Err(error) => return [checks, vec![Check::bad("model", error.to_string())]].concat(),
+    };
+    // Nothing is kept for a next start: this is none.
+    match load(&path, config.model.tokenizer.as_deref(), precision(config), &Kept::at(None)) {
+        Ok(loaded) => {
+            let kind = if loaded.form.is_chat_model() { "a chat model" } else { "a base model, which completes texts" };
+            checks.push(Check::good("model", format!("{}: {kind}", path.display())));
+            checks.extend(loaded.notes.iter().map(|note| Check::note("model", note.clone())));
+            checks.push(memory_check(config, &loaded));
+        }
+        Err(error) => checks.push(Check::bad("model", error.to_string())),
+    }
+    checks
+}
+
+fn memory_check(config: &Config, loaded: &crate::start::Loaded) -> Check {
+    let node = NodeSettings { sharing: true, ..alone(config, loaded) };
+    match within_memory(loaded, node) {
+        Ok((_, notes)) => Check::good("memory", notes.join("; ").trim_start_matches("memory: ").to_string()),
+        Err(error @ SetupError::Memory(_)) => Check::bad("memory", error.to_string()),
+        Err(error) => Check::bad("model", error.to_string()),
+    }
+}
+
+fn ports_check(net: &NetSettings) -> Check {
+    let tcp = if net.tcp_port == 0 { "any free one".to_string() } else { net.tcp_port.to_string() };
+    let words = format!("UDP {} for the catalog, TCP {tcp} for blocks", net.port);
+    if is_shared(net) {
+        return Check::note(
+            "ports",
+            format!("{words}; another program of this machine has the UDP port too: a node, most likely"),
+        );
+    }
+    Check::good("ports", words)
+}
+
+/// Whether multicasts come back, and who was heard.
+fn network_checks(found: &Probe) -> Vec<Check> {
+    let mut checks: Vec<Check> = found.loops.iter().map(|(name, is_back)| loop_check(name, *is_back)).collect();
+    let strangers: Vec<String> = found.heard.iter().filter(|(_, heard)| !heard.of_swarm).map(|(ip, _)| ip.to_string()).collect();
+    if found.heard.values().any(|heard| heard.is_own && heard.of_swarm) {
+        checks.push(Check::good("nodes", "nodes of this machine are heard"));
+    }
+    if !strangers.is_empty() {
+        let words = format!("{} speak on this port and have another key: nothing is shared with them", strangers.join(", "));
+        checks.push(Check::note("nodes", words));
+    }
+    checks
+}
+
+fn loop_check(name: &str, is_back: bool) -> Check {
+    if is_back {
+        return Check::good("group", format!("{name}: what is sent to a group comes back"));
+    }
+    let words =
+        format!("{name}: what is sent to a group does not come back: a firewall drops it, or the interface has no route for it");
+    Check::bad("group", words)
+}
+
+/// The nodes of this swarm on other machines. Without having talked to them nobody knows their names.
+fn members(heard: &BTreeMap<IpAddr, HeardOf>) -> Vec<NetPeer> {
+    let members = heard.iter().filter(|(_, heard)| heard.of_swarm && !heard.is_own);
+    let heard = |of: &HeardOf| if of.by_multicast { "multicast" } else { "unicast" };
+    members.map(|(ip, of)| NetPeer { name: "a node".to_string(), addr: ip.to_string(), heard: heard(of) }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::console::Verdict;
+
+    #[test]
+    fn strangers_and_members_are_told_apart_and_a_silent_interface_is_a_fault() {
+        let heard_of = |of_swarm, is_own| HeardOf { by_multicast: true, of_swarm, is_own };
+        let heard = BTreeMap::from([
+            ("10.0.0.2".parse().unwrap(), heard_of(true, false)),
+            ("10.0.0.3".parse().unwrap(), heard_of(false, false)),
+            ("10.0.0.4".parse().unwrap(), heard_of(true, true)),
+        ]);
+        let members = members(&heard);
+        assert_eq!((members.len(), members[0].addr.as_str(), members[0].heard), (1, "10.0.0.2", "multicast"));
+        let loops = vec![("eth0".to_string(), true), ("wlan0".to_string(), false)];
+        let checks = network_checks(&Probe { interfaces: Vec::new(), loops, heard, heard_ms: BTreeMap::new() });
+        let verdicts: Vec<Verdict> = checks.iter().map(|check| check.verdict).collect();
+        assert_eq!(verdicts, [Verdict::Good, Verdict::Bad, Verdict::Good, Verdict::Note]);
+        assert!(checks[1].words.contains("firewall") && checks[3].words.contains("10.0.0.3"), "{checks:?}");
+    }
+}

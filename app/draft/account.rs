@@ -1,0 +1,58 @@
+//! What drafts have cost and saved one answer.
+//!
+//! Promise: an answer whose drafts are all wrong takes no longer than without any by more than a step and three per cent (a quarter of a
+//! step and a half per cent where they are mere guesses), as far as the costs of a step are known. Until they are, one wrong draft is
+//! followed by a step of one row, which measures them at no cost.
+
+use super::costs::BELIEVED;
+use super::{Costs, Source};
+
+/// What may be lost on what once followed: steps, and a part of the answer's time.
+const SOUND: (f32, f32) = (1.0, 0.03);
+
+/// The same on guesses from likeness: new prose must not notice them.
+const GUESS: (f32, f32) = (0.25, 0.005);
+
+/// Gains and losses of one answer.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub(crate) struct Account {
+    spent_us: f32,
+    lost_us: f32,
+    /// Steps while it was not known what one of a single row takes: their time, and the tokens that they brought.
+    open_us: f32,
+    open_tokens: usize,
+    /// Whether one of them was wrong.
+    is_warned: bool,
+}
+
+impl Account {
+    /// A step over `rows` rows took `micros` and brought `tokens` tokens.
+    pub(crate) fn note(&mut self, costs: &Costs, rows: usize, tokens: usize, micros: u64) {
+        self.spent_us += micros as f32;
+        if rows > 1 && costs.is_provisional() {
+            self.open_us += micros as f32;
+            self.open_tokens += tokens;
+            self.is_warned |= tokens < rows;
+        } else if rows > 1
+            && let (Some(one), Some(usual)) = (costs.step_us(1), costs.step_us(rows))
+        {
+            self.lost_us += (micros as f32).min(BELIEVED * usual) - one * tokens as f32;
+        }
+    }
+
+    /// What the next draft may cost beyond a step of one row, in microseconds, if all of it is wrong.
+    pub(crate) fn allowance_us(&self, costs: &Costs, source: Source) -> f32 {
+        let (steps, part) = match source {
+            Source::Slab | Source::Peer => SOUND,
+            Source::Echo | Source::Habit => GUESS,
+        };
+        match costs.step_us(1) {
+            Some(one) if !(costs.is_provisional() && self.is_warned) => {
+                let lost_us = self.lost_us + self.open_us - one * self.open_tokens as f32;
+                steps * one + part * self.spent_us - lost_us
+            }
+            // Not even a draft that seems to cost nothing.
+            _ => f32::NEG_INFINITY,
+        }
+    }
+}

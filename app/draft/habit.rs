@@ -1,0 +1,98 @@
+//! What this node's answers have had after the same words: a small table of habits.
+//!
+//! A fixed number of entries, found by a hash of the last few tokens, for runs of several lengths. Each names the token that followed and
+//! how sure that is. Every token of an answer makes one entry of each length surer or less sure; one that nothing speaks for any more gives
+//! its place to what has just been seen. Nothing is cleared wholesale, and the same answers leave the same table.
+
+use heapless::Vec as Bounded;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use crate::id::TokenId;
+use crate::limits::{HABIT_ENTRIES, MAX_PATH_TOKENS};
+
+/// Tokens of the runs that entries are for, the longest first: what follows six tokens is surest, what follows three is met most often.
+const RUNS: [usize; 3] = [6, 4, 3];
+
+/// The surest that an entry gets: as often it must be wrong before it gives way.
+const SUREST: u8 = 7;
+
+/// From where on an entry is believed, for each length of run: one sighting after a short run is chance.
+const BELIEVED: [u8; 3] = [1, 2, 3];
+
+/// Tokens that are guessed ahead, at most: each stands on those before it.
+const AHEAD: usize = 16;
+
+/// An entry: 8 bytes.
+#[derive(Clone, Copy, Default)]
+struct Entry {
+    token: u32,
+    /// More of the run's hash.
+    tag: u16,
+    sure: u8,
+}
+
+/// The table.
+pub(crate) struct Habits {
+    entries: Box<[Entry]>,
+}
+
+impl Default for Habits {
+    fn default() -> Habits {
+        Habits { entries: vec![Entry::default(); HABIT_ENTRIES].into() }
+    }
+}
+
+/// Where a run's entry is, and its tag; none where the text is shorter.
+fn place(text: &[TokenId], run: usize) -> Option<(usize, u16)> {
+    let words = text.get(text.len().checked_sub(run)?..)?;
+    let mut bytes = [0; 4 * RUNS[0]];
+    for (bytes, word) in bytes.chunks_exact_mut(4).zip(words) {
+        bytes.copy_from_slice(&word.0.to_le_bytes());
+    }
+    let hash = xxh3_64_with_seed(&bytes[..4 * run], run as u64);
+    Some(((hash % HABIT_ENTRIES as u64) as usize, (hash >> 48) as u16))
+}
+
+impl Habits {
+    /// `token` has followed `text`.
+    pub(crate) fn learn(&mut self, text: &[TokenId], token: TokenId) {
+        for (at, tag) in RUNS.iter().filter_map(|run| place(text, *run)) {
+            let entry = &mut self.entries[at];
+            if (entry.tag, entry.token) == (tag, token.0) {
+                entry.sure = (entry.sure + 1).min(SUREST);
+            } else if entry.sure > 0 {
+                entry.sure -= 1;
+            } else {
+                *entry = Entry { token: token.0, tag, sure: 1 };
+            }
+        }
+    }
+
+    /// What is likely to follow `text`.
+    pub(crate) fn guess(&self, text: &[TokenId]) -> Bounded<TokenId, MAX_PATH_TOKENS> {
+        let mut last: Bounded<TokenId, { RUNS[0] + AHEAD }> =
+            text[text.len().saturating_sub(RUNS[0])..].iter().copied().collect();
+        let known = last.len();
+        while last.len() < known + AHEAD
+            && let Some(token) = self.next(&last)
+        {
+            if last.push(token).is_err() {
+                break;
+            }
+        }
+        last[known..].iter().copied().collect()
+    }
+
+    fn next(&self, text: &[TokenId]) -> Option<TokenId> {
+        RUNS.iter().zip(BELIEVED).find_map(|(run, believed)| {
+            let (at, tag) = place(text, *run)?;
+            let entry = &self.entries[at];
+            (entry.tag == tag && entry.sure >= believed).then_some(TokenId(entry.token))
+        })
+    }
+
+    /// Forgets everything.
+    pub(crate) fn clear(&mut self) {
+        self.entries.fill(Entry::default());
+    }
+}

@@ -1,0 +1,137 @@
+//! The other end of a node's socket: what `potluck console` does with the terminal, or the pipe, that it was started on.
+
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+use smol::future::{self, FutureExt};
+use smol::net::Shutdown;
+use thiserror::Error;
+
+use crate::drive::Signals;
+
+use super::socket::HELLO;
+use super::speaker::Form;
+use super::terminal::{OutputError, tell};
+use super::tty;
+
+/// Bytes that are passed on at once.
+const PIECE: usize = 4_096;
+
+/// Ctrl-], which detaches whatever the node does, as it does in telnet.
+const DETACH: u8 = 0x1d;
+
+/// Why no console was attached, or why it was lost.
+#[derive(Debug, Error)]
+pub(crate) enum AttachError {
+    #[error("no node has a console at {0} ({1}): start one with potluck run --console-socket {0}, or name its socket")]
+    Nobody(PathBuf, io::Error),
+    #[error("{0}: this user may not attach: ask as the user that the node runs as, or as a member of its socket_group")]
+    Forbidden(PathBuf),
+    #[error("the console was lost: {0}")]
+    Lost(#[from] io::Error),
+    #[error(transparent)]
+    Output(#[from] OutputError),
+}
+
+/// Attaches this program's terminal to the console of the node at `path`, until either end leaves; or its standard input and output,
+/// where they are no terminal or JSON is asked for.
+pub(crate) fn attach(path: &Path, form: Form) -> Result<(), AttachError> {
+    let socket = UnixStream::connect(path).map_err(|error| match error.kind() {
+        io::ErrorKind::PermissionDenied => AttachError::Forbidden(path.to_path_buf()),
+        _ => AttachError::Nobody(path.to_path_buf(), error),
+    })?;
+    if form == Form::Text && tty::is_usable() { on_terminal(path, &socket) } else { on_streams(&socket, form) }
+}
+
+/// A terminal that was set raw, and is as it was when this is dropped.
+struct Raw(Termios);
+
+impl Raw {
+    fn new() -> io::Result<Raw> {
+        let before = tcgetattr(io::stdin())?;
+        let mut raw = before.clone();
+        raw.make_raw();
+        tcsetattr(io::stdin(), OptionalActions::Now, &raw)?;
+        Ok(Raw(before))
+    }
+}
+
+impl Drop for Raw {
+    fn drop(&mut self) {
+        let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.0);
+    }
+}
+
+fn on_terminal(path: &Path, socket: &UnixStream) -> Result<(), AttachError> {
+    let mut signals = Signals::new()?;
+    tell(format_args!("· attached to {}: Ctrl-] detaches, and so does quit\n", path.display()));
+    let raw = Raw::new()?;
+    let (mut up, down) = (socket.try_clone()?, socket.try_clone()?);
+    up.write_all(format!("{HELLO}terminal\n").as_bytes())?;
+    // Ends with the process: a read of a terminal cannot be called off.
+    thread::Builder::new().name("typed".to_string()).spawn(move || drop(pass_keys(&mut up)))?;
+    let shown = smol::unblock(move || pass(down, io::stdout()));
+    let ended = async {
+        signals.next().await;
+        Ok(())
+    };
+    let result = future::block_on(shown.or(ended));
+    drop(raw);
+    // Whatever stood there; and what is pasted is marked no longer.
+    tell("\x1b[?2004l\r\n· detached\n");
+    Ok(result?)
+}
+
+/// Passes on what is typed, and how large the terminal is where that has changed, until the keys to detach come.
+fn pass_keys(up: &mut UnixStream) -> io::Result<()> {
+    let mut bytes = [0; PIECE];
+    let mut told = None;
+    loop {
+        let size = tcgetwinsize(io::stdin()).ok().map(|size| (size.ws_row, size.ws_col)).filter(|size| size.1 > 0);
+        if let Some((rows, columns)) = size.filter(|_| size != told) {
+            up.write_all(format!("\x1b[8;{rows};{columns}t").as_bytes())?;
+            told = size;
+        }
+        let len = io::stdin().read(&mut bytes)?;
+        let typed = &bytes[..len];
+        let kept = typed.iter().position(|byte| *byte == DETACH).unwrap_or(len);
+        up.write_all(&typed[..kept])?;
+        if len == 0 || kept < len {
+            return up.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+fn on_streams(socket: &UnixStream, form: Form) -> Result<(), AttachError> {
+    let (mut up, down) = (socket.try_clone()?, socket.try_clone()?);
+    let kind = if form == Form::Json { "json" } else { "lines" };
+    up.write_all(format!("{HELLO}{kind}\n").as_bytes())?;
+    thread::Builder::new().name("input".to_string()).spawn(move || {
+        let _ = pass(io::stdin(), &up);
+        // What is due is answered; then the node ends the connection.
+        let _ = up.shutdown(Shutdown::Write);
+    })?;
+    Ok(pass(down, io::stdout())?)
+}
+
+/// Passes on what comes, at once, until nothing more does.
+fn pass(mut from: impl Read, mut to: impl Write) -> io::Result<()> {
+    let mut bytes = [0; PIECE];
+    loop {
+        let len = match from.read(&mut bytes) {
+            Ok(len) => len,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            // The other end has gone without reading all that was sent to it: that is its end, too.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        if len == 0 {
+            return Ok(());
+        }
+        to.write_all(&bytes[..len])?;
+        to.flush()?;
+    }
+}

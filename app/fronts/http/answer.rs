@@ -1,0 +1,233 @@
+//! One request for an answer: its tokens, its turn at the node, and what comes back.
+
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use smol::channel::Receiver;
+use smol::future::FutureExt;
+use smol::{Task, Timer};
+
+use crate::answers::{Answer, FormError};
+use crate::console::{self, Settings};
+use crate::http::{Answered, ApiError, Asked, Kind, Prompt, Shape, Voice, Wish};
+use crate::id::TokenId;
+use crate::limits::{HTTP_KEEP_ALIVE_MS, MAX_HTTP_WAITING};
+use crate::node::{AskId, Figures, Refusal, Reply, StopReason};
+
+use super::State;
+use super::feed::{Feed, Out, Pieces, Stage};
+use super::turns::{Turn, Waiting};
+use crate::fronts::host::{Heard, Host, Running, Seat};
+
+/// A client calls its one prompt nothing.
+const ASK: AskId = AskId(0);
+/// How long a stream's head waits for the first news, so that a prompt that is refused has a status that says so.
+const FIRST_NEWS: Duration = Duration::from_secs(1);
+
+/// Tokens of a prompt that are shown from where it is new: a block of them may begin before that.
+const NEW_TOKENS: usize = 24;
+
+/// Answers a request: with a whole answer, or with a stream.
+pub(super) async fn answer(state: &Rc<State>, shape: Shape, asked: Asked) -> Result<(Out, &'static str), ApiError> {
+    let running = state.host.running().map_err(|reason| ApiError::new(Kind::Unavailable, reason))?;
+    let settings = settings(&state.host.settings, &asked.wish)?;
+    let tokens = tokens(state, &running, asked.prompt, settings.system.clone())?;
+    check_length(&running, tokens.len())?;
+    if state.turns.waiting() >= MAX_HTTP_WAITING {
+        return Err(ApiError::new(Kind::Busy, format!("{MAX_HTTP_WAITING} prompts wait already: ask again in a moment")));
+    }
+    let number = state.answers.get() + 1;
+    state.answers.set(number);
+    let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+    let voice = Voice::new(shape, number, created, model_name(&running.model));
+    let feed = Rc::new(Feed::default());
+    let order = Order { shape, tokens, settings, waiting: state.turns.wait() };
+    let executor =
+        state.executor.upgrade().ok_or_else(|| ApiError::new(Kind::Unavailable, "this node is ending: ask another"))?;
+    let source: Task<()> = executor.spawn(feed_it(state.clone(), running, order, feed.clone()));
+    if !asked.stream {
+        let (text, answered) = feed.whole().await?;
+        drop(source);
+        return Ok((Out::of(voice.whole(&text, &answered)), "application/json"));
+    }
+    let late = async {
+        Timer::after(FIRST_NEWS).await;
+        Ok(())
+    };
+    feed.begun().or(late).await?;
+    let pieces = Pieces { feed, voice, usage: asked.usage, _source: source, stage: Stage::Head };
+    Ok((Out::Pieces(pieces), "text/event-stream"))
+}
+
+/// What clients call the model of that file.
+pub(super) fn model_name(file: &str) -> &str {
+    file.strip_suffix(".gguf").unwrap_or(file)
+}
+
+/// What the node is asked.
+struct Order {
+    shape: Shape,
+    tokens: Vec<TokenId>,
+    settings: Settings,
+    /// Its place in the line.
+    waiting: Waiting,
+}
+
+/// How this answer is to be made, where the node makes answers as `usual`.
+fn settings(usual: &Settings, wish: &Wish) -> Result<Settings, ApiError> {
+    let mut settings = usual.clone();
+    let given: [(&'static str, &str, Option<String>); 6] = [
+        ("max_tokens", "max-tokens", wish.max_tokens.map(|value| value.to_string())),
+        ("temperature", "temperature", wish.temperature.map(|value| value.to_string())),
+        ("top_k", "top-k", wish.top_k.map(|value| value.to_string())),
+        ("top_p", "top-p", wish.top_p.map(|value| value.to_string())),
+        ("seed", "seed", wish.seed.map(|value| value.to_string())),
+        ("repeat_penalty", "repeat-penalty", wish.repeat_penalty.map(|value| value.to_string())),
+    ];
+    for (param, name, value) in given {
+        if let Some(value) = value {
+            settings.set(name, &value).map_err(|reason| ApiError::of(param, reason))?;
+        }
+    }
+    if let Some(stops) = &wish.stop {
+        settings.stop = console::stops(stops.clone()).map_err(|reason| ApiError::of("stop", reason))?;
+    }
+    Ok(settings)
+}
+
+/// The prompt's tokens. What a node is told before its conversations is said where a client says nothing.
+fn tokens(state: &State, running: &Running, prompt: Prompt, usual: Option<String>) -> Result<Vec<TokenId>, ApiError> {
+    let tokenizer = running.tokenizer;
+    let invalid = |param: &'static str| move |error: String| ApiError::of(param, error);
+    match prompt {
+        Prompt::Text(text) if text.is_empty() => Err(ApiError::of("prompt", "the prompt is empty: give some text")),
+        Prompt::Text(text) => tokenizer.encode_prompt(&text).map_err(|error| invalid("prompt")(error.to_string())),
+        Prompt::Tokens(ids) => {
+            let most = tokenizer.vocab_size();
+            if ids.is_empty() || ids.iter().any(|id| id.0 as usize >= most) {
+                return Err(ApiError::of("prompt", format!("token ids from 0 to {} are needed, at least one", most - 1)));
+            }
+            let bos = tokenizer.bos();
+            Ok(bos.into_iter().filter(|bos| ids.first() != Some(bos)).chain(ids.iter().copied()).collect())
+        }
+        Prompt::Chat { system, turns, last } => {
+            let system = console::system(system.or(usual)).map_err(invalid("messages"))?;
+            let recall = state.recall.borrow();
+            let said = running.form.conversation(tokenizer, system.as_deref(), &turns, &last, (&recall, running.context));
+            said.map_err(|error| match error {
+                FormError::TooLong(_) => ApiError::of("messages", error.to_string()).coded("context_length_exceeded"),
+                error => ApiError::of("messages", form_words(&error)),
+            })
+        }
+    }
+}
+
+/// What is wrong with a conversation, in the API's words.
+fn form_words(error: &FormError) -> String {
+    match error {
+        FormError::NoTurns(token) => format!("this model's vocabulary has no {token}: it cannot chat; ask /v1/completions"),
+        other => other.to_string(),
+    }
+}
+
+/// Says at once what the node would say in its turn.
+fn check_length(running: &Running, tokens: usize) -> Result<(), ApiError> {
+    if tokens < running.context {
+        return Ok(());
+    }
+    let message =
+        format!("the prompt has {tokens} tokens, and the context takes {} with the answer: shorten it", running.context);
+    Err(ApiError::new(Kind::Invalid, message).coded("context_length_exceeded"))
+}
+
+fn refused(refusal: &Refusal) -> ApiError {
+    let kind = match refusal {
+        Refusal::Empty | Refusal::TooLong { .. } | Refusal::SlabTooSmall { .. } => Kind::Invalid,
+        Refusal::QueueFull => Kind::Busy,
+        Refusal::SlabBusy => Kind::Unavailable,
+        Refusal::Engine(_) => Kind::Internal,
+    };
+    ApiError::new(kind, refusal.to_string())
+}
+
+/// A seat at the host. Who rises ends his answer.
+struct Chair {
+    host: Rc<Host>,
+    seat: Seat,
+}
+
+impl Chair {
+    fn take(host: &Rc<Host>) -> (Chair, Receiver<Heard>) {
+        let (seat, heard) = host.sit();
+        (Chair { host: host.clone(), seat }, heard)
+    }
+}
+
+impl Drop for Chair {
+    fn drop(&mut self) {
+        self.host.rise(self.seat);
+    }
+}
+
+/// Waits for a turn at the node, with a sign of life to the client now and then.
+async fn turn(waiting: Waiting, feed: &Feed) -> Turn {
+    let mut waiting = pin!(waiting);
+    loop {
+        let idle = async {
+            Timer::after(Duration::from_millis(HTTP_KEEP_ALIVE_MS)).await;
+            None
+        };
+        match async { Some(waiting.as_mut().await) }.or(idle).await {
+            Some(turn) => return turn,
+            None => feed.idle(),
+        }
+    }
+}
+
+/// Has the node answer, and feeds what comes.
+async fn feed_it(state: Rc<State>, running: Rc<Running>, order: Order, feed: Rc<Feed>) {
+    let Order { shape, tokens, settings, waiting } = order;
+    let _turn = turn(waiting, &feed).await;
+    let (chair, heard) = Chair::take(&state.host);
+    let mut answer = Answer::new(running.tokenizer).until(&settings.stop);
+    state.host.ask(&running, chair.seat, ASK, tokens.clone(), settings, false);
+    let end = loop {
+        let idle = async {
+            Timer::after(Duration::from_millis(HTTP_KEEP_ALIVE_MS)).await;
+            None
+        };
+        match async { Some(heard.recv().await) }.or(idle).await {
+            None => feed.idle(),
+            Some(Ok(Heard::Reply(_, Reply::Progress(progress)))) => feed.progress(progress),
+            Some(Ok(Heard::Reply(_, Reply::Token(token)))) => feed.text(&answer.push(token)),
+            Some(Ok(Heard::Reply(_, Reply::Done(figures)))) => break Ok(figures),
+            Some(Ok(Heard::Reply(_, Reply::Failed(refusal)))) => break Err(refused(&refusal)),
+            Some(Ok(Heard::Ending)) => state.host.stop(chair.seat),
+            Some(Ok(_)) => {}
+            Some(Err(_)) => break Err(ApiError::new(Kind::Unavailable, "this node is ending: ask another")),
+        }
+    };
+    if let Ok(figures) = &end {
+        feed.text(&answer.end());
+        if shape == Shape::Chat {
+            remember(&state, &running, &tokens, &answer, figures);
+        }
+    }
+    feed.end(end.map(|figures| Answered { new_from: new_from(&running, &tokens, figures.known), figures }));
+}
+
+/// The first words that were not known; none where all of the prompt but its last token was.
+fn new_from(running: &Running, prompt: &[TokenId], known: usize) -> Option<String> {
+    let new = prompt.get(known..).filter(|new| new.len() > 1)?;
+    Some(running.tokenizer.decode(&new[..new.len().min(NEW_TOKENS)]))
+}
+
+/// Remembers an answer for the conversation's next turn.
+fn remember(state: &State, running: &Running, prompt: &[TokenId], answer: &Answer<'_>, figures: &Figures) {
+    if figures.stop != StopReason::Stopped
+        && let Ok(kept) = answer.kept(running.tokenizer)
+    {
+        state.recall.borrow_mut().remember(prompt, answer.text(), kept);
+    }
+}

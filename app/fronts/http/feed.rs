@@ -1,0 +1,198 @@
+//! An answer on its way to a client: what has come and is not sent yet. The node is never kept waiting by a client that reads slowly:
+//! what comes meanwhile is sent as one piece, and an answer's length bounds it.
+
+use std::cell::RefCell;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use hyper::body::{Body, Bytes, Frame, SizeHint};
+use smol::Task;
+use smol::future;
+
+use crate::http::{Answered, ApiError, Voice, comment, failed};
+use crate::node::Progress;
+
+/// What has come.
+#[derive(Default)]
+struct Come {
+    text: String,
+    progress: Option<Progress>,
+    /// A sign of life is due.
+    idle: bool,
+    end: Option<Result<Answered, ApiError>>,
+    /// Whether anything has come at all.
+    begun: bool,
+    waker: Option<Waker>,
+}
+
+/// See the file's head.
+#[derive(Default)]
+pub(super) struct Feed(RefCell<Come>);
+
+impl Feed {
+    /// More text.
+    pub(super) fn text(&self, text: &str) {
+        self.with(|come| come.text += text);
+    }
+
+    /// How far the prompt has come.
+    pub(super) fn progress(&self, progress: Progress) {
+        self.with(|come| come.progress = Some(progress));
+    }
+
+    /// Nothing has come for a while.
+    pub(super) fn idle(&self) {
+        self.with(|come| come.idle = true);
+    }
+
+    /// The answer is over.
+    pub(super) fn end(&self, end: Result<Answered, ApiError>) {
+        self.with(|come| come.end = Some(end));
+    }
+
+    fn with(&self, change: impl FnOnce(&mut Come)) {
+        let mut come = self.0.borrow_mut();
+        change(&mut come);
+        come.begun = true;
+        if let Some(waker) = come.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// Waits for the first news: why there is no answer, if that is what it is.
+    pub(super) async fn begun(&self) -> Result<(), ApiError> {
+        self.wait(|come| come.begun).await;
+        match &self.0.borrow().end {
+            Some(Err(error)) => Err(error.clone()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits for the whole answer.
+    pub(super) async fn whole(&self) -> Result<(String, Answered), ApiError> {
+        self.wait(|come| come.end.is_some()).await;
+        let mut come = self.0.borrow_mut();
+        let text = std::mem::take(&mut come.text);
+        match come.end.take() {
+            Some(Ok(answered)) => Ok((text, answered)),
+            Some(Err(error)) => Err(error),
+            None => unreachable!("it has been waited for"),
+        }
+    }
+
+    async fn wait(&self, is_here: impl Fn(&Come) -> bool) {
+        future::poll_fn(|context| {
+            let mut come = self.0.borrow_mut();
+            if is_here(&come) {
+                return Poll::Ready(());
+            }
+            come.waker = Some(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// The next piece for the client; none at the end.
+    fn poll_piece(&self, voice: &Voice, usage: bool, context: &Context<'_>) -> Poll<Option<String>> {
+        let mut come = self.0.borrow_mut();
+        if !come.text.is_empty() {
+            come.idle = false;
+            return Poll::Ready(Some(voice.text(&std::mem::take(&mut come.text))));
+        }
+        if let Some(progress) = come.progress.take() {
+            come.idle = false;
+            return Poll::Ready(Some(comment(&progress)));
+        }
+        match come.end.take() {
+            Some(Ok(answered)) => return Poll::Ready(Some(voice.last(&answered, usage))),
+            Some(Err(error)) => return Poll::Ready(Some(failed(&error))),
+            None => {}
+        }
+        if std::mem::take(&mut come.idle) {
+            return Poll::Ready(Some(": waiting\n\n".to_string()));
+        }
+        come.waker = Some(context.waker().clone());
+        Poll::Pending
+    }
+}
+
+/// A response's body.
+pub(super) enum Out {
+    /// All of it is here.
+    Whole(Option<Bytes>),
+    /// It comes piece by piece.
+    Pieces(Pieces),
+}
+
+/// An answer's pieces.
+pub(super) struct Pieces {
+    pub(super) feed: Rc<Feed>,
+    pub(super) voice: Voice,
+    pub(super) usage: bool,
+    /// What feeds it: ended when the client goes away, and the answer with it.
+    pub(super) _source: Task<()>,
+    pub(super) stage: Stage,
+}
+
+/// How far they have been sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    Head,
+    Text,
+    Over,
+}
+
+impl Out {
+    pub(super) fn of(text: impl Into<Bytes>) -> Out {
+        Out::Whole(Some(text.into()))
+    }
+}
+
+impl Pieces {
+    fn poll_next(&mut self, context: &Context<'_>) -> Poll<Option<String>> {
+        if self.stage == Stage::Head {
+            self.stage = Stage::Text;
+            if let Some(first) = self.voice.first() {
+                return Poll::Ready(Some(first));
+            }
+        }
+        if self.stage == Stage::Over {
+            return Poll::Ready(None);
+        }
+        let piece = self.feed.poll_piece(&self.voice, self.usage, context);
+        if let Poll::Ready(Some(text)) = &piece
+            && text.ends_with("[DONE]\n\n")
+        {
+            self.stage = Stage::Over;
+        }
+        piece
+    }
+}
+
+impl Body for Out {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match self.get_mut() {
+            Out::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Out::Pieces(pieces) => pieces.poll_next(context).map(|piece| piece.map(|text| Ok(Frame::data(text.into())))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Out::Whole(bytes) => bytes.is_none(),
+            Out::Pieces(pieces) => pieces.stage == Stage::Over,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Out::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Out::Pieces(_) => SizeHint::default(),
+        }
+    }
+}

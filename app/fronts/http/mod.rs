@@ -1,0 +1,166 @@
+//! The HTTP front: sockets and connections. What is asked and answered is the room `http`'s; who answers is the host's node.
+//!
+//! Promises: connections, in all and of one address, are bounded; so are a request's head and body, and the time that a client takes
+//! to send or to read. A client that goes away takes its answer with it.
+
+mod answer;
+mod feed;
+mod routes;
+mod turns;
+
+use core::net::{IpAddr, SocketAddr};
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::{Rc, Weak};
+use std::time::Duration;
+
+use async_net::{TcpListener, TcpStream};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use smol::{LocalExecutor, Timer, future};
+use smol_hyper::rt::{FuturesIo, SmolTimer};
+use socket2::SockRef;
+use thiserror::Error;
+
+use crate::answers::Recall;
+use crate::config;
+use crate::http::Gate;
+use crate::limits::{
+    HTTP_READ_TIMEOUT_MS, HTTP_WRITE_TIMEOUT_MS, MAX_HTTP_AT_NODE, MAX_HTTP_CONNECTIONS, MAX_HTTP_CONNECTIONS_PER_ADDRESS,
+    MAX_HTTP_HEAD_BYTES,
+};
+use crate::start::entropy;
+
+use super::host::Host;
+use turns::Turns;
+
+/// The wait after a connection could not be accepted: out of file descriptors, most likely.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// The API cannot be served.
+#[derive(Debug, Error)]
+#[error("HTTP cannot be served on {addr} ({error}): give another address or port as listen in [http] (--http)")]
+pub(crate) struct HttpError {
+    addr: SocketAddr,
+    error: std::io::Error,
+}
+
+/// What all requests share.
+struct State {
+    host: Rc<Host>,
+    /// Which runs what holds this.
+    executor: Weak<LocalExecutor<'static>>,
+    gate: Gate,
+    /// Places at the node; who has none waits.
+    turns: Turns,
+    recall: RefCell<Recall>,
+    /// Bytes of bodies that are being read.
+    reading: Cell<usize>,
+    /// Answers given so far.
+    answers: Cell<u64>,
+    /// Connections by address.
+    connections: RefCell<BTreeMap<IpAddr, usize>>,
+}
+
+/// The API, ready to be served.
+pub(crate) struct Server {
+    listener: TcpListener,
+    state: Rc<State>,
+}
+
+impl Server {
+    /// Takes the address that the settings say; none where they say none.
+    ///
+    /// # Errors
+    /// [`HttpError`].
+    pub(crate) async fn open(
+        settings: &config::Http,
+        name: Option<&str>,
+        host: Rc<Host>,
+        executor: &Rc<LocalExecutor<'static>>,
+    ) -> Result<Option<Server>, HttpError> {
+        let Some(listen) = settings.listen else { return Ok(None) };
+        let addr = listen.addr();
+        let listener = TcpListener::bind(addr).await.map_err(|error| HttpError { addr, error })?;
+        let key = settings.api_key.as_ref().map(config::ApiKey::reveal);
+        let state = State {
+            host,
+            executor: Rc::downgrade(executor),
+            gate: Gate::new(key, settings.origins.names(), name),
+            turns: Turns::new(MAX_HTTP_AT_NODE),
+            recall: RefCell::new(Recall::new(entropy().0)),
+            reading: Cell::new(0),
+            answers: Cell::new(0),
+            connections: RefCell::default(),
+        };
+        Ok(Some(Server { listener, state: Rc::new(state) }))
+    }
+
+    /// Where it is served, for a person.
+    pub(crate) fn words(&self) -> String {
+        let addr = self.listener.local_addr().map_or("this machine".to_string(), |addr| addr.to_string());
+        format!("HTTP API and page on http://{addr}/")
+    }
+
+    /// Serves it for good.
+    pub(crate) async fn serve(self) {
+        loop {
+            match self.listener.accept().await {
+                Ok((stream, from)) => {
+                    let Some(executor) = self.state.executor.upgrade() else { return };
+                    if let Some(place) = Place::take(&self.state, from.ip()) {
+                        executor.spawn(converse(place, stream)).detach();
+                    }
+                    // A flood of connections must not keep the other tasks from their turn.
+                    future::yield_now().await;
+                }
+                Err(_) => drop(Timer::after(PAUSE).await),
+            }
+        }
+    }
+}
+
+/// One connection's place among them.
+struct Place {
+    state: Rc<State>,
+    address: IpAddr,
+}
+
+impl Place {
+    fn take(state: &Rc<State>, address: IpAddr) -> Option<Place> {
+        let mut connections = state.connections.borrow_mut();
+        let own = connections.get(&address).copied().unwrap_or(0);
+        let is_full = connections.values().sum::<usize>() >= MAX_HTTP_CONNECTIONS;
+        if is_full || own >= MAX_HTTP_CONNECTIONS_PER_ADDRESS {
+            return None;
+        }
+        connections.insert(address, own + 1);
+        Some(Place { state: state.clone(), address })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut connections = self.state.connections.borrow_mut();
+        let left = connections.get(&self.address).map_or(0, |own| own - 1);
+        if left == 0 {
+            connections.remove(&self.address);
+        } else {
+            connections.insert(self.address, left);
+        }
+    }
+}
+
+/// Answers the requests of one connection until either side ends it.
+async fn converse(place: Place, stream: TcpStream) {
+    let _ = stream.set_nodelay(true);
+    // Who does not read what was sent is let go by the system.
+    let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(Duration::from_millis(HTTP_WRITE_TIMEOUT_MS)));
+    let service = service_fn(|request| routes::answer(place.state.clone(), request));
+    let _ = http1::Builder::new()
+        .timer(SmolTimer::new())
+        .header_read_timeout(Duration::from_millis(HTTP_READ_TIMEOUT_MS))
+        .max_buf_size(MAX_HTTP_HEAD_BYTES)
+        .serve_connection(FuturesIo::new(stream), service)
+        .await;
+}

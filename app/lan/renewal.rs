@@ -1,0 +1,60 @@
+//! When the membership of the group is renewed. A switch that watches who belongs to a group may forget a member: then the kernel believes
+//! that all is well, and nothing comes. Leaving and joining again reports the membership anew. That costs two small frames, so a quiet
+//! network is tried again and again, at intervals that double up to a minute.
+
+use crate::id::Millis;
+use crate::limits::MAX_RENEWAL_GAP_MS;
+
+/// The membership on one interface.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Renewal {
+    /// Of silence, until it is renewed for the first time.
+    patience_ms: u64,
+    gap_ms: u64,
+    at: Millis,
+}
+
+impl Renewal {
+    /// Joined now, on a network whose nodes announce themselves every `interval_ms`: one announcement may be lost.
+    pub(crate) fn new(interval_ms: u64, now: Millis) -> Renewal {
+        let patience_ms = (interval_ms + interval_ms / 2).max(1);
+        Renewal { patience_ms, gap_ms: patience_ms, at: now + Millis(patience_ms) }
+    }
+
+    /// A datagram of another machine came through the group.
+    pub(crate) fn heard(&mut self, now: Millis) {
+        self.gap_ms = self.patience_ms;
+        self.at = now + Millis(self.gap_ms);
+    }
+
+    /// Whether it is to be renewed now.
+    pub(crate) fn is_due(&mut self, now: Millis) -> bool {
+        let due = now >= self.at;
+        if due {
+            self.gap_ms = (2 * self.gap_ms).min(MAX_RENEWAL_GAP_MS.max(self.patience_ms));
+            self.at = now + Millis(self.gap_ms);
+        }
+        due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_silent_group_is_joined_again_soon_then_once_a_minute_and_a_lively_one_never() {
+        let mut renewal = Renewal::new(10_000, Millis(0));
+        let renewed: Vec<u64> = (0..300).filter(|second| renewal.is_due(Millis(second * 1_000))).collect();
+        assert_eq!(renewed, [15, 45, 105, 165, 225, 285]);
+        renewal.heard(Millis(300_000));
+        assert!(!renewal.is_due(Millis(314_000)) && renewal.is_due(Millis(315_000)));
+        let mut lively = Renewal::new(10_000, Millis(0));
+        for second in 0..1_000 {
+            if second % 10 == 0 {
+                lively.heard(Millis(second * 1_000));
+            }
+            assert!(!lively.is_due(Millis(second * 1_000)));
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! A prompt's answer: each step brings one token, and the drafted ones behind it that turn out right.
+//!
+//! Promise: the answer is the one that is decoded token by token. A drafted token counts only where the engine, which sees all tokens before
+//! it, has chosen the very same one; the first one that it has not is replaced by what it has chosen, and what was computed behind that is
+//! never read again: the next step writes over it. Whatever ends an answer ends it at the same token.
+
+use super::super::ask::Reply;
+use super::super::conns::{Conns, Hint};
+use super::super::figures::{Figures, StopReason};
+use super::super::io::Output;
+use super::super::shared::Shared;
+use super::drafts::{Checked, Draft};
+use super::{Life, Memory, Phase, Prompt};
+use crate::draft::Source;
+use crate::id::{Millis, TokenId};
+use crate::limits::MAX_LIKELIEST;
+use crate::sampler::Sampling;
+
+/// What a job was to do, and what it took.
+pub(super) struct Step {
+    /// Tokens of the text whose state it has put in place.
+    pub end: usize,
+    /// What it has checked behind them, and where that is from.
+    pub draft: Draft,
+    pub source: Option<Source>,
+    /// How many of those are right.
+    pub right: usize,
+    pub micros: u64,
+}
+
+/// Whether several tokens chosen so can be checked at once within bounded memory: where all of the vocabulary may be drawn, choosing one
+/// takes all of its logits.
+pub(super) fn is_checkable(sampling: &Sampling) -> bool {
+    sampling.looks_at(usize::MAX).is_some_and(|count| count <= MAX_LIKELIEST)
+}
+
+impl Prompt {
+    /// What the step whose known tokens end at `end` may check behind them. Only steps of the answer do: the first token comes as soon as
+    /// it can.
+    pub(super) fn draft(&mut self, end: usize, shared: &Shared, now: Millis) -> (Draft, Option<Source>) {
+        let (Memory::Blocks(blocks), Phase::Decode) = (&self.memory, &self.phase) else { return (Draft::new(), None) };
+        let left = self.left().min(shared.config.context.saturating_sub(self.tokens.len()));
+        debug_assert_eq!(end, self.ready + 1, "a step of the answer has one token that is known");
+        self.drafts.next(blocks, &self.tokens, left, shared, now)
+    }
+
+    /// Tokens that the answer may still have.
+    fn left(&self) -> usize {
+        self.max_tokens.saturating_sub(self.figures.generated)
+    }
+
+    /// Asks peers what may come next, where that is of use.
+    pub(super) fn ask_for_drafts(&mut self, shared: &mut Shared, conns: &mut Conns, now: Millis) {
+        let left = self.left();
+        if let Memory::Blocks(blocks) = &self.memory {
+            self.drafts.ask(blocks, &self.tokens, left, shared, conns, now);
+        }
+    }
+
+    /// A peer says what may come next.
+    pub(in crate::node) fn on_hint(&mut self, hint: &Hint, shared: &mut Shared, conns: &mut Conns, now: Millis) {
+        self.drafts.hear(hint, &self.tokens, shared, now);
+        self.ask_for_drafts(shared, conns, now);
+    }
+
+    /// A job has ended well: its tokens are in place, and the engine has chosen these after its last ones.
+    pub(super) fn go_on(&mut self, step: &Step, chosen: &[TokenId], shared: &mut Shared, conns: &mut Conns, now: Millis) -> Life {
+        let (end, prompt_end) = (step.end, self.figures.prompt_tokens);
+        if self.ready < prompt_end {
+            shared.trust.prefilled(end - self.ready, step.micros);
+        }
+        if end == prompt_end && self.ready + 1 == end {
+            shared.costs.note_first(step.micros);
+        }
+        self.ready = end;
+        if let Memory::Blocks(blocks) = &mut self.memory {
+            blocks.share_whole(shared, conns, &self.tokens, end, now);
+            if end == prompt_end {
+                blocks.share_ragged(shared, &self.tokens, end);
+            }
+        }
+        match chosen {
+            _ if self.stopping => self.finish(StopReason::Stopped, shared, conns, now),
+            [] => self.advance(shared, conns, now),
+            chosen => self.take(step, chosen, shared, conns, now),
+        }
+    }
+
+    /// Takes in what the engine has chosen: the token after those that were known, and those after drafted ones, as long as these are
+    /// right.
+    fn take(&mut self, step: &Step, chosen: &[TokenId], shared: &mut Shared, conns: &mut Conns, now: Millis) -> Life {
+        let right = step.right;
+        let decoded = self.figures.generated > 0;
+        let before = self.tokens.len();
+        let ended = chosen.iter().take(right + 1).find_map(|token| self.on_token(*token, shared, conns, now));
+        // The drafted tokens that are part of the answer have been computed like all before them.
+        let drafted = right.min(self.tokens.len() - before);
+        if drafted > 0 {
+            self.ready = before + drafted;
+            if let Memory::Blocks(blocks) = &mut self.memory {
+                blocks.share_whole(shared, conns, &self.tokens, self.ready, now);
+            }
+        }
+        if decoded {
+            let Step { draft, source, micros, .. } = step;
+            let gained = self.tokens.len() - before;
+            let checked = Checked { gained, drafted: draft.len(), source: *source, right: drafted, micros: *micros };
+            self.drafts.learn(&checked, &mut self.figures.drafts, shared);
+        }
+        self.drafts.compare(&self.tokens, before, shared, now);
+        if let Some(stop) = ended {
+            return self.finish(stop, shared, conns, now);
+        }
+        self.ask_for_drafts(shared, conns, now);
+        self.run_to(self.tokens.len(), shared, conns, now)
+    }
+
+    /// The answer's next token; why the answer ends with it, if it does.
+    fn on_token(&mut self, token: TokenId, shared: &mut Shared, conns: &mut Conns, now: Millis) -> Option<StopReason> {
+        if let (Memory::Blocks(blocks), Phase::Prefill(_)) = (&mut self.memory, &self.phase) {
+            blocks.end_fetch(shared, conns, now);
+        }
+        self.phase = Phase::Decode;
+        let elapsed = Figures::since(self.asked_at, now);
+        if self.figures.generated == 0 {
+            self.count_prompt();
+            self.figures.ttft_ms = elapsed;
+        }
+        self.figures.ttlt_ms = elapsed;
+        let private = matches!(self.memory, Memory::Private(_));
+        if !private && shared.config.end_tokens.contains(&token) {
+            return Some(StopReason::End);
+        }
+        self.figures.generated += 1;
+        self.tokens.push(token);
+        shared.out.push_back(Output::Reply(self.id, Reply::Token(token)));
+        if self.watch.as_mut().is_some_and(|watch| watch.ends_with(token)) {
+            return Some(StopReason::StopString);
+        }
+        if self.figures.generated >= self.max_tokens {
+            return Some(StopReason::MaxTokens);
+        }
+        (self.tokens.len() >= shared.config.context).then_some(StopReason::ContextFull)
+    }
+
+    /// Counts where the prompt's tokens came from.
+    fn count_prompt(&mut self) {
+        let total = self.figures.prompt_tokens;
+        self.figures.own = 0;
+        self.figures.peers.clear();
+        let Memory::Blocks(blocks) = &self.memory else {
+            self.figures.computed = self.ready.min(total);
+            return;
+        };
+        let taken: Vec<_> = blocks.rows.iter().map(|row| row.taken).filter(|taken| taken.tokens > 0).collect();
+        for taken in &taken {
+            self.figures.took(taken.from, taken.tokens);
+        }
+        self.figures.computed = self.ready.min(total).saturating_sub(taken.iter().map(|taken| taken.tokens).sum());
+        self.figures.fetched_ms = self.figures.fetched_ms.filter(|_| self.figures.from_peers() > 0);
+    }
+
+    pub(super) fn finish(&mut self, stop: StopReason, shared: &mut Shared, conns: &mut Conns, now: Millis) -> Life {
+        if let Memory::Blocks(blocks) = &mut self.memory
+            && self.ready > self.figures.prompt_tokens
+        {
+            blocks.share_ragged(shared, &self.tokens, self.ready);
+        }
+        self.figures.stop = stop;
+        if self.figures.generated == 0 {
+            self.count_prompt();
+            self.figures.ttlt_ms = Figures::since(self.asked_at, now);
+            self.figures.ttft_ms = self.figures.ttlt_ms;
+        }
+        shared.stats.answered += 1;
+        shared.out.push_back(Output::Reply(self.id, Reply::Done(self.figures.clone())));
+        self.let_go(shared, conns, now)
+    }
+}

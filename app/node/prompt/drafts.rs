@@ -1,0 +1,279 @@
+//! An answer's drafts: what it is expected to go on with, whom that is asked of, and what became of it.
+//!
+//! What this node's own slab says once followed comes first, then what a peer says that seems to have answered the same prompt, then an
+//! echo of the text so far, or a habit. Every token of the answer is compared with what was expected, whether it was drafted or not: a path that leads
+//! nowhere is left at its first wrong token, and its source is known for it.
+
+use core::array;
+
+use heapless::Vec as Bounded;
+
+use super::blocks::Blocks;
+use crate::cache::{self, Link};
+use crate::catalog::Standing;
+use crate::draft::{self, Account, Outlook, Path, Record, Source, Tally};
+use crate::id::{BlockKey, Millis, NodeId, TokenId};
+use crate::kv::Plane;
+use crate::limits::{BLOCK_TOKENS, DRAFT_PATIENCE_MS, MAX_DRAFT_ASKS, MAX_DRAFT_TOKENS, MAX_PATH_TOKENS};
+use crate::transfer::Tokens;
+
+use super::super::conns::{Conns, Hint};
+use super::super::shared::Shared;
+
+/// Tokens for one step to check.
+pub(super) type Draft = Bounded<TokenId, MAX_DRAFT_TOKENS>;
+
+/// A question that a peer has not answered yet.
+struct Asked {
+    node: NodeId,
+    id: u32,
+    /// Tokens before the first that is asked for.
+    from: usize,
+    at: Millis,
+}
+
+/// What one step has drafted.
+pub(super) struct Checked {
+    /// How many tokens the answer has gained.
+    pub gained: usize,
+    /// How many were drafted, from where, and how many of those were right.
+    pub drafted: usize,
+    pub source: Option<Source>,
+    pub right: usize,
+    /// What the step took.
+    pub micros: u64,
+}
+
+/// See the file's head.
+pub(super) struct Drafts {
+    /// Whether anything is drafted for this answer.
+    on: bool,
+    path: Option<Path>,
+    account: Account,
+    asked: Option<Asked>,
+    /// Peers that may know what follows, the best first.
+    peers: Bounded<NodeId, MAX_DRAFT_ASKS>,
+    asks: usize,
+    /// The peer that gave the path knows no more of it.
+    is_dry: bool,
+}
+
+impl Drafts {
+    /// No drafts.
+    pub(super) fn none() -> Drafts {
+        Drafts { on: false, path: None, account: Account::default(), asked: None, peers: Bounded::new(), asks: 0, is_dry: false }
+    }
+
+    /// Looks for what once followed the prompt: here, or else with those peers that seem to have the prompt to its very end.
+    pub(super) fn of(blocks: &Blocks, tokens: &[TokenId], shared: &Shared, now: Millis) -> Drafts {
+        let mut drafts = Drafts { on: true, ..Drafts::none() };
+        drafts.path = drafts.slab_path(blocks, tokens, shared);
+        if drafts.path.is_none() {
+            drafts.peers = knowing(blocks, tokens, shared, now);
+        }
+        drafts
+    }
+
+    fn slab_path(&self, blocks: &Blocks, tokens: &[TokenId], shared: &Shared) -> Option<Path> {
+        let (parent, begun) = place(blocks, tokens, &[], shared);
+        Path::new(shared.cache.following(&parent, &begun), Source::Slab, None)
+    }
+
+    /// Asks a peer for more, where that is of use: for `left` tokens of the answer at most.
+    pub(super) fn ask(
+        &mut self,
+        blocks: &Blocks,
+        tokens: &[TokenId],
+        left: usize,
+        shared: &mut Shared,
+        conns: &mut Conns,
+        now: Millis,
+    ) {
+        if !self.on {
+            return;
+        }
+        if let Some(asked) = self.asked.take_if(|asked| now >= asked.at + Millis(DRAFT_PATIENCE_MS)) {
+            self.leave(asked.node);
+        }
+        let (known, teller) = match &self.path {
+            Some(Path { source: Source::Slab, .. }) => return,
+            Some(Path { source: Source::Peer, .. }) if self.is_dry => return,
+            Some(path) if path.source == Source::Peer => (path.tokens(), path.peer),
+            _ => (&[][..], None),
+        };
+        // The last token of an answer is never drafted: nothing is gained by it.
+        if self.asked.is_some() || known.len() >= MAX_PATH_TOKENS / 2 || known.len() + 1 >= left {
+            return;
+        }
+        let Some(node) = teller.or(self.peers.first().copied()) else { return };
+        if self.asks >= MAX_DRAFT_ASKS + tokens.len() / BLOCK_TOKENS {
+            return;
+        }
+        let Some(addr) = shared.catalog.peer(node).map(|known| known.addr) else { return self.leave(node) };
+        let from = tokens.len() + known.len();
+        let (parent, begun) = place(blocks, tokens, known, shared);
+        match conns.want_draft((node, addr), parent, begun, shared, now) {
+            Some(id) => {
+                shared.stats.drafts_asked += 1;
+                self.asks += 1;
+                self.asked = Some(Asked { node, id, from, at: now });
+            }
+            None => self.leave(node),
+        }
+    }
+
+    /// Asks this peer no more.
+    fn leave(&mut self, node: NodeId) {
+        self.peers.retain(|peer| *peer != node);
+    }
+
+    /// A peer has answered. What it says of tokens that are known by now is compared with them.
+    pub(super) fn hear(&mut self, hint: &Hint, tokens: &[TokenId], shared: &mut Shared, now: Millis) {
+        let Some(asked) = self.asked.take_if(|asked| (asked.node, asked.id) == (hint.node, hint.id)) else { return };
+        let known = match &mut self.path {
+            Some(path) if path.source == Source::Slab => return,
+            Some(path) if path.source == Source::Peer => {
+                if path.peer == Some(hint.node) && asked.from == tokens.len() + path.tokens().len() && !hint.tokens.is_empty() {
+                    path.extend(&hint.tokens);
+                } else {
+                    self.is_dry = true;
+                }
+                return;
+            }
+            _ => tokens.get(asked.from..),
+        };
+        let Some(mut path) = Path::new(hint.tokens.clone(), Source::Peer, Some(hint.node)) else { return self.leave(hint.node) };
+        // Another path was left meanwhile, which this one would have gone on from.
+        let Some(known) = known else { return };
+        let right = known.iter().take_while(|token| path.follow(**token)).count();
+        let wrong = right < known.len() && !path.tokens().is_empty();
+        shared.trust.drafted(hint.node, right, wrong, now);
+        if right < known.len() {
+            self.leave(hint.node);
+        } else if !path.tokens().is_empty() {
+            (self.path, self.is_dry) = (Some(path), false);
+        }
+    }
+
+    /// The tokens to check in the next step of an answer that may still have `left` tokens, and where they come from.
+    pub(super) fn next(
+        &mut self,
+        blocks: &Blocks,
+        tokens: &[TokenId],
+        left: usize,
+        shared: &Shared,
+        now: Millis,
+    ) -> (Draft, Option<Source>) {
+        let nothing = (Draft::new(), None);
+        if !self.on {
+            return nothing;
+        }
+        if self.path.is_none() {
+            self.path = self.slab_path(blocks, tokens, shared).or_else(|| guess(tokens, shared));
+        }
+        let Some(path) = &self.path else { return nothing };
+        let record = match (path.source, path.peer) {
+            (Source::Slab, _) => shared.slab_drafts,
+            (Source::Peer, Some(node)) => shared.trust.drafts(node, now),
+            (Source::Habit, _) => shared.habit_drafts,
+            (Source::Peer, None) | (Source::Echo, _) => shared.echoes,
+        };
+        let outlook = Outlook {
+            chance: path.chance(&record),
+            ahead: left.min(path.tokens().len() + 1),
+            most: left.saturating_sub(1).min(path.tokens().len()).min(MAX_DRAFT_TOKENS),
+            allowance_us: self.account.allowance_us(&shared.costs, path.source),
+        };
+        let count = draft::length(&shared.costs, &outlook);
+        let draft: Draft = path.tokens()[..count].iter().copied().collect();
+        (draft, (count > 0).then_some(path.source))
+    }
+
+    /// A step is done. Gives what is to be counted for the answer.
+    pub(super) fn learn(&mut self, checked: &Checked, tally: &mut Tally, shared: &mut Shared) {
+        shared.costs.note(1 + checked.drafted, checked.micros);
+        self.account.note(&shared.costs, 1 + checked.drafted, checked.gained, checked.micros);
+        if let Some(source) = checked.source {
+            tally.note(source, checked.drafted, checked.right);
+            shared.stats.drafts.note(source, checked.drafted, checked.right);
+        }
+    }
+
+    /// `text` has gained its tokens from `before` on: are they those that were expected?
+    pub(super) fn compare(&mut self, text: &[TokenId], before: usize, shared: &mut Shared, now: Millis) {
+        if self.on {
+            (before..text.len()).for_each(|at| shared.habits.learn(&text[..at], text[at]));
+        }
+        let gained = &text[before..];
+        let Some(path) = &mut self.path else { return };
+        let right = gained.iter().take_while(|token| path.follow(**token)).count();
+        let wrong = right < gained.len() && !path.tokens().is_empty();
+        match (path.source, path.peer) {
+            (Source::Slab, _) => shared.slab_drafts.note(right, wrong),
+            (Source::Peer, Some(node)) => shared.trust.drafted(node, right, wrong, now),
+            (Source::Habit, _) => shared.habit_drafts.note(right, wrong),
+            (Source::Peer, None) | (Source::Echo, _) => shared.echoes.note(right, wrong),
+        }
+        let teller = path.peer;
+        if wrong || path.tokens().is_empty() {
+            self.path = None;
+        }
+        if let Some(node) = teller.filter(|_| wrong) {
+            self.leave(node);
+        }
+        self.peers.retain(|node| shared.trust.is_asked_for_drafts(*node, now));
+    }
+
+    /// The engine could not run a draft: there are no more for this answer, and whoever gave it is not relied on.
+    pub(super) fn give_up(&mut self, shared: &mut Shared, now: Millis) {
+        if let Some(node) = self.path.as_ref().and_then(|path| path.peer) {
+            (0..MAX_DRAFT_ASKS).for_each(|_| shared.trust.drafted(node, 0, true, now));
+        }
+        *self = Drafts::none();
+    }
+}
+
+/// What is likely to follow by likeness: of an echo and a habit the one whose kind was right more often.
+fn guess(tokens: &[TokenId], shared: &Shared) -> Option<Path> {
+    let echo = || Path::new(draft::echo(tokens), Source::Echo, None);
+    let habit = || Path::new(shared.habits.guess(tokens), Source::Habit, None);
+    if shared.habit_drafts.chance() > shared.echoes.chance() { habit().or_else(echo) } else { echo().or_else(habit) }
+}
+
+/// Where the text that ends with `tokens` and `path` goes on: the last whole block of it, and the tokens after that.
+fn place(blocks: &Blocks, tokens: &[TokenId], path: &[TokenId], shared: &Shared) -> (BlockKey, Tokens) {
+    let total = tokens.len() + path.len();
+    let whole = total / BLOCK_TOKENS;
+    let links = blocks.rows.iter().take(whole).map_while(|row| row.link.as_ref());
+    let (named, parent) = links.fold((0, shared.root), |(named, _), link: &Link| (named + 1, link.key));
+    let at = |at: usize| tokens.get(at).copied().unwrap_or_else(|| path[at - tokens.len()]);
+    let parent = (named..whole).fold(parent, |parent, block| {
+        let ids: [TokenId; BLOCK_TOKENS] = array::from_fn(|token| at(block * BLOCK_TOKENS + token));
+        cache::link(&shared.secret, parent, &ids).key
+    });
+    (parent, (whole * BLOCK_TOKENS..total).map(at).collect())
+}
+
+/// The peers that seem to hold the prompt to its very end, and are worth asking: those whose drafts were right most often, then the
+/// nearest.
+fn knowing(blocks: &Blocks, tokens: &[TokenId], shared: &Shared, now: Millis) -> Bounded<NodeId, MAX_DRAFT_ASKS> {
+    if !shared.config.sharing {
+        return Bounded::new();
+    }
+    let (parent, begun) = place(blocks, tokens, &[], shared);
+    let end = if begun.is_empty() { parent } else { cache::link(&shared.secret, parent, &begun).key };
+    let shares = |node: &NodeId| {
+        let known = shared.catalog.peer(*node);
+        known.is_some_and(|peer| shared.catalog.standing(peer) == Standing::Shares) && !shared.outcasts.holds(*node)
+    };
+    let asked = shared.catalog.holders(&end, Plane::Global).filter(shares);
+    let mut asked: Vec<(f32, f32, NodeId)> = asked
+        .filter(|node| shared.trust.is_asked_for_drafts(*node, now))
+        .map(|node| {
+            let round_trip_ms = shared.trust.of(node, now).round_trip_ms.unwrap_or(f32::MAX);
+            (-Record::chance(&shared.trust.drafts(node, now)), round_trip_ms, node)
+        })
+        .collect();
+    asked.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)).then(a.2.cmp(&b.2)));
+    asked.into_iter().map(|(.., node)| node).take(MAX_DRAFT_ASKS).collect()
+}

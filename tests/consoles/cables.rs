@@ -1,0 +1,141 @@
+//! Cables that talk back: whatever the settings say a board's own terminals answer, and what no person typed is no prompt.
+
+use super::*;
+
+/// The board with these terminals of its own, whatever its settings say.
+fn with_own(board: &Board, own: &[&Desk]) -> Node {
+    let mut command = board.command(&[]);
+    for desk in own {
+        command.arg("--board-console").arg(&desk.path);
+    }
+    Node::start(&mut command)
+}
+
+/// A board whose settings name `devices`, with a model that answers.
+fn board(devices: &[&Path]) -> Board {
+    let board = Board::new(&[]);
+    let list: Vec<String> = devices.iter().map(|path| format!("{:?}", path.display().to_string())).collect();
+    let model = MODEL.display().to_string();
+    fs::write(board.at("potluck.toml"), format!("[model]\nfile = {model:?}\n[console]\ndevices = [{}]\n", list.join(", ")))
+        .unwrap();
+    board
+}
+
+/// The example in the settings' own file, uncommented, once muted the board.
+#[test]
+fn a_boards_own_terminals_answer_whatever_devices_says() {
+    let (mut own, mut usb, mut late) = (Desk::new(), Desk::new(), Desk::new());
+    let links = tempfile::tempdir().unwrap();
+    let (absent, alias) = (links.path().join("ttyS0"), links.path().join("serial0"));
+    plug(&alias, &own.path);
+    let board = board(&[&absent, &usb.path, &alias]);
+    let _node = with_own(&board, &[&own, &usb]);
+    let said = own.sees("is ready");
+    assert!(said.contains(&format!("console {} is not there: it is opened as soon as it is", absent.display())), "{said}");
+    assert!(said.contains(&format!("console {}: it is a terminal that has a console already", alias.display())), "{said}");
+    usb.sees("is ready");
+    // Two consoles on one terminal would each get half of it.
+    for _ in 0..20 {
+        own.types("version\r");
+        own.sees("> version\r\npotluck ");
+    }
+    own.types("help quit\r");
+    own.sees("! this console belongs to the node and stays");
+    own.types("exit\r");
+    own.sees("! this console belongs to the node and stays");
+    own.types("help\r");
+    let help = own.sees("Tab completes a command");
+    assert!(help.contains("reboot") && !help.contains("quit"), "{help}");
+    plug(&absent, &late.path);
+    late.sees("is ready");
+    late.types("version\r");
+    late.sees("\r\npotluck ");
+}
+
+#[test]
+fn a_terminal_that_echoes_asks_nothing_and_another_console_says_so() {
+    let (mut desk, echo) = (Desk::new(), Desk::echoing());
+    let board = board(&[]);
+    let _node = with_own(&board, &[&desk, &echo]);
+    let note = format!("console {}: 1 line of the board's own came back", echo.path.display());
+    if !desk.sees("is ready").contains(&note) {
+        desk.sees(&note);
+    }
+    for round in 0..3 {
+        desk.types(format!("set seed {round}\r"));
+        desk.sees(&format!("seed {round}\r\n"));
+    }
+    desk.types("stats\r");
+    desk.sees("prompts  0 answered, 0 refused");
+}
+
+#[test]
+fn a_program_that_looks_for_modems_asks_nothing_and_noise_spoils_no_line() {
+    let (mut desk, mut usb) = (Desk::new(), Desk::new());
+    let board = board(&[]);
+    let _node = with_own(&board, &[&desk, &usb]);
+    usb.sees("is ready");
+    desk.sees("is ready");
+    for command in ["AT\r", "ATE1 E0\r\n", "AT+GCAP\r", "AT S7=45 S0=0 L1 V1 X4 &c1 E1 Q0\r"] {
+        usb.types(command);
+    }
+    desk.sees(&format!("console {}: a program at the other end looks for a modem", usb.path.display()));
+    usb.types(b"~\x00x\xf0~");
+    pause(700);
+    usb.types("set seed 77\r");
+    usb.sees("\r\nseed 77\r\n");
+    desk.sees("1 line of bytes that are no text ignored");
+    desk.types("stats\r");
+    desk.sees("prompts  0 answered, 0 refused");
+}
+
+/// Each of these once was three prompts, or a board that went down.
+#[test]
+fn pasted_lines_are_one_prompt_where_that_can_be_known_and_never_take_the_board_down() {
+    let mut desk = Desk::new();
+    let board = board(&[]);
+    let mut node = with_own(&board, &[&desk]);
+    desk.sees("is ready");
+    desk.types("\x1b[200~Hello there\rreboot\rpoweroff\r\x1b[201~");
+    desk.sees("Hello there\u{21b5}reboot\u{21b5}poweroff");
+    desk.types("\r");
+    desk.sees(" generated; ");
+    // A terminal that marks nothing.
+    desk.types("set seed 5\rreboot\r");
+    desk.sees("! that came together with other lines, as pasted text does, and is not obeyed");
+    desk.types("reset --store\rset seed 6\r");
+    desk.sees("! that came together with other lines");
+    desk.sees("seed 6\r\n");
+    desk.types("\"\"\"\rHello\r\rpoweroff\r");
+    desk.sees("| poweroff");
+    desk.types("\"\"\"\r");
+    desk.sees(" generated; ");
+    desk.types("\"\"\"\rone\r");
+    desk.sees("| one");
+    desk.types("\x03");
+    desk.sees("· the prompt that was begun is dropped");
+    desk.types("stats\r");
+    desk.sees("prompts  2 answered, 0 refused");
+    assert!(node.0.try_wait().unwrap().is_none());
+    desk.types("st\t\t");
+    desk.sees("stop  status  stats\r\n");
+}
+
+#[test]
+fn messages_name_the_setting_on_a_board_and_the_option_on_a_computer() {
+    let mut desk = Desk::new();
+    let board = board(&[]);
+    let settings = fs::read_to_string(board.at("potluck.toml")).unwrap();
+    fs::write(board.at("potluck.toml"), settings + "[memory]\ncontext = 32\n").unwrap();
+    let _node = with_own(&board, &[&desk]);
+    desk.sees("is ready");
+    let long = "one two three four five ".repeat(20);
+    desk.types(format!("{long}\r"));
+    let said = desk.sees("raise context under [memory] in potluck.toml");
+    assert!(!said.contains("--context"), "{said}");
+    let mut computer = Desk::new();
+    let _node = computer.stdio(potluck().args(["run", "--alone", "--context", "32", "--model"]).arg(&*MODEL));
+    computer.sees("is ready");
+    computer.types(format!("{long}\r"));
+    computer.sees("raise --context");
+}

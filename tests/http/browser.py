@@ -1,0 +1,116 @@
+"""A headless Chromium, driven by the DevTools protocol: pages, keys, what is drawn. Needs PyPI's websocket-client."""
+
+import json
+import shutil
+import subprocess
+import tempfile
+import time
+import urllib.request
+
+import websocket
+
+NAMES = ["chromium", "chromium-browser", "google-chrome"]
+PATIENCE_S = 60
+
+
+def program():
+    """The browser, where there is one."""
+    return next((found for name in NAMES if (found := shutil.which(name))), None)
+
+
+class Browser:
+    """One window of a browser with a profile of its own, gone when it is closed."""
+
+    def __init__(self):
+        self.profile = tempfile.TemporaryDirectory(prefix="potluck-page-", ignore_cleanup_errors=True)
+        # No sandbox: tests run as root in containers, and only this machine's own page is opened.
+        flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+                 "--disable-dev-shm-usage", "--remote-debugging-port=0", f"--user-data-dir={self.profile.name}"]
+        self.process = subprocess.Popen([program(), *flags, "about:blank"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        port = until("the browser listens", self.port)
+        pages = lambda: [page for page in json.load(urllib.request.urlopen(f"http://127.0.0.1:{port}/json")) if page["type"] == "page"]
+        self.socket = websocket.create_connection(until("there is a page", pages)[0]["webSocketDebuggerUrl"], suppress_origin=True,
+                                                  timeout=PATIENCE_S)
+        self.count, self.events = 0, []
+        for domain in ["Page", "Runtime", "Log", "Network"]:
+            self.call(f"{domain}.enable")
+
+    def port(self):
+        try:
+            with open(f"{self.profile.name}/DevToolsActivePort") as file:
+                return file.readline().strip()
+        except FileNotFoundError:
+            return None
+
+    def call(self, method, **params):
+        """Calls one method, and keeps the events that come meanwhile."""
+        self.count += 1
+        self.socket.send(json.dumps({"id": self.count, "method": method, "params": params}))
+        while True:
+            message = json.loads(self.socket.recv())
+            if message.get("id") == self.count:
+                if "error" in message:
+                    raise AssertionError(f"{method}: {message['error']}")
+                return message["result"]
+            self.events.append(message)
+
+    def run(self, script):
+        """What a script gives, promises awaited."""
+        result = self.call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
+        if "exceptionDetails" in result:
+            raise AssertionError(f"{script[:200]}: {result['exceptionDetails']}")
+        return result["result"].get("value")
+
+    def look(self, width, height, phone, dark):
+        """From now on the window is of that size, on a device of that kind."""
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=2 if phone else 1, mobile=phone)
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.call("Emulation.setEmulatedMedia", features=[scheme])
+
+    def open(self, url):
+        self.call("Page.navigate", url=url)
+        until("the page has loaded", lambda: self.run("document.readyState === 'complete' && location.href !== 'about:blank'"))
+
+    def press(self, key, code=0, text=None):
+        """Presses one key: its name, its number, and what it types."""
+        for kind in ["keyDown", "keyUp"]:
+            typed = {"text": text} if text and kind == "keyDown" else {}
+            self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code, **typed)
+
+    def enter(self):
+        self.press("Enter", 13, "\r")
+
+    def type(self, text):
+        self.call("Input.insertText", text=text)
+
+    def addresses(self):
+        """Every address that was asked for so far."""
+        return [event["params"]["request"]["url"] for event in self.events if event["method"] == "Network.requestWillBeSent"]
+
+    def complaints(self):
+        """What the page got wrong so far, in the browser's words."""
+        wrong = [event["params"] for event in self.events if event["method"] == "Runtime.exceptionThrown"]
+        logged = [event["params"]["entry"] for event in self.events if event["method"] == "Log.entryAdded"]
+        return wrong + [entry for entry in logged if entry["level"] in ("error", "warning")]
+
+    def close(self):
+        self.socket.close()
+        self.process.terminate()
+        self.process.wait(timeout=PATIENCE_S)
+        self.profile.cleanup()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+def until(what, look, patience_s=PATIENCE_S):
+    """Waits until `look` gives something, and gives that."""
+    end = time.monotonic() + patience_s
+    while not (seen := look()):
+        if time.monotonic() > end:
+            raise AssertionError(f"{what}: not within {patience_s} s")
+        time.sleep(0.02)
+    return seen
