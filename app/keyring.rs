@@ -1,14 +1,15 @@
-//! The keys of a swarm: the one that a node speaks with, and former ones that it still understands.
+//! The keys of a swarm: the one that a node sends with, and former ones that it still accepts.
 //!
-//! A swarm is rekeyed board by board: a board with the new key keeps the old one among its former keys until every board has the new
-//! one. Everything that a key locks is derived from it here, each under a context of its own, so that no room sees the key itself.
+//! A swarm is rekeyed board by board: a board with the new key keeps the old one among its former
+//! keys until every board has the new one. Every secret that depends on a key is derived here, each
+//! under its own context, so that no other module sees the key itself.
 
 use heapless::Vec as Bounded;
 
 use crate::id::SwarmTag;
 use crate::limits::MAX_OLD_KEYS;
 
-/// What the secrets of a node's connections are drawn from. Never printed.
+/// Seeds the secrets of a node's connections. Never printed.
 #[derive(Clone)]
 pub struct Entropy(pub [u8; 32]);
 
@@ -18,7 +19,7 @@ impl core::fmt::Debug for Entropy {
     }
 }
 
-/// What is derived from one swarm key. Never printed.
+/// The secrets derived from one swarm key. Never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SwarmSecret {
     tag: SwarmTag,
@@ -35,7 +36,8 @@ pub struct Keyring {
 }
 
 impl SwarmSecret {
-    /// From a key: what was drawn, or what a passphrase was stretched to. The empty key is that of the open swarm.
+    /// Derives the secrets from a key: a random one, or one stretched from a passphrase. The empty
+    /// key is the open swarm's.
     pub fn derive(key: &[u8]) -> SwarmSecret {
         let tag = blake3::derive_key("potluck swarm tag v1", key);
         SwarmSecret {
@@ -45,12 +47,12 @@ impl SwarmSecret {
         }
     }
 
-    /// Says which swarm a message belongs to, without saying the key.
+    /// Identifies the swarm that a message belongs to without revealing the key.
     pub fn tag(&self) -> SwarmTag {
         self.tag
     }
 
-    /// The key of the swarm's datagrams. Everybody knows that of the open swarm.
+    /// The key of the swarm's datagrams. The open swarm's is public.
     pub(crate) fn datagrams(&self) -> &[u8; 32] {
         &self.datagrams
     }
@@ -60,22 +62,22 @@ impl SwarmSecret {
         self.transfers.as_ref()
     }
 
-    /// Whether every stranger has this key.
+    /// Whether this is the open swarm, whose key is public.
     pub fn is_open(&self) -> bool {
         self.transfers.is_none()
     }
 }
 
 impl core::fmt::Debug for SwarmSecret {
-    /// Says only which swarm it is of: a key in a log is a key lost.
+    /// Prints only the swarm's tag: a key in a log is a key lost.
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         write!(f, "SwarmSecret({:?})", self.tag)
     }
 }
 
 impl Keyring {
-    /// Of the key in use and the former ones. A former key that is equal to another or empty is left out, and so is what is beyond
-    /// [`MAX_OLD_KEYS`].
+    /// A keyring of the key in use and the former ones. Skips former keys that are empty,
+    /// duplicates, or beyond the first [`MAX_OLD_KEYS`].
     pub fn new<'a>(current: &[u8], former: impl IntoIterator<Item = &'a [u8]>) -> Keyring {
         let mut keyring = Keyring { current: SwarmSecret::derive(current), former: Bounded::new() };
         for key in former {
@@ -92,12 +94,12 @@ impl Keyring {
         Keyring::new(&[], [])
     }
 
-    /// The key that this node speaks with.
+    /// The key that this node sends with.
     pub fn current(&self) -> &SwarmSecret {
         &self.current
     }
 
-    /// The keys that it still understands.
+    /// The former keys that this node still accepts.
     pub(crate) fn former(&self) -> &[SwarmSecret] {
         &self.former
     }

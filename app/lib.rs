@@ -1,8 +1,9 @@
-//! potluck: boards on one LAN answer prompts with Gemma 3 and share the KV state of every prompt prefix.
+//! potluck: boards on one LAN answer prompts with Gemma 3 and share the KV state of every
+//! prompt prefix.
 //!
-//! ARCHITECTURE.md walks through the rooms. The pure core (everything but `model`, `tokenizer`, `answers`, `config`, `http`, `mmlu`, and the four rooms
-//! around the node: `start`, `drive`, `fronts`, `commands`)
-//! builds without burn and without smol: `cargo check --no-default-features`.
+//! ARCHITECTURE.md describes the modules. The pure core (everything but `model`, `tokenizer`,
+//! `answers`, `config`, `http`, `mmlu`, and the four modules around the node: `start`, `drive`,
+//! `fronts`, `commands`) builds without burn and without smol: `cargo check --no-default-features`.
 
 #![deny(missing_docs)]
 #![warn(clippy::missing_docs_in_private_items)]
@@ -10,7 +11,11 @@
 #![allow(rustdoc::private_intra_doc_links, reason = "`make doc` documents what is private, too")]
 #![cfg_attr(
     not(all(feature = "model", feature = "net")),
-    allow(dead_code, unused_imports, reason = "the whole program says what is unused, and the pure core is only a part of it")
+    allow(
+        dead_code,
+        unused_imports,
+        reason = "unused code is reported in full builds: the pure core alone uses only part of it"
+    )
 )]
 
 pub mod cache;
@@ -36,10 +41,16 @@ pub mod commands;
 #[cfg(feature = "net")]
 pub mod config;
 #[cfg(feature = "net")]
-#[allow(clippy::missing_docs_in_private_items, reason = "names and messages say enough around the node")]
+#[allow(
+    clippy::missing_docs_in_private_items,
+    reason = "names and messages say enough around the node"
+)]
 pub mod drive;
 #[cfg(feature = "net")]
-#[allow(clippy::missing_docs_in_private_items, reason = "names and messages say enough around the node")]
+#[allow(
+    clippy::missing_docs_in_private_items,
+    reason = "names and messages say enough around the node"
+)]
 mod fronts;
 #[cfg(feature = "net")]
 pub mod http;
@@ -48,7 +59,10 @@ pub mod mmlu;
 #[cfg(feature = "model")]
 pub mod model;
 #[cfg(feature = "net")]
-#[allow(clippy::missing_docs_in_private_items, reason = "names and messages say enough around the node")]
+#[allow(
+    clippy::missing_docs_in_private_items,
+    reason = "names and messages say enough around the node"
+)]
 mod start;
 #[cfg(feature = "model")]
 pub mod tokenizer;

@@ -1,4 +1,4 @@
-//! The command line of the one binary, `potluck`.
+//! The command line of the only binary, `potluck`.
 
 fn main() -> std::process::ExitCode {
     potluck::commands::main()

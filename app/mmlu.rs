@@ -1,13 +1,15 @@
-//! MMLU's multiple-choice questions as prompts: the workload of the demo and of the published system we compare with.
+//! MMLU's multiple-choice questions as prompts: the workload of the demo and of the published
+//! system that we compare with.
 //!
-//! Promise: the prompt is the customary one to the character (Hendrycks et al., "Measuring Massive Multitask Language
-//! Understanding"), so that prompts of one subject share everything up to their own question.
+//! Promise: the prompt matches the customary one to the character (Hendrycks et al., "Measuring
+//! Massive Multitask Language Understanding"), so that prompts of one subject share everything up
+//! to their own question.
 
 use core::fmt::Write;
 
 use crate::limits::MAX_QUESTIONS_FILE_BYTES;
 
-/// The columns of a file, in its first line.
+/// The columns of a questions file, as its first line names them.
 const COLUMNS: [&str; 6] = ["question", "choice0", "choice1", "choice2", "choice3", "answer"];
 
 const LETTERS: [char; 4] = ['A', 'B', 'C', 'D'];
@@ -15,35 +17,39 @@ const LETTERS: [char; 4] = ['A', 'B', 'C', 'D'];
 /// One question with its answer.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Question {
-    /// What is asked; may have several lines.
+    /// The question's text; may span several lines.
     pub(crate) question: String,
-    /// The answers to choose from, A to D.
+    /// The four answers to choose from, A to D.
     pub(crate) choices: [String; 4],
-    /// Which of them is right, 0 to 3.
+    /// Index of the right choice, 0 to 3.
     pub answer: usize,
 }
 
-/// Why a file of questions cannot be used.
+/// Why a questions file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum MmluError {
-    /// Larger than any file of questions.
-    #[error("the file of questions has {0} bytes, at most {MAX_QUESTIONS_FILE_BYTES} are supported")]
+    /// Larger than any questions file should be.
+    #[error(
+        "the file of questions has {0} bytes, at most {MAX_QUESTIONS_FILE_BYTES} are supported"
+    )]
     TooLarge(usize),
     /// The first line does not name the columns.
-    #[error("this is no file of MMLU questions: its first line must be question,choice0,choice1,choice2,choice3,answer")]
+    #[error(
+        "this is not a file of MMLU questions: its first line must be question,choice0,choice1,choice2,choice3,answer"
+    )]
     Header,
-    /// A record that is no question.
+    /// A record with the wrong number of columns.
     #[error("line {line}: {found} columns instead of 6; is a quotation mark missing?")]
     Columns {
-        /// Where the record begins, from 1.
+        /// Line where the record begins, from 1.
         line: u64,
-        /// Columns that it has.
+        /// Number of columns found.
         found: usize,
     },
-    /// An answer that is none of the choices.
+    /// An answer that names none of the choices.
     #[error("line {line}: the answer must be 0, 1, 2 or 3")]
     Answer {
-        /// Where the record begins, from 1.
+        /// Line where the record begins, from 1.
         line: u64,
     },
     /// The CSV cannot be read.
@@ -51,7 +57,7 @@ pub enum MmluError {
     Csv(#[from] csv::Error),
 }
 
-/// Reads a file of questions: CSV with the columns question, choice0 to choice3, answer (0 to 3).
+/// Parses a questions file: CSV with the columns question, choice0 to choice3, answer (0 to 3).
 ///
 /// # Errors
 /// [`MmluError`], naming the first line that is wrong.
@@ -83,10 +89,12 @@ pub fn parse_csv(text: &str) -> Result<Vec<Question>, MmluError> {
     Ok(questions)
 }
 
-/// The prompt that asks a question after some examples. `subject` is the file's, with underscores: `us_foreign_policy`.
+/// The prompt that asks `question` after some examples. `subject` is named as in the file names,
+/// with underscores: `us_foreign_policy`.
 pub fn prompt(subject: &str, examples: &[Question], question: &Question) -> String {
     let subject = subject.replace('_', " ");
-    let mut prompt = format!("The following are multiple choice questions (with answers) about {subject}.\n\n");
+    let mut prompt =
+        format!("The following are multiple choice questions (with answers) about {subject}.\n\n");
     for example in examples {
         ask(&mut prompt, example);
         // Writing to a string cannot fail.
@@ -116,7 +124,9 @@ mod tests {
 
     #[test]
     fn quotes_commas_and_lines_within_a_field_are_kept() {
-        let text = format!("{HEADER}\"Is \"\"x\"\", or\r\nnot?\",\"1, 2\",,\" b \",ü,3\r\nplain,a,b,c,d,0");
+        let text = format!(
+            "{HEADER}\"Is \"\"x\"\", or\r\nnot?\",\"1, 2\",,\" b \",ü,3\r\nplain,a,b,c,d,0"
+        );
         let questions = parse_csv(&text).unwrap();
         assert_eq!(questions[0].question, "Is \"x\", or\r\nnot?");
         assert_eq!(questions[0].choices, ["1, 2", "", " b ", "ü"]);
@@ -126,7 +136,9 @@ mod tests {
 
     #[test]
     fn the_prompt_is_the_customary_one() {
-        let questions = parse_csv(&format!("{HEADER}What is 1+1?,1,2,3,4,1\nWhat is 2+2?,1,2,3,4,3\n")).unwrap();
+        let questions =
+            parse_csv(&format!("{HEADER}What is 1+1?,1,2,3,4,1\nWhat is 2+2?,1,2,3,4,3\n"))
+                .unwrap();
         assert_eq!(
             prompt("elementary_school_mathematics", &questions[..1], &questions[1]),
             "The following are multiple choice questions (with answers) about elementary school mathematics.\n\n\
@@ -143,11 +155,19 @@ mod tests {
         );
         assert!(said("\"open,b,c,d,e,0\na,b,c,d,e,1\n").contains("line 2: 1 columns"));
         for answer in ["4", "-1", "", "A", " 1", "00"] {
-            assert!(said(&format!("a,b,c,d,e,{answer}\n")).contains("line 2: the answer must be"), "{answer:?} was taken");
+            assert!(
+                said(&format!("a,b,c,d,e,{answer}\n")).contains("line 2: the answer must be"),
+                "{answer:?} was taken"
+            );
         }
         assert!(parse_csv("a,b,c,d,e,0\n").unwrap_err().to_string().contains("first line must be"));
         assert!(parse_csv("").unwrap_err().to_string().contains("first line must be"));
-        assert!(parse_csv(&"x".repeat(MAX_QUESTIONS_FILE_BYTES + 1)).unwrap_err().to_string().contains("at most"));
+        assert!(
+            parse_csv(&"x".repeat(MAX_QUESTIONS_FILE_BYTES + 1))
+                .unwrap_err()
+                .to_string()
+                .contains("at most")
+        );
     }
 
     #[test]
@@ -157,7 +177,9 @@ mod tests {
         for entry in std::fs::read_dir(data.join("test")).unwrap() {
             let name = entry.unwrap().file_name().into_string().unwrap();
             let subject = name.strip_suffix("_test.csv").unwrap();
-            let read = |path: String| parse_csv(&std::fs::read_to_string(data.join(path)).unwrap()).unwrap();
+            let read = |path: String| {
+                parse_csv(&std::fs::read_to_string(data.join(path)).unwrap()).unwrap()
+            };
             assert_eq!(read(format!("test/{name}")).len(), 40, "{subject}");
             assert_eq!(read(format!("dev/{subject}_dev.csv")).len(), 5, "{subject}");
             subjects += 1;

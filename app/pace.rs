@@ -1,15 +1,18 @@
-//! The pace of another machine: what each job of the engine costs there, for measurements on this one.
+//! The pace of another machine: what each engine job costs there, so that measurements on this
+//! machine can imitate it.
 //!
-//! Promise: a pure function of a job's place and size. The driver waits by it and the simulator counts by it, so that both mean the same
-//! machine.
+//! Promise: a pure function of a job's position and size. The driver waits by it and the simulator
+//! counts by it, so both model the same machine.
 
 use core::fmt;
 
 use thiserror::Error;
 
-use crate::limits::{BLOCK_TOKENS, MAX_CONTEXT_TOKENS, MAX_PACE_MICROS, MAX_PACE_NAME_BYTES, MAX_PACE_ROWS};
+use crate::limits::{
+    BLOCK_TOKENS, MAX_CONTEXT_TOKENS, MAX_PACE_MICROS, MAX_PACE_NAME_BYTES, MAX_PACE_ROWS,
+};
 
-/// A machine's costs.
+/// The job costs of one machine.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Pace {
     name: String,
@@ -21,44 +24,44 @@ pub struct Pace {
     job_us: f64,
 }
 
-/// What a [`Pace`] is made of, unchecked.
+/// The parts of a [`Pace`], unchecked.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct PaceParts {
-    /// What the machine is called in every figure that this pace touches.
+    /// Name of the machine, shown with every figure that this pace affects.
     pub name: String,
     /// Whether the costs were derived rather than measured.
     pub estimate: bool,
-    /// A cold start, in milliseconds: until the weights are in memory.
+    /// Duration of a cold start, until the weights are in memory, in milliseconds.
     pub start_ms: f64,
-    /// Tokens that pass the layers together, and the microseconds that each of them takes, logits left out. More tokens than in the last
-    /// row go in several passes.
+    /// Rows of (tokens that pass through the layers together, microseconds per token), without the
+    /// logits. Batches larger than the last row are split into several passes.
     pub token_us: Vec<(f64, f64)>,
-    /// Tokens before, and the microseconds that each token takes on top for attending to them.
+    /// Rows of (preceding tokens, extra microseconds per token for attending to them).
     pub depth_us: Vec<(f64, f64)>,
-    /// Tokens whose logits are computed together, and the microseconds that those of each of them take.
+    /// Rows of (tokens whose logits are computed together, microseconds per token for its logits).
     pub logits_us: Vec<(f64, f64)>,
-    /// What a job takes whatever its size, in microseconds.
+    /// Fixed cost of a job, independent of its size, in microseconds.
     pub job_us: f64,
 }
 
-/// Why parts make no pace.
+/// Why the parts do not make a valid pace.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub enum PaceError {
-    /// A name that would not stand in a line.
+    /// A name that is empty, too long, or has characters that are not allowed.
     #[error("name: 1 to {MAX_PACE_NAME_BYTES} letters, digits, dots and hyphens")]
     Name,
     /// A table without rows, or with too many.
     #[error("{0}: 1 to {MAX_PACE_ROWS} rows [tokens, microseconds]")]
     Rows(&'static str),
-    /// Tokens out of order.
+    /// Token counts out of order or out of range.
     #[error("{0}: the rows must begin at {1} tokens, grow, and end below {MAX_CONTEXT_TOKENS}")]
     Order(&'static str, usize),
-    /// A cost that no machine has.
+    /// A cost outside the allowed range.
     #[error("{0}: a cost is a number from 0 to {MAX_PACE_MICROS} microseconds")]
     Cost(&'static str),
 }
 
-/// Costs at some sizes, with straight lines between them.
+/// Costs at given sizes, interpolated linearly in between.
 #[derive(Clone, PartialEq, Debug)]
 struct Table(Vec<(f64, f64)>);
 
@@ -76,7 +79,7 @@ impl Table {
         Ok(Table(rows))
     }
 
-    /// The cost at `x`; beyond the last row, that row's.
+    /// The cost at `x`. Beyond the last row, the last row's cost.
     fn at(&self, x: f64) -> f64 {
         let above = self.0.iter().position(|row| row.0 >= x);
         match above {
@@ -99,7 +102,7 @@ fn cost(name: &'static str, value: f64) -> Result<f64, PaceError> {
 }
 
 impl Pace {
-    /// Checks the parts.
+    /// Validates the parts.
     ///
     /// # Errors
     /// [`PaceError`], naming the first part that is wrong.
@@ -120,33 +123,35 @@ impl Pace {
         })
     }
 
-    /// What the machine is called.
+    /// The machine's name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Whether its costs were derived rather than measured.
+    /// Whether the costs were derived rather than measured.
     pub fn is_estimate(&self) -> bool {
         self.estimate
     }
 
-    /// A cold start, in milliseconds.
+    /// Duration of a cold start, in milliseconds.
     pub(crate) fn start_ms(&self) -> u64 {
         self.start_ms
     }
 
-    /// Passes in which `tokens` tokens go through the layers.
+    /// Number of passes that `tokens` tokens need.
     pub(crate) fn passes(&self, tokens: usize) -> usize {
         tokens.div_ceil(self.pass_tokens())
     }
 
-    /// What a job over `tokens` tokens from position `first` on takes, with the logits of `rows` of them, in microseconds.
+    /// Duration, in microseconds, of a job over `tokens` tokens starting at position `first`, which
+    /// computes the logits of `rows` of them.
     pub fn job_micros(&self, first: usize, tokens: usize, rows: usize) -> u64 {
         let mut micros = self.job_us + rows as f64 * self.logits.at(rows as f64);
         let mut done = 0;
         while done < tokens {
             let pass = self.pass_tokens().min(tokens - done);
-            // Attention's cost grows along the pass: its middle stands for all of it.
+            // Attention's cost grows linearly along the pass, so the cost at its
+            // middle is the mean.
             let depth = (first + done) as f64 + (pass as f64 - 1.0) / 2.0;
             micros += pass as f64 * (self.token.at(pass as f64) + self.depth.at(depth));
             done += pass;
@@ -154,7 +159,7 @@ impl Pace {
         micros as u64
     }
 
-    /// Tokens a second of a prompt, as a node measures its own speed at its start.
+    /// Prefill rate in tokens per second, as a node measures its own speed when it starts.
     pub fn prefill_tokens_per_s(&self) -> f32 {
         let tokens = 2 * BLOCK_TOKENS;
         tokens as f32 * 1e6 / self.job_micros(0, tokens, 0).max(1) as f32
@@ -166,13 +171,18 @@ impl Pace {
 }
 
 impl fmt::Display for Pace {
-    /// In the form of the file that it is read from.
+    /// In the format of the pace file.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rows = |table: &Table| {
-            let rows: Vec<String> = table.0.iter().map(|(x, y)| format!("[{x}, {}]", y.round())).collect();
+            let rows: Vec<String> =
+                table.0.iter().map(|(x, y)| format!("[{x}, {}]", y.round())).collect();
             rows.join(", ")
         };
-        writeln!(f, "name = \"{}\"\nestimate = {}\nstart_ms = {}", self.name, self.estimate, self.start_ms)?;
+        writeln!(
+            f,
+            "name = \"{}\"\nestimate = {}\nstart_ms = {}",
+            self.name, self.estimate, self.start_ms
+        )?;
         writeln!(f, "token_us = [{}]\ndepth_us = [{}]", rows(&self.token), rows(&self.depth))?;
         writeln!(f, "logits_us = [{}]\njob_us = {}", rows(&self.logits), self.job_us.round())
     }
@@ -199,14 +209,26 @@ mod tests {
         let pace = Pace::new(parts()).unwrap();
         assert_eq!(pace.job_micros(0, 1, 0), 58_010);
         assert_eq!(pace.job_micros(0, 1, 1), 195_010);
-        assert_eq!(pace.job_micros(0, 4, 4), 10 + 4 * (23_200 + 3) + 137_000, "rows are read once for all");
+        assert_eq!(
+            pace.job_micros(0, 4, 4),
+            10 + 4 * (23_200 + 3) + 137_000,
+            "the weights are read once for all rows"
+        );
         assert_eq!(pace.job_micros(0, 16, 16) - pace.job_micros(0, 16, 0), 16 * 18_000);
         assert_eq!(pace.job_micros(0, 3, 0), 10 + 3 * (34_800 + 2));
         assert_eq!(pace.job_micros(0, 64, 0), 10 + 64 * (11_000 + 63));
         assert_eq!(pace.job_micros(0, 128, 0), 10 + 128 * 11_000 + 64 * (63 + 191));
-        assert_eq!(pace.job_micros(9_000, 64, 0), 10 + 64 * 12_024, "beyond the table, as at its end");
+        assert_eq!(
+            pace.job_micros(9_000, 64, 0),
+            10 + 64 * 12_024,
+            "beyond the table, the last row applies"
+        );
         assert_eq!((pace.passes(64), pace.passes(65), pace.passes(1)), (1, 2, 1));
-        assert!((pace.prefill_tokens_per_s() - 88.0).abs() < 1.0, "{}", pace.prefill_tokens_per_s());
+        assert!(
+            (pace.prefill_tokens_per_s() - 88.0).abs() < 1.0,
+            "{}",
+            pace.prefill_tokens_per_s()
+        );
     }
 
     #[test]
@@ -220,12 +242,17 @@ mod tests {
             assert!(fails(&|parts| parts.name = name.to_string()).starts_with("name"));
         }
         assert!(fails(&|parts| parts.token_us.clear()).starts_with("token_us: 1 to"));
-        assert!(fails(&|parts| parts.token_us = vec![(1.0, 1.0); MAX_PACE_ROWS + 1]).starts_with("token_us: 1 to"));
+        assert!(
+            fails(&|parts| parts.token_us = vec![(1.0, 1.0); MAX_PACE_ROWS + 1])
+                .starts_with("token_us: 1 to")
+        );
         assert!(fails(&|parts| parts.token_us[0].0 = 2.0).contains("begin at 1"));
         assert!(fails(&|parts| parts.token_us[1].0 = 70.0).contains("grow"));
         assert!(fails(&|parts| parts.depth_us[1].0 = f64::NAN).contains("grow"));
         assert!(fails(&|parts| parts.depth_us[0].1 = -1.0).starts_with("depth_us: a cost"));
-        assert!(fails(&|parts| parts.logits_us[0].1 = f64::INFINITY).starts_with("logits_us: a cost"));
+        assert!(
+            fails(&|parts| parts.logits_us[0].1 = f64::INFINITY).starts_with("logits_us: a cost")
+        );
         assert!(fails(&|parts| parts.start_ms = f64::NAN).starts_with("start_ms: a cost"));
     }
 }

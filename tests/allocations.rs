@@ -1,11 +1,13 @@
-//! How often the heap is asked for memory while an answer is made. A test of its own program, for it counts in the allocator.
+//! Counts heap allocations during an answer. A separate test program, because it replaces the
+//! global allocator.
 //!
-//! The weights stay where the file has them, and attention's scratch is kept from token to token. What is left is asked for anew: a
-//! layer's 17 ops take some two pieces of memory each, for a tensor's values and for burn's own record of it, and its seven products
-//! three each, for activations as int8. Their number depends on the layers and on nothing else. So memory does not grow with an
-//! answer, and a board spends its time on weights.
+//! The weights stay in the mapped file, and attention's scratch is kept from token to token. The
+//! rest is allocated anew: each of a layer's 17 ops makes about two allocations, for a tensor's
+//! values and for burn's own record of it, and each of its seven products three, for activations as
+//! int8. The number depends on the layers only. So memory does not grow with an answer, and a board
+//! spends its time on weights.
 
-#![expect(unsafe_code, reason = "an allocator that counts")]
+#![expect(unsafe_code, reason = "a counting allocator")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -17,13 +19,14 @@ use potluck::model::convert::ConvertType;
 use potluck::model::synth::{Shape, synth};
 use potluck::model::{Logits, Model, Precision, open};
 
-/// Calls of the allocator for each layer and each token, at most. (56 were counted, and 29 for a token beside its layers.)
+/// Most allocator calls per layer and token. (Measured: 56, plus 29 per token outside its layers.)
 const PER_LAYER: usize = 64;
-/// For a token beside its layers: its embedding, two tables of RoPE, the last norm, the logits.
+/// Most allocator calls per token outside its layers: embedding, two RoPE tables, last
+/// norm, logits.
 const BESIDE_LAYERS: usize = 64;
 
 thread_local! {
-    /// Calls of the allocator by this thread, and bytes that it has and has not given back.
+    /// Allocator calls by this thread, and the bytes that it has not yet freed.
     static CALLS: Cell<usize> = const { Cell::new(0) };
     static HELD: Cell<isize> = const { Cell::new(0) };
 }
@@ -35,23 +38,23 @@ fn count(bytes: isize) {
     HELD.set(HELD.get() + bytes);
 }
 
-// SAFETY: all that is asked of it, the system's allocator does; counting touches no memory of it.
+// SAFETY: every call is forwarded to the system's allocator; counting touches none of its memory.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size() as isize);
-        // SAFETY: as the caller's.
+        // SAFETY: the caller keeps the contract.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
         HELD.set(HELD.get() - layout.size() as isize);
-        // SAFETY: as the caller's.
+        // SAFETY: the caller keeps the contract.
         unsafe { System.dealloc(at, layout) }
     }
 
     unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         count(size as isize - layout.size() as isize);
-        // SAFETY: as the caller's.
+        // SAFETY: the caller keeps the contract.
         unsafe { System.realloc(at, layout, size) }
     }
 }
@@ -83,9 +86,12 @@ fn a_decoded_token_asks_for_little_memory_and_keeps_none() {
 
     let most = steps.iter().map(|(calls, _)| *calls).max().unwrap();
     let least = steps.iter().map(|(calls, _)| *calls).min().unwrap();
-    println!("{least} to {most} calls a token, {layers} layers");
-    assert!(most <= layers * PER_LAYER + BESIDE_LAYERS, "{most} calls of the allocator for a token of {layers} layers");
+    println!("{least} to {most} calls per token, {layers} layers");
+    assert!(
+        most <= layers * PER_LAYER + BESIDE_LAYERS,
+        "{most} allocator calls for a token with {layers} layers"
+    );
     let grown: isize = steps.iter().map(|(_, held)| held).sum();
-    // Scratch for attention's scores may grow by a step; nothing else stays.
-    assert!(grown <= 16 << 10, "{grown} bytes stay after {measured} tokens");
+    // Attention's scratch for scores may grow by one step; nothing else stays allocated.
+    assert!(grown <= 16 << 10, "{grown} bytes still allocated after {measured} tokens");
 }

@@ -1,4 +1,5 @@
-//! Real MMLU prompts on a real model: the answers of a swarm that shares are those of a node that does not, token for token.
+//! Real MMLU prompts on a real model: a swarm that shares gives the same answers as a node that
+//! does not, token for token.
 
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
@@ -15,7 +16,7 @@ use potluck::tokenizer::Tokenizer;
 
 use crate::sim::{Sim, config};
 
-/// Virtual time: the board's.
+/// Virtual time per token: the board's.
 const MICROS_PER_TOKEN: u64 = 37_000;
 
 const SLAB: usize = 64 << 20;
@@ -31,7 +32,8 @@ static MODEL: LazyLock<Loaded> = LazyLock::new(|| {
     let path = dir.path().join("demo.gguf");
     synth(Shape::Demo, 7, ConvertType::Q8_0, &path, &mut |_| {}).unwrap();
     let opened = open(&path).unwrap();
-    let tokenizer = Tokenizer::from_vocabulary(&opened.gguf.vocabulary().unwrap().unwrap()).unwrap();
+    let tokenizer =
+        Tokenizer::from_vocabulary(&opened.gguf.vocabulary().unwrap().unwrap()).unwrap();
     let fingerprint = fingerprint(opened.content(), Precision::INT8);
     let model = Arc::new(Model::new(opened.config, opened.weights, Precision::INT8).unwrap());
     Loaded { model, tokenizer, fingerprint }
@@ -39,7 +41,12 @@ static MODEL: LazyLock<Loaded> = LazyLock::new(|| {
 
 fn node(world: &mut Sim, number: u64, sharing: bool) -> usize {
     let Loaded { model, fingerprint, .. } = &*MODEL;
-    let config = NodeConfig { fingerprint: *fingerprint, sharing, reuse: sharing, ..config(number, model.kv_shape(), SLAB) };
+    let config = NodeConfig {
+        fingerprint: *fingerprint,
+        sharing,
+        reuse: sharing,
+        ..config(number, model.kv_shape(), SLAB)
+    };
     world.rules.hashed = false;
     let who = world.join(config, MICROS_PER_TOKEN);
     let model = model.clone();
@@ -49,22 +56,27 @@ fn node(world: &mut Sim, number: u64, sharing: bool) -> usize {
 
 struct Asked {
     name: String,
-    /// Prompts of the same name share their examples.
+    /// Prompts with the same value share their examples.
     examples: String,
     tokens: Vec<TokenId>,
 }
 
-/// Two questions of each of twelve subjects, with no, one and five examples: 72 prompts.
+/// Two questions from each of twelve subjects, with zero, one and five examples: 72 prompts.
 fn prompts() -> Vec<Asked> {
     let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/mmlu");
     let mut subjects: Vec<String> = std::fs::read_dir(dir.join("test"))
         .unwrap()
-        .filter_map(|entry| Some(entry.unwrap().file_name().to_str()?.strip_suffix("_test.csv")?.to_string()))
+        .filter_map(|entry| {
+            Some(entry.unwrap().file_name().to_str()?.strip_suffix("_test.csv")?.to_string())
+        })
         .collect();
     subjects.sort();
     assert_eq!(subjects.len(), 12);
     let read = |part: &str, subject: &str| {
-        mmlu::parse_csv(&std::fs::read_to_string(dir.join(part).join(format!("{subject}_{part}.csv"))).unwrap()).unwrap()
+        mmlu::parse_csv(
+            &std::fs::read_to_string(dir.join(part).join(format!("{subject}_{part}.csv"))).unwrap(),
+        )
+        .unwrap()
     };
     let mut prompts = Vec::new();
     for subject in subjects {
@@ -106,21 +118,27 @@ fn answers_to_mmlu_prompts_are_the_same_with_sharing_on_and_off() {
         }
         let figures = repeated.figures();
         let held = figures.own + figures.from_peers();
-        // Computing does not wait for what is fetched, so some of the prompt's head is computed.
+        // Computing does not wait for fetches, so part of the prompt's head is computed.
         assert!(4 * held >= 3 * (asked.tokens.len() - 1), "{}: {figures:?}", asked.name);
         if let Some(before) = earlier.iter().find(|before| before.examples == asked.examples) {
-            let common = before.tokens.iter().zip(&asked.tokens).take_while(|(a, b)| a == b).count();
+            let common =
+                before.tokens.iter().zip(&asked.tokens).take_while(|(a, b)| a == b).count();
             let figures = new.figures();
-            assert!(4 * (figures.own + figures.from_peers()) >= 3 * (common / 16 * 16), "{}: {figures:?}", asked.name);
+            assert!(
+                4 * (figures.own + figures.from_peers()) >= 3 * (common / 16 * 16),
+                "{}: {figures:?}",
+                asked.name
+            );
         }
         different += usize::from(earlier.iter().all(|before| before.tokens != asked.tokens));
         earlier.push(asked);
     }
-    assert_eq!(different, prompts.len(), "the prompts differ");
+    assert_eq!(different, prompts.len(), "all prompts must differ");
 }
 
-/// Tokens that are judged together are those of decoding one by one, with real logits: likeliest or drawn, with a repetition penalty or
-/// without, drafted here or by a peer.
+/// Verifying several drafted tokens in one pass gives the same tokens as decoding one by one,
+/// with real logits: greedy or sampled, with or without a repetition penalty, drafted locally
+/// or by a peer.
 #[test]
 fn answers_are_the_same_with_drafts_and_without() {
     let drawn = Sampling::new(0.8, 40, 0.95, 11).unwrap();
@@ -149,7 +167,11 @@ fn answers_are_the_same_with_drafts_and_without() {
     for asked in prompts().iter().step_by(12) {
         for sampling in samplings {
             let expected = answer(&mut apart, 0, &asked.tokens, sampling);
-            assert_eq!(expected.figures().drafts.all().drafted, 0, "nothing is drafted where nothing is to be used again");
+            assert_eq!(
+                expected.figures().drafts.all().drafted,
+                0,
+                "nothing may be drafted where nothing is reused"
+            );
             for who in [0, 0, 1] {
                 let drafted = answer(&mut swarm, who, &asked.tokens, sampling);
                 assert_eq!(drafted.tokens(), expected.tokens(), "{}, {sampling:?}", asked.name);

@@ -1,5 +1,5 @@
-//! The consoles of the real binary, on real terminals: several at once, unplugged, stalled, with noise on the line; and a board that
-//! comes up whatever is wrong.
+//! The consoles of the real binary, on real terminals: several at once, unplugged, stalled, with
+//! noise on the line; and a board that starts whatever is wrong.
 
 mod attached;
 mod cables;
@@ -28,13 +28,13 @@ static MODEL: LazyLock<PathBuf> = LazyLock::new(|| {
 
 fn potluck() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_potluck"));
-    // Whatever settings this machine has.
+    // Ignores the settings of this machine.
     command.env("POTLUCK_CONFIG", "");
     command.env("TERM", "vt100");
     command
 }
 
-/// A board's boot partition, and its own settings with these terminals for consoles.
+/// A board's boot partition, and settings that make these terminals its consoles.
 struct Board {
     dir: TempDir,
 }
@@ -42,7 +42,8 @@ struct Board {
 impl Board {
     fn new(devices: &[&Path]) -> Board {
         let dir = tempfile::tempdir().unwrap();
-        let devices: Vec<String> = devices.iter().map(|path| format!("{:?}", path.display().to_string())).collect();
+        let devices: Vec<String> =
+            devices.iter().map(|path| format!("{:?}", path.display().to_string())).collect();
         let settings = format!(
             "[console]\ndevices = [{}]\npower = true\n[answers]\nmax_tokens = 6\n[memory]\ncontext = 4096\n",
             devices.join(", ")
@@ -61,17 +62,24 @@ impl Board {
         command
     }
 
-    /// A node that would share.
+    /// A node with sharing on.
     fn sharing(&self) -> Command {
         let mut command = potluck();
-        command.args(["run", "--defaults"]).arg(self.at("board.toml")).arg("--config").arg(self.at("potluck.toml"));
+        command
+            .args(["run", "--defaults"])
+            .arg(self.at("board.toml"))
+            .arg("--config")
+            .arg(self.at("potluck.toml"));
         command
     }
 
     fn start_with_model(&self) -> Node {
         fs::write(
             self.at("potluck.toml"),
-            format!("[node]\nname = \"kitchen\"\n[model]\nfile = {:?}\n", MODEL.display().to_string()),
+            format!(
+                "[node]\nname = \"kitchen\"\n[model]\nfile = {:?}\n",
+                MODEL.display().to_string()
+            ),
         )
         .unwrap();
         Node::start(&mut self.command(&[]))
@@ -94,11 +102,14 @@ fn two_consoles_of_one_node_each_have_their_own_answers_and_settings() {
     other.types("Hello there\r");
     let said = other.sees("6 generated; ");
     assert!(!said.contains("3 generated"), "{said}");
-    assert!(!said.contains("[6 prompt tokens: 0 own"), "what one console computed is there for the other: {said}");
+    assert!(
+        !said.contains("[6 prompt tokens: 0 own"),
+        "one console reuses what the other computed: {said}"
+    );
     pause(100);
     other.types("quit\r");
     other.sees("! this console belongs to the node and stays");
-    // A long answer is stopped from where it was asked, and from nowhere else.
+    // A long answer can be stopped only from the console that asked.
     one.types("set max-tokens 4000\rask tell me all\r");
     one.sees("> ask tell me all\r\n");
     other.types("stop\r");
@@ -125,7 +136,10 @@ fn a_note_while_a_line_is_typed_leaves_the_line_whole_and_an_unplugged_console_c
     gadget.types("ask half a que");
     drop(gadget);
     let said = desk.sees("it is opened again when it is back\r\n> ver");
-    assert!(said.contains("\r\x1b[K· console "), "the line goes before the note comes: {said:?}");
+    assert!(
+        said.contains("\r\x1b[K· console "),
+        "the line is cleared before the note is printed: {said:?}"
+    );
     desk.types("sion\r");
     desk.sees(concat!("\r\npotluck ", env!("CARGO_PKG_VERSION"), "\r\n"));
     let mut again = Desk::new();
@@ -181,16 +195,20 @@ fn a_damaged_model_or_no_file_of_settings_stops_no_board() {
     desk.sees("potluck.toml: cannot be read");
     desk.sees("! nothing is shared: ");
     desk.sees("! no model: ");
-    desk.sees("broken.gguf: is no GGUF file");
+    desk.sees("broken.gguf: is not a GGUF file");
 }
 
-/// Whoever looks at any console must see why the board is not in its swarm.
+/// Every console must say why the board is not in its swarm.
 #[test]
 fn a_key_that_cannot_be_understood_is_told_on_every_console_and_the_board_answers() {
     let mut desks = [Desk::new(), Desk::new()];
     let board = Board::new(&[&desks[0].path, &desks[1].path]);
     let model = MODEL.display().to_string();
-    fs::write(board.at("potluck.toml"), format!("[model]\nfile = {model:?}\n[swarm]\nkey = 12345\n")).unwrap();
+    fs::write(
+        board.at("potluck.toml"),
+        format!("[model]\nfile = {model:?}\n[swarm]\nkey = 12345\n"),
+    )
+    .unwrap();
     let _node = Node::start(&mut board.sharing());
     for desk in &mut desks {
         desk.sees("! nothing is shared: ");
@@ -229,8 +247,11 @@ fn reboot_says_farewell_and_runs_the_boards_command() {
 fn every_command_replies_in_json_on_a_terminal() {
     let mut desk = Desk::new();
     let board = Board::new(&[&desk.path]);
-    fs::write(board.at("potluck.toml"), format!("[model]\nfile = {:?}\n[console]\npower = false\n", MODEL.display().to_string()))
-        .unwrap();
+    fs::write(
+        board.at("potluck.toml"),
+        format!("[model]\nfile = {:?}\n[console]\npower = false\n", MODEL.display().to_string()),
+    )
+    .unwrap();
     let _node = Node::start(&mut board.command(&[]));
     desk.sees("is ready");
     for word in console::words() {
@@ -248,7 +269,8 @@ fn every_command_replies_in_json_on_a_terminal() {
         let begin = format!("{{\"event\":{last}");
         desk.sees(&begin);
         let line = begin + desk.sees("\r\n").trim_end();
-        let event: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{word}: {error} in {line}"));
+        let event: Value =
+            serde_json::from_str(&line).unwrap_or_else(|error| panic!("{word}: {error} in {line}"));
         assert!(event.is_object());
     }
 }
@@ -257,14 +279,16 @@ fn every_command_replies_in_json_on_a_terminal() {
 fn a_person_edits_the_line_and_noise_does_no_harm() {
     let mut desk = Desk::new();
     let before = desk.modes();
-    let mut node = desk.stdio(potluck().args(["run", "--alone", "--max-tokens", "4", "--model"]).arg(&*MODEL));
+    let mut node =
+        desk.stdio(potluck().args(["run", "--alone", "--max-tokens", "4", "--model"]).arg(&*MODEL));
     desk.sees("is ready");
     desk.sees("> ");
-    assert_ne!(desk.modes().local_modes, before.local_modes, "the terminal is raw");
-    // Whole characters go, accents and wide ones with them; then the command is completed at its start.
+    assert_ne!(desk.modes().local_modes, before.local_modes, "the terminal must be in raw mode");
+    // Backspace deletes whole characters, with accents and wide ones; then the command is completed
+    // at its start.
     desk.types("东京cafe\u{301}\x7f\x7f\x7f\x7f\x7f\x7fersion\x01v\r");
     desk.sees("\r\npotluck ");
-    // Control characters, half a sequence and bytes of no character, then a line that counts.
+    // Control characters, half an escape sequence and invalid UTF-8, then a line that counts.
     desk.types(b"\x00\x02\x1b[9999;\x1b]\x0e\xff\xc3(\x80\x15version\r\n");
     desk.sees("\r\npotluck ");
     desk.types(b"caf\xe9\r");
@@ -276,9 +300,9 @@ fn a_person_edits_the_line_and_noise_does_no_harm() {
     desk.types("\x03");
     desk.sees("quit or Ctrl-D leaves");
     desk.types("Helo\rhlep\r");
-    desk.sees("no command is called hlep: did you mean help?");
+    desk.sees("there is no command hlep: did you mean help?");
     desk.types("exit\r");
-    desk.sees("no command is called exit: did you mean quit?");
+    desk.sees("there is no command exit: did you mean quit?");
     let pasted: String = (0..20).map(|_| "version\r\n").collect();
     desk.types(pasted);
     (0..20).for_each(|_| drop(desk.sees("\r\npotluck ")));

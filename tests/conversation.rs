@@ -1,4 +1,4 @@
-//! What a conversation costs: every turn begins with what was said before, found again to the last token.
+//! The cost of a conversation: each turn reuses everything that was said before, to the last token.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ use crate::sim::config;
 
 const SLAB: usize = 64 << 20;
 
-/// A node, alone, with a model that computes.
+/// A lone node with a real model.
 struct Machine {
     model: Model,
     tokenizer: &'static Tokenizer,
@@ -28,8 +28,13 @@ impl Machine {
         let model = Model::new(shape, weights, Precision::INT8).unwrap();
         let tokenizer = Tokenizer::from_vocabulary(&gguf.vocabulary().unwrap().unwrap()).unwrap();
         let ends = tokenizer.end_tokens().to_vec();
-        let config = NodeConfig { sharing: false, end_tokens: ends, ..config(0, model.kv_shape(), SLAB) };
-        Machine { model, tokenizer: Box::leak(Box::new(tokenizer)), node: Node::new(config).unwrap() }
+        let config =
+            NodeConfig { sharing: false, end_tokens: ends, ..config(0, model.kv_shape(), SLAB) };
+        Machine {
+            model,
+            tokenizer: Box::leak(Box::new(tokenizer)),
+            node: Node::new(config).unwrap(),
+        }
     }
 
     fn answer(
@@ -42,10 +47,19 @@ impl Machine {
         let now = Millis(0);
         let watch = StopWatch::over(self.tokenizer, stops);
         let mut answer = Answer::new(self.tokenizer).until(stops);
-        self.node
-            .handle(Input::Ask(Ask { id: AskId(1), tokens: tokens.to_vec(), max_tokens, sampling, private: false, watch }), now);
+        self.node.handle(
+            Input::Ask(Ask {
+                id: AskId(1),
+                tokens: tokens.to_vec(),
+                max_tokens,
+                sampling,
+                private: false,
+                watch,
+            }),
+            now,
+        );
         loop {
-            match self.node.poll_output().expect("the answer ends") {
+            match self.node.poll_output().expect("the answer must end") {
                 Output::Engine(job) => {
                     let done = run_job(&self.model, &job);
                     self.node.handle(Input::Engine(done), now);
@@ -79,8 +93,10 @@ const QUESTIONS: [&str; 10] = [
     "And then?",
 ];
 
-/// Two turns each of `count` conversations whose first answer is drawn. Every token of the first prompt and its answer is found again,
-/// but for an answer's last one that was never computed. Gives how many answers their text would not have brought back.
+/// Runs two turns of each of `count` conversations, with the first answer sampled. The second
+/// turn must reuse every token of the first prompt and its answer, except an answer's last token
+/// if it was never computed. Returns how many answers would have been lost had they been encoded
+/// from their text.
 fn second_turns(machine: &mut Machine, count: usize, max_tokens: usize) -> usize {
     let form = Form::gemma(false);
     let room = Room { context: 2_048, most_context: 2_048, max_tokens, drop_oldest: false };
@@ -98,10 +114,18 @@ fn second_turns(machine: &mut Machine, count: usize, max_tokens: usize) -> usize
         talk.answered(chosen.clone());
         let second = talk.ask(&form, machine.tokenizer, "Go on, please.", room).unwrap().tokens;
         let before = first.len() + chosen.len();
-        assert_eq!((&second[..first.len()], &second[first.len()..before]), (&first[..], &chosen[..]), "conversation {at}");
+        assert_eq!(
+            (&second[..first.len()], &second[first.len()..before]),
+            (&first[..], &chosen[..]),
+            "conversation {at}"
+        );
         let uncomputed = usize::from(figures.stop != StopReason::End);
         let (_, figures) = machine.answer(&second, 1, Sampling::GREEDY, &[]);
-        assert_eq!(figures.own, before - uncomputed, "conversation {at} found less of itself: {figures:?}");
+        assert_eq!(
+            figures.own,
+            before - uncomputed,
+            "conversation {at} reused too little: {figures:?}"
+        );
         assert_eq!(figures.computed, second.len() - before + uncomputed);
     }
     lost_as_text
@@ -110,7 +134,7 @@ fn second_turns(machine: &mut Machine, count: usize, max_tokens: usize) -> usize
 #[test]
 fn two_hundred_drawn_answers_are_found_again_whole() {
     let lost = second_turns(&mut Machine::new(&demo_model()), 200, 24);
-    assert!(lost > 0, "no answer would have been lost as text: this test shows nothing");
+    assert!(lost > 0, "no answer would have been lost as text, so this test proves nothing");
 }
 
 #[test]
@@ -120,7 +144,7 @@ fn drawn_answers_of_the_real_model_are_found_again_whole() {
     }
 }
 
-/// `turns` turns of one conversation: each computes its own new tokens, and at most one more.
+/// Runs `turns` turns of one conversation: each computes its own new tokens and at most one more.
 fn turns_cost_what_they_say(path: &Path, turns: usize, max_tokens: usize) {
     let mut machine = Machine::new(path);
     let form = Form::gemma(false);
@@ -128,7 +152,10 @@ fn turns_cost_what_they_say(path: &Path, turns: usize, max_tokens: usize) {
     let mut talk = Conversation::new(Some("You answer in short sentences.".to_string()));
     let mut before = 0;
     for turn in 0..turns {
-        let prompt = talk.ask(&form, machine.tokenizer, QUESTIONS[turn % QUESTIONS.len()], room).unwrap().tokens;
+        let prompt = talk
+            .ask(&form, machine.tokenizer, QUESTIONS[turn % QUESTIONS.len()], room)
+            .unwrap()
+            .tokens;
         let sampling = Sampling::new(0.8, 64, 0.95, turn as u64).unwrap();
         let (answer, figures) = machine.answer(&prompt, max_tokens, sampling, &[]);
         let new = prompt.len() - before;
@@ -150,7 +177,7 @@ fn twelve_turns_on_the_real_model_compute_only_what_is_new() {
     }
 }
 
-/// What a stop string cuts off was computed all the same, and is not part of the conversation.
+/// Tokens that a stop string cuts off were computed, but are not part of the conversation.
 #[test]
 fn a_conversation_goes_on_from_where_a_stop_string_ended_it() {
     let mut machine = Machine::new(&demo_model());
@@ -159,16 +186,20 @@ fn a_conversation_goes_on_from_where_a_stop_string_ended_it() {
     let mut stopped = 0;
     for at in 0..20 {
         let mut talk = Conversation::default();
-        let first = talk.ask(&form, machine.tokenizer, QUESTIONS[at % QUESTIONS.len()], room).unwrap().tokens;
+        let first = talk
+            .ask(&form, machine.tokenizer, QUESTIONS[at % QUESTIONS.len()], room)
+            .unwrap()
+            .tokens;
         let sampling = Sampling::new(1.0, 64, 0.95, at as u64).unwrap();
-        let (answer, figures) = machine.answer(&first, 60, sampling, &[". ".to_string(), "e t".to_string()]);
+        let (answer, figures) =
+            machine.answer(&first, 60, sampling, &[". ".to_string(), "e t".to_string()]);
         let kept = answer.kept(machine.tokenizer).unwrap();
         assert_eq!(machine.tokenizer.decode(&kept), answer.text());
         stopped += usize::from(figures.stop == StopReason::StopString);
         talk.answered(kept.clone());
         let second = talk.ask(&form, machine.tokenizer, "Why?", room).unwrap().tokens;
         let (_, found) = machine.answer(&second, 1, Sampling::GREEDY, &[]);
-        // The token that the stop string cuts in two, and the block that it is in.
+        // Excludes the token that the stop string cuts in two, and its block.
         let sure = (first.len() + kept.len()).saturating_sub(3) / 16 * 16;
         assert!(found.own >= sure, "{found:?} of {sure}");
     }

@@ -1,4 +1,5 @@
-//! What `make dist` gathers: whoever gets an archive or a container image must be able to check and use it.
+//! The output of `make dist`: users must be able to verify and use the archives and the
+//! container image.
 
 use std::fs;
 use std::io::Write;
@@ -21,7 +22,7 @@ fn well(command: &mut Command) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// The head of a static ELF binary for a machine, and nothing else.
+/// Only the header of a static ELF binary for a machine.
 fn static_binary(machine: u16) -> Vec<u8> {
     let mut head = vec![0; 64];
     head[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
@@ -31,13 +32,15 @@ fn static_binary(machine: u16) -> Vec<u8> {
     head
 }
 
-/// Whether there is a Python for the tools; where there is none, what is not tested is named.
+/// Whether there is a Python for the tools. If there is none, prints which test is skipped.
 fn has_python(test: &str) -> bool {
     let newest = "import sys; sys.exit(sys.version_info < (3, 9))";
-    let found = Command::new("python3").args(["-c", newest]).status().is_ok_and(|status| status.success());
+    let found =
+        Command::new("python3").args(["-c", newest]).status().is_ok_and(|status| status.success());
     if !found {
-        // Past libtest's capture, so that a run without it can be told from one with it.
-        let _ = writeln!(std::io::stderr(), "skipped: {test}: the tools of a release need Python 3.9");
+        // Bypasses libtest's capture, to tell a run without Python from one with it.
+        let _ =
+            writeln!(std::io::stderr(), "skipped: {test}: the tools of a release need Python 3.9");
     }
     found
 }
@@ -50,7 +53,7 @@ fn json(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
 
-/// The blob that a descriptor names, after its digest and size have been checked.
+/// The blob that a descriptor names, with its digest and size checked.
 fn blob(layout: &Path, of: &Value) -> PathBuf {
     let digest = of["digest"].as_str().unwrap().strip_prefix("sha256:").unwrap();
     let path = layout.join("blobs/sha256").join(digest);
@@ -69,7 +72,12 @@ fn a_container_image_is_what_its_digests_say_and_the_same_every_time() {
     fs::write(at("potluck"), static_binary(183)).unwrap();
     let make = |out: &str| {
         let licences = env!("CARGO_MANIFEST_DIR");
-        well(Command::new(tool("oci.py")).arg(at("potluck")).arg(at(out)).args(["--version", "1.2.3", "--licences", licences]))
+        well(Command::new(tool("oci.py")).arg(at("potluck")).arg(at(out)).args([
+            "--version",
+            "1.2.3",
+            "--licences",
+            licences,
+        ]))
     };
     make("one.tar");
     make("two.tar");
@@ -81,25 +89,38 @@ fn a_container_image_is_what_its_digests_say_and_the_same_every_time() {
     assert_eq!(json(&layout.join("oci-layout"))["imageLayoutVersion"], "1.0.0");
     let index = json(&layout.join("index.json"));
     let listed = &index["manifests"][0];
-    assert_eq!((&listed["platform"]["architecture"], &listed["platform"]["variant"]), (&"arm64".into(), &"v8".into()));
+    assert_eq!(
+        (&listed["platform"]["architecture"], &listed["platform"]["variant"]),
+        (&"arm64".into(), &"v8".into())
+    );
     let manifest = json(&blob(&layout, listed));
     let config = json(&blob(&layout, &manifest["config"]));
     let layer = blob(&layout, &manifest["layers"][0]);
     assert_eq!(config["architecture"], "arm64");
     assert_eq!(config["config"]["Entrypoint"][0], "/usr/bin/potluck");
 
-    // The layer, unpacked, is the one that the configuration names, and holds the binary.
+    // The unpacked layer is the one named in the configuration, and it holds the binary.
     fs::write(at("layer.tar"), run(Command::new("gzip").arg("-dc").arg(&layer)).stdout).unwrap();
     assert_eq!(config["rootfs"]["diff_ids"][0], format!("sha256:{}", sha256(&at("layer.tar"))));
     let files = well(Command::new("tar").arg("-tvf").arg(at("layer.tar")));
-    for line in ["-rwxr-xr-x 0/0 64 usr/bin/potluck", "drwxr-xr-x 65532/65532 0 data/", "drwxrwxrwt 0/0 0 tmp/"] {
-        let squeezed: Vec<String> = files.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    for line in [
+        "-rwxr-xr-x 0/0 64 usr/bin/potluck",
+        "drwxr-xr-x 65532/65532 0 data/",
+        "drwxrwxrwt 0/0 0 tmp/",
+    ] {
+        let squeezed: Vec<String> = files
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+            .collect();
         let (head, name) = line.rsplit_once(' ').unwrap();
-        assert!(squeezed.iter().any(|found| found.starts_with(head) && found.ends_with(name)), "no {line} in {files}");
+        assert!(
+            squeezed.iter().any(|found| found.starts_with(head) && found.ends_with(name)),
+            "{files} lacks {line}"
+        );
     }
     assert!(files.contains("LICENSE-MIT"), "{files}");
 
-    // What an older engine loads.
+    // The format that older engines load.
     let older = json(&layout.join("manifest.json"));
     assert_eq!(older[0]["RepoTags"][0], "potluck:1.2.3");
     assert!(layout.join(older[0]["Layers"][0].as_str().unwrap()).exists());
@@ -136,11 +157,18 @@ fn a_release_holds_what_it_says_and_its_checksums_fit() {
     let sums = fs::read_to_string(out.join("SHA256SUMS")).unwrap();
     let names: Vec<&str> = sums.lines().filter_map(|line| line.split("  ").nth(1)).collect();
     let there = fs::read_dir(&out).unwrap().count();
-    assert_eq!(names.len() + 1, there, "every file has a checksum: {names:?}");
-    for name in ["NOTES.md", &format!("potluck-{version}-oci-aarch64.tar"), &format!("potluck-{version}-zero2w.img.gz")] {
+    assert_eq!(names.len() + 1, there, "every file must have a checksum: {names:?}");
+    for name in [
+        "NOTES.md",
+        &format!("potluck-{version}-oci-aarch64.tar"),
+        &format!("potluck-{version}-zero2w.img.gz"),
+    ] {
         assert!(names.contains(&name), "no {name} in {names:?}");
     }
-    let archive = names.iter().find(|name| name.ends_with("x86_64.tar.gz") || name.contains(std::env::consts::ARCH)).unwrap();
+    let archive = names
+        .iter()
+        .find(|name| name.ends_with("x86_64.tar.gz") || name.contains(std::env::consts::ARCH))
+        .unwrap();
     let listed = well(Command::new("tar").arg("-tzf").arg(out.join(archive)));
     for file in [
         "bin/potluck",

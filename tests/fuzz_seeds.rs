@@ -1,8 +1,9 @@
-//! What the fuzz target `gguf` begins with: a model of one layer for each tensor type, and one in three parts. Only the heads and the
-//! first bytes of the tensors, for the target goes on with zeros.
+//! The seeds of the fuzz target `gguf`: a model of one layer for each tensor type, and one in three
+//! parts. They hold only the headers and the first bytes of the tensors, because the target pads
+//! them with zeros.
 //!
-//! They are written by this test, `POTLUCK_WRITE_SEEDS=1 cargo test fuzz_seeds`, and looked at by it ever after: a seed that is no
-//! longer read as a model starts the fuzzer at nothing.
+//! `POTLUCK_WRITE_SEEDS=1 cargo test fuzz_seeds` writes them; without the variable this test checks
+//! them. A seed that no longer parses as a model would give the fuzzer nothing to start from.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,16 +13,16 @@ use potluck::kv::Plane;
 use potluck::model::gguf::{Entry, Gguf, Part, TensorPlan, Writer, model_entries, tensor_names};
 use potluck::model::{Bytes, ModelConfig, Rope};
 
-/// Bytes of tensors that a seed has.
+/// Bytes of tensor data in a seed.
 const DATA_BYTES: usize = 512;
-/// What the target goes on with.
+/// Zeros that the target appends.
 const ZEROS: usize = 1 << 20;
 
 fn seeds() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/seeds/gguf")
 }
 
-/// The smallest that has rows of 256, which every type fills.
+/// The smallest model with rows of 256, a length that fits every type.
 fn config() -> ModelConfig {
     ModelConfig {
         vocab: 5,
@@ -40,7 +41,7 @@ fn config() -> ModelConfig {
     }
 }
 
-/// The model's tensors, that in `ty` first, so that the seed has bytes of it.
+/// The model's tensors, with the one in `ty` first, so that the seed contains bytes of it.
 fn tensors(ty: Format) -> Vec<TensorPlan> {
     let mut plans: Vec<TensorPlan> = tensor_names(1, true)
         .into_iter()
@@ -57,22 +58,25 @@ fn tensors(ty: Format) -> Vec<TensorPlan> {
     plans
 }
 
-/// Rows of the type that hold every extreme, as `tests/data/gguf-types` has them.
+/// Rows of this type with all extreme values, from `tests/data/gguf-types`.
 fn rows(ty: Format) -> Vec<u8> {
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/gguf-types");
     match ty {
-        Format::F32 => {
-            [1.5f32, -0.0, f32::NAN, f32::INFINITY, f32::MIN_POSITIVE / 2.0].iter().flat_map(|v| v.to_le_bytes()).collect()
-        }
+        Format::F32 => [1.5f32, -0.0, f32::NAN, f32::INFINITY, f32::MIN_POSITIVE / 2.0]
+            .iter()
+            .flat_map(|v| v.to_le_bytes())
+            .collect(),
         _ => fs::read(data.join(format!("{}.bytes", ty.name().to_lowercase()))).unwrap(),
     }
 }
 
-/// A file of these tensors, cut where the target's zeros begin. The tensors' bytes begin with `data`.
+/// A file with these tensors, cut where the target's zeros begin. The tensor data begins
+/// with `data`.
 fn file(entries: &[(String, Entry<'_>)], plans: &[TensorPlan], data: &[u8]) -> Vec<u8> {
     let mut writer = Writer::new(Vec::new(), entries, plans).unwrap();
     for (number, plan) in plans.iter().enumerate() {
-        let mut bytes = if number == 0 { data[..data.len().min(plan.bytes)].to_vec() } else { Vec::new() };
+        let mut bytes =
+            if number == 0 { data[..data.len().min(plan.bytes)].to_vec() } else { Vec::new() };
         bytes.resize(plan.bytes, 0);
         writer.write(&bytes).unwrap();
     }
@@ -105,7 +109,7 @@ fn in_parts() -> Vec<u8> {
     seed
 }
 
-/// A part of a seed as the target reads it.
+/// A part of a seed, padded as the target does.
 fn whole(bytes: &[u8]) -> (PathBuf, Bytes) {
     let mut bytes = bytes.to_vec();
     bytes.resize(bytes.len() + ZEROS, 0);
@@ -127,7 +131,8 @@ fn parts_of(mut seed: &[u8]) -> Vec<(PathBuf, Bytes)> {
 
 #[test]
 fn every_tensor_type_and_a_model_in_parts_have_a_seed_that_is_read() {
-    let mut wanted: Vec<(String, Vec<u8>)> = Format::ALL.map(|ty| (ty.name().to_lowercase(), of_type(ty))).into();
+    let mut wanted: Vec<(String, Vec<u8>)> =
+        Format::ALL.map(|ty| (ty.name().to_lowercase(), of_type(ty))).into();
     wanted.push(("parts".to_owned(), in_parts()));
     for (name, bytes) in &wanted {
         let path = seeds().join(name);
@@ -135,13 +140,16 @@ fn every_tensor_type_and_a_model_in_parts_have_a_seed_that_is_read() {
             fs::create_dir_all(seeds()).unwrap();
             fs::write(&path, bytes).unwrap();
         }
-        assert!(fs::read(&path).unwrap() == *bytes, "{name} is another: POTLUCK_WRITE_SEEDS=1 cargo test fuzz_seeds");
+        assert!(
+            fs::read(&path).unwrap() == *bytes,
+            "{name} is outdated: POTLUCK_WRITE_SEEDS=1 cargo test fuzz_seeds"
+        );
         let gguf = Gguf::parse_parts(parts_of(bytes)).unwrap();
         let weights = gguf.weights(&gguf.config().unwrap()).unwrap();
         let down = &weights.layers[0].down;
         let ty = if name == "parts" { "q5_0" } else { name };
         assert_eq!(down.format().name().to_lowercase(), ty);
-        assert!(down.row(0).iter().any(|value| *value != 0.0), "{name} has no bytes of its type");
+        assert!(down.row(0).iter().any(|value| *value != 0.0), "{name} has no data of its type");
     }
-    assert_eq!(fs::read_dir(seeds()).unwrap().count(), wanted.len(), "a seed that nobody writes");
+    assert_eq!(fs::read_dir(seeds()).unwrap().count(), wanted.len(), "unknown seed in the folder");
 }

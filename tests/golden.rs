@@ -1,4 +1,5 @@
-//! Right answers: what Hugging Face computes on `tests/data/gemma3-tiny`, ours must compute too. See the README there.
+//! Correct answers: potluck must compute what Hugging Face computes on `tests/data/gemma3-tiny`.
+//! See the README there.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,7 +8,9 @@ use half::f16;
 use potluck::id::TokenId;
 use potluck::kernels::Format;
 use potluck::kv::{Plane, Sequence};
-use potluck::model::{Bytes, LayerWeights, Logits, Model, ModelConfig, Precision, Rope, Weight, Weights};
+use potluck::model::{
+    Bytes, LayerWeights, Logits, Model, ModelConfig, Precision, Rope, Weight, Weights,
+};
 use safetensors::SafeTensors;
 
 const LAYERS: usize = 6;
@@ -38,19 +41,35 @@ fn config() -> ModelConfig {
 }
 
 fn f32s(file: &SafeTensors<'_>, name: &str) -> Vec<f32> {
-    file.tensor(name).unwrap().data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
+    file.tensor(name)
+        .unwrap()
+        .data()
+        .chunks_exact(4)
+        .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
+        .collect()
 }
 
 fn tokens(file: &SafeTensors<'_>, name: &str) -> Vec<TokenId> {
-    file.tensor(name).unwrap().data().chunks_exact(4).map(|b| TokenId(u32::from_le_bytes(b.try_into().unwrap()))).collect()
+    file.tensor(name)
+        .unwrap()
+        .data()
+        .chunks_exact(4)
+        .map(|b| TokenId(u32::from_le_bytes(b.try_into().unwrap())))
+        .collect()
 }
 
-/// GGUF's Q8_0: the scale is rounded to f16, the codes are chosen against the scale before rounding, halves away from zero.
+/// GGUF's Q8_0: the scale is rounded to f16, the codes are computed with the scale before rounding,
+/// halves round away from zero.
 fn q8_0(values: &[f32]) -> Vec<u8> {
     let block = |block: &[f32]| {
         let d = block.iter().fold(0f32, |m, v| m.max(v.abs())) / 127.0;
-        let code = |v: &f32| if d > 0.0 { (v / d + 0.5 * v.signum()).trunc() as i8 as u8 } else { 0 };
-        f16::from_f32(d).to_le_bytes().into_iter().chain(block.iter().map(code)).collect::<Vec<u8>>()
+        let code =
+            |v: &f32| if d > 0.0 { (v / d + 0.5 * v.signum()).trunc() as i8 as u8 } else { 0 };
+        f16::from_f32(d)
+            .to_le_bytes()
+            .into_iter()
+            .chain(block.iter().map(code))
+            .collect::<Vec<u8>>()
     };
     values.chunks(32).flat_map(block).collect()
 }
@@ -69,7 +88,8 @@ fn weights(format: Format) -> Weights {
         Weight::new(Bytes::new(bytes), 0..len, format, shape[0], shape[1]).unwrap()
     };
     let norm = |name: &str| {
-        let bytes: Vec<u8> = f32s(&file, name).iter().flat_map(|w| (1.0 + w).to_le_bytes()).collect();
+        let bytes: Vec<u8> =
+            f32s(&file, name).iter().flat_map(|w| (1.0 + w).to_le_bytes()).collect();
         let len = bytes.len();
         Weight::new(Bytes::new(bytes), 0..len, Format::F32, 1, len / 4).unwrap()
     };
@@ -147,7 +167,9 @@ fn f32_greedy_continuations_are_hugging_faces_exactly() {
         while answer.len() < expected.len() {
             let next = TokenId(argmax(&logits) as u32);
             answer.push(next);
-            logits = model.forward(&[next], ids.len() + answer.len() - 1, &sequence, Logits::Last(1)).unwrap();
+            logits = model
+                .forward(&[next], ids.len() + answer.len() - 1, &sequence, Logits::Last(1))
+                .unwrap();
         }
         assert_eq!(answer, expected, "sequence {i}");
     }
@@ -160,8 +182,8 @@ fn q8_0_weights_with_float_activations_are_the_simulated_ones_within_2e_4() {
     assert!(worst <= 2e-4, "{worst:e}");
 }
 
-/// log softmax of a row, in f64.
-#[expect(clippy::disallowed_methods, reason = "a distance, which no state depends on")]
+/// Log softmax of a row, in f64.
+#[expect(clippy::disallowed_methods, reason = "an error measure; no state depends on it")]
 fn log_softmax(row: &[f32]) -> Vec<f64> {
     let top = f64::from(row[argmax(row)]);
     let total: f64 = row.iter().map(|v| (f64::from(*v) - top).exp()).sum();
@@ -169,7 +191,7 @@ fn log_softmax(row: &[f32]) -> Vec<f64> {
 }
 
 #[test]
-#[expect(clippy::disallowed_methods, reason = "a distance, which no state depends on")]
+#[expect(clippy::disallowed_methods, reason = "an error measure; no state depends on it")]
 fn int8_activations_and_kv_stay_near_the_f32_distribution() {
     let model = model(Format::Q8_0, Precision::INT8);
     let bytes = read("golden.safetensors");

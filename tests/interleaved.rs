@@ -1,6 +1,6 @@
-//! Hit ≡ miss under several prompts at once: sequences take turns on the pages of one small cache, blocks are copied to another
-//! node's cache as a fetch copies them, evicted, and fetched again. Every logit and every byte of KV state must be what one
-//! undisturbed run gives.
+//! Hit ≡ miss with several concurrent prompts: sequences take turns on the pages of one small
+//! cache; blocks are copied to another node's cache as a fetch copies them, evicted, and fetched
+//! again. Every logit and every byte of KV state must match one undisturbed run.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use potluck::limits::BLOCK_TOKENS;
 use potluck::model::convert::{ConvertType, convert};
 use potluck::model::{Logits, Model, Precision, open};
 
-/// Blocks that each cache has room for: four of the prompts below at once.
+/// Capacity of each cache in blocks: enough for four of the prompts below at once.
 const BLOCKS: usize = 44;
 
 fn model(precision: Precision) -> Model {
@@ -24,12 +24,13 @@ fn model(precision: Precision) -> Model {
     Model::new(opened.config, opened.weights, precision).unwrap()
 }
 
-/// Numbers that look drawn, from a seed.
+/// A seeded pseudo-random number generator.
 struct Draw(u64);
 
 impl Draw {
     fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) as usize % bound
     }
 }
@@ -39,7 +40,7 @@ fn tokens(seed: u64, len: usize, vocab: usize) -> Vec<TokenId> {
     (0..len).map(|_| TokenId(draw.below(vocab) as u32)).collect()
 }
 
-/// What one undisturbed run over pages of its own gives.
+/// The result of one undisturbed run on private pages.
 struct Truth {
     tokens: Vec<TokenId>,
     logits: Vec<f32>,
@@ -65,7 +66,7 @@ fn packed(sequence: &Sequence, page: &Page, plane: Plane, count: usize) -> Vec<u
     bytes
 }
 
-/// Where one plane of one block of a prompt is.
+/// Where a plane of one block of a prompt is stored.
 enum Place {
     Pinned(BlockKey, Page),
     Private(Slot),
@@ -80,7 +81,7 @@ impl Place {
     }
 }
 
-/// A prompt under way on pages of a cache.
+/// A prompt in progress on pages of a cache.
 struct Run<'t> {
     truth: &'t Truth,
     chain: Chain,
@@ -88,7 +89,7 @@ struct Run<'t> {
     ready: usize,
 }
 
-/// A node's cache and its model; nothing of the node's own logic, so that what is tested is what every node relies on.
+/// A node's cache and model without the node's own logic: this tests what every node relies on.
 struct Bench<'m> {
     model: &'m Model,
     secret: ChainSecret,
@@ -99,8 +100,10 @@ impl<'m> Bench<'m> {
     fn new(model: &'m Model) -> Bench<'m> {
         let secret = ChainSecret::derive(b"interleaved");
         let shape = model.kv_shape();
-        let bytes: usize = Plane::ALL.iter().map(|&plane| shape.plane_bytes(plane, BLOCK_TOKENS)).sum();
-        let cache = Cache::new(shape.clone(), root(&secret, Fingerprint([1; 16])), BLOCKS * bytes).unwrap();
+        let bytes: usize =
+            Plane::ALL.iter().map(|&plane| shape.plane_bytes(plane, BLOCK_TOKENS)).sum();
+        let cache =
+            Cache::new(shape.clone(), root(&secret, Fingerprint([1; 16])), BLOCKS * bytes).unwrap();
         Bench { model, secret, cache }
     }
 
@@ -108,28 +111,34 @@ impl<'m> Bench<'m> {
         self.cache.reserve(plane, &|_| false).unwrap()
     }
 
-    /// Begins a prompt with as many of its blocks as are here; a ragged block of the length `ragged` counts too. Never beyond
-    /// the last token, which gives the first logits.
+    /// Begins a prompt with as many of its blocks as are cached, including a ragged block of length
+    /// `ragged`. Never resumes beyond the last token, because that gives the first logits.
     fn begin<'t>(&mut self, truth: &'t Truth, ragged: usize) -> Run<'t> {
         let chain = Chain::of(&self.secret, self.cache.root(), &truth.tokens);
         let shape = self.model.kv_shape().clone();
-        let whole = chain.blocks.iter().take_while(|link| self.cache.holds(link, Plane::Global)).count();
+        let whole =
+            chain.blocks.iter().take_while(|link| self.cache.holds(link, Plane::Global)).count();
         let whole = whole.min((truth.tokens.len() - 1) / BLOCK_TOKENS);
         let sliding = |cache: &Cache, resume: usize| {
-            let mut near = chain.blocks[..resume / BLOCK_TOKENS].iter().skip(shape.first_sliding(resume) / BLOCK_TOKENS);
+            let mut near = chain.blocks[..resume / BLOCK_TOKENS]
+                .iter()
+                .skip(shape.first_sliding(resume) / BLOCK_TOKENS);
             near.all(|link| cache.holds(link, Plane::Sliding))
         };
-        let whole = (0..=whole).rev().find(|whole| sliding(&self.cache, whole * BLOCK_TOKENS)).unwrap();
+        let whole =
+            (0..=whole).rev().find(|whole| sliding(&self.cache, whole * BLOCK_TOKENS)).unwrap();
         let mut run = Run { truth, chain, places: Vec::new(), ready: whole * BLOCK_TOKENS };
         for block in 0..whole {
             let link = run.chain.blocks[block].clone();
             let near = (block + 1) * BLOCK_TOKENS > shape.first_sliding(run.ready);
-            let pinned = Plane::ALL.map(|plane| (plane == Plane::Global || near).then(|| self.pin(&link, plane)));
+            let pinned = Plane::ALL
+                .map(|plane| (plane == Plane::Global || near).then(|| self.pin(&link, plane)));
             run.places.push(pinned);
         }
         let end = &truth.tokens[run.ready..];
         if ragged > 0 && ragged < end.len().min(BLOCK_TOKENS) {
-            let parent = run.chain.blocks[..whole].last().map_or(self.cache.root(), |link| link.key);
+            let parent =
+                run.chain.blocks[..whole].last().map_or(self.cache.root(), |link| link.key);
             self.unpack(&mut run, &link(&self.secret, parent, &end[..ragged]));
         }
         run
@@ -139,7 +148,7 @@ impl<'m> Bench<'m> {
         Place::Pinned(link.key, self.cache.pin(link, plane).unwrap().0)
     }
 
-    /// Goes on within the block whose first tokens a ragged one holds, on a copy.
+    /// Resumes within a block, on a copy of the ragged block that holds its first tokens.
     fn unpack(&mut self, run: &mut Run<'_>, ragged: &Link) {
         if !Plane::ALL.iter().all(|&plane| self.cache.holds(ragged, plane)) {
             return;
@@ -149,7 +158,13 @@ impl<'m> Bench<'m> {
             let (source, _) = self.cache.pin(ragged, plane).unwrap();
             let slot = self.reserve(plane);
             let shape = self.model.kv_shape();
-            copy_tokens(shape, plane, count, (&source.read(), count), (&mut slot.page().write(), BLOCK_TOKENS));
+            copy_tokens(
+                shape,
+                plane,
+                count,
+                (&source.read(), count),
+                (&mut slot.page().write(), BLOCK_TOKENS),
+            );
             assert!(self.cache.unpin(&ragged.key, plane));
             Some(Place::Private(slot))
         });
@@ -157,14 +172,15 @@ impl<'m> Bench<'m> {
         run.ready += count;
     }
 
-    /// Computes up to `count` more tokens, compares their logits, and commits the blocks that are whole. False at the end.
+    /// Computes up to `count` more tokens, compares their logits, and commits completed blocks.
+    /// Returns false at the end.
     fn step(&mut self, run: &mut Run<'_>, count: usize) -> bool {
         let Truth { tokens, logits, .. } = run.truth;
         let end = (run.ready + count).min(tokens.len());
         for block in run.places.len()..end.div_ceil(BLOCK_TOKENS) {
             let slots = Plane::ALL.map(|plane| {
                 let slot = self.reserve(plane);
-                // What the slot's last owner left must not matter.
+                // The bytes that the slot's last owner left must not matter.
                 slot.page().write().fill(0xff);
                 Some(Place::Private(slot))
             });
@@ -172,12 +188,24 @@ impl<'m> Bench<'m> {
             run.places.push(slots);
         }
         let page = |place: &Option<Place>| place.as_ref().map(|place| place.page().clone());
-        let blocks = run.places.iter().map(|[global, sliding]| BlockPages { global: page(global), sliding: page(sliding) });
-        let sequence = Arc::new(Sequence { shape: self.model.kv_shape().clone(), blocks: blocks.collect() });
-        let got = self.model.forward(&tokens[run.ready..end], run.ready, &sequence, Logits::All).unwrap();
+        let blocks = run
+            .places
+            .iter()
+            .map(|[global, sliding]| BlockPages { global: page(global), sliding: page(sliding) });
+        let sequence =
+            Arc::new(Sequence { shape: self.model.kv_shape().clone(), blocks: blocks.collect() });
+        let got =
+            self.model.forward(&tokens[run.ready..end], run.ready, &sequence, Logits::All).unwrap();
         let vocab = self.model.config().vocab;
-        let same = got.iter().zip(&logits[run.ready * vocab..end * vocab]).all(|(a, b)| a.to_bits() == b.to_bits());
-        assert!(same && got.len() == (end - run.ready) * vocab, "logits of the tokens {} to {end}", run.ready);
+        let same = got
+            .iter()
+            .zip(&logits[run.ready * vocab..end * vocab])
+            .all(|(a, b)| a.to_bits() == b.to_bits());
+        assert!(
+            same && got.len() == (end - run.ready) * vocab,
+            "logits of tokens {} to {end}",
+            run.ready
+        );
         run.ready = end;
         self.commit_whole(run);
         end < tokens.len()
@@ -218,7 +246,7 @@ impl<'m> Bench<'m> {
         }
     }
 
-    /// Ends a prompt: its ragged end is packed and committed, and everything is let go.
+    /// Ends a prompt: packs and commits its ragged end, and releases everything.
     fn end(&mut self, mut run: Run<'_>) {
         assert_eq!(run.ready, run.truth.tokens.len());
         if let Some(ragged) = run.chain.ragged.clone() {
@@ -226,7 +254,13 @@ impl<'m> Bench<'m> {
                 let slot = self.reserve(plane);
                 let page = run.places.last().unwrap()[plane as usize].as_ref().unwrap().page();
                 let (count, shape) = (ragged.tokens.len(), self.model.kv_shape());
-                copy_tokens(shape, plane, count, (&page.read(), BLOCK_TOKENS), (&mut slot.page().write(), count));
+                copy_tokens(
+                    shape,
+                    plane,
+                    count,
+                    (&page.read(), BLOCK_TOKENS),
+                    (&mut slot.page().write(), count),
+                );
                 self.commit(&ragged, slot);
             }
         }
@@ -236,7 +270,7 @@ impl<'m> Bench<'m> {
         }
     }
 
-    /// Lets the prompts take turns, a few tokens each, until all are done.
+    /// Runs the prompts in turns of a few tokens each until all are done.
     fn interleave(&mut self, mut runs: Vec<Run<'_>>, draw: &mut Draw) {
         while !runs.is_empty() {
             let at = draw.below(runs.len());
@@ -248,7 +282,8 @@ impl<'m> Bench<'m> {
         }
     }
 
-    /// Takes every plane that `giver` has of this prompt, block by block, as a fetch does; gives how many.
+    /// Copies every plane that `giver` has of this prompt, block by block, as a fetch does. Returns
+    /// the number of planes.
     fn fetch(&mut self, giver: &mut Bench<'_>, truth: &Truth) -> usize {
         let chain = Chain::of(&self.secret, self.cache.root(), &truth.tokens);
         let mut planes = 0;
@@ -266,13 +301,14 @@ impl<'m> Bench<'m> {
         planes
     }
 
-    /// Forgets a prompt, and all that begins as it does.
+    /// Forgets a prompt and everything that begins with its first block.
     fn forget(&mut self, truth: &Truth) {
         let chain = Chain::of(&self.secret, self.cache.root(), &truth.tokens);
         chain.links().take(1).for_each(|link| self.cache.forget(&link.key));
     }
 
-    /// Compares every plane that is here of this prompt with the undisturbed run's bytes; gives how many there are.
+    /// Compares every cached plane of this prompt with the bytes of the undisturbed run. Returns
+    /// the number of planes.
     fn compare(&self, truth: &Truth) -> usize {
         let chain = Chain::of(&self.secret, self.cache.root(), &truth.tokens);
         let mut planes = 0;
@@ -294,13 +330,19 @@ fn hits_are_misses(precision: Precision) {
     let vocab = model.config().vocab;
     let truth = |tokens: Vec<TokenId>| Truth::new(&model, tokens);
     let mut draw = Draw(11);
-    // Two more that begin as the first does, at a block's end and within a block.
+    // Two more fork from the first: at the end of a block and within a block.
     let first = tokens(1, 151, vocab);
-    let fork = |at: usize, seed, len| first[..at].iter().copied().chain(tokens(seed, len, vocab)).collect();
+    let fork = |at: usize, seed, len| {
+        first[..at].iter().copied().chain(tokens(seed, len, vocab)).collect()
+    };
     let old = [first.clone(), tokens(2, 144, vocab), fork(64, 3, 50), fork(75, 4, 38)].map(truth);
-    let new: Vec<Truth> = (5..9).map(|seed| truth(tokens(seed, 140 + seed as usize, vocab))).collect();
-    // The old prompts again, each going on from its very end.
-    let on: Vec<Truth> = old.iter().map(|old| truth(old.tokens.iter().copied().chain(tokens(9, 21, vocab)).collect())).collect();
+    let new: Vec<Truth> =
+        (5..9).map(|seed| truth(tokens(seed, 140 + seed as usize, vocab))).collect();
+    // The old prompts, each extended at its very end.
+    let on: Vec<Truth> = old
+        .iter()
+        .map(|old| truth(old.tokens.iter().copied().chain(tokens(9, 21, vocab)).collect()))
+        .collect();
 
     let (mut here, mut there) = (Bench::new(&model), Bench::new(&model));
     let runs: Vec<Run<'_>> = old.iter().map(|truth| here.begin(truth, 0)).collect();
@@ -315,30 +357,35 @@ fn hits_are_misses(precision: Precision) {
     let evicted = here.cache.stats().evicted;
     let runs = new.iter().map(|truth| here.begin(truth, 0)).collect();
     here.interleave(runs, &mut draw);
-    // What is used once may go before what is used again, but some of it is here.
+    // Blocks used once may be evicted before blocks used repeatedly, but some must remain.
     let fresh: usize = new.iter().map(|truth| here.compare(truth)).sum();
-    assert!(fresh >= 12, "{fresh} planes of the new prompts are left to compare");
-    assert!(here.cache.stats().evicted > evicted + 20, "the cache is small enough to evict");
-    // What stays of the old prompts, which were used more than once, is for the cache to decide. Here all of them go.
+    assert!(fresh >= 12, "only {fresh} planes of the new prompts remain to compare");
+    assert!(here.cache.stats().evicted > evicted + 20, "the cache must be small enough to evict");
+    // The cache decides what it keeps of the old prompts, which were used more than once. Here all
+    // of it is dropped.
     old.iter().for_each(|truth| here.forget(truth));
-    assert_eq!(old.iter().map(|truth| here.compare(truth)).sum::<usize>(), 0, "the old prompts went");
+    assert_eq!(
+        old.iter().map(|truth| here.compare(truth)).sum::<usize>(),
+        0,
+        "all old prompts are dropped"
+    );
 
-    // Fetched back two by two, and gone on from while the other takes its turns.
+    // Fetches them back in pairs, and extends both in turns.
     for pair in [[0, 2], [1, 3]] {
         let mut runs = Vec::new();
         for at in pair {
             assert!(here.fetch(&mut there, &old[at]) >= 6);
             let run = here.begin(&on[at], old[at].tokens.len() % BLOCK_TOKENS);
-            assert_eq!(run.ready, old[at].tokens.len(), "it resumes at its very end");
+            assert_eq!(run.ready, old[at].tokens.len(), "it must resume at its very end");
             runs.push(run);
         }
         here.interleave(runs, &mut draw);
         let gone_on: usize = pair.iter().map(|&at| here.compare(&on[at])).sum();
-        assert!(gone_on >= 12, "{gone_on} planes are left to compare");
+        assert!(gone_on >= 12, "only {gone_on} planes remain to compare");
     }
     for bench in [&here, &there] {
         let held = bench.cache.stats().planes.map(|plane| (plane.pinned, plane.reserved));
-        assert_eq!(held, [(0, 0), (0, 0)], "nothing is held for ever");
+        assert_eq!(held, [(0, 0), (0, 0)], "nothing stays pinned or reserved");
     }
 }
 

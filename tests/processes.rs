@@ -1,9 +1,9 @@
-//! The real binary, as several processes on this machine's loopback: what sharing promises must survive sockets, schedulers and
-//! signals. Nothing here waits for a length of time; everything waits for what must come to be.
+//! The real binary, as several processes on this machine's loopback: sharing must survive sockets,
+//! schedulers and signals. Nothing here waits for a fixed time; every wait is for a condition.
 //!
-//! A node that has computed nothing takes itself for a Zero 2 W, so it waits seconds for a fetch: enough for a busy machine. Nodes
-//! that must fetch are therefore fresh ones, and they compute as slowly as a board: a quick machine would compute the prompt's head
-//! before anything can come.
+//! A node that has computed nothing assumes that it is a Zero 2 W, so it waits seconds for a fetch:
+//! enough on a busy machine. So nodes that must fetch are fresh ones, and they compute as slowly as
+//! a board: a fast machine would compute the prompt's head before any data arrives.
 
 pub(crate) mod node;
 
@@ -35,17 +35,26 @@ fn questions(part: &str, subject: &str) -> Vec<Question> {
     mmlu::parse_csv(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
-/// A prompt with examples of some 1,200 tokens, the same for every question: computing it takes a fast machine longer than a busy
-/// peer takes to answer. Shorter ones it would compute, and rightly.
+/// A prompt with examples of about 1,200 tokens, the same for every question. Computing it takes
+/// a fast machine longer than a busy peer takes to answer. It would compute a shorter one itself,
+/// as it should.
 fn prompt(subject: &str, question: usize) -> String {
     let (mut examples, test) = (questions("dev", subject), questions("test", subject));
     examples.extend(test[10..].iter().cloned());
-    let tokens = |shots: &usize| TOKENIZER.encode_prompt(&mmlu::prompt(subject, &examples[..*shots], &test[0])).unwrap().len();
-    let shots = (1..examples.len()).take_while(|shots| tokens(shots) <= 1_200).last().expect("an example is shorter");
+    let tokens = |shots: &usize| {
+        TOKENIZER
+            .encode_prompt(&mmlu::prompt(subject, &examples[..*shots], &test[0]))
+            .unwrap()
+            .len()
+    };
+    let shots = (1..examples.len())
+        .take_while(|shots| tokens(shots) <= 1_200)
+        .last()
+        .expect("an example must be shorter");
     mmlu::prompt(subject, &examples[..shots], &test[question])
 }
 
-/// A prompt of at least `tokens` tokens: as many examples as that takes.
+/// A prompt of at least `tokens` tokens, with as many examples as that takes.
 fn long_prompt(subject: &str, tokens: usize) -> String {
     let test = questions("test", subject);
     let long = (1..test.len()).map(|shots| mmlu::prompt(subject, &test[..shots], &test[shots]));
@@ -54,19 +63,20 @@ fn long_prompt(subject: &str, tokens: usize) -> String {
         .expect("the subject has enough questions")
 }
 
-/// Tokens of the whole blocks that two prompts begin with in common.
+/// Tokens in the whole blocks at the start that two prompts have in common.
 fn common_blocks(one: &str, other: &str) -> u64 {
     let [one, other] = [one, other].map(|text| TOKENIZER.encode_prompt(text).unwrap());
     let common = one.iter().zip(&other).take_while(|(a, b)| a == b).count();
     (common / BLOCK_TOKENS * BLOCK_TOKENS) as u64
 }
 
-/// A UDP port that nobody uses now.
+/// A UDP port that is free now.
 pub(crate) fn free_port() -> u16 {
     UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap().local_addr().unwrap().port()
 }
 
-/// Nodes that can hear one another. The key, a drawn one, keeps the tests that run beside this one out, should they come by the same port.
+/// Nodes that can hear each other. A random key keeps out tests running at the same time, in case
+/// they pick the same port.
 struct Lan {
     key: String,
     port: u16,
@@ -74,13 +84,19 @@ struct Lan {
 
 impl Lan {
     fn new(name: &str) -> Lan {
-        Lan { key: blake3::hash(format!("{name} {}", std::process::id()).as_bytes()).to_hex().to_string(), port: free_port() }
+        Lan {
+            key: blake3::hash(format!("{name} {}", std::process::id()).as_bytes())
+                .to_hex()
+                .to_string(),
+            port: free_port(),
+        }
     }
 
     fn arguments(&self, id: u64, more: &[&str]) -> Vec<String> {
         let id = format!("{id:x}");
         let port = self.port.to_string();
-        let own = ["--interface", "127.0.0.1", "--swarm-key", &self.key, "--port", &port, "--id", &id];
+        let own =
+            ["--interface", "127.0.0.1", "--swarm-key", &self.key, "--port", &port, "--id", &id];
         own.iter().chain(more).map(ToString::to_string).collect()
     }
 
@@ -88,16 +104,19 @@ impl Lan {
         NodeProcess::start(&MODELS[0], &self.arguments(id, &[]))
     }
 
-    /// A node that takes so long for each token it computes.
+    /// A node that takes `token_us` per computed token.
     fn join_paced(&self, id: u64, token_us: u32) -> NodeProcess {
-        NodeProcess::start(&MODELS[0], &self.arguments(id, &paced(token_us).each_ref().map(String::as_str)))
+        NodeProcess::start(
+            &MODELS[0],
+            &self.arguments(id, &paced(token_us).each_ref().map(String::as_str)),
+        )
     }
 }
 
-/// Time for a token on a node that is to fetch: of 1,000 tokens, a twentieth takes a second.
+/// Time per token on a node that must fetch: a twentieth of 1,000 tokens takes a second.
 const SLOW_US: u32 = 20_000;
 
-/// What every answer is compared with: a node that shares nothing and reuses nothing.
+/// The reference for every answer: a node that shares nothing and reuses nothing.
 fn alone() -> NodeProcess {
     NodeProcess::start(&MODELS[0], &["--alone", "--no-reuse"].map(String::from))
 }
@@ -131,8 +150,12 @@ fn a_repeated_prompt_and_its_examples_come_from_the_peer() {
     let shared = third.answer_to(&second);
     assert!(shared.is(&second_alone));
     let common = common_blocks(&first, &second);
-    // Computing begins at the head at once, so a block of what is in common may be computed before the fetch is there.
-    assert!(common > 100 && shared.given * 100 >= common * 95, "{common} tokens in common: {shared:?}");
+    // Computing starts at the head at once, so a block of the common prefix may be computed before
+    // the fetch arrives.
+    assert!(
+        common > 100 && shared.given * 100 >= common * 95,
+        "{common} tokens in common: {shared:?}"
+    );
     let again = third.answer_to(&second);
     assert!(again.is(&second_alone));
     assert_eq!((again.own, again.computed), (again.prompt - 1, 1));
@@ -142,7 +165,8 @@ fn a_repeated_prompt_and_its_examples_come_from_the_peer() {
 fn a_peer_that_falls_silent_delays_an_answer_and_changes_nothing() {
     let lan = Lan::new("silent");
     let [mut giver, mut asker] = [1, 2].map(|id| lan.join(id));
-    // Long, or a fast machine computes it sooner than a busy peer may answer, and rightly asks nobody.
+    // Long, because a fast machine computes a short one sooner than a busy peer may answer, and
+    // then asks nobody, as it should.
     let text = long_prompt("anatomy", 1_000);
     let expected = alone().answer_to(&text);
     giver.answer_to(&text);
@@ -153,7 +177,8 @@ fn a_peer_that_falls_silent_delays_an_answer_and_changes_nothing() {
     assert_computed(&answer);
     let status = asker.status();
     assert!(count(&status, "/node_stats/wants_sent") > 0, "{status}");
-    // A quarter of what computing takes on the board that it takes itself for, and what this machine takes.
+    // A quarter of the computing time of the board that it assumes to be, plus this
+    // machine's own time.
     let bound = Duration::from_millis(answer.prompt * 1_000 / 27 / 4) + Duration::from_secs(20);
     assert!(answer.ttft < bound, "{answer:?}");
 }
@@ -168,7 +193,9 @@ fn a_peer_that_dies_before_its_first_byte_costs_a_recomputation_and_nothing_else
     asker.wait_to_know(&mut giver);
     signal(giver.pid(), &["STOP"]);
     let asked = asker.ask(&text);
-    until("the peer is asked", || Some(count(&asker.status(), "/node_stats/wants_sent")).filter(|sent| *sent > 0));
+    until("the peer is asked", || {
+        Some(count(&asker.status(), "/node_stats/wants_sent")).filter(|sent| *sent > 0)
+    });
     giver.kill();
     let answer = asker.answer(asked);
     assert!(answer.is(&expected));
@@ -181,7 +208,8 @@ fn a_peer_that_dies_before_its_first_byte_costs_a_recomputation_and_nothing_else
 fn a_peer_that_dies_in_mid_transfer_costs_a_recomputation_and_nothing_else() {
     let text = long_prompt("astronomy", 1_500);
     let expected = alone().answer_to(&text);
-    // The giver runs in slices between two signals. On a busy machine one may be long enough for the whole transfer: then it is tried again.
+    // The giver runs in slices between two signals. On a busy machine one slice may cover the whole
+    // transfer: then the test tries again.
     let caught = (0..10).any(|round| {
         let lan = Lan::new(&format!("dies {round}"));
         let (mut giver, mut asker) = (lan.join(1), lan.join_paced(2, SLOW_US / 10));
@@ -189,9 +217,10 @@ fn a_peer_that_dies_in_mid_transfer_costs_a_recomputation_and_nothing_else() {
         asker.wait_to_know(&mut giver);
         signal(giver.pid(), &["STOP"]);
         let asked = asker.ask(&text);
-        until("the first plane comes", || {
+        until("the first plane arrives", || {
             signal(giver.pid(), &["CONT", "STOP"]);
-            (count(&asker.status(), "/node_stats/planes_fetched") > 0 || asker.is_done(asked)).then_some(())
+            (count(&asker.status(), "/node_stats/planes_fetched") > 0 || asker.is_done(asked))
+                .then_some(())
         });
         giver.kill();
         let in_time = !asker.is_done(asked);
@@ -200,18 +229,19 @@ fn a_peer_that_dies_in_mid_transfer_costs_a_recomputation_and_nothing_else() {
         let status = asker.status();
         in_time && count(&status, "/node_stats/connections_lost") == 1
     });
-    assert!(caught, "no transfer was caught in the middle");
+    assert!(caught, "no transfer was interrupted in the middle");
 }
 
 #[test]
 fn peers_named_by_address_share_without_multicast() {
     let ports = [free_port(), free_port()];
     let key = format!("static {}", std::process::id());
-    // Each hears another group on another port, and serves on an address of its own.
+    // Each listens to its own group on its own port, and serves on its own address.
     let start = |own: usize| {
         let interface = format!("127.0.0.{}", own + 2);
         let peer = format!("127.0.0.{}:{}", 3 - own, ports[1 - own]);
-        let (group, port, id) = (format!("239.255.80.{}", own + 1), ports[own].to_string(), (own + 1).to_string());
+        let (group, port, id) =
+            (format!("239.255.80.{}", own + 1), ports[own].to_string(), (own + 1).to_string());
         let net = ["--interface", &interface, "--group", &group, "--port", &port, "--peer", &peer];
         let who = ["--swarm-key", &key, "--id", &id];
         let pace = if own == 1 { paced(SLOW_US).to_vec() } else { Vec::new() };
@@ -225,7 +255,7 @@ fn peers_named_by_address_share_without_multicast() {
     let repeated = other.answer_to(&text);
     assert!(repeated.is(&new) && repeated.is(&alone().answer_to(&text)));
     assert_repeated(&repeated);
-    // And the other way round, once more is known there.
+    // And in the other direction, once the second knows more.
     other.answer_to("What only the second has worked through is known to the first, and not by any datagram to the group.");
     one.wait_to_know(&mut other);
     assert_eq!(one.peer(2).map(|peer| peer["shares"] == true), Some(true));
@@ -234,23 +264,30 @@ fn peers_named_by_address_share_without_multicast() {
 #[test]
 fn nodes_with_another_model_or_precision_share_nothing_and_say_so() {
     let lan = Lan::new("other models");
-    let start = |id, model: usize, more: &[&str]| NodeProcess::start(&MODELS[model], &lan.arguments(id, more));
+    let start = |id, model: usize, more: &[&str]| {
+        NodeProcess::start(&MODELS[model], &lan.arguments(id, more))
+    };
     let mut nodes = [start(1, 0, &[]), start(2, 1, &[]), start(3, 0, &["--precision", "float"])];
     let text = prompt("machine_learning", 0);
     for asked in 0..nodes.len() {
         let (before, rest) = nodes.split_at_mut(asked);
         before.iter_mut().for_each(|other| {
-            until("all nodes are heard", || Some(rest[0].status()["peers"].as_array()?.len()).filter(|peers| *peers == 2));
-            // It has told what it holds; whoever could use it would know by now.
+            until("all nodes are heard", || {
+                Some(rest[0].status()["peers"].as_array()?.len()).filter(|peers| *peers == 2)
+            });
+            // It has announced what it holds, so any node that could use it knows by now.
             until("all is told", || Some(other.status()).filter(|status| status["told"] == true));
         });
         assert_computed(&rest[0].answer_to(&text));
         let status = rest[0].status();
         assert_eq!(count(&status, "/node_stats/wants_sent"), 0);
-        assert!(status["peers"].as_array().unwrap().iter().all(|peer| peer["shares"] == false), "{status}");
+        assert!(
+            status["peers"].as_array().unwrap().iter().all(|peer| peer["shares"] == false),
+            "{status}"
+        );
         rest[0].wait_for_note("runs another model, precision or build");
     }
-    // The same model at the same precision shares among all these.
+    // The same model at the same precision is shared among all these.
     let [pace, table] = paced(SLOW_US);
     let mut fourth = start(4, 0, &["--precision", "float", &pace, &table]);
     fourth.wait_to_know(&mut nodes[2]);
@@ -304,7 +341,7 @@ fn a_restarted_node_is_believed_empty_again() {
     assert!(before > Some(0));
     other.kill();
     other = lan.join_paced(2, SLOW_US);
-    one.wait_for_note("has started anew");
+    one.wait_for_note("has restarted");
     one.wait_to_know(&mut other);
     assert_eq!(one.peer(2).map(|peer| count(&peer, "/generation")), Some(0));
     let answer = one.answer_to(&text);
@@ -317,7 +354,7 @@ fn a_restarted_node_is_believed_empty_again() {
     assert_repeated(&back);
 }
 
-/// Hears what any node of a LAN says to the group.
+/// Receives every datagram that nodes of a LAN send to the group.
 struct Sniffer {
     socket: UdpSocket,
     tag: [u8; 8],
@@ -330,15 +367,20 @@ impl Sniffer {
         socket.bind(&std::net::SocketAddr::from((Ipv4Addr::UNSPECIFIED, lan.port)).into()).unwrap();
         socket.join_multicast_v4(&Ipv4Addr::new(239, 255, 80, 76), &Ipv4Addr::LOCALHOST).unwrap();
         let key = blake3::Hash::from_hex(&lan.key).unwrap();
-        Sniffer { socket: socket.into(), tag: SwarmSecret::derive(key.as_bytes()).tag().0.to_le_bytes() }
+        Sniffer {
+            socket: socket.into(),
+            tag: SwarmSecret::derive(key.as_bytes()).tag().0.to_le_bytes(),
+        }
     }
 
-    /// Listens for this long; gives the datagrams' lengths.
+    /// Listens for this long. Returns the lengths of the datagrams.
     fn listen(&self, time: Duration) -> Vec<usize> {
         let end = Instant::now() + time;
         let mut heard = Vec::new();
         let mut buffer = [0; 2_048];
-        while let Some(left) = end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
+        while let Some(left) =
+            end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
+        {
             self.socket.set_read_timeout(Some(left)).unwrap();
             if let Ok(len) = self.socket.recv(&mut buffer)
                 && buffer[5..13] == self.tag
@@ -361,9 +403,14 @@ fn three_idle_nodes_say_less_than_a_kilobyte_a_second() {
         let (first, rest) = nodes.split_at_mut(at);
         rest[0].wait_to_know(&mut first[0]);
     }
-    let sent = |nodes: &mut [NodeProcess; 3]| nodes.iter_mut().map(|node| count(&node.status(), "/catalog/bytes_sent")).sum();
+    let sent = |nodes: &mut [NodeProcess; 3]| {
+        nodes.iter_mut().map(|node| count(&node.status(), "/catalog/bytes_sent")).sum()
+    };
     let before: u64 = sent(&mut nodes);
-    assert!(!sniffer.listen(Duration::from_millis(1)).is_empty(), "nothing is heard, not even the work just done");
+    assert!(
+        !sniffer.listen(Duration::from_millis(1)).is_empty(),
+        "nothing is heard, not even of the work just done"
+    );
     let began = Instant::now();
     // Longer than the interval, so that each node announces itself at least once.
     let heard = sniffer.listen(Duration::from_secs(12));
@@ -372,12 +419,17 @@ fn three_idle_nodes_say_less_than_a_kilobyte_a_second() {
     assert!(heard.len() >= 3, "{heard:?}");
     assert!(bytes as f64 / seconds <= 1_000.0, "{bytes} bytes in {seconds:.1} s");
     let told = sent(&mut nodes) - before;
-    assert!(heard.iter().sum::<usize>() as u64 <= told, "the nodes count less than is heard: {told} of {heard:?}");
+    assert!(
+        heard.iter().sum::<usize>() as u64 <= told,
+        "the nodes count fewer bytes than are heard: {told} of {heard:?}"
+    );
 }
 
 fn swarm(subjects: &str) -> Output {
     let mut command = potluck();
-    command.args(["swarm", "--nodes", "2", "--max-tokens", "3", "--subjects", subjects, "--model"]).arg(&MODELS[0]);
+    command
+        .args(["swarm", "--nodes", "2", "--max-tokens", "3", "--subjects", subjects, "--model"])
+        .arg(&MODELS[0]);
     command.arg("--mmlu").arg(questions_dir()).output().unwrap()
 }
 

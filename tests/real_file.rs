@@ -1,17 +1,19 @@
-//! Where the published Gemma 3 270M lies, for every chapter that wants it: `target/models/gemma-3-270m-q4_k_m.gguf`, which `make model`
-//! brings, or what POTLUCK_REAL_MODEL names.
+//! Locates the published Gemma 3 270M for the chapters that need it: at
+//! `target/models/gemma-3-270m-q4_k_m.gguf`, where `make model` puts it, or at the path in
+//! POTLUCK_REAL_MODEL.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// The real model's file, if this machine has it; else a line says which test is left out.
+/// The path of the real model, if this machine has it. Otherwise prints which test is skipped.
 pub fn real_file(test: &str) -> Option<PathBuf> {
-    let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/models/gemma-3-270m-q4_k_m.gguf");
+    let default =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("target/models/gemma-3-270m-q4_k_m.gguf");
     let path = std::env::var_os("POTLUCK_REAL_MODEL").map_or(default, PathBuf::from);
     if path.exists() {
         return Some(path);
     }
-    // Past the harness, which keeps what tests print that do not fail.
-    let _ = writeln!(std::io::stderr(), "skipped: {test}, for there is no {}", path.display());
+    // Bypasses the test harness, which hides the output of tests that pass.
+    let _ = writeln!(std::io::stderr(), "skipped: {test}: there is no {}", path.display());
     None
 }

@@ -1,7 +1,8 @@
-//! The published Gemma 3 270M, Q4_K_M: it says what llama.cpp says on the same file, wherever llama.cpp is sure.
+//! The published Gemma 3 270M, Q4_K_M: it answers as llama.cpp does on the same file, wherever
+//! llama.cpp is sure.
 //!
-//! It runs where the real model is (`real_file.rs`).
-//! `tests/data/real-model/greedy.jsonl` holds llama.cpp's greedy answers with how sure it was (its README says how they were made).
+//! Runs only where the real model is present (`real_file.rs`). `tests/data/real-model/greedy.jsonl`
+//! holds llama.cpp's greedy answers and how sure it was; the README there says how they were made.
 
 use std::sync::Arc;
 
@@ -12,7 +13,8 @@ use potluck::tokenizer::Tokenizer;
 
 use crate::real_file::real_file;
 
-/// What llama.cpp answered to a prompt, and by how much its choice led at each step: there, and in f32 arithmetic.
+/// llama.cpp's answer to a prompt, and by how much its choice led at each step: in llama.cpp, and
+/// in f32 arithmetic.
 #[derive(serde::Deserialize)]
 struct Answer {
     prompt: String,
@@ -22,10 +24,11 @@ struct Answer {
     float_leads: Vec<f32>,
 }
 
-/// Logits that lie closer together than this may change places when activations and KV state are rounded.
+/// Logits closer together than this may swap ranks when activations and KV state are rounded.
 const SURE: f32 = 0.2;
 
-/// The real model and its vocabulary, if this machine has them; else a line says which test is left out.
+/// The real model and its tokenizer, if this machine has them. Otherwise prints which
+/// test is skipped.
 fn real_model(test: &str) -> Option<(Model, Tokenizer)> {
     let path = real_file(test)?;
     let Opened { config, weights, gguf, .. } = open(&path).unwrap();
@@ -34,24 +37,34 @@ fn real_model(test: &str) -> Option<(Model, Tokenizer)> {
 }
 
 fn answers() -> Vec<Answer> {
-    include_str!("data/real-model/greedy.jsonl").lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    include_str!("data/real-model/greedy.jsonl")
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 fn tokens(ids: &[u32]) -> Vec<TokenId> {
     ids.iter().map(|id| TokenId(*id)).collect()
 }
 
-/// The place of the largest logit, the first of equals.
+/// The index of the largest logit; of equal ones, the first.
 fn likeliest(logits: &[f32]) -> u32 {
-    logits.iter().enumerate().fold(0, |best, (at, value)| if *value > logits[best] { at } else { best }) as u32
+    logits
+        .iter()
+        .enumerate()
+        .fold(0, |best, (at, value)| if *value > logits[best] { at } else { best }) as u32
 }
 
-/// Behind the words that llama.cpp wrote so far, potluck's next word is its next word, at every step at which llama.cpp's choice
-/// leads and f32 arithmetic bears it out. (llama.cpp rounds as well: at four of its 427 sure steps f32 arithmetic chooses another
-/// word. docs/inside/quality.md has the count.)
+/// After the words that llama.cpp has written so far, potluck chooses the same next word, at every
+/// step where llama.cpp's choice has a clear lead and f32 arithmetic confirms it. (llama.cpp rounds
+/// too: at four of its 427 sure steps f32 arithmetic chooses another word. docs/inside/quality.md
+/// has the count.)
 #[test]
 fn it_says_what_llama_cpp_says_wherever_that_is_sure() {
-    let Some((model, tokenizer)) = real_model("it_says_what_llama_cpp_says_wherever_that_is_sure") else { return };
+    let Some((model, tokenizer)) = real_model("it_says_what_llama_cpp_says_wherever_that_is_sure")
+    else {
+        return;
+    };
     let answers = answers();
     let (mut steps, mut equal, mut sure, mut sure_equal) = (0, 0, 0, 0);
     for Answer { prompt, ids, greedy, leads, float_leads } in &answers {
@@ -60,7 +73,9 @@ fn it_says_what_llama_cpp_says_wherever_that_is_sure() {
         let pages = Arc::new(Sequence::private(model.kv_shape(), text.len()));
         let logits = model.forward(&text[..text.len() - 1], 0, &pages, Logits::All).unwrap();
         let behind = logits.chunks_exact(model.config().vocab).skip(ids.len() - 1);
-        for (step, ((logits, next), (lead, float_lead))) in behind.zip(greedy).zip(leads.iter().zip(float_leads)).enumerate() {
+        for (step, ((logits, next), (lead, float_lead))) in
+            behind.zip(greedy).zip(leads.iter().zip(float_leads)).enumerate()
+        {
             let said = likeliest(logits);
             steps += 1;
             equal += usize::from(said == *next);
@@ -74,10 +89,14 @@ fn it_says_what_llama_cpp_says_wherever_that_is_sure() {
         }
     }
     assert_eq!((answers.len(), steps, sure), (20, 480, 426));
-    assert!(sure_equal >= 423 && equal >= 462, "{sure_equal} of {sure} sure steps, {equal} of {steps} in all");
+    assert!(
+        sure_equal >= 423 && equal >= 462,
+        "{sure_equal} of {sure} sure steps, {equal} of {steps} in all"
+    );
 }
 
-/// Halves of the output rows give the logits that decide, to the bit, and are worth it: few rows are read whole.
+/// Reading half of each output row gives the logits that decide, to the bit, and pays off: few rows
+/// are read in full.
 #[test]
 fn its_likeliest_tokens_come_out_of_half_of_the_output_rows() {
     let name = "its_likeliest_tokens_come_out_of_half_of_the_output_rows";
@@ -88,7 +107,8 @@ fn its_likeliest_tokens_come_out_of_half_of_the_output_rows() {
     let (rows, ..) = opened.output_rows();
     Head::build(&file, rows, [0; 16], &mut |_| {}).unwrap();
     let head = Head::open(&file, rows, [0; 16]).unwrap();
-    let mut model = Model::new(opened.config.clone(), opened.weights.clone(), Precision::INT8).unwrap();
+    let mut model =
+        Model::new(opened.config.clone(), opened.weights.clone(), Precision::INT8).unwrap();
     model.set_head(Some(head));
     let vocab = model.config().vocab;
     let mut computed = [Vec::new(), Vec::new()];
@@ -100,25 +120,41 @@ fn its_likeliest_tokens_come_out_of_half_of_the_output_rows() {
             let logits = &all[at * vocab..][..vocab];
             for (count, computed) in [1, 64].into_iter().zip(&mut computed) {
                 let wanted = Wanted { count, apart: &[3, 107] };
-                let known = model.likeliest_while(&text[at..=at], at, &pages, wanted, &|| true).unwrap();
-                assert!(known.iter().all(|(id, logit)| logit.to_bits() == logits[*id as usize].to_bits()));
+                let known =
+                    model.likeliest_while(&text[at..=at], at, &pages, wanted, &|| true).unwrap();
+                assert!(
+                    known
+                        .iter()
+                        .all(|(id, logit)| logit.to_bits() == logits[*id as usize].to_bits())
+                );
                 let is_known = |id: u32| known.binary_search_by_key(&id, |(id, _)| *id).is_ok();
                 assert!(is_known(3) && is_known(107));
-                let mut others: Vec<(f32, u32)> =
-                    logits.iter().copied().zip(0u32..).filter(|(_, id)| ![3, 107].contains(id)).collect();
+                let mut others: Vec<(f32, u32)> = logits
+                    .iter()
+                    .copied()
+                    .zip(0u32..)
+                    .filter(|(_, id)| ![3, 107].contains(id))
+                    .collect();
                 others.select_nth_unstable_by(count - 1, |a, b| b.0.total_cmp(&a.0));
                 let least = others[count - 1].0;
-                assert!(others.iter().all(|(logit, id)| *logit < least || is_known(*id)), "{count} at {at}");
+                assert!(
+                    others.iter().all(|(logit, id)| *logit < least || is_known(*id)),
+                    "{count} at {at}"
+                );
                 computed.push(known.len() as f64 / vocab as f64);
             }
         }
     }
     let [greedy, top] = computed.map(|shares| shares.iter().sum::<f64>() / shares.len() as f64);
-    eprintln!("{name}: {:.2} % of the rows for one token, {:.2} % for 64", greedy * 100.0, top * 100.0);
+    eprintln!(
+        "{name}: {:.2} % of the rows for one token, {:.2} % for 64",
+        greedy * 100.0,
+        top * 100.0
+    );
     assert!(greedy < 0.02 && top < 0.2, "{greedy} {top}");
 }
 
-/// Token by token, as people see it: what a newcomer's first prompts are answered with.
+/// Decodes token by token, as users do: the answers to a new user's first prompts make sense.
 #[test]
 fn its_first_words_are_sense() {
     let Some((model, tokenizer)) = real_model("its_first_words_are_sense") else { return };

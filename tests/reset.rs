@@ -1,3 +1,3 @@
-//! A reset of real processes; what a reset is to a swarm is told by the simulator's chapter.
+//! A reset of real processes. The simulator's chapter tells what a reset means for a swarm.
 
 mod processes;

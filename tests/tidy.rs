@@ -1,5 +1,5 @@
-//! The house rules, read off the files of the repository. What breaks here breaks no answer today; it breaks the reasons why
-//! answers can be trusted tomorrow. The tables are in tests/tidy/house.rs.
+//! The house rules, checked on the repository's files. A violation breaks no answer today; it
+//! breaks the reasons to trust tomorrow's answers. The tables are in tests/tidy/house.rs.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,32 +14,50 @@ mod samples;
 
 use rules::Complaints;
 
-/// Every text file of the repository that git would carry, by its path from the root.
+/// Every text file that git tracks or would add, by its path from the root.
 fn files() -> BTreeMap<String, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let listed = Command::new("git").current_dir(root).args(["ls-files", "--cached", "--others", "--exclude-standard"]).output();
+    let listed = Command::new("git")
+        .current_dir(root)
+        .args(["ls-files", "--cached", "--others", "--exclude-standard"])
+        .output();
     let names: Vec<String> = match listed {
-        Ok(output) if output.status.success() => String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect(),
+        Ok(output) if output.status.success() => {
+            String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
+        }
         _ => walk(root, PathBuf::new()),
     };
-    let texts = names.into_iter().filter_map(|name| Some((name.clone(), fs::read_to_string(root.join(name)).ok()?)));
+    let texts = names
+        .into_iter()
+        .filter_map(|name| Some((name.clone(), fs::read_to_string(root.join(name)).ok()?)));
     texts.filter(|(name, _)| !name.starts_with("tests/data/") && !name.ends_with(".lock")).collect()
 }
 
-/// The files below `folder`, for a copy that is no git checkout.
+/// The files below `folder`, for a copy that is not a git checkout.
 fn walk(root: &Path, folder: PathBuf) -> Vec<String> {
     let entries = fs::read_dir(root.join(&folder)).into_iter().flatten().flatten();
-    let visited = entries.filter(|entry| entry.file_name() != "target" && entry.file_name() != ".git");
-    let below = visited.map(|entry| (folder.join(entry.file_name()), entry.file_type().is_ok_and(|kind| kind.is_dir())));
-    below.flat_map(|(path, is_dir)| if is_dir { walk(root, path) } else { vec![path.display().to_string()] }).collect()
+    let visited =
+        entries.filter(|entry| entry.file_name() != "target" && entry.file_name() != ".git");
+    let below = visited.map(|entry| {
+        (folder.join(entry.file_name()), entry.file_type().is_ok_and(|kind| kind.is_dir()))
+    });
+    below
+        .flat_map(
+            |(path, is_dir)| {
+                if is_dir { walk(root, path) } else { vec![path.display().to_string()] }
+            },
+        )
+        .collect()
 }
 
-/// Runs `rule` over the files that `wanted` picks; at least one must be there, or the rule has lost its object.
+/// Runs `rule` over the files that `wanted` picks. There must be at least one, or the rule has
+/// lost its target.
 fn keep(wanted: impl Fn(&str) -> bool, rule: impl Fn(&str, &str) -> Complaints) {
     let files = files();
     let picked: Vec<_> = files.iter().filter(|(name, _)| wanted(name)).collect();
-    assert!(!picked.is_empty(), "the rule finds no file to look at: has what it looks at moved?");
-    let complaints: Complaints = picked.into_iter().flat_map(|(name, text)| rule(name, text)).collect();
+    assert!(!picked.is_empty(), "the rule finds no files to check: have they moved?");
+    let complaints: Complaints =
+        picked.into_iter().flat_map(|(name, text)| rule(name, text)).collect();
     assert!(complaints.is_empty(), "\n{}\n", complaints.join("\n"));
 }
 
@@ -63,23 +81,33 @@ fn rooms_know_only_the_rooms_and_crates_that_they_may() {
 
 #[test]
 fn only_arithmetic_and_mapped_files_may_be_unsafe() {
-    // But for the samples of this rule.
+    // The samples of this rule are exempt.
     keep(|file| sources(file) && !file.starts_with("tests/tidy/"), rules::allowed_unsafe);
 }
 
 #[test]
 fn nothing_is_left_unfinished() {
-    let built = |file: &str| ["app/", "tests/", "buildroot/", "yocto-layer/", "Makefile"].iter().any(|at| file.starts_with(at));
+    let built = |file: &str| {
+        ["app/", "tests/", "buildroot/", "yocto-layer/", "Makefile"]
+            .iter()
+            .any(|at| file.starts_with(at))
+    };
     keep(built, rules::unfinished);
 }
 
 #[test]
 fn every_file_says_what_it_is_for_and_fits_in_the_head() {
     keep(sources, rules::shape);
-    let long = files().into_iter().filter(|(name, text)| sources(name) && text.lines().count() > house::LONG);
+    let long = files()
+        .into_iter()
+        .filter(|(name, text)| sources(name) && text.lines().count() > house::LONG);
     for (name, text) in long {
-        // Past libtest's capture, for this is advice and not a failure.
-        let _ = writeln!(std::io::stderr(), "note: {name} has {} lines: what is it really two of?", text.lines().count());
+        // Bypasses libtest's capture, because this is advice and not a failure.
+        let _ = writeln!(
+            std::io::stderr(),
+            "note: {name} has {} lines: should it be two files?",
+            text.lines().count()
+        );
     }
 }
 
@@ -95,8 +123,12 @@ fn every_relative_link_of_the_documents_leads_somewhere() {
         |file| file.ends_with(".md"),
         |file, text| {
             let folder = root.join(file).parent().map(Path::to_path_buf).unwrap_or_default();
-            let broken = rules::relative_links(text).into_iter().filter(|target| !folder.join(target).exists());
-            broken.map(|target| format!("{file}: the link to {target} leads nowhere; mend or remove it")).collect()
+            let broken = rules::relative_links(text)
+                .into_iter()
+                .filter(|target| !folder.join(target).exists());
+            broken
+                .map(|target| format!("{file}: the link to {target} is broken; fix or remove it"))
+                .collect()
         },
     );
 }
@@ -107,7 +139,11 @@ fn the_code_map_of_the_architecture_names_every_room() {
     keep(app, |file, _| {
         let room = rules::room_of(file).unwrap_or_default();
         let named = room == "lib" || map.contains(&format!("`{room}`"));
-        if named { Vec::new() } else { vec![format!("{file}: ARCHITECTURE.md has no line for the room `{room}`; add one")] }
+        if named {
+            Vec::new()
+        } else {
+            vec![format!("{file}: ARCHITECTURE.md has no line for the room `{room}`; add one")]
+        }
     });
 }
 
@@ -126,11 +162,14 @@ fn cargo_fetches_from_its_own_registry_wherever_the_clone_lies() {
     keep(
         |file| file == ".cargo/config.toml",
         |file, text| {
-            let diverts =
-                |line: &&str| line.starts_with("[source") || line.starts_with("[registries") || line.starts_with("[net");
+            let diverts = |line: &&str| {
+                line.starts_with("[source")
+                    || line.starts_with("[registries")
+                    || line.starts_with("[net")
+            };
             let found = text.lines().filter(diverts);
             found
-                .map(|line| format!("{file}: {line} belongs into the configuration of one machine, not of the project"))
+                .map(|line| format!("{file}: {line} belongs in a machine's own configuration, not in the project's"))
                 .collect()
         },
     );

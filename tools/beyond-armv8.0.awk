@@ -1,42 +1,46 @@
-# Reads `objdump -d` of an aarch64 program with its symbols, and prints each instruction that a Cortex-A53 of the board does
-# not have, under the function that holds it: everything after ARMv8.0-A, and ARMv8.0's cryptographic extension, which the
-# Zero 2 W's chip was made without. (CRC32 is there.) Hints like `paciasp` and `bti` do nothing on it and may stand.
-# So does `chkfeat`, by which glibc and the unwinder ask for guarded control stacks (on the board its answer stays "none"): what
-# stands behind it in the same function may touch such a stack.
+# Reads `objdump -d` of an aarch64 program with symbols, and prints each instruction that the
+# board's Cortex-A53 lacks, under its function: everything after ARMv8.0-A, and ARMv8.0's
+# cryptographic extension, which the Zero 2 W's chip lacks. (It has CRC32.) Hints like `paciasp` and
+# `bti` are no-ops on it and allowed. So is `chkfeat`, with which glibc and the unwinder ask for
+# guarded control stacks (on the board the answer is always "none"): code after it in the same
+# function may use such a stack.
 #
-# Functions on the list below may hold those of the extensions named there: they ask the CPU first, or whoever calls them does.
+# Functions in the list below may contain instructions of the extensions named there: they, or their
+# callers, check the CPU first.
 
 BEGIN {
-    # glibc chooses among its string functions when the program starts, by what the kernel says of the CPU (ifunc).
+    # glibc selects string functions when the program starts, by the kernel's report of the CPU (ifunc).
     guarded["^__(memcpy|memmove|memset)_mops$"] = "(memory copies)"
     guarded["^__(memcpy|memmove|memset)_(sve|sve_zva64|a64fx)$"] = "(SVE)"
-    # Atomics out of line: each reads a variable that libgcc or Rust's runtime sets at the start.
+    # Outline atomics: each reads a variable that libgcc or Rust's runtime sets at the start.
     guarded["^__aarch64_(cas|swp|ldadd|ldset|ldclr|ldeor)[0-9]+_(relax|acq|rel|acq_rel|sync)$"] = "(atomics)"
-    # glibc's allocator tags memory where a tunable asks for it and the kernel has granted it.
+    # glibc's allocator tags memory only if a tunable asks for it and the kernel allows it.
     guarded["^(__libc_|__|_int_|_mid_)?(malloc|calloc|realloc|free|memalign|malloc_usable_size)2?([.]|$)"] = "(memory tags)"
     guarded["^__malloc_arena_thread_freeres([.]|$)"] = "(memory tags)"
     guarded["^__libc_mtag_tag_(zero_)?region$"] = "(memory tags)"
-    # The unwinder asks for the length of a vector only where a frame was described with one.
+    # The unwinder reads the vector length only for a frame that is described with one.
     guarded["^(uw_update_context(_1)?|_Unwind_GetGR|execute_stack_op)([.]|$)"] = "(SVE)"
-    # The crate constant_time_eq asks the CPU for DIT and SB, once, and calls this build of its comparison only where both are.
+    # The crate constant_time_eq checks the CPU for DIT and SB once, and calls this build of its
+    # comparison only if it has both.
     guarded["constant_time_eq3dit16with_feat_dit_sb"] = "(ARMv8.3 to 8.7)"
-    # The crate sha1 asks the kernel for SHA2 before it calls this build of its compression function.
+    # The crate sha1 checks with the kernel for SHA2 before it calls this build of its compression
+    # function.
     guarded["4sha18compress12aarch64_sha2"] = "(cryptography)"
-    # What leaves the matrix unit before a long jump looks first whether there is one.
+    # Code that leaves the matrix unit before a long jump first checks whether there is one.
     guarded["^(__libc_arm_za_disable|__arm_za_disable|__arm_tpidr2_save)$"] = "(SME) (SVE)"
 }
 
 # The line that opens a function: 0000000000400580 <name>:
 /^[0-9a-f]+ <.*>:$/ { name = substr($2, 2, length($2) - 3); next }
 
-# An instruction: address, word, mnemonic, operands, set apart by tabs.
+# An instruction: address, word, mnemonic, operands, separated by tabs.
 NF < 3 || $1 !~ /^[0-9a-f]+:$/ { next }
 {
     split($0, column, "\t")
     op = column[3]
     on = column[4]
     seen++
-    # Older disassemblers know it by its number only.
+    # Older disassemblers print only its number.
     if (op == "chkfeat" || (op == "hint" && on == "#0x28")) { asks_for_stack = name; next }
     why = beyond(op, on)
     if (why == "") next
@@ -62,7 +66,7 @@ function beyond(op, on) {
     if (op ~ /^(smmla|ummla|usmmla)$/) return "(int8 matrix)"
     if (op ~ /^bf(dot|mmla|mlal|cvt|add|sub|mul)/) return "(bfloat16)"
     if (op ~ /^(fmlal|fmlsl)2?$/) return "(half-precision multiply)"
-    # Conversion is the only thing that ARMv8.0 does with halves.
+    # Conversion is ARMv8.0's only operation on half-precision numbers.
     if (op ~ /^[fsu][a-z0-9]+$/ && op ~ /^(f|scvtf|ucvtf)/ && op !~ /^fcvt(l2?|n2?)?$/ &&
         (on ~ /(^|[ ,])h[0-9]+/ || on ~ /\.[48]?h/)) return "(half-precision arithmetic)"
     if (op ~ /^sqrdml[as]h$/) return "(rounding multiply)"

@@ -1,18 +1,18 @@
 #!/usr/bin/env python3
-"""Measures what many clients of the HTTP API at once cost: `make crowd`.
+"""Measures the cost of many concurrent clients of the HTTP API: `make crowd`.
 
     clients.py POTLUCK MODEL.gguf [--clients 50] [--seconds 300] [--json OUT]
 
-One `potluck run` with HTTP and a console of JSON lines. Every client has a conversation of its own, sent whole with each turn, by turns
-as a stream and as one answer; one stream in ten is left in the middle, as people do. Where a client is refused with 429 it waits as
-Retry-After says, and asks again. Meanwhile the console asks one prompt after the other. At the end these must hold:
+Runs one `potluck run` with HTTP and a console of JSON lines. Every client has its own conversation, which it sends whole with each
+turn, alternately as a stream and as one answer. It abandons one stream in ten midway, as people do. A client that is refused with 429
+waits as Retry-After says, and asks again. Meanwhile the console asks one prompt after another. At the end these must hold:
 
-    no request is lost: each ends with an answer, or was left by its client
-    the console was answered, all the time
-    the node's memory is flat from the first fifth of the time on (5 MB more at most)
+    no request is lost: each ends with an answer, or was abandoned by its client
+    the console was answered all the time
+    the node's memory is flat after the first fifth of the time (at most 5 MB more)
 
-Before and after, `overhead` compares the time to the first token over HTTP with that of the console, on a quiet node: the same prompt,
-found in the slab, by turns. Needs nothing but Python's standard library and Linux.
+Before and after, `overhead` compares the time to the first token over HTTP with that on the console, on an idle node: the same prompt,
+found in the slab, alternately. Needs only Python's standard library and Linux.
 """
 
 import argparse
@@ -39,8 +39,26 @@ class Node:
 
     def __init__(self, program, model):
         port = free_port()
-        command = [program, "run", "--json", "--model", model, "--http", "127.0.0.1:0", "--interface", "127.0.0.1", "--port", str(port)]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        command = [
+            program,
+            "run",
+            "--json",
+            "--model",
+            model,
+            "--http",
+            "127.0.0.1:0",
+            "--interface",
+            "127.0.0.1",
+            "--port",
+            str(port),
+        ]
+        self.process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
         self.port, ready = None, False
         while self.port is None or not ready:
             line = self.process.stdout.readline()
@@ -60,7 +78,9 @@ class Node:
     def ask(self, text, tokens):
         """An answer on the console: seconds to its first token and to its last."""
         began = time.monotonic()
-        self.process.stdin.write(json.dumps({"id": 1, "chat": text, "conversation": "one", "max_tokens": tokens}) + "\n")
+        self.process.stdin.write(
+            json.dumps({"id": 1, "chat": text, "conversation": "one", "max_tokens": tokens}) + "\n"
+        )
         self.process.stdin.write(json.dumps({"command": "new", "conversation": "one"}) + "\n")
         self.process.stdin.flush()
         first = None
@@ -75,7 +95,9 @@ class Node:
 
     def resident(self):
         status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmRSS:"))
+        return next(
+            int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmRSS:")
+        )
 
     def end(self):
         self.process.terminate()
@@ -89,14 +111,14 @@ def free_port():
 
 
 def events(response):
-    """The data of server-sent events, as they come."""
+    """Yields the data of server-sent events as they arrive."""
     for line in response:
         if line.startswith(b"data: ") and line != b"data: [DONE]\n":
             yield json.loads(line[6:])
 
 
 class Client(threading.Thread):
-    """One person: conversations of a few turns each, until the time is over."""
+    """One client: conversations of a few turns each, until the time is over."""
 
     def __init__(self, port, number, end):
         super().__init__(daemon=True)
@@ -113,7 +135,7 @@ class Client(threading.Thread):
             stream, leaves = self.random.random() < 0.5, self.random.random() < 0.1
             try:
                 text = self.turn(messages, stream, leaves and stream)
-            except Exception as error:  # Whatever it was, a request was lost.
+            except Exception as error:  # Any error means a lost request.
                 self.lost.append(f"{type(error).__name__}: {error}")
                 text = None
             if text is None:
@@ -122,7 +144,14 @@ class Client(threading.Thread):
                 messages.append({"role": "assistant", "content": text})
 
     def turn(self, messages, stream, leaves):
-        body = json.dumps({"messages": messages, "max_tokens": 16, "stream": stream, "stream_options": {"include_usage": True}})
+        body = json.dumps(
+            {
+                "messages": messages,
+                "max_tokens": 16,
+                "stream": stream,
+                "stream_options": {"include_usage": True},
+            }
+        )
         began = time.monotonic()
         while True:
             connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
@@ -149,7 +178,7 @@ class Client(threading.Thread):
                     connection.close()
                     return None
             if not over:
-                raise RuntimeError(f"the stream ended in the middle, after {text!r}")
+                raise RuntimeError(f"the stream ended midway, after {text!r}")
         connection.close()
         self.answered += 1
         self.times.append(time.monotonic() - began)
@@ -157,20 +186,26 @@ class Client(threading.Thread):
 
 
 def overhead(node, rounds=40):
-    """Seconds to the first token of one prompt that is in the slab: over HTTP, streamed, and on the console; by turns."""
+    """Seconds to the first token of one prompt that is in the slab: alternately streamed over HTTP and on the console."""
     prompt, over_http, on_console = " ".join(WORDS) * 2, [], []
-    body = json.dumps({"messages": [{"role": "user", "content": prompt}], "max_tokens": 2, "stream": True})
+    body = json.dumps(
+        {"messages": [{"role": "user", "content": prompt}], "max_tokens": 2, "stream": True}
+    )
     connection = http.client.HTTPConnection("127.0.0.1", node.port, timeout=PATIENCE_S)
     for _ in range(rounds):
         on_console.append(node.ask(prompt, 2)[0])
         began = time.monotonic()
         connection.request("POST", CHAT, body, {"content-type": "application/json"})
         response = connection.getresponse()
-        first = next(time.monotonic() for event in events(response) if event["choices"][0]["delta"].get("content"))
+        first = next(
+            time.monotonic()
+            for event in events(response)
+            if event["choices"][0]["delta"].get("content")
+        )
         over_http.append(first - began)
         response.read()
     connection.close()
-    # The first of each computes what the others find.
+    # The first answer of each computes what the others find in the slab.
     medians = [statistics.median(times[1:]) * 1e3 for times in (over_http, on_console)]
     return {"http_ms": medians[0], "console_ms": medians[1], "more_ms": medians[0] - medians[1]}
 
@@ -191,12 +226,21 @@ def crowd(node, clients, seconds):
     settled = [held for at, held in resident if at > seconds / 5]
     times = sorted(took for client in all_clients for took in client.times)
     return {
-        "clients": clients, "seconds": seconds, "answered": sum(client.answered for client in all_clients),
-        "left": sum(client.left for client in all_clients), "waited_after_429": sum(client.waits for client in all_clients),
-        "lost": [lost for client in all_clients for lost in client.lost], "hung": hung,
-        "median_s": statistics.median(times), "longest_s": times[-1],
-        "console_answers": len(console), "console_median_s": statistics.median(console), "console_longest_s": max(console),
-        "resident_first_bytes": settled[0], "resident_last_bytes": settled[-1], "resident_most_bytes": max(settled),
+        "clients": clients,
+        "seconds": seconds,
+        "answered": sum(client.answered for client in all_clients),
+        "left": sum(client.left for client in all_clients),
+        "waited_after_429": sum(client.waits for client in all_clients),
+        "lost": [lost for client in all_clients for lost in client.lost],
+        "hung": hung,
+        "median_s": statistics.median(times),
+        "longest_s": times[-1],
+        "console_answers": len(console),
+        "console_median_s": statistics.median(console),
+        "console_longest_s": max(console),
+        "resident_first_bytes": settled[0],
+        "resident_last_bytes": settled[-1],
+        "resident_most_bytes": max(settled),
     }
 
 
@@ -210,7 +254,11 @@ def main():
     args = parser.parse_args()
     node = Node(args.program, args.model)
     try:
-        report = {"overhead_before": overhead(node), "crowd": crowd(node, args.clients, args.seconds), "overhead_after": overhead(node)}
+        report = {
+            "overhead_before": overhead(node),
+            "crowd": crowd(node, args.clients, args.seconds),
+            "overhead_after": overhead(node),
+        }
     finally:
         node.end()
     text = json.dumps(report, indent=1)
@@ -220,7 +268,9 @@ def main():
     result = report["crowd"]
     wrong = []
     if result["lost"] or result["hung"]:
-        wrong.append(f"{len(result['lost'])} requests were lost, and {result['hung']} clients wait for ever")
+        wrong.append(
+            f"{len(result['lost'])} requests were lost, and {result['hung']} clients hang"
+        )
     if result["resident_last_bytes"] - result["resident_first_bytes"] > FLAT_BYTES:
         wrong.append("the node's memory grew")
     if not result["console_answers"]:

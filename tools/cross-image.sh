@@ -1,13 +1,15 @@
 #!/bin/sh
-# Makes the image that `cross` builds in where the published one cannot be fetched: a Debian root file system with rustc,
-# cargo, the standard library for both architectures, a C compiler that links for aarch64 and an emulator to run the tests in,
-# imported into Docker. Needs Docker, mmdebstrap (as root or where user namespaces are allowed) and the Debian archive; 1 to 3
-# minutes, 1.5 GB.
+# Makes the image that `cross` builds in, for use if the published one cannot be fetched: a Debian
+# root file system with rustc, cargo, the standard library for both architectures, a C compiler that
+# links for aarch64 and an emulator to run the tests in, imported into Docker. Needs Docker,
+# mmdebstrap (as root or with user namespaces) and the Debian archive. Takes 1 to 3 minutes and
+# 1.5 GB.
 #
 #   tools/cross-image.sh [NAME]     prints the image, NAME:SUITE (potluck-cross:forky, say)
 #
-# The suite is the one that tools/debian-rust.sh chooses; the image's labels `suite` and `rustc` say which compiler it has. An
-# image that is there is kept, if its compiler is new enough. Ends with 69 where the archive has no toolchain to make one of.
+# tools/debian-rust.sh chooses the suite; the image's labels `suite` and `rustc` name its compiler.
+# An existing image is kept if its compiler is new enough. Exits with 69 if the archive has no
+# suitable toolchain.
 set -eu
 cd "$(dirname "$0")"
 
@@ -19,7 +21,7 @@ label() { docker image inspect --format "{{index .Config.Labels \"$2\"}}" "$1"; 
 for image in $(docker image ls --filter "reference=$name:*" --filter label=rustc --format '{{.Repository}}:{{.Tag}}'); do
     rustc=$(label "$image" rustc)
     printf '%s\n' "$needed" "$rustc" | sort -CV || continue
-    echo "$image is there, with rustc $rustc of $(label "$image" suite); to make it anew: docker image rm $image" >&2
+    echo "$image exists, with rustc $rustc of $(label "$image" suite); to rebuild it: docker image rm $image" >&2
     echo "$image"
     exit
 done

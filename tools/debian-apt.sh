@@ -1,10 +1,12 @@
 #!/bin/sh
-# Gives apt a root of its own in DIR, so that packages of another suite or architecture can be fetched without touching what is
-# installed: no privilege is needed. Prints the path of its configuration, for APT_CONFIG. DIR/reach.conf is the part that says
-# how this machine reaches an archive, for whatever else downloads from it.
+# Sets up a separate root for apt in DIR, so that packages of another suite or architecture can be
+# fetched without privileges and without touching what is installed. Prints the path of its
+# configuration, for APT_CONFIG. DIR/reach.conf is the part that says how this machine reaches an
+# archive, for other programs that download from it.
 #
-#   tools/debian-apt.sh DIR ARCHITECTURES LINE...   ARCHITECTURES is arm64, or amd64,arm64 with the native one first; each LINE
-#                                                   is one of sources.list, with @ for the archive's address
+#   tools/debian-apt.sh DIR ARCHITECTURES LINE...
+#       ARCHITECTURES is arm64, or amd64,arm64 with the native one first;
+#       each LINE is a line of sources.list, with @ for the archive's address
 set -eu
 [ $# -ge 3 ] || { echo "usage: debian-apt.sh DIR ARCHITECTURES LINE..." >&2; exit 2; }
 mirror=$("$(dirname "$0")/debian-mirror.sh")
@@ -13,14 +15,16 @@ apt=$(cd "$1" && pwd)
 archs=$2
 shift 2
 : >"$apt/status"
-# A folder of this machine is believed as it is; whatever comes over a network must bear Debian's signature.
+# A folder of this machine is trusted as it is; an archive on the network must have Debian's
+# signature.
 case $mirror in
     file:*) trust=trusted=yes ;;
     *) trust=signed-by=/usr/share/keyrings/debian-archive-keyring.gpg ;;
 esac
-# The architectures are named with the sources, for some archives list more of them than they hold.
+# The sources name the architectures, because some archives list more than they have.
 for line in "$@"; do printf '%s\n' "$line" | sed "s#@#[arch=$archs $trust] $mirror#"; done >"$apt/etc/sources.list"
-# Proxies, certificates and retries; and what a machine accepts whose archive is a copy that is not renewed every day.
+# Proxies, certificates and retries; and this machine's exceptions for a mirror that is not updated
+# every day.
 apt-config dump Acquire --format '%f "%v";%n' |
     grep -E '^Acquire::(http|https|Retries|Check-Valid-Until|Check-Date)' >"$apt/reach.conf" || true
 {

@@ -1,11 +1,11 @@
 #!/bin/sh
-# Prints the address of the Debian archive that this machine's apt is configured with; DEBIAN_MIRROR overrides it. Prints
-# nothing, and says what to do, where there is none.
+# Prints the address of the Debian archive in this machine's apt configuration; DEBIAN_MIRROR
+# overrides it. If there is none, prints nothing and says what to do.
 set -eu
 
 mirror=${DEBIAN_MIRROR:-}
 if [ -z "$mirror" ] && command -v apt-get >/dev/null; then
-    # The archive itself, and not its security twin, which holds no whole suite.
+    # The main archive, not the security archive, which has no complete suite.
     # shellcheck disable=SC2016
     mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' 'Component: main' |
         grep -v 'security' | head -n 1)

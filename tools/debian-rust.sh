@@ -1,38 +1,42 @@
 #!/bin/sh
-# Chooses the suite of Debian that a cross toolchain comes from: the first whose rustc and whose standard libraries for amd64
-# and arm64 are of one version, and new enough. A suite holds different ones for days when an architecture's build comes later,
-# and those cannot be installed together. It is decided from the archive's indices: apt works out the whole installation in a
-# root of its own, with everything that comes along, and nothing is fetched but the indices (some 20 s for each suite).
+# Chooses the Debian suite for a cross toolchain: the first in which rustc and the standard
+# libraries for amd64 and arm64 have the same version, and a new enough one. When one architecture's
+# build is late, the versions in a suite differ for days and cannot be installed together. The
+# choice is made from the archive's indices: apt resolves the whole installation, with all
+# dependencies, in a separate root, and fetches only the indices (some 20 s per suite).
 #
-#   tools/debian-rust.sh DIR PACKAGE...   PACKAGEs are what must be installable beside rustc and both libraries
+#   tools/debian-rust.sh DIR PACKAGE...
+#       PACKAGEs must be installable together with rustc and both libraries
 #
-# Prints "SUITE VERSION" and leaves that suite's apt root in DIR (tools/debian-apt.sh). Ends with 69 where no suite serves, and
-# says of each why. Environment: DEBIAN_SUITES, the suites to try; DEBIAN_MIRROR.
+# Prints "SUITE VERSION" and leaves that suite's apt root in DIR (tools/debian-apt.sh). If no suite
+# works, exits with 69 and says why for each. Environment: DEBIAN_SUITES, the suites to try;
+# DEBIAN_MIRROR.
 set -eu
 cd "$(dirname "$0")"
 [ $# -ge 1 ] || { echo "usage: debian-rust.sh DIR PACKAGE..." >&2; exit 2; }
 dir=$1
 shift
 needed=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' ../Cargo.toml)
-# Trixie's own Rust is older than what potluck needs. Of the others the oldest suite first: it changes least.
+# Trixie's own Rust is too old for potluck. Of the others, the oldest suite comes first: it changes
+# least.
 suites=${DEBIAN_SUITES:-trixie-backports forky sid}
 
 say() { echo "debian-rust: $*" >&2; }
-# The suite's apt, and not the machine's.
+# Use the suite's apt root, not the machine's.
 of_suite() { APT_CONFIG=$dir/apt.conf "$@"; }
-# candidate PACKAGE: the version that would be installed; nothing where there is none.
+# candidate PACKAGE: the version that would be installed; nothing if there is none.
 candidate() { of_suite apt-cache policy "$1" | sed -n 's/^ *Candidate: *\([0-9].*\)$/\1/p'; }
 
-# fits SUITE PACKAGE...: whether SUITE serves; where not, $why says what is wrong.
+# fits SUITE PACKAGE...: whether SUITE works; if not, $why says why.
 fits() {
     suite=$1
     shift
     set -- rustc cargo libstd-rust-dev libstd-rust-dev:arm64 "$@"
     rm -rf "$dir"
     case $suite in *-backports) base=${suite%-backports} ;; *) base= ;; esac
-    # Backports stand on their suite.
+    # Backports need their base suite.
     ./debian-apt.sh "$dir" amd64,arm64 ${base:+"deb @ $base main"} "deb @ $suite main" >/dev/null ||
-        { why="its indices cannot be had"; return 1; }
+        { why="its indices cannot be fetched"; return 1; }
     echo "APT::Default-Release \"$suite\";" >>"$dir/apt.conf"
     version=$(candidate rustc)
     amd64=$(candidate libstd-rust-dev)

@@ -1,11 +1,12 @@
 #!/bin/sh
-# Unpacks a cross toolchain for aarch64 into DIR where there is no Docker: Debian's packages of rustc, of the standard library
-# for both architectures and of the aarch64 C compiler. Nothing is installed, and no privilege is needed: apt works on a root of
-# its own, and dpkg only unpacks. The cargo that drives it is the machine's. About 3 minutes, 1.6 GB.
-# Needs a Debian 12 or later on x86-64. rustc comes from the suite that tools/debian-rust.sh chooses; ends with 69 where the
-# archive has no toolchain to unpack.
+# Unpacks a cross toolchain for aarch64 into DIR, for machines without Docker: Debian's packages of
+# rustc, of the standard library for both architectures and of the aarch64 C compiler. Nothing is
+# installed, and no privileges are needed: apt works in a separate root, and dpkg only unpacks.
+# cargo is the machine's. Takes about 3 minutes and 1.6 GB. Needs Debian 12 or later on x86-64.
+# rustc comes from the suite that tools/debian-rust.sh chooses. Exits with 69 if the archive has no
+# suitable toolchain.
 #
-#   tools/debian-toolchain.sh DIR   leaves DIR/bin/rustc, DIR/bin/aarch64-linux-gnu-gcc and the binutils beside them
+#   tools/debian-toolchain.sh DIR   leaves DIR/bin/rustc, DIR/bin/aarch64-linux-gnu-gcc and binutils
 set -eu
 cd "$(dirname "$0")"
 [ $# = 1 ] || { echo "usage: debian-toolchain.sh DIR" >&2; exit 2; }
@@ -22,7 +23,7 @@ mkdir -p "$dir/rust" "$dir/gcc" "$dir/bin"
 apt=$dir/apt
 mkdir -p "$apt/rust" "$apt/gcc"
 
-# rustc and what it loads: what apt would install it with, on a machine that has nothing.
+# rustc and its dependencies: what apt would install on an empty machine.
 (
     export APT_CONFIG="$apt/apt.conf"
     apt-get -qq --print-uris --yes install rustc libstd-rust-dev libstd-rust-dev:arm64 |
@@ -35,7 +36,7 @@ mkdir -p "$apt/rust" "$apt/gcc"
 ) || none "the packages of rustc cannot be fetched"
 for deb in "$apt"/rust/*.deb; do dpkg-deb -x "$deb" "$dir/rust"; done
 
-# The C compiler runs on this machine's own libc, so it comes from this machine's own suite.
+# The C compiler runs with this machine's libc, so it comes from this machine's suite.
 (
     cd "$apt/gcc"
     # shellcheck disable=SC2046
@@ -45,7 +46,7 @@ for deb in "$apt"/rust/*.deb; do dpkg-deb -x "$deb" "$dir/rust"; done
 ) || none "the packages of the aarch64 C compiler cannot be fetched"
 for deb in "$apt"/gcc/*.deb; do dpkg-deb -x "$deb" "$dir/gcc"; done
 
-# rustc runs on the libraries that it came with, through their own loader: this machine's may be older.
+# rustc runs with the libraries of its own suite, through their loader: this machine's may be older.
 libs=$dir/rust/usr/lib/x86_64-linux-gnu
 cat >"$dir/bin/rustc" <<END
 #!/bin/sh

@@ -1,11 +1,12 @@
 #!/bin/sh
-# Checks the board's binary that tools/firmware.sh made: its checksum; that it is one static aarch64 file of at most 16 MB
-# without an instruction that the board lacks; and, in an emulator of the board's processor, that it says and computes what the
-# binary of this machine does, bit for bit. Needs binutils, binutils-aarch64-linux-gnu and qemu-user, all Debian's.
+# Checks the board's binary from tools/firmware.sh: its checksum; that it is one static aarch64 file
+# of at most 16 MB without instructions that the board lacks; and that, in an emulator of the
+# board's processor, its output is bit for bit that of this machine's binary. Needs Debian's
+# binutils, binutils-aarch64-linux-gnu and qemu-user.
 #
 #   tools/firmware-check.sh HOST MODEL.gguf [REAL.gguf]
-#                                   HOST is this machine's potluck, of the same commit; REAL is a large model, of which a few
-#                                   tokens are compared
+#       HOST is this machine's potluck, of the same commit;
+#       REAL is a large model, of which a few tokens are compared
 # Environment: CARGO_TARGET_DIR as for cargo.
 set -eu
 cd "$(dirname "$0")/.."
@@ -16,7 +17,7 @@ model=$2
 real=${3:-}
 target_dir=${CARGO_TARGET_DIR:-target}
 firmware=$target_dir/firmware/potluck
-# RAM is the board's scarcest good, and the image's root lies in it.
+# RAM is the board's scarcest resource, and the image's root takes some of it.
 most_bytes=16000000
 
 fail() { echo "firmware-check: $*" >&2; exit 1; }
@@ -39,7 +40,7 @@ if readelf --wide --program-headers "$firmware" | grep -q 'INTERP'; then fail "$
 if readelf --wide --dynamic "$firmware" | grep -q 'NEEDED'; then fail "$firmware asks for a library"; fi
 ok "aarch64, static: no loader, no library"
 
-# The instructions are read off the twin that has its functions' names, so it must be the same program: equal code.
+# The instructions are read from the copy that still has symbols, so its code must be equal.
 code_of() {
     # shellcheck disable=SC2046
     set -- "$1" $(readelf --wide --section-headers "$1" |
@@ -54,7 +55,7 @@ ok "nothing beyond ARMv8.0-A"
 board() { qemu-aarch64 -cpu cortex-a53 "$firmware" "$@"; }
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
-# same NAME ARGUMENTS...: both binaries write the same to standard output.
+# same NAME ARGUMENTS...: checks that both binaries write the same to standard output.
 same() {
     name=$1
     shift
@@ -68,7 +69,8 @@ same "version" --version
 same "tokens, int8" ask --model "$model" "Why is the sky blue?"
 same "tokens, f32" ask --model "$model" --precision float "Why is the sky blue?"
 same "sampled tokens" ask --model "$model" --temperature 1 --seed 7 "Once upon a time"
-# Digests of every logit and every KV byte of the golden sequences are in these figures, and every hit against its miss.
+# These figures contain digests of every logit and every KV byte of the golden sequences, and
+# compare every hit with its miss.
 grep -q '"kv": *"[0-9a-f]\{32\}"' <<END || fail "verify --json gives no digests"
 $("$host" verify --json tests/data/gemma3-tiny)
 END

@@ -1,19 +1,24 @@
 #!/bin/sh
-# Makes the board's binary: one statically linked aarch64 `potluck` in target/firmware, with its checksum, what it was built
-# with, and a twin that still has its symbols. The compiler and the paths that it sees are fixed by flags, so the same commit
-# built the same way with the same compiler gives the same bytes, wherever the clone lies.
+# Builds the board's binary: one statically linked aarch64 `potluck` in target/firmware, with its
+# checksum, a record of how it was built, and a copy that still has symbols. Flags fix the compiler
+# and the paths that it sees, so the same commit built the same way with the same compiler gives the
+# same bytes, wherever the clone is.
 #
 #   tools/firmware.sh toolchain [WAY]
-#                                   only what compiles; ends with 69 where none can be had, which is nothing that a change of
-#                                   potluck can have broken
-#   tools/firmware.sh build [WAY]   target/firmware/potluck
+#       only sets up the compiler; exits with 69 if none is available, which is not the fault of a
+#       change of potluck
+#   tools/firmware.sh build [WAY]
+#       builds target/firmware/potluck
 #   tools/firmware.sh test [WAY [CARGO'S ARGUMENTS]]
-#                                   the tests, compiled for the board and run in an emulator of its processor
+#       runs the tests, compiled for the board, in an emulator of its processor
 #
-# The way is chosen by what is there, unless it is given:
-#   published  cross in its published image, where Docker, a container registry and rustup's servers answer
-#   local      cross in an image made here out of Debian packages (tools/cross-image.sh), where there is Docker and mmdebstrap
-#   plain      cargo with Debian's cross compiler (unpacked by tools/debian-toolchain.sh if need be), where there is not
+# Unless WAY is given, it is the first that works on this machine:
+#   published  cross in its published image, if Docker, a container registry and rustup's servers
+#              answer
+#   local      cross in an image made here from Debian packages (tools/cross-image.sh), if there are
+#              Docker and mmdebstrap
+#   plain      otherwise, cargo with Debian's cross compiler (unpacked by tools/debian-toolchain.sh
+#              if necessary)
 # Environment: CARGO_TARGET_DIR as for cargo, JOBS (compilers at once), CARGO.
 set -eu
 cd "$(dirname "$0")/.."
@@ -33,7 +38,7 @@ cargo_home=${CARGO_HOME:-$HOME/.cargo}
 
 say() { echo "firmware: $*" >&2; }
 fail() { say "$*"; exit 1; }
-# No toolchain can be had: the exit code says so, apart from everything that can be wrong with a build.
+# The exit code if no toolchain is available, distinct from every failure of a build.
 none() { say "$*"; exit 69; }
 case $root$target_dir$cargo_home in *' '*) fail "a path with a space cannot be passed through RUSTFLAGS; move the clone" ;; esac
 
@@ -66,23 +71,25 @@ case ${1:-} in
     *) fail "there is no way called $1; give published, local, plain or nothing" ;;
 esac
 
-# The compiler writes paths into panic messages and hashes; these are the ones that differ from clone to clone. Under cross
-# the last two are what the container calls the registry and the target folder.
+# The compiler writes paths into panic messages and hashes; these paths differ between clones. Under
+# cross, the last two are the container's names of the registry and the target folder.
 remap=
 for pair in "$cargo_home=cargo" "$target_dir=target" "$root=potluck" /cargo=cargo /target=target; do
     remap="$remap --remap-path-prefix=$pair"
 done
-# Only the flags of .cargo/config.toml and these: the caller's would change the bytes.
+# Only these flags and those of .cargo/config.toml: the caller's would change the bytes.
 unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_RUSTFLAGS RUSTC_WRAPPER CARGO_BUILD_TARGET
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS="${remap# }"
-# Stripped below, by us: the check reads instructions by the names of their functions, and a crash's addresses want names.
+# Not stripped by cargo, but below: the check needs the functions' names, and so does anybody who
+# reads a crash's addresses.
 export CARGO_PROFILE_RELEASE_STRIP=debuginfo CARGO_INCREMENTAL=0
-# A folder of its own: what the container's compiler builds for the host need not run here.
+# A separate folder: what the container's compiler builds for the host may not run here.
 export CARGO_TARGET_DIR="$target_dir/$way"
 mkdir -p "$CARGO_TARGET_DIR" "$tools" "$out"
 
-# Makes $tools/bin/cross, and a stand-in for the rustup that it asks. cross 0.2.5 cannot read the list in which today's rustup
-# marks the active toolchain, and would install that once more: the stand-in names the one in use, and installs nothing.
+# Installs $tools/bin/cross, and a substitute for rustup. cross 0.2.5 cannot parse how current
+# rustup marks the active toolchain in its list, and would install it again: the substitute names
+# the one in use, and installs nothing.
 prepare_cross() {
     image=$1
     if [ ! -x "$tools/bin/cross" ]; then
@@ -108,14 +115,15 @@ STAND_IN
         PATH="$tools/stand-in:$PATH" CROSS_CUSTOM_TOOLCHAIN=1 CROSS_TARGET_AARCH64_UNKNOWN_LINUX_GNU_IMAGE="$image" \
             "$tools/bin/cross" "$command" --frozen --target $target ${JOBS:+--jobs "$JOBS"} "$@"
     }
-    # A shell's COMMAND in the output folder, with the compiler's tools at hand.
+    # Runs a shell COMMAND in the output folder, with the compiler's tools in the PATH.
     with_tools() {
         docker run --rm --network none --user "$(id -u):$(id -g)" -v "$sysroot:/rust:ro" -v "$out:/firmware" "$image" \
             sh -c "PATH=\$PATH:/rust/bin; cd /firmware && $1"
     }
 }
 
-# The same two commands with what Debian has: what is installed here, or else what was unpacked.
+# The same two commands with Debian's tools: those that are installed here, or else the unpacked
+# ones.
 prepare_plain() {
     bin=
     if ! installed; then
@@ -145,7 +153,8 @@ build() {
         "sha256 $(cut -d' ' -f1 "$out/potluck.sha256")"
 }
 
-# The tests that each argument chooses, in an emulator of the board's processor. The published image has a runner of its own.
+# Runs the tests that each argument selects, in an emulator of the board's processor. The published
+# image has its own runner.
 run_tests() {
     [ "$way" = published ] || export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -cpu cortex-a53"
     [ "$way" != plain ] || command -v qemu-aarch64 >/dev/null || fail "no emulator to run the tests in: apt-get install qemu-user"
@@ -164,13 +173,14 @@ case $way in
 esac
 [ "$goal" != toolchain ] || exit 0
 case $way in plain) prepare_plain ;; *) prepare_cross "$image" ;; esac
-# Fetched here, and nothing from here on: what compiles needs no network.
+# Fetch everything here: the build itself needs no network.
 "$cargo" fetch --locked
 case $goal in
     build) build ;;
     test)
         [ $# = 0 ] || { run_tests "$*"; exit; }
-        # The pure core's first: they compile in a minute. Those that start other processes need a kernel that runs aarch64.
+        # The pure core's tests first: they compile in a minute. Tests that start other processes
+        # need a kernel that runs aarch64.
         run_tests '--lib --no-default-features' '--lib --test potluck -- --skip processes::'
         ;;
 esac

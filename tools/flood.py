@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measures what a flood from strangers costs a node's answers: `make flood`.
+"""Measures how much a flood from strangers slows a node's answers: `make flood`.
 
     flood.py POTLUCK MODEL.gguf [--datagrams 50000] [--connections 32] [--rounds 5] [--json OUT]
 
@@ -22,13 +22,16 @@ from meeting import Node, Texts
 
 
 class Flood:
-    """Junk datagrams at a rate, and mute connections, while it is entered."""
+    """A context that sends junk datagrams at a rate and holds mute connections."""
 
     def __init__(self, args, udp_port, tcp_port, heard):
         self.args, self.udp, self.tcp = args, ("127.0.0.1", udp_port), ("127.0.0.1", tcp_port)
         dice = random.Random(1)
-        # A third is noise, a third is noise behind the right magic, a third copies the whole clear head of a real datagram.
-        self.junk = [dice.randbytes(200) for _ in range(8)] + [heard[:5] + dice.randbytes(195) for _ in range(8)]
+        # A third is noise, a third is noise after the right magic, and a third copies the whole
+        # unencrypted header of a real datagram.
+        self.junk = [dice.randbytes(200) for _ in range(8)] + [
+            heard[:5] + dice.randbytes(195) for _ in range(8)
+        ]
         self.junk += [heard[:37] + dice.randbytes(len(heard) - 37) for _ in range(8)]
         self.sent = 0
 
@@ -89,11 +92,15 @@ class Flood:
 
 
 def overhear(udp_port):
-    """A real datagram of the swarm, as any stranger on the network hears it."""
+    """A real datagram of the swarm, as any stranger on the network receives it."""
     ear = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     ear.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     ear.bind(("", udp_port))
-    ear.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, socket.inet_aton("239.255.80.76") + socket.inet_aton("127.0.0.1"))
+    ear.setsockopt(
+        socket.IPPROTO_IP,
+        socket.IP_ADD_MEMBERSHIP,
+        socket.inet_aton("239.255.80.76") + socket.inet_aton("127.0.0.1"),
+    )
     ear.settimeout(10)
     return ear.recv(2048)
 
@@ -103,8 +110,15 @@ def measure(args):
     source = (Path(__file__).parent / "quality" / "prose.txt").read_text()
     texts = Texts(args.binary, args.model, 300, source)
     quiet, flooded, shared = [], [], []
-    asked, peer = (Node(args.binary, args.model, ["--interface", "127.0.0.1", "--port", str(port), "--tcp-port", str(port + number)],
-                        environment={"POTLUCK_SWARM_KEY": args.key}) for number in (1, 2))
+    asked, peer = (
+        Node(
+            args.binary,
+            args.model,
+            ["--interface", "127.0.0.1", "--port", str(port), "--tcp-port", str(port + number)],
+            environment={"POTLUCK_SWARM_KEY": args.key},
+        )
+        for number in (1, 2)
+    )
     try:
         heard = overhear(port)
         asked.ask(texts.next())
@@ -118,12 +132,20 @@ def measure(args):
                 time.sleep(1)
                 flooded.append(asked.ask(fresh)["ttft_ms"])
                 figures = asked.ask(known)
-            shared.append(sum(count for _, count in figures["peers"]) / (figures["prompt_tokens"] - figures["own"]))
+            shared.append(
+                sum(count for _, count in figures["peers"])
+                / (figures["prompt_tokens"] - figures["own"])
+            )
     finally:
         asked.end()
         peer.end()
     middle = statistics.median
-    return {"quiet_ms": quiet, "flooded_ms": flooded, "ratio": middle(flooded) / middle(quiet), "from_peer": shared}
+    return {
+        "quiet_ms": quiet,
+        "flooded_ms": flooded,
+        "ratio": middle(flooded) / middle(quiet),
+        "from_peer": shared,
+    }
 
 
 def main():

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Checks the Buildroot tree without building it, and an image where one is there: every line of config.txt and cmdline.txt has
-# its reason, the configurations are what their fragments make, a kernel that lost an option is noticed, the card is laid out as
-# docs/use/image.md says, and the root is small enough.
+# Checks the Buildroot tree without building it, and the image if there is one: every line of
+# config.txt and cmdline.txt has its reason, the configurations match their fragments, a lost kernel
+# option is detected, the card's layout is that of docs/use/image.md, and the root is small enough.
 #
 #   tools/image-check.sh [SDCARD.IMG]
 set -eu
@@ -29,7 +29,7 @@ for word in root=PARTUUID=706f746c-02 rootfstype=squashfs ro rootwait; do
 done
 grep -q 'disk-signature = 0x706f746c' $board/genimage.cfg.in || fail "genimage.cfg.in and cmdline.txt name different cards"
 
-# The check of kernel options must be able to fail.
+# The check of kernel options must be able to detect a fault.
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 grep -h '^CONFIG_' $board/linux.config >"$scratch/whole"
@@ -40,7 +40,7 @@ sed 's/^CONFIG_SQUASHFS=y/CONFIG_SQUASHFS=m/' "$scratch/whole" >"$scratch/module
 $board/linux-check.sh --modules "$scratch/module" $board/linux.config || fail "linux-check.sh refuses a module"
 if $board/linux-check.sh "$scratch/module" $board/linux.config 2>/dev/null; then fail "linux-check.sh takes a module for built in"; fi
 
-# Of a kernel of our own the listed modules are kept, and what they need.
+# For a kernel of our own, the listed modules and their dependencies are kept.
 mkdir -p "$scratch/lib/kernel/net" "$scratch/lib/kernel/sound/usb"
 for path in net/wl-fmac.ko.xz net/util.ko.xz net/cfg80211.ko.xz net/other.ko.xz sound/usb/snd.ko.xz; do : >"$scratch/lib/kernel/$path"; done
 cat >"$scratch/lib/modules.dep" <<'DEP'
@@ -55,7 +55,8 @@ printf '# the radio\nwl_fmac load\nbuilt_in\n' >"$scratch/list"
 [ "$(cd "$scratch/lib" && echo kernel/*/*)" = 'kernel/net/cfg80211.ko.xz kernel/net/util.ko.xz kernel/net/wl-fmac.ko.xz' ] ||
     fail "prune-modules.sh leaves: $(cd "$scratch/lib" && echo kernel/*/*)"
 
-# A model that cannot go on the card is told of in a moment, and a build that fails leaves no image of yesterday.
+# A model that cannot go on the card is rejected at once, and a failed build leaves no image of an
+# earlier build.
 build_fails() { # build_fails WHAT MODEL SAYS: `ready` and `build` refuse it, with those words and without an image
     for goal in ready build; do
         mkdir -p "$scratch/target/image"
@@ -78,11 +79,13 @@ build_fails 'a model of another name' "$scratch/whole" 'must be called something
 build_fails 'a model that is no GGUF file' "$scratch/bad.gguf" 'is not a GGUF file'
 build_fails 'half a model' "$scratch/half-00001-of-00002.gguf" "no $scratch/half-00002-of-00002.gguf"
 
-# The radio's options are those of Raspberry Pi OS; they are read when the driver is loaded as a module, from the root.
+# The radio's options are those of Raspberry Pi OS; they are read when the driver is loaded as a
+# module, from the root.
 grep -qx 'options brcmfmac roamoff=1 feature_disable=0x282000' $board/overlay/etc/modprobe.d/brcmfmac.conf ||
     fail "brcmfmac.conf: the options that Raspberry Pi OS sets for these radios are not there"
 grep -qx 'CONFIG_BRCMFMAC=m' $board/linux.config || fail "linux.config: brcmfmac built into the kernel would not read modprobe.d"
-# What init scripts load or make the kernel ask for must be on the list for a distribution's kernel.
+# Modules that init scripts load, or make the kernel load, must be on the list for a distribution's
+# kernel.
 for module in libcomposite usb_f_acm u_serial; do
     grep -qE "^$module( load)?$" $board/modules || fail "modules: $module is missing, without which there is no console over USB"
 done
@@ -102,7 +105,7 @@ fi
 
 image=${1:-}
 if [ -z "$image" ]; then
-    [ -e "$target/image/sdcard.img" ] || { echo "image-check: the tree is in order; there is no image to look at"; exit 0; }
+    [ -e "$target/image/sdcard.img" ] || { echo "image-check: the tree is in order; there is no image to check"; exit 0; }
     image=$target/image/sdcard.img
 fi
 number() { # number OFFSET SIZE: little-endian

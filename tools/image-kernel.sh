@@ -1,15 +1,18 @@
 #!/bin/sh
-# Fetches from a Debian archive what Buildroot would otherwise build or fetch for the board: a kernel with its device tree and
-# modules, the GPU's boot files, firmware for the radio. Leaves in DIR/kernel:
+# Fetches from a Debian archive what Buildroot would otherwise build or fetch for the board: a
+# kernel with its device tree and modules, the GPU's boot files, firmware for the radio. Leaves in
+# DIR/kernel:
 #
-#   boot/         kernel8.img, bcm2710-rpi-zero-2-w.dtb, initrd.img, bootcode.bin, start_cd.elf, fixup_cd.dat
-#   modules/      lib/modules/VERSION with what buildroot/board/potluck/modules lists, and nothing else
-#   firmware/     what belongs into /lib/firmware
+#   boot/      kernel8.img, bcm2710-rpi-zero-2-w.dtb, initrd.img, bootcode.bin, start_cd.elf,
+#              fixup_cd.dat
+#   modules/   lib/modules/VERSION with only the modules in buildroot/board/potluck/modules
+#   firmware/  the files for /lib/firmware
 #   config, version
 #
 #   tools/image-kernel.sh DIR
 #
-# POTLUCK_RADIO_FIRMWARE names a folder with further files for the radio (brcmfmac43436*-sdio.*), which Debian does not carry.
+# POTLUCK_RADIO_FIRMWARE names a folder with more files for the radio (brcmfmac43436*-sdio.*), which
+# Debian lacks.
 set -eu
 [ $# = 1 ] || { echo "usage: image-kernel.sh DIR" >&2; exit 2; }
 for need in dpkg-deb apt-get depmod modprobe xz cpio gzip fdtput fdtget; do
@@ -47,7 +50,7 @@ for file in bootcode.bin start_cd.elf fixup_cd.dat; do
     cp "$(find "$tree" -name "$file" | head -n 1)" "$out/boot/"
 done
 
-# Modules: those that are listed, what they depend on, and the kernel's own lists for depmod.
+# Modules: the listed ones, their dependencies, and the kernel's own lists for depmod.
 depmod -b "$tree/usr" "$version" 2>/dev/null || depmod -b "$tree" "$version"
 base=$tree
 [ -d "$tree/lib/modules/$version" ] || base=$tree/usr
@@ -70,7 +73,7 @@ cp "$base/lib/modules/$version"/modules.builtin "$base/lib/modules/$version"/mod
     "$base/lib/modules/$version"/modules.order "$lib/"
 depmod -b "$out/modules" "$version"
 
-# Firmware for the radio of the first board revision, and for the others where it was given.
+# Firmware for the radio of the first board revision, and for the others if it was given.
 find "$tree" -path '*firmware/brcm/brcmfmac43430-sdio*' -o -path '*firmware/cypress/cyfmac43430-sdio*' | while read -r file; do
     to=$out/firmware/${file#*/firmware/}
     mkdir -p "$(dirname "$to")"
@@ -78,7 +81,8 @@ find "$tree" -path '*firmware/brcm/brcmfmac43430-sdio*' -o -path '*firmware/cypr
 done
 if [ -n "${POTLUCK_RADIO_FIRMWARE:-}" ]; then
     cp -P "$POTLUCK_RADIO_FIRMWARE"/brcmfmac4343* "$out/firmware/brcm/"
-    # The names by which the kernel asks for them on this board: it calls the 43436 a 43430b0, and the 43436s a 43430.
+    # The names under which the kernel requests them on this board: it calls the 43436 a 43430b0,
+    # and the 43436s a 43430.
     for pair in 43436=43430b0 43436s=43430; do
         for kind in bin txt clm_blob; do
             [ -e "$out/firmware/brcm/brcmfmac${pair%=*}-sdio.$kind" ] || continue
@@ -87,8 +91,9 @@ if [ -n "${POTLUCK_RADIO_FIRMWARE:-}" ]; then
     done
 fi
 
-# The device tree. Raspberry Pi's kernel has overlays for these changes; this one is changed here instead:
-# the full UART on the pins and Bluetooth off (disable-bt), USB as the cable has it (dwc2), memory that outlives a restart (ramoops).
+# The device tree. Raspberry Pi's kernel has overlays for these changes; Debian's device tree is
+# changed here instead: the full UART on the pins and Bluetooth off (disable-bt), the USB role set
+# by the cable (dwc2), memory that survives a restart (ramoops).
 dtb=$out/boot/bcm2710-rpi-zero-2-w.dtb
 cp "$(find "$tree" -name bcm2837-rpi-zero-2-w.dtb | head -n 1)" "$dtb"
 gpio=/soc/gpio@7e200000
@@ -119,10 +124,11 @@ fdtput -t x "$dtb" /reserved-memory/ramoops@b000000 reg b000000 40000
 fdtput -t x "$dtb" /reserved-memory/ramoops@b000000 record-size 10000
 fdtput -t x "$dtb" /reserved-memory/ramoops@b000000 console-size 20000
 
-# The initramfs: load the drivers of the card, wait for the root that the command line names, go there. The card's controller on this
-# board is the one that bcm2835.ko drives. sdhci-iproc's is the radio's, and must come later: both can be switched to the card's pins,
-# and at start, where no boot code has chosen (as in QEMU), a card that sdhci-iproc has found goes away when the other one takes the pins.
-# The board restarts by its watchdog's driver, and by nothing else.
+# The initramfs: loads the card's drivers, waits for the root that the command line names, and
+# switches to it. On this board bcm2835.ko drives the card's controller. sdhci-iproc drives the
+# radio's, and must be loaded later: both can be switched to the card's pins. If no boot code has
+# chosen (as in QEMU), a card that sdhci-iproc has found disappears when the other controller takes
+# the pins. The board can restart only through its watchdog's driver.
 ram=$dir/initramfs
 rm -rf "$ram"
 mkdir -p "$ram/bin" "$ram/dev" "$ram/proc" "$ram/sys" "$ram/new" "$ram/modules"

@@ -1,8 +1,9 @@
 #!/bin/sh
-# Fetches from a Debian archive the sources that the image's packages are built from, for a machine that can reach nothing else.
-# Where Debian carries the very file that Buildroot wants, it goes into the download cache and Buildroot checks its hash.
-# Where the version is another, or Debian repacked it, it is unpacked and named in DIR/sources.mk, which Buildroot reads as its
-# override file; Buildroot's patches are then not applied. Four programs are taken from this machine instead of being built.
+# Fetches the sources of the image's packages from a Debian archive, for a machine that can reach
+# nothing else. If Debian has the exact file that Buildroot needs, it goes into the download cache,
+# and Buildroot checks its hash. If the version differs, or Debian has repacked it, it is unpacked
+# and named in DIR/sources.mk, which Buildroot reads as its override file; Buildroot's patches are
+# then not applied. Four programs are taken from this machine instead of being built.
 #
 #   tools/image-sources.sh DIR   leaves DIR/dl, DIR/src and DIR/sources.mk
 set -eu
@@ -21,8 +22,8 @@ APT_CONFIG=$("$tools/debian-apt.sh" "$dir/apt-sources" arm64 "deb-src @ trixie m
     "deb @ trixie main non-free-firmware")
 export APT_CONFIG
 
-# fetch SOURCE VERSION: the path of a source package's upstream archive, fetched if it is not here yet. Its checksum comes from the
-# archive's index, whose signature apt has checked.
+# fetch SOURCE VERSION: prints the path of a source package's upstream archive, and fetches it if
+# necessary. Its checksum comes from the Debian archive's index, whose signature apt has checked.
 fetch() {
     found=$(apt-cache showsrc --only-source "$1" | awk -v want="$2" '
         /^Directory:/ { dir = $2 }
@@ -45,20 +46,21 @@ fetch() {
     }
     printf '%s\n' "$file"
 }
-# cached SOURCE VERSION PACKAGE FILE: into the download cache, under the name that Buildroot looks for.
+# cached SOURCE VERSION PACKAGE FILE: puts it into the download cache, under Buildroot's name for
+# it.
 cached() {
     file=$(fetch "$1" "$2")
     mkdir -p "$dir/dl/$3"
     cp "$file" "$dir/dl/$3/$4"
 }
-# unpacked SOURCE VERSION PACKAGE: into DIR/src/PACKAGE.
+# unpacked SOURCE VERSION PACKAGE: unpacks it into DIR/src/PACKAGE.
 unpacked() {
     file=$(fetch "$1" "$2")
     rm -rf "$dir/src/$3"
     mkdir -p "$dir/src/$3"
     tar xf "$file" -C "$dir/src/$3" --strip-components=1
 }
-# borrowed PACKAGE PROGRAM: a package whose host program is this machine's own.
+# borrowed PACKAGE PROGRAM: makes a package whose host program is this machine's own.
 borrowed() {
     rm -rf "$dir/src/$1"
     mkdir -p "$dir/src/$1"
@@ -90,7 +92,7 @@ unpacked xz-utils 5.8 xz
 borrowed fakeroot fakeroot
 borrowed patchelf patchelf
 
-# Buildroot wants GNU tar 1.35 or later, for archives that come out the same everywhere.
+# Buildroot needs GNU tar 1.35 or later, for reproducible archives.
 if ! tar --version | awk 'NR == 1 { split($NF, v, "."); exit !(v[1] > 1 || v[2] >= 35) }'; then
     unpacked tar 1.35 tar
     (
@@ -101,11 +103,12 @@ if ! tar --version | awk 'NR == 1 { split($NF, v, "."); exit !(v[1] > 1 || v[2] 
     ) >/dev/null 2>&1
 fi
 
-# The regulatory database is data, signed by its keepers, and comes as Debian built it: with both keepers' signatures.
+# The regulatory database is signed data, taken as Debian built it, with the signatures of both
+# maintainers.
 rm -rf "$dir/src/wireless-regdb" "$dir/archive/regdb"
 mkdir -p "$dir/src/wireless-regdb" "$dir/archive/regdb"
 (cd "$dir/archive/regdb" && apt-get -qq download wireless-regdb && dpkg-deb -x ./*.deb .)
-# The upstream form is the one whose signer's key is in every kernel.
+# Use the upstream variant: every kernel has its signer's key.
 cp "$dir"/archive/regdb/usr/lib/firmware/regulatory.db-upstream "$dir/src/wireless-regdb/regulatory.db"
 cp "$dir"/archive/regdb/usr/lib/firmware/regulatory.db.p7s-upstream "$dir/src/wireless-regdb/regulatory.db.p7s"
 
@@ -125,7 +128,8 @@ HOST_XZ_OVERRIDE_SRCDIR = $dir/src/xz
 HOST_FAKEROOT_OVERRIDE_SRCDIR = $dir/src/fakeroot
 HOST_PATCHELF_OVERRIDE_SRCDIR = $dir/src/patchelf
 
-# Without Buildroot's patches nothing has to be generated anew, so the autotools, and what they need, are not built either.
+# Without Buildroot's patches nothing has to be regenerated, so neither the autotools nor their
+# dependencies are built.
 override E2FSPROGS_AUTORECONF = NO
 override E2FSPROGS_DEPENDENCIES = host-pkgconf util-linux
 override UTIL_LINUX_AUTORECONF = NO
@@ -134,7 +138,7 @@ override HOST_FAKEROOT_DEPENDENCIES =
 MK
 cat >>"$dir/sources.mk" <<'MK'
 
-# Unpacked sources skip the step in which Buildroot mends libtool for cross compiling.
+# Unpacked sources skip the step in which Buildroot patches libtool for cross-compilation.
 UTIL_LINUX_PRE_CONFIGURE_HOOKS += LIBTOOL_PATCH_HOOK
 LIBNL_PRE_CONFIGURE_HOOKS += LIBTOOL_PATCH_HOOK
 MK

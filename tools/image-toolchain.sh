@@ -1,6 +1,7 @@
 #!/bin/sh
-# Makes of Debian's aarch64 cross compiler an "external toolchain" as Buildroot accepts one: DIR/bin/aarch64-linux-gnu-* and
-# DIR/sysroot with the C library, its headers, the kernel's and libgcc. Nothing is installed; the packages must be.
+# Turns Debian's aarch64 cross compiler into an "external toolchain" that Buildroot accepts:
+# DIR/bin/aarch64-linux-gnu-*, and DIR/sysroot with the C library, its headers, the kernel's headers
+# and libgcc. Installs nothing; the packages must be installed already.
 #
 #   tools/image-toolchain.sh DIR
 set -eu
@@ -20,7 +21,8 @@ ln -s usr/lib "$dir/sysroot/lib"
 ln -s usr/lib "$dir/sysroot/lib64"
 ln -s lib "$dir/sysroot/usr/lib64"
 
-# Debian keeps the target's files below /usr/TUPLE; Buildroot wants them where they lie on the target.
+# Debian keeps the target's files below /usr/TUPLE; Buildroot needs them at their paths on the
+# target.
 # shellcheck disable=SC2086
 dpkg -L $packages | sort -u | while read -r file; do
     case $file in
@@ -35,7 +37,8 @@ dpkg -L $packages | sort -u | while read -r file; do
     fi
 done
 
-# Linker scripts name files by their place on this machine: the linker finds them in the sysroot by their names alone.
+# Linker scripts name files by their paths on this machine. With bare names, the linker finds them
+# in the sysroot.
 for script in "$dir"/sysroot/usr/lib/lib*.so; do
     if [ ! -L "$script" ] && head -c 300 "$script" | grep -q 'GNU ld script'; then
         sed -i "s#/usr/$tuple/lib/##g" "$script"
@@ -47,8 +50,9 @@ for tool in ar as ld ld.bfd nm objcopy objdump ranlib readelf strip strings addr
     if [ -x "/usr/bin/$tuple-$tool" ]; then ln -s "/usr/bin/$tuple-$tool" "$dir/bin/$tuple-$tool"; fi
 done
 
-# The compiler itself, told of its sysroot. Buildroot refuses one that was configured with --with-sysroot=/, looks for libc.a
-# where the compiler says it is, and builds OpenMP programs if it can: they would need a library that is not here.
+# Wraps the compiler, to set its sysroot. Buildroot refuses a compiler that was configured with
+# --with-sysroot=/, looks for libc.a at the path that the compiler prints, and builds OpenMP
+# programs if it can, which would need a library that is missing here.
 wrap() { # wrap TOOL
     cat >"$dir/bin/$tuple-$1" <<WRAPPER
 #!/bin/bash

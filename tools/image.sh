@@ -1,21 +1,25 @@
 #!/bin/sh
-# Makes the card's image: target/image/sdcard.img.
+# Builds the card's image: target/image/sdcard.img.
 #
-#   tools/image.sh build [CONFIG]   CONFIG is zero2w (the default where the network is there), qemu or debian
-#   tools/image.sh ready [CONFIG]   only says what would be in the way, in a moment: no binary, no such model
-#   tools/image.sh configs [check]  joins buildroot/fragments into buildroot/configs, or says whether that was done
+#   tools/image.sh build [CONFIG]   CONFIG is zero2w (the default), qemu or debian
+#   tools/image.sh ready [CONFIG]   only checks, in a moment, what would make the build fail: a
+#                                   missing binary or model
+#   tools/image.sh configs [check]  joins buildroot/fragments into buildroot/configs, or checks that
+#                                   this was done
 #
-# BUILDROOT_DIR names a Buildroot tree that is here already; without it the pinned release is fetched, or unpacked from
-# BUILDROOT_DL, the download cache, if its archive lies there. MODEL is a GGUF for the boot partition (of one in several files any:
-# all are taken), POTLUCK_BIN a firmware binary other than target/firmware/potluck, POTLUCK_HOST a potluck of this machine.
+# BUILDROOT_DIR names an existing Buildroot tree; without it the pinned release is fetched, or
+# unpacked from BUILDROOT_DL, the download cache, if its archive is there. MODEL is a GGUF for the
+# boot partition (any part of a split one: all are taken), POTLUCK_BIN a firmware binary other than
+# target/firmware/potluck, POTLUCK_HOST a potluck for this machine.
 set -eu
 cd "$(dirname "$0")/.."
 root=$PWD
 target=$(readlink -m "${CARGO_TARGET_DIR:-target}")
-# The variables of the make that called this (CONFIG above all) mean other things in Buildroot.
+# Variables of the calling make (CONFIG above all) have other meanings in Buildroot.
 unset MAKEFLAGS MFLAGS MAKEOVERRIDES MAKELEVEL
 
-# Buildroot's long-term release: its commit, and its archive's checksum as the release's signed manifest gives it.
+# Buildroot's long-term release: its commit, and its archive's checksum from the release's signed
+# manifest.
 version=2026.02.3
 commit=679b9ead7620bbf193620d1ebf56f53c1764d37a
 sha256=5a59e7501b0b4ec52c41f4bfa79412320e0b37eae5f719605a258e8d0c6fc7fb
@@ -24,7 +28,7 @@ joined() { # joined CONFIG: the fragments that make it
     case $1 in
     zero2w) cat buildroot/fragments/common.config buildroot/fragments/zero2w.config ;;
     qemu)
-        # What virt.config says again, it says instead.
+        # Settings in virt.config replace earlier ones.
         sed 's/=.*//; /^BR2_/!d' buildroot/fragments/virt.config | sed 's/.*/^&=/' |
             grep -v -f - buildroot/fragments/common.config buildroot/fragments/zero2w.config -h
         cat buildroot/fragments/virt.config
@@ -59,7 +63,7 @@ tree() { # the Buildroot tree, fetched if none was given
         echo "$sha256  $archive" | sha256sum -c --quiet || { echo "$archive is not the release: remove it and try again" >&2; exit 1; }
         tar xf "$archive" -C "$target"
     elif [ ! -f "$dir/Makefile" ]; then
-        # git checks what it fetches against the commit's own number.
+        # git verifies what it fetches against the commit's hash.
         git init -q "$dir.part"
         git -C "$dir.part" fetch -q --depth 1 https://github.com/buildroot/buildroot $commit || {
             echo "cannot fetch Buildroot $version: name a tree with BUILDROOT_DIR=, or put $archive there" >&2
@@ -71,7 +75,8 @@ tree() { # the Buildroot tree, fetched if none was given
     (cd "$dir" && pwd)
 }
 
-# fresh FILE SOURCE...: whether FILE is there and newer than what it is made from. Firmware for the radio may always be another.
+# fresh FILE SOURCE...: whether FILE exists and is newer than its sources. Firmware for the radio
+# may have changed at any time.
 fresh() {
     [ -f "$1" ] && [ -z "${POTLUCK_RADIO_FIRMWARE:-}" ] || return 1
     made=$1
@@ -84,16 +89,16 @@ fail() {
     exit 1
 }
 
-# What must be there, looked at before anything that takes long. From here on there is no image but the new one: yesterday's must not
-# be taken for it when this fails.
+# Checks everything that the build needs before anything that takes long. Removes the old image, so
+# that it cannot be mistaken for the new one if the build fails.
 ready() {
     config=${1:-zero2w}
     joined "$config" >/dev/null
     rm -f "$target/image/sdcard.img" "$target/image/$config/images/sdcard.img"
     if [ -n "${MODEL:-}" ]; then
-        # By this name the board looks for it, so a link's own name counts, and not that of what it points to.
+        # The board finds the model by this name, so a link's own name counts, not its target's.
         case $MODEL in *.gguf | *.GGUF) ;; *) fail "MODEL=$MODEL must be called something.gguf on the card" ;; esac
-        [ -f "$MODEL" ] || fail "no $MODEL (make model brings a real one)"
+        [ -f "$MODEL" ] || fail "no $MODEL (make model downloads a real one)"
         [ "$(head -c 4 "$MODEL")" = GGUF ] || fail "$MODEL is not a GGUF file: potluck convert makes one"
         case $MODEL in
         *-[0-9][0-9][0-9][0-9][0-9]-of-[0-9][0-9][0-9][0-9][0-9].*)
@@ -111,10 +116,10 @@ ready() {
 
 build() {
     ready "$@"
-    # What answers when the card has no model.
+    # The model that answers if the card has none.
     export POTLUCK_DEMO_MODEL="${POTLUCK_DEMO_MODEL:-$root/tools/demo-model/model/potluck-demo.gguf}"
     if [ -n "${MODEL:-}" ]; then
-        # What this build does not run, the board's does not either. It says why.
+        # If this build cannot run it, the board's cannot either. The command says why.
         [ -z "${POTLUCK_HOST:-}" ] || "$POTLUCK_HOST" inspect "$MODEL" >/dev/null || exit 1
         POTLUCK_CARD_MODEL=$(cd "$(dirname "$MODEL")" && pwd)/$(basename "$MODEL")
         export POTLUCK_CARD_MODEL
@@ -122,10 +127,11 @@ build() {
     buildroot=$(tree)
     out=$target/image/$config
     dl=${BUILDROOT_DL:-$target/buildroot-dl}
-    # Buildroot takes nothing out of a root that it once put in, and builds no package again whose options changed.
+    # Buildroot never removes from the root what it once installed, and does not rebuild packages
+    # whose options changed.
     made_from=$(cat "buildroot/configs/potluck_${config}_defconfig" buildroot/board/potluck/*.config | sha256sum)
     if [ -d "$out" ] && [ "$(cat "$out/made-from" 2>/dev/null)" != "$made_from" ]; then
-        echo "image: the configuration has changed: everything is built anew"
+        echo "image: the configuration has changed: rebuilding everything"
         rm -rf "$out"
     fi
     mkdir -p "$out" "$dl"
@@ -137,12 +143,12 @@ build() {
         fresh "$POTLUCK_DEBIAN/kernel/boot/initrd.img" tools/image-kernel.sh buildroot/board/potluck/modules \
             buildroot/board/potluck/initramfs-init || tools/image-kernel.sh "$POTLUCK_DEBIAN"
         dl=$POTLUCK_DEBIAN/dl
-        # Buildroot wants GNU tar 1.35; it cannot build one without having one here.
+        # Buildroot needs GNU tar 1.35, and cannot build it without a tar here.
         if [ -d "$POTLUCK_DEBIAN/host/bin" ]; then PATH=$POTLUCK_DEBIAN/host/bin:$PATH; fi
     fi
     set -- -C "$buildroot" O="$out" BR2_EXTERNAL="$root/buildroot" BR2_DL_DIR="$dl"
     make "$@" "potluck_${config}_defconfig" >/dev/null
-    # Only these packages hold what may have changed since: the rest stays as it was built.
+    # Only these packages may have changed since: the rest is kept.
     [ ! -d "$out/build/potluck" ] || make "$@" potluck-dirclean >/dev/null
     make "$@" ${JOBS:+BR2_JLEVEL=$JOBS}
     ln -sf "$config/images/sdcard.img" "$target/image/sdcard.img"

@@ -1,17 +1,17 @@
 #!/usr/bin/env python3
-"""Measures what computing and fetching at once saves between real processes: `make meeting`.
+"""Measures what concurrent computing and fetching saves between real processes: `make meeting`.
 
     meeting.py POTLUCK MODEL.gguf [--rate 20mbit] [--tokens 405] [--rounds 5] [--json OUT]
 
-Two `potluck run` processes stand in network namespaces of their own, joined by a bridge whose ports a `tbf` holds to --rate. The
-asking node's cores are held back by a cgroup (cpu.cfs_quota_us) so that computing --tokens tokens takes as long as bringing their
-state over that link. Each round measures, one after the other:
+Two `potluck run` processes in separate network namespaces are joined by a bridge whose ports a `tbf` limits to --rate. A cgroup
+(cpu.cfs_quota_us) slows the asking node so that computing --tokens tokens takes as long as fetching their state over that link. Each
+round measures, one after the other:
 
-    compute   a prompt that nobody has: the time to its first token (TTFT)
-    fetch     as many bytes as that prompt's state has, over a bare TCP connection on the same link: less than any protocol could take
+    compute   a prompt that no node has: the time to its first token (TTFT)
+    fetch     as many bytes as that prompt's state, over a bare TCP connection on the same link: a lower bound for any protocol
     both      a prompt that the peer has: its TTFT
 
-and the medians are compared: `both` against the better of the other two. Needs root, iproute2 and cgroups, version 1 or 2.
+and compares the medians: `both` against the better of the other two. Needs root, iproute2 and cgroups, version 1 or 2.
 """
 
 import argparse
@@ -24,12 +24,12 @@ import time
 from pathlib import Path
 
 PERIOD_US = 10_000
-# Bytes of KV state a token: int8, all layers of the 270M shape.
+# Bytes of KV state per token: int8, all layers of the 270M shape.
 TOKEN_BYTES = 9_792
 
 
 class Lan:
-    """A bridge and two stations on it, in namespaces named after this process."""
+    """A bridge with two stations, in namespaces named after this process."""
 
     def __init__(self, rate):
         self.switch = f"pm{os.getpid()}s"
@@ -43,13 +43,43 @@ class Lan:
         for number, station in enumerate(self.stations, 1):
             port = f"p{number}"
             ip("netns", "add", station)
-            ip("link", "add", "eth0", "netns", station, "type", "veth", "peer", "name", port, "netns", self.switch)
+            ip(
+                "link",
+                "add",
+                "eth0",
+                "netns",
+                station,
+                "type",
+                "veth",
+                "peer",
+                "name",
+                port,
+                "netns",
+                self.switch,
+            )
             ip("-n", self.switch, "link", "set", port, "master", "br0", "up")
             ip("-n", station, "addr", "add", f"10.77.9.{number}/24", "dev", "eth0")
             ip("-n", station, "link", "set", "eth0", "up")
             ip("-n", station, "link", "set", "lo", "up")
-            run("ip", "netns", "exec", self.switch, "tc", "qdisc", "add", "dev", port, "root", "tbf", "rate", self.rate, "burst", "16kb",
-                "latency", "200ms")
+            run(
+                "ip",
+                "netns",
+                "exec",
+                self.switch,
+                "tc",
+                "qdisc",
+                "add",
+                "dev",
+                port,
+                "root",
+                "tbf",
+                "rate",
+                self.rate,
+                "burst",
+                "16kb",
+                "latency",
+                "200ms",
+            )
         return self
 
     def __exit__(self, *_):
@@ -58,11 +88,14 @@ class Lan:
 
 
 class Quota:
-    """A cgroup that holds a process back, of whichever version this machine has."""
+    """A cgroup that slows a process down, of the version that this machine has."""
 
     def __init__(self, pid):
         v2 = Path("/sys/fs/cgroup/cgroup.controllers").exists()
-        self.group = Path("/sys/fs/cgroup" if v2 else "/sys/fs/cgroup/cpu") / f"potluck-meeting-{os.getpid()}"
+        self.group = (
+            Path("/sys/fs/cgroup" if v2 else "/sys/fs/cgroup/cpu")
+            / f"potluck-meeting-{os.getpid()}"
+        )
         self.v2 = v2
         if v2:
             Path("/sys/fs/cgroup/cgroup.subtree_control").write_text("+cpu")
@@ -70,7 +103,7 @@ class Quota:
         (self.group / "cgroup.procs").write_text(str(pid))
 
     def set(self, share):
-        """Of one core: 0.25 is a quarter of it; None is all of the machine."""
+        """The share of one core: 0.25 is a quarter; None is the whole machine."""
         quota = -1 if share is None else max(1_000, int(share * PERIOD_US))
         if self.v2:
             (self.group / "cpu.max").write_text(f"{'max' if quota < 0 else quota} {PERIOD_US}")
@@ -83,13 +116,34 @@ class Quota:
 
 
 class Node:
-    """One `potluck run --json`, a single core's, started by the command `within`."""
+    """One `potluck run --json` on a single core, started by the command `within`."""
 
     def __init__(self, binary, model, options, within=(), environment=None):
         self.process = subprocess.Popen(
-            [*within, binary, "run", "--json", "--raw", "--model", model, "--slab", "64", "--max-tokens", "1", "--threads", "1",
-             "--announce", "1", *options],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, env={**os.environ, **(environment or {})})
+            [
+                *within,
+                binary,
+                "run",
+                "--json",
+                "--raw",
+                "--model",
+                model,
+                "--slab",
+                "64",
+                "--max-tokens",
+                "1",
+                "--threads",
+                "1",
+                "--announce",
+                "1",
+                *options,
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            bufsize=1,
+            env={**os.environ, **(environment or {})},
+        )
         self.asked = 0
         self.hear(lambda event: event.get("event") == "ready")
 
@@ -105,7 +159,9 @@ class Node:
     def ask(self, text):
         self.asked += 1
         print(json.dumps({"ask": text, "id": self.asked}), file=self.process.stdin, flush=True)
-        return self.hear(lambda event: event.get("event") == "done" and event["id"] == self.asked)["figures"]
+        return self.hear(lambda event: event.get("event") == "done" and event["id"] == self.asked)[
+            "figures"
+        ]
 
     def status(self):
         print(json.dumps({"command": "status"}), file=self.process.stdin, flush=True)
@@ -126,31 +182,47 @@ def ip(*arguments):
 
 def bare_transfer(lan, count):
     """Seconds that `count` bytes take from the first station to the second over bare TCP."""
-    give = ("import socket\ns = socket.create_server(('10.77.9.1', 9))\nprint(flush=True)\nc = s.accept()[0]\n"
-            f"c.recv(1)\nc.sendall(bytes({count}))\nc.recv(1)")
-    take = ("import socket, time\nc = socket.create_connection(('10.77.9.1', 9))\nstart = time.monotonic()\nc.send(b'x')\n"
-            f"left = {count}\nwhile left:\n    left -= len(c.recv(min(left, 1 << 16)))\nprint(time.monotonic() - start)")
+    give = (
+        "import socket\ns = socket.create_server(('10.77.9.1', 9))\nprint(flush=True)\nc = s.accept()[0]\n"
+        f"c.recv(1)\nc.sendall(bytes({count}))\nc.recv(1)"
+    )
+    take = (
+        "import socket, time\nc = socket.create_connection(('10.77.9.1', 9))\nstart = time.monotonic()\nc.send(b'x')\n"
+        f"left = {count}\nwhile left:\n    left -= len(c.recv(min(left, 1 << 16)))\nprint(time.monotonic() - start)"
+    )
     inside = ["ip", "netns", "exec"]
-    giver = subprocess.Popen([*inside, lan.stations[0], sys.executable, "-c", give], stdout=subprocess.PIPE)
+    giver = subprocess.Popen(
+        [*inside, lan.stations[0], sys.executable, "-c", give], stdout=subprocess.PIPE
+    )
     giver.stdout.readline()
-    taken = subprocess.run([*inside, lan.stations[1], sys.executable, "-c", take], check=True, capture_output=True, text=True)
+    taken = subprocess.run(
+        [*inside, lan.stations[1], sys.executable, "-c", take],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
     giver.wait()
     return float(taken.stdout)
 
 
 def wait_until_known(asker, giver):
-    """Waits until the asking node knows all that the other holds."""
+    """Waits until the asking node knows everything that the other holds."""
     for _ in range(600):
         told = giver.status()
         peers = [peer for peer in asker.status()["peers"] if peer["node"] == told["node"]]
-        if told["told"] and peers and peers[0]["current"] and peers[0]["generation"] >= told["generation"]:
+        if (
+            told["told"]
+            and peers
+            and peers[0]["current"]
+            and peers[0]["generation"] >= told["generation"]
+        ):
             return
         time.sleep(0.1)
-    sys.exit("the asking node has not heard what the other holds within a minute")
+    sys.exit("the asking node did not learn what the other holds within a minute")
 
 
 class Texts:
-    """Prompts of just the wanted number of tokens, each beginning otherwise."""
+    """Prompts of exactly the wanted number of tokens, each with a different beginning."""
 
     def __init__(self, binary, model, tokens, source):
         self.words = source.split()
@@ -158,17 +230,26 @@ class Texts:
         self.made = 0
 
     def count(self, text):
-        ids = subprocess.run([self.binary, "tokenize", "--json", "--model", self.model, "-"], input=text, check=True,
-                             capture_output=True, text=True).stdout
+        ids = subprocess.run(
+            [self.binary, "tokenize", "--json", "--model", self.model, "-"],
+            input=text,
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
         return len(json.loads(ids.splitlines()[-1])["tokens"])
 
     def next(self):
         self.made += 1
-        words = [f"Question {self.made}:", *self.words[7 * self.made:]]
+        words = [f"Question {self.made}:", *self.words[7 * self.made :]]
         low, high = 1, min(len(words), 2 * self.tokens)
         while low < high:
             middle = (low + high + 1) // 2
-            low, high = (middle, high) if self.count(" ".join(words[:middle])) <= self.tokens else (low, middle - 1)
+            low, high = (
+                (middle, high)
+                if self.count(" ".join(words[:middle])) <= self.tokens
+                else (low, middle - 1)
+            )
         return " ".join(words[:low])
 
 
@@ -177,8 +258,12 @@ def measure(args):
     texts = Texts(args.binary, args.model, args.tokens, source)
     rows = []
     with Lan(args.rate) as lan:
-        giver, asker = (Node(args.binary, args.model, ["--interface", address], ["ip", "netns", "exec", station])
-                        for station, address in zip(lan.stations, ("10.77.9.1", "10.77.9.2")))
+        giver, asker = (
+            Node(
+                args.binary, args.model, ["--interface", address], ["ip", "netns", "exec", station]
+            )
+            for station, address in zip(lan.stations, ("10.77.9.1", "10.77.9.2"))
+        )
         quota = Quota(asker.process.pid)
         try:
             fetch = bare_transfer(lan, args.tokens * TOKEN_BYTES)
@@ -189,7 +274,10 @@ def measure(args):
                 quota.set(share)
                 took = asker.ask(texts.next())["ttft_ms"] / 1_000
                 share *= took / fetch
-            print(f"a core computes {args.tokens} tokens in {alone:.2f} s; held to {share:.3f} of it", file=sys.stderr)
+            print(
+                f"a core computes {args.tokens} tokens in {alone:.2f} s; limited to {share:.3f} of it",
+                file=sys.stderr,
+            )
             for number in range(args.rounds + 1):
                 quota.set(share)
                 compute = asker.ask(texts.next())
@@ -198,10 +286,15 @@ def measure(args):
                 giver.ask(text)
                 wait_until_known(asker, giver)
                 both = asker.ask(text)
-                row = {"tokens": both["prompt_tokens"], "compute_s": compute["ttft_ms"] / 1_000, "fetch_s": fetch,
-                       "both_s": both["ttft_ms"] / 1_000, "computed": both["computed"]}
+                row = {
+                    "tokens": both["prompt_tokens"],
+                    "compute_s": compute["ttft_ms"] / 1_000,
+                    "fetch_s": fetch,
+                    "both_s": both["ttft_ms"] / 1_000,
+                    "computed": both["computed"],
+                }
                 print(json.dumps(row), file=sys.stderr, flush=True)
-                # The first meeting finds a peer that was never measured.
+                # In the first round the peer's rate is still unknown.
                 if number > 0:
                     rows.append(row)
         finally:

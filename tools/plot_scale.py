@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Draws docs/inside/scale.svg from measured swarms: one panel for each figure, the number of nodes along the bottom.
+"""Draws docs/inside/scale.svg from measured swarms: one panel per figure, with the number of nodes on the x axis.
 
     tools/plot_scale.py docs/inside/scale.json docs/inside/scale.svg
 
-The JSON is what `make scale` writes. Needs nothing but Python.
+The JSON comes from `make scale`. Needs only Python.
 """
 
 import json
@@ -25,9 +25,12 @@ WIDTH, HEIGHT, MARGIN, COLUMNS = 300, 170, 46, 2
 
 
 def panel(title, fields, rows, left, top):
-    """One small diagram: logarithmic along, linear up."""
+    """One small diagram: logarithmic x axis, linear y axis."""
     scale = {name: 1e-3 if name.endswith("_ms") else 1 for name in fields}
-    series = {name: [(row["nodes"], row[name] * scale[name]) for row in rows if row[name] is not None] for name in fields}
+    series = {
+        name: [(row["nodes"], row[name] * scale[name]) for row in rows if row[name] is not None]
+        for name in fields
+    }
     highest = max((value for points in series.values() for _, value in points), default=0) or 1
     low, high = math.log10(rows[0]["nodes"]), math.log10(rows[-1]["nodes"])
     inner_width, inner_height = WIDTH - MARGIN - 14, HEIGHT - 58
@@ -45,11 +48,15 @@ def panel(title, fields, rows, left, top):
     ]
     for row in rows:
         x, _ = place(row["nodes"], 0)
-        parts.append(f'<text x="{x:.1f}" y="{floor + 14}" text-anchor="middle" font-size="10">{row["nodes"]}</text>')
+        parts.append(
+            f'<text x="{x:.1f}" y="{floor + 14}" text-anchor="middle" font-size="10">{row["nodes"]}</text>'
+        )
     for colour, points in zip(COLOURS, series.values()):
         places = [place(*point) for point in points]
         if places:
-            parts.append(f'<path d="M{" L".join(f"{x:.1f} {y:.1f}" for x, y in places)}" stroke="{colour}" fill="none" stroke-width="2"/>')
+            parts.append(
+                f'<path d="M{" L".join(f"{x:.1f} {y:.1f}" for x, y in places)}" stroke="{colour}" fill="none" stroke-width="2"/>'
+            )
         parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>' for x, y in places]
     return parts
 

@@ -1,14 +1,16 @@
 #!/bin/bash
-# Checks this layer: bitbake parses it and plans the image, yocto-check-layer and, where it is installed, oelint-adv find nothing.
+# Checks this layer: bitbake parses it and plans the image; yocto-check-layer and, if it is
+# installed, oelint-adv find no faults.
 #
-#   check.sh                                         what can be seen without bitbake
+#   check.sh                                         what can be checked without bitbake
 #   check.sh OE_CORE BITBAKE META_RASPBERRYPI [BUILD]
 #
-# The three are working trees of the branches that README.md names. Nothing is built or downloaded. Not as root: bitbake refuses.
+# The three are working trees of the branches that README.md names. Nothing is built or downloaded.
+# Does not run as root: bitbake refuses to.
 set -euo pipefail
 layer=$(cd "$(dirname "$0")" && pwd)
 
-# Without bitbake: what is named must be there, and the versions be those of the program.
+# Without bitbake: every file that is named must exist, and the versions must be the program's.
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' "$layer/../Cargo.toml" | head -n 1)
 [ -f "$layer/recipes-potluck/potluck/potluck_$version.bb" ] || { echo "the recipe's version is not $version, as Cargo.toml has it" >&2; exit 1; }
 grep -qx "DISTRO_VERSION = \"$version\"" "$layer/conf/distro/potluck-os.conf" || { echo "the distribution's version is not $version" >&2; exit 1; }
@@ -16,7 +18,8 @@ grep -qx "DISTRO_VERSION = \"$version\"" "$layer/conf/distro/potluck-os.conf" ||
 for file in overlay modules config.txt cmdline.txt; do
     [ -e "$layer/../buildroot/board/potluck/$file" ] || { echo "buildroot/board/potluck/$file is gone, and the layer needs it" >&2; exit 1; }
 done
-# The service does not start without a model, and says where one goes. A potluck that knows no setting stands for the real one.
+# The service does not start without a model, and says where to put one. The potluck here is a fake
+# that only reads `file`.
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 printf '#!/bin/sh\nsed -n "s/^file = //p" "$4"\n' >"$scratch/potluck"
@@ -46,10 +49,10 @@ if [ "$(id -u)" = 0 ]; then
 fi
 
 mkdir -p "$build/conf"
-# Without the firmware an empty file stands for it: nothing is packaged here.
+# If there is no firmware, use an empty file instead: nothing is packaged here.
 binary=$layer/../target/firmware
 if [ ! -f "$binary/potluck" ]; then
-    echo "no target/firmware/potluck: an empty file stands for it in this check"
+    echo "no target/firmware/potluck: this check uses an empty file instead"
     mkdir -p "$build/stand-in"
     : >"$build/stand-in/potluck"
     binary=$build/stand-in
@@ -75,7 +78,7 @@ echo 'DISTRO = "potluck-os"' >>"$build/conf/local.conf"
 bitbake -p
 bitbake-layers show-recipes 'potluck*'
 bitbake -e potluck >"$build/potluck.env"
-# The firmware of the radios, where its licence is accepted and where it is not.
+# The radios' firmware, with its licence accepted and without.
 radios() { bitbake -e potluck-image | sed -n 's/^POTLUCK_RADIOS="\(.*\)"/\1/p'; }
 case $(radios) in *bcm43430*rpidistro-bcm43436s*) ;; *) echo "the image lacks firmware of a radio: $(radios)" >&2; exit 1 ;; esac
 sed -i 's/^LICENSE_FLAGS_ACCEPTED/#&/' "$build/conf/local.conf"
@@ -85,7 +88,7 @@ sed -i 's/^#LICENSE_FLAGS_ACCEPTED/LICENSE_FLAGS_ACCEPTED/' "$build/conf/local.c
 bitbake -n potluck-image >"$build/plan.log" 2>&1 || { tail -n 20 "$build/plan.log"; exit 1; }
 grep -m 1 'Summary' "$build/plan.log" || tail -n 2 "$build/plan.log"
 
-# It insists on adding the layer itself.
+# yocto-check-layer insists on adding the layer itself.
 layers "$core/meta" "$raspberrypi"
 sed -i '/^DISTRO = /d' "$build/conf/local.conf"
 yocto-check-layer --dependency "$core/meta" "$raspberrypi" --machines raspberrypi0-2w-64 --no-auto-dependency \

@@ -1,22 +1,23 @@
-//! One answer while it comes: tokens go in, text comes out.
+//! One streaming answer: tokens go in, text comes out.
 
 use crate::id::TokenId;
 use crate::tokenizer::{TextStream, Tokenizer, TokenizerError};
 
 use super::StopMatcher;
 
-/// An answer under way.
+/// A streaming answer.
 pub struct Answer<'a> {
     stream: TextStream<'a>,
     stops: StopMatcher,
     text: String,
     tokens: Vec<TokenId>,
-    /// Bytes of the text that was complete with each of them, stop strings and what is behind them included.
+    /// Length in bytes of the text complete after each token, including stop strings and
+    /// what follows.
     ends: Vec<usize>,
 }
 
 impl<'a> Answer<'a> {
-    /// An answer of which nothing has come.
+    /// An empty answer.
     pub fn new(tokenizer: &'a Tokenizer) -> Answer<'a> {
         Answer {
             stream: tokenizer.stream(),
@@ -27,12 +28,12 @@ impl<'a> Answer<'a> {
         }
     }
 
-    /// The same, which ends before the first of these texts.
+    /// The same answer, ending before the first of these texts.
     pub fn until(self, stops: &[String]) -> Answer<'a> {
         Answer { stops: StopMatcher::new(stops), ..self }
     }
 
-    /// Takes the next token and gives the text that is complete with it; often none.
+    /// Takes the next token and returns the text that it completes, often none.
     pub fn push(&mut self, token: TokenId) -> String {
         self.tokens.push(token);
         let complete = self.stream.push(token);
@@ -42,14 +43,14 @@ impl<'a> Answer<'a> {
         text
     }
 
-    /// Ends the answer and gives the text that was still to come.
+    /// Ends the answer and returns the remaining text.
     pub fn end(&mut self) -> String {
         let rest = self.stops.push(&self.stream.end()) + &self.stops.end();
         self.text += &rest;
         rest
     }
 
-    /// Whether one of the texts that end it has come.
+    /// Whether a stop string was found.
     pub(crate) fn is_stopped(&self) -> bool {
         self.stops.is_found()
     }
@@ -64,8 +65,9 @@ impl<'a> Answer<'a> {
         &self.tokens
     }
 
-    /// The tokens that a conversation keeps of it: those that were chosen. Where a stop string ended it, those up to the last that says
-    /// nothing of that string, and the tokens of what the next one says before it.
+    /// The tokens that a conversation keeps: those that the model chose. If a stop string ended the
+    /// answer, keeps the tokens before that string, and encodes again only the text that shares a
+    /// token with it.
     ///
     /// # Errors
     /// As [`Tokenizer::encode`].
@@ -94,8 +96,10 @@ mod tests {
         let tokens = tokenizer.encode(text).unwrap();
         for stop in ["END", "e", "字", "🙂", " ", "the state", "ther side", "nowhere", "ï"] {
             let mut answer = Answer::new(&tokenizer).until(&[stop.to_string()]);
-            let mut shown: String =
-                tokens.iter().map_while(|token| (!answer.is_stopped()).then(|| answer.push(*token))).collect();
+            let mut shown: String = tokens
+                .iter()
+                .map_while(|token| (!answer.is_stopped()).then(|| answer.push(*token)))
+                .collect();
             shown += &answer.end();
             assert_eq!(
                 (shown.as_str(), answer.is_stopped()),

@@ -1,7 +1,8 @@
-//! A conversation, in the tokens that the model has seen and said.
+//! A conversation as the tokens that the model has seen and generated.
 //!
-//! Promise: what a model has said is kept as the tokens that it chose, and never encoded again from its text. So the next turn's prompt
-//! begins with the whole of the last one and its answer, and their KV state is found again, to the last token.
+//! Promise: an answer is kept as the tokens that the model chose, and never encoded again from its
+//! text. So the next turn's prompt begins with the whole of the last prompt and its answer, and
+//! their KV state is reused to the last token.
 
 use thiserror::Error;
 
@@ -9,11 +10,12 @@ use super::{Form, FormError};
 use crate::id::TokenId;
 use crate::tokenizer::Tokenizer;
 
-/// A person's turn, and the model's.
+/// A person's turn and the model's answer.
 #[derive(Clone, Debug)]
 struct Turn {
     text: String,
-    /// From the end of the answer before to the place where the model speaks; of the first turn, from the very beginning.
+    /// From the end of the previous answer to where the model speaks; in the first turn, from
+    /// the start.
     asked: Vec<TokenId>,
     answer: Vec<TokenId>,
 }
@@ -21,26 +23,26 @@ struct Turn {
 /// How much a conversation may hold.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Room {
-    /// Tokens of the longest prompt and answer.
+    /// Most tokens of a prompt and its answer together.
     pub context: usize,
-    /// Tokens that the context could have at most, with this model.
+    /// The longest context that this model allows, in tokens.
     pub most_context: usize,
-    /// Tokens of an answer, at most.
+    /// Maximum tokens of an answer.
     pub max_tokens: usize,
-    /// Whether a full conversation forgets its oldest turns.
+    /// Whether a full conversation drops its oldest turns.
     pub drop_oldest: bool,
 }
 
 /// The next prompt of a conversation.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Asked {
-    /// All of it, from the beginning.
+    /// The whole prompt, from the start.
     pub tokens: Vec<TokenId>,
-    /// Turns that were forgotten for it.
+    /// Turns that were dropped to make room.
     pub(crate) dropped: usize,
 }
 
-/// Why there is no next turn.
+/// Why a turn is refused.
 #[derive(Debug, Error)]
 pub enum TurnError {
     /// The conversation has grown too long.
@@ -49,59 +51,70 @@ pub enum TurnError {
          on lets this one go on without its oldest turns"
     )]
     Full {
-        /// With the new turn.
+        /// Tokens of the conversation with the new turn.
         tokens: usize,
-        /// Tokens of the longest prompt and answer.
+        /// Most tokens of a prompt and its answer together.
         context: usize,
     },
     /// The turn alone is too long.
     #[error("this turn alone has {tokens} tokens, and the context takes {context}: {}", shorter(*.context, *.most_context))]
     TooLong {
-        /// Of the turn.
+        /// Tokens of the turn.
         tokens: usize,
-        /// Tokens of the longest prompt and answer.
+        /// Most tokens of a prompt and its answer together.
         context: usize,
-        /// Tokens that it could take at most, with this model.
+        /// The longest context that this model allows, in tokens.
         most_context: usize,
     },
-    /// The turn cannot be put into the model's form.
+    /// The turn cannot be put into the chat template.
     #[error(transparent)]
     Form(#[from] FormError),
 }
 
-/// See the file's head.
+/// The turns of a conversation; see the module header.
 #[derive(Clone, Debug, Default)]
 pub struct Conversation {
     system: Option<String>,
     turns: Vec<Turn>,
-    /// The turn that is being answered, and how many of the oldest are forgotten if it is.
+    /// The turn being answered, and the turns that are kept before it.
     open: Option<(Turn, Vec<Turn>)>,
 }
 
 impl Conversation {
-    /// One that has not begun, with a text that says how the model is to behave.
+    /// A new conversation, with an optional system text.
     pub fn new(system: Option<String>) -> Conversation {
         Conversation { system, ..Conversation::default() }
     }
 
-    /// Whether nothing has been said.
+    /// Whether it has no turns.
     pub(crate) fn is_new(&self) -> bool {
         self.turns.is_empty()
     }
 
-    /// The prompt for the next turn, which is open until it is answered or withdrawn.
+    /// Opens the next turn and returns its prompt. The turn stays open until it is answered
+    /// or withdrawn.
     ///
     /// # Errors
-    /// [`TurnError`]; the conversation is as before.
-    pub fn ask(&mut self, form: &Form, tokenizer: &Tokenizer, text: &str, room: Room) -> Result<Asked, TurnError> {
+    /// [`TurnError`]; the conversation is unchanged.
+    pub fn ask(
+        &mut self,
+        form: &Form,
+        tokenizer: &Tokenizer,
+        text: &str,
+        room: Room,
+    ) -> Result<Asked, TurnError> {
         let mut kept = self.turns.clone();
         let mut turn = Turn { text: text.to_string(), asked: Vec::new(), answer: Vec::new() };
-        turn.asked = if kept.is_empty() { self.first(form, tokenizer, text)? } else { form.next(tokenizer, text)? };
+        turn.asked = if kept.is_empty() {
+            self.first(form, tokenizer, text)?
+        } else {
+            form.next(tokenizer, text)?
+        };
         let tokens = length(&kept) + turn.asked.len();
         let Room { context, most_context, .. } = room;
         let mut dropped = 0;
         if room.drop_oldest && tokens + room.max_tokens.min(context / 4) > context {
-            // By half at once: after each of these the rest is computed anew.
+            // Halves the conversation at once, because every drop means computing the rest again.
             while !kept.is_empty() && length(&kept) + turn.asked.len() > context / 2 {
                 kept.remove(0);
                 dropped += 1;
@@ -121,7 +134,7 @@ impl Conversation {
         Ok(Asked { tokens, dropped })
     }
 
-    /// The open turn has its answer.
+    /// Closes the open turn with its answer.
     pub fn answered(&mut self, answer: Vec<TokenId>) {
         if let Some((turn, kept)) = self.open.take() {
             self.turns = kept;
@@ -129,19 +142,28 @@ impl Conversation {
         }
     }
 
-    /// The open turn is forgotten.
+    /// Discards the open turn.
     pub(crate) fn withdraw(&mut self) {
         self.open = None;
     }
 
-    fn first(&self, form: &Form, tokenizer: &Tokenizer, text: &str) -> Result<Vec<TokenId>, FormError> {
+    fn first(
+        &self,
+        form: &Form,
+        tokenizer: &Tokenizer,
+        text: &str,
+    ) -> Result<Vec<TokenId>, FormError> {
         form.first(tokenizer, self.system.as_deref(), text)
     }
 }
 
-/// What to do about a turn that is too long for a context of so many tokens, where it could have `most`.
+/// Advice for a turn that is too long for a context of this many tokens, which could have `most`.
 fn shorter(context: usize, most: usize) -> String {
-    let raise = if context < most { format!(", or raise --context (to {most} at most)") } else { String::new() };
+    let raise = if context < most {
+        format!(", or raise --context (to {most} at most)")
+    } else {
+        String::new()
+    };
     format!("shorten it{raise}")
 }
 
@@ -161,7 +183,7 @@ mod tests {
         Tokenizer::from_vocabulary(&Vocabulary::synthetic(600, 1)).unwrap()
     }
 
-    /// A text's tokens in Gemma's form, as control tokens and text stand in it.
+    /// The tokens of a text in Gemma's template, control tokens included.
     fn written(tokenizer: &Tokenizer, text: &str) -> Vec<TokenId> {
         let mut tokens: Vec<TokenId> = tokenizer.bos().into_iter().collect();
         tokens.extend(tokenizer.encode_said(&[crate::tokenizer::Said::Template(text)]).unwrap());
@@ -176,16 +198,24 @@ mod tests {
         let first = talk.ask(&form, &tokenizer, "  Who?\n", ROOM).unwrap();
         let text = "<start_of_turn>user\nBe brief. \n\nWho?<end_of_turn>\n<start_of_turn>model\n";
         assert_eq!(first, Asked { tokens: written(&tokenizer, text), dropped: 0 });
-        // No text has these tokens: letters that merge.
-        let odd: Vec<TokenId> = ["t", "h", "e"].iter().flat_map(|letter| tokenizer.encode(letter).unwrap()).collect();
+        // No text encodes to these tokens, because these letters merge.
+        let odd: Vec<TokenId> =
+            ["t", "h", "e"].iter().flat_map(|letter| tokenizer.encode(letter).unwrap()).collect();
         assert_ne!(odd, tokenizer.encode("the").unwrap());
         talk.answered(odd.clone());
         let second = talk.ask(&form, &tokenizer, "<eos>", ROOM).unwrap().tokens;
         let said = [first.tokens, odd].concat();
-        assert_eq!(second[..said.len()], said, "the tokens that were chosen are not those that are kept");
+        assert_eq!(
+            second[..said.len()],
+            said,
+            "the kept tokens are not those that the model chose"
+        );
         let marks = second[said.len()..].iter().filter(|token| tokenizer.is_end(**token)).count();
         assert_eq!(marks, 2, "of the answer and of the turn; <eos> in a text is text");
-        assert_eq!(tokenizer.decode(&second[said.len()..]), "\n<start_of_turn>user\n<eos>\n<start_of_turn>model\n");
+        assert_eq!(
+            tokenizer.decode(&second[said.len()..]),
+            "\n<start_of_turn>user\n<eos>\n<start_of_turn>model\n"
+        );
     }
 
     #[test]
@@ -215,11 +245,16 @@ mod tests {
             }
             turns += 1;
         };
-        assert!(turns > 2 && full.contains("new begins another one") && full.contains("set drop-oldest on"), "{turns}: {full}");
+        assert!(
+            turns > 2
+                && full.contains("new begins another one")
+                && full.contains("set drop-oldest on"),
+            "{turns}: {full}"
+        );
         let room = Room { drop_oldest: true, ..ROOM };
         let asked = talk.ask(&form, &tokenizer, "Next", room).unwrap();
         assert!(asked.dropped > 0 && asked.tokens.len() <= ROOM.context / 2, "{asked:?}");
-        // As if it had begun with the oldest turn that is left, with the same answers.
+        // The same as a conversation that began with the oldest remaining turn.
         let mut fresh = Conversation::new(Some("Kind".to_string()));
         for at in asked.dropped..turns {
             fresh.ask(&form, &tokenizer, &format!("Turn {at}"), ROOM).unwrap();
@@ -228,17 +263,22 @@ mod tests {
         assert_eq!(fresh.ask(&form, &tokenizer, "Next", ROOM).unwrap().tokens, asked.tokens);
         talk.withdraw();
         let again = talk.ask(&form, &tokenizer, "Next", room).unwrap();
-        assert_eq!(again, asked, "a turn that was withdrawn forgets nothing");
+        assert_eq!(again, asked, "a withdrawn turn drops nothing");
         talk.answered(answer(99));
         assert_eq!(talk.ask(&form, &tokenizer, "Last", room).unwrap().dropped, 0);
         let long = "word ".repeat(500);
         for room in [ROOM, room] {
             let mut talk = Conversation::default();
             let mut said = |room| talk.ask(&form, &tokenizer, &long, room).unwrap_err().to_string();
-            assert!(said(room).ends_with("the context takes 400: shorten it"), "nothing can be raised: {}", said(room));
+            assert!(
+                said(room).ends_with("the context takes 400: shorten it"),
+                "nothing can be raised: {}",
+                said(room)
+            );
             let said = said(Room { most_context: 8_192, ..room });
             assert!(
-                said.starts_with("this turn alone") && said.ends_with("shorten it, or raise --context (to 8192 at most)"),
+                said.starts_with("this turn alone")
+                    && said.ends_with("shorten it, or raise --context (to 8192 at most)"),
                 "{said}"
             );
         }
@@ -255,7 +295,10 @@ mod tests {
         let start = vocabulary.find("<start_of_turn>").unwrap().0 as usize;
         vocabulary.tokens[start] = "<mask2>".to_string();
         let other = Tokenizer::from_vocabulary(&vocabulary).unwrap();
-        let said = Conversation::default().ask(&Form::gemma(false), &other, "Hi", ROOM).unwrap_err().to_string();
+        let said = Conversation::default()
+            .ask(&Form::gemma(false), &other, "Hi", ROOM)
+            .unwrap_err()
+            .to_string();
         assert!(said.contains("no <start_of_turn>") && said.contains("--raw"), "{said}");
     }
 }

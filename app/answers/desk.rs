@@ -1,7 +1,12 @@
-//! The prompts of one asker, a console or a program: named, in a row, each put into tokens when its turn comes.
+//! The prompt queue of one client, a console or a program. Each prompt has an id and is tokenized
+//! when its turn comes.
 //!
-//! Promises: one prompt at a time is at the node, so that a turn of a conversation always finds the answer before it. Each prompt has an
-//! id of its own while it is due. Prompts, conversations and their names are bounded.
+//! Promises: one prompt at a time is at the node, so that a turn of a conversation always has the
+//! previous answer. The ids of pending prompts are unique. Prompts, conversations and the length of
+//! their names are bounded.
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -14,92 +19,96 @@ use crate::limits::{MAX_CONVERSATION_NAME_BYTES, MAX_CONVERSATIONS, MAX_OPEN_PRO
 use crate::node::AskId;
 use crate::tokenizer::{Tokenizer, TokenizerError};
 
-/// The first id that is drawn where an asker gives none: beyond those that scripts count with.
+/// The first id assigned when a client gives none: beyond the numbers that scripts count with.
 const FIRST_DRAWN: u64 = 1 << 32;
 
-/// What is wanted.
+/// What a prompt asks for.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Wanted {
-    /// The text goes on as it stands.
+    /// Complete the text as it stands.
     Completion(String),
-    /// An answer to the text, which remembers nothing and is not remembered.
+    /// Answer the text by itself, outside any conversation.
     Single(String),
-    /// An answer to the next turn of a conversation.
+    /// Answer the next turn of a conversation.
     Turn {
-        /// Of the conversation.
+        /// The conversation's name.
         name: String,
-        /// What is said.
+        /// The turn's text.
         text: String,
     },
-    /// These tokens go on, as a measurement: nothing is kept of it.
+    /// Complete these tokens as a measurement, and keep nothing.
     Measurement(Vec<TokenId>),
 }
 
 /// A prompt with its tokens, ready for the node.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Ready<H> {
-    /// Its name.
+    /// Its id.
     pub id: AskId,
-    /// How it is to be answered, as it was given.
+    /// How to answer it, as the client gave it.
     pub how: H,
     /// All tokens, `<bos>` included.
     pub tokens: Vec<TokenId>,
-    /// Turns of its conversation that were forgotten for it.
+    /// Turns of its conversation that were dropped to make room.
     pub dropped: usize,
     /// Whether it is a measurement.
     pub is_measurement: bool,
 }
 
-/// How prompts are put into tokens.
+/// What it takes to tokenize prompts.
 #[derive(Clone, Copy)]
 pub(crate) struct Speech<'a> {
-    /// The model's.
+    /// The model's tokenizer.
     pub tokenizer: &'a Tokenizer,
-    /// The form of its chats.
+    /// The model's chat template.
     pub form: &'a Form,
-    /// Tokens of the longest prompt and answer.
+    /// Most tokens of a prompt and its answer together.
     pub context: usize,
-    /// Tokens that the context could have at most, with this model.
+    /// The longest context that this model allows, in tokens.
     pub most_context: usize,
 }
 
-/// What a desk must know of how an answer is to be made.
+/// The settings for an answer that a desk needs.
 pub(crate) trait How {
-    /// Tokens of the answer, at most.
+    /// Maximum tokens of the answer.
     fn max_tokens(&self) -> usize;
-    /// Whether a full conversation forgets its oldest turns.
+    /// Whether a full conversation drops its oldest turns.
     fn drops_oldest(&self) -> bool;
-    /// What the model is told before a conversation that begins with this prompt.
+    /// The system text of a conversation that begins with this prompt.
     fn system(&self) -> Option<&str>;
 }
 
-/// Why a prompt is not taken.
+/// Why a prompt is refused.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub(crate) enum DeskError {
-    /// Another prompt with this id is due.
-    #[error("id {0} is in use: wait for its answer, take another, or leave it out to have one drawn")]
+    /// Another pending prompt has this id.
+    #[error(
+        "id {0} is in use: wait for its answer, use another, or leave it out to have one assigned"
+    )]
     InUse(u64),
-    /// Too many are due.
+    /// Too many prompts are pending.
     #[error("{MAX_OPEN_PROMPTS} prompts wait already: ask again when one is answered")]
     Full,
     /// Too many conversations.
-    #[error("there are {MAX_CONVERSATIONS} conversations already: end one with new, or go on with one of them")]
+    #[error(
+        "there are {MAX_CONVERSATIONS} conversations already: end one with new, or go on with one of them"
+    )]
     TooManyConversations,
-    /// A name that nobody means.
+    /// The conversation's name is too long.
     #[error("a conversation's name may have {MAX_CONVERSATION_NAME_BYTES} bytes: shorten it")]
     LongName,
 }
 
-/// Why a prompt that was taken cannot be answered.
+/// Why an accepted prompt cannot be answered.
 #[derive(Debug, Error)]
 pub(crate) enum PromptError {
-    /// The text cannot be put into tokens.
+    /// The text cannot be tokenized.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
-    /// It cannot be put into the model's form.
+    /// It cannot be put into the chat template.
     #[error(transparent)]
     Form(#[from] FormError),
-    /// The conversation has no next turn.
+    /// The conversation cannot take the turn.
     #[error(transparent)]
     Turn(#[from] TurnError),
 }
@@ -110,10 +119,10 @@ struct Prompt<H> {
     how: H,
 }
 
-/// What waits for its turn.
+/// An entry of the queue.
 enum Waiting<H> {
     Prompt(Prompt<H>),
-    /// A conversation is forgotten, once what was asked before is answered.
+    /// Forgets a conversation once the prompts before this are answered.
     Forget(String),
 }
 
@@ -127,7 +136,7 @@ impl<H> Waiting<H> {
     }
 }
 
-/// See the file's head. `H` says how an answer is to be made.
+/// The queue; see the module header. `H` says how to make an answer.
 pub(crate) struct Desk<H> {
     waiting: VecDeque<Waiting<H>>,
     /// The prompt at the node, and the conversation that waits for its answer.
@@ -138,26 +147,36 @@ pub(crate) struct Desk<H> {
 
 impl<H> Default for Desk<H> {
     fn default() -> Desk<H> {
-        Desk { waiting: VecDeque::new(), current: None, conversations: BTreeMap::new(), next_drawn: FIRST_DRAWN }
+        Desk {
+            waiting: VecDeque::new(),
+            current: None,
+            conversations: BTreeMap::new(),
+            next_drawn: FIRST_DRAWN,
+        }
     }
 }
 
 impl<H: How> Desk<H> {
-    /// Prompts that are due.
+    /// The number of pending prompts.
     pub(crate) fn open(&self) -> usize {
         self.prompts().count() + usize::from(self.current.is_some())
     }
 
-    /// Whether no more are taken until one is answered.
+    /// Whether no more prompts are accepted until one is answered.
     pub(crate) fn is_full(&self) -> bool {
         self.open() >= MAX_OPEN_PROMPTS
     }
 
-    /// Takes a prompt, by the name `id` or by one that is drawn.
+    /// Queues a prompt under `id`, or under an assigned id.
     ///
     /// # Errors
     /// [`DeskError`].
-    pub(crate) fn take(&mut self, id: Option<u64>, wanted: Wanted, how: H) -> Result<AskId, DeskError> {
+    pub(crate) fn take(
+        &mut self,
+        id: Option<u64>,
+        wanted: Wanted,
+        how: H,
+    ) -> Result<AskId, DeskError> {
         if self.is_full() {
             return Err(DeskError::Full);
         }
@@ -173,8 +192,12 @@ impl<H: How> Desk<H> {
         Ok(AskId(id))
     }
 
-    /// The next prompt for the node, when none is there: or why it cannot be answered, after which the next is asked for.
-    pub(crate) fn next(&mut self, speech: Speech<'_>) -> Option<Result<Ready<H>, (AskId, H, PromptError)>> {
+    /// The next prompt for the node, if the node has none from here. If that prompt cannot be
+    /// answered, returns why; the caller then asks for the next.
+    pub(crate) fn next(
+        &mut self,
+        speech: Speech<'_>,
+    ) -> Option<Result<Ready<H>, (AskId, H, PromptError)>> {
         if self.current.is_some() {
             return None;
         }
@@ -195,8 +218,8 @@ impl<H: How> Desk<H> {
         })
     }
 
-    /// The prompt at the node has its answer, of which a conversation keeps these tokens; none where it was stopped or failed, and the
-    /// conversation forgets the turn.
+    /// Ends the prompt at the node. Its conversation keeps these tokens of the answer; none if the
+    /// prompt was stopped or failed, which discards the turn.
     pub(crate) fn ended(&mut self, id: AskId, kept: Option<Vec<TokenId>>) {
         let Some((_, name)) = self.current.take_if(|(current, _)| *current == id) else { return };
         let Some(talk) = name.and_then(|name| self.conversations.get_mut(&name)) else { return };
@@ -211,7 +234,7 @@ impl<H: How> Desk<H> {
         matches!(&self.current, Some((current, Some(_))) if *current == id)
     }
 
-    /// Gives up the prompts that have not come to the node, the last first.
+    /// Removes the prompts that have not reached the node, and returns them, the last first.
     pub(crate) fn give_up(&mut self) -> impl Iterator<Item = (AskId, H)> {
         let (mut given_up, mut left) = (Vec::new(), VecDeque::new());
         for waiting in self.waiting.drain(..) {
@@ -224,7 +247,7 @@ impl<H: How> Desk<H> {
         given_up.into_iter().rev()
     }
 
-    /// Forgets a conversation, once what was asked in it so far is answered. What is asked in it from now on begins a new one.
+    /// Forgets a conversation once its pending turns are answered. Later turns begin a new one.
     pub(crate) fn forget(&mut self, name: &str) {
         let is_at_node = matches!(&self.current, Some((_, Some(current))) if current == name);
         let last_turn = self.waiting.iter().rposition(|waiting| waiting.is_turn_of(name));
@@ -232,9 +255,12 @@ impl<H: How> Desk<H> {
             self.conversations.remove(name);
             return;
         }
-        // Once is enough, however often it is said.
+        // One entry is enough, even if asked repeatedly.
         let from = last_turn.map_or(0, |at| at + 1);
-        let is_said = self.waiting.range(from..).any(|waiting| matches!(waiting, Waiting::Forget(other) if other == name));
+        let is_said = self
+            .waiting
+            .range(from..)
+            .any(|waiting| matches!(waiting, Waiting::Forget(other) if other == name));
         if !is_said {
             self.waiting.push_back(Waiting::Forget(name.to_string()));
         }
@@ -244,21 +270,31 @@ impl<H: How> Desk<H> {
         self.waiting.iter().filter_map(Waiting::prompt)
     }
 
-    fn tokens(&mut self, wanted: Wanted, how: &H, speech: Speech<'_>) -> Result<(Vec<TokenId>, usize), PromptError> {
+    fn tokens(
+        &mut self,
+        wanted: Wanted,
+        how: &H,
+        speech: Speech<'_>,
+    ) -> Result<(Vec<TokenId>, usize), PromptError> {
         let Speech { tokenizer, form, context, most_context } = speech;
         Ok(match wanted {
             Wanted::Completion(text) => (tokenizer.encode_prompt(&text)?, 0),
             Wanted::Single(text) => (form.first(tokenizer, how.system(), &text)?, 0),
             Wanted::Measurement(tokens) => (tokens, 0),
             Wanted::Turn { name, text } => {
-                let room = Room { context, most_context, max_tokens: how.max_tokens(), drop_oldest: how.drops_oldest() };
+                let room = Room {
+                    context,
+                    most_context,
+                    max_tokens: how.max_tokens(),
+                    drop_oldest: how.drops_oldest(),
+                };
                 let system = how.system().map(str::to_string);
                 let talk = self.conversations.entry(name.clone()).or_default();
                 if talk.is_new() {
                     *talk = Conversation::new(system);
                 }
                 let asked = talk.ask(form, tokenizer, &text, room);
-                // One whose first turn is refused has not begun, and keeps no place.
+                // A conversation whose first turn is refused has not begun, and takes no place.
                 if asked.is_err() && talk.is_new() {
                     self.conversations.remove(&name);
                 }
@@ -276,13 +312,14 @@ impl<H: How> Desk<H> {
             Wanted::Turn { name, .. } => Some(name.as_str()),
             _ => None,
         });
-        let mut names: Vec<&str> = self.conversations.keys().map(String::as_str).chain(waiting).chain([name]).collect();
+        let mut names: Vec<&str> =
+            self.conversations.keys().map(String::as_str).chain(waiting).chain([name]).collect();
         names.sort_unstable();
         names.dedup();
         if names.len() > MAX_CONVERSATIONS { Err(DeskError::TooManyConversations) } else { Ok(()) }
     }
 
-    /// Whether a prompt of this name is due.
+    /// Whether a pending prompt has this id.
     pub(crate) fn is_in_use(&self, id: u64) -> bool {
         let current = self.current.iter().map(|(id, _)| *id);
         self.prompts().map(|prompt| prompt.id).chain(current).any(|open| open.0 == id)
@@ -296,143 +333,5 @@ impl<H: How> Desk<H> {
                 return id;
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::tokenizer::Vocabulary;
-
-    /// Answers of ten tokens, and what the model is told before.
-    #[derive(Clone, Copy, PartialEq, Debug)]
-    struct Ten(Option<&'static str>);
-
-    impl How for Ten {
-        fn max_tokens(&self) -> usize {
-            10
-        }
-
-        fn drops_oldest(&self) -> bool {
-            false
-        }
-
-        fn system(&self) -> Option<&str> {
-            self.0
-        }
-    }
-
-    fn turn(name: &str, text: &str) -> Wanted {
-        Wanted::Turn { name: name.to_string(), text: text.to_string() }
-    }
-
-    /// Lets the desk have what it needs to speak.
-    fn with(check: impl FnOnce(&mut Desk<Ten>, Speech<'_>)) {
-        let tokenizer = Tokenizer::from_vocabulary(&Vocabulary::synthetic(600, 1)).unwrap();
-        check(&mut Desk::default(), Speech { tokenizer: &tokenizer, form: &Form::gemma(true), context: 200, most_context: 200 });
-    }
-
-    #[test]
-    fn an_id_in_use_is_refused_and_an_absent_one_is_drawn() {
-        with(|desk, speech| {
-            let text = || Wanted::Completion("the".to_string());
-            assert_eq!(desk.take(Some(7), text(), Ten(None)), Ok(AskId(7)));
-            assert_eq!(desk.take(Some(7), text(), Ten(None)), Err(DeskError::InUse(7)));
-            let drawn = desk.take(None, text(), Ten(None)).unwrap();
-            assert_eq!(desk.take(Some(drawn.0 + 1), text(), Ten(None)).unwrap().0, drawn.0 + 1);
-            assert_eq!(desk.take(None, text(), Ten(None)).unwrap().0, drawn.0 + 2, "an id that is in use was drawn");
-            let first = desk.next(speech).unwrap().unwrap();
-            assert_eq!((first.id, first.tokens), (AskId(7), speech.tokenizer.encode_prompt("the").unwrap()));
-            assert_eq!(desk.take(Some(7), text(), Ten(None)), Err(DeskError::InUse(7)), "it is at the node");
-            assert!(desk.next(speech).is_none(), "one at a time");
-            desk.ended(AskId(7), None);
-            assert_eq!(desk.take(Some(7), text(), Ten(None)), Ok(AskId(7)));
-            assert_eq!(desk.open(), 4);
-            assert_eq!(desk.give_up().map(|(id, _)| id.0).collect::<Vec<_>>(), [7, drawn.0 + 2, drawn.0 + 1, drawn.0]);
-            assert_eq!(desk.open(), 0);
-        });
-    }
-
-    #[test]
-    fn a_conversation_whose_first_turn_is_refused_has_not_begun() {
-        with(|desk, speech| {
-            desk.take(Some(1), turn("a", &"one two ".repeat(400)), Ten(Some("Kind"))).unwrap();
-            assert!(desk.next(speech).unwrap().is_err(), "no context holds it");
-            assert!(desk.conversations.is_empty(), "it keeps a place");
-            desk.take(Some(2), turn("a", "One"), Ten(None)).unwrap();
-            let first = desk.next(speech).unwrap().unwrap();
-            assert_eq!(first.tokens, speech.form.first(speech.tokenizer, None, "One").unwrap(), "what it was told is kept");
-        });
-    }
-
-    #[test]
-    fn turns_wait_for_one_another_and_conversations_do_not_mix() {
-        with(|desk, speech| {
-            for (id, name, text) in [(1, "a", "One"), (2, "a", "Two"), (3, "b", "One"), (4, "a", "Three")] {
-                desk.take(Some(id), turn(name, text), Ten(Some("Kind"))).unwrap();
-            }
-            let first = desk.next(speech).unwrap().unwrap();
-            let answer = vec![TokenId(401), TokenId(402)];
-            desk.ended(first.id, Some(answer.clone()));
-            let second = desk.next(speech).unwrap().unwrap();
-            let said = [first.tokens.clone(), answer].concat();
-            assert_eq!((second.id, &second.tokens[..said.len()]), (AskId(2), &said[..]));
-            desk.ended(second.id, None);
-            let other = desk.next(speech).unwrap().unwrap();
-            assert_eq!((other.id, &other.tokens), (AskId(3), &first.tokens));
-            desk.ended(other.id, Some(vec![]));
-            let third = desk.next(speech).unwrap().unwrap();
-            assert_eq!((third.id, &third.tokens[..said.len()]), (AskId(4), &said[..]), "a turn that was stopped is forgotten");
-            assert_ne!(third.tokens, second.tokens);
-            desk.ended(third.id, Some(vec![TokenId(9)]));
-            for text in ["Four", "Five"] {
-                desk.take(None, turn("a", text), Ten(Some("Kind"))).unwrap();
-            }
-            (0..3).for_each(|_| desk.forget("a"));
-            desk.take(None, turn("a", "One"), Ten(Some("Kind"))).unwrap();
-            assert_eq!(desk.open(), 3);
-            let lengths = [0, 1].map(|_| {
-                let ready = desk.next(speech).unwrap().unwrap();
-                desk.ended(ready.id, Some(vec![TokenId(9)]));
-                ready.tokens.len()
-            });
-            assert!(third.tokens.len() < lengths[0] && lengths[0] < lengths[1], "what was asked before is answered before");
-            assert_eq!(desk.next(speech).unwrap().unwrap().tokens, first.tokens, "a new conversation");
-            desk.forget("a");
-            assert_eq!(desk.give_up().count(), 0);
-        });
-    }
-
-    #[test]
-    fn what_cannot_be_answered_says_why_and_the_next_is() {
-        with(|desk, speech| {
-            desk.take(Some(1), turn("", &"word ".repeat(500)), Ten(None)).unwrap();
-            desk.take(Some(2), Wanted::Single("Hi".to_string()), Ten(None)).unwrap();
-            let (id, how, error) = desk.next(speech).unwrap().unwrap_err();
-            assert_eq!((id, how), (AskId(1), Ten(None)));
-            assert!(error.to_string().contains("this turn alone"), "{error}");
-            assert_eq!(desk.next(speech).unwrap().unwrap().id, AskId(2));
-        });
-    }
-
-    #[test]
-    fn prompts_conversations_and_names_are_bounded() {
-        with(|desk, speech| {
-            for at in 0..MAX_CONVERSATIONS {
-                desk.take(None, turn(&at.to_string(), "Hi"), Ten(None)).unwrap();
-            }
-            assert_eq!(desk.take(None, turn("one more", "Hi"), Ten(None)), Err(DeskError::TooManyConversations));
-            assert_eq!(desk.take(None, turn(&"x".repeat(65), "Hi"), Ten(None)), Err(DeskError::LongName));
-            while !desk.is_full() {
-                desk.take(None, turn("0", "Hi"), Ten(None)).unwrap();
-            }
-            assert_eq!(desk.take(None, turn("0", "Hi"), Ten(None)), Err(DeskError::Full));
-            let first = desk.next(speech).unwrap().unwrap();
-            assert!(desk.is_full(), "the one at the node is due too");
-            desk.ended(first.id, Some(Vec::new()));
-            desk.give_up().for_each(drop);
-            desk.forget("0");
-            desk.take(None, turn("one more", "Hi"), Ten(None)).unwrap();
-        });
     }
 }

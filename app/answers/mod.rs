@@ -1,9 +1,11 @@
-//! Answers as whoever asks sees them: one way in for consoles, pipes and programs. No terminal, socket, file or clock here.
+//! Prompts and answers from the client's point of view: one path for consoles, pipes and programs.
+//! Pure logic: no terminal, socket, file or clock.
 //!
-//! A [`Desk`] takes the prompts of one asker and gives them to the node one after another, in tokens: as they stand, or in the [`Form`]
-//! of the model's chats, which a [`Pattern`] was read from. A [`Conversation`] keeps the tokens of its turns. An [`Answer`] gathers the
-//! tokens that the node generates and gives their text as it comes. Where texts end an answer, a [`StopWatch`] reads it along in the
-//! node, so that no token is computed behind them.
+//! A [`Desk`] queues the prompts of one client and hands them to the node one at a time, as tokens:
+//! as they stand, or in the model's chat template ([`Form`], with the [`Pattern`] read from the
+//! file). A [`Conversation`] keeps the tokens of its turns. An [`Answer`] collects the tokens that
+//! the node generates and returns their text as it streams. If there are stop strings, a
+//! [`StopWatch`] follows the answer in the node, so that no token is computed after them.
 
 mod answer;
 mod conversation;

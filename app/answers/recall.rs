@@ -1,33 +1,35 @@
-//! The tokens of answers that were given, for askers who send a whole conversation with every turn, as text.
+//! Remembers the tokens of answers, for clients that send the whole conversation as text with
+//! every turn.
 //!
-//! The text of an answer, put into tokens again, often has others than the model chose, and from there on nothing of the conversation is
-//! found again. So the latest answers are remembered: what was said before them, their text, and their tokens.
+//! An answer's text often encodes to other tokens than the model chose, and from there on no KV
+//! state of the conversation can be reused. So the latest answers are remembered: a hash of what
+//! came before them and of their text, with their tokens.
 //!
-//! An answer is found by a keyed hash (BLAKE3) of all tokens before it and of its text, so that no asker can make a conversation that is
-//! taken for another's.
+//! The lookup key is a keyed hash (BLAKE3) of all tokens before the answer and of its text, so that
+//! no client can craft a conversation that is taken for another's.
 
 use std::collections::VecDeque;
 
 use crate::id::TokenId;
 use crate::limits::{MAX_RECALLED_ANSWERS, MAX_RECALLED_TOKENS};
 
-/// See the file's head.
+/// The remembered answers; see the module header.
 pub(crate) struct Recall {
     key: [u8; 32],
-    /// The latest last.
+    /// The latest answer is last.
     answers: VecDeque<(blake3::Hash, Vec<TokenId>)>,
-    /// Of all of them.
+    /// Tokens of all answers.
     tokens: usize,
 }
 
-/// What was said before an answer, as far as it was read.
+/// The tokens before an answer, hashed so far.
 pub(crate) struct Prompt {
     hash: blake3::Hasher,
     read: usize,
 }
 
 impl Prompt {
-    /// Reads on in the same tokens: those that are new.
+    /// Hashes the new tokens at the end of the same, longer prompt.
     pub(crate) fn read(&mut self, tokens: &[TokenId]) {
         for token in tokens.get(self.read..).unwrap_or_default() {
             self.hash.update(&token.0.to_le_bytes());
@@ -35,7 +37,8 @@ impl Prompt {
         self.read = self.read.max(tokens.len());
     }
 
-    /// The name of the answer of that text: how much was said before it tells tokens from text.
+    /// The lookup key of the answer with this text. The number of tokens before it separates tokens
+    /// from text.
     fn name(&self, text: &str) -> blake3::Hash {
         let mut hash = self.hash.clone();
         hash.update(text.as_bytes()).update(&(self.read as u64).to_le_bytes()).finalize()
@@ -43,17 +46,17 @@ impl Prompt {
 }
 
 impl Recall {
-    /// Remembers nothing; `key` is a secret of this process.
+    /// An empty memory; `key` is a secret of this process.
     pub(crate) fn new(key: [u8; 32]) -> Recall {
         Recall { key, answers: VecDeque::new(), tokens: 0 }
     }
 
-    /// A prompt of which nothing was read.
+    /// An empty prompt.
     pub(crate) fn prompt(&self) -> Prompt {
         Prompt { hash: blake3::Hasher::new_keyed(&self.key), read: 0 }
     }
 
-    /// Remembers an answer to a prompt, by its text as it was shown.
+    /// Remembers an answer to a prompt under its text as shown.
     pub(crate) fn remember(&mut self, prompt: &[TokenId], text: &str, tokens: Vec<TokenId>) {
         if tokens.len() > MAX_RECALLED_TOKENS {
             return;
@@ -71,7 +74,7 @@ impl Recall {
         }
     }
 
-    /// The tokens of the answer of that text to that prompt.
+    /// The tokens of the answer with this text to this prompt.
     pub(crate) fn tokens(&self, prompt: &Prompt, text: &str) -> Option<&[TokenId]> {
         let name = prompt.name(text);
         self.answers.iter().find(|(other, _)| *other == name).map(|(_, tokens)| tokens.as_slice())
@@ -94,7 +97,7 @@ mod tests {
 
     fn recalled<'a>(recall: &'a Recall, prompt: &[u32], text: &str) -> Option<&'a [TokenId]> {
         let (mut read, prompt) = (recall.prompt(), ids(prompt));
-        // As it grows.
+        // As the prompt grows.
         (0..=prompt.len()).for_each(|count| read.read(&prompt[..count]));
         recall.tokens(&read, text)
     }
@@ -106,7 +109,11 @@ mod tests {
         assert_eq!(recalled(&recall, &[2, 7], "Hi"), Some(&ids(&[5, 6])[..]));
         assert_eq!(recalled(&recall, &[2, 8], "Hi"), None);
         assert_eq!(recalled(&recall, &[2, 7], "Hi "), None);
-        assert_eq!(recalled(&recall, &[2], "\u{7}\0\0\0Hi"), None, "a text is no token");
+        assert_eq!(
+            recalled(&recall, &[2], "\u{7}\0\0\0Hi"),
+            None,
+            "text must not pass for a token"
+        );
         recall.remember(&ids(&[2, 7]), "Hi", ids(&[9]));
         assert_eq!((recalled(&recall, &[2, 7], "Hi"), recall.tokens), (Some(&ids(&[9])[..]), 1));
     }
@@ -117,8 +124,14 @@ mod tests {
         for at in 0..=MAX_RECALLED_ANSWERS {
             recall.remember(&ids(&[at as u32]), "x", ids(&[1]));
         }
-        assert_eq!((recall.answers.len(), recall.tokens), (MAX_RECALLED_ANSWERS, MAX_RECALLED_ANSWERS));
-        assert_eq!((recalled(&recall, &[0], "x"), recalled(&recall, &[1], "x").is_some()), (None, true));
+        assert_eq!(
+            (recall.answers.len(), recall.tokens),
+            (MAX_RECALLED_ANSWERS, MAX_RECALLED_ANSWERS)
+        );
+        assert_eq!(
+            (recalled(&recall, &[0], "x"), recalled(&recall, &[1], "x").is_some()),
+            (None, true)
+        );
         recall.remember(&ids(&[7]), "long", vec![TokenId(3); MAX_RECALLED_TOKENS - 1]);
         assert_eq!(recall.answers.len(), 2);
         recall.remember(&ids(&[7]), "too long", vec![TokenId(3); MAX_RECALLED_TOKENS + 1]);

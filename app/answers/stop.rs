@@ -1,14 +1,15 @@
 //! Stop strings: texts that end an answer, found in text as it streams.
 //!
-//! Promises: no character of a stop string, and nothing behind it, is ever given. What is given does not depend on where the pieces
-//! are cut, so a stop string is found across tokens. Of several, the first to be complete counts; of several complete with the
-//! same character, the longest. At most the length of the longest is held back, less a byte.
+//! Promises: never returns any character of a stop string, or anything after it. The output does
+//! not depend on where the pieces are cut, so a stop string is found across tokens. Of several, the
+//! first to be complete counts; of several completed by the same character, the longest. Holds back
+//! at most the length of the longest, less one byte.
 
-/// Looks for stop strings in one answer's text.
+/// Finds stop strings in one answer's text.
 #[derive(Clone, Debug)]
 pub(crate) struct StopMatcher {
     stops: Vec<String>,
-    /// Text that may be the beginning of a stop string.
+    /// Text that may begin a stop string.
     held: String,
     found: bool,
 }
@@ -19,14 +20,16 @@ impl StopMatcher {
         StopMatcher { stops: stops.to_vec(), held: String::new(), found: false }
     }
 
-    /// Takes more of the answer and gives what can be shown of it: all of it where there are no stop strings, nothing once one is found.
+    /// Takes more of the answer and returns the text that can be shown: all of it if there are no
+    /// stop strings, nothing once one is found.
     pub(crate) fn push(&mut self, text: &str) -> String {
         if self.found {
             return String::new();
         }
         self.held += text;
         let ends = self.stops.iter().filter(|stop| !stop.is_empty());
-        let ends = ends.filter_map(|stop| self.held.find(stop.as_str()).map(|at| (at + stop.len(), at)));
+        let ends =
+            ends.filter_map(|stop| self.held.find(stop.as_str()).map(|at| (at + stop.len(), at)));
         if let Some((_, start)) = ends.min() {
             self.found = true;
             self.held.truncate(start);
@@ -41,17 +44,19 @@ impl StopMatcher {
         self.found
     }
 
-    /// Ends the answer without one, and gives what was held back.
+    /// Ends the answer without a stop string, and returns the text held back.
     pub(crate) fn end(&mut self) -> String {
         std::mem::take(&mut self.held)
     }
 
-    /// Where the longest tail of the text that begins a stop string starts; the text's end where none does.
+    /// The start of the longest tail that may begin a stop string; the text's end if there is none.
     fn first_that_may_stop(&self) -> usize {
         let longest = self.stops.iter().map(String::len).max().unwrap_or(0);
         let from = self.held.len().saturating_sub(longest);
-        let begins =
-            |at: &usize| self.held.is_char_boundary(*at) && self.stops.iter().any(|stop| stop.starts_with(&self.held[*at..]));
+        let begins = |at: &usize| {
+            self.held.is_char_boundary(*at)
+                && self.stops.iter().any(|stop| stop.starts_with(&self.held[*at..]))
+        };
         (from..self.held.len()).find(begins).unwrap_or(self.held.len())
     }
 }
@@ -67,7 +72,7 @@ mod tests {
         StopMatcher::new(&texts.iter().map(|text| (*text).to_string()).collect::<Vec<_>>())
     }
 
-    /// What is shown of the pieces, and whether a stop string was found.
+    /// The text shown of the pieces, and whether a stop string was found.
     fn shown(texts: &[&str], pieces: &[&str]) -> (String, bool) {
         let mut matcher = matcher(texts);
         let mut text: String = pieces.iter().map(|piece| matcher.push(piece)).collect();
@@ -77,10 +82,17 @@ mod tests {
 
     #[test]
     fn a_stop_string_is_found_across_pieces_and_never_shown() {
-        assert_eq!(shown(&["User:"], &["Hi", "\nUs", "e", "r", ": hello"]), ("Hi\n".to_string(), true));
+        assert_eq!(
+            shown(&["User:"], &["Hi", "\nUs", "e", "r", ": hello"]),
+            ("Hi\n".to_string(), true)
+        );
         assert_eq!(shown(&["\n\n"], &["a\n", "b\n\nc"]), ("a\nb".to_string(), true));
         assert_eq!(shown(&["é!"], &["caf", "é", "!"]), ("caf".to_string(), true));
-        assert_eq!(shown(&["aab"], &["a", "a", "a", "b"]), ("a".to_string(), true), "a beginning that overlaps itself");
+        assert_eq!(
+            shown(&["aab"], &["a", "a", "a", "b"]),
+            ("a".to_string(), true),
+            "a beginning that overlaps itself"
+        );
     }
 
     #[test]
@@ -92,7 +104,11 @@ mod tests {
         assert_eq!(matcher.push("N"), "");
         assert_eq!(matcher.push("d"), "ENd");
         assert_eq!(matcher.push("EN"), "");
-        assert_eq!((matcher.end(), matcher.is_found()), ("EN".to_string(), false), "the model ended its answer");
+        assert_eq!(
+            (matcher.end(), matcher.is_found()),
+            ("EN".to_string(), false),
+            "the model ended its answer"
+        );
         assert_eq!(shown(&[], &["a", "b"]), ("ab".to_string(), false));
         assert_eq!(shown(&[""], &["a", "b"]), ("ab".to_string(), false));
     }
@@ -105,11 +121,13 @@ mod tests {
         assert_eq!(shown(&["c", "abc"], &["x", "a", "b", "c"]), ("x".to_string(), true));
     }
 
-    /// The same in one look at the whole text: the first place where any of them ends.
+    /// The same computed from the whole text: the first place where any stop string ends.
     fn reference(texts: &[String], whole: &str) -> (String, bool) {
         let ends = (0..=whole.len()).filter(|end| whole.is_char_boundary(*end));
         for end in ends {
-            let found = texts.iter().filter(|stop| !stop.is_empty() && whole[..end].ends_with(stop.as_str()));
+            let found = texts
+                .iter()
+                .filter(|stop| !stop.is_empty() && whole[..end].ends_with(stop.as_str()));
             if let Some(longest) = found.map(String::len).max() {
                 return (whole[..end - longest].to_string(), true);
             }

@@ -1,11 +1,13 @@
-//! A model's chat template, read once: what it puts around what is said.
+//! Reads a model's chat template once, to learn what it puts around each text.
 //!
-//! A template is a program (Jinja) out of the model's file. It is run on a few made-up conversations whose texts are marks, and what
-//! stands around the marks is all that is kept. So no text of a person's or of a model's passes through it, none can become a
-//! control token, and no conversation runs it again.
+//! A template is a program (Jinja) from the model's file. It runs on a few made-up conversations
+//! whose texts are marks, and only the text around the marks is kept. So no text of a person or
+//! a model passes through it, no such text can become a control token, and no conversation runs
+//! it again.
 //!
-//! Bounded: the template's size, and its fuel, which pays for every step and every byte that it makes. A hostile one can still evade
-//! that, or use up the stack: it is to be read in a process of its own (`start::template`).
+//! Bounded: the template's size, and its fuel, which pays for every step and every output
+//! byte. A hostile template can still evade this or exhaust the stack, so read it in its own
+//! process (`start::template`).
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Value;
@@ -15,47 +17,50 @@ use thiserror::Error as Fault;
 
 use crate::limits::{MAX_TEMPLATE_BYTES, MAX_TEMPLATE_FUEL};
 
-/// Encloses a mark. Of the private use area, so that no template has it.
+/// Encloses a mark. From the private use area, so that no template contains it.
 const EDGE: char = '\u{f8ff}';
-/// Stands around a mark. A blank that no template has: where it is gone, the template trims texts.
+/// Surrounds a mark. A blank that no template contains: if it is gone, the template trims texts.
 const BLANK: char = '\u{2003}';
 
-/// What a template says around texts.
+/// What a template puts around texts.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Pattern {
-    /// Before the first text of the person's, and after it, where the model is to speak.
+    /// Before the person's first text, and after it, up to where the model speaks.
     pub(crate) first: [String; 2],
-    /// The same with a system text: before that, between the two, after the person's. Or why it takes none.
+    /// The same with a system text: before it, between the two texts, and after the person's. Or
+    /// why the template takes none.
     pub(crate) system: Result<[String; 3], String>,
-    /// Between an answer and the person's next text, and after that.
+    /// Between an answer and the person's next text, and after that text.
     pub(crate) next: [String; 2],
-    /// Whether blanks around the person's texts are left out.
+    /// Whether the person's texts are trimmed.
     pub(crate) trims: bool,
-    /// The same of a system text.
+    /// Whether a system text is trimmed.
     pub(crate) trims_system: bool,
 }
 
-/// Why a template cannot be followed.
+/// Why a template cannot be used.
 #[derive(Clone, PartialEq, Eq, Debug, Fault, Serialize, Deserialize)]
 pub enum TemplateFault {
-    /// Longer than any that is published.
+    /// Longer than any published template.
     #[error("it has {0} bytes, at most {MAX_TEMPLATE_BYTES} are read")]
     TooLong(usize),
-    /// No template, or one that uses what is not known here.
+    /// Not a template, or one with unsupported features.
     #[error("{0}")]
     Broken(String),
     /// Out of fuel.
-    #[error("it makes too much of a short conversation")]
+    #[error("its output for a short conversation is too long")]
     Endless,
-    /// It does not give texts as they are, each once and in their order.
+    /// It does not output each text unchanged, once and in order.
     #[error("it does not put each text of a conversation where it belongs")]
     Unclear,
 }
 
 impl Pattern {
-    /// What Gemma's published template says.
+    /// The pattern of Gemma's published template.
     pub(crate) fn gemma() -> Pattern {
-        let [user, model, blank] = ["<start_of_turn>user\n", "<end_of_turn>\n<start_of_turn>model\n", "\n\n"].map(str::to_string);
+        let [user, model, blank] =
+            ["<start_of_turn>user\n", "<end_of_turn>\n<start_of_turn>model\n", "\n\n"]
+                .map(str::to_string);
         Pattern {
             first: [user.clone(), model.clone()],
             system: Ok([user.clone(), blank, model.clone()]),
@@ -65,26 +70,30 @@ impl Pattern {
         }
     }
 
-    /// What the template `source` says.
+    /// The pattern of the template `source`.
     ///
     /// # Errors
-    /// [`TemplateFault`], for a note.
+    /// [`TemplateFault`], to log.
     pub fn of(source: &str) -> Result<Pattern, TemplateFault> {
         if source.len() > MAX_TEMPLATE_BYTES {
             return Err(TemplateFault::TooLong(source.len()));
         }
         let mut environment = Environment::new();
         environment.set_fuel(Some(MAX_TEMPLATE_FUEL));
-        // As Hugging Face sets Jinja up.
-        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(fault)?;
+        // As Hugging Face configures Jinja.
+        let syntax =
+            SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(fault)?;
         environment.set_syntax(syntax);
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment
+            .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.add_function("raise_exception", |reason: String| -> Result<Value, Error> {
             Err(Error::new(ErrorKind::InvalidOperation, reason))
         });
         let template = environment.template_from_str(source).map_err(fault)?;
         let said = |roles: &[&str]| template.render(conversation(roles));
-        let cut = |roles: &[&str]| cut(&said(roles).map_err(fault)?, roles.len()).ok_or(TemplateFault::Unclear);
+        let cut = |roles: &[&str]| {
+            cut(&said(roles).map_err(fault)?, roles.len()).ok_or(TemplateFault::Unclear)
+        };
 
         let one = cut(&["user"])?;
         let two = cut(&["user", "assistant", "user"])?;
@@ -110,7 +119,7 @@ impl Pattern {
     }
 }
 
-/// A conversation of marks, as a template sees one.
+/// A conversation of marks, in the shape that a template expects.
 fn conversation(roles: &[&str]) -> Value {
     let message = |(at, role): (usize, &&str)| {
         let content = format!("{BLANK}{EDGE}{at}{EDGE}{BLANK}");
@@ -120,13 +129,13 @@ fn conversation(roles: &[&str]) -> Value {
     context! { messages, add_generation_prompt => true, bos_token => "<bos>", eos_token => "<eos>" }
 }
 
-/// What stands around the marks of a text, and whether the blanks around each mark are gone.
+/// The text around the marks, and for each mark whether its blanks are gone.
 struct Cut {
     texts: Vec<String>,
     trimmed: Vec<bool>,
 }
 
-/// None where the marks do not come as they were given, each once and in their order.
+/// None if the marks do not appear unchanged, each once and in order.
 fn cut(text: &str, marks: usize) -> Option<Cut> {
     let (mut texts, mut trimmed, mut rest) = (Vec::new(), Vec::new(), text);
     for at in 0..marks {
@@ -158,11 +167,12 @@ fn fault(error: Error) -> TemplateFault {
     }
 }
 
-/// What an error says, on a line that is no longer than people read.
+/// An error's message on one line of readable length.
 fn reason(error: &Error) -> String {
     const MOST: usize = 160;
     let text = error.detail().map_or_else(|| error.to_string(), str::to_string);
-    let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MOST).collect();
+    let text: String =
+        text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MOST).collect();
     match error.line() {
         Some(line) if error.kind() == ErrorKind::SyntaxError => format!("{text} (line {line})"),
         _ => text,
@@ -173,7 +183,8 @@ fn reason(error: &Error) -> String {
 mod tests {
     use super::*;
 
-    /// As Gemma 3 does it: blanks off the texts, the system text before the first turn, roles that alternate.
+    /// Like Gemma 3's: trims texts, puts the system text before the first turn, requires
+    /// alternating roles.
     const GEMMA: &str = "{{ bos_token }}\n\
         {%- if messages[0]['role'] == 'system' -%}\n\
             {%- set head = messages[0]['content'] + '\n\n' -%}\n\
@@ -193,7 +204,7 @@ mod tests {
         {%- endfor -%}\n\
         {%- if add_generation_prompt -%}{{ '<start_of_turn>model\n' }}{%- endif -%}\n";
 
-    /// As others do it: a system turn of its own, nothing trimmed, methods of Python's strings, macros.
+    /// Like others: a separate system turn, no trimming, Python string methods, macros.
     const OTHERS: &str = "{%- macro say(role, text) %}<|{{ role.upper() }}|>{{ text }}<|end|>{% endmacro %}\
         {%- for m in messages %}{{ say(m.role, m.get('content', '')) }}{% if tools %}{{ tools | tojson }}{% endif %}{% endfor %}\
         {%- if add_generation_prompt %}<|ASSISTANT|>{% endif %}";
@@ -214,7 +225,10 @@ mod tests {
         let read = Pattern::of(OTHERS).unwrap();
         assert_eq!(read.first, ["<|USER|>", "<|end|><|ASSISTANT|>"]);
         assert_eq!(read.system.unwrap(), ["<|SYSTEM|>", "<|end|><|USER|>", "<|end|><|ASSISTANT|>"]);
-        assert_eq!((read.next, read.trims), (["<|end|><|USER|>", "<|end|><|ASSISTANT|>"].map(str::to_string), false));
+        assert_eq!(
+            (read.next, read.trims),
+            (["<|end|><|USER|>", "<|end|><|ASSISTANT|>"].map(str::to_string), false)
+        );
     }
 
     #[test]
@@ -223,17 +237,32 @@ mod tests {
             [{{ m.content | trim }}]{% endfor %}";
         assert_eq!(Pattern::of(refuses).unwrap().system, Err("No system role".to_string()));
         let leaves_out = "{% for m in messages %}{% if m.role != 'system' %}[{{ m.content }}]{% endif %}{% endfor %}";
-        assert_eq!(Pattern::of(leaves_out).unwrap().system, Err("it leaves the text out".to_string()));
+        assert_eq!(
+            Pattern::of(leaves_out).unwrap().system,
+            Err("it leaves the text out".to_string())
+        );
     }
 
     #[test]
     fn what_cannot_be_followed_is_said() {
         let said = |source: &str| Pattern::of(source).unwrap_err();
         assert_eq!(said("no text at all"), TemplateFault::Unclear);
-        assert_eq!(said("{% for m in messages %}{{ m.content }}{{ m.content }}{% endfor %}"), TemplateFault::Unclear);
-        assert_eq!(said("{% for m in messages | reverse %}{{ m.content }}{% endfor %}"), TemplateFault::Unclear);
-        assert_eq!(said("{% for m in messages %}{{ m.content.lstrip() }}{% endfor %}"), TemplateFault::Unclear);
-        assert_eq!(said("{{ messages | length }}{% for m in messages %}{{ m.content }}{% endfor %}"), TemplateFault::Unclear);
+        assert_eq!(
+            said("{% for m in messages %}{{ m.content }}{{ m.content }}{% endfor %}"),
+            TemplateFault::Unclear
+        );
+        assert_eq!(
+            said("{% for m in messages | reverse %}{{ m.content }}{% endfor %}"),
+            TemplateFault::Unclear
+        );
+        assert_eq!(
+            said("{% for m in messages %}{{ m.content.lstrip() }}{% endfor %}"),
+            TemplateFault::Unclear
+        );
+        assert_eq!(
+            said("{{ messages | length }}{% for m in messages %}{{ m.content }}{% endfor %}"),
+            TemplateFault::Unclear
+        );
         for (source, part) in [
             ("{% for m in messages %}", "line 1"),
             ("{{ messages[0].content | nonsense }}", "nonsense"),
@@ -243,7 +272,10 @@ mod tests {
             let fault = said(source).to_string();
             assert!(fault.contains(part) && fault.lines().count() == 1, "{source}: {fault}");
         }
-        assert_eq!(said(&" ".repeat(MAX_TEMPLATE_BYTES + 1)), TemplateFault::TooLong(MAX_TEMPLATE_BYTES + 1));
+        assert_eq!(
+            said(&" ".repeat(MAX_TEMPLATE_BYTES + 1)),
+            TemplateFault::TooLong(MAX_TEMPLATE_BYTES + 1)
+        );
     }
 
     #[test]
@@ -257,7 +289,12 @@ mod tests {
         ] {
             assert_eq!(Pattern::of(source), Err(TemplateFault::Endless), "{source}");
         }
-        assert!(Pattern::of("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}").unwrap_err().to_string().contains("recursion"));
+        assert!(
+            Pattern::of("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}")
+                .unwrap_err()
+                .to_string()
+                .contains("recursion")
+        );
         assert!(Pattern::of(&("{{".to_string() + &"(".repeat(20_000))).is_err());
     }
 }

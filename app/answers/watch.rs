@@ -8,13 +8,14 @@ use crate::tokenizer::Tokenizer;
 
 use super::Answer;
 
-/// Reads an answer along, by the same rules as the [`Answer`] that is shown.
+/// Follows an answer in the node, by the same rules as the [`Answer`] that is shown.
 pub struct StopWatch(Answer<'static>);
 
 impl StopWatch {
-    /// For an answer that ends before the first of these texts; none where there are none.
+    /// A watch for an answer that ends before the first of these texts; none if there are no texts.
     pub fn over(tokenizer: &'static Tokenizer, stops: &[String]) -> Option<Box<dyn Watch>> {
-        let watch = || -> Box<dyn Watch> { Box::new(StopWatch(Answer::new(tokenizer).until(stops))) };
+        let watch =
+            || -> Box<dyn Watch> { Box::new(StopWatch(Answer::new(tokenizer).until(stops))) };
         (!stops.is_empty()).then(watch)
     }
 }

@@ -1,4 +1,5 @@
-//! Block keys: a chain of hashes, so that one key stands for a block's tokens and for everything before them.
+//! Block keys: a chain of hashes, so that one key identifies a block's tokens and everything
+//! before them.
 //!
 //! ```text
 //! secret  192 bytes    BLAKE3 derive-key (context below) over the swarm key, read as an extendable output
@@ -7,9 +8,10 @@
 //! ragged  XXH3-128     02 ‖ parent key (16 bytes) ‖ 1 to 15 tokens, u32 little endian each
 //! ```
 //!
-//! A key is the 128-bit hash, big endian (XXH's canonical form). Every hash is keyed by the secret: swarms with different
-//! keys share no block key, and who does not know the swarm key cannot aim at a collision. An empty swarm key gives a secret
-//! that everyone can compute. XXH3 is no proof of identity, so whoever takes a block compares parent and tokens as well.
+//! A key is the 128-bit hash, big endian (XXH's canonical form). Every hash is keyed by the secret:
+//! swarms with different keys share no block key, and nobody without the swarm key can craft a
+//! collision. An empty swarm key gives a secret that everyone can compute. XXH3 is no proof of
+//! identity, so a user of a block also compares its parent and tokens.
 
 use core::fmt;
 
@@ -18,13 +20,13 @@ use xxhash_rust::xxh3::xxh3_128_with_secret;
 use crate::id::{BlockKey, Fingerprint, TokenId};
 use crate::limits::BLOCK_TOKENS;
 
-/// Bytes of the secret: what XXH3's own default secret has (the least it takes is 136).
+/// Bytes of the secret: the size of XXH3's own default secret (the minimum is 136).
 const SECRET_BYTES: usize = 192;
 
 /// Separates this use of the swarm key from every other.
 const SECRET_CONTEXT: &str = "potluck block key chain v1";
 
-/// What a hash is over. The numbers are part of the canonical encoding.
+/// The kind of input to a hash. The numbers are part of the canonical encoding.
 #[derive(Clone, Copy)]
 #[repr(u8)]
 enum Domain {
@@ -44,7 +46,10 @@ impl ChainSecret {
     /// The secret of the swarm with this key. An empty key gives the public default.
     pub fn derive(swarm_key: &[u8]) -> ChainSecret {
         let mut secret = [0; SECRET_BYTES];
-        blake3::Hasher::new_derive_key(SECRET_CONTEXT).update(swarm_key).finalize_xof().fill(&mut secret);
+        blake3::Hasher::new_derive_key(SECRET_CONTEXT)
+            .update(swarm_key)
+            .finalize_xof()
+            .fill(&mut secret);
         ChainSecret(secret)
     }
 
@@ -66,7 +71,7 @@ impl fmt::Debug for ChainSecret {
     }
 }
 
-/// The key that stands before the first block: two nodes share blocks only where their fingerprints are equal.
+/// The key before the first block. Two nodes share blocks only if their fingerprints are equal.
 pub fn root(secret: &ChainSecret, fingerprint: Fingerprint) -> BlockKey {
     secret.hash(Domain::Root, &fingerprint.0, &[])
 }
@@ -89,10 +94,11 @@ impl Link {
     }
 }
 
-/// The link of the block that holds `tokens` and comes after `parent`: a full block when there are 16, else a ragged one.
+/// The link of the block that holds `tokens` and follows `parent`: a full block for 16 tokens,
+/// otherwise a ragged one.
 ///
 /// # Panics
-/// When `tokens` is empty or longer than a block: the caller's own mistake.
+/// When `tokens` is empty or longer than a block: the caller's mistake.
 pub fn link(secret: &ChainSecret, parent: BlockKey, tokens: &[TokenId]) -> Link {
     assert!((1..=BLOCK_TOKENS).contains(&tokens.len()), "a block of {} tokens", tokens.len());
     let domain = if tokens.len() == BLOCK_TOKENS { Domain::Full } else { Domain::Ragged };
@@ -110,7 +116,7 @@ pub struct Chain {
 }
 
 impl Chain {
-    /// Cuts `tokens` into blocks and links them, beginning at `root`.
+    /// Cuts `tokens` into blocks and links them, starting at `root`.
     pub fn of(secret: &ChainSecret, root: BlockKey, tokens: &[TokenId]) -> Chain {
         let (full, rest) = tokens.as_chunks::<BLOCK_TOKENS>();
         let mut blocks = Vec::with_capacity(full.len());
@@ -146,12 +152,16 @@ mod tests {
 
     #[test]
     fn the_encoding_is_the_one_that_every_released_build_uses() {
-        // Made apart from this code, from the table at the top: XXH3-128 written out anew in Python, BLAKE3 from its Python package.
+        // Made independently of this code, from the table at the top: XXH3-128 rewritten in Python,
+        // BLAKE3 from its Python package.
         for (swarm_key, expected) in GOLDEN {
             let secret = ChainSecret::derive(swarm_key);
             let root = root(&secret, fingerprint());
             let chain = Chain::of(&secret, root, &tokens(262_100..262_137));
-            let keys: Vec<String> = core::iter::once(root).chain(chain.links().map(|l| l.key)).map(|k| k.to_string()).collect();
+            let keys: Vec<String> = core::iter::once(root)
+                .chain(chain.links().map(|l| l.key))
+                .map(|k| k.to_string())
+                .collect();
             assert_eq!(keys, expected, "swarm key {swarm_key:?}");
         }
     }
@@ -180,9 +190,13 @@ mod tests {
     #[test]
     fn swarms_with_different_keys_share_no_block() {
         let mut seen = BTreeSet::new();
-        for swarm_key in
-            [&b""[..], b"\0", b"a", b"b", b"a longer key than any hash block would hold, to see that it is read to its end: 1"]
-        {
+        for swarm_key in [
+            &b""[..],
+            b"\0",
+            b"a",
+            b"b",
+            b"a longer key than any hash block would hold, to see that it is read to its end: 1",
+        ] {
             let secret = ChainSecret::derive(swarm_key);
             let root = root(&secret, fingerprint());
             assert!(seen.insert(root));
@@ -215,12 +229,14 @@ mod tests {
     fn ragged_blocks_of_every_length_and_the_full_one_have_keys_of_their_own() {
         let secret = ChainSecret::derive(b"");
         let root = root(&secret, fingerprint());
-        let keys: BTreeSet<BlockKey> = (1..=16).map(|n| link(&secret, root, &tokens(0..n)).key).collect();
+        let keys: BTreeSet<BlockKey> =
+            (1..=16).map(|n| link(&secret, root, &tokens(0..n)).key).collect();
         assert_eq!(keys.len(), 16);
         assert!(!link(&secret, root, &tokens(0..15)).is_full());
         assert!(link(&secret, root, &tokens(0..16)).is_full());
         let zeros = [TokenId(0); 16];
-        let keys: BTreeSet<BlockKey> = (1..=16).map(|n| link(&secret, root, &zeros[..n]).key).collect();
+        let keys: BTreeSet<BlockKey> =
+            (1..=16).map(|n| link(&secret, root, &zeros[..n]).key).collect();
         assert_eq!(keys.len(), 16, "token 0 counts as a token");
     }
 

@@ -1,24 +1,26 @@
-//! What became of the cache's contents since somebody last asked: net changes only, so that the list stays bounded however
-//! long nobody asks. Replayed in the order given, they turn what the reader believed into what is here.
+//! What has changed in the cache since the last poll. Only net changes are kept, so the list stays
+//! bounded however long nobody polls. Replayed in the order given, they bring the reader's view up
+//! to date.
 //!
-//! Removals are given out before additions. So the reader never believes more than was here at one moment, and both lists
-//! are bounded by the number of planes that the index can hold: they are set aside at start and never grow.
+//! Removals are returned before additions, so the reader never believes in more than was here at
+//! one moment. Both lists are bounded by the number of planes that the index can hold; they are
+//! allocated at start and never grow.
 
 use crate::id::BlockKey;
 use crate::kv::Plane;
 
-/// One plane of one block that came or went.
+/// One plane of one block that was added or removed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Change {
     /// The block.
     pub key: BlockKey,
-    /// The plane of it.
+    /// Which of its planes.
     pub plane: Plane,
-    /// Whether it is here now; else it went.
+    /// Whether it was added; otherwise it was removed.
     pub added: bool,
 }
 
-/// The changes that nobody has asked for yet, each list in the order of keys.
+/// The changes not yet polled, each list in key order.
 pub(super) struct Changes {
     added: Vec<(BlockKey, Plane)>,
     removed: Vec<(BlockKey, Plane)>,
@@ -30,12 +32,12 @@ impl Changes {
         Changes { added: Vec::with_capacity(planes), removed: Vec::with_capacity(planes) }
     }
 
-    /// Notes that a plane is here now.
+    /// Notes that a plane was added.
     pub(super) fn add(&mut self, key: BlockKey, plane: Plane) {
         note((key, plane), &mut self.added, &mut self.removed);
     }
 
-    /// Notes that a plane is here no longer.
+    /// Notes that a plane was removed.
     pub(super) fn remove(&mut self, key: BlockKey, plane: Plane) {
         note((key, plane), &mut self.removed, &mut self.added);
     }
@@ -48,14 +50,18 @@ impl Changes {
         self.added.pop().map(|(key, plane)| Change { key, plane, added: true })
     }
 
-    /// Changes that wait.
+    /// Changes not yet polled.
     pub(super) fn len(&self) -> usize {
         self.added.len() + self.removed.len()
     }
 }
 
-/// Takes `what` back out of `opposite`, or else puts it into `list`.
-fn note(what: (BlockKey, Plane), list: &mut Vec<(BlockKey, Plane)>, opposite: &mut Vec<(BlockKey, Plane)>) {
+/// Cancels `what` against `opposite`, or else adds it to `list`.
+fn note(
+    what: (BlockKey, Plane),
+    list: &mut Vec<(BlockKey, Plane)>,
+    opposite: &mut Vec<(BlockKey, Plane)>,
+) {
     if let Ok(at) = opposite.binary_search(&what) {
         opposite.remove(at);
     } else if let Err(at) = list.binary_search(&what) {

@@ -1,17 +1,19 @@
-//! Who goes when room is needed; docs/inside/eviction.md has the reasons and what was measured.
+//! What is evicted when room is needed; docs/inside/eviction.md has the reasons and measurements.
 //!
-//! Nothing pinned goes, and nothing that a child stands on. Of the rest, in this order:
+//! Pinned planes and blocks with children are never evicted. The rest go in this order:
 //!
-//! 1. What is of no use here, longest unused first: sliding planes that no likely resume point needs, and ends of chains without their
-//!    sliding plane.
-//! 2. Copies of a peer's blocks that another node keeps (`keeper`), least used first.
-//! 3. What the better of two policies says. *Recency*: what was used longest ago. *Frequency*: newcomers are on probation and go in the
-//!    order of their last use; one that was used more often than the weakest of the proven takes its place (W-TinyLFU, with the
-//!    whole pool in sight). Both are played on keys alone (`shadow`), and the one that has missed less of late is followed.
+//! 1. What is useless here, least recently used first: sliding planes that no likely resume point
+//!    needs, and ends of chains without their sliding plane.
+//! 2. Copies of a peer's blocks that another node keeps (`keeper`), least frequently used first.
+//! 3. What the better of two policies picks. *Recency*: the least recently used. *Frequency*:
+//!    newcomers are on probation and are evicted in LRU order; a newcomer that was used more often
+//!    than the weakest proven block takes its place (W-TinyLFU, with the whole pool in view). Both
+//!    are simulated on keys alone (`shadow`), and the one with fewer recent misses is followed.
 //!
-//! A ragged block counts as older than it is, for it saves fewer tokens. Ties go to the deeper block, then by key, so that the choice is
-//! the same everywhere. One choice is one run over the index; where places of the proven are free, as when a slab first fills, the oldest
-//! newcomers get them all at once, in a second run, and a third chooses.
+//! A ragged block counts as older than it is, because it saves fewer tokens. Ties go to the deeper
+//! block, then by key, so the choice is the same everywhere. One choice is one pass over the index.
+//! When proven places are free, as when a slab first fills, the oldest newcomers get them all at
+//! once in a second pass, and a third pass chooses.
 
 use core::cmp::Reverse;
 
@@ -23,24 +25,25 @@ use crate::id::BlockKey;
 use crate::kv::{KvShape, Plane};
 use crate::limits::BLOCK_TOKENS;
 
-/// The part of a pool that is for newcomers: one slot in ten, and in small pools up to half of it, so that what was just committed
-/// stays for a while.
+/// The part of a pool that is for newcomers: one slot in ten, and in small pools up to half, so
+/// that a new block stays for a while.
 fn probation(slots: usize) -> usize {
     slots.div_ceil(10).max(slots.div_ceil(2).min(8))
 }
 
-/// Pools of uses over which misses are remembered.
+/// Uses over which misses are remembered, in multiples of the pool's slots.
 const HORIZON: u64 = 2;
 
-/// The part of its misses that recency must lose against frequency before it is given up: one in twelve. With less, requests without any
-/// pattern make the cache change its mind in vain; with more, it is too late where popularity moves.
+/// Recency is given up only when frequency misses less by this fraction of recency's misses: one in
+/// twelve. With less, requests without any pattern cause needless switching; with more, the switch
+/// comes too late when popularity shifts.
 const CLEARLY: u64 = 12;
 
-/// One miss, as the fading sums count it.
+/// One miss, in the units of the decaying sums.
 const MISS: u64 = 1 << 16;
 
-/// The part of a window that is kept before it as well, one in four: the next prompt may part that much earlier, as one does that asks
-/// another question after the same examples.
+/// The fraction of a window that is kept before it too, one in four: the next prompt may part that
+/// much earlier, for example one that asks another question after the same examples.
 const SLACK: usize = 4;
 
 /// What room is needed for.
@@ -61,43 +64,48 @@ impl Room {
         }
     }
 
-    /// When `entry` was last used, if it may make this room. What a reset has taken back has only pinned planes left, if any,
-    /// so that it is never the one.
+    /// When `entry` was last used, if evicting it can make this room. A withdrawn entry has only
+    /// pinned planes left, if any, so it is never offered.
     fn offered_by(self, entry: &Entry) -> Option<u64> {
         let whole = || {
             let last_use = entry.planes.iter().flatten().map(|kept| kept.last_use).max()?;
             (entry.children == 0 && !entry.pinned()).then_some(last_use)
         };
         match self {
-            Room::Slot(Plane::Sliding) => entry.visible(Plane::Sliding).filter(|kept| kept.pins == 0).map(|kept| kept.last_use),
+            Room::Slot(Plane::Sliding) => entry
+                .visible(Plane::Sliding)
+                .filter(|kept| kept.pins == 0)
+                .map(|kept| kept.last_use),
             Room::Slot(Plane::Global) => entry.visible(Plane::Global).and_then(|_| whole()),
             Room::Entry => whole(),
         }
     }
 
-    /// Whether `entry`, which may make this room, is of no use here.
+    /// Whether `entry`, which can make this room, is useless here.
     fn is_useless(self, entry: &Entry) -> bool {
         match self {
             Room::Slot(Plane::Sliding) => entry.resumes == 0,
-            Room::Slot(Plane::Global) | Room::Entry => entry.planes[Plane::Sliding as usize].is_none(),
+            Room::Slot(Plane::Global) | Room::Entry => {
+                entry.planes[Plane::Sliding as usize].is_none()
+            }
         }
     }
 }
 
-/// Blocks whose sliding planes a resume point makes worth keeping, its own included.
+/// Blocks whose sliding planes are worth keeping for a resume point, its own included.
 pub(super) fn reach(shape: &KvShape) -> usize {
     let far = 1 << 24;
     let window = far - shape.first_sliding(far);
     window.div_ceil(BLOCK_TOKENS) + 1 + window / BLOCK_TOKENS / SLACK
 }
 
-/// One pool's policies, played on keys.
+/// One pool's policies, simulated on keys.
 struct Pool {
     slots: usize,
     probation: usize,
     recency: Shadow,
     frequency: Shadow,
-    /// Fading sums of what each has missed.
+    /// Decaying sums of the misses of each policy.
     missed: [u64; 2],
 }
 
@@ -112,7 +120,8 @@ impl Pool {
         if self.slots == 0 {
             return;
         }
-        let hits = [&mut self.recency, &mut self.frequency].map(|shadow| shadow.touch(key, now, sketch));
+        let hits =
+            [&mut self.recency, &mut self.frequency].map(|shadow| shadow.touch(key, now, sketch));
         for (missed, hit) in self.missed.iter_mut().zip(hits) {
             *missed -= *missed / (HORIZON * self.slots as u64);
             *missed += if hit { 0 } else { MISS };
@@ -120,28 +129,29 @@ impl Pool {
     }
 }
 
-/// What the policy knows. All memory is taken at start: some 70 bytes a slot.
+/// The state of the policy. All memory is allocated at start: some 70 bytes a slot.
 pub(super) struct Policy {
     pools: [Pool; 2],
     sketch: Sketch,
     uses: u64,
-    /// Whether recency is followed. Frequency is tried first, for it loses nothing to a first flood.
+    /// Whether recency is followed. Frequency is tried first, because a first flood costs
+    /// it nothing.
     by_recency: bool,
-    /// Places of newcomers in the index, while the oldest are found.
+    /// Places of newcomers in the index, scratch space for finding the oldest.
     elders: Vec<u32>,
-    /// Entries that choices have looked at.
+    /// Entries examined by all choices.
     #[cfg(test)]
     pub(super) looked_at: usize,
-    /// What the trials compare with.
+    /// The policy that the trials compare with.
     #[cfg(test)]
     pub(super) rival: Option<super::trials::Rival>,
 }
 
-/// What goes first is lowest: the least used, of these the oldest, of these the deepest.
+/// The lowest is evicted first: the least used, of these the oldest, of these the deepest.
 type Rank = (u8, Reverse<u64>, Reverse<u32>, BlockKey);
 
 impl Policy {
-    /// For pools of `slots` slots, by `Plane as usize`.
+    /// A policy for pools of `slots` slots, by `Plane as usize`.
     pub(super) fn new(slots: [usize; 2]) -> Policy {
         let most = slots.into_iter().max().unwrap_or(0);
         Policy {
@@ -157,16 +167,19 @@ impl Policy {
         }
     }
 
-    /// Notes that a plane of the block was used, or came.
+    /// Notes that a plane of the block was used or added.
     pub(super) fn touch(&mut self, key: &BlockKey, plane: Plane) {
-        // The count is the block's, whichever plane it is, so that both pools prefer the same blocks.
+        // The count belongs to the block, whichever plane it is, so that both pools prefer the
+        // same blocks.
         if plane == Plane::Global || self.pools[Plane::Global as usize].slots == 0 {
             self.sketch.add(key);
         }
         self.uses += 1;
         self.pools[plane as usize].touch(key, self.uses, &self.sketch);
-        let [recency, frequency] = [0, 1].map(|policy| self.pools[0].missed[policy] + self.pools[1].missed[policy]);
-        // Back to frequency only where it is clearly better: each change of the policy loses what the other has gathered.
+        let [recency, frequency] =
+            [0, 1].map(|policy| self.pools[0].missed[policy] + self.pools[1].missed[policy]);
+        // Goes back to frequency only if it is clearly better: each switch loses what the other
+        // policy has gathered.
         if recency < frequency {
             self.by_recency = true;
         } else if frequency < recency - recency / CLEARLY {
@@ -174,8 +187,8 @@ impl Policy {
         }
     }
 
-    /// The block that makes room, or `None` when all are needed. `spared` says of a copy that a peer gave whether another node keeps
-    /// it; it is asked only about what would go next if so.
+    /// The block to evict, or `None` when all are needed. `spared` says whether another node keeps
+    /// a copy that a peer gave; it is asked only about a copy that would be evicted next if so.
     pub(super) fn victim(
         &mut self,
         index: &mut Index,
@@ -185,7 +198,11 @@ impl Policy {
     ) -> Option<BlockKey> {
         #[cfg(test)]
         if let Some(rival) = &self.rival {
-            return rival.victim(index, |entry| room.offered_by(entry), |entry| room.is_useless(entry));
+            return rival.victim(
+                index,
+                |entry| room.offered_by(entry),
+                |entry| room.is_useless(entry),
+            );
         }
         let plane = room.plane();
         let pool = &self.pools[plane as usize];
@@ -213,7 +230,8 @@ impl Policy {
                 } else {
                     lower(&mut newcomer, rank(0));
                 }
-                let is_copy = kept.is_some_and(|kept| kept.maker != Maker::Own) && useless.is_none();
+                let is_copy =
+                    kept.is_some_and(|kept| kept.maker != Maker::Own) && useless.is_none();
                 if is_copy && copy.is_none_or(|copy| rank(count) < copy) {
                     let asked = PeerCopy { key: entry.link.key, stem: entry.stem };
                     if spared(&asked) {
@@ -224,9 +242,13 @@ impl Policy {
             if let Some(first) = useless.or(copy) {
                 return Some(first.3);
             }
-            let (Some(next), false) = (newcomer, by_recency) else { return newcomer.or(weakest).map(|rank| rank.3) };
+            let (Some(next), false) = (newcomer, by_recency) else {
+                return newcomer.or(weakest).map(|rank| rank.3);
+            };
             match weakest {
-                _ if proven < proven_slots => self.prove_eldest(index, room, proven_slots - proven, now),
+                _ if proven < proven_slots => {
+                    self.prove_eldest(index, room, proven_slots - proven, now)
+                }
                 Some(weakest) if proven > proven_slots => return Some(weakest.3),
                 Some(weakest) if beats(self.sketch.count(&next.3), weakest.0) => {
                     prove(index, &next.3, plane);
@@ -239,7 +261,7 @@ impl Policy {
 }
 
 impl Policy {
-    /// So many newcomers, those used longest ago, are off probation.
+    /// Ends the probation of the `count` oldest newcomers.
     fn prove_eldest(&mut self, index: &mut Index, room: Room, count: usize, now: u64) {
         let plane = room.plane() as usize;
         #[cfg(test)]
@@ -251,7 +273,9 @@ impl Policy {
             room.offered_by(entry).is_some() && !room.is_useless(entry) && !proven
         };
         self.elders.clear();
-        self.elders.extend((0..).zip(index.iter()).filter(|(_, entry)| newcomer(entry)).map(|(place, _)| place));
+        self.elders.extend(
+            (0..).zip(index.iter()).filter(|(_, entry)| newcomer(entry)).map(|(place, _)| place),
+        );
         if count < self.elders.len() {
             let rank = |place: &u32| {
                 let entry = index.at(*place);
@@ -269,7 +293,7 @@ impl Policy {
     }
 }
 
-/// How long ago the block was used, by the cache's clock; a ragged one counts as older.
+/// Time since the block was last used, by the cache's clock; a ragged block counts as older.
 fn age(entry: &Entry, last_use: u64, now: u64) -> u64 {
     (now + 1 - last_use) * BLOCK_TOKENS as u64 / entry.tokens().len() as u64
 }

@@ -1,14 +1,15 @@
-//! The index: which blocks are here, in a table of fixed capacity that is set aside at start.
+//! The index: which blocks are here, in a table of fixed capacity that is allocated at start.
 //!
-//! Entries lie densely in one array; a second array holds their places in key order. Looking up costs 12 comparisons at
-//! 4,096 entries, adding and removing move at most 16 kB, and going through all entries is one run over memory.
+//! Entries lie densely in one array; a second array holds their places in key order. A lookup costs
+//! 12 comparisons at 4,096 entries, an insertion or removal moves at most 16 kB, and a scan over
+//! all entries is one linear pass over memory.
 
 use super::chain::Link;
 use crate::id::{BlockKey, NodeId, SlotIndex, TokenId};
 use crate::kv::Plane;
 use crate::limits::BLOCK_TOKENS;
 
-/// A block that is here, wholly or with one of its planes.
+/// A block that is here, with both planes or one.
 #[derive(Debug)]
 pub(super) struct Entry {
     /// Key, parent and tokens.
@@ -17,15 +18,16 @@ pub(super) struct Entry {
     pub(super) depth: u32,
     /// Entries whose parent this is.
     pub(super) children: u32,
-    /// The block that decides which of several holders keeps it: itself or one before it.
+    /// The block that decides which of several holders keeps this one: itself or one before it.
     pub(super) stem: BlockKey,
-    /// Likely resume points that need this block's sliding plane: ends of chains, and blocks after which prompts have parted.
+    /// Likely resume points that need this block's sliding plane: ends of chains, and blocks after
+    /// which prompts have parted.
     pub(super) resumes: u32,
     /// Whether prompts have parted after this block, as far as was seen while it was here.
     pub(super) branched: bool,
-    /// What is here of each plane, by `Plane as usize`.
+    /// The planes that are here, by `Plane as usize`.
     pub(super) planes: [Option<Kept>; 2],
-    /// Taken back by a reset: no longer found, and gone as soon as nobody has it pinned.
+    /// Withdrawn: no longer found, and removed as soon as nobody has it pinned.
     pub(super) leaving: bool,
 }
 
@@ -45,36 +47,46 @@ pub(super) struct Kept {
     pub(super) slot: SlotIndex,
     /// Who made them.
     pub(super) maker: Maker,
-    /// How many use it at this moment.
+    /// How many users it has at this moment.
     pub(super) pins: u16,
     /// When it was last committed or pinned, on the cache's own clock.
     pub(super) last_use: u64,
-    /// Whether it is off probation: see `evict`.
+    /// Whether it has left probation: see `evict`.
     pub(super) proven: bool,
 }
 
 impl Entry {
     /// An entry without any plane yet.
     pub(super) fn new(link: Link, depth: u32) -> Entry {
-        Entry { stem: link.key, link, depth, children: 0, resumes: 0, branched: false, planes: [None, None], leaving: false }
+        Entry {
+            stem: link.key,
+            link,
+            depth,
+            children: 0,
+            resumes: 0,
+            branched: false,
+            planes: [None, None],
+            leaving: false,
+        }
     }
 
-    /// Whether this is the block that `link` means, not one that happens to have its key.
+    /// Whether this is the very block of `link`, not another one with the same key.
     pub(super) fn is(&self, link: &Link) -> bool {
         self.link == *link
     }
 
-    /// The plane, if it is here and may be used.
+    /// The plane, if it is here and not being withdrawn.
     pub(super) fn visible(&self, plane: Plane) -> Option<&Kept> {
         self.planes[plane as usize].as_ref().filter(|_| !self.leaving)
     }
 
-    /// Whether a block may name this one as its parent: a full block that is here to stay with its global plane.
+    /// Whether a block may have this one as its parent: it is a full block, holds its global plane,
+    /// and is not being withdrawn.
     pub(super) fn can_be_parent(&self) -> bool {
         self.link.is_full() && self.visible(Plane::Global).is_some()
     }
 
-    /// Whether anyone uses any plane of it.
+    /// Whether any plane of it is in use.
     pub(super) fn pinned(&self) -> bool {
         self.planes.iter().flatten().any(|kept| kept.pins > 0)
     }
@@ -96,10 +108,14 @@ pub(super) struct Index {
 impl Index {
     /// An empty table with room for `capacity` entries.
     pub(super) fn new(capacity: usize) -> Index {
-        Index { entries: Vec::with_capacity(capacity), order: Vec::with_capacity(capacity), capacity }
+        Index {
+            entries: Vec::with_capacity(capacity),
+            order: Vec::with_capacity(capacity),
+            capacity,
+        }
     }
 
-    /// Whether one more entry would pass the capacity.
+    /// Whether the table has no room for one more entry.
     pub(super) fn is_full(&self) -> bool {
         self.entries.len() == self.capacity
     }
@@ -109,17 +125,18 @@ impl Index {
         self.entries.len()
     }
 
-    /// Every entry, in no order that means anything.
+    /// Every entry, in arbitrary order.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Entry> {
         self.entries.iter()
     }
 
-    /// The entry at a place of [`Index::iter`]'s order, as long as none is added or removed.
+    /// The entry at a place in the order of [`Index::iter`]; places are valid until an entry is
+    /// added or removed.
     pub(super) fn at(&self, place: u32) -> &Entry {
         &self.entries[place as usize]
     }
 
-    /// The same, to change anything but its key.
+    /// The same, mutable; its key must not change.
     pub(super) fn at_mut(&mut self, place: u32) -> &mut Entry {
         &mut self.entries[place as usize]
     }
@@ -130,7 +147,7 @@ impl Index {
         Some(&self.entries[self.order[rank] as usize])
     }
 
-    /// The entry of `key`, to change anything but its key.
+    /// The entry of `key`, mutable; its key must not change.
     pub(super) fn get_mut(&mut self, key: &BlockKey) -> Option<&mut Entry> {
         let rank = self.rank(key).ok()?;
         Some(&mut self.entries[self.order[rank] as usize])
@@ -139,7 +156,7 @@ impl Index {
     /// Adds an entry.
     ///
     /// # Panics
-    /// When the table is full or has the key: the cache looks before it adds.
+    /// When the table is full or has the key: the cache checks before it adds.
     pub(super) fn insert(&mut self, entry: Entry) {
         assert!(!self.is_full(), "the index is full");
         let rank = self.rank(&entry.link.key).expect_err("the key is new to the index");
@@ -147,7 +164,7 @@ impl Index {
         self.entries.push(entry);
     }
 
-    /// Takes the entry of `key` out.
+    /// Removes the entry of `key`.
     pub(super) fn remove(&mut self, key: &BlockKey) -> Option<Entry> {
         let rank = self.rank(key).ok()?;
         let place = self.order[rank] as usize;
@@ -158,7 +175,7 @@ impl Index {
         Some(self.entries.swap_remove(place))
     }
 
-    /// Where `key` is in the order of keys, or where it would be.
+    /// The rank of `key` in key order, or the rank it would have.
     fn rank(&self, key: &BlockKey) -> Result<usize, usize> {
         self.order.binary_search_by(|&place| self.entries[place as usize].link.key.cmp(key))
     }
@@ -172,7 +189,10 @@ mod tests {
 
     fn entry(n: u8) -> Entry {
         let tokens = [TokenId(u32::from(n))].iter().copied().collect();
-        Entry::new(Link { key: BlockKey([n; 16]), parent: BlockKey([0xff; 16]), tokens }, u32::from(n))
+        Entry::new(
+            Link { key: BlockKey([n; 16]), parent: BlockKey([0xff; 16]), tokens },
+            u32::from(n),
+        )
     }
 
     #[test]

@@ -1,14 +1,18 @@
-//! The cache: which blocks of KV state are here, where their bytes lie, and which go when room is needed.
+//! The cache: which blocks of KV state are here, where their bytes lie, and which are evicted when
+//! room is needed.
 //!
-//! Pure bookkeeping over slots that are counted out at start: no clock, no I/O, no randomness; the same calls give the same
-//! state everywhere. It promises:
+//! Pure bookkeeping over slots that are counted out at start: no clock, no I/O, no randomness. The
+//! same calls give the same state everywhere. Promises:
 //!
-//! - Bytes are handed out only for the very tokens asked for: key, parent and tokens are compared, so that a collision of
-//!   keys is a miss.
-//! - Every plane says who made its bytes. Bytes made here replace a peer's that nobody is using; a peer's replace none.
-//! - A pinned plane stays where it is and as it is. A slot has one owner: free list, index, or the holder of a [`Slot`].
-//! - A block in the index has its parent in the index (or the root), so that every hit can be reached from the root.
-//! - Memory, entries and pending changes have bounds that are reached, not passed.
+//! - Bytes are handed out only for exactly the tokens asked for: key, parent and tokens are
+//!   compared, so a key collision is a miss.
+//! - Every plane records who made its bytes. Bytes made here replace a peer's that nobody is using;
+//!   a peer's bytes replace none.
+//! - A pinned plane is neither moved nor changed. A slot has one owner: the free list, the index,
+//!   or the holder of a [`Slot`].
+//! - The parent of every block in the index is also in the index (or is the root), so every hit can
+//!   be reached from the root.
+//! - Memory, entries and pending changes have bounds that are never exceeded.
 
 mod chain;
 mod changes;
@@ -42,11 +46,13 @@ use thiserror::Error;
 
 use crate::kv::Plane;
 
-/// Why the cache cannot do what was asked.
+/// Why the cache refuses a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 pub enum CacheError {
     /// The budget has no room for one block.
-    #[error("the slab is given {budget_bytes} bytes, but one block of this model takes {needed_bytes}: raise --slab")]
+    #[error(
+        "the slab has {budget_bytes} bytes, but one block of this model takes {needed_bytes}: raise --slab"
+    )]
     Budget {
         /// Bytes that the slab may take.
         budget_bytes: usize,

@@ -1,5 +1,5 @@
-//! The cache under random use, beside `reference`, which says the same more plainly.
-//! After every call both must hold the same planes, and every page in use must carry what its owner wrote.
+//! The cache under random use, beside the simpler `reference`. After every call both must hold the
+//! same planes, and every page in use must contain what its owner wrote.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,12 +16,12 @@ use crate::kv::Page;
 enum Call {
     /// Reserve a slot and keep it; peers hold the blocks whose key has a bit of the mask.
     Reserve(Plane, u8),
-    /// Commit a reserved slot; the link may be one that has another block's key.
+    /// Commit a reserved slot; the link may be one with another block's key.
     Commit(usize, usize, bool, Maker),
-    /// Reserve and commit both planes of a block and of all before it.
+    /// Reserve and commit both planes of a block and of all blocks before it.
     Store(usize, Maker),
     Release(usize),
-    /// Pin by key what is held, or else by link any block.
+    /// Pin a held block by key, or any block by link.
     Pin(usize, Plane, bool),
     Unpin(usize),
     Poll(usize),
@@ -53,7 +53,8 @@ fn call() -> impl Strategy<Value = Call> {
     ]
 }
 
-/// Every block of a small tree of prompts: two choices a block, three blocks deep, two ragged ends after each.
+/// Every block of a small tree of prompts: two choices per block, three blocks deep, two ragged
+/// ends after each.
 fn universe(root: BlockKey) -> Vec<Link> {
     let secret = ChainSecret::derive(b"");
     let mut links = Vec::new();
@@ -71,7 +72,7 @@ fn universe(root: BlockKey) -> Vec<Link> {
     links
 }
 
-/// Cache and reference side by side, and all that their users hold.
+/// Cache and reference side by side, and everything that their users hold.
 struct Pair {
     cache: Cache,
     reference: Reference,
@@ -98,19 +99,28 @@ impl Pair {
         let has_bytes = [global_bytes > 0, sliding_bytes > 0];
         let reference = Reference { root, has_bytes, capacity, entries: BTreeMap::new() };
         let universe = universe(root);
-        Pair { cache, reference, universe, reserved: Vec::new(), pins: Vec::new(), believed: BTreeSet::new(), stamps: 0 }
+        Pair {
+            cache,
+            reference,
+            universe,
+            reserved: Vec::new(),
+            pins: Vec::new(),
+            believed: BTreeSet::new(),
+            stamps: 0,
+        }
     }
 
     fn reserve(&mut self, plane: Plane, peers: u8) -> Option<(Slot, u64)> {
         if self.reference.has_bytes[plane as usize] {
             let used = |reference: &Reference| {
-                reference.slots_held(plane) + self.reserved.iter().filter(|(slot, _)| slot.plane() == plane).count()
+                reference.slots_held(plane)
+                    + self.reserved.iter().filter(|(slot, _)| slot.plane() == plane).count()
             };
             let slots = self.cache.stats().planes[plane as usize].slots;
             let full = used(&self.reference) == slots;
             let slot = self.cache.reserve(plane, &|copy| copy.key.0[0] & peers & 0x11 != 0);
             let victim = self.reference.gone(&[plane], &self.held());
-            assert!(full || victim.is_none(), "a block went though there was room");
+            assert!(full || victim.is_none(), "a block was evicted though there was room");
             if full {
                 self.reference.make_room(plane, victim);
             }
@@ -118,21 +128,28 @@ impl Pair {
             assert_eq!(slot.is_ok(), room, "{slot:?}");
             let slot = slot.ok()?;
             self.stamps += 1;
-            slot.page().write().chunks_exact_mut(8).for_each(|bytes| bytes.copy_from_slice(&self.stamps.to_le_bytes()));
+            slot.page()
+                .write()
+                .chunks_exact_mut(8)
+                .for_each(|bytes| bytes.copy_from_slice(&self.stamps.to_le_bytes()));
             return Some((slot, self.stamps));
         }
-        Some((self.cache.reserve(plane, &|_| false).expect("a plane without bytes never runs out"), 0))
+        Some((
+            self.cache.reserve(plane, &|_| false).expect("a plane without bytes never runs out"),
+            0,
+        ))
     }
 
     fn commit(&mut self, link: &Link, (slot, stamp): (Slot, u64), maker: Maker) {
         let plane = slot.plane();
         let committed = self.cache.commit(link, slot, maker);
         let victim = self.reference.gone(&Plane::ALL, &self.held());
-        let expected = self.reference.commit(link, RefKept { stamp, maker, pins: 0 }, plane, victim);
+        let expected =
+            self.reference.commit(link, RefKept { stamp, maker, pins: 0 }, plane, victim);
         match (committed, expected) {
             (Committed::Inserted, Answer::Inserted) => {}
             (Committed::Replaced(slot), Answer::Replaced(before)) => {
-                assert!(stamped(slot.page(), before), "the slot that came back is not the one replaced");
+                assert!(stamped(slot.page(), before), "the returned slot is not the one replaced");
                 self.cache.release(slot);
             }
             (Committed::AlreadyHeld(slot), Answer::AlreadyHeld) => self.cache.release(slot),
@@ -163,7 +180,8 @@ impl Pair {
                 if forged {
                     link.tokens[0] = TokenId(77);
                 }
-                // A forged link that comes first is, to the cache, the true one; the universe's would then be the collision.
+                // The cache takes a forged link that comes first for the true one; the universe's
+                // link would then be the collision.
                 if !forged || self.reference.entries.contains_key(&link.key) {
                     self.commit(&link, slot, maker);
                 } else {
@@ -184,19 +202,32 @@ impl Pair {
                 self.cache.release(slot);
             }
             Call::Pin(link, plane, by_key) => {
-                let held: Vec<&Link> = self.universe.iter().filter(|link| self.cache.holds(link, plane)).collect();
-                let link =
-                    if by_key && !held.is_empty() { held[link % held.len()] } else { &self.universe[link % self.universe.len()] };
+                let held: Vec<&Link> =
+                    self.universe.iter().filter(|link| self.cache.holds(link, plane)).collect();
+                let link = if by_key && !held.is_empty() {
+                    held[link % held.len()]
+                } else {
+                    &self.universe[link % self.universe.len()]
+                };
                 let expected = self.reference.pin(link, plane);
                 let pinned = if by_key {
                     let held = self.cache.pin_key(&link.key, plane);
-                    held.inspect(|held| assert_eq!((held.parent, &held.tokens), (link.parent, &link.tokens)))
-                        .map(|held| (held.page, held.maker))
+                    held.inspect(|held| {
+                        assert_eq!((held.parent, &held.tokens), (link.parent, &link.tokens))
+                    })
+                    .map(|held| (held.page, held.maker))
                 } else {
                     self.cache.pin(link, plane)
                 };
-                assert_eq!(pinned.as_ref().map(|(_, maker)| *maker), expected.map(|(_, maker)| maker));
-                self.pins.extend(pinned.zip(expected).map(|((page, _), (stamp, _))| (link.key, plane, page, stamp)));
+                assert_eq!(
+                    pinned.as_ref().map(|(_, maker)| *maker),
+                    expected.map(|(_, maker)| maker)
+                );
+                self.pins.extend(
+                    pinned
+                        .zip(expected)
+                        .map(|((page, _), (stamp, _))| (link.key, plane, page, stamp)),
+                );
             }
             Call::Unpin(pin) if !self.pins.is_empty() => {
                 let (key, plane, ..) = self.pins.swap_remove(pin % self.pins.len());
@@ -210,7 +241,11 @@ impl Pair {
             }
             Call::ForgetMadeBy(node) => {
                 assert_eq!(self.cache.forget_made_by(node), self.reference.forget_made_by(node));
-                assert_eq!(self.cache.made_by(node).count(), 0, "what is found no longer is nobody's");
+                assert_eq!(
+                    self.cache.made_by(node).count(),
+                    0,
+                    "a withdrawn plane is counted for nobody"
+                );
             }
             Call::Commit(..) | Call::Release(_) | Call::Unpin(_) => {}
         }
@@ -224,14 +259,17 @@ impl Pair {
                 return;
             };
             let what = (change.key, change.plane);
-            let news = if change.added { self.believed.insert(what) } else { self.believed.remove(&what) };
-            assert!(news, "a change that changes nothing: {change:?}");
+            let news =
+                if change.added { self.believed.insert(what) } else { self.believed.remove(&what) };
+            assert!(news, "a change without effect: {change:?}");
         }
     }
 
     fn held(&self) -> BTreeSet<(BlockKey, Plane)> {
         let both = self.universe.iter().flat_map(|link| Plane::ALL.map(|plane| (link, plane)));
-        both.filter(|(link, plane)| self.cache.holds(link, *plane)).map(|(link, plane)| (link.key, plane)).collect()
+        both.filter(|(link, plane)| self.cache.holds(link, *plane))
+            .map(|(link, plane)| (link.key, plane))
+            .collect()
     }
 
     fn check(&self) {
@@ -239,18 +277,35 @@ impl Pair {
         assert_eq!(held, self.reference.held());
         for (key, plane) in &held {
             let parent = self.reference.entries[key].link.parent;
-            assert!(parent == self.cache.root() || self.reference.entries.contains_key(&parent), "a child without its parent");
+            assert!(
+                parent == self.cache.root() || self.reference.entries.contains_key(&parent),
+                "a child without its parent"
+            );
             let stamp = self.reference.entries[key].planes[*plane as usize].as_ref().unwrap().stamp;
-            assert!(stamped(&self.cache.entry(key, *plane).unwrap().page, stamp), "another block's bytes");
+            assert!(
+                stamped(&self.cache.entry(key, *plane).unwrap().page, stamp),
+                "another block's bytes"
+            );
         }
-        assert!(self.reserved.iter().all(|(slot, stamp)| stamped(slot.page(), *stamp)), "a reserved slot has two owners");
-        assert!(self.pins.iter().all(|(.., page, stamp)| stamped(page, *stamp)), "a pinned page has changed");
+        assert!(
+            self.reserved.iter().all(|(slot, stamp)| stamped(slot.page(), *stamp)),
+            "a reserved slot has two owners"
+        );
+        assert!(
+            self.pins.iter().all(|(.., page, stamp)| stamped(page, *stamp)),
+            "a pinned page has changed"
+        );
         let stats = self.cache.stats();
         assert_eq!(stats.entries, self.reference.entries.len());
-        for plane in Plane::ALL.into_iter().filter(|&plane| self.reference.has_bytes[plane as usize]) {
+        for plane in
+            Plane::ALL.into_iter().filter(|&plane| self.reference.has_bytes[plane as usize])
+        {
             let figures = stats.planes[plane as usize];
             assert_eq!(figures.held, self.reference.slots_held(plane));
-            assert_eq!(figures.reserved, self.reserved.iter().filter(|(slot, _)| slot.plane() == plane).count());
+            assert_eq!(
+                figures.reserved,
+                self.reserved.iter().filter(|(slot, _)| slot.plane() == plane).count()
+            );
         }
     }
 }

@@ -1,5 +1,6 @@
-//! What the cache should be, said with plain maps and full scans and without bounds of its own. `model_tests` compares. Who goes when
-//! room is needed is left to the cache; that it may go is checked here.
+//! The cache's specification, with plain maps and full scans and without bounds of its own, for
+//! `model_tests` to compare with. The cache chooses what to evict; this checks only that it may
+//! be evicted.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,17 +22,17 @@ pub(super) struct RefEntry {
     pub(super) leaving: bool,
 }
 
-/// What must become of a commit.
+/// The required result of a commit.
 #[derive(Debug)]
 pub(super) enum Answer {
     Inserted,
-    /// The slot that comes back has this stamp.
+    /// The returned slot has this stamp.
     Replaced(u64),
     AlreadyHeld,
     Refused(Refusal),
 }
 
-/// What the cache should be.
+/// The specified state of the cache.
 pub(super) struct Reference {
     pub(super) root: BlockKey,
     pub(super) has_bytes: [bool; 2],
@@ -51,7 +52,11 @@ impl Reference {
 
     pub(super) fn held(&self) -> BTreeSet<(BlockKey, Plane)> {
         let here = self.entries.values().filter(|entry| !entry.leaving);
-        here.flat_map(|e| Plane::ALL.map(|p| e.planes[p as usize].as_ref().map(|_| (e.link.key, p)))).flatten().collect()
+        here.flat_map(|e| {
+            Plane::ALL.map(|p| e.planes[p as usize].as_ref().map(|_| (e.link.key, p)))
+        })
+        .flatten()
+        .collect()
     }
 
     pub(super) fn slots_held(&self, plane: Plane) -> usize {
@@ -63,7 +68,8 @@ impl Reference {
         !entry.leaving && !pinned && self.children(&entry.link.key) == 0
     }
 
-    /// Makes room as the cache did, by letting `victim` go; none goes exactly where none may.
+    /// Makes room as the cache did, by evicting `victim`; it must be `None` exactly when nothing
+    /// may be evicted.
     pub(super) fn make_room(&mut self, plane: Plane, victim: Option<BlockKey>) {
         let may_go = |entry: &&RefEntry| match (plane, entry.planes[plane as usize].as_ref()) {
             (_, None) => false,
@@ -79,16 +85,25 @@ impl Reference {
         self.settle(key, None);
     }
 
-    /// The block that made room in the cache, which holds `held` now, if one did: of those that went, the deepest.
-    pub(super) fn gone(&self, planes: &[Plane], held: &BTreeSet<(BlockKey, Plane)>) -> Option<BlockKey> {
-        let went = self.held().into_iter().filter(|what| planes.contains(&what.1) && !held.contains(what));
+    /// The block that the cache, now holding `held`, evicted, if any: the deepest of those that
+    /// are gone.
+    pub(super) fn gone(
+        &self,
+        planes: &[Plane],
+        held: &BTreeSet<(BlockKey, Plane)>,
+    ) -> Option<BlockKey> {
+        let went =
+            self.held().into_iter().filter(|what| planes.contains(&what.1) && !held.contains(what));
         went.map(|(key, _)| key).max_by_key(|key| self.depth(key))
     }
 
-    /// Removes `key` and what is before it, as far as nothing needs them; `parent_to_be` is needed.
+    /// Removes `key` and the blocks before it, as far as nothing needs them; `parent_to_be`
+    /// is needed.
     fn settle(&mut self, key: BlockKey, parent_to_be: Option<BlockKey>) {
         let Some(entry) = self.entries.get(&key) else { return };
-        let bytes = Plane::ALL.iter().any(|&p| self.has_bytes[p as usize] && entry.planes[p as usize].is_some());
+        let bytes = Plane::ALL
+            .iter()
+            .any(|&p| self.has_bytes[p as usize] && entry.planes[p as usize].is_some());
         let pinned = entry.planes.iter().flatten().any(|kept| kept.pins > 0);
         if !bytes && !pinned && self.children(&key) == 0 && parent_to_be != Some(key) {
             let parent = entry.link.parent;
@@ -98,7 +113,13 @@ impl Reference {
     }
 
     /// The answer that the cache must give, when `victim` made room in the index.
-    pub(super) fn commit(&mut self, link: &Link, slot: RefKept, plane: Plane, victim: Option<BlockKey>) -> Answer {
+    pub(super) fn commit(
+        &mut self,
+        link: &Link,
+        slot: RefKept,
+        plane: Plane,
+        victim: Option<BlockKey>,
+    ) -> Answer {
         let maker = slot.maker;
         let kept = Some(slot);
         if let Some(entry) = self.entries.get_mut(&link.key) {
@@ -123,12 +144,17 @@ impl Reference {
             entry.planes[plane as usize] = kept;
             return Answer::Inserted;
         }
-        let fit = |parent: &RefEntry| !parent.leaving && parent.link.tokens.len() == 16 && parent.planes[0].is_some();
+        let fit = |parent: &RefEntry| {
+            !parent.leaving && parent.link.tokens.len() == 16 && parent.planes[0].is_some()
+        };
         if link.parent != self.root && !self.entries.get(&link.parent).is_some_and(fit) {
             return Answer::Refused(Refusal::NoParent);
         }
         if self.entries.len() == self.capacity {
-            let others = self.entries.values().filter(|entry| entry.link.key != link.parent && self.whole_block_may_go(entry));
+            let others = self
+                .entries
+                .values()
+                .filter(|entry| entry.link.key != link.parent && self.whole_block_may_go(entry));
             check(&others.map(|entry| entry.link.key).collect(), victim);
             let Some(key) = victim else { return Answer::Refused(Refusal::IndexFull) };
             self.entries.get_mut(&key).unwrap().planes = [None, None];
@@ -137,7 +163,8 @@ impl Reference {
         let mut planes = [None, None];
         for other in Plane::ALL {
             let nothing_to_store = !self.has_bytes[other as usize];
-            planes[other as usize] = (other == plane || nothing_to_store).then(|| kept.clone().unwrap());
+            planes[other as usize] =
+                (other == plane || nothing_to_store).then(|| kept.clone().unwrap());
         }
         self.entries.insert(link.key, RefEntry { link: link.clone(), planes, leaving: false });
         Answer::Inserted
@@ -165,11 +192,19 @@ impl Reference {
     }
 
     pub(super) fn forget_made_by(&mut self, node: NodeId) -> usize {
-        let made = |entry: &RefEntry| entry.planes.iter().flatten().any(|kept| kept.maker == Maker::Peer(node));
-        let mut bad: BTreeSet<BlockKey> = self.entries.iter().filter(|(_, entry)| made(entry)).map(|(key, _)| *key).collect();
+        let made = |entry: &RefEntry| {
+            entry.planes.iter().flatten().any(|kept| kept.maker == Maker::Peer(node))
+        };
+        let mut bad: BTreeSet<BlockKey> =
+            self.entries.iter().filter(|(_, entry)| made(entry)).map(|(key, _)| *key).collect();
         loop {
-            let stands_on_bad = |entry: &&RefEntry| bad.contains(&entry.link.parent) && !bad.contains(&entry.link.key);
-            let Some(next) = self.entries.values().find(stands_on_bad).map(|entry| entry.link.key) else { break };
+            let stands_on_bad = |entry: &&RefEntry| {
+                bad.contains(&entry.link.parent) && !bad.contains(&entry.link.key)
+            };
+            let Some(next) = self.entries.values().find(stands_on_bad).map(|entry| entry.link.key)
+            else {
+                break;
+            };
             bad.insert(next);
         }
         self.withdraw(&bad);
@@ -189,10 +224,10 @@ impl Reference {
     }
 }
 
-/// Whether the cache's choice is one of those that may go.
+/// Checks that the cache evicted one of the blocks that may go.
 fn check(may_go: &Vec<BlockKey>, victim: Option<BlockKey>) {
     match victim {
-        Some(key) => assert!(may_go.contains(&key), "what went is needed"),
+        Some(key) => assert!(may_go.contains(&key), "the evicted block is needed"),
         None => assert_eq!(*may_go, [], "room could have been made"),
     }
 }

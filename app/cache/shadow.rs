@@ -1,7 +1,8 @@
-//! What a pool would hold under a policy that the cache may not be following: keys only, so that policies can be compared by what
-//! they would have missed.
+//! What a pool would hold under a policy that the cache may not be following. It simulates keys
+//! only, so that policies can be compared by their misses.
 //!
-//! A shadow knows neither pins nor parents nor that planes differ in use; it sees the same uses as the pool and has as many places.
+//! A shadow knows neither pins nor parents nor that planes differ in use. It sees the same uses as
+//! the pool and has as many places.
 
 use super::sketch::{Sketch, USE, half};
 use crate::id::BlockKey;
@@ -18,7 +19,7 @@ struct Held {
 pub(super) struct Shadow {
     held: Vec<Held>,
     slots: usize,
-    /// Places for what has not proved itself; `None`: the one that was used longest ago goes, nothing else counts.
+    /// Places for newcomers on probation; `None`: plain LRU.
     probation: Option<usize>,
 }
 
@@ -28,7 +29,7 @@ impl Shadow {
         Shadow { held: Vec::with_capacity(slots), slots, probation }
     }
 
-    /// Notes a use of `key`, and says whether the block was here.
+    /// Notes a use of `key`; returns whether the block was here.
     pub(super) fn touch(&mut self, key: &BlockKey, now: u64, sketch: &Sketch) -> bool {
         let key = half(key);
         if let Some(held) = self.held.iter_mut().find(|held| held.key == key) {
@@ -53,11 +54,13 @@ impl Shadow {
         held.min_by_key(|(_, held)| held.last_use).map(|(place, _)| place)
     }
 
-    /// As `evict` chooses by frequency.
+    /// Chooses by frequency, as `evict` does.
     fn rejected(&mut self, probation: usize, sketch: &Sketch) -> Option<usize> {
         let room = self.slots - probation;
         let mut proven = self.held.iter().filter(|held| held.proven).count();
-        let Some(mut newcomer) = self.oldest(|held| !held.proven) else { return self.oldest(|_| true) };
+        let Some(mut newcomer) = self.oldest(|held| !held.proven) else {
+            return self.oldest(|_| true);
+        };
         while proven < room {
             self.held[newcomer].proven = true;
             proven += 1;
@@ -67,7 +70,8 @@ impl Shadow {
             }
         }
         let all = self.held.iter().enumerate().filter(|(_, held)| held.proven);
-        let weakest = all.map(|(place, held)| (sketch.count_half(held.key), held.last_use, place)).min()?;
+        let weakest =
+            all.map(|(place, held)| (sketch.count_half(held.key), held.last_use, place)).min()?;
         if !beats(sketch.count_half(self.held[newcomer].key), weakest.0) {
             return Some(newcomer);
         }
@@ -76,8 +80,9 @@ impl Shadow {
     }
 }
 
-/// Whether a newcomer takes the place of a block that has proved itself: it must have been used more than once more. Its last use does not
-/// count, for the other's may be just ahead: in a cycle that does not fit, whoever came last would always win.
+/// Whether a newcomer takes the place of a proven block: it must have been used more often by more
+/// than one use. Its last use does not count, because the other's may be about to come: in a cycle
+/// that does not fit, the latest arrival would always win.
 pub(super) fn beats(newcomer: u8, proven: u8) -> bool {
     newcomer > proven.saturating_add(USE)
 }

@@ -1,20 +1,25 @@
-//! How often blocks are used, those that are no longer here included: a count-min sketch whose counts fade.
+//! How often blocks are used, including blocks that are no longer here: a count-min sketch with
+//! decaying counts.
 //!
-//! Four rows of counters; a key has one in each, and its count is the least of the four, so that a collision can only raise it.
-//! The keys are keyed hashes already, so that their bits are used as they are. After every `period` uses all counters are
-//! halved: what was popular once is forgotten (TinyLFU; Einziger, Friedman and Manes, 2017).
+//! Four rows of counters. A key has one in each, and its count is the least of the four, so a
+//! collision can only raise it. The keys are already keyed hashes, so their bits are used as they
+//! are. After every `period` uses all counters are halved, so that former popularity is forgotten
+//! (TinyLFU; Einziger, Friedman and Manes, 2017).
 
 use crate::id::BlockKey;
 use crate::limits::MAX_BLOCKS;
 
-/// What one use adds. More than 1, so that a single use is remembered for some periods and not for one.
+/// What one use adds. More than 1, so that a single use is remembered for several periods instead
+/// of one.
 pub(super) const USE: u8 = 8;
 
-/// Counters in a row for each slot: enough for the blocks that are here and as many that went, at few collisions.
+/// Counters in a row for each slot: enough for the blocks that are here and as many evicted ones,
+/// with few collisions.
 const COUNTERS_PER_SLOT: usize = 4;
 
-/// Uses between two halvings, for each slot. Longer is better for a popularity that stays and worse for one that moves; of 1, 3, 4, 6
-/// and 8, four was the best compromise on the traces of `trials`.
+/// Uses between two halvings, for each slot. A longer period is better for stable popularity and
+/// worse for shifting popularity; of 1, 3, 4, 6 and 8, four was the best compromise on the traces
+/// of `trials`.
 const PERIOD_PER_SLOT: usize = 4;
 
 /// The counters.
@@ -28,10 +33,14 @@ impl Sketch {
     /// All counts zero, for a pool of `slots` slots: 16 to 32 bytes a slot.
     pub(super) fn new(slots: usize) -> Sketch {
         let width = (COUNTERS_PER_SLOT * slots.max(1)).next_power_of_two();
-        Sketch { rows: [0; 4].map(|zero| vec![zero; width]), uses: 0, period: PERIOD_PER_SLOT * slots.max(1) }
+        Sketch {
+            rows: [0; 4].map(|zero| vec![zero; width]),
+            uses: 0,
+            period: PERIOD_PER_SLOT * slots.max(1),
+        }
     }
 
-    /// The faded count of `key`: [`USE`] for one that was used once and lately.
+    /// The decayed count of `key`: [`USE`] after a single recent use.
     pub(super) fn count(&self, key: &BlockKey) -> u8 {
         self.count_half(half(key))
     }
@@ -60,7 +69,8 @@ impl Sketch {
     }
 }
 
-/// Half of a key: what the tables of the policy know a block by. Two blocks with the same half would share their counts, no more.
+/// Half of a key, by which the tables of the policy identify a block. Two blocks with the same half
+/// would share their counts, nothing else.
 pub(super) fn half(key: &BlockKey) -> u64 {
     u128::from_le_bytes(key.0) as u64
 }
@@ -85,8 +95,12 @@ mod tests {
                 sketch.add(&key(number));
             }
         }
-        let over = |number: &u64| u64::from(sketch.count(&key(*number))) > u64::from(USE) * (1 + number % 3);
-        let under = |number: &u64| u64::from(sketch.count(&key(*number))) < u64::from(USE) * (1 + number % 3);
+        let over = |number: &u64| {
+            u64::from(sketch.count(&key(*number))) > u64::from(USE) * (1 + number % 3)
+        };
+        let under = |number: &u64| {
+            u64::from(sketch.count(&key(*number))) < u64::from(USE) * (1 + number % 3)
+        };
         assert_eq!((0..1_000).filter(under).count(), 0);
         assert!((0..1_000).filter(over).count() < 20);
         assert!((1_000..2_000).filter(|&number| sketch.count(&key(number)) > 0).count() < 20);

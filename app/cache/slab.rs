@@ -1,9 +1,10 @@
-//! The slab: two pools of fixed-size slots, one a plane, counted out at start from a byte budget and never more. The memory is freed
-//! with the slab, but for pages that somebody still reads.
+//! The slab: two pools of fixed-size slots, one per plane, whose number follows from a byte budget
+//! at start. The memory is freed with the slab, except for pages that are still being read.
 //!
-//! There are one and a half global slots to a sliding one: a long prefix keeps its global planes, of which every token is
-//! needed, and drops the sliding ones, of which only the last window is. A plane in which the model has no layer takes no
-//! memory: every handle to it shares one empty page, and it never runs out.
+//! There are one and a half global slots for each sliding one. A long prefix keeps its global
+//! planes, of which every token is needed, and drops its sliding ones, of which only the last
+//! window is needed. A plane in which the model has no layer takes no memory: all its handles share
+//! one empty page, and it never runs out.
 
 use std::sync::Arc;
 
@@ -12,9 +13,9 @@ use crate::id::SlotIndex;
 use crate::kv::{KvShape, Page, Plane};
 use crate::limits::{BLOCK_TOKENS, MAX_BLOCKS};
 
-/// The right to fill one slot. Whoever owns it is the only one who writes to the page; it goes back with
-/// [`Cache::commit`](super::Cache::commit) or [`Cache::release`](super::Cache::release). Dropped, the slot is lost until the
-/// process restarts.
+/// The right to fill one slot. Only its owner writes to the page. It goes back through
+/// [`Cache::commit`](super::Cache::commit) or [`Cache::release`](super::Cache::release); if it is
+/// dropped instead, the slot is lost until the process restarts.
 #[derive(Debug)]
 #[must_use = "a slot that is neither committed nor released is lost"]
 pub struct Slot {
@@ -24,7 +25,7 @@ pub struct Slot {
 }
 
 impl Slot {
-    /// The plane that the slot is made for.
+    /// The plane of the slot.
     pub(crate) fn plane(&self) -> Plane {
         self.plane
     }
@@ -34,7 +35,8 @@ impl Slot {
         self.index
     }
 
-    /// The memory: room for one full block of the plane. What the last owner left is still in it.
+    /// The memory: room for one full block of the plane. It still contains what the last
+    /// owner left.
     pub fn page(&self) -> &Page {
         &self.page
     }
@@ -55,14 +57,14 @@ fn slots(shape: &KvShape, budget_bytes: usize) -> Result<[usize; 2], CacheError>
     Ok([sliding + sliding / 2, sliding])
 }
 
-/// The slots of one plane. A page is made when its slot is first given out: the allocator writes beside every page, so with small
-/// pages the whole slab would be in memory from the start.
+/// The slots of one plane. A page is allocated when its slot is first taken: the allocator writes
+/// beside every page, so with small pages the whole slab would be in memory from the start.
 struct Pool {
     slot_bytes: usize,
     count: usize,
-    /// Those of the slots that somebody has ever owned.
+    /// Pages of the slots that have ever been taken.
     pages: Vec<Page>,
-    /// Of these, the ones that nobody owns now; the next one to give out is the last.
+    /// The free ones among these; the last is taken next.
     free: Vec<SlotIndex>,
 }
 
@@ -71,7 +73,12 @@ impl Pool {
         if slot_bytes == 0 {
             return Pool { slot_bytes, count: 0, pages: vec![Page::new(0)], free: Vec::new() };
         }
-        Pool { slot_bytes, count, pages: Vec::with_capacity(count), free: Vec::with_capacity(count) }
+        Pool {
+            slot_bytes,
+            count,
+            pages: Vec::with_capacity(count),
+            free: Vec::with_capacity(count),
+        }
     }
 
     fn take(&mut self) -> Option<SlotIndex> {
@@ -98,23 +105,29 @@ impl Slab {
     /// Slots for at most `budget_bytes`, and for at least one block.
     pub(super) fn new(shape: &Arc<KvShape>, budget_bytes: usize) -> Result<Slab, CacheError> {
         let counts = slots(shape, budget_bytes)?;
-        let pool = |plane: Plane| Pool::new(counts[plane as usize], shape.plane_bytes(plane, BLOCK_TOKENS));
-        Ok(Slab { pools: Plane::ALL.map(pool), blocks: counts.iter().sum::<usize>().min(MAX_BLOCKS) })
+        let pool = |plane: Plane| {
+            Pool::new(counts[plane as usize], shape.plane_bytes(plane, BLOCK_TOKENS))
+        };
+        Ok(Slab {
+            pools: Plane::ALL.map(pool),
+            blocks: counts.iter().sum::<usize>().min(MAX_BLOCKS),
+        })
     }
 
-    /// Blocks that can be known at once: as many as there are slots, since a block may hold only one of its planes.
+    /// Most blocks in the index: as many as there are slots, since a block may hold only one of
+    /// its planes.
     pub(super) fn blocks(&self) -> usize {
         self.blocks
     }
 
-    /// A free slot, if there is one.
+    /// Takes a free slot, if there is one.
     pub(super) fn take(&mut self, plane: Plane) -> Option<Slot> {
         let pool = &mut self.pools[plane as usize];
         let index = pool.take()?;
         Some(Slot { plane, index, page: pool.pages[index.0 as usize].clone() })
     }
 
-    /// Makes the slot free again.
+    /// Frees a slot.
     pub(super) fn put(&mut self, plane: Plane, index: SlotIndex) {
         let pool = &mut self.pools[plane as usize];
         if pool.slot_bytes > 0 {
@@ -138,10 +151,14 @@ impl Slab {
         self.pools[plane as usize].slot_bytes
     }
 
-    /// Slots of `plane` in all, and how many of them are free. None where the plane has no bytes.
+    /// All slots of `plane`, and how many of them are free. Zero if the plane has no bytes.
     pub(super) fn slots(&self, plane: Plane) -> (usize, usize) {
         let pool = &self.pools[plane as usize];
-        if pool.slot_bytes == 0 { (0, 0) } else { (pool.count, pool.count - pool.pages.len() + pool.free.len()) }
+        if pool.slot_bytes == 0 {
+            (0, 0)
+        } else {
+            (pool.count, pool.count - pool.pages.len() + pool.free.len())
+        }
     }
 }
 
@@ -161,14 +178,21 @@ mod tests {
     #[test]
     fn the_pools_fill_the_budget_and_never_pass_it() {
         for shape in [shape(3, 15), shape(4, 22), shape(1, 0), shape(0, 1)] {
-            let [global_bytes, sliding_bytes] = Plane::ALL.map(|plane| shape.plane_bytes(plane, 16));
+            let [global_bytes, sliding_bytes] =
+                Plane::ALL.map(|plane| shape.plane_bytes(plane, 16));
             let block = global_bytes + sliding_bytes;
             for budget in (block..20 * block).step_by(1_000) {
                 let [global, sliding] = slots(&shape, budget).unwrap();
                 assert_eq!(global, sliding + sliding / 2);
-                let cost = |sliding: usize| (sliding + sliding / 2) * global_bytes + sliding * sliding_bytes;
+                let cost = |sliding: usize| {
+                    (sliding + sliding / 2) * global_bytes + sliding * sliding_bytes
+                };
                 assert!(cost(sliding) <= budget, "{global} + {sliding} slots pass {budget} bytes");
-                assert!(cost(sliding + 1) > budget, "{budget} bytes have room for {} sliding slots", sliding + 1);
+                assert!(
+                    cost(sliding + 1) > budget,
+                    "{budget} bytes have room for {} sliding slots",
+                    sliding + 1
+                );
             }
         }
     }
@@ -192,7 +216,9 @@ mod tests {
         assert!(count > 2 && free == count && slab.pools[0].pages.is_empty());
         let first = slab.take(Plane::Global).unwrap();
         slab.put(first.plane, first.index);
-        let taken: Vec<_> = core::iter::from_fn(|| slab.take(Plane::Global)).map(|slot| slot.index.0 as usize).collect();
+        let taken: Vec<_> = core::iter::from_fn(|| slab.take(Plane::Global))
+            .map(|slot| slot.index.0 as usize)
+            .collect();
         assert_eq!(taken, (0..count).collect::<Vec<_>>());
         assert_eq!((slab.slots(Plane::Global), slab.pools[0].pages.len()), ((count, 0), count));
     }

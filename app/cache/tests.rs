@@ -1,14 +1,17 @@
-//! What the cache promises, one promise a test. The same promises under random use are in `model_tests`.
+//! What the cache promises, one promise per test; `commit` has those of a commit. `model_tests`
+//! checks the same promises under random use.
 
 use std::sync::Arc;
 
 use super::store::{PlaneStats, Refusal};
 use super::*;
-use crate::id::{BlockKey, Fingerprint, NodeId, TokenId};
+use crate::id::{BlockKey, Fingerprint, TokenId};
 use crate::kv::{KvFormat, KvShape};
 use crate::limits::MAX_BLOCKS;
 
-/// A model of `global` and `sliding` layers whose planes take 256 bytes a layer.
+mod commit;
+
+/// A model of `global` and `sliding` layers whose planes take 256 bytes per layer.
 pub(super) fn shape(global: usize, sliding: usize) -> Arc<KvShape> {
     let mut layers = vec![Plane::Global; global];
     layers.resize(global + sliding, Plane::Sliding);
@@ -26,7 +29,7 @@ fn secret() -> ChainSecret {
     ChainSecret::derive(b"")
 }
 
-/// The links of a prompt of `tokens` tokens that begins with token `first` and goes on counting.
+/// The links of a prompt of `tokens` consecutive tokens, starting with token `first`.
 pub(super) fn prompt(cache: &Cache, first: u32, tokens: u32) -> Chain {
     let tokens: Vec<TokenId> = (first..first + tokens).map(TokenId).collect();
     Chain::of(&secret(), cache.root(), &tokens)
@@ -41,13 +44,20 @@ fn put(cache: &mut Cache, link: &Link, plane: Plane, fill: u8) -> Committed {
     put_by(cache, link, plane, fill, Maker::Own)
 }
 
-pub(super) fn put_by(cache: &mut Cache, link: &Link, plane: Plane, fill: u8, maker: Maker) -> Committed {
+pub(super) fn put_by(
+    cache: &mut Cache,
+    link: &Link,
+    plane: Plane,
+    fill: u8,
+    maker: Maker,
+) -> Committed {
     let slot = cache.reserve(plane, &nobody).unwrap();
     slot.page().write().fill(fill);
     cache.commit(link, slot, maker)
 }
 
-/// Commits both planes of every link; the whole of it must be taken. The last block stays pinned until the next is there.
+/// Commits both planes of every link, and requires that all are taken. The last block stays pinned
+/// until the next is there.
 pub(super) fn put_all<'a>(cache: &mut Cache, links: impl IntoIterator<Item = &'a Link>) {
     let mut pinned: Option<BlockKey> = None;
     for link in links {
@@ -55,7 +65,10 @@ pub(super) fn put_all<'a>(cache: &mut Cache, links: impl IntoIterator<Item = &'a
             assert!(matches!(put(cache, link, plane, 1), Committed::Inserted));
         }
         cache.pin(link, Plane::Global).unwrap();
-        pinned.replace(link.key).into_iter().for_each(|key| assert!(cache.unpin(&key, Plane::Global)));
+        pinned
+            .replace(link.key)
+            .into_iter()
+            .for_each(|key| assert!(cache.unpin(&key, Plane::Global)));
     }
     pinned.into_iter().for_each(|key| assert!(cache.unpin(&key, Plane::Global)));
 }
@@ -83,125 +96,12 @@ fn a_committed_prompt_is_found_again_with_its_bytes() {
             assert_eq!((held.parent, &held.tokens), (link.parent, &link.tokens));
             assert_eq!(held.bytes, cache.shape().plane_bytes(plane, link.tokens.len()));
             assert!(cache.unpin(&link.key, plane));
-            assert!(!cache.unpin(&link.key, plane), "a pin can be given back once");
+            assert!(!cache.unpin(&link.key, plane), "a pin can be released only once");
         }
     }
 }
 
-#[test]
-fn a_collision_of_keys_is_a_miss_and_never_another_prompts_bytes() {
-    let mut cache = cache(shape(1, 1), 4);
-    let chain = prompt(&cache, 0, 32);
-    put_all(&mut cache, chain.links());
-    let mut other_tokens = chain.blocks[1].clone();
-    other_tokens.tokens[5] = TokenId(999);
-    let mut fewer_tokens = chain.blocks[1].clone();
-    fewer_tokens.tokens.truncate(9);
-    let other_parent = Link { parent: cache.root(), ..chain.blocks[1].clone() };
-    for crafted in [other_tokens, fewer_tokens, other_parent] {
-        for plane in Plane::ALL {
-            assert!(!cache.holds(&crafted, plane));
-            assert!(cache.pin(&crafted, plane).is_none());
-            let committed = put(&mut cache, &crafted, plane, 9);
-            assert_eq!(refusal(committed, &mut cache), Refusal::Collision);
-            let (page, _) = cache.pin(&chain.blocks[1], plane).unwrap();
-            assert!(page.read().iter().all(|&b| b == 1));
-            cache.unpin(&chain.blocks[1].key, plane);
-        }
-    }
-    let as_root = Link { key: cache.root(), ..chain.blocks[0].clone() };
-    let committed = put(&mut cache, &as_root, Plane::Global, 9);
-    assert_eq!(refusal(committed, &mut cache), Refusal::Collision);
-    assert_eq!(cache.stats().collisions, 13);
-}
-
-#[test]
-fn a_block_without_its_parent_is_refused_and_the_slot_comes_back() {
-    let mut cache = cache(shape(1, 1), 4);
-    let chain = prompt(&cache, 0, 40);
-    let committed = put(&mut cache, &chain.blocks[1], Plane::Global, 1);
-    assert_eq!(refusal(committed, &mut cache), Refusal::NoParent);
-
-    assert!(matches!(put(&mut cache, &chain.blocks[0], Plane::Sliding, 1), Committed::Inserted));
-    let committed = put(&mut cache, &chain.blocks[1], Plane::Global, 1);
-    assert_eq!(refusal(committed, &mut cache), Refusal::NoParent, "a parent without its global plane is of no use");
-
-    assert!(matches!(put(&mut cache, &chain.blocks[0], Plane::Global, 1), Committed::Inserted));
-    put_all(&mut cache, &chain.blocks[1..]);
-    put_all(&mut cache, &chain.ragged);
-    let after_ragged = link(&secret(), chain.ragged.unwrap().key, &[TokenId(1)]);
-    let committed = put(&mut cache, &after_ragged, Plane::Global, 1);
-    assert_eq!(refusal(committed, &mut cache), Refusal::NoParent, "nothing follows a ragged block");
-    let own_parent = Link { parent: after_ragged.key, ..after_ragged };
-    let committed = put(&mut cache, &own_parent, Plane::Global, 1);
-    assert_eq!(refusal(committed, &mut cache), Refusal::NoParent);
-}
-
-#[test]
-fn a_plane_committed_twice_keeps_the_first_and_gives_the_second_slot_back() {
-    let mut cache = cache(shape(1, 1), 2);
-    let chain = prompt(&cache, 0, 16);
-    put_all(&mut cache, chain.links());
-    let Committed::AlreadyHeld(slot) = put(&mut cache, &chain.blocks[0], Plane::Sliding, 2) else { panic!() };
-    let (page, _) = cache.pin(&chain.blocks[0], Plane::Sliding).unwrap();
-    assert!(page.read().iter().all(|&b| b == 1));
-    assert!(slot.page().read().iter().all(|&b| b == 2), "whoever computed it may go on reading its own copy");
-    cache.release(slot);
-    assert_eq!(cache.stats().planes[Plane::Sliding as usize].held, 1);
-}
-
-/// What a peer sent may be a lie that no check has found; what was computed here is not. So an answer never goes on from a
-/// peer's bytes where own ones were made.
-#[test]
-fn own_bytes_replace_a_peers_that_nobody_reads_and_never_the_other_way_round() {
-    let (own, first, second) = (Maker::Own, Maker::Peer(NodeId(1)), Maker::Peer(NodeId(2)));
-    for plane in Plane::ALL {
-        let mut cache = cache(shape(1, 1), 4);
-        let chain = prompt(&cache, 0, 32);
-        put_all(&mut cache, &chain.blocks[..1]);
-        let link = &chain.blocks[1];
-        assert!(matches!(put_by(&mut cache, link, plane, 1, first), Committed::Inserted));
-        while cache.poll_change().is_some() {}
-
-        let Committed::AlreadyHeld(slot) = put_by(&mut cache, link, plane, 2, second) else { panic!("a peer replaced a peer") };
-        cache.release(slot);
-        let (page, maker) = cache.pin(link, plane).unwrap();
-        assert_eq!(maker, first);
-        let Committed::AlreadyHeld(slot) = put_by(&mut cache, link, plane, 3, own) else { panic!("a pinned page changed") };
-        assert!(page.read().iter().all(|&byte| byte == 1) && slot.page().read().iter().all(|&byte| byte == 3));
-        cache.unpin(&link.key, plane);
-
-        let Committed::Replaced(foreign) = cache.commit(link, slot, own) else { panic!("the peer's bytes stayed") };
-        assert!(foreign.page().read().iter().all(|&byte| byte == 1), "the slot that comes back is the peer's");
-        cache.release(foreign);
-        let held = cache.entry(&link.key, plane).unwrap();
-        assert!(held.maker == own && held.page.read().iter().all(|&byte| byte == 3));
-        assert_eq!(cache.poll_change(), None, "to the peers nothing has changed");
-
-        for (fill, maker) in [(4, first), (5, own)] {
-            let Committed::AlreadyHeld(slot) = put_by(&mut cache, link, plane, fill, maker) else { panic!("{maker:?} replaced") };
-            cache.release(slot);
-        }
-        assert_eq!(cache.stats().planes.map(|plane| plane.reserved), [0, 0], "no slot was lost");
-        let (page, maker) = cache.pin(link, plane).unwrap();
-        assert!(maker == own && page.read().iter().all(|&byte| byte == 3));
-    }
-}
-
-/// Where the model has no layer in a plane, there are no bytes that anyone could have made: it goes with the other plane.
-#[test]
-fn a_plane_without_layers_has_the_maker_of_its_block() {
-    let mut cache = cache(shape(2, 0), 2);
-    let chain = prompt(&cache, 0, 16);
-    let (link, peer) = (&chain.blocks[0], Maker::Peer(NodeId(1)));
-    assert!(matches!(put_by(&mut cache, link, Plane::Global, 1, peer), Committed::Inserted));
-    assert_eq!(cache.entry(&link.key, Plane::Sliding).unwrap().maker, peer);
-    let Committed::Replaced(slot) = put(&mut cache, link, Plane::Global, 2) else { panic!() };
-    cache.release(slot);
-    assert_eq!(cache.entry(&link.key, Plane::Sliding).unwrap().maker, Maker::Own);
-}
-
-/// A simulator makes and drops thousands of nodes.
+/// A simulator creates and drops thousands of nodes.
 #[test]
 fn the_memory_of_a_slab_goes_with_the_cache() {
     let mut cache = cache(shape(1, 1), 4);
@@ -218,7 +118,10 @@ fn a_long_prompt_drops_its_early_sliding_planes_and_keeps_its_global_ones() {
     let mut cache = cache(shape(1, 5), 4);
     let chain = prompt(&cache, 0, 6 * 16);
     put_all(&mut cache, chain.links());
-    assert_eq!(held(&cache, chain.links()), [[true, false], [true, false], [true; 2], [true; 2], [true; 2], [true; 2]]);
+    assert_eq!(
+        held(&cache, chain.links()),
+        [[true, false], [true, false], [true; 2], [true; 2], [true; 2], [true; 2]]
+    );
 }
 
 #[test]
@@ -229,7 +132,10 @@ fn when_global_slots_run_out_whole_blocks_go_from_the_end_of_the_oldest_prompt()
     put_all(&mut cache, old.links());
     put_all(&mut cache, new.links());
     let slot = cache.reserve(Plane::Global, &nobody).unwrap();
-    assert_eq!(held(&cache, old.links()).iter().map(|planes| planes[0]).collect::<Vec<_>>(), [true, true, false]);
+    assert_eq!(
+        held(&cache, old.links()).iter().map(|planes| planes[0]).collect::<Vec<_>>(),
+        [true, true, false]
+    );
     assert!(held(&cache, new.links()).iter().all(|planes| planes[0]));
     cache.release(slot);
 }
@@ -258,7 +164,9 @@ fn a_slab_in_full_use_says_so_and_recovers() {
             cache.pin(link, plane).unwrap();
         }
         let mut spare = Vec::new();
-        while cache.stats().planes[plane as usize].held + spare.len() < cache.stats().planes[plane as usize].slots {
+        while cache.stats().planes[plane as usize].held + spare.len()
+            < cache.stats().planes[plane as usize].slots
+        {
             spare.push(cache.reserve(plane, &nobody).unwrap());
         }
         let error = cache.reserve(plane, &nobody).unwrap_err();
@@ -289,7 +197,8 @@ fn pins_are_counted_and_one_too_many_is_a_miss_not_a_wrong_count() {
     let chain = prompt(&cache, 0, 16);
     put_all(&mut cache, chain.links());
     let block = &chain.blocks[0];
-    let granted = (0..u32::from(u16::MAX) + 5).filter(|_| cache.pin(block, Plane::Global).is_some()).count();
+    let granted =
+        (0..u32::from(u16::MAX) + 5).filter(|_| cache.pin(block, Plane::Global).is_some()).count();
     assert_eq!(granted, usize::from(u16::MAX));
     (1..granted).for_each(|_| assert!(cache.unpin(&block.key, Plane::Global)));
     assert!(cache.reserve(Plane::Global, &nobody).is_err(), "one pin is left");
@@ -311,12 +220,14 @@ fn a_reset_forgets_everything_and_what_is_in_use_stays_readable_until_it_is_not(
     assert_eq!(held(&cache, chain.links()), [[false; 2]; 3]);
     assert!(cache.pin(&chain.blocks[1], Plane::Sliding).is_none());
     assert!(cache.entry(&chain.blocks[1].key, Plane::Sliding).is_none());
-    let removed = core::iter::from_fn(|| cache.poll_change()).filter(|change| !change.added).count();
+    let removed =
+        core::iter::from_fn(|| cache.poll_change()).filter(|change| !change.added).count();
     assert_eq!(removed, 6);
 
-    let slots: Vec<Slot> = (0..3).map(|_| cache.reserve(Plane::Sliding, &nobody).unwrap()).collect();
+    let slots: Vec<Slot> =
+        (0..3).map(|_| cache.reserve(Plane::Sliding, &nobody).unwrap()).collect();
     slots.iter().for_each(|slot| slot.page().write().fill(9));
-    assert!(page.read().iter().all(|&b| b == 1), "the slot in use is not given to anyone else");
+    assert!(page.read().iter().all(|&b| b == 1), "the slot in use is given to nobody else");
     assert!(cache.reserve(Plane::Sliding, &nobody).is_err());
     slots.into_iter().for_each(|slot| cache.release(slot));
 
@@ -351,7 +262,9 @@ fn changes_that_nobody_polls_stay_bounded() {
 
 #[test]
 fn a_plane_without_layers_is_there_as_soon_as_its_block_is() {
-    for (shape, full, empty) in [(shape(2, 0), Plane::Global, Plane::Sliding), (shape(0, 2), Plane::Sliding, Plane::Global)] {
+    for (shape, full, empty) in
+        [(shape(2, 0), Plane::Global, Plane::Sliding), (shape(0, 2), Plane::Sliding, Plane::Global)]
+    {
         let mut cache = cache(shape, 4);
         let chain = prompt(&cache, 0, 37);
         for link in chain.links() {
@@ -364,7 +277,10 @@ fn a_plane_without_layers_is_there_as_soon_as_its_block_is() {
         }
         let other = prompt(&cache, 1_000, 37);
         for link in other.links() {
-            assert!(matches!(put(&mut cache, link, empty, 1), Committed::Inserted), "either plane may come first");
+            assert!(
+                matches!(put(&mut cache, link, empty, 1), Committed::Inserted),
+                "either plane may come first"
+            );
             assert!(matches!(put(&mut cache, link, full, 1), Committed::Inserted));
         }
         assert_eq!(cache.stats().planes[empty as usize], PlaneStats::default());
@@ -393,7 +309,9 @@ fn the_same_calls_give_the_same_state() {
         let mut log = Vec::new();
         for i in 0..200u32 {
             let chain = prompt(&cache, i * i % 37 * 100, 16 + i % 40);
-            for (link, plane) in chain.links().flat_map(|link| Plane::ALL.map(|plane| (link, plane))) {
+            for (link, plane) in
+                chain.links().flat_map(|link| Plane::ALL.map(|plane| (link, plane)))
+            {
                 let committed = put(&mut cache, link, plane, 1);
                 committed.into_slot().into_iter().for_each(|slot| cache.release(slot));
             }
@@ -437,26 +355,4 @@ fn the_largest_cache_is_made_and_used_on_a_small_stack() {
         assert_eq!(cache.stats().entries, 0);
     };
     std::thread::Builder::new().stack_size(256 << 10).spawn(work).unwrap().join().unwrap();
-}
-
-#[test]
-fn an_index_full_of_blocks_in_use_refuses_and_one_that_is_not_gives_way() {
-    // In a model without global layers, blocks outlive their bytes in the index, so that it can fill before the slab does.
-    let mut cache = cache(shape(0, 1), 2);
-    let capacity = cache.stats().capacity;
-    let mut chain = prompt(&cache, 0, 16 * (capacity as u32 + 1)).blocks;
-    let last = chain.pop().unwrap();
-    for link in &chain {
-        assert!(matches!(put(&mut cache, link, Plane::Sliding, 1), Committed::Inserted));
-        cache.pin(link, Plane::Global).unwrap();
-        cache.unpin(&link.parent, Plane::Global);
-    }
-    assert_eq!(cache.stats().entries, capacity);
-    let committed = put(&mut cache, &last, Plane::Sliding, 1);
-    assert_eq!(refusal(committed, &mut cache), Refusal::IndexFull);
-    cache.unpin(&chain[capacity - 1].key, Plane::Global);
-    let other = prompt(&cache, 9_000, 16).blocks.remove(0);
-    assert!(matches!(put(&mut cache, &other, Plane::Sliding, 1), Committed::Inserted));
-    assert!(!cache.holds(&chain[capacity - 1], Plane::Global));
-    assert!(cache.holds(&chain[capacity - 2], Plane::Global) || cache.stats().entries < capacity);
 }

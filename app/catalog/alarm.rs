@@ -1,4 +1,5 @@
-//! The warnings that a node is sending: what its audits have found, each repeated as an order to reset is.
+//! The warnings that a node is sending: what its audits found, each repeated like an order
+//! to reset.
 
 use super::order::Order;
 use super::pace::Dice;
@@ -7,14 +8,15 @@ use super::{Catalog, Event, Standing};
 use crate::id::{Millis, NodeId};
 use crate::limits::MAX_WARNINGS;
 
-/// The warnings that are being sent, the oldest first.
+/// The warnings being sent, oldest first.
 #[derive(Default)]
 pub(super) struct Alarms {
     open: heapless::Deque<(Warning, Order), MAX_WARNINGS>,
 }
 
 impl Alarms {
-    /// The first one goes out at once. Where too many are being sent, the oldest has been said often enough.
+    /// Starts sending a warning: the first datagram is due at once. When the queue is full, the
+    /// oldest warning is dropped; it has been sent often enough.
     pub(super) fn raise(&mut self, warning: Warning, now: Millis) {
         if self.open.is_full() {
             self.open.pop_front();
@@ -24,7 +26,7 @@ impl Alarms {
         self.open.push_back((warning, order)).expect("there is room for one warning");
     }
 
-    /// A warning that is due; it counts as sent.
+    /// A warning that is due, if any; it counts as sent.
     pub(super) fn take(&mut self, dice: &mut Dice, now: Millis) -> Option<Warning> {
         while self.open.front().is_some_and(|(_, order)| order.is_done()) {
             self.open.pop_front();
@@ -39,10 +41,11 @@ impl Alarms {
 }
 
 impl Catalog {
-    /// A warning says something only where its sender's bytes would be the same as this node's.
+    /// A warning counts only if its sender's bytes would equal this node's.
     pub(super) fn hear_warning(&mut self, by: NodeId, warning: Warning) -> Option<Event> {
         self.stats.warnings_heard += 1;
-        let shares = self.directory.get(by).is_some_and(|peer| self.standing(peer) == Standing::Shares);
+        let shares =
+            self.directory.get(by).is_some_and(|peer| self.standing(peer) == Standing::Shares);
         shares.then_some(Event::Warned { by, warning })
     }
 }
@@ -56,10 +59,17 @@ mod tests {
 
     fn warning(accused: u64) -> Warning {
         let (boot, key) = (BootId(1), BlockKey([2; 16]));
-        Warning { accused: NodeId(accused), boot, key, plane: Plane::Global, served: 3, computed: 4 }
+        Warning {
+            accused: NodeId(accused),
+            boot,
+            key,
+            plane: Plane::Global,
+            served: 3,
+            computed: 4,
+        }
     }
 
-    /// All that is said until nothing is due any more.
+    /// All warnings sent until nothing is due.
     fn said(alarms: &mut Alarms) -> Vec<u64> {
         let (mut dice, mut said) = (Dice(1), Vec::new());
         while let Some(now) = alarms.deadline() {

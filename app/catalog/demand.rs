@@ -1,34 +1,42 @@
-//! What many have missed is said once more to all.
+//! Repeats to all what many have missed.
 //!
-//! A delta that is lost on its way to this node's radio is lost by everybody, and each would pull the segment over a connection of its
-//! own. The first few do; then the segment is multicast, and the others find it repaired. And a newcomer that announces itself again
-//! without having called here may have missed this node's answer, so it is answered again.
+//! A delta that is lost on its way to this node's radio is lost by everybody, and each peer would
+//! pull the segment over its own connection. The first few do; then the segment is multicast, which
+//! repairs the others. Likewise, a newcomer that announces itself again without having connected
+//! may have missed this node's answer, so it is answered again.
 
 use super::wire::{Datagram, Message, Segment};
 use super::{Catalog, MAX_FILTER_SEGMENTS};
 use crate::id::{BootId, Millis, NodeId};
 use crate::limits::{ANNOUNCE_INTERVAL_MS, ANSWER_AGAIN_MS, DEMAND, DEMAND_MS, DEMAND_SHARE};
 
-/// Which segments are asked for, and how often.
+/// Counts the requests for each segment.
 #[derive(Default)]
 pub(super) struct Demand {
-    /// The generation that was asked for.
+    /// The generation that the requests were for.
     generation: u64,
     since: Millis,
     asked: [usize; MAX_FILTER_SEGMENTS],
     /// Whether the segment was multicast at this generation.
     told: [bool; MAX_FILTER_SEGMENTS],
-    /// A segment to be multicast.
+    /// Segments due to be multicast.
     due: [bool; MAX_FILTER_SEGMENTS],
-    /// No newcomer is answered again before: nodes that start together would answer each other's answers.
+    /// No newcomer is answered again before this: nodes that start together would answer each
+    /// other's answers.
     quiet_until: Millis,
 }
 
 impl Demand {
-    /// A segment is asked for at this generation; with `enough` of it, it becomes due, once a generation.
+    /// Counts a request for a segment at this generation. After `enough` of them the segment
+    /// becomes due, once per generation.
     fn note(&mut self, generation: u64, index: usize, enough: usize, now: Millis) {
         if generation != self.generation {
-            *self = Demand { generation, since: now, quiet_until: self.quiet_until, ..Demand::default() };
+            *self = Demand {
+                generation,
+                since: now,
+                quiet_until: self.quiet_until,
+                ..Demand::default()
+            };
         }
         if now >= self.since + Millis(DEMAND_MS) {
             (self.since, self.asked) = (now, [0; MAX_FILTER_SEGMENTS]);
@@ -47,7 +55,8 @@ impl Demand {
 }
 
 impl Catalog {
-    /// A segment of this node's filter as peers were told, with its generation, for a peer that asks for it over TCP.
+    /// A segment of this node's filter as last advertised, with its generation, for a peer that
+    /// asks for it over TCP.
     pub(crate) fn serve_segment(&mut self, index: usize, now: Millis) -> Option<(u64, &[u8])> {
         let generation = self.own.generation();
         if index < self.own.filter.geometry().segments() {
@@ -56,14 +65,19 @@ impl Catalog {
         self.own_segment(index)
     }
 
-    /// The segment that many ask for, if there is one, for all.
+    /// The datagram that repeats a segment many peers asked for, if one is due.
     pub(super) fn tell_again(&mut self, now: Millis) -> Option<Datagram> {
         let index = self.demand.take()?;
         self.stats.segments_sent += 1;
         let datagram = self.say(|catalog| {
             let own = &catalog.own;
             let bytes = own.segment(index).expect("only segments of the filter are noted");
-            Message::Segment(Segment { generation: own.generation(), digests: own.digests(), index: index as u8, bytes })
+            Message::Segment(Segment {
+                generation: own.generation(),
+                digests: own.digests(),
+                index: index as u8,
+                bytes,
+            })
         });
         self.pace.told(self.nodes(), datagram.len() * (1 + self.copies.len()), now);
         Some(datagram)
@@ -74,7 +88,7 @@ impl Catalog {
         self.directory.with(node, |peer| peer.called |= peer.boot == boot);
     }
 
-    /// A known peer has announced itself.
+    /// A known peer has announced itself: answers it again if it may have missed this node.
     pub(super) fn answer_again(&mut self, node: NodeId, now: Millis) {
         // In a small swarm the next announcement is near anyway.
         let far = self.interval_ms() > 2 * ANNOUNCE_INTERVAL_MS;
@@ -119,11 +133,17 @@ mod tests {
             assert!(!said(&mut teller, 1_010).iter().any(is_segment), "{asked}");
         }
         teller.serve_segment(0, Millis(1_020)).unwrap();
-        let again: Vec<Datagram> = said(&mut teller, 1_020).into_iter().filter(is_segment).collect();
+        let again: Vec<Datagram> =
+            said(&mut teller, 1_020).into_iter().filter(is_segment).collect();
         assert_eq!(again.len(), 1);
         peer.handle(udp(0), &again[0], Millis(1_021)).unwrap();
-        let known = &peer.peer(teller.config.node).expect("known").view.bits()[..FILTER_SEGMENT_BYTES];
-        assert!(teller.own_segment(0).is_some_and(|(_, told)| told == known && told.iter().any(|byte| *byte != 0)));
+        let known =
+            &peer.peer(teller.config.node).expect("known").view.bits()[..FILTER_SEGMENT_BYTES];
+        assert!(
+            teller
+                .own_segment(0)
+                .is_some_and(|(_, told)| told == known && told.iter().any(|byte| *byte != 0))
+        );
         for at in 0..10 * DEMAND as u64 {
             teller.serve_segment(0, Millis(1_030 + at));
             assert!(!said(&mut teller, 1_030 + at).iter().any(is_segment), "once a generation");
@@ -140,10 +160,15 @@ mod tests {
         }
     }
 
-    /// Where the next regular announcement is minutes away, a lost answer must not leave a newcomer without this node till then.
+    /// When the next regular announcement is minutes away, a lost answer must not leave a newcomer
+    /// without this node until then.
     #[test]
     fn a_newcomer_that_has_not_called_is_answered_again_and_no_other() {
-        let slow = |number| CatalogConfig { interval_ms: 300_000, keys: Keyring::new(b"test", []), ..config(number) };
+        let slow = |number| CatalogConfig {
+            interval_ms: 300_000,
+            keys: Keyring::new(b"test", []),
+            ..config(number)
+        };
         let again = |called: bool, first: u64| {
             let (mut old, mut newcomer) = (Catalog::new(slow(0)), Catalog::new(slow(1)));
             let mut at = first;
@@ -157,7 +182,7 @@ mod tests {
             if called {
                 old.called_by(NodeId(1_001), BootId(2_001));
             }
-            // The first answer, and this node's own greetings.
+            // Drains the first answer and this node's own greetings.
             for ms in (at..at + 60_000).step_by(100) {
                 said(&mut old, ms);
             }

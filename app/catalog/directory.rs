@@ -1,7 +1,9 @@
-//! The directory: every peer that was heard of lately, as many as it was made for, each with the memory that its filter takes.
+//! The directory: every live peer with its filter, up to a fixed number of peers and
+//! filter segments.
 //!
-//! With each datagram and each event something may be due for one peer of a thousand. So that not all are looked at each time, the
-//! directory knows a moment before which nothing is; looking at all of them sets it anew.
+//! A datagram or an event may make something due for one peer of a thousand. To avoid scanning all
+//! peers each time, the directory keeps a lower bound on the next due time and recomputes it when
+//! it does scan.
 
 use core::net::SocketAddr;
 
@@ -16,27 +18,27 @@ use crate::limits::{LEAST_PEERS, MAX_FILTER_SEGMENTS, MAX_PEERS, SEGMENTS_A_PEER
 /// What a datagram meant for the directory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Heard {
-    /// From a peer that was not known, and is in the table now; `evicted`: so many had to go for it.
+    /// From a new peer, now in the table; `evicted` peers were forgotten to make room.
     Joined { evicted: u64 },
-    /// From a peer that started anew.
+    /// From a peer that restarted.
     Restarted,
     /// From a known peer.
     Known,
-    /// From a known peer, at an address that it has not proven. What it says counts all the same.
+    /// From a known peer, at an address that it has not proven. Its content is used all the same.
     Moved,
-    /// A boot that has not proven itself announces itself.
+    /// An unproven boot announces itself.
     Claimed,
     /// A known peer said goodbye.
     Left,
-    /// Overtaken by a later datagram, or a copy of one.
+    /// Overtaken by a later datagram, or a duplicate.
     Overtaken,
-    /// Not an announcement, and from nobody known; or a goodbye of such a one.
+    /// From an unknown node: a goodbye, or anything else but an announcement.
     Stranger,
-    /// From a peer that was not known, while the table is full of live ones.
+    /// From a new peer, while the table is full of live ones.
     Full,
 }
 
-/// What a datagram is heard with: where it came from, and what this node is.
+/// The context of a datagram: where it came from, and this node's own state.
 pub(super) struct Ear<'a> {
     pub(super) from: SocketAddr,
     /// The swarm whose key is in use.
@@ -47,21 +49,21 @@ pub(super) struct Ear<'a> {
 /// The table of peers.
 pub(super) struct Directory {
     peers: Vec<Peer>,
-    /// Their names, in the same order: what is looked for with each datagram.
+    /// Their ids, in the same order: every datagram searches these.
     names: Vec<NodeId>,
-    /// Peers that it holds at most.
+    /// Most peers that it holds.
     most: usize,
-    /// Filter segments that there is room for.
+    /// Filter segments still free.
     free_segments: usize,
-    /// Nobody expires before.
+    /// Lower bound on when a peer expires.
     expiry_at: Millis,
-    /// No pull is due before.
+    /// Lower bound on when a pull is due.
     pull_at: Millis,
 }
 
 impl Directory {
-    /// An empty directory for so many peers, within the limits, with filters of [`SEGMENTS_A_PEER`] segments each, or of the largest size
-    /// if they are few.
+    /// An empty directory for that many peers, clamped to the limits, with filters of
+    /// [`SEGMENTS_A_PEER`] segments each, or of the largest size if the peers are few.
     pub(super) fn new(peers: usize) -> Directory {
         let most = peers.clamp(LEAST_PEERS, MAX_PEERS);
         Directory {
@@ -82,7 +84,7 @@ impl Directory {
         self.place_of(node).map(|index| &self.peers[index])
     }
 
-    /// Lets something be done with a peer.
+    /// Runs `act` on a peer.
     pub(super) fn with<T>(&mut self, node: NodeId, act: impl FnOnce(&mut Peer) -> T) -> Option<T> {
         let index = self.place_of(node)?;
         let result = act(&mut self.peers[index]);
@@ -99,7 +101,8 @@ impl Directory {
         self.peers.len()
     }
 
-    /// Takes in a datagram. A boot is only taken in once it is proven, see [`Directory::admit`].
+    /// Takes in a datagram. A new boot is admitted only once it is proven, see
+    /// [`Directory::admit`].
     pub(super) fn hear(
         &mut self,
         header: &Header,
@@ -148,7 +151,7 @@ impl Directory {
         }
     }
 
-    /// Takes in a boot that has announced itself, in place of an earlier one of the same node.
+    /// Admits a boot that has announced itself, in place of an earlier boot of the same node.
     pub(super) fn admit(
         &mut self,
         header: &Header,
@@ -162,18 +165,23 @@ impl Directory {
         let message = Message::Announce(*announce);
         let known = self.place_of(header.node).map(|index| self.forget(index)).is_some();
         let Some(evicted) = self.make_room(geometry, now) else { return Ok(Heard::Full) };
-        self.push(Peer::new(header, announce, from, geometry)).hear(header, &message, crowd, now)?;
+        self.push(Peer::new(header, announce, from, geometry))
+            .hear(header, &message, crowd, now)?;
         self.note_due(self.len() - 1);
         Ok(if known { Heard::Restarted } else { Heard::Joined { evicted } })
     }
 
-    /// Nothing is due before: neither that somebody expires nor that a filter is repaired.
+    /// Nothing is due before this: no peer expires, and no filter needs repair.
     pub(super) fn deadline(&self) -> Millis {
         self.expiry_at.min(self.pull_at)
     }
 
-    /// The first peer of those that `may` be asked whose filter is to be repaired now.
-    pub(super) fn due_for_pull(&mut self, now: Millis, may: impl Fn(&Peer) -> bool) -> Option<&mut Peer> {
+    /// The first peer whose filter repair is due, among those that `may` accepts.
+    pub(super) fn due_for_pull(
+        &mut self,
+        now: Millis,
+        may: impl Fn(&Peer) -> bool,
+    ) -> Option<&mut Peer> {
         if now < self.pull_at {
             return None;
         }
@@ -188,12 +196,12 @@ impl Directory {
         }
     }
 
-    /// Others may be asked from now on.
+    /// The set of peers that may be asked has changed: rescan for pulls.
     pub(super) fn look_for_pulls(&mut self) {
         self.pull_at = Millis(0);
     }
 
-    /// Forgets the peers that were silent for three of their intervals; says how many.
+    /// Forgets the peers that were silent for three of their intervals; returns how many.
     pub(super) fn expire(&mut self, now: Millis) -> u64 {
         if now < self.expiry_at {
             return 0;
@@ -206,7 +214,7 @@ impl Directory {
         (before - self.peers.len()) as u64
     }
 
-    /// Forgets the peers that have not obeyed the reset to `epoch`, each named to `forgotten`.
+    /// Forgets the peers that have not obeyed the reset to `epoch`, and passes each to `forgotten`.
     pub(super) fn reset(&mut self, epoch: Epoch, mut forgotten: impl FnMut(&Peer)) {
         while let Some(index) = self.peers.iter().position(|peer| peer.epochs.epoch < epoch) {
             forgotten(&self.peers[index]);
@@ -214,15 +222,17 @@ impl Directory {
         }
     }
 
-    /// Makes room by forgetting the peer that was silent longest, provided that it missed an announcement: a swarm larger than
-    /// the table must not spend its time forgetting and learning.
+    /// Makes room by forgetting the peer that was silent longest, but only if it missed an
+    /// announcement: a swarm larger than the table must not spend its time forgetting and
+    /// relearning peers.
     fn evict(&mut self, now: Millis) -> bool {
         let silent = self.peers.iter().enumerate().min_by_key(|(_, peer)| peer.last_heard);
         let late = silent.filter(|(_, peer)| peer.is_late(now)).map(|(index, _)| index);
         late.map(|index| self.forget(index)).is_some()
     }
 
-    /// Makes room for a peer with a filter of this size; gives how many others had to go, `None` where those there are live.
+    /// Makes room for a peer with a filter of this size. Returns how many peers were evicted, or
+    /// `None` if all are live.
     fn make_room(&mut self, geometry: Geometry, now: Millis) -> Option<u64> {
         let mut evicted = 0;
         while self.peers.len() == self.most || self.free_segments < geometry.segments() {
@@ -237,7 +247,7 @@ impl Directory {
     fn push(&mut self, peer: Peer) -> &mut Peer {
         self.free_segments -= peer.segments();
         self.names.push(peer.node);
-        // Unless what it says is taken, it is not heard of yet and expires at once.
+        // Expires at once unless its announcement is accepted next.
         self.expiry_at = Millis(0);
         self.peers.push(peer);
         self.peers.last_mut().expect("a peer was added")
@@ -250,7 +260,7 @@ impl Directory {
         peer
     }
 
-    /// Something about a peer has changed.
+    /// Updates the due times after a change to a peer.
     fn note_due(&mut self, index: usize) {
         let peer = &self.peers[index];
         self.expiry_at = self.expiry_at.min(peer.expires_at());

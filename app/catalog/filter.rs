@@ -1,14 +1,19 @@
-//! The Bloom filter: which bits stand for a block's plane, and the counting filter that a node keeps of its own blocks.
+//! The Bloom filter: which bits stand for a block's plane, and the counting filter that a node
+//! keeps of its own blocks.
 //!
-//! A filter is 1 to 16 segments of 1,024 bytes. All bits of a block lie in one segment, chosen by its key, so a segment
-//! that is known is an answer by itself, and a new block touches one segment only. The places of the bits are a wire
-//! format (docs/inside/wire.md): every build must find the same ones.
+//! A filter is 1 to 16 segments of 1,024 bytes. All bits of a block lie in one segment, chosen by
+//! its key, so one known segment is enough to answer for a block, and a new block touches only one
+//! segment. The places of the bits are a wire format (docs/inside/wire.md): every build must
+//! compute the same ones.
 
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::id::BlockKey;
 use crate::kv::Plane;
-use crate::limits::{FILTER_BITS_PER_ENTRY, FILTER_PROBES, FILTER_SEGMENT_BYTES, MAX_FILTER_PROBES, MAX_FILTER_SEGMENTS};
+use crate::limits::{
+    FILTER_BITS_PER_ENTRY, FILTER_PROBES, FILTER_SEGMENT_BYTES, MAX_FILTER_PROBES,
+    MAX_FILTER_SEGMENTS,
+};
 
 /// Bits of one segment.
 pub(crate) const SEGMENT_BITS: usize = FILTER_SEGMENT_BYTES * 8;
@@ -21,16 +26,20 @@ pub(crate) struct Geometry {
 }
 
 impl Geometry {
-    /// The geometry for a node that may hold `planes` block planes. Beyond what the largest filter is made for it still
-    /// works, with more false positives.
+    /// The geometry for a node that may hold `planes` block planes. Beyond the capacity of the
+    /// largest filter it still works, with more false positives.
     pub(crate) fn for_capacity(planes: usize) -> Geometry {
         let segments = planes.saturating_mul(FILTER_BITS_PER_ENTRY).div_ceil(SEGMENT_BITS);
-        Geometry { segments: segments.clamp(1, MAX_FILTER_SEGMENTS) as u8, probes: FILTER_PROBES as u8 }
+        Geometry {
+            segments: segments.clamp(1, MAX_FILTER_SEGMENTS) as u8,
+            probes: FILTER_PROBES as u8,
+        }
     }
 
     /// The geometry that a peer announced, if it is within the limits.
     pub(crate) fn checked(segments: usize, probes: u8) -> Option<Geometry> {
-        let fits = (1..=MAX_FILTER_SEGMENTS).contains(&segments) && (1..=MAX_FILTER_PROBES).contains(&usize::from(probes));
+        let fits = (1..=MAX_FILTER_SEGMENTS).contains(&segments)
+            && (1..=MAX_FILTER_PROBES).contains(&usize::from(probes));
         fits.then_some(Geometry { segments: segments as u8, probes })
     }
 
@@ -49,18 +58,24 @@ impl Geometry {
         self.segments() * FILTER_SEGMENT_BYTES
     }
 
-    /// The segment that holds the bits of `key`, both planes alike.
+    /// The segment that holds the bits of `key`, for both planes.
     pub(crate) fn segment_of(self, key: &BlockKey) -> usize {
         let (first, _) = halves(key);
         (((first >> 32) * u64::from(self.segments)) >> 32) as usize
     }
 
-    /// The places of the bits that stand for `plane` of `key`, counted from the start of the filter. A place may come twice.
+    /// The places of the bits that stand for `plane` of `key`, counted from the start of the
+    /// filter. A place may occur twice.
     ///
-    /// The key is a keyed hash already, so its bits are used as they are: the upper half of its first word picks the
-    /// segment, and each plane has half of its second word, 16 bits for the first probe and 16 for the step. The step
-    /// grows as it goes: enhanced double hashing (Dillinger and Manolios, FMCAD 2004).
-    pub(crate) fn places(self, key: &BlockKey, plane: Plane) -> impl Iterator<Item = usize> + use<> {
+    /// The key is already a keyed hash, so its bits are used as they are. The upper half of its
+    /// first word picks the segment. Each plane uses half of the second word: 16 bits for the first
+    /// probe and 16 for the step, which grows with each probe: enhanced double hashing (Dillinger
+    /// and Manolios, FMCAD 2004).
+    pub(crate) fn places(
+        self,
+        key: &BlockKey,
+        plane: Plane,
+    ) -> impl Iterator<Item = usize> + use<> {
         let (_, second) = halves(key);
         let word = (second >> (32 * plane as u32)) as u32;
         let base = self.segment_of(key) * SEGMENT_BITS;
@@ -80,7 +95,7 @@ fn halves(key: &BlockKey) -> (u64, u64) {
     (all as u64, (all >> 64) as u64)
 }
 
-/// Digest of one segment's bytes, by which two nodes tell whether they have the same: XXH3-64.
+/// Digest of one segment's bytes, by which two nodes compare segments: XXH3-64.
 pub(crate) fn digest(segment: &[u8]) -> u64 {
     xxh3_64(segment)
 }
@@ -95,19 +110,21 @@ pub(crate) fn bit(bytes: &[u8], place: usize) -> bool {
     bytes[place / 8] >> (place % 8) & 1 == 1
 }
 
-/// Makes the bit at `place` equal to `value`.
+/// Sets the bit at `place` to `value`.
 pub(crate) fn set_bit(bytes: &mut [u8], place: usize, value: bool) {
     let mask = 1 << (place % 8);
     if value { bytes[place / 8] |= mask } else { bytes[place / 8] &= !mask }
 }
 
-/// Whether all bits of `plane` of `key` are set in `bytes`: the plane is there, or (0.3 % at full load) seems to be.
+/// Whether all bits of `plane` of `key` are set in `bytes`: the plane is there, or (0.3 % at full
+/// load) only seems to be.
 pub(crate) fn contains(geometry: Geometry, bytes: &[u8], key: &BlockKey, plane: Plane) -> bool {
     geometry.places(key, plane).all(|place| bit(bytes, place))
 }
 
-/// A node's own filter. It counts the entries behind each bit, so that a removal leaves exactly the bits that the remaining
-/// entries would have made. A count that reached 255 stays there: a bit may be set in vain, but none is missing.
+/// A node's own filter. It counts the entries behind each bit, so a removal leaves exactly the bits
+/// that the remaining entries set. A count that reached 255 stays there: a bit may then stay set
+/// without need, but none is ever missing.
 pub(crate) struct CountingFilter {
     geometry: Geometry,
     counts: Box<[u8]>,
@@ -115,7 +132,8 @@ pub(crate) struct CountingFilter {
 }
 
 impl CountingFilter {
-    /// An empty filter; all memory is taken now: 9 bits for each bit of the filter, 147 kB for the largest.
+    /// An empty filter. It allocates all its memory now: 9 bits for each bit of the filter, 147 kB
+    /// for the largest.
     pub(crate) fn new(geometry: Geometry) -> CountingFilter {
         let counts = vec![0; geometry.segments() * SEGMENT_BITS].into_boxed_slice();
         CountingFilter { geometry, counts, bits: vec![0; geometry.bytes()].into_boxed_slice() }
@@ -126,12 +144,12 @@ impl CountingFilter {
         self.geometry
     }
 
-    /// The plain bits, as peers are to know them.
+    /// The plain bits, in the form that peers receive.
     pub(crate) fn bits(&self) -> &[u8] {
         &self.bits
     }
 
-    /// Adds an entry, and says whether a bit changed. An entry added twice is to be removed twice.
+    /// Adds an entry; returns whether a bit changed. An entry added twice must be removed twice.
     pub(crate) fn insert(&mut self, key: &BlockKey, plane: Plane) -> bool {
         let mut changed = false;
         for place in self.geometry.places(key, plane) {
@@ -143,8 +161,8 @@ impl CountingFilter {
         changed
     }
 
-    /// Removes an entry that was added, and says whether a bit changed. An entry that cannot have been added (one of its bits
-    /// is not set) changes nothing, and gives `None`.
+    /// Removes an entry; returns whether a bit changed. An entry that cannot have been added (one
+    /// of its bits is not set) changes nothing and returns `None`.
     pub(crate) fn remove(&mut self, key: &BlockKey, plane: Plane) -> Option<bool> {
         if !contains(self.geometry, &self.bits, key, plane) {
             return None;
@@ -193,7 +211,9 @@ mod tests {
     #[test]
     fn the_places_of_a_key_are_a_wire_format() {
         let key = BlockKey(core::array::from_fn(|i| (i as u8) * 17));
-        let places = |segments, plane| -> Vec<usize> { Geometry::checked(segments, 8).unwrap().places(&key, plane).collect() };
+        let places = |segments, plane| -> Vec<usize> {
+            Geometry::checked(segments, 8).unwrap().places(&key, plane).collect()
+        };
         assert_eq!(places(1, Plane::Global), GLOBAL);
         assert_eq!(places(1, Plane::Sliding), SLIDING);
         assert_eq!(places(12, Plane::Global), GLOBAL.map(|place| 5 * SEGMENT_BITS + place));
@@ -212,8 +232,12 @@ mod tests {
             }
         }
         let found = |key: &BlockKey, plane| contains(filter.geometry(), filter.bits(), key, plane);
-        assert!((0..entries / 2).all(|number| Plane::ALL.iter().all(|&plane| found(&key(number), plane))));
-        let wrong = (1_000_000..1_100_000).filter(|&number| found(&key(number), Plane::Global)).count();
+        assert!(
+            (0..entries / 2)
+                .all(|number| Plane::ALL.iter().all(|&plane| found(&key(number), plane)))
+        );
+        let wrong =
+            (1_000_000..1_100_000).filter(|&number| found(&key(number), Plane::Global)).count();
         assert!(wrong < 500, "{wrong} of 100,000 keys found that were never put in");
     }
 

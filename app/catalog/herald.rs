@@ -1,8 +1,11 @@
-//! A computer that is no node and orders a reset: it learns the swarm's epoch, orders the next one, and hears who obeys.
+//! A computer that is not a node orders a reset: it learns the swarm's epoch, orders the next one,
+//! and listens for acknowledgements.
 //!
-//! It asks with a reset to epoch 0, which no node obeys and every node answers with an announcement. After two seconds of that,
-//! and once any node was heard, it orders the reset, several times and then every other second, until every node that it ever heard
-//! has announced that it obeyed. A state machine like [`Catalog`](super::Catalog): poll it after each datagram and at its deadline.
+//! It asks with a reset to epoch 0, which no node obeys and every node answers with an
+//! announcement. After at least two seconds, and once it has heard a node, it orders the reset,
+//! first several times and then every other second, until every node that it has heard announces
+//! that it obeyed. It is a state machine like [`Catalog`](super::Catalog): poll it after each
+//! datagram and at its deadline.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -14,45 +17,46 @@ use crate::id::{BootId, EpochState, Millis, NodeId};
 use crate::keyring::{Keyring, SwarmSecret};
 use crate::limits::MAX_RESET_NODES;
 
-/// How long nodes are listened for at least: each announces itself a second after its last announcement at the latest.
+/// Shortest time to listen for nodes: each answers at the latest a second after its
+/// last announcement.
 const LISTEN_MS: u64 = 2_000;
 
-/// Milliseconds between two questions.
+/// Milliseconds between two requests.
 const ASK_MS: u64 = 500;
 
-/// Milliseconds between two orders when the first ones were not obeyed by all.
+/// Milliseconds between two orders, once the first ones were not obeyed by all.
 const REMIND_MS: u64 = 2_000;
 
-/// What a herald is made for.
+/// Settings of a herald.
 #[derive(Clone, Debug)]
 pub struct HeraldConfig {
-    /// A number that no node has.
+    /// An id that no node has.
     pub node: NodeId,
     /// Never used before.
     pub boot: BootId,
-    /// What the swarm's datagrams are sealed with. Nodes that have a former key only are told too.
+    /// Keys that seal the datagrams. Nodes that have only a former key are reached too.
     pub keys: Keyring,
-    /// Whether the blocks are to be dropped too.
+    /// Whether the blocks are dropped too.
     pub store: bool,
 }
 
-/// What a herald has learnt.
+/// What a herald has learned.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum HeraldNews {
-    /// The reset is ordered.
+    /// The reset was ordered.
     Ordered(EpochState),
-    /// The node has obeyed, and saved it.
+    /// The node has obeyed the reset and saved it.
     Acknowledged(NodeId),
 }
 
-/// The state machine; see the module's head.
+/// The state machine; see the module header.
 pub struct Herald {
     config: HeraldConfig,
     counter: u64,
     dice: Dice,
     listen_until: Millis,
     ask_at: Millis,
-    /// The most that anyone knows of.
+    /// The newest epochs that any node knows.
     newest: EpochState,
     ordered: Option<EpochState>,
     order: Order,
@@ -60,13 +64,13 @@ pub struct Herald {
     /// Whether each node has obeyed.
     nodes: BTreeMap<NodeId, bool>,
     news: VecDeque<HeraldNews>,
-    /// The last datagram, sealed with former keys.
+    /// Copies of the last datagram, sealed with former keys.
     copies: Vec<Datagram>,
     stats: CatalogStats,
 }
 
 impl Herald {
-    /// One that begins to ask at `now`.
+    /// A herald that starts asking at `now`.
     pub fn new(config: HeraldConfig, now: Millis) -> Herald {
         Herald {
             counter: 0,
@@ -96,7 +100,9 @@ impl Herald {
         self.newest = self.newest.join(header.epochs);
         match message {
             Message::Reset => {}
-            Message::Announce(Announce { interval_ms: 0, .. }) => drop(self.nodes.remove(&header.node)),
+            Message::Announce(Announce { interval_ms: 0, .. }) => {
+                self.nodes.remove(&header.node);
+            }
             _ => self.hear_node(&header),
         }
         Ok(())
@@ -143,14 +149,20 @@ impl Herald {
         self.counter += 1;
         let HeraldConfig { keys, node, boot, .. } = &self.config;
         let seal = |secret: &SwarmSecret| {
-            let header = Header { swarm: secret.tag(), node: *node, boot: *boot, counter: self.counter, epochs };
+            let header = Header {
+                swarm: secret.tag(),
+                node: *node,
+                boot: *boot,
+                counter: self.counter,
+                epochs,
+            };
             wire::seal(&header, &Message::Reset, secret)
         };
         self.copies = keys.former().iter().map(seal).collect();
         seal(keys.current())
     }
 
-    /// What is new, until there is no more.
+    /// The next piece of news, until there is none.
     pub fn poll_news(&mut self) -> Option<HeraldNews> {
         self.news.pop_front()
     }
@@ -164,17 +176,17 @@ impl Herald {
         }
     }
 
-    /// Whether the order was sent as often as it should be, and every node that was heard has obeyed.
+    /// Whether the order was sent as often as it should be, and every node heard has obeyed.
     pub fn is_done(&self) -> bool {
         self.ordered.is_some() && self.order.is_done() && self.nodes.values().all(|obeyed| *obeyed)
     }
 
-    /// The nodes that were heard, and whether each has obeyed.
+    /// The nodes heard, and whether each has obeyed.
     pub fn nodes(&self) -> impl Iterator<Item = (NodeId, bool)> + '_ {
         self.nodes.iter().map(|(node, obeyed)| (*node, *obeyed))
     }
 
-    /// Datagrams of other swarms, or sealed with another key: what a wrong key looks like.
+    /// Datagrams of other swarms, or sealed with another key: the sign of a wrong key.
     pub fn strangers(&self) -> u64 {
         self.stats.other_swarm + self.stats.forged
     }

@@ -1,10 +1,10 @@
-//! What people call nodes that are here, or were.
+//! The names of present and former peers.
 
 use super::Catalog;
 use crate::id::{NodeId, NodeName};
 
 impl Catalog {
-    /// What a peer is or was called; empty where nobody knows.
+    /// The name of a present or former peer; empty if unknown.
     pub(crate) fn name(&self, node: NodeId) -> NodeName {
         self.names.iter().find(|(of, _)| *of == node).map_or(NodeName::default(), |(_, name)| *name)
     }

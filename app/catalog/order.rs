@@ -1,10 +1,11 @@
-//! When an order to reset is sent: several times, for the air loses some, and never twice after the same pause.
+//! When an order to reset is sent: several times, since some datagrams get lost, and with random
+//! pauses in between.
 
 use super::pace::Dice;
 use crate::id::Millis;
 use crate::limits::{RESET_GAP_MS, RESET_REPEATS};
 
-/// An order to reset that is being repeated, or none.
+/// A reset order that is being repeated, or none.
 #[derive(Default, Debug)]
 pub(super) struct Order {
     left: u32,
@@ -12,12 +13,12 @@ pub(super) struct Order {
 }
 
 impl Order {
-    /// The first one goes out at once.
+    /// Starts an order: the first datagram is due at once.
     pub(super) fn start(&mut self, now: Millis) {
         *self = Order { left: RESET_REPEATS, at: now };
     }
 
-    /// Whether one is due; it counts as sent.
+    /// Whether one is due; if so, it counts as sent.
     pub(super) fn take(&mut self, dice: &mut Dice, now: Millis) -> bool {
         let due = self.left > 0 && now >= self.at;
         if due {

@@ -1,26 +1,27 @@
-//! This node's own filter, and how far it has been told: the difference between the two becomes deltas and segments.
+//! This node's own filter, current and as last advertised: the difference becomes deltas
+//! and segments.
 
 use super::filter::{CountingFilter, Geometry, SEGMENT_BITS, bit, digest, span};
 use super::wire::{ChangeList, Changes, Digests};
 use crate::limits::MAX_FILTER_SEGMENTS;
 
-/// The next change to tell, already counted as told.
+/// The next change to send, already counted as advertised.
 pub(super) enum Step {
     /// The bits of [`Own::changes`].
     Delta,
-    /// This segment as a whole, because that is smaller.
+    /// This whole segment, because it is smaller than a delta.
     Segment(usize),
 }
 
-/// The filter as it is, and as peers were told.
+/// The current filter, and the filter as last advertised.
 pub(super) struct Own {
-    /// As it is.
+    /// The current filter.
     pub(super) filter: CountingFilter,
     told: Box<[u8]>,
-    /// Of the segments as told, 8 bytes each.
+    /// Digests of the advertised segments, 8 bytes each.
     digests: [u8; MAX_FILTER_SEGMENTS * 8],
     generation: u64,
-    /// Of the last step, if it was a delta.
+    /// The changes of the last step, if it was a delta.
     changes: ChangeList,
 }
 
@@ -37,7 +38,7 @@ impl Own {
         own
     }
 
-    /// Steps told since the start.
+    /// Steps since the start.
     pub(super) fn generation(&self) -> u64 {
         self.generation
     }
@@ -48,12 +49,12 @@ impl Own {
         (bits.len() * 8, bits.iter().map(|byte| byte.count_ones() as usize).sum())
     }
 
-    /// Of the filter as told.
+    /// Digests of the advertised filter.
     pub(super) fn digests(&self) -> Digests<'_> {
         Digests(&self.digests[..self.filter.geometry().segments() * 8])
     }
 
-    /// A segment as told.
+    /// A segment as advertised.
     pub(super) fn segment(&self, index: usize) -> Option<&[u8]> {
         (index < self.filter.geometry().segments()).then(|| &self.told[span(index)])
     }
@@ -63,7 +64,8 @@ impl Own {
         self.changes.changes()
     }
 
-    /// The next change to tell, if any: as many changed segments as one delta holds, or one that is smaller as a whole.
+    /// The next change to send, if any: as many changed segments as fit in one delta, or one
+    /// segment that is smaller whole.
     pub(super) fn step(&mut self) -> Option<Step> {
         let segments = self.filter.geometry().segments();
         let first = (0..segments).find(|&index| self.differs(index))?;
@@ -87,7 +89,8 @@ impl Own {
         Some(Step::Delta)
     }
 
-    /// Counts everything as told: for an announcement whose hearers know nothing of the filter yet.
+    /// Counts everything as advertised: for an announcement to peers that do not know the
+    /// filter yet.
     pub(super) fn tell_all(&mut self) {
         if !self.is_told() {
             self.generation += 1;
@@ -95,7 +98,7 @@ impl Own {
         }
     }
 
-    /// Whether peers were told of everything.
+    /// Whether every change has been advertised.
     pub(super) fn is_told(&self) -> bool {
         self.filter.bits() == &*self.told
     }
@@ -104,11 +107,13 @@ impl Own {
         self.filter.bits()[span(index)] != self.told[span(index)]
     }
 
-    /// Adds the changed bits of a segment to a list. False when they do not fit.
+    /// Adds the changed bits of a segment to a list. Returns false when they do not fit.
     fn pack(&self, index: usize, list: &mut ChangeList) -> bool {
         let places = index * SEGMENT_BITS..(index + 1) * SEGMENT_BITS;
         let bits = self.filter.bits();
-        places.filter(|&place| bit(bits, place) != bit(&self.told, place)).all(|place| list.push(place, bit(bits, place)))
+        places
+            .filter(|&place| bit(bits, place) != bit(&self.told, place))
+            .all(|place| list.push(place, bit(bits, place)))
     }
 
     fn tell(&mut self, index: usize) {

@@ -1,19 +1,22 @@
-//! When this node speaks. What it promises: the swarm's announcements together take at most 1/200 of the air, a change is
-//! told within a quarter of a second unless the node has long been busy or the swarm is large, and no two nodes fall into step.
+//! When this node sends. Promises: the announcements of the whole swarm take at most 1/200 of the
+//! air time; a change is sent within a quarter of a second unless the node has long been busy or
+//! the swarm is large; no two nodes fall into step.
 //!
-//! The arithmetic. A multicast datagram of `n` bytes goes out at the lowest basic rate, 1 Mbit/s, unacknowledged:
-//! `8 × (n + 64) + 1,000` microseconds, where 64 bytes are IP, UDP, MAC and LLC headers, and 1,000 µs are preamble, mean
-//! back-off and the way to the access point. `N` nodes that announce every `T` take `N × air / T`; below 1/200 that is
-//! `T ≥ 200 × N × air`. With a filter of two segments (up to 1,365 block planes) an announcement has 125 bytes and takes
-//! 2.5 ms: ten seconds do for 19 nodes, and 64 nodes announce every 32 seconds. Deltas earn as much again, to be spent up to
-//! two minutes ahead, or as far ahead as some deltas take; a node that has spent it still sends one delta for each 250 ms and node of
-//! the swarm.
+//! The arithmetic. A multicast datagram of `n` bytes goes out at the lowest basic rate, 1 Mbit/s,
+//! unacknowledged: `8 × (n + 64) + 1,000` microseconds, where 64 bytes are IP, UDP, MAC and LLC
+//! headers, and 1,000 µs are preamble, mean back-off and the hop to the access point. `N` nodes
+//! that announce every `T` take `N × air / T`; below 1/200 that means `T ≥ 200 × N × air`. With a
+//! filter of two segments (up to 1,365 block planes) an announcement has 125 bytes and takes 2.5
+//! ms: ten seconds suffice for 19 nodes, and 64 nodes announce every 32 seconds. Deltas have the
+//! same budget again, which may be spent up to two minutes ahead, or further if a few deltas need
+//! it. A node that has spent it still sends one delta per 250 ms times the nodes of the swarm.
 
 use crate::id::Millis;
 use crate::limits::{
-    AIR_SHARE, ANNOUNCE_GAP_MS, ANSWER_DELAY_MS, ANSWER_DELAY_PER_NODE_MS, DELTA_BURST_BYTES, DELTA_BURST_MS, DELTA_DELAY_MS,
-    DELTA_DELAY_PER_NODE_MS, DELTA_SPACING_MS, DELTA_SPACING_PER_NODE_MS, ECHO_MS, ECHOES, GREETING_GAP_MS, GREETINGS,
-    LATE_ECHO_MS, LATE_ECHO_PER_NODE_MS, MAX_INTERVAL_MS, MIN_INTERVAL_MS,
+    AIR_SHARE, ANNOUNCE_GAP_MS, ANSWER_DELAY_MS, ANSWER_DELAY_PER_NODE_MS, DELTA_BURST_BYTES,
+    DELTA_BURST_MS, DELTA_DELAY_MS, DELTA_DELAY_PER_NODE_MS, DELTA_SPACING_MS,
+    DELTA_SPACING_PER_NODE_MS, ECHO_MS, ECHOES, GREETING_GAP_MS, GREETINGS, LATE_ECHO_MS,
+    LATE_ECHO_PER_NODE_MS, MAX_INTERVAL_MS, MIN_INTERVAL_MS,
 };
 
 /// Seeded randomness for delays (SplitMix64, Steele et al., OOPSLA 2014). Not for secrets.
@@ -30,14 +33,14 @@ impl Dice {
     }
 }
 
-/// What a delay is drawn from that must not make a swarm speak in one voice.
+/// Input for random delays that keep the nodes of a swarm from sending at the same moment.
 pub(super) struct Crowd<'a> {
     pub(super) dice: &'a mut Dice,
     /// Nodes of the swarm, this one included.
     pub(super) nodes: usize,
 }
 
-/// Microseconds that a datagram of `bytes` keeps the air busy.
+/// Microseconds of air time of a datagram of `bytes`.
 fn air_us(bytes: usize) -> u64 {
     8 * (bytes as u64 + 64) + 1_000
 }
@@ -47,7 +50,7 @@ fn fair_ms(nodes: usize, bytes: usize) -> u64 {
     AIR_SHARE * nodes as u64 * air_us(bytes) / 1_000
 }
 
-/// Milliseconds of its share of the air that a node may use ahead of time, in a swarm of `nodes`.
+/// Milliseconds of its share of the air time that a node may spend ahead, in a swarm of `nodes`.
 fn burst_ms(nodes: usize) -> u64 {
     DELTA_BURST_MS.max(fair_ms(nodes, DELTA_BURST_BYTES))
 }
@@ -57,15 +60,16 @@ pub(super) struct Pace {
     interval_ms: u32,
     announce_at: Millis,
     announced_at: Option<Millis>,
-    /// When a change that was told is told of again, by an announcement: whoever has lost the delta learns that it has.
+    /// When an announcement repeats the state after a delta, so that peers that lost the
+    /// delta notice.
     echo_at: Option<Millis>,
     echoes: u32,
-    /// Announcements of a new start that are still to come soon, for those who missed the first. Answers to others are none of them:
-    /// a newcomer says those within a few seconds.
+    /// Announcements of a new boot still to come soon, for peers that missed the first. Answers to
+    /// others do not count: a newcomer sends those within its first few seconds.
     greetings: u32,
-    /// From when on an announcement is the next of them.
+    /// The earliest announcement that counts as the next greeting.
     greet_at: Millis,
-    /// Whether it is due then, for the next regular announcement is far.
+    /// Whether a greeting is due then, because the next regular announcement is far off.
     greets: bool,
     changed_at: Option<Millis>,
     told_at: Option<Millis>,
@@ -105,9 +109,17 @@ impl Pace {
         [self.echo_at, greeting].into_iter().flatten().fold(self.announce_at, Millis::min)
     }
 
-    /// An announcement of `bytes` went out that promises the next within `interval_ms`: it comes after 0.8 to 1.0 of that. One that only
-    /// repeats what a delta said is paid for by what deltas earn.
-    pub(super) fn announced(&mut self, nodes: usize, bytes: usize, interval_ms: u32, dice: &mut Dice, now: Millis) {
+    /// An announcement of `bytes` went out that promises the next within `interval_ms`: that is
+    /// scheduled after 0.8 to 1.0 of it. An announcement that only echoes a delta is paid for from
+    /// the budget of deltas.
+    pub(super) fn announced(
+        &mut self,
+        nodes: usize,
+        bytes: usize,
+        interval_ms: u32,
+        dice: &mut Dice,
+        now: Millis,
+    ) {
         if self.announce_at > now && self.echo_at.is_some_and(|at| at <= now) {
             self.earned_at = self.earned_at.max(now) + Millis(fair_ms(nodes, bytes));
         }
@@ -123,15 +135,17 @@ impl Pace {
         self.greets = self.greetings > 0 && interval > GREETING_GAP_MS;
     }
 
-    /// Somebody should hear of this node soon: the next announcement comes within 0.2 s, or in a swarm of many `nodes` so soon that they
-    /// leave air to others, but a second after the last one.
+    /// A peer should hear of this node soon: the next announcement comes within 0.2 s, or later in
+    /// a swarm of many `nodes` to leave air time to others, and at the earliest a second after the
+    /// last one.
     pub(super) fn answer(&mut self, nodes: usize, dice: &mut Dice, now: Millis) {
-        let earliest = self.announced_at.map_or(now, |last| now.max(last + Millis(ANNOUNCE_GAP_MS)));
+        let earliest =
+            self.announced_at.map_or(now, |last| now.max(last + Millis(ANNOUNCE_GAP_MS)));
         let delay = ANSWER_DELAY_MS.max(ANSWER_DELAY_PER_NODE_MS * nodes as u64);
         self.announce_at = self.announce_at.min(earliest + Millis(dice.below(delay + 1)));
     }
 
-    /// Everybody should hear of this node now, and those who miss that soon.
+    /// Everybody should hear of this node now, and peers that miss it soon after.
     pub(super) fn announce_now(&mut self, now: Millis) {
         (self.greetings, self.greet_at) = (1 + GREETINGS, now);
         self.announce_at = self.announce_at.min(now);
@@ -142,7 +156,7 @@ impl Pace {
         self.changed_at.get_or_insert(now);
     }
 
-    /// When changes are to be told, if there are any.
+    /// When changes are due to be sent, if there are any.
     pub(super) fn tell_at(&self, nodes: usize) -> Option<Millis> {
         let spacing = DELTA_SPACING_MS.max(DELTA_SPACING_PER_NODE_MS * nodes as u64);
         let delay = DELTA_DELAY_MS.max(DELTA_DELAY_PER_NODE_MS * nodes as u64);
@@ -151,14 +165,14 @@ impl Pace {
         self.changed_at.map(|at| allowed.max(at + Millis(delay)))
     }
 
-    /// A datagram of `bytes` told of a change.
+    /// A datagram of `bytes` with a change was sent.
     pub(super) fn told(&mut self, nodes: usize, bytes: usize, now: Millis) {
         self.told_at = Some(now);
         self.earned_at = self.earned_at.max(now) + Millis(fair_ms(nodes, bytes));
     }
 
-    /// All changes are told. While the node has air left, it says twice more how its filter is now, and else once and later, unless it
-    /// says so by another delta before.
+    /// All changes are sent. With air time left, announcements echo the new state twice; without
+    /// it, once and later. A further delta replaces these echoes.
     pub(super) fn echo(&mut self, nodes: usize, dice: &mut Dice, now: Millis) {
         self.plan_echo(ECHOES, nodes, dice, now);
     }
@@ -171,7 +185,7 @@ impl Pace {
         self.echo_at = (echoes > 0).then(|| now + Millis(wait + dice.below(wait / 2 + 1)));
     }
 
-    /// There is nothing more to tell.
+    /// There is nothing more to send.
     pub(super) fn all_told(&mut self) {
         self.changed_at = None;
     }
@@ -187,7 +201,7 @@ impl Pace {
 mod tests {
     use super::*;
 
-    /// Whoever has lost the last delta of a busy node would otherwise wait for minutes.
+    /// A peer that lost the last delta of a busy node would otherwise wait for minutes.
     #[test]
     fn the_last_delta_is_echoed_once_where_all_air_is_used_up() {
         let (mut pace, mut dice, now) = (Pace::new(10_000), Dice(1), Millis(700_000));
@@ -207,7 +221,7 @@ mod tests {
         for _ in 0..5 {
             times.push(now.0);
             pace.announced(1_000, 166, 600_000, &mut dice, now);
-            // Those who hear it announce themselves, and are answered: that is no greeting.
+            // Nodes that hear it announce themselves and are answered: that is no greeting.
             if times.len() == 1 {
                 for answer in [1_000, 2_000, 3_000, 4_000] {
                     pace.announced(1_000, 166, 600_000, &mut dice, Millis(answer));
@@ -215,10 +229,14 @@ mod tests {
             }
             now = pace.next_announcement();
         }
-        assert!(times[3] <= 45_000 && times[1] >= 12_000 && times[4] - times[3] >= 480_000, "{times:?}");
+        assert!(
+            times[3] <= 45_000 && times[1] >= 12_000 && times[4] - times[3] >= 480_000,
+            "{times:?}"
+        );
     }
 
-    /// Only the last of a row of deltas is echoed; that must not wait until all the echoes that came to nothing are earned.
+    /// Only the last of a row of deltas is echoed. That echo must not wait until the budget has
+    /// also earned the echoes that were replaced.
     #[test]
     fn an_echo_that_another_delta_replaces_costs_nothing() {
         let (mut pace, mut dice, mut now) = (Pace::new(10_000), Dice(1), Millis(0));
@@ -235,6 +253,10 @@ mod tests {
             pace.announced(6, 166, 10_000, &mut dice, now);
         }
         assert_eq!(pace.echo_at, None);
-        assert_eq!(pace.earned_at, earned_at + Millis(u64::from(ECHOES) * fair_ms(6, 166)), "those that went out are paid for");
+        assert_eq!(
+            pace.earned_at,
+            earned_at + Millis(u64::from(ECHOES) * fair_ms(6, 166)),
+            "those that went out are paid for"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! One peer as this node knows it.
+//! One peer, as this node knows it.
 
 use core::net::SocketAddr;
 
@@ -11,31 +11,32 @@ use super::wire::{Announce, Header, Message};
 use crate::id::{BlockKey, BootId, EpochState, Fingerprint, Millis, NodeId, NodeName, SwarmTag};
 use crate::kv::Plane;
 use crate::limits::{
-    LIFETIME_INTERVALS, MAX_FILTER_SEGMENTS, MAX_INTERVAL_MS, MAX_PULL_GAP_MS, MIN_INTERVAL_MS, NEWCOMER_MS, PULL_DELAY_MS,
-    PULL_DELAY_PER_NODE_MS, PULL_GAP_MS,
+    LIFETIME_INTERVALS, MAX_FILTER_SEGMENTS, MAX_INTERVAL_MS, MAX_PULL_GAP_MS, MIN_INTERVAL_MS,
+    NEWCOMER_MS, PULL_DELAY_MS, PULL_DELAY_PER_NODE_MS, PULL_GAP_MS,
 };
 
 /// What this node knows of a peer.
 pub struct Peer {
     /// The peer.
     pub(crate) node: NodeId,
-    /// Its present start.
+    /// Its current boot.
     pub(crate) boot: BootId,
     /// Where it serves blocks and segments over TCP.
     pub(crate) addr: SocketAddr,
     /// The resets that it has obeyed, as of the last datagram.
     pub(crate) epochs: EpochState,
-    /// The swarm whose key it speaks with: the present one where it has that, else the former one that it was heard under.
+    /// The swarm whose key it uses: the current one if it has that, otherwise the former one under
+    /// which it was heard.
     pub(crate) swarm: SwarmTag,
-    /// What people call it.
+    /// Its name for people.
     pub(crate) name: NodeName,
-    /// What must be equal to ours for its blocks to be of use.
+    /// Its blocks can be used only if this equals ours.
     pub(crate) fingerprint: Fingerprint,
     /// Its filter's generation, as of the last datagram.
     pub(crate) generation: u64,
     /// How busy it is, in percent, as of the last announcement.
     pub(crate) load: u8,
-    /// Within how many milliseconds its next announcement was promised, bounded.
+    /// The longest time to its next announcement, as it promised, clamped.
     pub(crate) interval_ms: u32,
     /// When its last datagram came.
     pub(crate) last_heard: Millis,
@@ -43,14 +44,14 @@ pub struct Peer {
     pub(crate) ways: Ways,
     /// Datagrams used since its boot became known.
     pub(crate) datagrams: u64,
-    /// Datagrams of this boot that never came, or came too late to be used: what the air loses.
+    /// Datagrams of this boot that never arrived or arrived too late to be used: packet loss.
     pub(crate) lost: u64,
     counter: u64,
     /// When this boot was first heard.
     since: Option<Millis>,
-    /// It has connected to this node, so that it knows of it.
+    /// Whether it has connected to this node, and so knows of it.
     pub(super) called: bool,
-    /// When it was last heard under the key in use.
+    /// When it was last heard under the current key.
     current_heard: Option<Millis>,
     pub(super) view: View,
     repair: Repair,
@@ -65,8 +66,13 @@ struct Repair {
 }
 
 impl Peer {
-    /// A peer that was not known, from its announcement, which it hears next.
-    pub(super) fn new(header: &Header, announce: &Announce<'_>, from: SocketAddr, geometry: Geometry) -> Peer {
+    /// A new peer from its announcement, which must be passed to `hear` next.
+    pub(super) fn new(
+        header: &Header,
+        announce: &Announce<'_>,
+        from: SocketAddr,
+        geometry: Geometry,
+    ) -> Peer {
         Peer {
             node: header.node,
             boot: header.boot,
@@ -96,7 +102,7 @@ impl Peer {
         self.view.geometry().segments()
     }
 
-    /// Segments of its filter that are known to be wrong here, and wait for repair.
+    /// Segments of its filter that are known to be wrong here and await repair.
     pub(crate) fn stale_segments(&self) -> usize {
         self.view.stale().count()
     }
@@ -106,8 +112,9 @@ impl Peer {
         self.view.contains(key, plane)
     }
 
-    /// Notes which key it speaks with, whether the datagram is used or a copy of one that was. Who speaks with a former key too is known
-    /// by the present one, until that was not heard for as long as a silent peer is remembered.
+    /// Notes which key it uses, from new datagrams and from copies alike. A peer that uses a former
+    /// key as well counts as using the current one, until it has not been heard under the current
+    /// one for the lifetime of a silent peer.
     pub(super) fn note_key(&mut self, header: &Header, current: SwarmTag, now: Millis) {
         if header.counter < self.counter {
             return;
@@ -120,27 +127,28 @@ impl Peer {
         self.swarm = if speaks_it { current } else { header.swarm };
     }
 
-    /// Whether a datagram of this boot was overtaken by a later one, or came twice.
+    /// Whether a datagram of this boot is a duplicate or was overtaken by a later one.
     pub(super) fn is_overtaken(&self, header: &Header) -> bool {
         header.counter <= self.counter
     }
 
-    /// When it is forgotten, unless it is heard again.
+    /// When it will be forgotten unless it is heard again.
     pub(super) fn expires_at(&self) -> Millis {
         self.last_heard + Millis(LIFETIME_INTERVALS * u64::from(self.interval_ms))
     }
 
-    /// Whether an announcement that was due has not come.
+    /// Whether an announcement is overdue.
     pub(super) fn is_late(&self, now: Millis) -> bool {
         now - self.last_heard > Millis(u64::from(self.interval_ms) * 3 / 2)
     }
 
-    /// Whether it has begun lately and may not know of this node.
+    /// Whether it started recently and may not know of this node.
     pub(super) fn may_miss_us(&self, now: Millis) -> bool {
         !self.called && self.since.is_some_and(|since| now < since + Millis(NEWCOMER_MS))
     }
 
-    /// Takes in a datagram of the present boot that is newer than all before. A faulty one changes nothing.
+    /// Takes in a datagram of the current boot that is newer than all before. A faulty one
+    /// changes nothing.
     pub(super) fn hear(
         &mut self,
         header: &Header,
@@ -162,7 +170,8 @@ impl Peer {
             return Err(CatalogFault::Contradiction);
         }
         if let Message::Segment(segment) = message
-            && digests.iter().nth(usize::from(segment.index)) != Some(super::filter::digest(segment.bytes))
+            && digests.iter().nth(usize::from(segment.index))
+                != Some(super::filter::digest(segment.bytes))
         {
             return Err(CatalogFault::Digest);
         }
@@ -187,7 +196,7 @@ impl Peer {
         }
         self.view.promise(generation, digests);
         if let Message::Segment(segment) = message {
-            // A segment pulled meanwhile may be newer: then this one is of no use, and no fault.
+            // A segment pulled meanwhile may be newer: then this one is useless, but no fault.
             let _ = self.view.replace(generation, usize::from(segment.index), segment.bytes);
         }
         self.plan_repair(crowd, now);
@@ -220,29 +229,40 @@ impl Peer {
         self.repair.at
     }
 
-    /// A pull that is planned is due now: a connection to the peer may stand.
+    /// Makes a planned pull due now: a connection to the peer may be open.
     pub(super) fn repair_now(&mut self, now: Millis) {
         self.repair.at = self.repair.at.map(|at| at.min(now));
     }
 
-    /// Notes that a pull starts now, and plans the next one in case it fails; returns the segments to ask for.
-    pub(super) fn start_pull(&mut self, dice: &mut Dice, now: Millis) -> heapless::Vec<u8, MAX_FILTER_SEGMENTS> {
-        let gap = PULL_GAP_MS.checked_shl(self.repair.failures).unwrap_or(MAX_PULL_GAP_MS).min(MAX_PULL_GAP_MS);
+    /// Notes that a pull starts now and schedules the next in case it fails. Returns the segments
+    /// to ask for.
+    pub(super) fn start_pull(
+        &mut self,
+        dice: &mut Dice,
+        now: Millis,
+    ) -> heapless::Vec<u8, MAX_FILTER_SEGMENTS> {
+        let gap = PULL_GAP_MS
+            .checked_shl(self.repair.failures)
+            .unwrap_or(MAX_PULL_GAP_MS)
+            .min(MAX_PULL_GAP_MS);
         self.repair.at = Some(now + Millis(gap + dice.below(gap / 4 + 1)));
         self.repair.last = Some(now);
         self.repair.failures = (self.repair.failures + 1).min(u32::BITS - 1);
         self.view.stale().map(|index| index as u8).collect()
     }
 
-    /// Plans a pull where one is needed and none is planned. What this peer said others heard too, and missed: all who know it pull
-    /// within a time that grows with their number. A peer that was not known is news to few.
+    /// Schedules a pull if one is needed and none is scheduled. Other nodes missed the same
+    /// datagram, so the pulls of all are spread over a time that grows with the size of the swarm.
+    /// Only few nodes need to pull from a new peer.
     fn plan_repair(&mut self, crowd: Crowd<'_>, now: Millis) {
         if self.view.stale().next().is_none() {
             self.repair = Repair { last: self.repair.last, ..Repair::default() };
         } else if self.repair.at.is_none() {
             let earliest = self.repair.last.map_or(now, |last| now.max(last + Millis(PULL_GAP_MS)));
-            let others = if self.datagrams > 1 { PULL_DELAY_PER_NODE_MS * crowd.nodes as u64 } else { 0 };
-            self.repair.at = Some(earliest + Millis(crowd.dice.below(PULL_DELAY_MS.max(others) + 1)));
+            let others =
+                if self.datagrams > 1 { PULL_DELAY_PER_NODE_MS * crowd.nodes as u64 } else { 0 };
+            self.repair.at =
+                Some(earliest + Millis(crowd.dice.below(PULL_DELAY_MS.max(others) + 1)));
         }
     }
 }

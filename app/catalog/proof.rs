@@ -1,4 +1,4 @@
-//! Who has answered: how a claim becomes a peer, and what is done about a machine that has this node's id.
+//! Proof of peers: how a claim becomes a peer, and what happens when a machine has this node's id.
 
 use core::net::{IpAddr, SocketAddr};
 
@@ -9,18 +9,18 @@ use super::{Catalog, CatalogFault, Event};
 use crate::id::{BootId, Millis, NodeId};
 use crate::limits::{MAX_RENAMES, PULL_DELAY_MS, TWIN_GAP_MS, TWIN_TIE_S};
 
-/// Machines with this node's id.
+/// Other machines with this node's id.
 #[derive(Default)]
 pub(super) struct Twins {
-    /// When this node began.
+    /// When this node started.
     began: Option<Millis>,
-    /// Where one is said to be, and when to connect there.
+    /// Where a twin is suspected, and when to connect there.
     suspect: Option<(SocketAddr, Millis)>,
-    /// No other look before.
+    /// No further probe before this.
     not_before: Millis,
-    /// When one was last told of.
+    /// When a twin was last reported.
     told_at: Option<Millis>,
-    /// Times that this start has stepped aside.
+    /// How often this boot has stepped aside.
     renames: u8,
 }
 
@@ -39,12 +39,12 @@ impl Twins {
         Some(addr)
     }
 
-    /// The node had no room to look there: it looks soon.
+    /// The node had no room for a probe there: retries soon.
     fn put_off(&mut self, addr: SocketAddr, now: Millis) {
         self.suspect.get_or_insert((addr, now + Millis(PULL_DELAY_MS)));
     }
 
-    /// Whether people are to be told of one: not again for a while.
+    /// Whether to report a twin now: reports are rate-limited.
     fn tells(&mut self, now: Millis) -> bool {
         let tells = self.told_at.is_none_or(|at| now >= at + Millis(TWIN_GAP_MS));
         if tells {
@@ -57,8 +57,9 @@ impl Twins {
         self.suspect.map(|(_, at)| at)
     }
 
-    /// Whether this start, `own`, is newer than one that has been up for `uptime_s`: by the clock, or where they began together, by the
-    /// higher boot. Both come to the same, but for the moment in which one sees a tie and the other does not; they meet again.
+    /// Whether this boot, `own`, is newer than one that has been up for `uptime_s`: by uptime, or
+    /// in a tie by the higher boot. Both machines reach the same result, except in the moment when
+    /// one sees a tie and the other does not; they meet again.
     fn is_newer(&self, own: BootId, other: BootId, uptime_s: u32, now: Millis) -> bool {
         let own_s = (now - self.began.unwrap_or(now)).0 / 1_000;
         let other_s = u64::from(uptime_s);
@@ -67,12 +68,14 @@ impl Twins {
 }
 
 impl Catalog {
-    /// `boot` of `node` has said hello on a connection: at `ip` this node has connected to it, or it has called from there. In a locked
-    /// swarm that cannot have been recorded, so what that boot announces from there is believed from now on.
+    /// `boot` of `node` has said hello on a connection: this node connected to it at `ip`, or it
+    /// connected from there. In a locked swarm a hello cannot be a replay, so announcements of that
+    /// boot from that address are believed from now on.
     pub fn proved(&mut self, node: NodeId, boot: BootId, ip: IpAddr, now: Millis) {
         let ip = ip.to_canonical();
         self.claims.refute(node, boot, ip);
-        let same_boot = self.directory.get(node).filter(|peer| peer.boot == boot).map(|peer| peer.addr.ip());
+        let same_boot =
+            self.directory.get(node).filter(|peer| peer.boot == boot).map(|peer| peer.addr.ip());
         if node == self.config.node || same_boot == Some(ip) {
             return;
         }
@@ -81,7 +84,9 @@ impl Catalog {
         if same_boot.is_some() {
             return self.move_peer(node, claim.from, announce.tcp_port);
         }
-        if let Ok(heard) = self.directory.admit(&claim.header, &announce, claim.from, &mut self.dice, now) {
+        if let Ok(heard) =
+            self.directory.admit(&claim.header, &announce, claim.from, &mut self.dice, now)
+        {
             self.note_proven(node, claim.from, claim.way, now);
             self.directory.with(node, |peer| peer.repair_now(now));
             let event = self.note(node, heard, &Message::Announce(announce), now);
@@ -97,7 +102,7 @@ impl Catalog {
         self.stats.moved += u64::from(moved.is_some());
     }
 
-    /// Takes in an authentic datagram of another node at an epoch that counts.
+    /// Takes in an authentic datagram of another node, at an epoch that is not too old.
     pub(super) fn hear_peer(
         &mut self,
         from: SocketAddr,
@@ -115,7 +120,7 @@ impl Catalog {
         Ok(heard)
     }
 
-    /// An announcement that is not of a proven boot at a proven address is looked into.
+    /// Checks an announcement that is not of a proven boot at a proven address.
     fn look_into(
         &mut self,
         heard: Heard,
@@ -137,7 +142,8 @@ impl Catalog {
         }
     }
 
-    /// A boot that is not known announces itself: it is believed if it has answered already, else looked into.
+    /// An unknown boot announces itself. It is believed if it has already answered, otherwise its
+    /// claim is checked.
     fn hear_claim(
         &mut self,
         from: SocketAddr,
@@ -147,10 +153,12 @@ impl Catalog {
     ) -> Result<Heard, CatalogFault> {
         let nodes = self.nodes();
         match self.claims.hear(header, announce, from, nodes, &mut self.dice, now) {
-            claims::Heard::Proven => return self.directory.admit(header, announce, from, &mut self.dice, now),
+            claims::Heard::Proven => {
+                return self.directory.admit(header, announce, from, &mut self.dice, now);
+            }
             claims::Heard::New => {
                 self.stats.claims += 1;
-                // It should hear of this node, whoever it is: if it lives, it connects.
+                // The newcomer should hear of this node, whoever it is: if it is live, it connects.
                 self.pace.answer(nodes, &mut self.dice, now);
             }
             claims::Heard::Waiting => {}
@@ -162,8 +170,15 @@ impl Catalog {
         Ok(Heard::Claimed)
     }
 
-    /// A proven boot is heard at another address: whether it has answered there already. Else that is looked into.
-    fn hear_claim_of_address(&mut self, from: SocketAddr, header: &Header, announce: &Announce<'_>, now: Millis) -> bool {
+    /// A proven boot is heard at another address. Returns whether it has already answered there;
+    /// otherwise that claim is checked.
+    fn hear_claim_of_address(
+        &mut self,
+        from: SocketAddr,
+        header: &Header,
+        announce: &Announce<'_>,
+        now: Millis,
+    ) -> bool {
         let nodes = self.nodes();
         let heard = self.claims.hear(header, announce, from, nodes, &mut self.dice, now);
         match heard {
@@ -174,7 +189,8 @@ impl Catalog {
         heard == claims::Heard::Proven
     }
 
-    /// Somebody to connect to, if it is due: his hello shows whether he is who datagrams say he is.
+    /// The next connection to make, if one is due: the hello shows whether the peer is who
+    /// datagrams say it is.
     pub fn poll_probe(&mut self, now: Millis) -> Option<Probe> {
         self.expire(now);
         let (node, swarm) = (self.config.node, self.config.keys.current().tag());
@@ -184,7 +200,7 @@ impl Catalog {
         Some(probe)
     }
 
-    /// A probe was not made, for as many as may be are under way: it is offered again soon.
+    /// A probe was not made because too many are under way: it is offered again soon.
     pub(crate) fn put_off(&mut self, probe: &Probe, now: Millis) {
         self.stats.probes -= 1;
         if probe.node == self.config.node {
@@ -194,14 +210,20 @@ impl Catalog {
         }
     }
 
-    /// What the node should know, until there is no more.
+    /// The next event for the node, until there are none.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
     }
 
-    /// A datagram that names this node: its own, come back; an earlier start's, recorded; or of a machine with the same id. Which of the
-    /// latter two is shown by a connection alone.
-    pub(super) fn hear_own_id(&mut self, from: SocketAddr, header: &Header, message: &Message<'_>, now: Millis) {
+    /// A datagram with this node's id: its own, echoed; a replay of an earlier boot; or one of a
+    /// machine with the same id. Only a connection tells the latter two apart.
+    pub(super) fn hear_own_id(
+        &mut self,
+        from: SocketAddr,
+        header: &Header,
+        message: &Message<'_>,
+        now: Millis,
+    ) {
         if header.boot == self.config.boot {
             self.stats.echoes += 1;
             return;
@@ -214,15 +236,24 @@ impl Catalog {
         }
     }
 
-    /// A start of this node's own id other than this one has said hello at `ip`, `uptime_s` seconds after it began: there are two machines
-    /// with one id. The newer one steps aside, see [`Event::Twin`]: on a connection that this node has made (`called`), and twice at most.
-    pub(crate) fn twin(&mut self, boot: BootId, uptime_s: u32, ip: IpAddr, called: bool, now: Millis) {
+    /// Another boot with this node's id has said hello at `ip`, `uptime_s` seconds after it
+    /// started: two machines share one id. The newer one steps aside, see [`Event::Twin`], but only
+    /// on a connection that this node made (`called`), and at most twice.
+    pub(crate) fn twin(
+        &mut self,
+        boot: BootId,
+        uptime_s: u32,
+        ip: IpAddr,
+        called: bool,
+        now: Millis,
+    ) {
         if boot == self.config.boot {
             return;
         }
         let newer = self.twins.is_newer(self.config.boot, boot, uptime_s, now);
         self.stats.twins += 1;
-        // Anybody may call: who calls does not make this node step aside, its own look does. Both connect to each other.
+        // Anyone may connect, so an incoming connection does not make this node step aside; only
+        // its own probe does. Both machines probe each other.
         let steps_aside = newer && called && self.twins.renames < MAX_RENAMES;
         if newer && !called || !steps_aside && !self.twins.tells(now) {
             return;
@@ -234,18 +265,18 @@ impl Catalog {
         }
     }
 
-    /// This node goes by another id from now on, and says so at once.
+    /// Changes this node's id, and announces that at once.
     pub(crate) fn rename(&mut self, node: NodeId, now: Millis) {
         self.config.node = node;
         self.twins.suspect = None;
         self.pace.announce_now(now);
     }
 
-    /// Whether people are to be told of the other version at this address.
+    /// Whether to report the other version at this address.
     pub(super) fn tells_version(&mut self, ip: IpAddr) -> bool {
         !self.versions_told.contains(&ip) && self.versions_told.push(ip).is_ok()
     }
 }
 
-/// Events that wait at once: they are taken after every input.
+/// Most events that wait at a time: they are drained after every input.
 const MAX_EVENTS: usize = 64;

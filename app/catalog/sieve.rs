@@ -1,9 +1,11 @@
-//! What is thrown away before the node is woken: whatever is not a datagram of its swarm, sealed with one of its keys.
+//! The filter next to the socket: drops everything that is not a datagram of the node's swarm,
+//! sealed with one of its keys, before the node wakes.
 //!
-//! The node's state machine looks at all that is due after each input. So that a stranger who floods the port does not keep it busy,
-//! datagrams go through here first, next to the socket. Length, magic, version and swarm are looked at before any cryptography. A flood
-//! that passes those costs a tag each, and no more. Recordings of the swarm's own datagrams pass, so many a second from each address
-//! (`toll`). What is thrown away is counted, and told a line a minute at most.
+//! The node's state machine checks everything that is due after each input. To stop a stranger's
+//! flood from keeping it busy, datagrams pass through here first. Length, magic, version and swarm
+//! are checked before any cryptography; a flood that passes those costs one tag check per datagram
+//! and no more. Replays of the swarm's own datagrams pass at a limited rate per address (`toll`).
+//! Drops are counted, and logged at most once a minute.
 
 use core::net::{IpAddr, SocketAddr};
 
@@ -14,28 +16,38 @@ use crate::id::Millis;
 use crate::keyring::Keyring;
 use crate::limits::{DATAGRAMS_PER_S, FLOOD_DATAGRAMS, FLOOD_WORD_MS, MAX_VERSIONS_TOLD};
 
-/// See the module's head.
+/// See the module header.
 pub struct Sieve {
     keys: Keyring,
-    /// What the last datagram said.
+    /// The text of the last datagram.
     text: Datagram,
-    /// Addresses of other versions that the node was told of.
+    /// Addresses whose other version was passed on to the node.
     versions: heapless::Vec<IpAddr, MAX_VERSIONS_TOLD>,
     stats: CatalogStats,
     toll: Toll,
-    /// Thrown away in the minute that began then.
+    /// Datagrams dropped since `since`, within a minute.
     thrown: u64,
     since: Option<Millis>,
 }
 
 impl Sieve {
-    /// For a node with these keys.
+    /// A sieve for a node with these keys.
     pub fn new(keys: Keyring) -> Sieve {
-        let (text, versions, stats) = (Datagram::new(), heapless::Vec::new(), CatalogStats::default());
-        Sieve { keys, text, versions, stats, toll: Toll::new(DATAGRAMS_PER_S), thrown: 0, since: None }
+        let (text, versions, stats) =
+            (Datagram::new(), heapless::Vec::new(), CatalogStats::default());
+        Sieve {
+            keys,
+            text,
+            versions,
+            stats,
+            toll: Toll::new(DATAGRAMS_PER_S),
+            thrown: 0,
+            since: None,
+        }
     }
 
-    /// Whether the node should be given the datagram: it is one of its swarm, or the first of another version from this address.
+    /// Whether to pass the datagram to the node: it is one of its swarm, or the first of another
+    /// version from this address.
     pub fn passes(&mut self, from: SocketAddr, datagram: &[u8], now: Millis) -> bool {
         let ip = from.ip().to_canonical();
         let Err(fault) = wire::open(datagram, &self.keys, &mut self.text) else {
@@ -47,7 +59,10 @@ impl Sieve {
             }
             return takes;
         };
-        if matches!(fault, CatalogFault::Version(_)) && !self.versions.contains(&ip) && self.versions.push(ip).is_ok() {
+        if matches!(fault, CatalogFault::Version(_))
+            && !self.versions.contains(&ip)
+            && self.versions.push(ip).is_ok()
+        {
             return true;
         }
         self.stats.count(fault);
@@ -56,7 +71,8 @@ impl Sieve {
         false
     }
 
-    /// How many were thrown away in the minute that has passed, where that is a flood: for a line in the log. To be asked after each one.
+    /// How many datagrams were dropped in the past minute, if enough for a line in the log. Call it
+    /// after each one.
     pub(crate) fn flood(&mut self, now: Millis) -> Option<u64> {
         let since = *self.since.get_or_insert(now);
         if now < since + Millis(FLOOD_WORD_MS) {
@@ -66,7 +82,7 @@ impl Sieve {
         Some(core::mem::take(&mut self.thrown)).filter(|thrown| *thrown >= FLOOD_DATAGRAMS)
     }
 
-    /// What was thrown away, by its fault.
+    /// What was dropped, by fault.
     pub(crate) fn stats(&self) -> &CatalogStats {
         &self.stats
     }
@@ -94,14 +110,16 @@ mod tests {
         let mut damaged = good.clone();
         damaged[60] ^= 1;
         let other = announcement(Keyring::new(b"another", []));
-        for junk in [&damaged[..], &other, b"noise", b"", &[0; 2_000], &good[..good.len() - 1], &good[..40]] {
+        for junk in
+            [&damaged[..], &other, b"noise", b"", &[0; 2_000], &good[..good.len() - 1], &good[..40]]
+        {
             assert!(!sieve.passes(udp(1), junk, Millis(0)));
         }
         let CatalogStats { foreign, other_swarm, forged, malformed, .. } = *sieve.stats();
         assert_eq!((foreign, other_swarm, forged, malformed), (2, 1, 2, 2));
     }
 
-    /// The node would be woken for each recording.
+    /// Each replay that passes wakes the node.
     #[test]
     fn recordings_of_the_swarm_pass_at_a_bounded_rate_from_each_address() {
         let mut sieve = sieve();
@@ -121,8 +139,12 @@ mod tests {
         let mut sieve = sieve();
         let mut older = announcement(config(0).keys);
         older[4] = 2;
-        let passed = (0..200).filter(|number| sieve.passes(udp(number % 100), &older, Millis(0))).count();
-        assert_eq!((passed, sieve.stats().other_version), (MAX_VERSIONS_TOLD, 200 - MAX_VERSIONS_TOLD as u64));
+        let passed =
+            (0..200).filter(|number| sieve.passes(udp(number % 100), &older, Millis(0))).count();
+        assert_eq!(
+            (passed, sieve.stats().other_version),
+            (MAX_VERSIONS_TOLD, 200 - MAX_VERSIONS_TOLD as u64)
+        );
     }
 
     #[test]

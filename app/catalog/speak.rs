@@ -1,4 +1,5 @@
-//! What this node says to the swarm: announcements, orders to reset, warnings, and changes of its filter, in this order of urgency.
+//! What this node sends to the swarm: announcements, orders to reset, warnings, and changes of its
+//! filter, in this order of urgency.
 
 use super::own::Step;
 use super::wire::{self, Announce, Datagram, Delta, Header, Message, Segment};
@@ -6,7 +7,7 @@ use super::{Catalog, CatalogConfig};
 use crate::id::Millis;
 use crate::limits::MAX_OLD_KEYS;
 
-/// Which former keys a node speaks with, by their places in the keyring.
+/// The former keys that a node still seals with, as indices into the keyring.
 type Former = heapless::Vec<usize, MAX_OLD_KEYS>;
 
 impl Catalog {
@@ -43,7 +44,11 @@ impl Catalog {
                 self.stats.deltas_sent += 1;
                 self.say(|catalog| {
                     let own = &catalog.own;
-                    Message::Delta(Delta { generation: own.generation(), digests: own.digests(), changes: own.changes() })
+                    Message::Delta(Delta {
+                        generation: own.generation(),
+                        digests: own.digests(),
+                        changes: own.changes(),
+                    })
                 })
             }
             Step::Segment(index) => {
@@ -51,7 +56,12 @@ impl Catalog {
                 self.say(|catalog| {
                     let own = &catalog.own;
                     let bytes = own.segment(index).expect("a step names a segment of the filter");
-                    Message::Segment(Segment { generation: own.generation(), digests: own.digests(), index: index as u8, bytes })
+                    Message::Segment(Segment {
+                        generation: own.generation(),
+                        digests: own.digests(),
+                        index: index as u8,
+                        bytes,
+                    })
                 })
             }
         };
@@ -63,12 +73,13 @@ impl Catalog {
         Some(datagram)
     }
 
-    /// The datagram by which a node that stops says goodbye, with the copies that [`Catalog::poll_copy`] gives. Peers forget it at once.
+    /// The goodbye of a node that stops; [`Catalog::poll_copy`] gives its copies. Peers forget the
+    /// node at once.
     pub(crate) fn goodbye(&mut self) -> Datagram {
         self.say_announcement(0)
     }
 
-    /// The last datagram once more under a former key, until there is none left that a peer needs.
+    /// The last datagram sealed with a former key, until there are no copies left.
     pub(crate) fn poll_copy(&mut self) -> Option<Datagram> {
         self.copies.pop_front()
     }
@@ -77,7 +88,13 @@ impl Catalog {
         let interval_ms = self.interval_ms();
         let datagram = self.say_announcement(interval_ms);
         self.greeted = true;
-        self.pace.announced(self.nodes(), datagram.len() * (1 + self.copies.len()), interval_ms, &mut self.dice, now);
+        self.pace.announced(
+            self.nodes(),
+            datagram.len() * (1 + self.copies.len()),
+            interval_ms,
+            &mut self.dice,
+            now,
+        );
         datagram
     }
 
@@ -97,28 +114,42 @@ impl Catalog {
         })
     }
 
-    /// Seals a message with the key in use; and, for later, with each former one that somebody still needs. The number is the same, so
-    /// that whoever understands both takes the second for a copy of the first.
-    pub(super) fn say(&mut self, message: impl for<'a> FnOnce(&'a Catalog) -> Message<'a>) -> Datagram {
+    /// Seals a message with the current key, and queues a copy for each former key that some peer
+    /// still needs. The copies have the same counter, so a peer that can open both takes the second
+    /// for a duplicate of the first.
+    pub(super) fn say(
+        &mut self,
+        message: impl for<'a> FnOnce(&'a Catalog) -> Message<'a>,
+    ) -> Datagram {
         self.counter += 1;
         let former = self.former_in_use();
         let mut copies = core::mem::take(&mut self.copies);
         let catalog: &Catalog = self;
         let CatalogConfig { keys, node, boot, epochs, .. } = &catalog.config;
-        let header = Header { swarm: keys.current().tag(), node: *node, boot: *boot, counter: catalog.counter, epochs: *epochs };
+        let header = Header {
+            swarm: keys.current().tag(),
+            node: *node,
+            boot: *boot,
+            counter: catalog.counter,
+            epochs: *epochs,
+        };
         let message = message(catalog);
         let datagram = wire::seal(&header, &message, keys.current());
         for secret in former.iter().filter_map(|&at| keys.former().get(at)) {
-            // A full queue loses a copy as the air does.
-            let _ = copies.push_back(wire::seal(&Header { swarm: secret.tag(), ..header }, &message, secret));
+            // A full queue loses a copy, as the network does.
+            let _ = copies.push_back(wire::seal(
+                &Header { swarm: secret.tag(), ..header },
+                &message,
+                secret,
+            ));
         }
         self.stats.bytes_sent += (datagram.len() * (1 + former.len())) as u64;
         self.copies = copies;
         datagram
     }
 
-    /// The former keys that this node speaks with: those that a peer has not exchanged for the present one. At its start a node speaks
-    /// with all of them once, for it does not know yet who is there.
+    /// The former keys that this node still seals with: those of peers that do not have the current
+    /// one yet. Its first announcement uses all of them, since it does not know yet who is there.
     pub(super) fn former_in_use(&self) -> Former {
         let needed = |tag| !self.greeted || self.directory.iter().any(|peer| peer.swarm == tag);
         let former = self.config.keys.former().iter().enumerate();

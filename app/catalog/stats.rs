@@ -1,4 +1,4 @@
-//! What the catalog counted since the node started.
+//! What the catalog has counted since the node started.
 
 use serde::Serialize;
 
@@ -31,31 +31,31 @@ pub struct CatalogStats {
     pub warnings_heard: u64,
     /// Bytes of all datagrams that came in, used or not.
     pub(crate) bytes_heard: u64,
-    /// Our own datagrams, come back.
+    /// Our own datagrams, received back.
     pub(crate) echoes: u64,
     /// Datagrams that carry our node id but were sent by another start of it.
     pub(crate) duplicate_identity: u64,
     /// Hellos of other machines with our node id.
     pub(crate) twins: u64,
-    /// Datagrams that came twice or too late.
+    /// Datagrams that were duplicates or came too late.
     pub(crate) overtaken: u64,
-    /// Boots and addresses that were announced without having answered before.
+    /// Boots and addresses that were announced before they had answered.
     pub claims: u64,
-    /// Announcements of such ones for which there was no room: a flood.
+    /// Claims dropped for lack of room: a flood.
     pub(crate) claims_dropped: u64,
-    /// Connections asked for to look into them.
+    /// Connections requested to check claims.
     pub(crate) probes: u64,
     /// Peers that were proven at another address.
     pub(crate) moved: u64,
-    /// Deltas, segments and goodbyes of nodes that have not announced themselves.
+    /// Deltas, segments and goodbyes of unknown nodes.
     pub(crate) strangers: u64,
-    /// Datagrams that tell of a reset that this node has not obeyed yet.
+    /// Datagrams with a reset that this node has not obeyed yet.
     pub(crate) newer_epoch: u64,
     /// Datagrams of an epoch older than ours: answered, never believed.
     pub(crate) older_epoch: u64,
-    /// Peers that came to be known.
+    /// New peers.
     pub(crate) joined: u64,
-    /// Peers that started anew.
+    /// Peers that restarted.
     pub(crate) restarted: u64,
     /// Peers that said goodbye.
     pub(crate) left: u64,
@@ -65,7 +65,7 @@ pub struct CatalogStats {
     pub(crate) reset: u64,
     /// Peers forgotten because the table was full.
     pub(crate) evicted: u64,
-    /// Announcements of newcomers for whom the table had no room.
+    /// Announcements of new peers that the table had no room for.
     pub(crate) table_full: u64,
     /// Filter repairs started.
     pub(crate) pulls: u64,
@@ -73,19 +73,19 @@ pub struct CatalogStats {
     pub segments_pulled: u64,
     /// Pulled segments that could not be used.
     pub(crate) pull_faults: u64,
-    /// Removals of entries that were not in the own filter.
+    /// Removals of entries that were not in this node's filter.
     pub(crate) removed_absent: u64,
-    /// Datagrams that are not potluck's.
+    /// Datagrams of other programs.
     pub(crate) foreign: u64,
     /// Datagrams of another protocol version.
     pub(crate) other_version: u64,
     /// Datagrams of another swarm.
     pub(crate) other_swarm: u64,
-    /// Datagrams that were not closed with the swarm's key, or altered.
+    /// Datagrams that were not sealed with the swarm's key, or were altered.
     pub forged: u64,
     /// Datagrams that could not be decoded, or were too long.
     pub(crate) malformed: u64,
-    /// Datagrams of the swarm, of which too many came from one address: recordings.
+    /// Datagrams of the swarm beyond the rate allowed to one address: replays.
     pub(crate) throttled: u64,
     /// Datagrams with an impossible geometry or port.
     pub(crate) out_of_limits: u64,
@@ -94,7 +94,7 @@ pub struct CatalogStats {
 }
 
 impl CatalogStats {
-    /// Adds what was thrown away before the catalog was given it.
+    /// Adds what was dropped before it reached the catalog.
     pub(crate) fn add_thrown(&mut self, thrown: &CatalogStats) {
         self.bytes_heard += thrown.bytes_heard;
         self.foreign += thrown.foreign;

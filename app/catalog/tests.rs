@@ -1,4 +1,5 @@
-//! Catalogs against each other. What each of these tests guards is that a user's prompt finds the blocks that peers have.
+//! Catalogs against each other. Each of these tests guards that a user's prompt finds the blocks
+//! that peers have.
 
 mod keys;
 pub(super) mod net;
@@ -9,7 +10,9 @@ use proptest::prelude::*;
 
 use self::net::{CALM, Net, Weather, config, key, resets, udp};
 use super::*;
-use crate::limits::{ANNOUNCE_INTERVAL_MS, LEAST_PEERS, MAX_FILTER_SEGMENTS, MAX_PEERS, SEGMENTS_A_PEER};
+use crate::limits::{
+    ANNOUNCE_INTERVAL_MS, LEAST_PEERS, MAX_FILTER_SEGMENTS, MAX_PEERS, SEGMENTS_A_PEER,
+};
 
 const INTERVAL: u64 = ANNOUNCE_INTERVAL_MS as u64;
 
@@ -47,7 +50,8 @@ fn blocks_made_together_travel_together() {
     assert_eq!((net.node(0).stats().deltas_sent, net.node(0).stats().segments_sent), (1, 0));
 }
 
-/// A node that starts with a card full of blocks tells of them in segments, which are smaller than deltas by then.
+/// A node that starts with a card full of blocks announces them in segments, which are then smaller
+/// than deltas.
 #[test]
 fn many_changes_travel_as_segments() {
     let mut net = Net::of(2, CALM, 1);
@@ -55,13 +59,17 @@ fn many_changes_travel_as_segments() {
     net.run(2_000);
     assert_eq!(net.disagreement(), None);
     let stats = net.node(0).stats();
-    assert!(stats.segments_sent as usize == net.node(0).own.filter.geometry().segments(), "{stats:?}");
+    assert!(
+        stats.segments_sent as usize == net.node(0).own.filter.geometry().segments(),
+        "{stats:?}"
+    );
     assert!(stats.bytes_sent < 5_000, "{stats:?}");
 }
 
 #[test]
 fn three_idle_nodes_stay_far_below_a_kilobyte_a_second() {
-    let mut net = Net::new((0..3).map(|number| CatalogConfig { capacity: 8_192, ..config(number) }), CALM, 1);
+    let mut net =
+        Net::new((0..3).map(|number| CatalogConfig { capacity: 8_192, ..config(number) }), CALM, 1);
     (0..900).for_each(|number| net.insert((number % 3) as usize, number, Plane::Global));
     net.run(60_000);
     let before = net.bytes_sent;
@@ -71,15 +79,16 @@ fn three_idle_nodes_stay_far_below_a_kilobyte_a_second() {
     assert_eq!(net.disagreement(), None);
 }
 
-/// A newcomer must not wait an interval for each of its peers.
+/// A newcomer must not wait one interval for each of its peers.
 #[test]
 fn a_newcomer_knows_everybody_and_is_known_within_a_second() {
     let mut net = Net::of(5, CALM, 1);
     net.nodes[4] = None;
     (0..4).for_each(|index| net.insert(index, 100 + index as u64, Plane::Global));
     net.run(65_000);
-    // Nobody speaks twice in a second, so the newcomer comes when nobody has just spoken.
-    let said = |net: &Net| (0..4).map(|index| net.node(index).stats().announcements_sent).sum::<u64>();
+    // Nobody sends twice within a second, so the newcomer joins when nobody has just sent.
+    let said =
+        |net: &Net| (0..4).map(|index| net.node(index).stats().announcements_sent).sum::<u64>();
     let mut quiet_ms = 0;
     while quiet_ms < 1_100 {
         let before = said(&net);
@@ -100,7 +109,7 @@ fn whole_swarms_starting_at_once_do_not_shout() {
     assert!(most <= Some(4), "{most:?}");
 }
 
-/// Blocks that a peer had before its restart are not there any more.
+/// Blocks that a peer had before its restart are gone.
 #[test]
 fn a_restart_replaces_what_was_known() {
     let mut net = Net::of(3, CALM, 1);
@@ -122,7 +131,11 @@ fn a_restart_replaces_what_was_known() {
     late[4] = 1;
     let told = Event::OtherVersion { ip: udp(0).ip(), older: true };
     assert_eq!(net.node_mut(1).handle(udp(0), &late, now), Ok(Some(told)));
-    assert_eq!(net.node_mut(1).handle(udp(0), &late, now), Err(CatalogFault::Version(1)), "told once");
+    assert_eq!(
+        net.node_mut(1).handle(udp(0), &late, now),
+        Err(CatalogFault::Version(1)),
+        "told once"
+    );
     assert_eq!(net.disagreement(), None);
 }
 
@@ -159,7 +172,7 @@ fn a_partition_heals() {
     assert_eq!(net.disagreement(), None);
 }
 
-/// A reset reaches nodes that were switched off when it happened, and nothing from before it is believed.
+/// A reset reaches nodes that were off when it happened, and nothing from before it is believed.
 #[test]
 fn a_newer_epoch_reaches_everybody_even_those_who_were_off() {
     let mut net = Net::of(4, CALM, 1);
@@ -168,7 +181,7 @@ fn a_newer_epoch_reaches_everybody_even_those_who_were_off() {
     net.run(2_000);
     let now = net.now;
     net.node_mut(1).set_epochs(resets(2), now);
-    assert_eq!(holders(net.node(1), 5, Plane::Global), [], "told in the older epoch");
+    assert_eq!(holders(net.node(1), 5, Plane::Global), [], "announced in the older epoch");
     net.run(2_000);
     assert!((0..3).all(|index| net.node(index).epochs() == resets(2)));
     assert!(net.events.contains(&(0, Event::ResetSeen(resets(2)))));
@@ -192,8 +205,15 @@ fn an_older_epoch_is_not_believed() {
     let mut older = Catalog::new(config(1));
     let announcement = newer.poll_datagram(Millis(300)).unwrap();
     older.proved(NodeId(1_002), BootId(2_002), udp(2).ip(), Millis(300));
-    assert_eq!(older.handle(udp(2), &announcement, Millis(301)), Ok(Some(Event::ResetSeen(resets(2)))));
-    assert_eq!(older.standing(older.peer(NodeId(1_002)).unwrap()), Standing::OtherEpoch, "until it has obeyed");
+    assert_eq!(
+        older.handle(udp(2), &announcement, Millis(301)),
+        Ok(Some(Event::ResetSeen(resets(2))))
+    );
+    assert_eq!(
+        older.standing(older.peer(NodeId(1_002)).unwrap()),
+        Standing::OtherEpoch,
+        "until it has obeyed"
+    );
 
     let again = net.node_mut(0).goodbye();
     newer.handle(udp(0), &again, Millis(1_400)).unwrap();
@@ -201,14 +221,16 @@ fn an_older_epoch_is_not_believed() {
     net.node_mut(0).insert(&key(6), Plane::Global, Millis(1_500));
     let delta = net.node_mut(0).poll_datagram(Millis(1_800)).unwrap();
     newer.handle(udp(0), &delta, Millis(1_800)).unwrap();
-    assert!(newer.poll_datagram(Millis(2_500)).is_some(), "to whoever is still at the older epoch");
+    assert!(newer.poll_datagram(Millis(2_500)).is_some(), "for nodes still at the older epoch");
 }
 
-/// A peer with another model is shown, so that the user sees why it never helps, but it is never asked.
+/// A peer with another model is listed, so that the user sees why it never helps, but it is
+/// never asked.
 #[test]
 fn a_peer_with_another_model_is_listed_and_never_asked() {
     let mut net = Net::of(3, Weather { loss: 40, ..CALM }, 1);
-    net.nodes[2] = Some(Catalog::new(CatalogConfig { fingerprint: Fingerprint([8; 16]), ..config(2) }));
+    net.nodes[2] =
+        Some(Catalog::new(CatalogConfig { fingerprint: Fingerprint([8; 16]), ..config(2) }));
     (0..200).for_each(|number| net.insert(2, number, Plane::Global));
     net.run(2 * INTERVAL);
     let node = net.node(0);
@@ -220,13 +242,15 @@ fn a_peer_with_another_model_is_listed_and_never_asked() {
 #[test]
 fn another_swarm_on_the_same_port_is_not_heard() {
     let mut net = Net::of(2, CALM, 1);
-    net.nodes[1] = Some(Catalog::new(CatalogConfig { keys: Keyring::new(b"another key", []), ..config(1) }));
+    net.nodes[1] =
+        Some(Catalog::new(CatalogConfig { keys: Keyring::new(b"another key", []), ..config(1) }));
     net.run(INTERVAL);
     assert_eq!(net.node(0).peers().count(), 0);
     assert!(net.node(0).stats().other_swarm > 0);
 }
 
-/// Every datagram carries all digests, so what the air lost is missed with the next one, not an announcement later.
+/// Every datagram carries all digests, so a loss is noticed with the next datagram, not with the
+/// next announcement.
 #[test]
 fn a_lost_delta_is_noticed_with_the_next_and_repaired_within_a_second() {
     let mut net = Net::of(3, CALM, 1);
@@ -243,7 +267,8 @@ fn a_lost_delta_is_noticed_with_the_next_and_repaired_within_a_second() {
     assert_eq!(net.node(1).peer(NodeId(1_000)).unwrap().lost, 1);
 }
 
-/// What all 64 nodes of a swarm missed they must not all ask for at once: their peer has 32 places, and its air is everyone's.
+/// When all 64 nodes of a swarm missed something, they must not all ask for it at once: their peer
+/// has 32 places, and its air time is shared by all.
 #[test]
 fn a_delta_lost_by_a_large_swarm_is_not_repaired_in_one_storm() {
     let mut net = Net::of(64, CALM, 1);
@@ -266,7 +291,8 @@ fn a_delta_lost_by_a_large_swarm_is_not_repaired_in_one_storm() {
     assert!(most <= 8, "{most} in a tenth of a second");
 }
 
-/// A peer that answers no pull must not be asked in a loop, and is asked again when it may have come back.
+/// A peer that answers no pull must not be asked in a loop, but is asked again later in case it has
+/// come back.
 #[test]
 fn pulls_that_fail_come_less_and_less_often_but_go_on() {
     let mut net = Net::of(2, CALM, 1);
@@ -285,18 +311,23 @@ fn pulls_that_fail_come_less_and_less_often_but_go_on() {
     assert_eq!(net.disagreement(), None);
 }
 
-/// A flood of nodes costs no memory, and the peers that are there stay known.
+/// A flood of nodes costs no memory, and live peers stay known.
 #[test]
 fn a_full_table_keeps_the_living_and_replaces_the_silent() {
     let mut catalog = Catalog::new(config(0));
     let announce = |number: u64| {
         let boot = BootId(number);
-        Catalog::new(CatalogConfig { node: NodeId(number), boot, ..config(1) }).poll_datagram(Millis(0)).unwrap()
+        Catalog::new(CatalogConfig { node: NodeId(number), boot, ..config(1) })
+            .poll_datagram(Millis(0))
+            .unwrap()
     };
     for number in 1..=LEAST_PEERS as u64 {
         let at = Millis(number);
         catalog.proved(NodeId(number), BootId(number), udp(1).ip(), at);
-        assert_eq!(catalog.handle(udp(1), &announce(number), at), Ok(Some(Event::Joined(NodeId(number)))));
+        assert_eq!(
+            catalog.handle(udp(1), &announce(number), at),
+            Ok(Some(Event::Joined(NodeId(number))))
+        );
     }
     catalog.proved(NodeId(500), BootId(500), udp(1).ip(), Millis(100));
     assert_eq!(catalog.handle(udp(1), &announce(500), Millis(100)), Ok(None));
@@ -308,13 +339,14 @@ fn a_full_table_keeps_the_living_and_replaces_the_silent() {
     assert_eq!((catalog.peers().count(), catalog.stats().evicted), (LEAST_PEERS, 1));
 }
 
-/// A directory has the size that it was made for, in peers and in what their filters take.
+/// A directory has the size that it was made for, in peers and in filter memory.
 #[test]
 fn a_directory_holds_as_many_peers_and_filters_as_it_was_made_for() {
     let fill = |peers: usize, capacity: usize| {
         let mut catalog = Catalog::new(CatalogConfig { peers, ..config(0) });
         for number in 1..=2_000 {
-            let other = CatalogConfig { node: NodeId(number), boot: BootId(number), capacity, ..config(1) };
+            let other =
+                CatalogConfig { node: NodeId(number), boot: BootId(number), capacity, ..config(1) };
             let announce = Catalog::new(other).poll_datagram(Millis(0)).unwrap();
             catalog.proved(NodeId(number), BootId(number), udp(1).ip(), Millis(number));
             catalog.handle(udp(1), &announce, Millis(number)).unwrap();
@@ -326,12 +358,14 @@ fn a_directory_holds_as_many_peers_and_filters_as_it_was_made_for() {
     assert_eq!(fill(MAX_PEERS, 20_000), MAX_PEERS * SEGMENTS_A_PEER / MAX_FILTER_SEGMENTS);
 }
 
-/// The more nodes, the rarer each announces; together they take at most 1/200 of the air.
+/// The more nodes, the less often each announces; together they take at most 1/200 of the air time.
 #[test]
 fn a_large_swarm_announces_less_often() {
     let mut net = Net::of(60, CALM, 1);
     net.run(60_000);
-    let announced = |net: &Net| net.nodes.iter().flatten().map(|node| node.stats().announcements_sent).sum::<u64>();
+    let announced = |net: &Net| {
+        net.nodes.iter().flatten().map(|node| node.stats().announcements_sent).sum::<u64>()
+    };
     let before = (announced(&net), net.bytes_sent);
     net.run(600_000);
     let (count, bytes) = (announced(&net) - before.0, net.bytes_sent - before.1);
@@ -360,7 +394,8 @@ fn long_work_is_told_in_fewer_deltas() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
-    /// Whatever the air did, once it is quiet every directory equals the filters that it describes.
+    /// However bad the network was, once it is quiet every directory equals the filters that
+    /// it describes.
     #[test]
     fn quiet_directories_equal_the_filters_they_describe(
         seed in any::<u64>(),

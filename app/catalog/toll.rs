@@ -1,17 +1,18 @@
-//! What one address may cost: so much a second, and so much at once.
+//! Rate limits per source address: a sustained rate and a burst.
 //!
-//! A token bucket for each of a few addresses. When all places are taken, that of the address whose bucket has been full longest goes to
-//! another; where all are in use, further addresses share one larger bucket, so that whoever invents addresses is bounded as well.
+//! A token bucket for each of a few addresses. When all places are taken, a new address replaces
+//! the one whose bucket has been full longest. If no bucket is full, further addresses share one
+//! larger bucket, so that a sender with forged addresses is limited too.
 
 use core::net::IpAddr;
 
 use crate::id::Millis;
 use crate::limits::{TOLL_ADDRESSES, TOLL_BURST_S, TOLL_OTHERS};
 
-/// Thousandths of a token: what comes in a millisecond at one a second.
+/// A token in thousandths: earned per millisecond at one token a second.
 const TOKEN: u64 = 1_000;
 
-/// See the module's head.
+/// See the module header.
 pub(crate) struct Toll {
     per_s: u64,
     places: heapless::Vec<(IpAddr, Bucket), TOLL_ADDRESSES>,
@@ -50,20 +51,28 @@ impl Bucket {
 }
 
 impl Toll {
-    /// So many a second from each address.
+    /// Allows `per_s` tokens a second from each address.
     pub(crate) fn new(per_s: u64) -> Toll {
-        Toll { per_s, places: heapless::Vec::new(), others: Bucket::new(per_s * TOLL_OTHERS, Millis(0)) }
+        Toll {
+            per_s,
+            places: heapless::Vec::new(),
+            others: Bucket::new(per_s * TOLL_OTHERS, Millis(0)),
+        }
     }
 
-    /// Whether one more is allowed from `ip`, at which `nodes` are known: each has its own share.
+    /// Whether one more is allowed from `ip`, where `nodes` nodes are known: each has its
+    /// own share.
     pub(crate) fn takes(&mut self, ip: IpAddr, nodes: usize, now: Millis) -> bool {
         let cost = TOKEN / nodes.clamp(1, TOKEN as usize) as u64;
         if let Some((_, bucket)) = self.places.iter_mut().find(|(known, _)| *known == ip) {
             return bucket.takes(cost, now);
         }
         if self.places.is_full() {
-            let full = self.places.iter().enumerate().filter(|(_, (_, bucket))| bucket.is_full(now));
-            let Some((at, _)) = full.min_by_key(|(_, (_, bucket))| bucket.at) else { return self.others.takes(cost, now) };
+            let full =
+                self.places.iter().enumerate().filter(|(_, (_, bucket))| bucket.is_full(now));
+            let Some((at, _)) = full.min_by_key(|(_, (_, bucket))| bucket.at) else {
+                return self.others.takes(cost, now);
+            };
             self.places.swap_remove(at);
         }
         let mut bucket = Bucket::new(self.per_s, now);
@@ -83,9 +92,11 @@ mod tests {
         IpAddr::V4(Ipv4Addr::from(0x0a00_0000 + number))
     }
 
-    /// How many of so many a millisecond get through within `ms` from then on.
+    /// How many of 20 a millisecond get through within `ms` from then on.
     fn through(toll: &mut Toll, of: impl Fn(u64) -> u32, from: u64, ms: u64) -> u64 {
-        (0..20 * ms).filter(|number| toll.takes(ip(of(*number)), 1, Millis(from + number / 20))).count() as u64
+        (0..20 * ms)
+            .filter(|number| toll.takes(ip(of(*number)), 1, Millis(from + number / 20)))
+            .count() as u64
     }
 
     #[test]
@@ -93,14 +104,20 @@ mod tests {
         let mut toll = Toll::new(50);
         let burst = 50 * TOLL_BURST_S;
         assert_eq!(through(&mut toll, |_| 1, 0, 10_000), burst + 499);
-        assert!((0..burst).all(|_| toll.takes(ip(2), 1, Millis(10_000))) && !toll.takes(ip(2), 1, Millis(10_000)));
+        assert!(
+            (0..burst).all(|_| toll.takes(ip(2), 1, Millis(10_000)))
+                && !toll.takes(ip(2), 1, Millis(10_000))
+        );
         assert_eq!(through(&mut toll, |_| 1, 60_000, 1), 20, "what was saved up meanwhile");
     }
 
     #[test]
     fn where_several_nodes_are_known_each_has_its_share() {
         let mut toll = Toll::new(50);
-        assert_eq!((0..10_000).filter(|_| toll.takes(ip(1), 4, Millis(0))).count() as u64, 4 * 50 * TOLL_BURST_S);
+        assert_eq!(
+            (0..10_000).filter(|_| toll.takes(ip(1), 4, Millis(0))).count() as u64,
+            4 * 50 * TOLL_BURST_S
+        );
     }
 
     #[test]
@@ -111,6 +128,9 @@ mod tests {
         assert!(toll.takes(ip(0), 1, Millis(2_000)), "known before");
         let most = TOLL_ADDRESSES as u64 + 50 * TOLL_OTHERS * (TOLL_BURST_S + 2);
         assert!(all <= most, "{all} of 40,000");
-        assert!(toll.takes(ip(1_000_000), 1, Millis(10_000)), "places are given on when they are not used");
+        assert!(
+            toll.takes(ip(1_000_000), 1, Millis(10_000)),
+            "places are given on when they are not used"
+        );
     }
 }

@@ -1,7 +1,9 @@
-//! A peer's filter as it is known here: the bits, and for each segment whether they are the ones that the peer promised.
+//! A peer's filter as this node knows it: its bits, and for each segment whether they match what
+//! the peer advertised.
 //!
-//! Whatever arrives, from the air or by TCP, in whatever order: a segment counts as right exactly when its bytes have the
-//! digest of the newest generation heard of. Bits of a wrong segment are kept as the best guess until it is repaired.
+//! Updates may arrive by multicast or by TCP, in any order. A segment counts as right exactly when
+//! its bytes have the digest of the newest generation heard. The bits of a wrong segment are kept
+//! as the best guess until it is repaired.
 
 use super::CatalogFault;
 use super::filter::{Geometry, SEGMENT_BITS, contains, digest, set_bit, span};
@@ -12,7 +14,7 @@ use crate::limits::MAX_FILTER_SEGMENTS;
 
 #[derive(Clone, Copy, Default)]
 struct SegmentState {
-    /// Digest of the bytes that are here.
+    /// Digest of the bytes held here.
     have: u64,
     /// Digest of the peer's bytes at `as_of`.
     want: u64,
@@ -28,7 +30,7 @@ pub(super) struct View {
 }
 
 impl View {
-    /// An empty filter of `geometry`; all memory is taken now.
+    /// An empty filter of `geometry`, with all memory allocated now.
     pub(super) fn new(geometry: Geometry) -> View {
         let bits = vec![0; geometry.bytes()].into_boxed_slice();
         let segments = vec![SegmentState::default(); geometry.segments()].into_boxed_slice();
@@ -41,7 +43,7 @@ impl View {
         self.geometry
     }
 
-    /// Forgets all bits, for a filter of the same geometry.
+    /// Clears all bits, for a filter of the same geometry.
     pub(super) fn clear(&mut self) {
         self.bits.fill(0);
         let empty = digest(&self.bits[span(0)]);
@@ -52,18 +54,20 @@ impl View {
         contains(self.geometry, &self.bits, key, plane)
     }
 
-    /// The bytes of the filter as known.
+    /// The filter's bytes as known here.
     #[cfg(test)]
     pub(super) fn bits(&self) -> &[u8] {
         &self.bits
     }
 
-    /// The segments that are not what the peer promised.
+    /// The segments that do not match what the peer advertised.
     pub(super) fn stale(&self) -> impl Iterator<Item = usize> + '_ {
-        (0..self.geometry.segments()).filter(|&index| self.segments[index].have != self.segments[index].want)
+        (0..self.geometry.segments())
+            .filter(|&index| self.segments[index].have != self.segments[index].want)
     }
 
-    /// Takes a peer's word for its digests at `generation`. Segments that are known at a later one keep that.
+    /// Records the peer's digests as of `generation`. Segments already known at a later generation
+    /// keep theirs.
     pub(super) fn promise(&mut self, generation: u64, digests: Digests<'_>) {
         for (segment, want) in self.segments.iter_mut().zip(digests.iter()) {
             if generation >= segment.as_of {
@@ -72,10 +76,12 @@ impl View {
         }
     }
 
-    /// Makes the changes that led to `generation`, places in ascending order.
+    /// Applies the changes that led to `generation`, places in ascending order.
     pub(super) fn change(&mut self, generation: u64, changes: impl Iterator<Item = (usize, bool)>) {
         let mut touched = [false; MAX_FILTER_SEGMENTS];
-        for (place, value) in changes.take_while(|(place, _)| *place < self.geometry.segments() * SEGMENT_BITS) {
+        for (place, value) in
+            changes.take_while(|(place, _)| *place < self.geometry.segments() * SEGMENT_BITS)
+        {
             let index = place / SEGMENT_BITS;
             if generation > self.segments[index].as_of {
                 set_bit(&mut self.bits, place, value);
@@ -87,8 +93,14 @@ impl View {
         }
     }
 
-    /// Takes a whole segment as it was at `generation`; `bytes` has `FILTER_SEGMENT_BYTES` bytes, `index` is in the geometry.
-    pub(super) fn replace(&mut self, generation: u64, index: usize, bytes: &[u8]) -> Result<(), CatalogFault> {
+    /// Takes a whole segment as of `generation`. `bytes` must have `FILTER_SEGMENT_BYTES` bytes,
+    /// and `index` must be within the geometry.
+    pub(super) fn replace(
+        &mut self,
+        generation: u64,
+        index: usize,
+        bytes: &[u8],
+    ) -> Result<(), CatalogFault> {
         let segment = &mut self.segments[index];
         let have = digest(bytes);
         if generation < segment.as_of && have != segment.want {

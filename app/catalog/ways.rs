@@ -1,9 +1,11 @@
-//! How peers are heard, and what that means for how they are answered.
+//! How peers are heard, multicast or unicast, and how that decides where they are answered.
 //!
-//! Some networks carry no multicast between their stations: access points that isolate their clients, switches that forgot a member. There
-//! a node is heard by whom it was told of, at that one's address. Whoever hears a proven peer so, and not through the group, answers at
-//! the address that the peer's datagrams come from, with everything that it tells the swarm, so that it is enough if one of two nodes is
-//! told of the other. An address that has not answered on a connection is never sent anything: nobody can be flooded by this.
+//! Some networks carry no multicast between their stations: access points isolate clients, switches
+//! forget group members. On these, a node is heard only by the peers whose addresses it was given,
+//! by unicast. A node that hears a proven peer by unicast and not through the group sends
+//! everything it multicasts to the peer's source address too, so it is enough to tell one of two
+//! nodes about the other. Nothing is ever sent to an address that has not answered on a connection,
+//! so nobody can be flooded this way.
 
 use core::net::SocketAddr;
 
@@ -13,7 +15,7 @@ use super::{Catalog, CatalogFault, Event};
 use crate::id::{BootId, Millis, NodeId};
 use crate::limits::{LIFETIME_INTERVALS, MAX_UNICAST_PEERS};
 
-/// How a datagram came.
+/// How a datagram arrived.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Way {
     /// Through the group.
@@ -28,18 +30,18 @@ pub enum Way {
 pub(crate) struct Ways {
     /// When it was last heard through the group.
     pub multicast: Option<Millis>,
-    /// Where from, and when, it was last heard at this node's address, unless it was heard through the group since.
+    /// Source and time of its last unicast datagram, cleared by a multicast one.
     pub unicast: Option<(SocketAddr, Millis)>,
-    /// When it was last heard at the address that it is called at.
+    /// When it was last heard from the address that this node uses for it.
     home: Option<Millis>,
 }
 
 impl Ways {
-    /// Notes a datagram that was news.
+    /// Notes how a new datagram arrived.
     fn note(&mut self, from: SocketAddr, home: SocketAddr, way: Way, now: Millis) {
         match way {
             Way::Multicast => (self.multicast, self.unicast) = (Some(now), None),
-            // Whoever sends from elsewhere has not answered there.
+            // A source at another IP has not answered there.
             Way::Unicast if from.ip() == home.ip() => self.unicast = Some((from, now)),
             Way::Unicast => {}
         }
@@ -52,13 +54,13 @@ impl Ways {
 /// Whether multicast comes through, as far as datagrams show.
 #[derive(Default)]
 pub(super) struct Group {
-    /// Since when peers have been heard at this node's address only.
+    /// Since when peers have been heard only by unicast.
     silent_since: Option<Millis>,
     told: bool,
 }
 
 impl Catalog {
-    /// Takes in a datagram that came from `from` to this node's own address or through the group.
+    /// Takes in a datagram that came from `from` by unicast or multicast.
     pub(crate) fn handle_by(
         &mut self,
         way: Way,
@@ -72,8 +74,14 @@ impl Catalog {
         result
     }
 
-    /// Notes how an authentic datagram came.
-    pub(super) fn note_way(&mut self, from: SocketAddr, (node, boot): (NodeId, BootId), heard: Heard, now: Millis) {
+    /// Notes how an authentic datagram arrived.
+    pub(super) fn note_way(
+        &mut self,
+        from: SocketAddr,
+        (node, boot): (NodeId, BootId),
+        heard: Heard,
+        now: Millis,
+    ) {
         let way = self.way;
         if heard == Heard::Claimed {
             self.claims.note_way(node, boot, from.ip(), way);
@@ -90,7 +98,7 @@ impl Catalog {
         }
     }
 
-    /// A claim that came this way has been proven.
+    /// A claim that arrived this way has been proven.
     pub(super) fn note_proven(&mut self, node: NodeId, from: SocketAddr, way: Way, now: Millis) {
         self.directory.with(node, |peer| peer.ways.note(from, peer.addr, way, now));
     }
@@ -102,12 +110,15 @@ impl Catalog {
         }
     }
 
-    /// A proven peer has spoken to this node's address. Where that goes on for as long as a silent peer is remembered, and nobody is heard
-    /// through the group, that is told, once.
+    /// A proven peer was heard by unicast. If this goes on for the lifetime of a silent peer and
+    /// nobody is heard through the group, it is reported once.
     fn group_is_silent(&mut self, now: Millis) {
         let patience = Millis(LIFETIME_INTERVALS * u64::from(self.interval_ms()));
         let since = *self.group.silent_since.get_or_insert(now);
-        let hears_group = self.directory.iter().any(|peer| peer.ways.multicast.is_some_and(|at| now < at + patience));
+        let hears_group = self
+            .directory
+            .iter()
+            .any(|peer| peer.ways.multicast.is_some_and(|at| now < at + patience));
         if hears_group || self.group.told || now < since + patience {
             return;
         }
@@ -116,7 +127,8 @@ impl Catalog {
         self.events.push_back(Event::GroupSilent { peers });
     }
 
-    /// Where datagrams for the swarm are to be sent beside the group: to the proven peers that were heard at this node's address only.
+    /// Unicast destinations for the swarm's datagrams, beside the group: the proven peers that were
+    /// heard only by unicast.
     pub(crate) fn answered(&self, now: Millis) -> impl Iterator<Item = SocketAddr> + '_ {
         let fingerprint = self.config.fingerprint;
         // Peers of another model are listed without a proof.
@@ -129,21 +141,28 @@ impl Catalog {
         proven.filter_map(addr).take(MAX_UNICAST_PEERS)
     }
 
-    /// Whether a peer that is heard from another address stays at its own: it is heard there too, and with both kinds of IP the older one
-    /// is kept, so that two copies of one datagram do not move it to and fro.
+    /// Whether a peer that is heard from another address keeps its current one. It does if it is
+    /// also heard at the current one and that is IPv4 while the other is IPv6, so that two copies
+    /// of one datagram do not switch it back and forth.
     pub(super) fn stays(&self, node: NodeId, from: SocketAddr, now: Millis) -> bool {
         let Some(peer) = self.directory.get(node) else { return false };
         let lifetime = Millis(LIFETIME_INTERVALS * u64::from(peer.interval_ms));
-        from.is_ipv6() && peer.addr.is_ipv4() && peer.ways.home.is_some_and(|at| now < at + lifetime)
+        from.is_ipv6()
+            && peer.addr.is_ipv4()
+            && peer.ways.home.is_some_and(|at| now < at + lifetime)
     }
 
-    /// The network is another one: this node says soon that it is there.
+    /// The network has changed: this node announces itself soon.
     pub(crate) fn network_changed(&mut self, now: Millis) {
         self.pace.answer(self.nodes(), &mut self.dice, now);
     }
 }
 
-/// IPv4 in the clothes of IPv6 as what it is. A link-local address keeps its interface.
+/// Turns an IPv4-mapped IPv6 address into IPv4. A link-local address keeps its interface.
 pub(super) fn canonical(addr: SocketAddr) -> SocketAddr {
-    if addr.ip() == addr.ip().to_canonical() { addr } else { SocketAddr::new(addr.ip().to_canonical(), addr.port()) }
+    if addr.ip() == addr.ip().to_canonical() {
+        addr
+    } else {
+        SocketAddr::new(addr.ip().to_canonical(), addr.port())
+    }
 }

@@ -1,9 +1,11 @@
-//! The catalog's datagrams: what they say, and how they are sealed and opened. docs/inside/wire.md draws the bytes.
+//! The catalog's datagrams: their content, and how they are sealed and opened. docs/inside/wire.md
+//! draws the bytes.
 //!
-//! Each datagram is a head in clear and, encrypted, the sender's epochs and one postcard message; together at most
-//! `MAX_DATAGRAM_BYTES`. Every message that tells of a filter carries the filter's generation and the digest of every segment after the change that it tells
-//! of, so whoever hears any datagram knows which of its segments are right. [`seal`] and [`open`] are the only places where datagrams
-//! are made and believed. Each is sealed on its own, so one that is lost costs no other.
+//! A datagram is a head in clear followed by the encrypted rest: the sender's epochs and one
+//! postcard message. It has at most `MAX_DATAGRAM_BYTES`. Every message about a filter carries the
+//! filter's generation and the digest of every segment after the change, so any one of them tells a
+//! receiver which of its segments are right. [`seal`] and [`open`] are the only places where
+//! datagrams are made and believed. Each is sealed on its own, so losing one costs no other.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +15,9 @@ use super::key::{self, NONCE_BYTES, TAG_BYTES};
 use crate::id::{BlockKey, BootId, Epoch, EpochState, Fingerprint, NodeId, NodeName, SwarmTag};
 use crate::keyring::{Keyring, SwarmSecret};
 use crate::kv::Plane;
-use crate::limits::{FILTER_SEGMENT_BYTES, MAX_DATAGRAM_BYTES, MAX_FILTER_SEGMENTS, MAX_NODE_NAME_BYTES};
+use crate::limits::{
+    FILTER_SEGMENT_BYTES, MAX_DATAGRAM_BYTES, MAX_FILTER_SEGMENTS, MAX_NODE_NAME_BYTES,
+};
 
 /// The first bytes of every datagram.
 pub(crate) const MAGIC: [u8; 4] = *b"PTLK";
@@ -21,33 +25,40 @@ pub(crate) const MAGIC: [u8; 4] = *b"PTLK";
 /// The version of the datagrams, as the fifth byte.
 pub(crate) const VERSION: u8 = 3;
 
-/// Bytes of the head, which is in clear.
+/// Bytes of the head, which is not encrypted.
 pub(crate) const HEAD_BYTES: usize = 37;
 
-/// Bytes of the epochs, which come before the message and are encrypted with it.
+/// Bytes of the epochs, which precede the message and are encrypted with it.
 const EPOCH_BYTES: usize = 16;
 
-/// Bytes of what one datagram says at most, its epochs included.
+/// Most bytes of encrypted text in one datagram, its epochs included.
 pub const MAX_TEXT_BYTES: usize = MAX_DATAGRAM_BYTES - HEAD_BYTES - TAG_BYTES;
 
 /// Where the nonce lies in the head: node, boot and counter.
 const NONCE: core::ops::Range<usize> = HEAD_BYTES - NONCE_BYTES..HEAD_BYTES;
 
-/// Bytes of the shortest datagram, whose message is its kind alone.
+/// Bytes of the shortest datagram, whose message is only its kind.
 const SHORTEST: usize = HEAD_BYTES + EPOCH_BYTES + 1 + TAG_BYTES;
 
-/// Bytes of changes that one delta carries at most: with more, the segment itself is the smaller message.
+/// Most bytes of changes in one delta. Beyond that, the segment itself is the smaller message.
 pub(crate) const MAX_CHANGE_BYTES: usize = FILTER_SEGMENT_BYTES;
 
 /// Kind, generation, index, and the lengths of two byte strings, each at its longest.
 const LONGEST_FIELDS: usize = 1 + 10 + 1 + 2 + 2;
 const _: () = assert!(
-    HEAD_BYTES + EPOCH_BYTES + LONGEST_FIELDS + MAX_FILTER_SEGMENTS * 8 + FILTER_SEGMENT_BYTES + TAG_BYTES <= MAX_DATAGRAM_BYTES,
+    HEAD_BYTES
+        + EPOCH_BYTES
+        + LONGEST_FIELDS
+        + MAX_FILTER_SEGMENTS * 8
+        + FILTER_SEGMENT_BYTES
+        + TAG_BYTES
+        <= MAX_DATAGRAM_BYTES,
     "the longest message fits its datagram"
 );
 const _: () = assert!(MAX_NODE_NAME_BYTES < 128, "a name's length takes one byte");
 
-/// Bytes of an announcement of a filter of `segments` segments by a node whose name has `name` bytes, with every number at its longest.
+/// Bytes of an announcement of a filter of `segments` segments by a node whose name has `name`
+/// bytes, with every number at its longest.
 pub(crate) const fn longest_announcement(segments: usize, name: usize) -> usize {
     let fields = 1 + 16 + 3 + 1 + 5 + 1 + 10 + 2 + 1;
     HEAD_BYTES + EPOCH_BYTES + fields + segments * 8 + name + TAG_BYTES
@@ -56,18 +67,19 @@ pub(crate) const fn longest_announcement(segments: usize, name: usize) -> usize 
 /// One datagram, ready to be sent.
 pub type Datagram = heapless::Vec<u8, MAX_DATAGRAM_BYTES>;
 
-/// What every datagram says of its sender.
+/// What every datagram says about its sender.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Header {
     /// The swarm that the datagram is meant for.
     pub swarm: SwarmTag,
     /// The sender.
     pub node: NodeId,
-    /// The sender's present start.
+    /// The sender's current boot.
     pub boot: BootId,
     /// Grows by one with each datagram of one boot.
     pub counter: u64,
-    /// The resets that the sender has obeyed and saved; in a [`Message::Reset`], those that it orders.
+    /// The resets that the sender has obeyed and saved; in a [`Message::Reset`], those that it
+    /// orders.
     pub epochs: EpochState,
 }
 
@@ -79,23 +91,24 @@ pub enum Message<'a> {
     Announce(Announce<'a>),
     /// 1: these bits changed.
     Delta(Delta<'a>),
-    /// 2: this segment changed, more than a delta should tell.
+    /// 2: this segment changed, by more than a delta should carry.
     Segment(Segment<'a>),
-    /// 3: the swarm is at the header's epoch from now on; whoever is there already announces itself. Says nothing of a filter, so
-    /// that a computer that is no node can send it.
+    /// 3: the swarm is at the header's epoch from now on; nodes that are there already announce
+    /// themselves. Carries no filter, so a computer that is not a node can send it.
     Reset,
-    /// 4: an audit found wrong bytes. Says nothing of a filter.
+    /// 4: an audit found wrong bytes. Carries no filter.
     Warning(Warning),
 }
 
-/// What a node's audit found, for others to look into. It proves nothing: who hears of it audits for himself.
+/// What a node's audit found, for others to check. It proves nothing: every node that hears it runs
+/// its own audit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Warning {
     /// The node that served the bytes.
     pub accused: NodeId,
-    /// Its start at that time, as far as the sender knows.
+    /// Its boot at that time, as far as the sender knows.
     pub boot: BootId,
-    /// The block.
+    /// The block's key.
     pub key: BlockKey,
     /// Which of its planes.
     pub plane: Plane,
@@ -105,34 +118,34 @@ pub struct Warning {
     pub computed: u64,
 }
 
-/// Who a node is and where its filter stands.
+/// Who a node is, and the state of its filter.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Announce<'a> {
-    /// What must be equal for its blocks to be of use.
+    /// Its blocks can be used only by nodes with the same fingerprint.
     pub(crate) fingerprint: Fingerprint,
-    /// Where blocks and segments are served, at the datagram's source address.
+    /// Port that serves blocks and segments, at the datagram's source address.
     pub(crate) tcp_port: u16,
     /// How busy the node is, in percent.
     pub(crate) load: u8,
     /// Milliseconds until the next announcement, at most. Zero: goodbye.
     pub(crate) interval_ms: u32,
-    /// Bits an entry in the filter.
+    /// Bits per entry in the filter.
     pub(crate) probes: u8,
     /// Counts the filter's changes since this boot.
     pub(crate) generation: u64,
-    /// One for each segment.
+    /// The digests of all segments.
     #[serde(borrow)]
     pub(crate) digests: Digests<'a>,
-    /// What people call the node; empty: nothing.
+    /// The node's name for people; empty if it has none.
     pub(crate) name: NodeName,
 }
 
 /// Bits of the filter that changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Delta<'a> {
-    /// The generation that the change leads to; it came from the one before.
+    /// The generation after the change, one more than before it.
     pub(crate) generation: u64,
-    /// Of every segment, after the change.
+    /// The digests of all segments, after the change.
     #[serde(borrow)]
     pub(crate) digests: Digests<'a>,
     /// The bits.
@@ -143,9 +156,9 @@ pub struct Delta<'a> {
 /// A whole segment of the filter.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Segment<'a> {
-    /// The generation that the change leads to; it came from the one before.
+    /// The generation after the change, one more than before it.
     pub(crate) generation: u64,
-    /// Of every segment, after the change.
+    /// The digests of all segments, after the change.
     #[serde(borrow)]
     pub(crate) digests: Digests<'a>,
     /// Which segment.
@@ -170,12 +183,14 @@ impl Digests<'_> {
     }
 }
 
-/// Changed bits, packed: for each, in ascending order of places, the varint of `2 × (places skipped since the last one) + value`.
+/// Changed bits, packed: for each, in ascending order of places, the varint of
+/// `2 × (places skipped since the last one) + value`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct Changes<'a>(pub &'a [u8]);
 
 impl Changes<'_> {
-    /// Each changed bit: its place in the filter, and its new value. Ends early where the bytes make no sense.
+    /// Each changed bit: its place in the filter, and its new value. Ends early at bytes that
+    /// cannot be decoded.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, bool)> + '_ {
         let (mut rest, mut next) = (self.0, 0usize);
         core::iter::from_fn(move || {
@@ -187,7 +202,7 @@ impl Changes<'_> {
         })
     }
 
-    /// Whether the bytes are whole, and every place lies within a filter of `segments` segments.
+    /// Whether all bytes decode, and every place lies within a filter of `segments` segments.
     fn well_formed(&self, segments: usize) -> bool {
         let (mut rest, mut next) = (self.0, 0usize);
         while !rest.is_empty() {
@@ -210,7 +225,8 @@ pub(crate) struct ChangeList {
 }
 
 impl ChangeList {
-    /// Adds a changed bit whose place lies behind all that came before. False when the list is full.
+    /// Adds a changed bit; its place must be behind all earlier ones. Returns false when the list
+    /// is full.
     pub(crate) fn push(&mut self, place: usize, value: bool) -> bool {
         debug_assert!(place >= self.next, "places ascend");
         let code = 2 * (place - self.next) as u32 + u32::from(value);
@@ -238,7 +254,7 @@ struct Head {
     counter: [u8; 8],
 }
 
-/// The epochs, in the same manner.
+/// The epochs, laid out the same way.
 #[derive(Serialize, Deserialize)]
 struct Epochs {
     epoch: [u8; 8],
@@ -248,19 +264,20 @@ struct Epochs {
 /// Seals a datagram: encrypts all but its head, and appends the tag.
 ///
 /// # Panics
-/// When a byte string of the message is longer than the limits of this module allow: the caller's own mistake.
+/// When a byte string of the message exceeds the limits of this module: the caller's mistake.
 pub fn seal(header: &Header, message: &Message<'_>, secret: &SwarmSecret) -> Datagram {
     let EpochState { epoch, store_epoch } = header.epochs;
     let epochs = Epochs { epoch: epoch.0.to_le_bytes(), store_epoch: store_epoch.0.to_le_bytes() };
     let mut text = [0; MAX_TEXT_BYTES];
-    let text = postcard::to_slice(&(epochs, message), &mut text).expect("every message fits its datagram");
+    let text =
+        postcard::to_slice(&(epochs, message), &mut text).expect("every message fits its datagram");
     seal_text(header, text, secret)
 }
 
-/// Seals a datagram of any text in place of epochs and message: what a peer with the key may send.
+/// Seals arbitrary text in place of epochs and message: what a peer with the key could send.
 ///
 /// # Panics
-/// When the text is longer than [`MAX_TEXT_BYTES`]: the caller's own mistake.
+/// When the text is longer than [`MAX_TEXT_BYTES`]: the caller's mistake.
 pub fn seal_text(header: &Header, text: &[u8], secret: &SwarmSecret) -> Datagram {
     let head = Head {
         magic: MAGIC,
@@ -280,20 +297,24 @@ pub fn seal_text(header: &Header, text: &[u8], secret: &SwarmSecret) -> Datagram
     datagram
 }
 
-/// The nonce that a head names.
+/// The nonce that a head contains.
 fn nonce(head: &[u8]) -> [u8; NONCE_BYTES] {
     *head[NONCE].first_chunk().expect("a head is as long as it is")
 }
 
-/// What can be said of a datagram without its key, and costs next to nothing: the swarm that it names.
+/// Reads the swarm that a datagram names: cheap, and needs no key.
 ///
 /// # Errors
-/// When it is too long or too short, another program's, or of another version.
+/// When it is too long or too short, of another program, or of another version.
 pub(crate) fn glance(datagram: &[u8]) -> Result<SwarmTag, CatalogFault> {
     if datagram.len() > MAX_DATAGRAM_BYTES {
         return Err(CatalogFault::TooLong(datagram.len()));
     }
-    let version = *datagram.strip_prefix(&MAGIC).ok_or(CatalogFault::Foreign)?.first().ok_or(CatalogFault::Malformed)?;
+    let version = *datagram
+        .strip_prefix(&MAGIC)
+        .ok_or(CatalogFault::Foreign)?
+        .first()
+        .ok_or(CatalogFault::Malformed)?;
     if version != VERSION {
         return Err(CatalogFault::Version(version));
     }
@@ -304,12 +325,16 @@ pub(crate) fn glance(datagram: &[u8]) -> Result<SwarmTag, CatalogFault> {
     Ok(SwarmTag(u64::from_le_bytes(*tag)))
 }
 
-/// Opens a datagram of one of the swarms whose keys are `keys`; `text` takes what it says. What is returned is within all limits that can
-/// be checked without knowing the peer.
+/// Opens a datagram of one of the swarms in `keys`, decrypting into `text`. The result is within
+/// all limits that can be checked without knowing the peer.
 ///
 /// # Errors
-/// When it is not of these swarms, forged, damaged or beyond the limits.
-pub(crate) fn open<'t>(datagram: &[u8], keys: &Keyring, text: &'t mut Datagram) -> Result<(Header, Message<'t>), CatalogFault> {
+/// When it is of another swarm, forged, damaged or beyond the limits.
+pub(crate) fn open<'t>(
+    datagram: &[u8],
+    keys: &Keyring,
+    text: &'t mut Datagram,
+) -> Result<(Header, Message<'t>), CatalogFault> {
     let secret = keys.find(glance(datagram)?).ok_or(CatalogFault::OtherSwarm)?;
     let (head, locked) = datagram.split_at(HEAD_BYTES);
     let (locked, tag) = locked.split_last_chunk().ok_or(CatalogFault::Malformed)?;
@@ -319,7 +344,8 @@ pub(crate) fn open<'t>(datagram: &[u8], keys: &Keyring, text: &'t mut Datagram) 
         return Err(CatalogFault::Forged);
     }
     let head = postcard::from_bytes::<Head>(head).map_err(|_| CatalogFault::Malformed)?;
-    let (epochs, body) = postcard::take_from_bytes::<Epochs>(text).map_err(|_| CatalogFault::Malformed)?;
+    let (epochs, body) =
+        postcard::take_from_bytes::<Epochs>(text).map_err(|_| CatalogFault::Malformed)?;
     let header = Header {
         swarm: SwarmTag(u64::from_le_bytes(head.swarm)),
         node: NodeId(u64::from_le_bytes(head.node)),
@@ -333,7 +359,8 @@ pub(crate) fn open<'t>(datagram: &[u8], keys: &Keyring, text: &'t mut Datagram) 
     if header.epochs.store_epoch > header.epochs.epoch {
         return Err(CatalogFault::Malformed);
     }
-    let (message, rest) = postcard::take_from_bytes::<Message<'_>>(body).map_err(|_| CatalogFault::Malformed)?;
+    let (message, rest) =
+        postcard::take_from_bytes::<Message<'_>>(body).map_err(|_| CatalogFault::Malformed)?;
     if !rest.is_empty() {
         return Err(CatalogFault::Malformed);
     }
@@ -344,7 +371,9 @@ pub(crate) fn open<'t>(datagram: &[u8], keys: &Keyring, text: &'t mut Datagram) 
 fn check(message: &Message<'_>) -> Result<(), CatalogFault> {
     let (digests, probes) = match message {
         Message::Announce(announce) => (announce.digests, announce.probes),
-        Message::Delta(Delta { digests, .. }) | Message::Segment(Segment { digests, .. }) => (*digests, 1),
+        Message::Delta(Delta { digests, .. }) | Message::Segment(Segment { digests, .. }) => {
+            (*digests, 1)
+        }
         Message::Reset | Message::Warning(_) => return Ok(()),
     };
     let whole = digests.0.len() % 8 == 0;
@@ -353,10 +382,18 @@ fn check(message: &Message<'_>) -> Result<(), CatalogFault> {
     }
     match message {
         Message::Announce(announce) if announce.tcp_port == 0 => Err(CatalogFault::Port),
-        Message::Delta(delta) if delta.changes.0.len() > MAX_CHANGE_BYTES => Err(CatalogFault::Malformed),
-        Message::Delta(delta) if !delta.changes.well_formed(digests.segments()) => Err(CatalogFault::Malformed),
-        Message::Segment(segment) if segment.bytes.len() != FILTER_SEGMENT_BYTES => Err(CatalogFault::Malformed),
-        Message::Segment(segment) if usize::from(segment.index) >= digests.segments() => Err(CatalogFault::Geometry),
+        Message::Delta(delta) if delta.changes.0.len() > MAX_CHANGE_BYTES => {
+            Err(CatalogFault::Malformed)
+        }
+        Message::Delta(delta) if !delta.changes.well_formed(digests.segments()) => {
+            Err(CatalogFault::Malformed)
+        }
+        Message::Segment(segment) if segment.bytes.len() != FILTER_SEGMENT_BYTES => {
+            Err(CatalogFault::Malformed)
+        }
+        Message::Segment(segment) if usize::from(segment.index) >= digests.segments() => {
+            Err(CatalogFault::Geometry)
+        }
         _ => Ok(()),
     }
 }

@@ -14,7 +14,8 @@ use crate::drive::{Driver, Engine, Word};
 use crate::fronts::{self, Event, FiguresReport, Form, Speaker, for_good, give_line, tell};
 use crate::node::{Ask, AskId, Input, Node, Reply};
 use crate::start::{
-    ASK, Cores, Kept, Loaded, NodeSettings, Options, SetupError, alone, answers, load, model, precision, within_memory,
+    ASK, Cores, Kept, Loaded, NodeSettings, Options, SetupError, alone, answers, load, model,
+    precision, within_memory,
 };
 
 use super::cli::Cli;
@@ -26,19 +27,21 @@ use super::{settled, usage};
 pub(super) struct AskArgs {
     #[command(flatten)]
     options: Options<ASK>,
-    /// Put the text into the model's chat template, or Gemma's where its file has none: as a model with one is asked anyway
+    /// Put the text into the model's chat template, or Gemma's if its file has none; the default
+    /// for a model with a template
     #[arg(long)]
     chat: bool,
-    /// Complete the text as it stands, even where the model has a chat template
+    /// Complete the text as it is, even if the model has a chat template
     #[arg(long, conflicts_with = "chat")]
     raw: bool,
-    /// Give one JSON object instead of text: the answer, its tokens, its figures and why it ended
+    /// Print one JSON object instead of text: the answer, its tokens, its figures and why it ended
     #[arg(short, long)]
     pub json: bool,
     /// Read the prompt from FILE; - is standard input
     #[arg(short, long, value_name = "FILE", conflicts_with = "text")]
     file: Option<PathBuf>,
-    /// The prompt, in one word or several; - reads it from standard input, and so does no prompt at all where something is piped in
+    /// The prompt, in one word or several; read from standard input if it is -, or if it is missing
+    /// and input is piped in
     text: Vec<String>,
 }
 
@@ -61,18 +64,29 @@ pub(super) fn run(args: AskArgs) -> Result<(), Fail> {
     about.chain(notes).for_each(|line| tell(format_args!("· {line}\n")));
     let is_chat = args.chat || (loaded.form.is_chat_model() && !args.raw);
     if !is_chat && config.origin(config::key("answers", "system")) == Origin::Option {
-        let reason = "--system has a place in chats only, and this completes the text: add --chat";
+        let reason = "--system applies only to chats, and this completes the text: add --chat";
         usage::refuse::<Cli>("ask", ErrorKind::ArgumentConflict, reason);
     }
     answer(loaded, &node, asking, &text, is_chat, args.json)
 }
 
-/// The only prompt.
+/// The id of the only prompt.
 const ONLY: AskId = AskId(0);
 
-fn answer(loaded: Loaded, node: &NodeSettings, asking: Settings, text: &str, chat: bool, json: bool) -> Result<(), Fail> {
+fn answer(
+    loaded: Loaded,
+    node: &NodeSettings,
+    asking: Settings,
+    text: &str,
+    chat: bool,
+    json: bool,
+) -> Result<(), Fail> {
     let Loaded { tokenizer, form, .. } = &loaded;
-    let tokens = if chat { form.first(tokenizer, asking.system.as_deref(), text)? } else { tokenizer.encode_prompt(text)? };
+    let tokens = if chat {
+        form.first(tokenizer, asking.system.as_deref(), text)?
+    } else {
+        tokenizer.encode_prompt(text)?
+    };
     let config = loaded.node_config(node)?;
     let lock = node.lock;
     let Loaded { model, tokenizer, files, cpu, .. } = loaded;
@@ -90,13 +104,22 @@ fn answer(loaded: Loaded, node: &NodeSettings, asking: Settings, text: &str, cha
         speaker.begin(ONLY, Some(Answer::new(tokenizer).until(&stop)));
     }
     let watch = StopWatch::over(tokenizer, &stop);
-    driver.handle(Input::Ask(Ask { id: ONLY, tokens, max_tokens, sampling, private: false, watch }));
+    driver.handle(Input::Ask(Ask {
+        id: ONLY,
+        tokens,
+        max_tokens,
+        sampling,
+        private: false,
+        watch,
+    }));
     driver.run_until(async {
         while let Ok(word) = words.recv().await {
             match word {
                 Word::Note(_, line) => speaker.note('·', &line),
                 Word::Reset(_) | Word::Reboot => {}
-                Word::Reply(_, Reply::Failed(reason)) => return Err(Fail::NoAnswer(reason.to_string())),
+                Word::Reply(_, Reply::Failed(reason)) => {
+                    return Err(Fail::NoAnswer(reason.to_string()));
+                }
                 Word::Reply(ask, Reply::Progress(progress)) => speaker.progress(ask, &progress),
                 Word::Reply(_, Reply::Token(token)) if json => drop(whole.push(token)),
                 Word::Reply(ask, Reply::Done(figures)) if json => {

@@ -9,8 +9,8 @@ use crate::start::READ_TEMPLATE;
 
 use super::fail::Fail;
 use super::{
-    ask, bench, completions, config, console, convert, doctor, eval, inspect, key, manual, perplexity, read_template, reset, run,
-    swarm, synth, tokenize, usage, verify,
+    ask, bench, completions, config, console, convert, doctor, eval, inspect, key, manual,
+    perplexity, read_template, reset, run, swarm, synth, tokenize, usage, verify,
 };
 
 /// Boards on one LAN answer prompts with Gemma 3 and share the KV state of every prompt prefix.
@@ -29,54 +29,57 @@ enum Sub {
     Ask(ask::AskArgs),
     /// Measure how fast a model runs on this machine, and in what memory
     Bench(bench::BenchArgs),
-    /// Make a GGUF out of a Hugging Face directory (config.json, model.safetensors, tokenizer.json, chat_template.jinja) or of
-    /// another GGUF
+    /// Convert a Hugging Face directory (config.json, model.safetensors, tokenizer.json,
+    /// chat_template.jinja) or another GGUF to a GGUF
     Convert(convert::ConvertArgs),
     /// Write a model of random weights in an exact published shape, for benchmarks
     Synth(synth::SynthArgs),
-    /// Say what a GGUF holds, whether it is made for conversations, what memory it will take, and how fast it runs here
+    /// Show what a GGUF contains, whether it is a chat model, how much memory it needs, and how
+    /// fast it runs here
     Inspect(inspect::InspectArgs),
-    /// Check this build's arithmetic and cache on a directory with config.json, model.safetensors and golden.safetensors
+    /// Check this build's arithmetic and cache on a directory with config.json, model.safetensors
+    /// and golden.safetensors
     Verify(verify::VerifyArgs),
-    /// Measure how well a model predicts a text, and what int8 arithmetic and int8 KV cost it
+    /// Measure how well a model predicts a text, and how much int8 arithmetic and int8 KV cost it
     Perplexity(perplexity::PerplexityArgs),
     /// Show the tokens of a text as the model sees them, or with --decode the text of tokens
     Tokenize(tokenize::TokenizeArgs),
     /// Make every node of the swarm forget what its peers hold, and with --store its own blocks
     Reset(reset::ResetArgs),
-    /// Say what a node would lack on this machine, and what to do: settings, model, memory, ports, network, board
+    /// Check whether this machine can run a node, and say what to fix: settings, model, memory,
+    /// ports, network, board
     Doctor(doctor::DoctorArgs),
-    /// Draw a key for a swarm: in digits, in words, and on a terminal as a QR code
+    /// Generate a swarm key: in digits, in words, and on a terminal as a QR code
     Key(key::KeyArgs),
     /// Run several nodes on this machine over real MMLU prompts, and check what they share
     Swarm(swarm::SwarmArgs),
     /// Run the published tables again, on emulated boards and radio or on real ones (needs Python)
     Eval(eval::EvalArgs),
-    /// Attach this terminal to the console of a node that runs
+    /// Attach this terminal to the console of a running node
     Console(console::ConsoleArgs),
-    /// Print what a shell needs to complete this command line: bash, zsh or fish
+    /// Print the completion script for a shell: bash, zsh or fish
     Completions {
         /// The shell
         shell: completions::For,
     },
     /// Print a manual page, or write all of them
     Manual(manual::ManualArgs),
-    /// Read a chat template on standard input: started by the commands that load a model
+    /// Read a chat template from standard input: started by the commands that load a model
     #[command(name = READ_TEMPLATE, hide = true)]
     ReadTemplate,
-    /// Check a potluck.toml, or print what it may hold
+    /// Check a potluck.toml, or print the settings that it may contain
     #[command(subcommand)]
     Config(config::Config),
 }
 
-/// What `potluck` does.
+/// Parses the command line and runs the command.
 pub fn main() -> ExitCode {
     let command = usage::read::<Cli>(std::env::args_os()).command;
     let is_json = command.is_json();
     let Err(fail) = obey(command) else { return ExitCode::SUCCESS };
     if !fail.is_silent() {
         if is_json {
-            // A program that reads the output learns there, too, why nothing more comes.
+            // A program may read only the output: give the reason there, too.
             let _ = give_line(Event::Error { id: None, reason: &fail.to_string() }.line());
         }
         tell_briefly(format_args!("potluck: {fail}\n"));
@@ -85,7 +88,7 @@ pub fn main() -> ExitCode {
 }
 
 impl Sub {
-    /// Whether a program reads the output.
+    /// Whether the output is JSON.
     fn is_json(&self) -> bool {
         match self {
             Sub::Run(args) => args.json,
@@ -102,7 +105,11 @@ impl Sub {
             Sub::Console(args) => args.json,
             Sub::Doctor(args) => args.json,
             Sub::Config(what) => what.is_json(),
-            Sub::Swarm(_) | Sub::Eval(_) | Sub::Completions { .. } | Sub::Manual(_) | Sub::ReadTemplate => false,
+            Sub::Swarm(_)
+            | Sub::Eval(_)
+            | Sub::Completions { .. }
+            | Sub::Manual(_)
+            | Sub::ReadTemplate => false,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `potluck completions`: what a shell needs to complete this command line.
+//! `potluck completions`: completion scripts for shells.
 
 use clap::{CommandFactory, ValueEnum};
 use clap_complete::{Shell, generate};
@@ -7,7 +7,7 @@ use crate::fronts::{OutputError, give};
 
 use super::cli::Cli;
 
-/// A shell that is known.
+/// A supported shell.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum For {
     Bash,
@@ -15,7 +15,7 @@ pub(super) enum For {
     Fish,
 }
 
-/// Prints it.
+/// Prints the completion script.
 pub(super) fn run(shell: For) -> Result<(), OutputError> {
     give(text(shell))
 }

@@ -1,4 +1,4 @@
-//! `potluck config`: what `potluck.toml` may hold, whether one is good, and what scripts need of it.
+//! `potluck config`: documents and checks `potluck.toml`, and prints its values for scripts.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use super::fail::Fail;
 pub(super) enum Config {
     /// Print a file with every key and its default as a comment
     Default,
-    /// Say all that is wrong with a file, or what it sets
+    /// List every problem in a file, or if it has none, what it sets
     Check {
         /// One JSON object instead of text
         #[arg(short, long)]
@@ -25,7 +25,7 @@ pub(super) enum Config {
         /// The file
         file: PathBuf,
     },
-    /// Print one value as it counts, for scripts; nothing where there is none
+    /// Print the effective value of one setting, for scripts; nothing if it has none
     Get {
         /// The key with its section, such as node.name
         #[arg(value_name = "SECTION.KEY")]
@@ -33,7 +33,7 @@ pub(super) enum Config {
         /// The file
         file: PathBuf,
     },
-    /// Print the section wifi as wpa_supplicant.conf, for scripts
+    /// Print the section [wifi] as wpa_supplicant.conf, for scripts
     Wifi {
         /// The file
         file: PathBuf,
@@ -42,12 +42,14 @@ pub(super) enum Config {
     Reference,
 }
 
-/// Why a file does not give what was asked.
+/// Why the command failed.
 #[derive(Debug, Error)]
 pub(super) enum ConfigError {
     #[error("{0}: cannot be read: {1}")]
     Unreadable(PathBuf, io::Error),
-    #[error("no setting is called {0}: give it with its section, such as node.name (`potluck config reference` has them all)")]
+    #[error(
+        "there is no setting {0}: give it with its section, such as node.name (`potluck config reference` lists them all)"
+    )]
     Unknown(String),
     #[error("{0} is secret and is not shown")]
     Secret(String),
@@ -55,12 +57,12 @@ pub(super) enum ConfigError {
     Output(#[from] OutputError),
     #[error("{0}: no Wi-Fi network is set: give ssid in [wifi]")]
     NoWifi(PathBuf),
-    #[error("{0}. This may be the Wi-Fi network or its password: mend it first")]
+    #[error("{0}. This may be the Wi-Fi network or its password: fix it first")]
     Wifi(String),
 }
 
 impl Config {
-    /// Whether a program reads the output.
+    /// Whether the output is JSON.
     pub(super) fn is_json(&self) -> bool {
         matches!(self, Config::Check { json: true, .. })
     }
@@ -70,17 +72,19 @@ impl ConfigError {
     fn of(off: RadioOff, file: &Path) -> ConfigError {
         match off {
             RadioOff::Unset => ConfigError::NoWifi(file.to_path_buf()),
-            RadioOff::Doubtful(problem) => ConfigError::Wifi(problem.in_file(&file.display().to_string())),
+            RadioOff::Doubtful(problem) => {
+                ConfigError::Wifi(problem.in_file(&file.display().to_string()))
+            }
         }
     }
 }
 
-/// Does it; fails when a file is not good.
+/// Runs the command; fails if a file has problems.
 pub(super) fn run(what: &Config) -> Result<(), Fail> {
     if obey(what)? { Ok(()) } else { Err(Fail::Said) }
 }
 
-/// False when a file is not good.
+/// False if a checked file has problems.
 fn obey(what: &Config) -> Result<bool, ConfigError> {
     match what {
         Config::Default => give(default_file())?,
@@ -96,8 +100,8 @@ fn obey(what: &Config) -> Result<bool, ConfigError> {
 }
 
 fn check(file: &Path, json: bool) -> Result<bool, ConfigError> {
-    let (config, problems) =
-        read(file, config::Config::default()).map_err(|error| ConfigError::Unreadable(file.to_path_buf(), error))?;
+    let (config, problems) = read(file, config::Config::default())
+        .map_err(|error| ConfigError::Unreadable(file.to_path_buf(), error))?;
     if json {
         let report = ConfigReport::of_file(file, &config, in_file(file, &problems));
         give_line(Event::Config { config: &report }.line())?;
@@ -113,7 +117,10 @@ fn check(file: &Path, json: bool) -> Result<bool, ConfigError> {
         if let (Origin::Line(line), Some(value)) = (config.origin(key), key.toml(&config)) {
             let default = key.toml(&defaults).unwrap_or_else(|| "not set".to_string());
             if value != default {
-                give_line(format_args!("  line {line}: {} = {value} (default: {default})", key.name()))?;
+                give_line(format_args!(
+                    "  line {line}: {} = {value} (default: {default})",
+                    key.name()
+                ))?;
             }
         }
     }
@@ -121,17 +128,20 @@ fn check(file: &Path, json: bool) -> Result<bool, ConfigError> {
 }
 
 fn get(name: &str, file: &Path) -> Result<(), ConfigError> {
-    let key = TABLE.iter().find(|key| key.name() == name).ok_or_else(|| ConfigError::Unknown(name.to_string()))?;
+    let key = TABLE
+        .iter()
+        .find(|key| key.name() == name)
+        .ok_or_else(|| ConfigError::Unknown(name.to_string()))?;
     if key.secret {
         return Err(ConfigError::Secret(name.to_string()));
     }
     Ok((key.show)(&good_of(file)?.0).iter().try_for_each(give_line)?)
 }
 
-/// What is good in `file`; the rest goes to standard error.
+/// Reads the valid settings of `file`; prints its problems to standard error.
 fn good_of(file: &Path) -> Result<(config::Config, Vec<Problem>), ConfigError> {
-    let (config, problems) =
-        read(file, config::Config::default()).map_err(|error| ConfigError::Unreadable(file.to_path_buf(), error))?;
+    let (config, problems) = read(file, config::Config::default())
+        .map_err(|error| ConfigError::Unreadable(file.to_path_buf(), error))?;
     in_file(file, &problems).iter().for_each(|line| tell(format_args!("{line}\n")));
     Ok((config, problems))
 }

@@ -1,4 +1,4 @@
-//! `potluck console`: attaches this terminal to a node that runs, or prints what can be typed on a console.
+//! `potluck console`: attaches this terminal to a running node, or prints the console reference.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ use crate::start::{CONSOLE, Options};
 use super::fail::Fail;
 use super::settled;
 
-/// What the command line says.
+/// Arguments of `potluck console`.
 #[derive(Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub(super) struct ConsoleArgs {
@@ -20,13 +20,14 @@ pub(super) struct ConsoleArgs {
     /// Send JSON requests from standard input and print the events, one a line
     #[arg(short, long)]
     pub json: bool,
-    /// The node's socket, as its --console-socket names it [default: what the settings name, else /run/potluck/console]
+    /// The node's socket, as its --console-socket names it [default: the one in the settings, else
+    /// /run/potluck/console]
     path: Option<PathBuf>,
     #[command(subcommand)]
     document: Option<Document>,
 }
 
-/// What can be typed there, as a document.
+/// A document about everything that can be typed on a console.
 #[derive(Subcommand)]
 enum Document {
     /// Print docs/use/console.md
@@ -35,7 +36,7 @@ enum Document {
     Man,
 }
 
-/// Attaches, until either end leaves; or prints a document.
+/// Attaches until either end disconnects, or prints a document.
 pub(super) fn run(args: ConsoleArgs) -> Result<(), Fail> {
     match args.document {
         Some(Document::Reference) => return Ok(give(console::reference())?),
@@ -44,7 +45,11 @@ pub(super) fn run(args: ConsoleArgs) -> Result<(), Fail> {
     }
     let path = match args.path {
         Some(path) => path,
-        None => settled(&args.options)?.config.console.socket.unwrap_or_else(|| PathBuf::from(USUAL_SOCKET)),
+        None => settled(&args.options)?
+            .config
+            .console
+            .socket
+            .unwrap_or_else(|| PathBuf::from(USUAL_SOCKET)),
     };
     Ok(attach(&path, if args.json { Form::Json } else { Form::Text })?)
 }

@@ -1,4 +1,4 @@
-//! `potluck convert`: a GGUF out of a Hugging Face directory, or of another GGUF.
+//! `potluck convert`: converts a Hugging Face directory or another GGUF to a GGUF.
 
 use std::path::PathBuf;
 
@@ -12,16 +12,17 @@ use super::unfinished;
 
 #[derive(Args)]
 pub(super) struct ConvertArgs {
-    /// The Hugging Face directory, or a GGUF (of one in parts, any part)
+    /// The Hugging Face directory, or a GGUF (any part, if it is split)
     from: PathBuf,
     /// The GGUF to write
     out: PathBuf,
-    /// How matrices are stored. q8_0: 1.06 bytes a value, hardly told from the original. q4_0: 0.56 bytes, the embedding in q8_0.
-    /// f16, f32: 2 and 4 bytes, for further conversion. What has the type already is copied; what was quantised to another loses a
-    /// little more, so convert the original where you can have it
+    /// Type of the matrices. q8_0: 1.06 bytes per value, hardly distinguishable from the original.
+    /// q4_0: 0.56 bytes, with the embedding in q8_0. f16, f32: 2 and 4 bytes, for further
+    /// conversion. Matrices that already have the type are copied. Those quantised to another type
+    /// lose a little more, so convert the original if you can
     #[arg(long = "type", value_name = "q8_0|q4_0|f16|f32", default_value_t = ConvertType::Q8_0)]
     kind: ConvertType,
-    /// Replace a file that lies there already
+    /// Replace an existing file
     #[arg(long)]
     force: bool,
     /// One JSON object instead of text
@@ -29,7 +30,7 @@ pub(super) struct ConvertArgs {
     pub json: bool,
 }
 
-/// Writes it. A file that lies there already is replaced only where that is asked for.
+/// Writes the GGUF. Replaces an existing file only with `--force`.
 pub(super) fn run(args: &ConvertArgs) -> Result<(), FileError> {
     let ConvertArgs { from, out, kind, force, json } = args;
     if out.is_file() && !force {

@@ -1,5 +1,6 @@
-//! `potluck doctor`: what a node would lack on this machine, and what to do. No node need run. Beside one that does, it shares that node's
-//! UDP port while it listens, and takes what is sent to that node alone.
+//! `potluck doctor`: checks whether this machine can run a node, and says what to fix. No node need
+//! be running. If one is, the doctor shares its UDP port while it listens, and receives the
+//! unicasts that were meant for it.
 
 use core::net::IpAddr;
 use std::collections::BTreeMap;
@@ -11,11 +12,14 @@ use crate::catalog::Sieve;
 use crate::config::Config;
 use crate::console::{Check, NetPeer, Report};
 use crate::drive::{HeardOf, NetSettings, Probe, interfaces_of, is_shared, ports, probe, taken};
-use crate::fronts::{Event, give, give_line, http_check, settings_checks, state_check, swarm_check, tell_briefly, without_node};
+use crate::fronts::{
+    Event, give, give_line, http_check, settings_checks, state_check, swarm_check, tell_briefly,
+    without_node,
+};
 use crate::keyring::Keyring;
 use crate::start::{
-    Cores, DOCTOR, Kept, NodeSettings, Options, Settled, SetupError, Unread, alone, keyring, load, model, precision,
-    within_memory,
+    Cores, DOCTOR, Kept, NodeSettings, Options, Settled, SetupError, Unread, alone, keyring, load,
+    model, precision, within_memory,
 };
 
 use super::fail::Fail;
@@ -25,7 +29,8 @@ use super::usage::whole;
 pub(super) struct DoctorArgs {
     #[command(flatten)]
     options: Options<DOCTOR>,
-    /// Seconds to listen for other nodes, which speak every 10 s where nothing happens; 0 only looks at this machine
+    /// Seconds to listen for other nodes, which send every 10 s when idle; 0 checks only this
+    /// machine
     #[arg(long, value_name = "S", default_value_t = 11, value_parser = whole(0..=600_u32))]
     wait: u32,
     /// One JSON object instead of text
@@ -33,7 +38,7 @@ pub(super) struct DoctorArgs {
     pub(super) json: bool,
 }
 
-/// Looks, and says what is wrong. Fails where something is.
+/// Runs the checks and prints the report. Fails if anything is wrong.
 pub(super) fn run(args: DoctorArgs) -> Result<(), Fail> {
     let wait = Duration::from_secs(args.wait.into());
     let report = match args.options.settle() {
@@ -61,7 +66,7 @@ fn look(settled: &Settled, wait: Duration, quiet: bool) -> Report {
     checks.push(swarm_check(settled.sharing()));
     checks.push(match config.http.listen.map(|listen| (listen.addr(), taken(listen.addr()))) {
         Some((addr, Some(error))) => {
-            Check::bad("http", format!("{addr} cannot be had ({error}): give another as listen in [http], or end what has it"))
+            Check::bad("http", format!("{addr} is not available ({error}): set another listen in [http], or stop the program that uses it"))
         }
         _ => http_check(&config.http),
     });
@@ -77,7 +82,8 @@ fn look(settled: &Settled, wait: Duration, quiet: bool) -> Report {
     if !quiet && !wait.is_zero() {
         tell_briefly(format_args!("listening for other nodes for {} s\n", wait.as_secs()));
     }
-    // A passphrase that cannot be stretched is told, and then nobody is known as a member of the swarm.
+    // If a passphrase cannot be stretched, report that; no node then counts as a member of the
+    // swarm.
     let keys = keyring(settled.key.as_ref(), config.swarm.old_keys.keys(), None);
     checks.extend(keys.as_ref().err().map(|error| Check::bad("swarm", error.to_string())));
     let mut sieve = Sieve::new(keys.unwrap_or_else(|_| Keyring::open()));
@@ -97,22 +103,27 @@ fn look(settled: &Settled, wait: Duration, quiet: bool) -> Report {
     }
 }
 
-/// The model as a node would load it, its memory and its cores.
+/// Checks the cores, the model as a node would load it, and its memory.
 fn model_checks(settled: &Settled) -> Vec<Check> {
     let config = &settled.config;
     let mut checks = Vec::new();
     match Cores::new(&config.model) {
-        Ok(_) => checks.push(Check::good("cores", "there are those that are asked for")),
+        Ok(_) => checks
+            .push(Check::good("cores", "this machine has the cores that the settings ask for")),
         Err(error) => checks.push(Check::bad("cores", error.to_string())),
     }
     let path = match model(settled) {
         Ok(path) => path,
         Err(error) => return [checks, vec![Check::bad("model", error.to_string())]].concat(),
     };
-    // Nothing is kept for a next start: this is none.
+    // Keep nothing for the next start: no node starts here.
     match load(&path, config.model.tokenizer.as_deref(), precision(config), &Kept::at(None)) {
         Ok(loaded) => {
-            let kind = if loaded.form.is_chat_model() { "a chat model" } else { "a base model, which completes texts" };
+            let kind = if loaded.form.is_chat_model() {
+                "a chat model"
+            } else {
+                "a base model, which completes texts"
+            };
             checks.push(Check::good("model", format!("{}: {kind}", path.display())));
             checks.extend(loaded.notes.iter().map(|note| Check::note("model", note.clone())));
             checks.push(memory_check(config, &loaded));
@@ -125,33 +136,47 @@ fn model_checks(settled: &Settled) -> Vec<Check> {
 fn memory_check(config: &Config, loaded: &crate::start::Loaded) -> Check {
     let node = NodeSettings { sharing: true, ..alone(config, loaded) };
     match within_memory(loaded, node) {
-        Ok((_, notes)) => Check::good("memory", notes.join("; ").trim_start_matches("memory: ").to_string()),
+        Ok((_, notes)) => {
+            Check::good("memory", notes.join("; ").trim_start_matches("memory: ").to_string())
+        }
         Err(error @ SetupError::Memory(_)) => Check::bad("memory", error.to_string()),
         Err(error) => Check::bad("model", error.to_string()),
     }
 }
 
 fn ports_check(net: &NetSettings) -> Check {
-    let tcp = if net.tcp_port == 0 { "any free one".to_string() } else { net.tcp_port.to_string() };
+    let tcp =
+        if net.tcp_port == 0 { "any free port".to_string() } else { net.tcp_port.to_string() };
     let words = format!("UDP {} for the catalog, TCP {tcp} for blocks", net.port);
     if is_shared(net) {
         return Check::note(
             "ports",
-            format!("{words}; another program of this machine has the UDP port too: a node, most likely"),
+            format!(
+                "{words}; another program on this machine also uses the UDP port, most likely a node"
+            ),
         );
     }
     Check::good("ports", words)
 }
 
-/// Whether multicasts come back, and who was heard.
+/// Checks whether multicasts come back and which nodes were heard.
 fn network_checks(found: &Probe) -> Vec<Check> {
-    let mut checks: Vec<Check> = found.loops.iter().map(|(name, is_back)| loop_check(name, *is_back)).collect();
-    let strangers: Vec<String> = found.heard.iter().filter(|(_, heard)| !heard.of_swarm).map(|(ip, _)| ip.to_string()).collect();
+    let mut checks: Vec<Check> =
+        found.loops.iter().map(|(name, is_back)| loop_check(name, *is_back)).collect();
+    let strangers: Vec<String> = found
+        .heard
+        .iter()
+        .filter(|(_, heard)| !heard.of_swarm)
+        .map(|(ip, _)| ip.to_string())
+        .collect();
     if found.heard.values().any(|heard| heard.is_own && heard.of_swarm) {
-        checks.push(Check::good("nodes", "nodes of this machine are heard"));
+        checks.push(Check::good("nodes", "nodes on this machine were heard"));
     }
     if !strangers.is_empty() {
-        let words = format!("{} speak on this port and have another key: nothing is shared with them", strangers.join(", "));
+        let words = format!(
+            "{} send on this port with another key: nothing is shared with them",
+            strangers.join(", ")
+        );
         checks.push(Check::note("nodes", words));
     }
     checks
@@ -159,18 +184,25 @@ fn network_checks(found: &Probe) -> Vec<Check> {
 
 fn loop_check(name: &str, is_back: bool) -> Check {
     if is_back {
-        return Check::good("group", format!("{name}: what is sent to a group comes back"));
+        return Check::good("group", format!("{name}: multicasts come back"));
     }
-    let words =
-        format!("{name}: what is sent to a group does not come back: a firewall drops it, or the interface has no route for it");
+    let words = format!(
+        "{name}: multicasts do not come back: a firewall drops them, or the interface has no route for them"
+    );
     Check::bad("group", words)
 }
 
-/// The nodes of this swarm on other machines. Without having talked to them nobody knows their names.
+/// The nodes of this swarm on other machines. Their names are unknown without talking to them.
 fn members(heard: &BTreeMap<IpAddr, HeardOf>) -> Vec<NetPeer> {
     let members = heard.iter().filter(|(_, heard)| heard.of_swarm && !heard.is_own);
     let heard = |of: &HeardOf| if of.by_multicast { "multicast" } else { "unicast" };
-    members.map(|(ip, of)| NetPeer { name: "a node".to_string(), addr: ip.to_string(), heard: heard(of) }).collect()
+    members
+        .map(|(ip, of)| NetPeer {
+            name: "a node".to_string(),
+            addr: ip.to_string(),
+            heard: heard(of),
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -187,11 +219,22 @@ mod tests {
             ("10.0.0.4".parse().unwrap(), heard_of(true, true)),
         ]);
         let members = members(&heard);
-        assert_eq!((members.len(), members[0].addr.as_str(), members[0].heard), (1, "10.0.0.2", "multicast"));
+        assert_eq!(
+            (members.len(), members[0].addr.as_str(), members[0].heard),
+            (1, "10.0.0.2", "multicast")
+        );
         let loops = vec![("eth0".to_string(), true), ("wlan0".to_string(), false)];
-        let checks = network_checks(&Probe { interfaces: Vec::new(), loops, heard, heard_ms: BTreeMap::new() });
+        let checks = network_checks(&Probe {
+            interfaces: Vec::new(),
+            loops,
+            heard,
+            heard_ms: BTreeMap::new(),
+        });
         let verdicts: Vec<Verdict> = checks.iter().map(|check| check.verdict).collect();
         assert_eq!(verdicts, [Verdict::Good, Verdict::Bad, Verdict::Good, Verdict::Note]);
-        assert!(checks[1].words.contains("firewall") && checks[3].words.contains("10.0.0.3"), "{checks:?}");
+        assert!(
+            checks[1].words.contains("firewall") && checks[3].words.contains("10.0.0.3"),
+            "{checks:?}"
+        );
     }
 }

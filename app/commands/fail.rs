@@ -23,7 +23,7 @@ use super::tokenize::TokenizeError;
 /// Why a command ended without doing what was asked.
 #[derive(Debug, Error)]
 pub(super) enum Fail {
-    /// It has been said already.
+    /// The command has already printed the reason.
     #[error("")]
     Said,
     #[error(transparent)]
@@ -73,7 +73,8 @@ pub(super) enum Fail {
 }
 
 impl Fail {
-    /// Whether there is nothing to say: it has been said, or whoever listened has gone.
+    /// Whether there is nothing to print: the command has printed the reason, or the reader of the
+    /// output has gone.
     pub(super) fn is_silent(&self) -> bool {
         match self {
             Fail::Said => true,

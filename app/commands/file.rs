@@ -1,5 +1,6 @@
-//! What the commands on files share: convert, synth, inspect, verify, perplexity. Progress goes to standard error, results to standard
-//! output. What is half written when a command is told to end goes away with it.
+//! What the commands on files share: convert, synth, inspect, verify, perplexity. Progress goes to
+//! standard error, results to standard output. A command that is stopped removes its unfinished
+//! output.
 
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
@@ -15,10 +16,10 @@ use crate::model::{self, Progress};
 
 use super::bench::BenchError;
 
-/// Progress is shown this often on a terminal. A log gets none: the result is enough there.
+/// Interval between progress updates on a terminal. A log gets none: the result is enough there.
 const SHOWN_EVERY: Duration = Duration::from_millis(100);
 
-/// Why a file could not be worked on.
+/// Why a command on a file failed.
 #[derive(Debug, Error)]
 pub(super) enum FileError {
     #[error(transparent)]
@@ -33,24 +34,30 @@ pub(super) enum FileError {
     Bench(#[from] BenchError),
     #[error(transparent)]
     Output(#[from] OutputError),
-    #[error("{}: exists already; name another to write, or replace it with --force", .0.display())]
+    #[error("{}: already exists; name another file, or replace it with --force", .0.display())]
     Exists(PathBuf),
-    #[error("nothing can listen for the signal to stop: {0}")]
+    #[error("cannot listen for stop signals: {0}")]
     Signals(io::Error),
 }
 
-/// Says what was written.
+/// Reports what was written.
 pub(super) fn written(out: &Path, report: &Report, json: bool) -> Result<(), FileError> {
     let Report { tensors, bytes, notes, .. } = report;
     if json {
         let path = &out.display().to_string();
-        return Ok(give_line(Event::Written { path, tensors: *tensors, bytes: *bytes, notes }.line())?);
+        return Ok(give_line(
+            Event::Written { path, tensors: *tensors, bytes: *bytes, notes }.line(),
+        )?);
     }
     notes.iter().for_each(|note| tell(format_args!("· {note}\n")));
-    Ok(give_line(format_args!("{}: {tensors} tensors, {:.1} MB", out.display(), *bytes as f64 / 1e6))?)
+    Ok(give_line(format_args!(
+        "{}: {tensors} tensors, {:.1} MB",
+        out.display(),
+        *bytes as f64 / 1e6
+    ))?)
 }
 
-/// A line of progress on a terminal, gone when dropped: what follows, a result or why there is none, has the line for itself.
+/// A progress line on a terminal. Dropping it clears the line for the result or error that follows.
 pub(super) struct Bar {
     shown: Option<Instant>,
     terminal: bool,

@@ -1,4 +1,4 @@
-//! `potluck inspect`: what a GGUF holds.
+//! `potluck inspect`: shows what a GGUF contains.
 
 use std::path::PathBuf;
 
@@ -14,9 +14,9 @@ use super::file::FileError;
 
 #[derive(Args)]
 pub(super) struct InspectArgs {
-    /// The GGUF (of one in parts, any part)
+    /// The GGUF (any part, if it is split)
     file: PathBuf,
-    /// Measure how fast it answers on this machine, with all its cores
+    /// Measure how fast it answers on this machine, with all cores
     #[arg(long)]
     measure: bool,
     /// One JSON object instead of text
@@ -24,12 +24,13 @@ pub(super) struct InspectArgs {
     pub json: bool,
 }
 
-/// Says it; with `--measure`, also how fast all cores run it.
+/// Prints the contents; with `--measure`, also the speed on all cores.
 pub(super) fn run(args: &InspectArgs) -> Result<(), FileError> {
     let cores = args.measure.then(|| Cores::new(&Config::default().model)).transpose();
     let cores = cores.map_err(|error| BenchError::from(SetupError::from(error)))?;
     let mut inspection = inspect::inspect(&args.file)?;
-    inspection.speed = cores.map(|cores| bench::speed(&args.file, Precision::INT8, &cores)).transpose()?;
+    inspection.speed =
+        cores.map(|cores| bench::speed(&args.file, Precision::INT8, &cores)).transpose()?;
     if args.json {
         return Ok(give_event("inspect", &inspection)?);
     }

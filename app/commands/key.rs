@@ -1,4 +1,4 @@
-//! `potluck key`: draws a key for a swarm, in every form in which it can be given to a board.
+//! `potluck key`: generates a swarm key, in every form that a board accepts.
 
 use std::io::{self, IsTerminal};
 
@@ -12,10 +12,10 @@ use crate::config::SwarmKey;
 use crate::fronts::{Event, OutputError, give, give_line};
 use crate::start::draw_key;
 
-/// What the command line says.
+/// Arguments of `potluck key`.
 #[derive(Args)]
 pub(super) struct KeyArgs {
-    /// Print the QR code where no terminal is, too
+    /// Print the QR code even if the output is not a terminal
     #[arg(long, conflicts_with = "json")]
     qr: bool,
     /// One JSON object instead of text
@@ -23,10 +23,10 @@ pub(super) struct KeyArgs {
     pub json: bool,
 }
 
-/// Why there is no key.
+/// Why no key was generated.
 #[derive(Debug, Error)]
 pub(super) enum DrawError {
-    #[error("this machine has no source of randomness ({0}): draw the key on another")]
+    #[error("this machine has no source of randomness ({0}): generate the key on another")]
     Random(String),
     #[error("the QR code cannot be made: {0}")]
     Qr(#[from] QrError),
@@ -34,15 +34,18 @@ pub(super) enum DrawError {
     Output(#[from] OutputError),
 }
 
-/// Draws a key and prints it. What is no key is a comment, so that the output is a file for `--key-file`.
+/// Generates a key and prints it. All other lines are comments, so that the output can be used as a
+/// file for `--key-file`.
 pub(super) fn run(args: &KeyArgs) -> Result<(), DrawError> {
     let key = draw_key().map_err(|error| DrawError::Random(error.to_string()))?;
     let hex = SwarmKey::hex(&key);
     if args.json {
         return Ok(give_line(Event::Key { key: &hex, words: &SwarmKey::words(&key) }.line())?);
     }
-    let mut text = format!("# A key for a swarm: key in [swarm] of every board's potluck.toml, in quotation marks.\n{hex}\n");
-    text += "# The same key in words, for whoever has to type it:\n";
+    let mut text = format!(
+        "# A swarm key: set it, in quotation marks, as key in [swarm] of every board's potluck.toml.\n{hex}\n"
+    );
+    text += "# The same key in words, for typing:\n";
     let words = SwarmKey::words(&key);
     let words: Vec<&str> = words.split(' ').collect();
     words.chunks(6).for_each(|line| text += &format!("#   {}\n", line.join(" ")));
@@ -52,10 +55,12 @@ pub(super) fn run(args: &KeyArgs) -> Result<(), DrawError> {
     Ok(give(text)?)
 }
 
-/// The key as a QR code of half blocks, light on dark as terminals are. Capitals, for QR codes have a short form of those.
+/// The key as a QR code of half blocks, light on dark as terminals are. In capitals, for which QR
+/// codes have a compact encoding.
 fn qr_code(hex: &str) -> Result<String, QrError> {
     let code = QrCode::with_error_correction_level(hex.to_uppercase(), EcLevel::L)?;
-    let drawn = code.render::<Dense1x2>().dark_color(Dense1x2::Light).light_color(Dense1x2::Dark).build();
+    let drawn =
+        code.render::<Dense1x2>().dark_color(Dense1x2::Light).light_color(Dense1x2::Dark).build();
     Ok(drawn.lines().map(|line| format!("# {line}\n")).collect())
 }
 
@@ -63,7 +68,7 @@ fn qr_code(hex: &str) -> Result<String, QrError> {
 mod tests {
     use super::*;
 
-    /// A code wider than a terminal would be torn, and read by no telephone.
+    /// A code wider than a terminal would be wrapped, and no phone could read it.
     #[test]
     fn the_code_fits_a_narrow_terminal() {
         let drawn = qr_code(&"7f".repeat(32)).unwrap();

@@ -1,4 +1,5 @@
-//! `potluck manual`: the manual pages, made from the same tables as the help, the parser and the console.
+//! `potluck manual`: the manual pages, generated from the same tables as the help, the parser and
+//! the console.
 
 use std::fs;
 use std::io;
@@ -16,7 +17,7 @@ use crate::start::READ_TEMPLATE;
 
 use super::cli::Cli;
 
-/// What the command line says.
+/// Arguments of `potluck manual`.
 #[derive(Args)]
 pub(super) struct ManualArgs {
     /// The page: potluck, a command such as run, potluck.toml, or console
@@ -30,7 +31,7 @@ pub(super) struct ManualArgs {
 /// Why there is no page.
 #[derive(Debug, Error)]
 pub(super) enum ManualError {
-    #[error("there is no page {0}: potluck manual --all DIR writes those that there are")]
+    #[error("there is no page {0}: potluck manual --all DIR writes every page")]
     Unknown(String),
     #[error("{0}: cannot be written: {1}")]
     Unwritable(PathBuf, io::Error),
@@ -52,7 +53,10 @@ pub(super) fn run(args: &ManualArgs) -> Result<(), ManualError> {
     }
     let names = [args.page.clone(), format!("potluck-{}", args.page)];
     let named = |page: &&Page| {
-        page.file == args.page || names.iter().any(|name| page.file.rsplit_once('.').is_some_and(|(stem, _)| stem == name))
+        page.file == args.page
+            || names
+                .iter()
+                .any(|name| page.file.rsplit_once('.').is_some_and(|(stem, _)| stem == name))
     };
     let page = pages.iter().find(named).ok_or_else(|| ManualError::Unknown(args.page.clone()))?;
     Ok(give(&page.text)?)
@@ -74,12 +78,15 @@ fn write_all(folder: &Path, pages: &[Page]) -> Result<(), ManualError> {
     Ok(())
 }
 
-/// Every page. No date, so that one version always gives the same bytes.
+/// Every page, without a date, so that one version always gives the same bytes.
 fn pages() -> Vec<Page> {
     let mut whole = Cli::command();
     whole.build();
     let mut pages = vec![page(&whole, "potluck")];
-    for command in whole.get_subcommands().filter(|command| ![READ_TEMPLATE, "help"].contains(&command.get_name())) {
+    for command in whole
+        .get_subcommands()
+        .filter(|command| ![READ_TEMPLATE, "help"].contains(&command.get_name()))
+    {
         let name = command.get_name();
         pages.push(page(command, &format!("potluck-{name}")));
     }
@@ -90,8 +97,11 @@ fn pages() -> Vec<Page> {
 
 fn page(command: &Command, name: &str) -> Page {
     let command = command.clone().version(env!("CARGO_PKG_VERSION"));
-    let (mut bytes, man) = (Vec::new(), Man::new(command).title(name).section("1").date(NO_DATE).source(SOURCE).manual(MANUAL));
-    // A Vec takes every byte.
+    let (mut bytes, man) = (
+        Vec::new(),
+        Man::new(command).title(name).section("1").date(NO_DATE).source(SOURCE).manual(MANUAL),
+    );
+    // Writing to a Vec cannot fail.
     let _ = man.render(&mut bytes);
     Page { file: format!("{name}.1"), text: String::from_utf8_lossy(&bytes).into_owned() }
 }
@@ -99,7 +109,7 @@ fn page(command: &Command, name: &str) -> Page {
 const SOURCE: &str = concat!("potluck ", env!("CARGO_PKG_VERSION"));
 const MANUAL: &str = "potluck";
 
-/// An argument that is left empty is none to roff.
+/// A blank, because roff skips an empty argument.
 const NO_DATE: &str = " ";
 
 /// potluck.toml(5).
@@ -108,9 +118,9 @@ fn settings() -> String {
     page.control("TH", ["potluck.toml", "5", NO_DATE, SOURCE, MANUAL]);
     page.control("SH", ["NAME"]).text([roman("potluck.toml - the settings of a potluck node")]);
     page.control("SH", ["DESCRIPTION"]).text([roman(
-        "A file in TOML: sections in brackets, then key = value. Every key may be left out. It is named by --config FILE or \
-         POTLUCK_CONFIG; else it is $XDG_CONFIG_HOME/potluck/potluck.toml, else /etc/potluck.toml. An option overrides a variable of the \
-         environment, and that overrides the file. potluck config check FILE says what is wrong with one.",
+        "A TOML file: sections in brackets, then key = value. Every key is optional. The file is named by --config FILE or \
+         POTLUCK_CONFIG; else it is $XDG_CONFIG_HOME/potluck/potluck.toml, else /etc/potluck.toml. An option overrides an environment \
+         variable, which overrides the file. potluck config check FILE lists the problems in a file.",
     )]);
     let defaults = Config::default();
     let mut section = "";
@@ -119,10 +129,20 @@ fn settings() -> String {
             section = key.section;
             page.control("SH", [format!("[{section}]").as_str()]);
         }
-        let default = key.toml(&defaults).map_or(format!("Not set: {}", key.why), |toml| format!("Default: {toml}"));
-        let option = key.option.map(|option| format!(" Option: --{option} {}.", key.value)).unwrap_or_default();
-        let variable = key.variable().map(|variable| format!(" Variable: {variable}.")).unwrap_or_default();
-        let about = format!("{}. Takes {}. {default}.{option}{variable}", key.about, (key.needs)().trim_end_matches(','));
+        let default = key
+            .toml(&defaults)
+            .map_or(format!("Not set: {}", key.why), |toml| format!("Default: {toml}"));
+        let option = key
+            .option
+            .map(|option| format!(" Option: --{option} {}.", key.value))
+            .unwrap_or_default();
+        let variable =
+            key.variable().map(|variable| format!(" Variable: {variable}.")).unwrap_or_default();
+        let about = format!(
+            "{}. Takes {}. {default}.{option}{variable}",
+            key.about,
+            (key.needs)().trim_end_matches(',')
+        );
         page.control("TP", []).text([bold(key.key)]).text([roman(about)]);
     }
     page.control("SH", ["SEE ALSO"]).text([roman("potluck(1), potluck-config(1)")]);
@@ -136,7 +156,9 @@ mod tests {
     #[test]
     fn there_is_a_page_for_every_command_and_it_has_every_option() {
         let pages = pages();
-        let text = |file: &str| &pages.iter().find(|page| page.file == file).unwrap_or_else(|| panic!("no {file}")).text;
+        let text = |file: &str| {
+            &pages.iter().find(|page| page.file == file).unwrap_or_else(|| panic!("no {file}")).text
+        };
         for (file, word) in [
             ("potluck.1", "potluck\\-run(1)"),
             ("potluck-run.1", "\\-\\-max\\-tokens"),
@@ -144,7 +166,11 @@ mod tests {
             ("potluck.toml.5", "POTLUCK_MEMORY_SLAB"),
             ("potluck-console.7", "answer TEXT by itself"),
         ] {
-            assert!(text(file).to_lowercase().contains(&word.to_lowercase()), "{file} has no {word}:\n{}", text(file));
+            assert!(
+                text(file).to_lowercase().contains(&word.to_lowercase()),
+                "{file} has no {word}:\n{}",
+                text(file)
+            );
         }
         assert!(pages.iter().all(|page| page.text.contains(".TH ")));
         assert!(!pages.iter().any(|page| page.file.contains(READ_TEMPLATE)));

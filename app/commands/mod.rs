@@ -1,6 +1,7 @@
-//! The command line and its commands, a file each: arguments in, what was asked for out.
+//! The command line: each command has a file of its own.
 //!
-//! Whatever is wrong becomes a `Fail`, which says what to do; `main` prints it and the exit code tells scripts.
+//! Every error becomes a `Fail`, whose message says what to do. `main` prints it and sets the exit
+//! code.
 
 mod ask;
 mod bench;
@@ -34,7 +35,8 @@ use crate::start::{Options, Settled, Unread};
 
 pub use cli::main;
 
-/// The settings of a command that only works where they can be read; a file that nobody named and what is wrong in it is told.
+/// Reads the settings of a command that cannot run without them. Prints their problems, and the
+/// path of a file that was found without being named.
 fn settled<const COMMAND: u8>(options: &Options<COMMAND>) -> Result<Settled, Unread> {
     let settled = options.settle()?;
     if let Some(file) = settled.file.as_ref().filter(|_| settled.is_found) {

@@ -1,4 +1,5 @@
-//! Files of a machine's costs: read for `potluck run --pace`, written by `potluck bench --pace-out`.
+//! Files of a machine's costs: read for `potluck run --pace`, written by
+//! `potluck bench --pace-out`.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -10,7 +11,7 @@ use crate::config::PaceFault;
 use crate::limits::MAX_CONFIG_FILE_BYTES;
 use crate::pace::Pace;
 
-/// Why a file of costs is of no use.
+/// Why a file of costs could not be read or written.
 #[derive(Debug, Error)]
 pub(super) enum PaceFileError {
     #[error("{0}: cannot be read ({1}): name a file of costs, as bench --pace-out writes it")]
@@ -30,9 +31,17 @@ pub(super) fn read(path: &Path) -> Result<Pace, PaceFileError> {
     Pace::read(&text).map_err(|fault| PaceFileError::Fault(path.to_path_buf(), fault))
 }
 
-/// Writes costs that were measured with these instructions on so many cores.
-pub(super) fn write(path: &Path, pace: &Pace, instructions: &str, threads: usize) -> Result<(), PaceFileError> {
+/// Writes costs that were measured with `instructions` on `threads` cores.
+pub(super) fn write(
+    path: &Path,
+    pace: &Pace,
+    instructions: &str,
+    threads: usize,
+) -> Result<(), PaceFileError> {
     let version = env!("CARGO_PKG_VERSION");
-    let head = format!("# Measured by potluck {version} bench --pace-out: {instructions}, {threads} cores, medians.\n");
-    fs::write(path, format!("{head}{pace}")).map_err(|error| PaceFileError::Unwritable(path.to_path_buf(), error))
+    let head = format!(
+        "# Measured by potluck {version} bench --pace-out: {instructions}, {threads} cores, medians.\n"
+    );
+    fs::write(path, format!("{head}{pace}"))
+        .map_err(|error| PaceFileError::Unwritable(path.to_path_buf(), error))
 }

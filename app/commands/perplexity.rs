@@ -1,4 +1,4 @@
-//! `potluck perplexity`: how well a model predicts a text.
+//! `potluck perplexity`: measures how well a model predicts a text.
 
 use std::path::PathBuf;
 
@@ -15,12 +15,12 @@ use super::usage::whole;
 pub(super) struct PerplexityArgs {
     /// A Gemma 3 model, GGUF, with its vocabulary inside
     model: PathBuf,
-    /// The text, UTF-8, which the model should not have learned from
+    /// The text, in UTF-8, on which the model should not have been trained
     text: PathBuf,
-    /// The same model in f32: what all else is compared with
+    /// The same model in f32, to compare everything else with
     #[arg(long, value_name = "FILE")]
     reference: Option<PathBuf>,
-    /// Tokens after which the text goes on with an empty context
+    /// Tokens after which the text continues with an empty context
     #[arg(long, value_name = "TOKENS", default_value_t = 2_048, value_parser = whole(2..=u32::MAX))]
     context: u32,
     /// One JSON object instead of text
@@ -28,13 +28,16 @@ pub(super) struct PerplexityArgs {
     pub json: bool,
 }
 
-/// Measures it.
+/// Measures and prints the perplexity.
 pub(super) fn run(args: &PerplexityArgs) -> Result<(), FileError> {
     let mut bar = Bar::new();
-    let report =
-        perplexity::measure(&args.model, args.reference.as_deref(), &args.text, size(args.context.into()), &mut |progress| {
-            bar.show(progress)
-        })?;
+    let report = perplexity::measure(
+        &args.model,
+        args.reference.as_deref(),
+        &args.text,
+        size(args.context.into()),
+        &mut |progress| bar.show(progress),
+    )?;
     drop(bar);
     if args.json {
         return Ok(give_event("perplexity", &report)?);

@@ -1,4 +1,4 @@
-//! A prompt, or any text, from where people keep one: the command line, a file, standard input.
+//! Reads a prompt or another text from the command line, a file or standard input.
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Read};
@@ -16,7 +16,7 @@ pub(super) enum Source {
     Stdin,
 }
 
-/// Why there is no text.
+/// Why a text could not be read.
 #[derive(Debug, Error)]
 pub(super) enum PromptError {
     #[error("{0}: cannot be read: {1}")]
@@ -30,8 +30,9 @@ pub(super) enum PromptError {
 }
 
 impl Source {
-    /// What the command line names: its words with a blank between, where a shell has taken the quotation marks away or none were given.
-    /// `-` is standard input, and so is nothing at all where standard input is a pipe or a file. None where there is nothing to read.
+    /// Finds the source in the arguments. Several words, from a text given without quotation marks,
+    /// are joined with blanks. `-` is standard input, and so is an empty command line if standard
+    /// input is a pipe or a file. `None` if there is nothing to read.
     pub(super) fn of(words: &[String], file: Option<PathBuf>) -> Option<Source> {
         match (words, file) {
             (_, Some(file)) if file.as_os_str() == "-" => Some(Source::Stdin),
@@ -57,14 +58,18 @@ impl Source {
         if text.trim().is_empty() { Err(PromptError::Empty) } else { Ok(text) }
     }
 
-    /// Every byte of it, of which no more than `limit` are taken.
+    /// The whole text, byte for byte; an error if it is longer than `limit` bytes.
     pub(super) fn whole(self, limit: usize) -> Result<String, PromptError> {
         let name = self.name();
         let bytes = self.bytes(limit)?;
-        if bytes.len() > limit { Err(PromptError::TooLong(name, limit)) } else { text(bytes, &name) }
+        if bytes.len() > limit {
+            Err(PromptError::TooLong(name, limit))
+        } else {
+            text(bytes, &name)
+        }
     }
 
-    /// What it is called in messages.
+    /// The name of the source in messages.
     fn name(&self) -> String {
         match self {
             Source::Text(_) => "the text".to_string(),
@@ -73,7 +78,7 @@ impl Source {
         }
     }
 
-    /// All of it, but of more than `limit` bytes only one more than that.
+    /// Reads at most `limit` + 1 bytes of a file or of standard input.
     fn bytes(self, limit: usize) -> Result<Vec<u8>, PromptError> {
         let name = self.name();
         let unreadable = |error| PromptError::Unreadable(name, error);
@@ -81,7 +86,9 @@ impl Source {
         let most = limit as u64 + 1;
         let read = match self {
             Source::Text(text) => return Ok(text.into_bytes()),
-            Source::File(path) => File::open(path).and_then(|file| file.take(most).read_to_end(&mut bytes)),
+            Source::File(path) => {
+                File::open(path).and_then(|file| file.take(most).read_to_end(&mut bytes))
+            }
             Source::Stdin => io::stdin().lock().take(most).read_to_end(&mut bytes),
         };
         read.map_err(unreadable)?;
@@ -92,20 +99,23 @@ impl Source {
 /// Bytes of the longest line end.
 const LINE_END_BYTES: usize = 2;
 
-/// The prompt that these bytes of a file are.
+/// The prompt in the bytes of a file.
 fn trimmed(mut bytes: Vec<u8>, name: &str) -> Result<String, PromptError> {
-    let len = bytes.strip_suffix(b"\n").map_or(bytes.len(), |rest| rest.strip_suffix(b"\r").unwrap_or(rest).len());
+    let len = bytes
+        .strip_suffix(b"\n")
+        .map_or(bytes.len(), |rest| rest.strip_suffix(b"\r").unwrap_or(rest).len());
     bytes.truncate(len);
     if bytes.len() > MAX_PROMPT_BYTES {
         return Err(PromptError::TooLong(name.to_string(), MAX_PROMPT_BYTES));
     }
     let text = text(bytes, name)?;
-    // Some editors mark a file as UTF-8 with a character that nobody sees, but a model would.
+    // Some editors start a UTF-8 file with a byte order mark, which only the model would see.
     Ok(text.strip_prefix('\u{feff}').map_or_else(|| text.clone(), str::to_string))
 }
 
 fn text(bytes: Vec<u8>, name: &str) -> Result<String, PromptError> {
-    String::from_utf8(bytes).map_err(|error| PromptError::NotUtf8(name.to_string(), error.utf8_error().valid_up_to()))
+    String::from_utf8(bytes)
+        .map_err(|error| PromptError::NotUtf8(name.to_string(), error.utf8_error().valid_up_to()))
 }
 
 #[cfg(test)]
@@ -133,8 +143,16 @@ mod tests {
         let most = "x".repeat(MAX_PROMPT_BYTES);
         assert_eq!(trimmed(format!("{most}\r\n").into_bytes(), "x").unwrap(), most);
         for long in [format!("{most}y"), format!("{most}\n\n"), "\n".repeat(9 * MAX_PROMPT_BYTES)] {
-            assert!(trimmed(long.into_bytes(), "x").unwrap_err().to_string().starts_with("x: at most 131072 bytes are taken"));
+            assert!(
+                trimmed(long.into_bytes(), "x")
+                    .unwrap_err()
+                    .to_string()
+                    .starts_with("x: at most 131072 bytes are taken")
+            );
         }
-        assert_eq!(trimmed(b"caf\xe9".to_vec(), "x").unwrap_err().to_string(), "x: byte 3 is not UTF-8: save it as UTF-8");
+        assert_eq!(
+            trimmed(b"caf\xe9".to_vec(), "x").unwrap_err().to_string(),
+            "x: byte 3 is not UTF-8: save it as UTF-8"
+        );
     }
 }

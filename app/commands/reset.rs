@@ -1,4 +1,5 @@
-//! `potluck reset`: orders a reset from a computer that is no node, and says who has obeyed.
+//! `potluck reset`: orders a reset from a computer that is not a node, and reports which nodes have
+//! acknowledged it.
 
 use std::fmt;
 use std::time::Duration;
@@ -31,58 +32,77 @@ pub(super) struct ResetArgs {
     pub json: bool,
 }
 
-/// Why a reset did not reach everybody.
+/// Why a reset did not reach every node.
 #[derive(Debug, Error)]
 pub(super) enum ResetError {
     #[error(transparent)]
     Herald(#[from] HeraldError),
-    #[error("nobody was reset: {0}. This may be the swarm's key: mend it first")]
+    #[error("no node was reset: {0}. This may be the swarm's key: fix it first")]
     Shut(String),
-    #[error("nobody was reset: only nodes of another swarm were heard. Give the key that yours have with --swarm-key")]
+    #[error(
+        "no node was reset: only nodes of another swarm were heard. Give the key of yours with --swarm-key"
+    )]
     OtherSwarm,
     #[error(
-        "nobody was reset: no node was heard in {0} s. Give --interface this machine's address on their LAN, and the --group and --port that they have"
+        "no node was reset: none was heard in {0} s. Give --interface this machine's address on their LAN, and their --group and --port"
     )]
     Nobody(u64),
     #[error(
-        "{acknowledged} of {heard} nodes have acknowledged; not {missing}. They follow when they hear the others; if they do not, look at their consoles: a full card keeps a node from it"
+        "{acknowledged} of {heard} nodes have acknowledged; missing: {missing}. These reset when they hear the others; if they do not, look at their consoles: a full card can prevent it"
     )]
     Missing { acknowledged: usize, heard: usize, missing: String },
 }
 
-/// Orders a reset, and says who has obeyed. Fails unless some node was heard, and every one that was has obeyed.
+/// Orders a reset and reports the acknowledgements. Fails unless at least one node was heard and
+/// every node that was heard has acknowledged.
 pub(super) fn run(args: ResetArgs) -> Result<(), Fail> {
     let settled = settled(&args.options)?;
     let config = &settled.config;
     if let Sharing::Shut(reason) = settled.sharing() {
         return Err(ResetError::Shut(reason.to_string()).into());
     }
-    let keys = keyring(settled.key.as_ref(), config.swarm.old_keys.keys(), config.node.state.as_deref())?;
+    let keys =
+        keyring(settled.key.as_ref(), config.swarm.old_keys.keys(), config.node.state.as_deref())?;
     if args.store && keys.current().is_open() {
-        let text = "this swarm has no key: its nodes keep their blocks, and drop them at their own consoles only";
+        let text = "this swarm has no key: its nodes keep their blocks, and drop them only at their own consoles";
         say(args.json, &Event::Note { text }, text);
     }
     let wait = Duration::from_secs(args.wait.into());
-    let order_of = HeraldConfig { node: NodeId(random()), boot: BootId(random()), keys, store: args.store };
+    let order_of =
+        HeraldConfig { node: NodeId(random()), boot: BootId(random()), keys, store: args.store };
     let tell = |news| match news {
         HeraldNews::Ordered(epochs) => {
             let EpochState { epoch, store_epoch } = epochs;
-            say(args.json, &Event::Reset { epoch, store: epoch == store_epoch, peers: None }, Effect(epochs));
+            say(
+                args.json,
+                &Event::Reset { epoch, store: epoch == store_epoch, peers: None },
+                Effect(epochs),
+            );
         }
         HeraldNews::Acknowledged(node) => {
-            say(args.json, &Event::Acknowledged { node }, format_args!("node {node} has acknowledged"));
+            say(
+                args.json,
+                &Event::Acknowledged { node },
+                format_args!("node {node} has acknowledged"),
+            );
         }
     };
-    let herald = order(&NetSettings::of(&config.network), order_of, wait, tell).map_err(ResetError::from)?;
+    let herald =
+        order(&NetSettings::of(&config.network), order_of, wait, tell).map_err(ResetError::from)?;
     Ok(outcome(&herald, wait, args.json)?)
 }
 
 fn outcome(herald: &Herald, wait: Duration, json: bool) -> Result<(), ResetError> {
     let heard = herald.nodes().count();
-    let missing: Vec<NodeId> = herald.nodes().filter(|(_, obeyed)| !obeyed).map(|(node, _)| node).collect();
+    let missing: Vec<NodeId> =
+        herald.nodes().filter(|(_, obeyed)| !obeyed).map(|(node, _)| node).collect();
     if heard == 0 {
         let strangers = herald.strangers() > 0;
-        return Err(if strangers { ResetError::OtherSwarm } else { ResetError::Nobody(wait.as_secs()) });
+        return Err(if strangers {
+            ResetError::OtherSwarm
+        } else {
+            ResetError::Nobody(wait.as_secs())
+        });
     }
     let acknowledged = heard - missing.len();
     if !missing.is_empty() {
@@ -96,7 +116,7 @@ fn outcome(herald: &Herald, wait: Duration, json: bool) -> Result<(), ResetError
     Ok(())
 }
 
-/// A line for whoever runs the command. That nobody reads it does not stop a reset.
+/// Prints a line. A reset goes on even if the output is closed.
 fn say(json: bool, event: &Event<'_>, line: impl fmt::Display) {
     let _ = if json { give_line(event.line()) } else { give_line(line) };
 }

@@ -13,7 +13,8 @@ use crate::drive::NetSettings;
 use crate::fronts::{self, Console, Prepared, Terminal, tell};
 use crate::keyring::Keyring;
 use crate::start::{
-    Cores, Kept, NodeSettings, Options, RUN, Settled, SetupError, alone, answers, keyring, load, model, precision, within_memory,
+    Cores, Kept, NodeSettings, Options, RUN, Settled, SetupError, alone, answers, keyring, load,
+    model, precision, within_memory,
 };
 
 use super::cli::Cli;
@@ -24,25 +25,27 @@ use super::{pace, settled, usage};
 pub(super) struct RunArgs {
     #[command(flatten)]
     options: Options<RUN>,
-    /// Share nothing: compute everything here
+    /// Share nothing: compute every answer on this machine
     #[arg(long)]
     alone: bool,
-    /// Compute every prompt from its first token, whatever is known already: what sharing is measured against
+    /// Compute every prompt from its first token and reuse nothing: the baseline against which
+    /// sharing is measured
     #[arg(long, requires = "alone")]
     no_reuse: bool,
-    /// Complete texts as they stand, even where the model has a chat template
+    /// Complete texts as they are, even if the model has a chat template
     #[arg(long)]
     raw: bool,
-    /// Take JSON requests and give JSON events, one a line
+    /// Read JSON requests and print JSON events, one per line
     #[arg(short, long)]
     pub json: bool,
     /// Read nothing from standard input: only serve peers
     #[arg(long, conflicts_with = "json")]
     no_console: bool,
-    /// Take as long for everything as the machine whose costs FILE has: for measurements of other machines than this
+    /// Take as long for everything as the machine whose costs are in FILE: for measurements of
+    /// other machines
     #[arg(long, value_name = "FILE")]
     pace: Option<PathBuf>,
-    /// Count in FILE while alive, for whoever feeds a watchdog
+    /// Write a heartbeat counter to FILE, for the process that feeds a watchdog
     #[arg(long, value_name = "FILE")]
     alive: Option<PathBuf>,
 }
@@ -51,7 +54,8 @@ pub(super) struct RunArgs {
 pub(super) fn run(args: RunArgs) -> Result<(), Fail> {
     let mut settled = settled(&args.options)?;
     if args.alone && settled.config.origin(config::key("network", "peers")) == Origin::Option {
-        let reason = "--peer names whom to share with, and --alone shares nothing: leave one of them out";
+        let reason =
+            "--peer names nodes to share with, and --alone shares nothing: leave one of them out";
         usage::refuse::<Cli>("run", ErrorKind::ArgumentConflict, reason);
     }
     settled.alone = args.alone;
@@ -72,11 +76,16 @@ pub(super) fn run(args: RunArgs) -> Result<(), Fail> {
         let start = Instant::now();
         let model = model?;
         let kept = Kept::at(config.node.state.as_deref());
-        let mut loaded = load(&model, config.model.tokenizer.as_deref(), precision(&config), &kept)?;
+        let mut loaded =
+            load(&model, config.model.tokenizer.as_deref(), precision(&config), &kept)?;
         loaded.compute_on(&Cores::new(&config.model).map_err(SetupError::from)?)?;
         loaded.halve(config.model.halves, &kept, &mut |line| tell(format_args!("· {line}\n")))?;
         let state = config.node.state.as_deref();
-        let keys = if is_on { keyring(key.as_ref(), config.swarm.old_keys.keys(), state)? } else { Keyring::open() };
+        let keys = if is_on {
+            keyring(key.as_ref(), config.swarm.old_keys.keys(), state)?
+        } else {
+            Keyring::open()
+        };
         let node = NodeSettings {
             name: config.node.name.as_ref().map(|name| name.as_str().to_string()),
             id: config.node.id.map(|id| id.0.0),
@@ -89,8 +98,12 @@ pub(super) fn run(args: RunArgs) -> Result<(), Fail> {
         let (node, notes) = within_memory(&loaded, node)?;
         let mut config = loaded.node_config(&node)?;
         if let Some(pace) = &pace {
-            config.prefill_tokens_per_s = config.prefill_tokens_per_s.map(|_| pace.prefill_tokens_per_s());
-            #[expect(clippy::disallowed_methods, reason = "a pace makes the start as slow as another machine's")]
+            config.prefill_tokens_per_s =
+                config.prefill_tokens_per_s.map(|_| pace.prefill_tokens_per_s());
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "a pace makes the start as slow as another machine's"
+            )]
             thread::sleep(Duration::from_millis(pace.start_ms()).saturating_sub(start.elapsed()));
         }
         Ok(Prepared { loaded, node, config, notes, model: name_of(&model), pace })
@@ -98,13 +111,17 @@ pub(super) fn run(args: RunArgs) -> Result<(), Fail> {
     Ok(fronts::run(settled, net, asking, console, args.alive, load)?)
 }
 
-/// The terminals that have consoles: what the board has whatever the settings say, then those of the settings.
+/// The terminals that get consoles: those of the board, which settings cannot remove, then those of
+/// the settings.
 fn terminals(settled: &Settled) -> Vec<Terminal> {
-    let board = settled.board_consoles.iter().map(|path| Terminal { path: path.clone(), speed: None });
+    let board =
+        settled.board_consoles.iter().map(|path| Terminal { path: path.clone(), speed: None });
     let console = &settled.config.console;
     let devices = console.devices.iter().map(|device| device.path().to_path_buf());
     let more = devices.filter(|path| !settled.board_consoles.contains(path));
-    board.chain(more.map(|path| Terminal { path, speed: Some(console.speed.bits_per_s()) })).collect()
+    board
+        .chain(more.map(|path| Terminal { path, speed: Some(console.speed.bits_per_s()) }))
+        .collect()
 }
 
 fn name_of(path: &Path) -> String {

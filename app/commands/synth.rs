@@ -1,4 +1,4 @@
-//! `potluck synth`: a model of random weights, for benchmarks.
+//! `potluck synth`: writes a model of random weights, for benchmarks.
 
 use std::path::PathBuf;
 
@@ -14,13 +14,13 @@ use super::usage::whole;
 
 #[derive(Args)]
 pub(super) struct SynthArgs {
-    /// Which shape
+    /// The shape
     #[arg(long, value_name = "gemma3-270m|gemma3-1b|demo", default_value_t = Shape::Demo)]
     shape: Shape,
     /// The same seed gives the same file
     #[arg(long, default_value_t = 0, value_parser = whole(0..=u64::MAX))]
     seed: u64,
-    /// How matrices are stored
+    /// Type of the matrices
     #[arg(long = "type", value_name = "q8_0|q4_0|f16|f32", default_value_t = ConvertType::Q8_0)]
     kind: ConvertType,
     /// One JSON object instead of text
@@ -30,7 +30,7 @@ pub(super) struct SynthArgs {
     out: PathBuf,
 }
 
-/// Writes it.
+/// Writes the model.
 pub(super) fn run(args: &SynthArgs) -> Result<(), FileError> {
     let SynthArgs { shape, seed, kind, json, out } = args;
     unfinished::remove_when_stopped(draft_of(out)).map_err(FileError::Signals)?;

@@ -13,37 +13,41 @@ use crate::fronts::{OutputError, give_event, give_line, tell};
 use crate::id::TokenId;
 use crate::limits::{MAX_ID_LIST_BYTES, MAX_PROMPT_BYTES};
 use crate::model;
-use crate::start::{Kept, NoModel, Options, SetupError, TOKENIZE, Unread, form, model as named, tokenizer_of};
+use crate::start::{
+    Kept, NoModel, Options, SetupError, TOKENIZE, Unread, form, model as named, tokenizer_of,
+};
 use crate::tokenizer::{TokenKind, Tokenizer, TokenizerError};
 
 use super::cli::Cli;
 use super::prompt::{PromptError, Source};
 use super::{settled, usage};
 
-/// What the command line says.
+/// Arguments of `potluck tokenize`.
 #[derive(Args)]
 pub(super) struct TokenizeArgs {
     #[command(flatten)]
     options: Options<TOKENIZE>,
-    /// Read the text, or the ids, from FILE, where - is standard input; every byte counts, the last line end too
+    /// Read the text, or the ids, from FILE, where - is standard input; every byte counts, even the
+    /// last line end
     #[arg(short, long, value_name = "FILE", conflicts_with = "text")]
     file: Option<PathBuf>,
-    /// Put the text into the model's chat template, or Gemma's where its file has none
+    /// Put the text into the model's chat template, or Gemma's if its file has none
     #[arg(long, conflicts_with_all = ["no_bos", "decode"])]
     chat: bool,
-    /// Leave out the bos token, with which every prompt begins
+    /// Leave out the bos token that every prompt begins with
     #[arg(long, conflicts_with = "decode")]
     no_bos: bool,
-    /// Take ids and print their text
+    /// Read ids and print their text
     #[arg(long)]
     decode: bool,
-    /// Print the ids only, on one line, as --decode takes them
+    /// Print only the ids, on one line, as --decode reads them
     #[arg(long, conflicts_with_all = ["decode", "json"])]
     ids: bool,
     /// One JSON object instead of text
     #[arg(short, long)]
     pub json: bool,
-    /// The text, or the ids; - reads standard input, and so does no text at all where something is piped in
+    /// The text, or the ids; read from standard input if it is -, or if it is missing and input is
+    /// piped in
     text: Vec<String>,
 }
 
@@ -62,7 +66,7 @@ pub(super) enum TokenizeError {
     Form(#[from] answers::FormError),
     #[error(transparent)]
     Source(#[from] PromptError),
-    #[error("{0:?} is no token's id: give numbers with blanks or commas between")]
+    #[error("{0:?} is not a token id: give numbers separated by blanks or commas")]
     NotAnId(String),
     #[error("token {0} is beyond the vocabulary's {1}: give ids of this model")]
     Beyond(u32, usize),
@@ -70,7 +74,7 @@ pub(super) enum TokenizeError {
     Output(#[from] OutputError),
 }
 
-/// What a text is made into.
+/// How a text is encoded.
 enum Form {
     /// A prompt: `<bos>`, then the text.
     Prompt,
@@ -91,11 +95,11 @@ enum Show {
     Json,
 }
 
-/// A token for whoever reads.
+/// A token as it is shown.
 #[derive(Serialize)]
 struct Shown {
     id: u32,
-    /// What it says; of a byte or a control token, its name.
+    /// Its text; for a byte or a control token, its name.
     piece: String,
     /// "text", "byte" or "control".
     kind: &'static str,
@@ -121,7 +125,7 @@ struct Decoded {
     notes: Vec<String>,
 }
 
-/// Does what the command line says. Of the model, no more than the head is read.
+/// Runs the command. Reads only the head of the model.
 pub(super) fn run(args: TokenizeArgs) -> Result<(), TokenizeError> {
     let Some(source) = Source::of(&args.text, args.file) else {
         let reason = "no text: give one, or a file with --file FILE, or pipe one in";
@@ -146,11 +150,20 @@ pub(super) fn run(args: TokenizeArgs) -> Result<(), TokenizeError> {
         (_, true) => Form::Bare,
         _ => Form::Prompt,
     };
-    if args.decode { decode(&tokenizer, source, show) } else { encode(&tokenizer, source, form, show) }
+    if args.decode {
+        decode(&tokenizer, source, show)
+    } else {
+        encode(&tokenizer, source, form, show)
+    }
 }
 
 /// Prints the tokens of a text.
-fn encode(tokenizer: &Tokenizer, source: Source, form: Form, show: Show) -> Result<(), TokenizeError> {
+fn encode(
+    tokenizer: &Tokenizer,
+    source: Source,
+    form: Form,
+    show: Show,
+) -> Result<(), TokenizeError> {
     let text = source.whole(MAX_PROMPT_BYTES)?;
     let bytes = text.len();
     let mut notes: Vec<String> = tokenizer.notes().map(str::to_owned).collect();
@@ -181,7 +194,7 @@ fn encode(tokenizer: &Tokenizer, source: Source, form: Form, show: Show) -> Resu
     Ok(())
 }
 
-/// Prints the text of ids, as it was before it was encoded: `<bos>` at its beginning is no part of it.
+/// Prints the text of ids as it was before encoding, without a leading `<bos>`.
 fn decode(tokenizer: &Tokenizer, source: Source, show: Show) -> Result<(), TokenizeError> {
     let ids = parse_ids(&source.whole(MAX_ID_LIST_BYTES)?, tokenizer.vocab_size())?;
     let begins = ids.first().is_some_and(|first| tokenizer.bos() == Some(*first));
@@ -194,26 +207,40 @@ fn decode(tokenizer: &Tokenizer, source: Source, show: Show) -> Result<(), Token
     }
     notes.iter().for_each(|note| tell(format_args!("· {note}\n")));
     let mut out = io::stdout().lock();
-    // To a file or pipe goes the text and nothing else; a terminal's next prompt wants a line of its own.
+    // A file or pipe gets the text and nothing else. On a terminal, the shell's next prompt must
+    // start on a new line.
     let end: &[u8] = if out.is_terminal() && !text.ends_with(b"\n") { b"\n" } else { b"" };
-    out.write_all(&text).and_then(|()| out.write_all(end)).and_then(|()| out.flush()).map_err(OutputError::from)?;
+    out.write_all(&text)
+        .and_then(|()| out.write_all(end))
+        .and_then(|()| out.flush())
+        .map_err(OutputError::from)?;
     Ok(())
 }
 
-/// Numbers with blanks, commas or brackets between, as `--ids` and JSON write them.
+/// Parses numbers separated by blanks, commas or brackets, as `--ids` and JSON write them.
 fn parse_ids(text: &str, tokens: usize) -> Result<Vec<TokenId>, TokenizeError> {
-    let words = text.split(|c: char| c.is_whitespace() || [',', '[', ']'].contains(&c)).filter(|word| !word.is_empty());
+    let words = text
+        .split(|c: char| c.is_whitespace() || [',', '[', ']'].contains(&c))
+        .filter(|word| !word.is_empty());
     words
         .map(|word| {
-            let id = word.parse::<u32>().map_err(|_| TokenizeError::NotAnId(word.chars().take(40).collect()))?;
-            if (id as usize) < tokens { Ok(TokenId(id)) } else { Err(TokenizeError::Beyond(id, tokens)) }
+            let id = word
+                .parse::<u32>()
+                .map_err(|_| TokenizeError::NotAnId(word.chars().take(40).collect()))?;
+            if (id as usize) < tokens {
+                Ok(TokenId(id))
+            } else {
+                Err(TokenizeError::Beyond(id, tokens))
+            }
         })
         .collect()
 }
 
 fn shown(tokenizer: &Tokenizer, id: TokenId) -> Shown {
     let (piece, kind) = match tokenizer.kind(id) {
-        Some(TokenKind::Normal | TokenKind::UserDefined) => (tokenizer.piece(id).replace('▁', " "), "text"),
+        Some(TokenKind::Normal | TokenKind::UserDefined) => {
+            (tokenizer.piece(id).replace('▁', " "), "text")
+        }
         Some(TokenKind::Byte) => (tokenizer.piece(id).to_owned(), "byte"),
         _ => (tokenizer.piece(id).to_owned(), "control"),
     };
@@ -232,13 +259,18 @@ mod tests {
 
     #[test]
     fn ids_are_read_as_they_are_written() {
-        let ids = |text: &str| parse_ids(text, 100).map(|ids| ids.iter().map(|id| id.0).collect::<Vec<_>>());
+        let ids = |text: &str| {
+            parse_ids(text, 100).map(|ids| ids.iter().map(|id| id.0).collect::<Vec<_>>())
+        };
         assert_eq!(ids("2 7\n99").unwrap(), [2, 7, 99]);
         assert_eq!(ids("[2, 7,99]\n").unwrap(), [2, 7, 99]);
         assert!(ids(" \n").unwrap().is_empty());
-        assert_eq!(ids("100").unwrap_err().to_string(), "token 100 is beyond the vocabulary's 100: give ids of this model");
+        assert_eq!(
+            ids("100").unwrap_err().to_string(),
+            "token 100 is beyond the vocabulary's 100: give ids of this model"
+        );
         for wrong in ["-1", "2 x", "1.5", "99999999999", "+3x"] {
-            assert!(ids(wrong).unwrap_err().to_string().contains("is no token's id"), "{wrong}");
+            assert!(ids(wrong).unwrap_err().to_string().contains("is not a token id"), "{wrong}");
         }
     }
 }

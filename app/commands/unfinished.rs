@@ -1,7 +1,7 @@
-//! What a command has half written goes away with it when it is told to end: Ctrl-C, or a signal to terminate.
+//! Removes the unfinished output of a command that Ctrl-C or a signal to terminate stops.
 //!
-//! Commands that work on files run on one thread and look up from it nowhere, so another waits for the signal. What was finished
-//! before lies under its own name by then, and stays.
+//! Commands on files run on one thread that never checks for signals, so another thread waits for
+//! them. Finished output already has its final name, and stays.
 
 use std::fs;
 use std::io;
@@ -12,14 +12,15 @@ use std::thread;
 use crate::drive::Signals;
 use crate::fronts::tell;
 
-/// Removes the file or directory at `path`, should it be there, and ends the program when it is told to.
+/// Starts a thread that waits for a signal to stop, then removes the file or directory at `path`,
+/// if there is one, and exits.
 pub(super) fn remove_when_stopped(path: PathBuf) -> io::Result<()> {
     let mut signals = Signals::new()?;
     let wait = move || {
         if let Some(signal) = signals.wait() {
             let _ = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
-            tell("\npotluck: stopped, and nothing is left of what was half written\n");
-            // As a shell gives the end by a signal.
+            tell("\npotluck: stopped; the unfinished output was removed\n");
+            // Shells report death by a signal with this code.
             process::exit(128 + signal);
         }
     };

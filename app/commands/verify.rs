@@ -1,4 +1,4 @@
-//! `potluck verify`: this build's arithmetic and cache against golden figures.
+//! `potluck verify`: checks this build's arithmetic and cache against golden figures.
 
 use std::path::PathBuf;
 
@@ -20,7 +20,7 @@ pub(super) struct VerifyArgs {
     pub json: bool,
 }
 
-/// Fails unless everything holds that must.
+/// Fails unless every required check holds.
 pub(super) fn run(args: &VerifyArgs) -> Result<(), Fail> {
     if verify(args)? { Ok(()) } else { Err(Fail::Said) }
 }

@@ -1,6 +1,8 @@
 //! The types of `[answers]`: how tokens are chosen, and which text ends an answer.
 
-use crate::limits::{MAX_REPEAT_PENALTY, MAX_STOP_BYTES, MAX_STOPS, MAX_SYSTEM_BYTES, MAX_TEMPERATURE};
+use crate::limits::{
+    MAX_REPEAT_PENALTY, MAX_STOP_BYTES, MAX_STOPS, MAX_SYSTEM_BYTES, MAX_TEMPERATURE,
+};
 
 use super::value::{Kind, Setting, single};
 
@@ -21,7 +23,11 @@ impl Temperature {
 single!(
     Temperature,
     Kind::Number,
-    |text| text.parse().ok().filter(|number| (0.0..=MAX_TEMPERATURE).contains(number)).map(Temperature),
+    |text| text
+        .parse()
+        .ok()
+        .filter(|number| (0.0..=MAX_TEMPERATURE).contains(number))
+        .map(Temperature),
     |temperature| format!("{:?}", temperature.0),
     format!("a number from 0 (always the likeliest token) to {MAX_TEMPERATURE}")
 );
@@ -48,12 +54,12 @@ single!(
     "a number above 0 and at most 1"
 );
 
-/// What the logits of recent tokens are divided by.
+/// The divisor of recent tokens' logits.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(crate) struct Penalty(f32);
 
 impl Penalty {
-    /// Changes nothing.
+    /// No penalty.
     pub(crate) const OFF: Penalty = Penalty(1.0);
 
     /// The number.
@@ -65,12 +71,16 @@ impl Penalty {
 single!(
     Penalty,
     Kind::Number,
-    |text| text.parse().ok().filter(|number| *number > 0.0 && *number <= MAX_REPEAT_PENALTY).map(Penalty),
+    |text| text
+        .parse()
+        .ok()
+        .filter(|number| *number > 0.0 && *number <= MAX_REPEAT_PENALTY)
+        .map(Penalty),
     |penalty| format!("{:?}", penalty.0),
     format!("a number above 0 and at most {MAX_REPEAT_PENALTY}, where 1 is off")
 );
 
-/// What a model is told before a conversation.
+/// The system text before a conversation.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct System(String);
 
@@ -116,7 +126,9 @@ impl Setting for Stops {
         self.0.clone()
     }
     fn needs() -> String {
-        format!("a list of at most {MAX_STOPS} texts of 1 to {MAX_STOP_BYTES} bytes, such as [\"User:\"]")
+        format!(
+            "a list of at most {MAX_STOPS} texts of 1 to {MAX_STOP_BYTES} bytes, such as [\"User:\"]"
+        )
     }
     fn needs_one() -> String {
         format!("a text of 1 to {MAX_STOP_BYTES} bytes, at most {MAX_STOPS} times,")

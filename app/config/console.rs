@@ -1,4 +1,4 @@
-//! `[console]` and `[log]`: terminals that a node opens, and what it tells on them unasked.
+//! `[console]` and `[log]`: terminals that a node opens, and the log lines that it prints on them.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ use super::value::{Kind, Setting, single};
 pub(crate) struct Device(PathBuf);
 
 impl Device {
-    /// Where it is.
+    /// Its path.
     pub(crate) fn path(&self) -> &Path {
         &self.0
     }
@@ -29,7 +29,11 @@ impl Setting for Vec<Device> {
             return Err(MAX_CONSOLES);
         }
         let twice = |at: usize| given[..at].contains(&given[at]);
-        given.iter().enumerate().map(|(at, text)| Device::parse(text).filter(|_| !twice(at)).ok_or(at)).collect()
+        given
+            .iter()
+            .enumerate()
+            .map(|(at, text)| Device::parse(text).filter(|_| !twice(at)).ok_or(at))
+            .collect()
     }
     fn show(&self) -> Vec<String> {
         self.iter().map(|device| device.0.display().to_string()).collect()
@@ -42,15 +46,16 @@ impl Setting for Vec<Device> {
     }
 }
 
-/// Bits a second on a serial line, one of those that every UART knows.
+/// Bits per second on a serial line, one of the rates that every UART supports.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Speed(u32);
 
 impl Speed {
-    /// What serial consoles of boards are set to.
+    /// The usual speed of boards' serial consoles.
     pub(crate) const DEFAULT: Speed = Speed(115_200);
 
-    const KNOWN: [u32; 10] = [9_600, 19_200, 38_400, 57_600, 115_200, 230_400, 460_800, 921_600, 1_000_000, 1_500_000];
+    const KNOWN: [u32; 10] =
+        [9_600, 19_200, 38_400, 57_600, 115_200, 230_400, 460_800, 921_600, 1_000_000, 1_500_000];
 
     /// The number.
     pub(crate) fn bits_per_s(self) -> u32 {
@@ -84,21 +89,22 @@ single!(
     Kind::Text,
     |text| {
         let plain = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
-        let taken = (1..=32).contains(&text.len()) && text.chars().all(plain) && !text.starts_with('-');
+        let taken =
+            (1..=32).contains(&text.len()) && text.chars().all(plain) && !text.starts_with('-');
         taken.then(|| SocketGroup(text.to_string()))
     },
     |group| group.0.clone(),
     "a group's name or number"
 );
 
-/// Which lines of the log are told on consoles unasked.
+/// Which log lines consoles print as they happen.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub(crate) enum LogLevel {
-    /// What cannot be done at all.
+    /// What does not work at all.
     Error,
-    /// And what works worse than it should.
+    /// Also what works worse than it should.
     Warn,
-    /// And what a person may like to know.
+    /// Also what a person may like to know.
     #[default]
     Info,
 }

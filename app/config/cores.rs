@@ -1,21 +1,21 @@
-//! What computes: the types of `isa` and `cpus` in `[model]`.
+//! The cores that compute: the types of `isa` and `cpus` in `[model]`.
 
 use crate::limits::MAX_CPUS;
 
 use super::value::{Kind, Setting, single};
 
-/// Which instructions the arithmetic takes. All of them give the same bits.
+/// Which instructions the arithmetic uses. All of them give the same bits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) enum Instructions {
     /// The fastest that this CPU has.
     #[default]
     Best,
-    /// These, by the name that the kernels know them by.
+    /// These, by the kernels' name for them.
     Named(&'static str),
 }
 
 impl Instructions {
-    /// The names, of every kind of machine.
+    /// The names, for every kind of machine.
     const NAMES: [&'static str; 4] = ["portable", "neon", "avx2", "avx512"];
 }
 
@@ -47,7 +47,8 @@ impl Cpus {
         let mut numbers = Vec::new();
         for part in text.split(',') {
             let (first, last) = part.split_once('-').unwrap_or((part, part));
-            let number = |text: &str| text.trim().parse::<usize>().ok().filter(|number| *number < MAX_CPUS);
+            let number =
+                |text: &str| text.trim().parse::<usize>().ok().filter(|number| *number < MAX_CPUS);
             let (first, last) = (number(first)?, number(last)?);
             if first > last || (first..=last).any(|number| numbers.contains(&number)) {
                 return None;
@@ -57,7 +58,7 @@ impl Cpus {
         Some(Cpus(numbers))
     }
 
-    /// Runs of numbers as they would be given.
+    /// Runs of numbers, as in the file.
     fn written(&self) -> String {
         let runs = self.0.chunk_by(|a, b| a + 1 == *b);
         let text = |run: &[usize]| match run {
@@ -68,7 +69,13 @@ impl Cpus {
     }
 }
 
-single!(Cpus, Kind::Text, Cpus::parse, Cpus::written, format!("numbers of CPUs below {MAX_CPUS}, each once, such as \"0-2,5\""));
+single!(
+    Cpus,
+    Kind::Text,
+    Cpus::parse,
+    Cpus::written,
+    format!("numbers of CPUs below {MAX_CPUS}, each once, such as \"0-2,5\"")
+);
 
 #[cfg(test)]
 mod tests {
@@ -80,7 +87,11 @@ mod tests {
         let numbers = |text: &str| read(text).map(|cpus| cpus.0);
         assert_eq!(numbers("3"), Some(vec![3]));
         assert_eq!(numbers("0-2, 5"), Some(vec![0, 1, 2, 5]));
-        assert_eq!(numbers("5,0-2"), Some(vec![5, 0, 1, 2]), "the first one computes what is not shared");
+        assert_eq!(
+            numbers("5,0-2"),
+            Some(vec![5, 0, 1, 2]),
+            "the first one computes what is not shared"
+        );
         assert_eq!(read("5,0-2").map(|cpus| cpus.show()), Some(vec!["5,0-2".to_string()]));
         for wrong in ["", "-", "1-", "2-1", "0,0", "0-2,1", "a", "1024", "0-99999999999", "1,,2"] {
             assert_eq!(numbers(wrong), None, "{wrong}");

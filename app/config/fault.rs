@@ -1,4 +1,4 @@
-//! What can be wrong with a file, each said so that whoever reads it knows what to type instead.
+//! What can be wrong with a file. Each message tells the reader what to type instead.
 
 use core::fmt;
 
@@ -14,16 +14,16 @@ use super::value::Secret;
 /// Characters of a broken value that a message repeats.
 const SHOWN_CHARS: usize = 40;
 
-/// What is wrong, without where.
+/// What is wrong, without its place.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub(crate) enum Fault {
-    /// Too long to be meant.
+    /// Too long to be a file of settings.
     #[error("the file has more than {MAX_CONFIG_FILE_BYTES} bytes and is not read: shorten it")]
     TooLarge,
-    /// Some editors' "Unicode".
+    /// Some editors call this "Unicode".
     #[error("the file is UTF-16 and cannot be read: save it as UTF-8")]
     Utf16,
-    /// Another character set, or no text.
+    /// Another character set, or not text.
     #[error("this line is not UTF-8: save the file as UTF-8, and type the line again")]
     NotUtf8,
     /// `slab = 96 MB`
@@ -35,14 +35,14 @@ pub(crate) enum Fault {
     /// `peers = [`
     #[error("{0}: a quotation mark or bracket is not closed")]
     NotClosed(String),
-    /// The same key once more.
+    /// A duplicate key.
     #[error("{0} is set already: the first counts; remove one")]
     Twice(String),
-    /// The same section once more.
+    /// A duplicate section.
     #[error("[{0}] has begun already: its settings count, but put them together")]
     SectionTwice(String),
     /// Not TOML for another reason.
-    #[error("this line is not understood ({0}): it is left out")]
+    #[error("this line is not understood ({0}): it is ignored")]
     Syntax(String),
     /// `[memory` or `[[memory]]`.
     #[error("a section is written [name], such as [{0}]")]
@@ -62,11 +62,11 @@ pub(crate) enum Fault {
         key: String,
         /// What it looks like.
         nearest: &'static str,
-        /// Where that belongs.
+        /// The section of that key.
         section: &'static str,
     },
-    /// `POTLUCK_SWARM_KEYFILE`. What it holds may be a secret.
-    #[error("{0} is the variable of no setting: docs/use/config.md lists those that there are")]
+    /// `POTLUCK_SWARM_KEYFILE`. Its value may be a secret.
+    #[error("{0} is not the variable of any setting: docs/use/config.md lists them all")]
     UnknownVariable(String),
     /// A key of another section.
     #[error("{key} belongs in [{section}]: put it below that line")]
@@ -76,27 +76,29 @@ pub(crate) enum Fault {
         /// Its section.
         section: &'static str,
     },
-    /// A value that cannot be meant.
+    /// An invalid value.
     #[error("{assignment}: {needs} is needed")]
     Value {
         /// As written: key, option or variable, and value.
         assignment: String,
-        /// What would do.
+        /// What is valid.
         needs: String,
     },
-    /// The key twice, in two places.
+    /// The swarm key in two places.
     #[error("key and key_file are both set: keep one of them")]
     TwoKeys,
-    /// An option whose value has no characters: a variable of a script that was not set, or a text meant as none.
+    /// An option with an empty value: from an unset variable of a script, or meant as "none".
     #[error("--{option} \"\": the text is empty. Leave the option out, or give it a value: {}", needs.trim_end_matches(','))]
     Empty {
         /// The option.
         option: &'static str,
-        /// What would do.
+        /// What is valid.
         needs: String,
     },
-    /// Not a file of settings at all.
-    #[error("there are more than {MAX_CONFIG_PROBLEMS} such lines: is this a file of settings? Nothing of it is used")]
+    /// Most likely not a file of settings at all.
+    #[error(
+        "there are more than {MAX_CONFIG_PROBLEMS} such lines: is this a file of settings? All of it is ignored"
+    )]
     TooMany,
 }
 
@@ -106,10 +108,13 @@ impl Fault {
         Fault::Value { assignment: format!("{} = {source}", key.key), needs: (key.needs)() }
     }
 
-    /// A value of an environment variable that cannot be meant.
+    /// An invalid value of an environment variable.
     pub(crate) fn variable(key: &Key, text: &str) -> Fault {
         let text = if key.secret { Secret::HIDDEN.to_string() } else { shown(text) };
-        Fault::Value { assignment: format!("{}={text}", key.variable().unwrap_or_default()), needs: (key.needs)() }
+        Fault::Value {
+            assignment: format!("{}={text}", key.variable().unwrap_or_default()),
+            needs: (key.needs)(),
+        }
     }
 
     pub(super) fn option(key: &Key, text: &str) -> Fault {
@@ -122,7 +127,7 @@ impl Fault {
     }
 }
 
-/// Foreign text, fit for a terminal: short, and without control characters.
+/// Makes text from a file safe for a terminal: short, and without control characters.
 pub(super) fn shown(text: &str) -> String {
     let mut chars = text.chars().map(|c| if c.is_control() { ' ' } else { c });
     let short: String = chars.by_ref().take(SHOWN_CHARS).collect();
@@ -138,22 +143,22 @@ pub struct Problem {
     pub(crate) column: usize,
     /// What is wrong.
     pub(crate) fault: Fault,
-    /// What it may have been meant for.
+    /// The sections that it may have been meant for.
     pub(crate) hits: Hits,
 }
 
 impl Problem {
-    /// Of the file as a whole, so of everything in it.
+    /// A problem of the whole file, so of everything in it.
     pub(super) fn whole(fault: Fault) -> Problem {
         Problem { line: 0, column: 0, fault, hits: Hits::ALL }
     }
 
-    /// Of one place, and of everything until somebody says otherwise.
+    /// A problem at one place. It may have been meant for anything until `hitting` narrows that.
     pub(super) fn at(place: Place, fault: Fault) -> Problem {
         Problem { line: place.line, column: place.column, fault, hits: Hits::ALL }
     }
 
-    /// Says what it may have been meant for.
+    /// Sets what it may have been meant for.
     pub(super) fn hitting(self, hits: Hits) -> Problem {
         Problem { hits, ..self }
     }

@@ -1,13 +1,14 @@
-//! Which settings a broken place of a file may have been meant for, of those that are not to be guessed: the swarm's key and the radio's
-//! password. Without either a node would talk to strangers.
+//! Whether a broken place of a file may have been meant for one of the two settings that must not
+//! fall back to a default: the swarm's key and the radio's password. Without either, a node would
+//! talk to strangers.
 //!
-//! Promise: whoever is in doubt says yes. A place is without harm only where its section is known, is another one, and nothing in it
-//! looks like a key of these.
+//! Promise: in doubt, the answer is yes. A place is harmless only if its section is known and a
+//! different one, and nothing in the place looks like a key of these two.
 
 use super::near::nearest;
 use super::table::TABLE;
 
-/// Sections that must not be guessed at.
+/// The sections that must not fall back to defaults, each with whether a place may belong to it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Hits {
     /// `[swarm]`
@@ -16,8 +17,9 @@ pub(crate) struct Hits {
     pub wifi: bool,
 }
 
-/// Parts of words that people call a key or password by.
-const TELLING: [(&str, &[&str]); 2] = [("swarm", &["key", "swarm"]), ("wifi", &["pass", "psk", "ssid", "wifi", "wlan"])];
+/// Parts of words that people use for a key or password.
+const TELLING: [(&str, &[&str]); 2] =
+    [("swarm", &["key", "swarm"]), ("wifi", &["pass", "psk", "ssid", "wifi", "wlan"])];
 
 impl Hits {
     /// It may have been meant for anything.
@@ -31,27 +33,39 @@ impl Hits {
         Hits { swarm: section == "swarm", wifi: section == "wifi" }
     }
 
-    /// It stands in this section, or in none, and has these words.
+    /// It is in this section, or in none, and has these words.
     pub(super) fn at(section: Option<&str>, text: &str) -> Hits {
-        let Some(section) = section.filter(|section| TABLE.iter().any(|key| key.section == *section)) else {
+        let Some(section) =
+            section.filter(|section| TABLE.iter().any(|key| key.section == *section))
+        else {
             return Hits::ALL;
         };
         Hits::of(section).or(Hits::by_words(text))
     }
 
-    /// Some word of the text looks like a key or section of these.
+    /// What the words of the text look like.
     pub(super) fn by_words(text: &str) -> Hits {
-        let words = text.split(|c: char| !(c.is_alphanumeric() || c == '_' || c == '-')).filter(|word| !word.is_empty());
+        let words = text
+            .split(|c: char| !(c.is_alphanumeric() || c == '_' || c == '-'))
+            .filter(|word| !word.is_empty());
         words.map(Hits::by_word).fold(Hits::NONE, Hits::or)
     }
 
     fn by_word(word: &str) -> Hits {
         let word = word.to_lowercase();
         let looks_like = |section: &str| {
-            let telling = TELLING.iter().any(|(of, parts)| *of == section && parts.iter().any(|part| word.contains(part)));
-            let names = TABLE.iter().filter(|key| key.section == section).map(|key| key.key).chain([section]);
-            // A third of its letters may be wrong.
-            telling || nearest(&word, names, |name| name).is_some_and(|(name, changes)| changes <= (name.len() / 3).max(1))
+            let telling = TELLING
+                .iter()
+                .any(|(of, parts)| *of == section && parts.iter().any(|part| word.contains(part)));
+            let names = TABLE
+                .iter()
+                .filter(|key| key.section == section)
+                .map(|key| key.key)
+                .chain([section]);
+            // Up to a third of its letters may be wrong.
+            telling
+                || nearest(&word, names, |name| name)
+                    .is_some_and(|(name, changes)| changes <= (name.len() / 3).max(1))
         };
         Hits { swarm: looks_like("swarm"), wifi: looks_like("wifi") }
     }
@@ -68,17 +82,18 @@ mod tests {
     use super::super::{Config, RadioOff};
     use super::*;
 
-    /// All that the problems of a file may have been meant for; none without a problem.
+    /// Everything that the problems of a file may have been meant for; `NONE` without problems.
     fn hits(bytes: &[u8]) -> Option<Hits> {
         let (_, problems) = Config::read(bytes, Path::new("/boot"));
         problems.iter().map(|problem| problem.hits).reduce(Hits::or)
     }
 
-    /// Each made a node join the swarm without a key.
+    /// Without this check, each of these made a node join the swarm without a key.
     #[test]
     fn a_key_that_cannot_be_understood_is_in_doubt_wherever_it_stands() {
         let long = vec![b'#'; crate::limits::MAX_CONFIG_FILE_BYTES + 1];
-        let utf16: Vec<u8> = "\u{feff}[swarm]\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let utf16: Vec<u8> =
+            "\u{feff}[swarm]\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
         let drawn = format!("[swarm]\nkey = \"{}\"\n", "7f".repeat(31));
         let all: [&[u8]; 42] = [
             b"[swarm]\nkey = \"sesame\n",
@@ -130,7 +145,7 @@ mod tests {
         }
     }
 
-    /// A board that shares nothing for a slip in its slab would be mended by nobody.
+    /// Nobody would repair a board that stops sharing because of a typo in its slab.
     #[test]
     fn what_is_wrong_elsewhere_is_wrong_there_alone() {
         let all: [&[u8]; 15] = [
@@ -158,7 +173,7 @@ mod tests {
         }
     }
 
-    /// Each made a board join an open network of that name.
+    /// Without this check, each of these made a board join an open network of that name.
     #[test]
     fn a_password_that_cannot_be_used_leaves_the_radio_off() {
         for wrong in [
@@ -177,10 +192,20 @@ mod tests {
             "[node]\npassword = \"open sesame\"",
             "[swarm]\npassword = \"open sesame\"",
         ] {
-            let (config, problems) = Config::read(format!("[wifi]\nssid = \"home\"\n{wrong}\n").as_bytes(), Path::new(""));
-            assert!(matches!(config.wpa_supplicant(&problems), Err(RadioOff::Doubtful(_))), "{wrong}: {problems:?}");
+            let (config, problems) = Config::read(
+                format!("[wifi]\nssid = \"home\"\n{wrong}\n").as_bytes(),
+                Path::new(""),
+            );
+            assert!(
+                matches!(config.wpa_supplicant(&problems), Err(RadioOff::Doubtful(_))),
+                "{wrong}: {problems:?}"
+            );
         }
-        let (config, problems) = Config::read(b"[wifi]\nssid = \"home\"\n[memory]\nslab = lots\n", Path::new(""));
-        assert!(config.wpa_supplicant(&problems).unwrap().contains("key_mgmt=NONE"), "an open network that was asked for");
+        let (config, problems) =
+            Config::read(b"[wifi]\nssid = \"home\"\n[memory]\nslab = lots\n", Path::new(""));
+        assert!(
+            config.wpa_supplicant(&problems).unwrap().contains("key_mgmt=NONE"),
+            "an open network that was asked for"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! The types of `[http]`: where the HTTP API is served, and to whom.
+//! The types of `[http]`: the address of the HTTP API, and who may use it.
 
 use core::net::SocketAddr;
 
@@ -6,7 +6,7 @@ use crate::limits::{MAX_API_KEY_BYTES, MAX_HTTP_ORIGINS};
 
 use super::value::{Kind, Secret, Setting, single};
 
-/// An address and a port to serve on. A port of 0 takes any free one.
+/// An address and a port to serve on. Port 0 takes any free port.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Listen(SocketAddr);
 
@@ -25,7 +25,7 @@ single!(
     "an address and a port, such as 0.0.0.0:8080 for all of this machine's, or 127.0.0.1:8080 for this machine alone"
 );
 
-/// What clients must send to be answered.
+/// The API key that clients must send.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct ApiKey(Secret);
 
@@ -35,9 +35,10 @@ impl ApiKey {
         self.0.as_str()
     }
 
-    /// A header holds visible ASCII only.
+    /// A header can carry only visible ASCII.
     fn parse(text: &str) -> Option<ApiKey> {
-        let is_sent = (1..=MAX_API_KEY_BYTES).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+        let is_sent = (1..=MAX_API_KEY_BYTES).contains(&text.len())
+            && text.bytes().all(|byte| byte.is_ascii_graphic());
         is_sent.then(|| ApiKey(Secret::new(text)))
     }
 }
@@ -47,10 +48,12 @@ single!(
     Kind::Text,
     ApiKey::parse,
     |_| Secret::HIDDEN.to_string(),
-    format!("letters, digits and signs without blanks, at most {MAX_API_KEY_BYTES}, in quotation marks")
+    format!(
+        "letters, digits and signs without blanks, at most {MAX_API_KEY_BYTES}, in quotation marks"
+    )
 );
 
-/// Pages elsewhere that may ask.
+/// Web pages of other origins that may use the API.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Origins(Vec<String>);
 
@@ -69,9 +72,12 @@ impl Setting for Origins {
         }
         let is_origin = |text: &str| {
             let authority = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
-            let is_host =
-                |host: &str| !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_graphic() && !b"/?#@".contains(&byte));
-            text == "*" || authority.map(|host| host.strip_suffix('/').unwrap_or(host)).is_some_and(is_host)
+            let is_host = |host: &str| {
+                !host.is_empty()
+                    && host.bytes().all(|byte| byte.is_ascii_graphic() && !b"/?#@".contains(&byte))
+            };
+            text == "*"
+                || authority.map(|host| host.strip_suffix('/').unwrap_or(host)).is_some_and(is_host)
         };
         given
             .iter()
@@ -84,7 +90,9 @@ impl Setting for Origins {
         self.0.clone()
     }
     fn needs() -> String {
-        format!("a list of at most {MAX_HTTP_ORIGINS} origins such as \"https://example.org\", or \"*\" for any page")
+        format!(
+            "a list of at most {MAX_HTTP_ORIGINS} origins such as \"https://example.org\", or \"*\" for any page"
+        )
     }
 }
 
@@ -103,7 +111,13 @@ mod tests {
         for text in ["", "a b", "ä", "a\n", &"x".repeat(MAX_API_KEY_BYTES + 1)] {
             assert!(ApiKey::read(&[text]).is_err(), "{text}");
         }
-        assert_eq!(Origins::read(&["*", "https://example.org/", "http://127.0.0.1:3000"]).unwrap().names().len(), 3);
+        assert_eq!(
+            Origins::read(&["*", "https://example.org/", "http://127.0.0.1:3000"])
+                .unwrap()
+                .names()
+                .len(),
+            3
+        );
         for text in ["example.org", "https://", "https://a/b", "null", ""] {
             assert_eq!(Origins::read(&["*", text]), Err(1), "{text}");
         }

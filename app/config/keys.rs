@@ -1,10 +1,11 @@
-//! The settings by section, with their defaults. The names are those of the file: `config.memory.slab` is `slab` in `[memory]`.
+//! The settings by section, with their defaults. The names are those of the file:
+//! `config.memory.slab` is `slab` in `[memory]`.
 
 use std::path::PathBuf;
 
 use crate::limits::{
-    ANNOUNCE_INTERVAL_MS, DEFAULT_SLAB_BYTES, MAX_CONTEXT_TOKENS, MAX_INTERVAL_MS, MAX_REPEAT_TOKENS, MAX_THREADS,
-    MAX_VOCABULARY_TOKENS,
+    ANNOUNCE_INTERVAL_MS, DEFAULT_SLAB_BYTES, MAX_CONTEXT_TOKENS, MAX_INTERVAL_MS,
+    MAX_REPEAT_TOKENS, MAX_THREADS, MAX_VOCABULARY_TOKENS,
 };
 
 use super::answers::{Penalty, Stops, System, Temperature, TopP};
@@ -19,15 +20,15 @@ use super::wifi::{Country, Passphrase, Ssid};
 /// `[node]`: this board.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub(crate) struct Node {
-    /// What people call it.
+    /// Its name, for people.
     pub name: Option<HostName>,
-    /// Its id; none draws one at every start.
+    /// Its id; `None` draws one at every start.
     pub id: Option<Id>,
-    /// The directory for what must survive a restart; none keeps nothing.
+    /// The directory for what must survive a restart; `None` keeps nothing.
     pub state: Option<PathBuf>,
 }
 
-/// `[swarm]`: who shares with whom.
+/// `[swarm]`: which nodes share with each other.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Swarm {
     /// Nodes share only with nodes that have the same key.
@@ -36,41 +37,41 @@ pub(crate) struct Swarm {
     pub key_file: Option<PathBuf>,
     /// The keys that the swarm had before.
     pub old_keys: OldKeys,
-    /// How many of the blocks that peers made are computed again to check them.
+    /// The share of peers' blocks that are computed again to check them.
     pub audit: Share,
 }
 
-/// `[wifi]`: for the scripts that bring the board's radio up.
+/// `[wifi]`: for the scripts that bring up the board's radio.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub(crate) struct Wifi {
     /// The network's name.
     pub ssid: Option<Ssid>,
-    /// Its password; none for an open network.
+    /// Its password; `None` for an open network.
     pub password: Option<Passphrase>,
-    /// The country whose radio rules hold.
+    /// The country whose radio rules apply.
     pub country: Option<Country>,
 }
 
-/// `[network]`: how nodes find and reach one another.
+/// `[network]`: how nodes find and reach each other.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Network {
-    /// Where to share: every fit interface, or one of this machine.
+    /// Where to share: on every suitable interface, or on one of this machine's.
     pub interface: Interface,
     /// Multicast group of the catalog.
     pub group: Group,
     /// UDP port of the catalog.
     pub port: Port,
-    /// TCP port that blocks are served on; 0 takes any free one.
+    /// TCP port that blocks are served on; 0 takes any free port.
     pub tcp_port: u16,
-    /// Catalogs of peers that multicast does not reach.
+    /// Catalog addresses of peers that multicast does not reach.
     pub peers: Vec<Peer>,
     /// Seconds between announcements when nothing changes.
     pub announce: Count<1, { MAX_INTERVAL_MS as usize / 1_000 }>,
-    /// Whether a board whose radio is deaf for good may start itself anew.
+    /// Whether a board may reboot if its radio stays deaf.
     pub radio_reboot: bool,
 }
 
-/// `[model]`: what answers.
+/// `[model]`: the model that answers, and how it computes.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Model {
     /// A Gemma 3 model, GGUF.
@@ -79,64 +80,64 @@ pub(crate) struct Model {
     pub tokenizer: Option<PathBuf>,
     /// The arithmetic.
     pub precision: Precision,
-    /// Cores that compute; 0 means all that this machine has.
+    /// Number of cores that compute; 0 means all cores of this machine.
     pub threads: Count<0, MAX_THREADS>,
-    /// The CPUs that they stay on; none leaves it to the system.
+    /// The CPUs that the threads are pinned to; `None` leaves that to the system.
     pub cpus: Option<Cpus>,
-    /// Which instructions they take.
+    /// The instruction set of the arithmetic.
     pub isa: Instructions,
     /// Whether output rows are read in halves.
     pub halves: Halves,
-    /// Whether an answer's next tokens are guessed and checked together.
+    /// Whether an answer's next tokens are drafted and checked together.
     pub drafts: bool,
 }
 
-/// `[memory]`: what is set aside at start.
+/// `[memory]`: the memory that is reserved at start.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Memory {
     /// Memory for KV blocks.
     pub slab: Size,
-    /// Longest prompt and answer, in tokens.
+    /// Longest prompt and answer together, in tokens.
     pub context: Count<2, MAX_CONTEXT_TOKENS>,
-    /// What stays in memory whatever else needs some.
+    /// What is locked in memory.
     pub lock: Lock,
 }
 
-/// `[answers]`: how answers are made unless a request says otherwise.
+/// `[answers]`: how answers are generated unless a request says otherwise.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Answers {
-    /// Tokens of an answer, at most.
+    /// The most tokens of an answer.
     pub max_tokens: Count<1, MAX_CONTEXT_TOKENS>,
     /// 0 always takes the likeliest token.
     pub temperature: Temperature,
-    /// Choose among so many of the likeliest tokens; 0 means all.
+    /// Draws from this many of the likeliest tokens; 0 means all.
     pub top_k: Count<0, MAX_VOCABULARY_TOKENS>,
-    /// Choose among the likeliest tokens that together have this probability.
+    /// Draws from the likeliest tokens that together have this probability.
     pub top_p: TopP,
     /// The same seed gives the same answer.
     pub seed: u64,
     /// Makes recent tokens less likely; 1 is off.
     pub repeat_penalty: Penalty,
-    /// Tokens that count as recent.
+    /// How many tokens count as recent.
     pub repeat_last_n: Count<0, MAX_REPEAT_TOKENS>,
     /// Texts that end an answer.
     pub stop: Stops,
-    /// What a model is told before a conversation.
+    /// The system text before a conversation.
     pub system: Option<System>,
-    /// Whether a conversation that fills the context forgets its oldest turns.
+    /// Whether a conversation that fills the context drops its oldest turns.
     pub drop_oldest: bool,
 }
 
 /// `[console]`: where people talk to the node.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Console {
-    /// Terminals that the node opens; none leaves it standard input.
+    /// Terminals that the node opens; if there are none, the console is standard input.
     pub devices: Vec<Device>,
-    /// Of those that are serial lines.
+    /// The speed of those that are serial lines.
     pub speed: Speed,
-    /// A Unix socket that terminals can be attached to; none has none.
+    /// A Unix socket that terminals can be attached to.
     pub socket: Option<PathBuf>,
-    /// Whose members may attach; none is the owner alone.
+    /// The group whose members may attach; `None` allows only the owner.
     pub socket_group: Option<SocketGroup>,
     /// Whether the commands reboot and poweroff are obeyed.
     pub power: bool,
@@ -145,18 +146,18 @@ pub(crate) struct Console {
 /// `[http]`: the API for programs, and the page for browsers.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub(crate) struct Http {
-    /// Where it is served; none leaves it off.
+    /// The address that it is served on; `None` leaves it off.
     pub listen: Option<Listen>,
-    /// What clients must send; none answers everybody who reaches the port.
+    /// The API key that clients must send; `None` answers everybody who reaches the port.
     pub api_key: Option<ApiKey>,
-    /// Pages elsewhere that may ask.
+    /// Origins of other web pages that may use the API.
     pub origins: Origins,
 }
 
-/// `[log]`: what is told unasked.
+/// `[log]`: the log lines that consoles print as they happen.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub(crate) struct Log {
-    /// The least that a line must matter.
+    /// The least severe level that is printed.
     pub level: LogLevel,
 }
 
@@ -168,7 +169,13 @@ impl Default for Swarm {
 
 impl Default for Console {
     fn default() -> Console {
-        Console { devices: Vec::new(), speed: Speed::DEFAULT, socket: None, socket_group: None, power: false }
+        Console {
+            devices: Vec::new(),
+            speed: Speed::DEFAULT,
+            socket: None,
+            socket_group: None,
+            power: false,
+        }
     }
 }
 

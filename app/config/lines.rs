@@ -1,11 +1,11 @@
-//! From a file's bytes to lines of text, and from offsets to lines and columns.
+//! Splits a file's bytes into lines of text, and turns offsets into lines and columns.
 
 use crate::limits::MAX_CONFIG_FILE_BYTES;
 
 use super::fault::{Fault, Problem};
 use super::hits::Hits;
 
-/// The byte order mark that some editors begin a UTF-8 file with.
+/// The byte order mark with which some editors begin a UTF-8 file.
 const UTF8_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// A place in a file for people: line and column (in characters), both counted from 1.
@@ -15,7 +15,8 @@ pub(super) struct Place {
     pub column: usize,
 }
 
-/// The lines of a file. Those that are not UTF-8 are told and become empty, as do those that hold nothing to be seen.
+/// The lines of a file. Lines that are not UTF-8 are reported and become empty, as do lines of
+/// nothing but white space.
 pub(super) fn of(bytes: &[u8], problems: &mut Vec<Problem>) -> Vec<String> {
     if bytes.len() > MAX_CONFIG_FILE_BYTES {
         problems.push(Problem::whole(Fault::TooLarge));
@@ -27,7 +28,7 @@ pub(super) fn of(bytes: &[u8], problems: &mut Vec<Problem>) -> Vec<String> {
     }
     let bytes = bytes.strip_prefix(UTF8_MARK).unwrap_or(bytes);
     let mut lines = Vec::new();
-    // Whose settings follow; none where that cannot be told.
+    // The section of the settings that follow; `None` before the first.
     let mut section: Option<String> = None;
     for (at, line) in bytes.split(|&byte| byte == b'\n').enumerate() {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
@@ -40,7 +41,9 @@ pub(super) fn of(bytes: &[u8], problems: &mut Vec<Problem>) -> Vec<String> {
                 lines.push(line.to_string());
             }
             Err(error) => {
-                let good = line[..error.valid_up_to()].utf8_chunks().map(|chunk| chunk.valid().chars().count());
+                let good = line[..error.valid_up_to()]
+                    .utf8_chunks()
+                    .map(|chunk| chunk.valid().chars().count());
                 let place = Place { line: at + 1, column: good.sum::<usize>() + 1 };
                 let text = String::from_utf8_lossy(line);
                 let hits = match text.trim_start().chars().next() {
@@ -56,11 +59,12 @@ pub(super) fn of(bytes: &[u8], problems: &mut Vec<Problem>) -> Vec<String> {
     lines
 }
 
-/// Where the byte at `offset` of `text` stands.
+/// The place of the byte at `offset` of `text`.
 pub(super) fn place(text: &str, offset: usize) -> Place {
     let before = &text.as_bytes()[..offset.min(text.len())];
     let start = before.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
     let line = before.iter().filter(|&&byte| byte == b'\n').count() + 1;
-    let column = before[start..].utf8_chunks().map(|chunk| chunk.valid().chars().count()).sum::<usize>() + 1;
+    let column =
+        before[start..].utf8_chunks().map(|chunk| chunk.valid().chars().count()).sum::<usize>() + 1;
     Place { line, column }
 }

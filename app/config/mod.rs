@@ -1,12 +1,15 @@
-//! `potluck.toml`: what a person may set about a board, from a file that any computer can edit.
+//! `potluck.toml`: the settings of a board, in a file that any computer can edit.
 //!
-//! Promises: one table ([`TABLE`]) says every key once; the parser, the command line's options, the commented default file and
-//! `docs/use/config.md` are made from it. A value is checked as it is read and has a type that says so. A broken file never stops a
-//! board: [`Config::read`] tells all that is wrong, each with line and column, uses the defaults for what is broken, and honours
-//! the rest. Where what is broken may have been the swarm's key or the radio's password, it says that too ([`Problem::hits`]), for a
-//! default in their place would open a door. Secrets are shown by [`Config::wpa_supplicant`] alone.
+//! Promises: one table ([`TABLE`]) defines every key once; the parser, the command line's options,
+//! the commented default file and `docs/use/config.md` are generated from it. A value is checked
+//! when it is read, and its type proves that. A broken file never stops a board: [`Config::read`]
+//! reports every problem with line and column, uses defaults for the broken settings, and honours
+//! the rest. If a broken place may have been meant as the swarm's key or the radio's password, it
+//! reports that too ([`Problem::hits`]), because a default instead of these would let strangers in.
+//! Only [`Config::wpa_supplicant`] shows secrets.
 //!
-//! A file's way: bytes, lines of UTF-8 (`lines`), assignments by the crate `toml` (`document`), then checked values (here).
+//! The steps: bytes, lines of UTF-8 (`lines`), assignments parsed by the crate `toml` (`document`),
+//! then checked values (here).
 
 mod answers;
 mod console;
@@ -56,20 +59,20 @@ use table::KEYS;
 /// Where a value comes from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) enum Origin {
-    /// Nobody set it.
+    /// It is not set: the default.
     #[default]
     Default,
-    /// This line of the file under it, counted from 1: the board's own.
+    /// This line, counted from 1, of the board's own file, which `potluck.toml` overrides.
     Base(usize),
     /// This line of the file, counted from 1.
     Line(usize),
-    /// A variable of the environment.
+    /// An environment variable.
     Variable,
-    /// An option of the command line.
+    /// A command-line option.
     Option,
 }
 
-/// Every setting, checked, and where it comes from. The default is what a file without any key gives.
+/// Every setting, checked, and its origin. The default is the same as a file without any key.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Config {
     /// `[node]`
@@ -115,13 +118,14 @@ impl Default for Config {
 }
 
 impl Config {
-    /// What the bytes of a file set, and all that is wrong with them in the order of the file. Relative paths are taken from
-    /// `folder`, where the file lies. Never fails: what is broken has its default.
+    /// Reads the settings in the bytes of a file, and lists every problem in the order of the file.
+    /// Relative paths start at `folder`, the folder of the file. Never fails: broken settings get
+    /// their defaults.
     pub fn read(bytes: &[u8], folder: &Path) -> (Config, Vec<Problem>) {
         Config::default().read_over(bytes, folder)
     }
 
-    /// The same, but what the file does not set, or sets wrong, is as it is here.
+    /// The same, but settings that the file lacks or has wrong keep their values in `self`.
     pub(crate) fn read_over(self, bytes: &[u8], folder: &Path) -> (Config, Vec<Problem>) {
         let mut config = self;
         for origin in &mut config.origins {
@@ -137,11 +141,15 @@ impl Config {
             }
             problems.extend(assignment.swallowed());
         }
-        let read_here = |section, name| matches!(config.origin(key(section, name)), Origin::Line(_));
+        let read_here =
+            |section, name| matches!(config.origin(key(section, name)), Origin::Line(_));
         if let (Origin::Line(_), Origin::Line(line)) =
             (config.origin(key("swarm", "key")), config.origin(key("swarm", "key_file")))
         {
-            problems.push(Problem::at(lines::Place { line, column: 1 }, Fault::TwoKeys).hitting(Hits::of("swarm")));
+            problems.push(
+                Problem::at(lines::Place { line, column: 1 }, Fault::TwoKeys)
+                    .hitting(Hits::of("swarm")),
+            );
         }
         let here = [
             read_here("node", "state"),
@@ -151,8 +159,16 @@ impl Config {
             read_here("console", "socket"),
         ];
         let Config { node, swarm, model, console, .. } = &mut config;
-        let paths = [&mut node.state, &mut swarm.key_file, &mut model.file, &mut model.tokenizer, &mut console.socket];
-        for path in paths.into_iter().zip(here).filter_map(|(path, here)| path.as_mut().filter(|_| here)) {
+        let paths = [
+            &mut node.state,
+            &mut swarm.key_file,
+            &mut model.file,
+            &mut model.tokenizer,
+            &mut console.socket,
+        ];
+        for path in
+            paths.into_iter().zip(here).filter_map(|(path, here)| path.as_mut().filter(|_| here))
+        {
             *path = folder.join(&*path);
         }
         problems.sort_by_key(|problem| (problem.line, problem.column));
@@ -162,7 +178,7 @@ impl Config {
     /// Sets a key of the table from the command line: `given` has the texts of all its options.
     ///
     /// # Errors
-    /// The fault of the first text that cannot be meant; nothing is changed then.
+    /// The fault of the first invalid text; nothing is changed then.
     pub(crate) fn set_option(&mut self, key: &'static Key, given: &[String]) -> Result<(), Fault> {
         let texts: Vec<&str> = given.iter().map(String::as_str).collect();
         let wrong = |at: usize| {
@@ -174,10 +190,11 @@ impl Config {
         Ok(())
     }
 
-    /// Sets a key of the table from its variable of the environment. A list is written as in the file; else the text is its only element.
+    /// Sets a key of the table from its environment variable. A list is written as in the file;
+    /// any other text is the only element.
     ///
     /// # Errors
-    /// The fault of a text that cannot be meant; nothing is changed then.
+    /// The fault of an invalid text; nothing is changed then.
     pub(crate) fn set_variable(&mut self, key: &'static Key, text: &str) -> Result<(), Fault> {
         let listed = if key.kind == Kind::List { document::list(text) } else { None };
         let texts = listed.unwrap_or_else(|| vec![text.to_string()]);
@@ -187,9 +204,12 @@ impl Config {
         Ok(())
     }
 
-    /// Where the value of `key` comes from.
+    /// The origin of the value of `key`.
     pub(crate) fn origin(&self, key: &Key) -> Origin {
-        TABLE.iter().position(|known| known.same(key)).map_or(Origin::Default, |at| self.origins[at])
+        TABLE
+            .iter()
+            .position(|known| known.same(key))
+            .map_or(Origin::Default, |at| self.origins[at])
     }
 
     fn mark(&mut self, key: &Key, origin: Origin) {
@@ -199,12 +219,17 @@ impl Config {
     }
 
     fn assign(&mut self, assignment: &Assignment) -> Result<(), (lines::Place, Fault)> {
-        let (at, key) = (assignment.at, assignment.known().map_err(|fault| (assignment.at, fault))?);
-        let wrong = |part: usize| (assignment.place_of(part), Fault::value(key, assignment.source_of(part)));
+        let (at, key) =
+            (assignment.at, assignment.known().map_err(|fault| (assignment.at, fault))?);
+        let wrong = |part: usize| {
+            (assignment.place_of(part), Fault::value(key, assignment.source_of(part)))
+        };
         let texts: Vec<&str> = match (&assignment.given, key.kind) {
             (Given::Text(text), _) | (Given::Number(text), Kind::Number) => vec![text],
             (Given::Switch(text), Kind::Switch) => vec![text],
-            (Given::List(parts), Kind::List) => parts.iter().map(|part| part.text.as_str()).collect(),
+            (Given::List(parts), Kind::List) => {
+                parts.iter().map(|part| part.text.as_str()).collect()
+            }
             _ => return Err(wrong(usize::MAX)),
         };
         (key.set)(self, &texts).map_err(wrong)?;

@@ -1,13 +1,18 @@
-//! Which known word a mistyped one looks like.
+//! Finds the known word that a mistyped one most resembles.
 
 use strsim::osa_distance;
 
-/// The word of `known` that takes the fewest changes to get from `typed`, where two neighbours swapped are one change, and how many it
-/// takes; the first of equals.
-pub(crate) fn nearest<T>(typed: &str, known: impl Iterator<Item = T>, word: impl Fn(&T) -> &str) -> Option<(T, usize)> {
+/// The word of `known` that takes the fewest changes to reach from `typed`, and how many. Swapping
+/// two neighbours is one change. The first of equals wins.
+pub(crate) fn nearest<T>(
+    typed: &str,
+    known: impl Iterator<Item = T>,
+    word: impl Fn(&T) -> &str,
+) -> Option<(T, usize)> {
     let counted = known.map(|item| {
         let word = word(&item);
-        // A word of a file may be as long as the file; what makes it unlike any key is known long before.
+        // A word may be as long as the file. Its first letters suffice to show that it is unlike
+        // any key.
         let begin: String = typed.chars().take(2 * word.len() + 8).collect();
         let changes = osa_distance(&begin, word);
         (item, changes)

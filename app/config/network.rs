@@ -1,4 +1,5 @@
-//! Where a node shares, and with whom that multicast does not reach: interfaces and addresses of peers, as a person writes them.
+//! The interface that a node shares on, and the addresses of peers that multicast does not reach,
+//! as a person writes them.
 
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -8,7 +9,7 @@ use crate::limits::MAX_STATIC_PEERS;
 
 use super::value::{Kind, Setting, single};
 
-/// Bytes of the longest name that Linux gives an interface.
+/// Bytes of the longest interface name in Linux.
 const MAX_NAME_BYTES: usize = 15;
 
 /// Where to share.
@@ -16,7 +17,7 @@ const MAX_NAME_BYTES: usize = 15;
 pub(crate) struct Interface(Wanted);
 
 impl Interface {
-    /// What is wanted.
+    /// The choice.
     pub(crate) fn wanted(&self) -> &Wanted {
         &self.0
     }
@@ -25,7 +26,7 @@ impl Interface {
         let wanted = match text.parse::<IpAddr>() {
             Ok(ip) if ip.is_unspecified() => Wanted::Fit,
             Ok(ip) if ip.is_multicast() || ip == IpAddr::V4(Ipv4Addr::BROADCAST) => return None,
-            // Such an address says nothing without its interface, so that is what is to be named.
+            // A link-local address means nothing without its interface: the user must name that.
             Ok(IpAddr::V6(ip)) if ip.is_unicast_link_local() => return None,
             Ok(ip) => Wanted::Address(ip),
             Err(_) => Wanted::Name(name(text)?),
@@ -34,9 +35,10 @@ impl Interface {
     }
 }
 
-/// The name of an interface: what begins like an address is a mistyped one.
+/// The name of an interface. A text that begins like an address is a mistyped address.
 fn name(text: &str) -> Option<String> {
-    let fits = (1..=MAX_NAME_BYTES).contains(&text.len()) && text.starts_with(|first: char| first.is_ascii_alphabetic());
+    let fits = (1..=MAX_NAME_BYTES).contains(&text.len())
+        && text.starts_with(|first: char| first.is_ascii_alphabetic());
     let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.@".contains(&byte));
     (fits && plain).then(|| text.to_string())
 }
@@ -63,12 +65,12 @@ single!(
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Peer {
     addr: SocketAddr,
-    /// The interface that a link-local address is reached through, where it is named.
+    /// The interface through which a link-local address is reached, if it is named.
     zone: Option<String>,
 }
 
 impl Peer {
-    /// The address; with scope 0 where an interface is named.
+    /// The address; its scope is 0 if an interface is named.
     pub(crate) fn addr(&self) -> SocketAddr {
         self.addr
     }
@@ -87,7 +89,8 @@ impl Peer {
             _ => (text.parse::<SocketAddr>().ok()?, None),
         };
         let ip = addr.ip();
-        let is_host = !ip.is_unspecified() && !ip.is_multicast() && ip != IpAddr::V4(Ipv4Addr::BROADCAST);
+        let is_host =
+            !ip.is_unspecified() && !ip.is_multicast() && ip != IpAddr::V4(Ipv4Addr::BROADCAST);
         (is_host && addr.port() != 0 && ip == ip.to_canonical()).then_some(Peer { addr, zone })
     }
 }
@@ -113,10 +116,14 @@ impl Setting for Vec<Peer> {
         self.iter().map(Peer::to_string).collect()
     }
     fn needs() -> String {
-        format!("a list of at most {MAX_STATIC_PEERS} addresses such as [\"192.168.1.20:7654\", \"[fe80::1%wlan0]:7654\"]")
+        format!(
+            "a list of at most {MAX_STATIC_PEERS} addresses such as [\"192.168.1.20:7654\", \"[fe80::1%wlan0]:7654\"]"
+        )
     }
     fn needs_one() -> String {
-        format!("an address and its port such as 192.168.1.20:7654 or [fe80::1%wlan0]:7654, at most {MAX_STATIC_PEERS} times,")
+        format!(
+            "an address and its port such as 192.168.1.20:7654 or [fe80::1%wlan0]:7654, at most {MAX_STATIC_PEERS} times,"
+        )
     }
 }
 
@@ -131,9 +138,17 @@ mod tests {
         assert_eq!(wanted("::"), Some(Wanted::Fit));
         assert_eq!(wanted("wlan0"), Some(Wanted::Name("wlan0".to_string())));
         assert_eq!(wanted("fd00::5"), Some(Wanted::Address("fd00::5".parse().unwrap())));
-        for wrong in
-            ["192.168.1.300", "239.1.1.1", "255.255.255.255", "", "a name", "a/b", "averyverylongname0", "ff02::1", "fe80::1"]
-        {
+        for wrong in [
+            "192.168.1.300",
+            "239.1.1.1",
+            "255.255.255.255",
+            "",
+            "a name",
+            "a/b",
+            "averyverylongname0",
+            "ff02::1",
+            "fe80::1",
+        ] {
             assert_eq!(wanted(wrong), None, "{wrong}");
         }
     }
@@ -146,12 +161,20 @@ mod tests {
 
     #[test]
     fn peers_are_addresses_of_either_kind_and_link_local_ones_name_their_interface() {
-        for good in ["10.0.0.1:7654", "[fd00::1]:7654", "[fe80::1%wlan0]:7654", "[fe80::1%3]:7654"] {
+        for good in ["10.0.0.1:7654", "[fd00::1]:7654", "[fe80::1%wlan0]:7654", "[fe80::1%3]:7654"]
+        {
             assert_eq!(Peer::parse(good).map(|peer| peer.to_string()).as_deref(), Some(good));
         }
         assert_eq!(Peer::parse("[fe80::1%wlan0]:7").unwrap().zone(), Some("wlan0"));
-        for wrong in ["10.0.0.1", "10.0.0.1:0", "[ff02::1]:7", "239.1.1.1:7", "[::]:7", "[::ffff:10.0.0.1]:7", "[fe80::1%a b]:7"]
-        {
+        for wrong in [
+            "10.0.0.1",
+            "10.0.0.1:0",
+            "[ff02::1]:7",
+            "239.1.1.1:7",
+            "[::]:7",
+            "[::ffff:10.0.0.1]:7",
+            "[fe80::1%a b]:7",
+        ] {
             assert_eq!(Peer::parse(wrong), None, "{wrong}");
         }
     }

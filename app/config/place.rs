@@ -1,28 +1,31 @@
-//! Where a person sets things: by options of a command line on a computer, in `potluck.toml` on a board, which has no command line.
+//! Where a person changes settings: with command-line options on a computer, in `potluck.toml` on a
+//! board, which has no command line.
 //!
-//! Messages name the option. Whoever passes one on to a console lets its place put it into words: so every message says what can be
-//! done where it is read, and no part of the program need know where it runs.
+//! Messages name the option. The code that prints a message on a console lets [`Place::words`]
+//! reword it, so that every message fits the place where it is read, and no other part of the
+//! program need know where it runs.
 
 use std::borrow::Cow;
 
 use super::table::{Key, TABLE};
 use super::value::Kind;
 
-/// Options that are no settings, and what does the same on a console.
+/// Options that are not settings, and what does the same on a console.
 const ON_A_CONSOLE: [(&str, &str); 1] = [("raw", "raw TEXT")];
 
-/// See the file's head.
+/// Where a person changes settings: see the module's documentation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Place {
     /// A command line.
     #[default]
     Computer,
-    /// The card in a board.
+    /// The SD card of a board.
     Board,
 }
 
 impl Place {
-    /// A message as it must read here. What is no option of ours stays as it is, so saying it twice does no harm.
+    /// Rewords a message for this place. Text that is not one of our options stays as it is, so
+    /// rewording twice is harmless.
     pub fn words(self, message: &str) -> Cow<'_, str> {
         if self == Place::Computer || !message.contains("--") {
             return Cow::Borrowed(message);
@@ -30,13 +33,16 @@ impl Place {
         let (mut said, mut rest) = (String::new(), message);
         while let Some(at) = rest.find("--") {
             let (before, option) = rest.split_at(at);
-            let end = option[2..].find(|c: char| !c.is_ascii_lowercase() && c != '-').map_or(option.len(), |len| len + 2);
+            let end = option[2..]
+                .find(|c: char| !c.is_ascii_lowercase() && c != '-')
+                .map_or(option.len(), |len| len + 2);
             let begins = !before.ends_with(|c: char| c.is_alphanumeric() || c == '-');
             said += before;
-            let (words, behind) = setting(&option[2..end], &option[end..]).filter(|_| begins).unwrap_or_else(|| {
-                let (same, behind) = option.split_at(end);
-                (same.to_string(), behind)
-            });
+            let (words, behind) =
+                setting(&option[2..end], &option[end..]).filter(|_| begins).unwrap_or_else(|| {
+                    let (same, behind) = option.split_at(end);
+                    (same.to_string(), behind)
+                });
             said += &words;
             rest = behind;
         }
@@ -44,12 +50,14 @@ impl Place {
     }
 }
 
-/// What stands for the option of this name in the file, and what of the message is behind it; none where no setting has that option.
+/// The words for the option of this name in the file, and the rest of the message; `None` if no
+/// setting has that option.
 fn setting<'a>(option: &str, behind: &'a str) -> Option<(String, &'a str)> {
     if let Some((_, words)) = ON_A_CONSOLE.iter().find(|(other, _)| *other == option) {
         return Some(((*words).to_string(), behind));
     }
-    let Key { section, key, value, kind, .. } = TABLE.iter().find(|key| key.option == Some(option))?;
+    let Key { section, key, value, kind, .. } =
+        TABLE.iter().find(|key| key.option == Some(option))?;
     let rest = behind.strip_prefix(' ').and_then(|rest| rest.strip_prefix(value));
     let given = rest.filter(|rest| !rest.starts_with(|c: char| c.is_alphanumeric())).map(|rest| {
         let value = match kind {
@@ -74,10 +82,19 @@ mod tests {
                 "raise --context, as far as the model goes",
                 "raise context under [memory] in potluck.toml, as far as the model goes",
             ),
-            ("or name one with --model FILE", "or name one with file = \"FILE\" under [model] in potluck.toml"),
-            ("CPU 9 of --cpus is not there", "CPU 9 of cpus under [model] in potluck.toml is not there"),
+            (
+                "or name one with --model FILE",
+                "or name one with file = \"FILE\" under [model] in potluck.toml",
+            ),
+            (
+                "CPU 9 of --cpus is not there",
+                "CPU 9 of cpus under [model] in potluck.toml is not there",
+            ),
             ("name peers (--peer)", "name peers (peers under [network] in potluck.toml)"),
-            ("name peers (--peer ADDR:PORT)", "name peers (peers = [\"ADDR:PORT\"] under [network] in potluck.toml)"),
+            (
+                "name peers (--peer ADDR:PORT)",
+                "name peers (peers = [\"ADDR:PORT\"] under [network] in potluck.toml)",
+            ),
             (
                 "give another --port, or --tcp-port 0",
                 "give another port under [network] in potluck.toml, or tcp_port under [network] in potluck.toml 0",

@@ -1,4 +1,5 @@
-//! What the table prints: the commented default file, and the reference in docs/use/config.md.
+//! The documents that are generated from the table: the commented default file, and the reference
+//! in docs/use/config.md.
 
 use super::Config;
 use super::table::{Key, TABLE};
@@ -10,40 +11,40 @@ const FILE_HEAD: &str = "\
 # potluck.toml: the settings of one board.
 #
 # Everything after # is a comment. To set something, remove the # before its
-# name and change its value; what is not set keeps its default. Nothing here can
-# keep the board from starting or mute its serial line and USB port: what is
-# wrong is told there. Where that may have been the swarm's key, nothing is
-# shared; where it may have been the radio's password, the radio stays off.
-# Files are looked for beside this one.
+# name and change its value. Settings that are not set keep their defaults.
+# Nothing here can keep the board from starting or mute its serial line and USB
+# port: problems are reported there. If a problem may concern the swarm's key,
+# nothing is shared; if the radio's password, the radio stays off. Relative
+# paths start at the folder of this file.
 ";
 
 const REFERENCE_HEAD: &str = "\
 # The settings in potluck.toml
 
-`potluck config reference` printed this page from the table that also reads the file; a test compares them.
+`potluck config reference` generated this page from the table that also parses the file; a test compares them.
 
-`potluck.toml` lies on the board's boot partition and can be edited on any computer. On a PC, `--config FILE` or the variable
-`POTLUCK_CONFIG` names it; otherwise it is `$XDG_CONFIG_HOME/potluck/potluck.toml` (`~/.config/potluck/potluck.toml`), or `/etc/potluck.toml` where
+`potluck.toml` is on the board's boot partition and can be edited on any computer. On a PC, `--config FILE` or the variable
+`POTLUCK_CONFIG` names it; otherwise it is `$XDG_CONFIG_HOME/potluck/potluck.toml` (`~/.config/potluck/potluck.toml`), or `/etc/potluck.toml` if
 there is no such file, and the command says which one it read. An empty `POTLUCK_CONFIG` means no file. The file
-is TOML: sections in brackets, then `key = value`, and comments behind `#`. UTF-8, with either kind of line end. Every key may be left
-out. `potluck config default` prints a file with every key and its default as a comment.
+is TOML: sections in brackets, then `key = value`, and comments after `#`. It is UTF-8, with either kind of line end. Every key is
+optional. `potluck config default` prints a file with every key and its default as a comment.
 
-The console reports each fault with its line and column. A faulty key has its default; all others count. If the fault may have been the swarm's key,
-the node shares nothing until it is mended; if it may have been the radio's network or password, the radio stays off ([security.md](security.md)).
-`potluck config check FILE` reports the same on a PC, or what differs from the defaults. A board has settings of its own under the file
-(`potluck run --defaults FILE`), such as its consoles; they count for keys that the file does not set. In the file, a relative path begins in the folder where it lies.
+The console reports each fault with its line and column. A faulty key has its default; all others count. If the fault may concern the swarm's key,
+the node shares nothing until it is fixed; if it may concern the radio's network or password, the radio stays off ([security.md](security.md)).
+`potluck config check FILE` reports the same on a PC, or what differs from the defaults. A board has settings of its own beneath the file
+(`potluck run --defaults FILE`), such as its consoles; they count for keys that the file does not set. In the file, a relative path starts at the file's folder.
 
-Every key outside `[wifi]` can also be set by a variable of the environment: `POTLUCK_`, the section and the key, in capitals. An option of the
-command line overrides a variable, a variable overrides the file, and the file overrides the default. An empty variable sets nothing, except
-`POTLUCK_SWARM_KEY` and `POTLUCK_SWARM_KEY_FILE`, which must lead to a key ([security.md](security.md)). A variable that begins with `POTLUCK_SWARM_` and belongs
+Every key outside `[wifi]` can also be set by an environment variable: `POTLUCK_`, the section and the key, in capitals. A command-line option
+overrides a variable, a variable overrides the file, and the file overrides the default. An empty variable sets nothing, except
+`POTLUCK_SWARM_KEY` and `POTLUCK_SWARM_KEY_FILE`, which must give a key ([security.md](security.md)). A variable that begins with `POTLUCK_SWARM_` and belongs
 to no key is an error. A list is written as in the file (`[\"a\", \"b\"]`); any other text is its only
-element. A variable that cannot be understood is an error, and the command ends.
+element. An invalid variable is an error, and the command ends.
 
 | command | what it prints |
 |---|---|
 | `potluck config default` | a commented file |
 | `potluck config check FILE` | every problem (and ends with status 1), or what differs from the defaults |
-| `potluck config get SECTION.KEY FILE` | one value as it counts, for scripts; nothing where there is none; no secrets |
+| `potluck config get SECTION.KEY FILE` | one effective value, for scripts; nothing if it has none; no secrets |
 | `potluck config wifi FILE` | `[wifi]` as wpa_supplicant.conf: the network's name in hexadecimal, and its key instead of the password |
 | `potluck config reference` | this page |
 ";
@@ -51,15 +52,19 @@ element. A variable that cannot be understood is an error, and the command ends.
 fn about_section(section: &str) -> &'static str {
     match section {
         "node" => "This board.",
-        "swarm" => "Who shares with whom.",
-        "wifi" => "The board's radio. Only the scripts that start a board read this; on a PC it does nothing.",
-        "network" => "How nodes find and reach one another.",
-        "model" => "What answers.",
-        "memory" => "What is set aside at start.",
+        "swarm" => "Which nodes share with each other.",
+        "wifi" => {
+            "The board's radio. Only the scripts that start a board read this; on a PC it does nothing."
+        }
+        "network" => "How nodes find and reach each other.",
+        "model" => "The model that answers, and how it computes.",
+        "memory" => "The memory that is reserved at start.",
         "console" => "Where people talk to the node.",
-        "http" => "The API for programs and the page for browsers ([http.md](http.md)). TLS is a proxy's business.",
-        "log" => "What is told unasked.",
-        "answers" => "How answers are made unless a request says otherwise.",
+        "http" => {
+            "The API for programs and the page for browsers ([http.md](http.md)). For TLS, use a proxy."
+        }
+        "log" => "The log lines that consoles print as they happen.",
+        "answers" => "How answers are generated unless a request says otherwise.",
         _ => "",
     }
 }
@@ -77,7 +82,8 @@ pub fn default_file() -> String {
         text += &format!("\n[{section}]\n");
         for key in keys {
             let default = key.toml(&defaults);
-            let unset = if default.is_none() { format!(" Not set: {}.", key.why) } else { String::new() };
+            let unset =
+                if default.is_none() { format!(" Not set: {}.", key.why) } else { String::new() };
             text += &comment(&format!("{}.{unset}", key.about));
             text += &format!("#{} = {}\n\n", key.key, default.as_deref().unwrap_or(key.example));
         }
@@ -87,7 +93,7 @@ pub fn default_file() -> String {
     text
 }
 
-/// Lines of a comment.
+/// Wraps text into comment lines.
 fn comment(text: &str) -> String {
     let mut out = String::from("#");
     let mut column = 1;
@@ -111,13 +117,18 @@ pub fn reference() -> String {
         text += &format!("\n## [{section}]\n\n{}\n\n", about_section(section));
         text += "| key | what it is | value | example | default, and why | option, variable |\n|---|---|---|---|---|---|\n";
         for key in keys {
-            let default = key.toml(&defaults).map_or("not set".to_string(), |toml| format!("`{toml}`"));
+            let default =
+                key.toml(&defaults).map_or("not set".to_string(), |toml| format!("`{toml}`"));
             let short = key.short().map_or(String::new(), |letter| format!("`-{letter}`, "));
-            let option = key.option.map(|option| format!("{short}`--{option} {}`", key.value.replace('|', "\\|")));
+            let option = key
+                .option
+                .map(|option| format!("{short}`--{option} {}`", key.value.replace('|', "\\|")));
             let variable = key.variable().map(|variable| format!("`{variable}`"));
             let option = option.into_iter().chain(variable).collect::<Vec<_>>().join(", ");
             let (name, needs, Key { about, example, why, .. }) = (key.key, (key.needs)(), key);
-            text += &format!("| `{name}` | {about} | {needs} | `{example}` | {default}: {why} | {option} |\n");
+            text += &format!(
+                "| `{name}` | {about} | {needs} | `{example}` | {default}: {why} | {option} |\n"
+            );
         }
     }
     text

@@ -1,4 +1,4 @@
-//! `[swarm]`: the key that a swarm is locked with, and how many of its blocks are audited.
+//! `[swarm]`: the key of a swarm, and how many of its blocks are audited.
 
 use core::fmt;
 
@@ -8,31 +8,35 @@ use crate::limits::{MAX_OLD_KEYS, MAX_SWARM_KEY_BYTES, SWARM_KEY_BYTES};
 
 use super::value::{Kind, Secret, Setting, single};
 
-/// Words of a drawn key: 11 bits each, 256 of the key and 8 of a checksum (BIP-39).
+/// Words of a drawn key, of 11 bits each: 256 bits of key and 8 of checksum (BIP-39).
 const WORDS: usize = 24;
 
-/// Words of a text that make it a drawn key which was copied wrongly, rather than somebody's sentence: half of them.
+/// A text with at least this many BIP-39 words is a drawn key that was copied wrongly, rather than
+/// a sentence: half the words of a key.
 const MANY_WORDS: usize = WORDS / 2;
 
-/// Digits of a text of nothing but hexadecimal digits that make it a drawn key which lost or won some.
+/// A text of only hexadecimal digits, at least this many, is a drawn key with digits lost or added.
 const MANY_DIGITS: core::ops::RangeInclusive<usize> = 48..=80;
 
-/// The key of a swarm as it is given.
+/// The key of a swarm, as the user gives it.
 #[derive(Clone, PartialEq, Eq)]
 pub enum SwarmKey {
-    /// A key that was drawn: 64 hexadecimal digits or 24 words. It is taken as it is.
+    /// A drawn key: 64 hexadecimal digits or 24 words. It is used as it is.
     Drawn([u8; SWARM_KEY_BYTES]),
-    /// What a person thought of. It is stretched before it is used.
+    /// A passphrase that a person chose. It is stretched before use.
     Passphrase(Secret),
 }
 
 impl SwarmKey {
-    /// What `text` means; none where it cannot be meant. What looks like a drawn key and is none was copied wrongly, and is not taken
-    /// for a passphrase: the board would lock itself out of its swarm.
+    /// Parses `text`; `None` if it is invalid. A text that looks like a drawn key but is not one
+    /// was copied wrongly. It is not accepted as a passphrase: the board would lock itself out of
+    /// its swarm.
     pub fn parse(text: &str) -> Option<SwarmKey> {
-        let is_text = (1..=MAX_SWARM_KEY_BYTES).contains(&text.len()) && !text.contains(char::is_control);
+        let is_text =
+            (1..=MAX_SWARM_KEY_BYTES).contains(&text.len()) && !text.contains(char::is_control);
         let plain = Some(text.trim()).filter(|plain| is_text && !plain.is_empty())?;
-        if plain.bytes().all(|byte| byte.is_ascii_hexdigit()) && MANY_DIGITS.contains(&plain.len()) {
+        if plain.bytes().all(|byte| byte.is_ascii_hexdigit()) && MANY_DIGITS.contains(&plain.len())
+        {
             return from_hex(plain).map(SwarmKey::Drawn);
         }
         let words: Vec<String> = plain.split_whitespace().map(str::to_ascii_lowercase).collect();
@@ -48,9 +52,10 @@ impl SwarmKey {
         key.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// A drawn key in words of the English list of BIP-39.
+    /// A drawn key in words of the English BIP-39 list.
     pub fn words(key: &[u8; SWARM_KEY_BYTES]) -> String {
-        let mnemonic = Mnemonic::from_entropy(key).unwrap_or_else(|error| unreachable!("256 bits make 24 words: {error}"));
+        let mnemonic = Mnemonic::from_entropy(key)
+            .unwrap_or_else(|error| unreachable!("256 bits make 24 words: {error}"));
         mnemonic.words().collect::<Vec<_>>().join(" ")
     }
 }
@@ -69,7 +74,7 @@ fn needs() -> String {
     )
 }
 
-/// Keys that the swarm had before.
+/// Former keys of the swarm.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct OldKeys(Vec<SwarmKey>);
 
@@ -86,7 +91,12 @@ impl Setting for OldKeys {
         if given.len() > MAX_OLD_KEYS {
             return Err(MAX_OLD_KEYS);
         }
-        given.iter().enumerate().map(|(at, text)| SwarmKey::parse(text).ok_or(at)).collect::<Result<_, _>>().map(OldKeys)
+        given
+            .iter()
+            .enumerate()
+            .map(|(at, text)| SwarmKey::parse(text).ok_or(at))
+            .collect::<Result<_, _>>()
+            .map(OldKeys)
     }
     fn show(&self) -> Vec<String> {
         self.0.iter().map(|_| Secret::HIDDEN.to_string()).collect()
@@ -96,7 +106,7 @@ impl Setting for OldKeys {
     }
 }
 
-/// A share of all, in steps of a hundredth of a per cent.
+/// A share of the whole, in steps of 0.01 %.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Share(u16);
 
@@ -104,12 +114,12 @@ impl Share {
     /// One in a hundred.
     pub(crate) const ONE_PERCENT: Share = Share(100);
 
-    /// Of ten thousand.
+    /// The share in ten-thousandths.
     pub(crate) fn per_10k(self) -> u16 {
         self.0
     }
 
-    /// A share too small to be told from none is no slip for "off".
+    /// A nonzero share that would round to 0 is invalid: it was not meant as "off".
     fn parse(text: &str) -> Option<Share> {
         let percent = text.parse::<f64>().ok().filter(|percent| (0.0..=100.0).contains(percent))?;
         let share = (percent * 100.0).round() as u16;
@@ -126,8 +136,10 @@ single!(
 );
 
 fn from_hex(digits: &str) -> Option<[u8; SWARM_KEY_BYTES]> {
-    let pairs = Some(digits.as_bytes().chunks(2)).filter(|_| digits.len() == 2 * SWARM_KEY_BYTES)?;
-    let bytes: Option<Vec<u8>> = pairs.map(|pair| u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok()).collect();
+    let pairs =
+        Some(digits.as_bytes().chunks(2)).filter(|_| digits.len() == 2 * SWARM_KEY_BYTES)?;
+    let bytes: Option<Vec<u8>> =
+        pairs.map(|pair| u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok()).collect();
     bytes?.try_into().ok()
 }
 
@@ -152,7 +164,15 @@ mod tests {
 
     #[test]
     fn a_share_is_a_number_from_none_to_all_and_never_none_by_a_slip() {
-        for (text, share) in [("0", 0), ("0.0", 0), ("0.01", 1), ("1", 100), ("2.5", 250), ("99.99", 9_999), ("100", 10_000)] {
+        for (text, share) in [
+            ("0", 0),
+            ("0.0", 0),
+            ("0.01", 1),
+            ("1", 100),
+            ("2.5", 250),
+            ("99.99", 9_999),
+            ("100", 10_000),
+        ] {
             assert_eq!(Share::parse(text).map(Share::per_10k), Some(share), "{text}");
         }
         for text in ["", "-1", "100.01", "0.001", "1 %", "1%", "NaN", "inf", "all"] {
@@ -164,10 +184,15 @@ mod tests {
     #[test]
     fn a_drawn_key_is_the_same_in_digits_and_words() {
         // From the test vectors of BIP-39.
-        let words =
-            "legal winner thank year wave sausage worth useful ".repeat(2) + "legal winner thank year wave sausage worth title";
+        let words = "legal winner thank year wave sausage worth useful ".repeat(2)
+            + "legal winner thank year wave sausage worth title";
         assert_eq!(SwarmKey::words(&KEY), words);
-        for text in [words.clone(), words.to_uppercase(), format!("  {}\u{a0}", words.replace(' ', "   ")), SwarmKey::hex(&KEY)] {
+        for text in [
+            words.clone(),
+            words.to_uppercase(),
+            format!("  {}\u{a0}", words.replace(' ', "   ")),
+            SwarmKey::hex(&KEY),
+        ] {
             assert_eq!(drawn(&text), Some(KEY), "{text}");
         }
         assert_eq!(drawn(&SwarmKey::hex(&KEY).to_uppercase()), Some(KEY), "as the QR code has it");
@@ -178,7 +203,7 @@ mod tests {
         }
     }
 
-    /// Taken for a passphrase, a slip of the pen would lock a board out of its swarm without a word.
+    /// Accepted as a passphrase, a copying mistake would silently lock a board out of its swarm.
     #[test]
     fn a_drawn_key_that_was_copied_wrongly_is_refused() {
         let (digits, words) = (SwarmKey::hex(&KEY), SwarmKey::words(&KEY));
@@ -189,7 +214,10 @@ mod tests {
             words.replace("winner", "wimmer"),
             words.replacen("legal ", "", 1),
             format!("{words} title"),
-            words.split_once(" sausage").map(|(head, _)| format!("{head} {head} {head} {head}")).unwrap_or_default(),
+            words
+                .split_once(" sausage")
+                .map(|(head, _)| format!("{head} {head} {head} {head}"))
+                .unwrap_or_default(),
         ] {
             assert_eq!(SwarmKey::parse(&wrong), None, "{wrong}");
         }
@@ -197,9 +225,14 @@ mod tests {
 
     #[test]
     fn what_people_think_of_is_a_passphrase() {
-        for text in
-            ["sesame", "12345", "correct horse battery staple", "c0ffee", "Übermut tut selten gut", "the year we began this"]
-        {
+        for text in [
+            "sesame",
+            "12345",
+            "correct horse battery staple",
+            "c0ffee",
+            "Übermut tut selten gut",
+            "the year we began this",
+        ] {
             assert!(matches!(SwarmKey::parse(text), Some(SwarmKey::Passphrase(_))), "{text}");
         }
         for text in ["", " ", "a\nb", "a\u{0}", &"x".repeat(MAX_SWARM_KEY_BYTES + 1)] {

@@ -1,128 +1,26 @@
-//! The one table of keys. Parser, options, default file and reference are made from it.
+//! The table of all keys. The parser, the options, the default file and the reference are generated
+//! from it.
 
-use toml_writer::{ToTomlValue, TomlStringBuilder};
+mod entry;
 
-use super::Config;
-use super::value::{Kind, Setting};
+use super::value::Setting;
 
-/// One key of the file.
-pub struct Key {
-    /// Its section.
-    pub(crate) section: &'static str,
-    /// Its name.
-    pub(crate) key: &'static str,
-    /// The option that overrides it, without the two hyphens.
-    pub option: Option<&'static str>,
-    /// What stands for its value in the help.
-    pub(crate) value: &'static str,
-    /// How its value is written.
-    pub(crate) kind: Kind,
-    /// Whether no message may show it.
-    pub secret: bool,
-    /// A value other than the default, in TOML.
-    pub(crate) example: &'static str,
-    /// What it is.
-    pub(crate) about: &'static str,
-    /// Why the default is what it is.
-    pub(crate) why: &'static str,
-    /// What is taken, for a message.
-    pub(crate) needs: fn() -> String,
-    /// What its option takes.
-    pub(crate) needs_one: fn() -> String,
-    /// Sets it from the elements of a list, else from one text; or says which element cannot be meant.
-    pub(crate) set: fn(&mut Config, &[&str]) -> Result<(), usize>,
-    /// What it is set to; nothing where there is none. Secrets stay hidden.
-    pub show: fn(&Config) -> Vec<String>,
-}
+pub(crate) use entry::Key;
 
-impl Key {
-    /// `memory.slab`
-    pub fn name(&self) -> String {
-        format!("{}.{}", self.section, self.key)
-    }
-
-    /// The variable of the environment that sets it: `POTLUCK_MEMORY_SLAB`. None for the radio, which only a board's scripts bring up.
-    pub(crate) fn variable(&self) -> Option<String> {
-        (self.section != "wifi").then(|| format!("POTLUCK_{}_{}", self.section, self.key).to_uppercase())
-    }
-
-    /// Its option in one letter, where it is much used.
-    pub(crate) fn short(&self) -> Option<char> {
-        SHORT.iter().find(|(option, _)| self.option == Some(*option)).map(|(_, letter)| *letter)
-    }
-
-    pub(super) fn same(&self, other: &Key) -> bool {
-        self.section == other.section && self.key == other.key
-    }
-
-    /// The value in TOML, none where there is none.
-    pub fn toml(&self, config: &Config) -> Option<String> {
-        let texts = (self.show)(config);
-        let quoted = |text: &String| TomlStringBuilder::new(text).as_basic().to_toml_value();
-        match (self.kind, texts.first()) {
-            (Kind::List, Some(_)) => Some(format!("[{}]", texts.iter().map(quoted).collect::<Vec<_>>().join(", "))),
-            (Kind::Number, Some(text)) if text.parse::<f64>().is_ok() => Some(text.clone()),
-            (Kind::Switch, text) => text.cloned(),
-            (_, text) => text.map(quoted),
-        }
-    }
-}
-
-/// A row: the place of the value in [`Config`], its option and what stands for its value, an example, what it is and why.
-macro_rules! row {
-    ($section:ident . $key:ident, $option:expr, $value:expr, $example:expr, $about:expr, $why:expr) => {
-        row!($section.$key, $option, $value, $example, $about, $why, false)
-    };
-    ($section:ident . $key:ident, $option:expr, $value:expr, $example:expr, $about:expr, $why:expr, $secret:expr) => {
-        Key {
-            section: stringify!($section),
-            key: stringify!($key),
-            option: $option,
-            value: $value,
-            kind: kind_of(|config| &config.$section.$key),
-            secret: $secret,
-            example: $example,
-            about: $about,
-            why: $why,
-            needs: || needs_of(|config| &config.$section.$key),
-            needs_one: || needs_one_of(|config| &config.$section.$key),
-            set: |config, given| {
-                config.$section.$key = Setting::read(given)?;
-                Ok(())
-            },
-            show: |config| config.$section.$key.show(),
-        }
-    };
-}
-
-/// The kind of the field that the function leads to.
-const fn kind_of<T: Setting>(_: fn(&Config) -> &T) -> Kind {
-    T::KIND
-}
-
-fn needs_of<T: Setting>(_: fn(&Config) -> &T) -> String {
-    T::needs()
-}
-
-fn needs_one_of<T: Setting>(_: fn(&Config) -> &T) -> String {
-    T::needs_one()
-}
+use entry::{kind_of, needs_of, needs_one_of, row};
 
 const SECRET: bool = true;
-
-/// Options that have a letter, as in llama.cpp where that has one.
-const SHORT: [(&str, char); 4] = [("model", 'm'), ("threads", 't'), ("max-tokens", 'n'), ("peer", 'p')];
 
 /// The key of that name.
 ///
 /// # Panics
-/// Where the table has none: only names that stand in the source are asked for.
+/// If the table has no such key: callers pass only names from the source code.
 pub(crate) fn key(section: &str, name: &str) -> &'static Key {
     let found = TABLE.iter().find(|key| key.section == section && key.key == name);
     found.unwrap_or_else(|| unreachable!("no key {section}.{name}"))
 }
 
-/// How many keys there are.
+/// The number of keys.
 pub(super) const KEYS: usize = 47;
 
 /// Every key, section by section, in the order of the file.
@@ -157,7 +55,7 @@ pub static TABLE: [Key; KEYS] = [
         "KEY",
         "\"correct horse battery staple\"",
         "The swarm's key: nodes share only with nodes that have the same one. A passphrase, or what `potluck key` prints",
-        "all nodes without a key share with one another, and with whoever is on their network",
+        "all nodes without a key share with one another, and with everyone on their network",
         SECRET
     ),
     row!(
@@ -185,8 +83,23 @@ pub static TABLE: [Key; KEYS] = [
         "Share of the blocks from peers that an idle node computes again to check the peer, in per cent; 0 checks none",
         "finds a peer whose blocks are all wrong within a few prompts, and costs a hundredth of the computing that sharing saves"
     ),
-    row!(wifi.ssid, None, "NAME", "\"My network\"", "The name of the Wi-Fi network", "the radio stays off"),
-    row!(wifi.password, None, "TEXT", "\"the network's password\"", "Its password", "an open network has none", SECRET),
+    row!(
+        wifi.ssid,
+        None,
+        "NAME",
+        "\"My network\"",
+        "The name of the Wi-Fi network",
+        "the radio stays off"
+    ),
+    row!(
+        wifi.password,
+        None,
+        "TEXT",
+        "\"the network's password\"",
+        "Its password",
+        "an open network has none",
+        SECRET
+    ),
     row!(
         wifi.country,
         None,
@@ -374,7 +287,14 @@ pub static TABLE: [Key; KEYS] = [
         "Choose among the likeliest tokens that together have this probability",
         "as published with Gemma 3"
     ),
-    row!(answers.seed, Some("seed"), "N", "1", "The same seed gives the same answer", "any number works"),
+    row!(
+        answers.seed,
+        Some("seed"),
+        "N",
+        "1",
+        "The same seed gives the same answer",
+        "any number works"
+    ),
     row!(
         answers.repeat_penalty,
         Some("repeat-penalty"),

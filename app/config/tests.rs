@@ -15,7 +15,8 @@ fn read(text: impl AsRef<[u8]>) -> (Config, Vec<String>) {
     (config, problems.iter().map(Problem::to_string).collect())
 }
 
-/// The file is told to be wrong in exactly these words, and `slab`, which is right, counts all the same.
+/// Checks that the file's problems are reported in exactly these words, and that `slab`, which is
+/// right, still counts.
 fn tells(text: &str, expected: &[&str]) {
     let (config, problems) = read(text);
     assert_eq!(problems, expected, "for\n{text}");
@@ -34,11 +35,14 @@ fn an_empty_file_gives_the_defaults() {
 fn the_default_file_sets_nothing_and_shows_every_key_with_its_default() {
     let file = default_file();
     assert_eq!(read(&file), (Config::default(), Vec::new()));
-    // Whoever removes the # before a key gets what the comment promised.
-    // (The key's file is the other way to say a key.)
+    // Removing the # before a key must give what its comment promises. (The key's file is the other
+    // way to give a key.)
     let either = |key: &Key| key.name() != "swarm.key_file";
-    let is_key = |line: &str| TABLE.iter().any(|key| either(key) && line.starts_with(&format!("#{} = ", key.key)));
-    let uncommented: Vec<&str> = file.lines().map(|line| if is_key(line) { &line[1..] } else { line }).collect();
+    let is_key = |line: &str| {
+        TABLE.iter().any(|key| either(key) && line.starts_with(&format!("#{} = ", key.key)))
+    };
+    let uncommented: Vec<&str> =
+        file.lines().map(|line| if is_key(line) { &line[1..] } else { line }).collect();
     let (config, problems) = read(uncommented.join("\n"));
     assert_eq!(problems, Vec::<String>::new());
     let defaults = Config::default();
@@ -48,13 +52,17 @@ fn the_default_file_sets_nothing_and_shows_every_key_with_its_default() {
             assert_eq!((key.show)(&config), (key.show)(&defaults), "{}", key.name());
         }
     }
-    assert!(file.lines().all(|line| line.chars().count() <= 80), "a line is too long for a narrow window");
+    assert!(
+        file.lines().all(|line| line.chars().count() <= 80),
+        "a line is too long for a narrow window"
+    );
 }
 
 #[test]
 fn every_example_is_taken_differs_from_the_default_and_comes_back_as_shown() {
     for key in &TABLE {
-        let (config, problems) = read(format!("[{}]\n{} = {}\n", key.section, key.key, key.example));
+        let (config, problems) =
+            read(format!("[{}]\n{} = {}\n", key.section, key.key, key.example));
         assert_eq!(problems, Vec::<String>::new(), "{}", key.name());
         assert_eq!(config.origin(key), Origin::Line(2));
         assert_ne!((key.show)(&config), (key.show)(&Config::default()), "{}", key.name());
@@ -63,7 +71,8 @@ fn every_example_is_taken_differs_from_the_default_and_comes_back_as_shown() {
             let (again, _) = read(format!("{}.{} = {toml}", key.section, key.key));
             assert_eq!((key.show)(&again), (key.show)(&config), "{}", key.name());
         }
-        let namesakes = TABLE.iter().filter(|other| key.option.is_some() && other.option == key.option);
+        let namesakes =
+            TABLE.iter().filter(|other| key.option.is_some() && other.option == key.option);
         assert!(namesakes.count() <= 1, "two keys have the option of {}", key.name());
     }
 }
@@ -88,7 +97,11 @@ fn values_become_what_they_mean() {
     );
     assert_eq!(problems, Vec::<String>::new());
     assert_eq!(config.node.id, Some(Id(crate::id::NodeId(0xc0ffee))));
-    assert_eq!(config.model.file.as_deref(), Some(Path::new("/boot/gemma.gguf")), "relative to the file");
+    assert_eq!(
+        config.model.file.as_deref(),
+        Some(Path::new("/boot/gemma.gguf")),
+        "relative to the file"
+    );
     assert_eq!(config.model.tokenizer.as_deref(), Some(Path::new("/t.json")));
     assert_eq!(config.memory.slab.bytes(), 64_000_000);
     assert_eq!(config.network.announce.get(), 30);
@@ -99,7 +112,9 @@ fn values_become_what_they_mean() {
 #[test]
 fn a_bad_value_is_told_with_its_place_and_what_would_do() {
     tells(
-        &format!("[network]\nport =  0\ninterface = \"224.0.0.1\"\npeers = [\"10.0.0.2:7654\", \"attic\"]\n{GOOD}context = true"),
+        &format!(
+            "[network]\nport =  0\ninterface = \"224.0.0.1\"\npeers = [\"10.0.0.2:7654\", \"attic\"]\n{GOOD}context = true"
+        ),
         &[
             "2:9: port = 0: a port from 1 to 65535 is needed",
             "3:13: interface = \"224.0.0.1\": an address of this machine such as \"192.168.1.20\", or an interface's name such as \
@@ -109,12 +124,29 @@ fn a_bad_value_is_told_with_its_place_and_what_would_do() {
         ],
     );
     let (_, problems) = read("[memory]\nslab = \"lots\"");
-    assert_eq!(problems, ["2:8: slab = \"lots\": a size such as \"96 MB\", at most \"16 GB\" is needed"]);
-    for slab in ["0", "-1", "17000", "\"96 kB\"", "\"96 MB MB\"", "\"18446744073709551615 GB\"", "9e9", "[96]", "\"\""] {
+    assert_eq!(
+        problems,
+        ["2:8: slab = \"lots\": a size such as \"96 MB\", at most \"16 GB\" is needed"]
+    );
+    for slab in [
+        "0",
+        "-1",
+        "17000",
+        "\"96 kB\"",
+        "\"96 MB MB\"",
+        "\"18446744073709551615 GB\"",
+        "9e9",
+        "[96]",
+        "\"\"",
+    ] {
         assert_eq!(read(format!("[memory]\nslab = {slab}")).1.len(), 1, "{slab}");
     }
     for temperature in ["nan", "inf", "-0.1", "100.1", "\"hot\""] {
-        assert_eq!(read(format!("[answers]\ntemperature = {temperature}")).1.len(), 1, "{temperature}");
+        assert_eq!(
+            read(format!("[answers]\ntemperature = {temperature}")).1.len(),
+            1,
+            "{temperature}"
+        );
     }
     let peers = vec!["\"10.0.0.2:7654\""; MAX_STATIC_PEERS + 1].join(",");
     assert_eq!(read(format!("[network]\npeers = [{peers}]")).1.len(), 1);
@@ -123,7 +155,9 @@ fn a_bad_value_is_told_with_its_place_and_what_would_do() {
 #[test]
 fn unknown_names_are_told_with_the_nearest_known_one() {
     tells(
-        &format!("slab = 3\n[memroy]\nslab = 1\n[network]\nprot = 1\nslab = 4\n{GOOD}contxt = 1\nssid = \"x\"\n"),
+        &format!(
+            "slab = 3\n[memroy]\nslab = 1\n[network]\nprot = 1\nslab = 4\n{GOOD}contxt = 1\nssid = \"x\"\n"
+        ),
         &[
             "1:1: slab belongs in [memory]: put it below that line",
             "2:2: there is no section [memroy]: did you mean [memory]?",
@@ -138,29 +172,57 @@ fn unknown_names_are_told_with_the_nearest_known_one() {
 #[test]
 fn what_is_no_toml_costs_its_own_line_only() {
     for (broken, told) in [
-        ("port = lots", "2:8: this is neither a number nor text in quotation marks: write port = 7655"),
-        ("interface = 10.0.0.1", "2:13: this is neither a number nor text in quotation marks: write interface = \"wlan0\""),
-        ("port = 07", "2:8: this is neither a number nor text in quotation marks: write port = 7655"),
+        (
+            "port = lots",
+            "2:8: this is neither a number nor text in quotation marks: write port = 7655",
+        ),
+        (
+            "interface = 10.0.0.1",
+            "2:13: this is neither a number nor text in quotation marks: write interface = \"wlan0\"",
+        ),
+        (
+            "port = 07",
+            "2:8: this is neither a number nor text in quotation marks: write port = 7655",
+        ),
         ("port", "2:5: a setting is written key = value, a section [name]: this line is neither"),
-        ("some words", "2:6: a setting is written key = value, a section [name]: this line is neither"),
-        ("port: 7", "2:5: a setting is written key = value, a section [name]: this line is neither"),
+        (
+            "some words",
+            "2:6: a setting is written key = value, a section [name]: this line is neither",
+        ),
+        (
+            "port: 7",
+            "2:5: a setting is written key = value, a section [name]: this line is neither",
+        ),
         ("port =", "2:7: this is neither a number nor text in quotation marks: write port = 7655"),
         ("interface = \"10.0.0.1", "2:13: interface: a quotation mark or bracket is not closed"),
         ("interface = '10.0.0.1", "2:13: interface: a quotation mark or bracket is not closed"),
         ("peers = [\"10.0.0.2:7654\",", "2:9: peers: a quotation mark or bracket is not closed"),
-        ("peers = [\n\"10.0.0.2:7654\",\n\n", "2:9: peers: a quotation mark or bracket is not closed"),
+        (
+            "peers = [\n\"10.0.0.2:7654\",\n\n",
+            "2:9: peers: a quotation mark or bracket is not closed",
+        ),
         (
             "peers = [\n  10.0.0.2:7654,\n]",
             "3:7: this is neither a number nor text in quotation marks: write peers = [\"192.168.1.21:7654\", \"192.168.1.22:7654\"]",
         ),
-        ("interface = \"\"\"10.0.0.1", "2:13: interface: a quotation mark or bracket is not closed"),
+        (
+            "interface = \"\"\"10.0.0.1",
+            "2:13: interface: a quotation mark or bracket is not closed",
+        ),
     ] {
         tells(&format!("[network]\n{broken}\ntcp_port = 9\n{GOOD}"), &[told]);
-        assert_eq!(read(format!("[network]\n{broken}\ntcp_port = 9\n{GOOD}")).0.network.tcp_port, 9, "{broken}");
+        assert_eq!(
+            read(format!("[network]\n{broken}\ntcp_port = 9\n{GOOD}")).0.network.tcp_port,
+            9,
+            "{broken}"
+        );
         // At the end of a file, too.
         assert_eq!(read(format!("{GOOD}[network]\n{broken}")).1.len(), 1, "{broken}");
     }
-    tells("[memory]\nslab = 64\nslab = 65\n", &["3:1: slab is set already: the first counts; remove one"]);
+    tells(
+        "[memory]\nslab = 64\nslab = 65\n",
+        &["3:1: slab is set already: the first counts; remove one"],
+    );
     tells("[memory\nslab = 64\n", &["1:8: a section is written [name], such as [memory]"]);
     tells("[[memory]]\nslab = 64\n", &["1:1: a section is written [name], such as [memory]"]);
 }
@@ -192,8 +254,12 @@ fn files_of_every_editor_are_read() {
     let told = "this line is not UTF-8: save the file as UTF-8, and type the line again";
     assert_eq!(problems, [format!("1:4: {told}"), format!("3:10: {told}")]);
     assert_eq!((config.memory.slab.bytes(), config.wifi.ssid), (64_000_000, None));
-    let utf16: Vec<u8> = [0xfeff_u16].into_iter().chain(GOOD.encode_utf16()).flat_map(u16::to_le_bytes).collect();
-    assert_eq!(Config::read(&utf16, Path::new("")).1, [Problem { line: 0, column: 0, fault: Fault::Utf16, hits: Hits::ALL }]);
+    let utf16: Vec<u8> =
+        [0xfeff_u16].into_iter().chain(GOOD.encode_utf16()).flat_map(u16::to_le_bytes).collect();
+    assert_eq!(
+        Config::read(&utf16, Path::new("")).1,
+        [Problem { line: 0, column: 0, fault: Fault::Utf16, hits: Hits::ALL }]
+    );
 }
 
 #[test]
@@ -237,24 +303,37 @@ fn options_override_the_file() {
     assert_eq!((config.memory.slab.bytes(), config.origin(slab)), (32_000_000, Origin::Option));
     assert_eq!(config.memory.context.get(), 99);
     let fault = config.set_option(slab, &["lots".to_string()]).unwrap_err();
-    assert_eq!(fault.to_string(), "--slab lots: a size such as \"96 MB\", at most \"16 GB\" is needed");
+    assert_eq!(
+        fault.to_string(),
+        "--slab lots: a size such as \"96 MB\", at most \"16 GB\" is needed"
+    );
     assert_eq!(config.memory.slab.bytes(), 32_000_000);
     let stop = TABLE.iter().find(|key| key.option == Some("stop")).unwrap();
-    let fault = config.set_option(stop, &["User:".to_string(), String::new()]).unwrap_err().to_string();
-    assert!(fault.starts_with("--stop \"\": the text is empty. Leave the option out, or give it a value: a text"), "{fault}");
+    let fault =
+        config.set_option(stop, &["User:".to_string(), String::new()]).unwrap_err().to_string();
+    assert!(
+        fault.starts_with(
+            "--stop \"\": the text is empty. Leave the option out, or give it a value: a text"
+        ),
+        "{fault}"
+    );
     assert!(!fault.ends_with(','), "{fault}");
 }
 
 #[test]
 fn wpa_supplicant_gets_what_was_meant_whatever_it_holds() {
-    let (config, _) = read("[wifi]\nssid = \"Küche \\\"#1\\\"\"\npassword = 'pass\"#word'\ncountry = \"de\"");
+    let (config, _) =
+        read("[wifi]\nssid = \"Küche \\\"#1\\\"\"\npassword = 'pass\"#word'\ncountry = \"de\"");
     let text = config.wpa_supplicant(&[]).unwrap();
     let expected = "ctrl_interface=/var/run/wpa_supplicant\ncountry=DE\nnetwork={\n\tssid=4bc3bc63686520222331 22\n\tscan_ssid=1\n\
                     \tkey_mgmt=WPA-PSK\n\tpsk=e2e11d47f97e7c5ffae54b9bc19c7ffeffb4e1fc9de48eabcc6526481d75b6f3\n}\n";
     assert_eq!(text, expected.replace("31 22", "3122"));
     let (config, _) = read("[wifi]\nssid = \"IEEE\"\npassword = \"password\"");
     let published = "f42c6fc52df0ebef9ebb4b90b38a5f902e83fe1b135a70e23aed762e9710a12e";
-    assert!(config.wpa_supplicant(&[]).unwrap().contains(&format!("\tpsk={published}\n")), "IEEE 802.11, J.4.2");
+    assert!(
+        config.wpa_supplicant(&[]).unwrap().contains(&format!("\tpsk={published}\n")),
+        "IEEE 802.11, J.4.2"
+    );
     let key = "0123456789abcdef".repeat(4);
     let (config, _) = read(format!("[wifi]\nssid = \"x\"\npassword = \"{key}\""));
     assert!(config.wpa_supplicant(&[]).unwrap().contains(&format!("\tpsk={key}\n")));
@@ -263,7 +342,7 @@ fn wpa_supplicant_gets_what_was_meant_whatever_it_holds() {
     assert_eq!(read("[wifi]\npassword = \"12345678\"").0.wpa_supplicant(&[]), Err(RadioOff::Unset));
 }
 
-/// Pieces that files are made of, put together at random.
+/// Pieces that are joined at random into files.
 fn pieces() -> impl Strategy<Value = String> {
     let piece = prop::sample::select(vec![
         "[",
@@ -324,7 +403,8 @@ proptest! {
 
     #[test]
     fn whatever_stands_above_a_section_it_counts(text in pieces()) {
-        // A text that closes no bracket or quotation mark may take what follows with it; a line that cannot be its own may not.
+        // A text with an unclosed bracket or quotation mark may lose what follows it; a line that
+        // cannot belong to it must not be lost.
         let (config, _) = read(format!("{}\n[answers]\nmax_tokens = 77\n", text.replace(['"', '\'', '[', '{'], "")));
         prop_assert_eq!(config.answers.max_tokens.get(), 77);
     }

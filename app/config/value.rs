@@ -1,4 +1,4 @@
-//! The types of values: each is made from text alone, so that having one proves that it was checked.
+//! The types of values. Each can be made only from text, so having one proves that it was checked.
 
 use core::fmt;
 use core::net::{Ipv4Addr, Ipv6Addr};
@@ -8,12 +8,12 @@ use std::path::PathBuf;
 use crate::id::NodeId;
 use crate::limits::MAX_SLAB_BYTES;
 
-/// What a file may hold for a value. Quoted text does for all.
+/// How a file may write a value. Quoted text is accepted for all kinds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Kind {
     /// Text in quotation marks.
     Text,
-    /// A number, or text for one with its unit.
+    /// A number, or text if it has a unit.
     Number,
     /// A list of texts.
     List,
@@ -21,30 +21,31 @@ pub(crate) enum Kind {
     Switch,
 }
 
-/// A type of values.
+/// A type of value.
 pub(crate) trait Setting: Sized {
     /// How it is written.
     const KIND: Kind;
 
-    /// Makes one from what is given: the elements of a list, else one text.
+    /// Parses the elements of a list, or one text.
     ///
     /// # Errors
-    /// Which element cannot be meant.
+    /// The index of the invalid element.
     fn read(given: &[&str]) -> Result<Self, usize>;
 
-    /// How it would be given; nothing where there is none. Secrets show that they are there.
+    /// The value as a user would write it; empty if there is none. Secrets show only that they are
+    /// set.
     fn show(&self) -> Vec<String>;
 
-    /// What is taken, for a message: "a number from 1 to 3".
+    /// The valid values, for a message: "a number from 1 to 3".
     fn needs() -> String;
 
-    /// What one option takes, where that may be given several times for the elements of a list.
+    /// The valid values of one option, which may be repeated for the elements of a list.
     fn needs_one() -> String {
         Self::needs()
     }
 }
 
-/// What nearly every type is: made from one text.
+/// Implements [`Setting`] for a type that is parsed from one text, as nearly all are.
 macro_rules! single {
     ($type:ty, $kind:expr, $parse:expr, $show:expr, $needs:expr) => {
         impl Setting for $type {
@@ -67,7 +68,7 @@ macro_rules! single {
 
 pub(super) use single;
 
-/// Nothing, or a value; an empty text is nothing.
+/// `None` or a value; an empty text is `None`.
 impl<T: Setting> Setting for Option<T> {
     const KIND: Kind = T::KIND;
     fn read(given: &[&str]) -> Result<Option<T>, usize> {
@@ -96,7 +97,10 @@ impl HostName {
 
     fn parse(text: &str) -> Option<HostName> {
         let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-        let is_label = plain && (1..=63).contains(&text.len()) && !text.starts_with('-') && !text.ends_with('-');
+        let is_label = plain
+            && (1..=63).contains(&text.len())
+            && !text.starts_with('-')
+            && !text.ends_with('-');
         is_label.then(|| HostName(text.to_string()))
     }
 }
@@ -132,12 +136,12 @@ single!(
     "a path such as \"gemma.gguf\""
 );
 
-/// A text that is shown to nobody.
+/// A text that is never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
-    /// What stands for a secret wherever settings are shown.
+    /// Shown instead of a secret wherever settings are shown.
     pub(crate) const HIDDEN: &'static str = "(hidden)";
 
     pub(super) fn new(text: &str) -> Secret {
@@ -148,7 +152,7 @@ impl Secret {
         &self.0
     }
 
-    /// The text itself: for keys, never for a message.
+    /// The text itself: to derive keys from, never for a message.
     pub(crate) fn as_bytes(&self) -> &[u8] {
         self.0.as_bytes()
     }
@@ -173,11 +177,20 @@ impl Group {
         self.0
     }
 
-    /// The group on LANs without IPv4: transient and link-local (RFC 4291), then "PL" and the group's four bytes, so that one setting
-    /// keeps two swarms apart on both.
+    /// The group on LANs without IPv4: transient and link-local (RFC 4291), then "PL" and the
+    /// group's four bytes, so that one setting keeps two swarms apart on both.
     pub(crate) fn v6(self) -> Ipv6Addr {
         let [a, b, c, d] = self.0.octets();
-        Ipv6Addr::new(0xff12, 0, 0, 0, 0, 0x504c, u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]))
+        Ipv6Addr::new(
+            0xff12,
+            0,
+            0,
+            0,
+            0,
+            0x504c,
+            u16::from_be_bytes([a, b]),
+            u16::from_be_bytes([c, d]),
+        )
     }
 }
 
@@ -194,7 +207,7 @@ single!(
 pub(crate) struct Port(NonZeroU16);
 
 impl Port {
-    /// The catalog's.
+    /// The catalog's port.
     pub(crate) const CATALOG: Port = Port(NonZeroU16::new(7_654).unwrap());
 
     /// The number.
@@ -203,8 +216,20 @@ impl Port {
     }
 }
 
-single!(Port, Kind::Number, |text| text.parse().ok().map(Port), |port| port.0.to_string(), "a port from 1 to 65535");
-single!(u16, Kind::Number, |text| text.parse().ok(), u16::to_string, "a port from 1 to 65535, or 0 for any free one");
+single!(
+    Port,
+    Kind::Number,
+    |text| text.parse().ok().map(Port),
+    |port| port.0.to_string(),
+    "a port from 1 to 65535"
+);
+single!(
+    u16,
+    Kind::Number,
+    |text| text.parse().ok(),
+    u16::to_string,
+    "a port from 1 to 65535, or 0 for any free one"
+);
 
 /// An amount of memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -213,7 +238,7 @@ pub(crate) struct Size(u64);
 impl Size {
     const MB: u64 = 1_000_000;
 
-    /// So many MB (10^6 bytes), at least one and within the limits.
+    /// This many MB (10^6 bytes), at least one and within the limits.
     pub(crate) const fn from_mb(mb: u64) -> Size {
         assert!(0 < mb && mb <= MAX_SLAB_BYTES / Size::MB);
         Size(mb * Size::MB)
@@ -249,7 +274,7 @@ single!(
 pub(crate) struct Count<const MIN: usize, const MAX: usize>(usize);
 
 impl<const MIN: usize, const MAX: usize> Count<MIN, MAX> {
-    /// A number that is known to be within the bounds.
+    /// A number that the caller knows to be within the bounds.
     pub(super) const fn new(number: usize) -> Self {
         assert!(MIN <= number && number <= MAX);
         Count(number)
@@ -305,11 +330,11 @@ single!(
 /// Whether output rows are read in halves.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) enum Halves {
-    /// Where that was seen to be quicker.
+    /// If that was measured to be faster.
     Auto,
-    /// Wherever they can be.
+    /// Wherever possible.
     On,
-    /// Nowhere.
+    /// Never.
     #[default]
     Off,
 }
@@ -331,10 +356,10 @@ single!(
     "\"auto\", \"on\" or \"off\""
 );
 
-/// What the system may never take out of memory.
+/// What is locked in memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) enum Lock {
-    /// Nothing: it takes what has not been used for longest.
+    /// Nothing: the system evicts the least recently used pages.
     #[default]
     Nothing,
     /// The model file.

@@ -1,11 +1,13 @@
-//! `[wifi]`: its values, and the text that wpa_supplicant takes, the only one that shows what opens the network.
+//! `[wifi]`: its values, and the configuration for wpa_supplicant, the only text that shows the
+//! network's key.
 //!
-//! That text holds no character of a person's: the name goes in hexadecimal, and the password as the key that IEEE 802.11 derives
-//! from both. wpa_supplicant's parser has no escapes: it takes `#` for a comment as soon as two quotation marks before it pair up, and
-//! would read `ab"c"d#efgh` as `ab"c"d`.
+//! That text contains nothing that a person typed: the name is written in hexadecimal, and the
+//! password as the key that IEEE 802.11 derives from both. wpa_supplicant's parser has no escapes:
+//! it takes `#` for a comment if the quotation marks before it pair up, and would read
+//! `ab"c"d#efgh` as `ab"c"d`.
 //!
-//! WPA3 alone (SAE) needs the password itself, which this text does not have. The image's wpa_supplicant is built without SAE; networks
-//! that offer WPA2 and WPA3 side by side are joined by WPA2.
+//! WPA3 alone (SAE) needs the password itself, which this text does not have. The image's
+//! wpa_supplicant is built without SAE; it joins networks that offer both WPA2 and WPA3 by WPA2.
 
 use core::fmt;
 
@@ -34,7 +36,7 @@ single!(
     "a network's name of at most 32 bytes"
 );
 
-/// Bytes of a network's key, and rounds of PBKDF2 that lead to it (IEEE 802.11).
+/// Bytes of a network's key, and rounds of PBKDF2 to derive it (IEEE 802.11).
 const KEY_BYTES: usize = 32;
 const KEY_ROUNDS: u32 = 4_096;
 
@@ -42,12 +44,14 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A WPA passphrase: 8 to 63 printable ASCII characters, or the key itself as 64 hexadecimal digits (IEEE 802.11).
+/// A WPA passphrase: 8 to 63 printable ASCII characters, or the key itself as 64 hexadecimal digits
+/// (IEEE 802.11).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Passphrase(Secret);
 
 impl Passphrase {
-    /// The network's key (PSK) as 64 hexadecimal digits: PBKDF2 with HMAC-SHA1, salted with the network's name (IEEE 802.11, J.4).
+    /// The network's key (PSK) as 64 hexadecimal digits: PBKDF2 with HMAC-SHA1, salted with the
+    /// network's name (IEEE 802.11, J.4).
     fn key(&self, ssid: &Ssid) -> String {
         let given = self.0.as_bytes();
         if given.len() == 2 * KEY_BYTES {
@@ -92,7 +96,10 @@ single!(
     Kind::Text,
     |text| {
         let letters: [u8; 2] = text.as_bytes().try_into().ok()?;
-        letters.iter().all(u8::is_ascii_alphabetic).then(|| Country(letters.map(|letter| letter.to_ascii_uppercase())))
+        letters
+            .iter()
+            .all(u8::is_ascii_alphabetic)
+            .then(|| Country(letters.map(|letter| letter.to_ascii_uppercase())))
     },
     Country::to_string,
     "a country's two letters such as \"DE\""
@@ -103,7 +110,7 @@ single!(
 pub enum RadioOff {
     /// No network is set.
     Unset,
-    /// What is set cannot be understood.
+    /// The settings may be wrong.
     Doubtful(Problem),
 }
 
@@ -111,8 +118,9 @@ impl Config {
     /// The text of wpa_supplicant.conf.
     ///
     /// # Errors
-    /// [`RadioOff`] where no network is set, or where one of the `problems` of the file may be about the network or its password: a
-    /// password that cannot be used must not become an open network of that name.
+    /// [`RadioOff`] if no network is set, or if one of the file's `problems` may be about the
+    /// network or its password: an invalid password must not make the board join an open network of
+    /// that name.
     pub fn wpa_supplicant(&self, problems: &[Problem]) -> Result<String, RadioOff> {
         if let Some(problem) = problems.iter().find(|problem| problem.hits.wifi) {
             return Err(RadioOff::Doubtful(problem.clone()));
@@ -122,7 +130,7 @@ impl Config {
         if let Some(country) = self.wifi.country {
             text += &format!("country={country}\n");
         }
-        // Asked for by name, so that a network that hides its name is found too.
+        // Probe for the name, so that hidden networks are found, too.
         text += &format!("network={{\n\tssid={}\n\tscan_ssid=1\n", hex(ssid.as_bytes()));
         text += &match &self.wifi.password {
             None => "\tkey_mgmt=NONE\n".to_string(),

@@ -1,4 +1,5 @@
-//! A prompt of several lines: `"""` begins it and ends it, on terminals and pipes alike. No line inside is a command.
+//! A prompt of several lines: `"""` begins and ends it, on terminals and on pipes. The lines inside
+//! are never commands.
 
 use thiserror::Error;
 
@@ -7,10 +8,10 @@ use crate::limits::MAX_PROMPT_BYTES;
 use super::command::{Command, ConsoleError, Line, parse};
 use super::table::{TABLE, Takes};
 
-/// What begins such a prompt, and ends it.
+/// Begins and ends a block.
 const MARK: &str = "\"\"\"";
 
-/// A prompt that has begun.
+/// A block that has begun.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Block {
     /// The command that takes the text, with its options; empty for none.
@@ -19,52 +20,60 @@ pub(crate) struct Block {
     fault: Option<BlockError>,
 }
 
-/// Why nothing comes of one.
+/// Why a block is rejected.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub(crate) enum BlockError {
-    /// It is longer than any prompt.
-    #[error("a prompt may have {MAX_PROMPT_BYTES} bytes, and these lines have more: nothing was asked, shorten them")]
+    /// It exceeds the longest allowed prompt.
+    #[error(
+        "a prompt may have {MAX_PROMPT_BYTES} bytes, and these lines have more: nothing was asked, shorten them"
+    )]
     TooLong,
-    /// It holds a line of no use, and why.
-    #[error("a line of the prompt was of no use, so nothing was asked: {0}")]
+    /// One of its lines could not be used, and why.
+    #[error("a line of the prompt could not be used, so nothing was asked: {0}")]
     Spoiled(String),
-    /// There is nothing in it.
+    /// It has no text.
     #[error("the prompt is empty: give some text between the two {MARK}")]
     Empty,
-    /// The input has ended.
+    /// The input ended before the closing mark.
     #[error("the prompt that {MARK} began has no end, so nothing was asked: end it with {MARK}")]
     Open,
-    /// It cannot be obeyed.
+    /// Its command is invalid.
     #[error(transparent)]
     Command(#[from] ConsoleError),
 }
 
-/// What a line begins.
+/// What an opening line starts.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Begun {
-    /// A prompt that ends with it.
+    /// A prompt that ends on the same line.
     Whole(Result<Line, BlockError>),
-    /// One that goes on.
+    /// A prompt that continues on the next line.
     Open(Block),
 }
 
 impl Block {
-    /// What a line begins whose text, or that of its command, begins with the mark; none for another line.
+    /// Starts a block if the line, or the text of its command, begins with the mark;
+    /// otherwise none.
     pub(crate) fn begin(line: &str) -> Option<Begun> {
         let at = line.find(MARK)?;
         let (head, text) = (line[..at].trim(), &line[at + MARK.len()..]);
         let takes_text = |word: &str| {
-            TABLE.iter().any(|entry| entry.word == word && matches!(entry.takes, Takes::Text(_) | Takes::TextOrNothing(_)))
+            TABLE.iter().any(|entry| {
+                entry.word == word
+                    && matches!(entry.takes, Takes::Text(_) | Takes::TextOrNothing(_))
+            })
         };
         let words: Vec<&str> = head.split_whitespace().collect();
-        if !matches!(words[..], []) && !matches!(words[..], [word] | [word, "--json"] if takes_text(word)) {
+        if !matches!(words[..], [])
+            && !matches!(words[..], [word] | [word, "--json"] if takes_text(word))
+        {
             return None;
         }
         let mut block = Block { head: words.join(" "), text: String::new(), fault: None };
         Some(block.push(text).map_or_else(|| Begun::Open(block), Begun::Whole))
     }
 
-    /// Takes the next line; gives what it all means where that was the last.
+    /// Adds the next line. If it is the last, returns the parsed prompt.
     pub(crate) fn push(&mut self, line: &str) -> Option<Result<Line, BlockError>> {
         let line = line.trim_end();
         let (line, is_last) = line.strip_suffix(MARK).map_or((line, false), |line| (line, true));
@@ -83,7 +92,7 @@ impl Block {
         is_last.then(|| self.end())
     }
 
-    /// A line came that is of no use, for this reason; so is the prompt.
+    /// Marks the prompt as unusable because one of its lines was, for this reason.
     pub(crate) fn spoil(&mut self, reason: String) {
         self.fault.get_or_insert(BlockError::Spoiled(reason));
     }
@@ -103,7 +112,7 @@ impl Block {
     }
 }
 
-/// A text that is a prompt whatever it holds.
+/// Makes a prompt of a text without parsing it for commands.
 pub(crate) fn prompt(text: String) -> Line {
     Line { command: Command::Ask(text), json: false, bare: true }
 }
@@ -112,7 +121,7 @@ pub(crate) fn prompt(text: String) -> Line {
 mod tests {
     use super::*;
 
-    /// What the lines mean, and how many of them were taken.
+    /// The parsed prompt, and how many lines it took.
     fn meant(lines: &[&str]) -> (Option<Result<Line, BlockError>>, usize) {
         let mut block = match Block::begin(lines[0]) {
             None => return (None, 0),

@@ -1,102 +1,107 @@
-//! What comes over a serial cable besides what a person types. No terminal here: bytes go in, and those that may be a person's come out.
+//! Filters what arrives over a serial cable besides a person's typing. Pure logic, no terminal:
+//! bytes go in, and those that a person may have typed come out.
 //!
-//! A cable has no login. Whatever a program at its other end sends would be a prompt: the `AT` of a program that looks for modems, bytes
-//! at another speed, or the board's own words, which a computer sends back while nothing there has turned its terminal's echo off. Each
-//! such echo would be answered, and the answer echoed.
+//! A cable has no login, so anything a program at the other end sends would be taken for a prompt:
+//! the `AT` of a program that looks for modems, bytes at another speed, or the board's own output,
+//! which a computer sends back until something turns its terminal's echo off. Each echo would be
+//! answered, and the answer echoed.
 //!
-//! Promises: only whole lines are dropped, each is counted, and a person who types loses nothing: what is dropped as an echo came within
-//! [`SAID_MS`] of being said, faster than a screen can be read and copied. While an echo is possible, bytes are held back for
-//! [`HOLD_MS`] at most, so that nothing is drawn that would be echoed in its turn. Everything kept has a fixed size.
+//! Promises: only whole lines are dropped, each is counted, and a person who types loses nothing: a
+//! line is dropped as an echo only within [`SAID_MS`] of its output, sooner than anybody can read
+//! and copy it. While an echo is possible, bytes are held back for [`HOLD_MS`] at most, so that
+//! nothing is drawn that would be echoed in turn. All state is of bounded size.
 
 use std::collections::VecDeque;
 
 use crate::id::Millis;
 
-/// Lines that are remembered: more than the note of a peer, an error and a greeting at once.
+/// Output lines remembered: more than a note about a peer, an error and a greeting at once.
 const SAID_LINES: usize = 32;
-/// Bytes of each that are compared. A line that begins like so much of one is one.
+/// Bytes of each line that are compared. A line that matches this many is an echo.
 const SAID_BYTES: usize = 256;
-/// Bytes of a line that nobody types by chance as it was just said: "yes" and "4" are shorter.
+/// Shortest output that nobody retypes by chance, in bytes: "yes" and "4" are shorter.
 const TELLING_BYTES: usize = 12;
-/// Bytes that are held back at most: such a line, with what an echo makes of escape sequences.
+/// Most bytes held back: a compared line, and the longer form in which an echo shows
+/// escape sequences.
 const HELD_BYTES: usize = 2 * SAID_BYTES;
-/// How long ago a line that comes back was said, at most.
+/// Most time between a line's output and its echo.
 const SAID_MS: u64 = 2_000;
-/// How long bytes that may be an echo wait for the next. A terminal's echo comes within some 20 ms, a key after the other in 100.
+/// How long bytes that may be an echo wait for the next byte. A terminal's echo comes within some
+/// 20 ms, a person's next key after 100 ms.
 const HOLD_MS: u64 = 150;
-/// How long after an echo another is likely.
+/// How long another echo is likely after one.
 const SUSPECT_MS: u64 = 5_000;
-/// How long after the sign that stands before a line it comes back, at most.
+/// Most time between the prompt sign's output and its echo.
 const SIGN_MS: u64 = 1_000;
-/// What came before a pause of this length belongs to no line that a person types after it.
+/// Bytes before a pause of this length are not part of a line typed after it.
 pub(super) const PAUSE_MS: u64 = 500;
 
-/// The sign before a line.
+/// The prompt sign, shown before a line.
 const SIGN: &[u8] = b"> ";
 
-/// What was dropped.
+/// Why input was dropped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Dropped {
-    /// Commands for a modem.
+    /// A modem command.
     Probe,
-    /// Bytes that are no text.
+    /// Bytes that are not text.
     Noise,
-    /// What the board itself had said.
+    /// The board's own output.
     Echo,
 }
 
-/// What is known of one cable.
+/// The state of one cable.
 #[derive(Default)]
 pub(super) struct Cable {
     now: Millis,
-    /// The last lines that were said, as they compare, and when.
+    /// The last output lines, normalized for comparison, and their times.
     said: VecDeque<(Millis, Vec<u8>)>,
-    /// What stands on the present row, which goes on.
+    /// Output on the current, unfinished row.
     row: Vec<u8>,
-    /// Bytes that may be the beginning of an echo.
+    /// Bytes that may start an echo.
     held: Vec<u8>,
-    /// When the last byte came, the last echo, and when the sign was last shown.
+    /// Times of the last byte, of the last echo, and of the last prompt sign.
     came: Millis,
     echoed: Option<Millis>,
     signed: Option<Millis>,
-    /// The rest of a long line that comes back.
+    /// The rest of an echoed long line is being dropped.
     is_dropping: bool,
     counts: [u64; 3],
 }
 
-/// What becomes of a byte.
+/// What happens to a byte.
 #[derive(PartialEq, Eq, Debug)]
 pub(super) enum Taken {
-    /// These bytes are a person's, as far as can be told.
+    /// A person typed these bytes, as far as can be told.
     Given(Vec<u8>),
-    /// It waits for what follows.
+    /// It is held until more arrives.
     Held,
-    /// It is the end of something that was dropped; an echo if it held a word.
+    /// It ends a dropped line, which counts as an echo if it had text.
     Dropped {
-        /// Whether it was a line.
+        /// Whether the line had text.
         is_echo: bool,
     },
 }
 
 impl Cable {
-    /// The time goes on.
+    /// Sets the time.
     pub(super) fn at(&mut self, now: Millis) {
         self.now = now;
     }
 
-    /// A whole line is said.
+    /// Records a whole output line.
     pub(super) fn said(&mut self, line: &str) {
         self.more(line);
         self.end_row();
     }
 
-    /// More of a line is said.
+    /// Records more of an output line.
     pub(super) fn more(&mut self, text: &str) {
         let room = SAID_BYTES.saturating_sub(self.row.len());
         self.row.extend(text.bytes().take(room));
     }
 
-    /// The line that was said has ended.
+    /// Ends the output line.
     pub(super) fn end_row(&mut self) {
         let line = plain(&std::mem::take(&mut self.row)).0;
         if !line.is_empty() {
@@ -105,12 +110,12 @@ impl Cable {
         }
     }
 
-    /// The sign before a line is shown.
+    /// Records that the prompt sign was shown.
     pub(super) fn signed(&mut self) {
         self.signed = Some(self.now);
     }
 
-    /// Takes a byte that comes where a line may begin.
+    /// Takes a byte that arrives where a line may begin.
     pub(super) fn take(&mut self, byte: u8) -> Taken {
         self.came = self.now;
         let is_end = matches!(byte, b'\r' | b'\n');
@@ -119,7 +124,8 @@ impl Cable {
             return if is_end { Taken::Dropped { is_echo: true } } else { Taken::Held };
         }
         if byte == 0x03 || (byte < b' ' && !is_end && !self.is_suspicious()) {
-            // Keys that a person presses, Ctrl-C before all: no echo begins with them unless one came just now.
+            // Keys that a person presses, above all Ctrl-C. No echo begins with them unless one
+            // came just now.
             return self.give(byte);
         }
         if is_end {
@@ -142,7 +148,8 @@ impl Cable {
             self.is_dropping = true;
             return Taken::Held;
         }
-        let may_be = !is_whole || line.is_empty() || self.recent().any(|said| said.starts_with(&line));
+        let may_be =
+            !is_whole || line.is_empty() || self.recent().any(|said| said.starts_with(&line));
         if may_be && self.held.len() <= HELD_BYTES {
             return Taken::Held;
         }
@@ -156,13 +163,14 @@ impl Cable {
         Taken::Given(given)
     }
 
-    /// Milliseconds until [`Cable::pause`] has something to say, if nothing comes.
+    /// Milliseconds until [`Cable::pause`] is due if nothing arrives.
     pub(super) fn wait(&self) -> Option<u64> {
         let waited = (self.now - self.came).0;
         (!self.held.is_empty() || self.is_dropping).then(|| HOLD_MS.saturating_sub(waited).max(1))
     }
 
-    /// What was held back long enough, for it is a person's; the sign alone is not, soon after it was shown.
+    /// Releases bytes that were held back long enough: a person typed them. A bare prompt sign that
+    /// comes soon after it was shown is dropped.
     pub(super) fn pause(&mut self) -> Vec<u8> {
         if (self.now - self.came).0 < HOLD_MS {
             return Vec::new();
@@ -176,7 +184,7 @@ impl Cable {
         if is_ours { Vec::new() } else { held }
     }
 
-    /// Why a whole line is no person's, if it is none.
+    /// Why a whole line was not typed by a person; none if it was.
     pub(super) fn drops(&mut self, line: &str) -> Option<Dropped> {
         if self.is_own(&plain(line.as_bytes()).0) {
             self.echoed = Some(self.now);
@@ -185,7 +193,8 @@ impl Cable {
         is_probe(line).then_some(Dropped::Probe)
     }
 
-    /// Counts something that was dropped; how often it was, where that is worth saying: the first time, the tenth, the hundredth.
+    /// Counts dropped input. Returns the count when it is worth reporting: the first time, the
+    /// tenth, the hundredth.
     pub(super) fn count(&mut self, what: Dropped) -> Option<u64> {
         let count = &mut self.counts[what as usize];
         *count += 1;
@@ -197,14 +206,20 @@ impl Cable {
     }
 
     fn recent(&self) -> impl Iterator<Item = &[u8]> {
-        let lines = self.said.iter().take_while(|(at, _)| (self.now - *at).0 <= SAID_MS).map(|(_, line)| line.as_slice());
+        let lines = self
+            .said
+            .iter()
+            .take_while(|(at, _)| (self.now - *at).0 <= SAID_MS)
+            .map(|(_, line)| line.as_slice());
         lines.chain(Some(self.row.as_slice()).filter(|row| !row.is_empty()))
     }
 
-    /// A short line may be a person's answer, the same by chance; it is an echo while one is suspected.
+    /// A short line may match by chance, so it counts as an echo only while echoes are suspected.
     fn is_own(&self, line: &[u8]) -> bool {
         let is_telling = line.len() >= TELLING_BYTES || self.is_suspicious();
-        is_telling && !line.is_empty() && self.recent().any(|said| said == line || (is_cut(said) && line.starts_with(said)))
+        is_telling
+            && !line.is_empty()
+            && self.recent().any(|said| said == line || (is_cut(said) && line.starts_with(said)))
     }
 
     fn is_suspicious(&self) -> bool {
@@ -212,13 +227,13 @@ impl Cable {
     }
 }
 
-/// Whether a line is remembered up to here only: all but the blanks that were cut off.
+/// Whether a remembered line was cut at the limit, allowing for trimmed blanks.
 fn is_cut(said: &[u8]) -> bool {
     said.len() + 16 >= SAID_BYTES
 }
 
-/// A line without what steers a terminal, as bytes or as an echo shows them (`^[`), without the signs before it and the blanks behind
-/// it; and whether the last sequence has come to its end.
+/// A line without control sequences (raw, or as an echo shows them: `^[`), leading prompt signs and
+/// trailing blanks; and whether its last sequence is complete.
 fn plain(line: &[u8]) -> (Vec<u8>, bool) {
     let (mut text, mut rest) = (Vec::new(), line);
     while let Some((&byte, behind)) = rest.split_first() {
@@ -246,7 +261,9 @@ fn plain(line: &[u8]) -> (Vec<u8>, bool) {
             }
             continue;
         };
-        let Some(end) = sequence.iter().position(|byte| (0x40..0x7f).contains(byte)) else { return (trimmed(text), false) };
+        let Some(end) = sequence.iter().position(|byte| (0x40..0x7f).contains(byte)) else {
+            return (trimmed(text), false);
+        };
         rest = &sequence[end + 1..];
     }
     (trimmed(text), true)
@@ -260,12 +277,14 @@ fn trimmed(text: Vec<u8>) -> Vec<u8> {
     if line == b">" { Vec::new() } else { line.trim_ascii_end().to_vec() }
 }
 
-/// Whether a line is what programs say to a modem, and to nobody else: `AT`, `ATE1 E0`, `AT+GCAP`, or `AT S7=45 S0=0 L1 V1 X4 &c1 E1 Q0`,
-/// with which minicom begins. "At what age" and "ATLAS" are not.
+/// Whether a line is a modem command and nothing else: `AT`, `ATE1 E0`, `AT+GCAP`, or minicom's
+/// opening `AT S7=45 S0=0 L1 V1 X4 &c1 E1 Q0`. "At what age" and "ATLAS" are not.
 pub(super) fn is_probe(line: &str) -> bool {
     let line = line.trim();
     let line = line.strip_prefix("+++").unwrap_or(line);
-    let Some(mut rest) = line.strip_prefix("AT").or_else(|| line.strip_prefix("at")) else { return false };
+    let Some(mut rest) = line.strip_prefix("AT").or_else(|| line.strip_prefix("at")) else {
+        return false;
+    };
     if line.len() > 128 || !line.is_ascii() {
         return false;
     }
@@ -273,7 +292,7 @@ pub(super) fn is_probe(line: &str) -> bool {
     while let Some(first) = rest.trim_start().chars().next() {
         rest = &rest.trim_start()[1..];
         match first {
-            // What a maker or a standard has added takes anything up to a semicolon.
+            // Vendor and standard extensions take anything up to a semicolon.
             '+' | '*' | '^' | '%' | '$' | '#' => {
                 if !rest.starts_with(|c: char| c.is_ascii_alphanumeric()) {
                     return false;
@@ -281,23 +300,31 @@ pub(super) fn is_probe(line: &str) -> bool {
                 rest = rest.split_once(';').map_or("", |(_, behind)| behind);
             }
             '&' | '\\' => {
-                let Some(behind) = rest.strip_prefix(|c: char| c.is_ascii_alphabetic()) else { return false };
+                let Some(behind) = rest.strip_prefix(|c: char| c.is_ascii_alphabetic()) else {
+                    return false;
+                };
                 rest = &behind[digits(behind)..];
             }
             'S' | 's' => {
                 let count = digits(rest);
                 let behind = &rest[count..];
-                let value = behind.strip_prefix('=').map(|value| &value[digits(value)..]).or_else(|| behind.strip_prefix('?'));
+                let value = behind
+                    .strip_prefix('=')
+                    .map(|value| &value[digits(value)..])
+                    .or_else(|| behind.strip_prefix('?'));
                 let Some(value) = value.filter(|_| count > 0) else { return false };
                 rest = value;
             }
             'I' | 'Z' | 'H' | 'i' | 'z' | 'h' => rest = &rest[digits(rest)..],
-            'E' | 'L' | 'M' | 'Q' | 'V' | 'X' | 'e' | 'l' | 'm' | 'q' | 'v' | 'x' if digits(rest) > 0 => {
+            'E' | 'L' | 'M' | 'Q' | 'V' | 'X' | 'e' | 'l' | 'm' | 'q' | 'v' | 'x'
+                if digits(rest) > 0 =>
+            {
                 rest = &rest[digits(rest)..]
             }
             _ => return false,
         }
-        let stays = rest.is_empty() || rest.starts_with([' ', '+', '*', '^', '%', '$', '#', '&', '\\']);
+        let stays =
+            rest.is_empty() || rest.starts_with([' ', '+', '*', '^', '%', '$', '#', '&', '\\']);
         if !stays && !rest.starts_with(|c: char| c.is_ascii_alphabetic()) {
             return false;
         }
@@ -360,10 +387,20 @@ mod tests {
         let mut cable = Cable::default();
         cable.at(Millis(1_000));
         cable.said("· potluck; help lists the commands");
-        assert_eq!(taken(&mut cable, "^[[K> · potluck; help lists the commands\r"), [Taken::Dropped { is_echo: true }]);
-        assert_eq!(taken(&mut cable, "\n"), [Taken::Dropped { is_echo: false }], "what belongs to an echo goes with it");
+        assert_eq!(
+            taken(&mut cable, "^[[K> · potluck; help lists the commands\r"),
+            [Taken::Dropped { is_echo: true }]
+        );
+        assert_eq!(
+            taken(&mut cable, "\n"),
+            [Taken::Dropped { is_echo: false }],
+            "the rest of an echo is dropped with it"
+        );
         cable.at(Millis(1_000 + SAID_MS + 1));
-        assert!(matches!(&taken(&mut cable, "·")[..], [Taken::Given(_), ..]), "whoever copies a line has read it first");
+        assert!(
+            matches!(&taken(&mut cable, "·")[..], [Taken::Given(_), ..]),
+            "a person who copies a line has read it first"
+        );
     }
 
     #[test]
@@ -377,8 +414,16 @@ mod tests {
         assert_eq!(cable.wait(), Some(HOLD_MS));
         cable.at(Millis(1_000 + HOLD_MS));
         assert_eq!(cable.pause(), b"help");
-        assert_eq!(taken(&mut cable, "help\r").last(), Some(&Taken::Given(b"help\r".to_vec())), "the line is not the one said");
-        assert_eq!(taken(&mut cable, "\r"), [Taken::Given(b"\r".to_vec())], "Enter alone is a person's");
+        assert_eq!(
+            taken(&mut cable, "help\r").last(),
+            Some(&Taken::Given(b"help\r".to_vec())),
+            "the line differs from the output"
+        );
+        assert_eq!(
+            taken(&mut cable, "\r"),
+            [Taken::Given(b"\r".to_vec())],
+            "a bare Enter comes from a person"
+        );
     }
 
     #[test]
@@ -389,8 +434,14 @@ mod tests {
         for _ in 0..100 {
             cable.said(&long);
         }
-        assert!(cable.said.len() <= SAID_LINES && cable.said.iter().all(|(_, line)| line.len() <= SAID_BYTES));
-        assert_eq!(taken(&mut cable, &format!("{}\r", &long[..5_000])), [Taken::Dropped { is_echo: true }]);
+        assert!(
+            cable.said.len() <= SAID_LINES
+                && cable.said.iter().all(|(_, line)| line.len() <= SAID_BYTES)
+        );
+        assert_eq!(
+            taken(&mut cable, &format!("{}\r", &long[..5_000])),
+            [Taken::Dropped { is_echo: true }]
+        );
         assert!(cable.held.is_empty());
         let counts: Vec<u64> = (0..1_500).filter_map(|_| cable.count(Dropped::Echo)).collect();
         assert_eq!(counts, [1, 10, 100, 1_000]);

@@ -1,18 +1,18 @@
-//! A line to what it means.
+//! Parses a line into a command.
 
 use thiserror::Error;
 
 use super::log::Level;
 use super::table::{TABLE, Takes};
 
-/// A line from the console, understood.
+/// A parsed line from the console.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Line {
-    /// What is to be done.
+    /// What to do.
     pub(crate) command: Command,
-    /// Whether the reply is wanted in JSON.
+    /// Whether to reply in JSON.
     pub(crate) json: bool,
-    /// Whether the line was taken for a prompt because it is no command.
+    /// Whether the line was taken for a prompt because it is not a command.
     pub(crate) bare: bool,
 }
 
@@ -21,66 +21,66 @@ pub struct Line {
 pub(crate) enum Command {
     /// Answer this text, by itself.
     Ask(String),
-    /// Let the model go on with this text as it stands.
+    /// Complete this text as it stands.
     Raw(String),
     /// Answer as the next turn of a conversation.
     Chat(String),
-    /// Tell the model this before conversations; show what it is told where there is no text.
+    /// Set the system text of conversations; without a text, show it.
     System(Option<String>),
     /// Forget the conversation.
     New,
-    /// End the answer under way.
+    /// Stop the running answer.
     Stop,
-    /// Show how answers are made, or change one thing about it.
+    /// Show or change the settings for answers.
     Set {
-        /// Which; all when there is none.
+        /// The setting; none shows all.
         name: Option<String>,
-        /// To what; only shown when there is none.
+        /// Its new value; none only shows it.
         value: Option<String>,
     },
-    /// This node.
+    /// Show this node.
     Status,
-    /// The network and the board.
+    /// Show the network and the board.
     Net,
-    /// All that a node needs: what is wrong and what to do.
+    /// Check everything a node needs: what is wrong and what to do.
     Doctor,
-    /// The nodes on the LAN.
+    /// Show the nodes on the LAN.
     Peers,
-    /// What this node and its peers say that they hold.
+    /// Show what this node and its peers announce that they hold.
     Catalog,
-    /// The memory for KV state.
+    /// Show the memory for KV state.
     Slab,
-    /// Counters.
+    /// Show the counters.
     Stats,
     /// Measure this node.
     Bench,
-    /// The settings, and where each comes from.
+    /// Show the configuration, and where each setting comes from.
     Config,
-    /// What is wrong with the file of settings.
+    /// Check the configuration file.
     ConfigCheck,
-    /// Where the file of settings is.
+    /// Show the path of the configuration file.
     ConfigPath,
-    /// The log.
+    /// Show the log, or set which of its lines are printed.
     Log(LogRequest),
-    /// The whole swarm forgets.
+    /// Reset the whole swarm.
     Reset {
-        /// The blocks too.
+        /// Whether blocks are dropped too.
         store: bool,
     },
-    /// Start the board anew.
+    /// Reboot the board.
     Reboot,
     /// Switch the board off.
     Poweroff,
-    /// The commands, or one of them.
+    /// Show the commands, or one of them.
     Help(Option<String>),
-    /// Which build this is.
+    /// Show which build this is.
     Version,
-    /// Leave.
+    /// Quit.
     Quit,
 }
 
 impl Command {
-    /// Whether it need not wait for the prompts before it: it ends them, or only tells something.
+    /// Whether it runs without waiting for earlier prompts: it stops them, or only shows something.
     pub(crate) fn is_urgent(&self) -> bool {
         matches!(
             self,
@@ -101,30 +101,30 @@ impl Command {
         )
     }
 
-    /// Whether it must be meant by a person who typed it alone: it takes the machine or the swarm's state away.
+    /// Whether a person must have typed it alone: it takes down the machine or the swarm's state.
     pub(crate) fn is_drastic(&self) -> bool {
         matches!(self, Command::Reset { .. } | Command::Reboot | Command::Poweroff | Command::Quit)
     }
 }
 
-/// What is wanted of the log.
+/// What `log` should do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum LogRequest {
-    /// So many of the last lines.
+    /// Show this many of the last lines.
     Last(usize),
-    /// Which level this console is told unasked.
+    /// Show the level that this console prints unasked.
     Level,
-    /// From now on tell this console this level, and what matters more.
+    /// Print lines of this level and above on this console from now on.
     SetLevel(Level),
 }
 
-/// Why a line is no command.
+/// Why a line is not a valid command.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub enum ConsoleError {
-    /// `ask` or `chat` without words.
+    /// A command such as `ask` or `chat` without its text.
     #[error("{0} what? Type {0} and then your text")]
     NoText(&'static str),
-    /// Words that the command does not take.
+    /// Arguments that the command does not take.
     #[error("{word} takes {takes}. To have the model answer the line, put ask before it")]
     Takes {
         /// The command.
@@ -137,24 +137,29 @@ pub enum ConsoleError {
 /// The word that asks for a reply in JSON.
 const JSON: &str = "--json";
 
-/// Understands one line. A line whose first word is no command is a prompt, and so is one with more words than the command takes,
-/// so that "help me write a poem" is one. Options are never taken for a prompt. None for an empty line.
+/// Parses one line. A line is a prompt if its first word is not a command or if it has more words
+/// than the command takes: "help me write a poem" is a prompt. Lines with options are never
+/// prompts. None for an empty line.
 ///
 /// # Errors
-/// What the command takes, for the person who typed it.
+/// What the command takes, as a message to the person who typed it.
 pub fn parse(line: &str) -> Result<Option<Line>, ConsoleError> {
     let line = line.trim();
     if line.is_empty() {
         return Ok(None);
     }
     let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
-    let prompt = || Ok(Some(Line { command: Command::Ask(line.to_string()), json: false, bare: true }));
+    let prompt =
+        || Ok(Some(Line { command: Command::Ask(line.to_string()), json: false, bare: true }));
     let Some(entry) = TABLE.iter().find(|entry| entry.word == word) else { return prompt() };
     let mut rest = rest.trim();
     let (command, json) = match entry.takes {
         Takes::Text(_) | Takes::TextOrNothing(_) => {
             let mut json = false;
-            if let Some(text) = rest.strip_prefix(JSON).filter(|text| text.is_empty() || text.starts_with(char::is_whitespace)) {
+            if let Some(text) = rest
+                .strip_prefix(JSON)
+                .filter(|text| text.is_empty() || text.starts_with(char::is_whitespace))
+            {
                 (rest, json) = (text.trim(), true);
             }
             let text = Some(rest.to_string()).filter(|text| !text.is_empty());
@@ -172,7 +177,9 @@ pub fn parse(line: &str) -> Result<Option<Line>, ConsoleError> {
             words.retain(|word| *word != JSON);
             let json = words.len() < count;
             words.extend(text);
-            let options = words.iter().any(|word| word.starts_with('-') && word.len() > 1 && word.parse::<f64>().is_err());
+            let options = words.iter().any(|word| {
+                word.starts_with('-') && word.len() > 1 && word.parse::<f64>().is_err()
+            });
             if words.len() > most && !json && !options {
                 return prompt();
             }
@@ -184,10 +191,12 @@ pub fn parse(line: &str) -> Result<Option<Line>, ConsoleError> {
     Ok(Some(Line { command, json, bare: false }))
 }
 
-/// What stands before a text in quotation marks that ends the line, and that text with its marks. A quotation within a sentence, or
-/// without a word before it, is none.
+/// Splits off a quoted text that ends the line, quotation marks included. A quotation inside a
+/// sentence, or without a word before it, does not count.
 fn quotation(rest: &str) -> (&str, Option<&str>) {
-    let start = rest.find('"').filter(|at| rest.ends_with('"') && rest[..*at].ends_with(char::is_whitespace));
+    let start = rest
+        .find('"')
+        .filter(|at| rest.ends_with('"') && rest[..*at].ends_with(char::is_whitespace));
     start.map_or((rest, None), |at| (&rest[..at], Some(&rest[at..])))
 }
 
@@ -214,10 +223,16 @@ mod tests {
             "help \"me please\"",
             "set the stage for \"the end\"",
         ] {
-            assert_eq!(parse(line), Ok(Some(Line { command: Command::Ask(line.to_string()), json: false, bare: true })));
+            assert_eq!(
+                parse(line),
+                Ok(Some(Line { command: Command::Ask(line.to_string()), json: false, bare: true }))
+            );
         }
         assert_eq!(command("  stop "), Command::Stop);
-        assert_eq!(parse("ask  help"), Ok(Some(Line { command: Command::Ask("help".to_string()), json: false, bare: false })));
+        assert_eq!(
+            parse("ask  help"),
+            Ok(Some(Line { command: Command::Ask("help".to_string()), json: false, bare: false }))
+        );
         assert_eq!(parse(" \t"), Ok(None));
         assert_eq!(command("reset"), Command::Reset { store: false });
         assert_eq!(command(" reset  --store"), Command::Reset { store: true });
@@ -232,7 +247,8 @@ mod tests {
     #[test]
     fn every_command_takes_json() {
         for entry in TABLE {
-            let argument = if matches!(entry.takes, Takes::Words { .. }) { "" } else { "some text" };
+            let argument =
+                if matches!(entry.takes, Takes::Words { .. }) { "" } else { "some text" };
             let line = parse(&format!("{} --json {argument}", entry.word)).unwrap().unwrap();
             let plain = parse(&format!("{} {argument}", entry.word)).unwrap().unwrap();
             assert!(line.json && !plain.json && line.command == plain.command, "{}", entry.word);
@@ -247,7 +263,10 @@ mod tests {
         let text = |text: &str| Some(text.to_string());
         assert_eq!(command("set"), Command::Set { name: None, value: None });
         assert_eq!(command("set top_k 3"), Command::Set { name: text("top-k"), value: text("3") });
-        assert_eq!(command("set temperature -1"), Command::Set { name: text("temperature"), value: text("-1") });
+        assert_eq!(
+            command("set temperature -1"),
+            Command::Set { name: text("temperature"), value: text("-1") }
+        );
         assert_eq!(
             command("set stop \"two words\"  \"\\n\""),
             Command::Set { name: text("stop"), value: text("\"two words\"  \"\\n\"") }
@@ -261,12 +280,23 @@ mod tests {
         assert_eq!(command("help stop"), Command::Help(text("stop")));
     }
 
-    /// A slip of the finger must not send a half-meant command to the model as a prompt.
+    /// A typing mistake in a command must not send the line to the model as a prompt.
     #[test]
     fn an_option_or_word_that_a_command_does_not_have_is_an_error() {
-        for line in ["reset --stor", "reset -s", "reset --store now", "reset now", "status -v", "log loud", "config chek"] {
+        for line in [
+            "reset --stor",
+            "reset -s",
+            "reset --store now",
+            "reset now",
+            "status -v",
+            "log loud",
+            "config chek",
+        ] {
             let error = parse(line).unwrap_err().to_string();
-            assert!(error.contains(" takes ") && error.contains("put ask before it"), "{line}: {error}");
+            assert!(
+                error.contains(" takes ") && error.contains("put ask before it"),
+                "{line}: {error}"
+            );
         }
     }
 }

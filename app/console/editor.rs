@@ -1,7 +1,8 @@
-//! The line that is being edited, and the lines before it. No terminal here: keys go in, text and cursor come out.
+//! The line being edited, and its history. Pure logic, no terminal: keys go in, text and cursor
+//! come out.
 //!
-//! A character is what a person takes for one: a letter with its accents, an emoji of several parts (Unicode's extended grapheme
-//! clusters). The cursor never stands inside one.
+//! A character is what a person sees as one, such as a letter with its accents or an emoji of
+//! several parts (Unicode's extended grapheme clusters). The cursor never stands inside one.
 
 use std::collections::VecDeque;
 
@@ -16,37 +17,37 @@ use super::keys::Key;
 pub(crate) enum Edit {
     /// The text or the cursor may have changed.
     Changed,
-    /// Nothing could be done.
+    /// The key could not be applied.
     Refused,
-    /// The line is complete, and the editor empty.
+    /// The line is complete, and the editor is empty.
     Line(String),
-    /// The line was too long to be meant, and is gone.
+    /// The line was too long and was discarded.
     TooLong,
-    /// The line holds bytes that were no UTF-8, and is gone.
+    /// The line held bytes that were not UTF-8 and was discarded.
     NotUtf8,
-    /// The line holds what no person types, and is gone.
+    /// The line held bytes that no person types and was discarded.
     Noise,
-    /// What may follow is to be listed.
+    /// List the possible completions.
     List,
-    /// Ctrl-C; the line, if any, is gone.
+    /// Ctrl-C; the line, if any, was discarded.
     Interrupt {
-        /// Whether there was one.
+        /// Whether there was a line.
         line: bool,
     },
     /// Ctrl-D on an empty line.
     End,
-    /// Draw everything anew.
+    /// Redraw everything.
     Redraw,
 }
 
-/// What may follow a text.
+/// How a text can be completed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Completion {
-    /// Only this.
+    /// Only with this.
     Rest(String),
-    /// One of several.
+    /// In several ways.
     Several,
-    /// Nothing that is known.
+    /// No completion is known.
     Unknown,
 }
 
@@ -54,42 +55,47 @@ pub(crate) enum Completion {
 #[derive(Default)]
 pub(crate) struct Editor {
     text: String,
-    /// A byte of `text`, at the start of a character.
+    /// Byte offset in `text`, at the start of a character.
     cursor: usize,
-    /// Characters beyond the longest line were left out.
+    /// Characters beyond the maximum length were refused.
     too_long: bool,
     history: VecDeque<String>,
-    /// The line of the history that is shown, counted from the latest; the line typed before waits in `draft`.
+    /// The history line on show, counted from the latest; `draft` keeps the line that was
+    /// being typed.
     shown: Option<usize>,
     draft: String,
-    /// What comes is pasted: a line end is part of the text.
+    /// Input is being pasted: a line end is part of the text.
     is_pasted: bool,
     /// Control characters that no key sends, in this line.
     noise: usize,
-    /// Whether lines may be noise.
+    /// Whether the input is a cable, so that lines may be noise.
     is_on_cable: bool,
-    /// The last key was Tab, and did nothing.
+    /// The last key was a Tab that did nothing.
     is_tabbed: bool,
 }
 
 impl Editor {
-    /// An editor for a line over which programs and disturbances may speak, too.
+    /// An editor for a serial cable, which may also carry programs' output and noise.
     pub(crate) fn on_cable() -> Editor {
         Editor { is_on_cable: true, ..Editor::default() }
     }
 
-    /// Whether the line cannot be what a person typed: bytes of another speed or of a program's own protocol.
+    /// Whether no person can have typed the line: it holds bytes at another speed or of a program's
+    /// own protocol.
     pub(crate) fn is_noise(&self) -> bool {
         let broken = self.text.chars().filter(|&c| c == char::REPLACEMENT_CHARACTER).count();
-        self.is_on_cable && (self.noise > 1 || (self.noise > 0 && broken > 0) || 2 * broken > self.text.chars().count())
+        self.is_on_cable
+            && (self.noise > 1
+                || (self.noise > 0 && broken > 0)
+                || 2 * broken > self.text.chars().count())
     }
 
-    /// Whether what comes is pasted.
+    /// Whether input is being pasted.
     pub(crate) fn is_pasted(&self) -> bool {
         self.is_pasted
     }
 
-    /// Takes away what there is.
+    /// Discards the line.
     pub(crate) fn clear(&mut self) {
         self.replace(String::new());
     }
@@ -99,21 +105,23 @@ impl Editor {
         &self.text
     }
 
-    /// Where the cursor stands, in bytes.
+    /// The cursor's byte offset.
     pub(crate) fn cursor(&self) -> usize {
         self.cursor
     }
 
-    /// Obeys a key. `complete` says what may follow the line so far.
+    /// Applies a key. `complete` returns how the line so far can be completed.
     pub(crate) fn apply(&mut self, key: Key, complete: impl Fn(&str) -> Completion) -> Edit {
         let was_tabbed = std::mem::take(&mut self.is_tabbed);
         match key {
             Key::Char(c) => return self.insert(c.encode_utf8(&mut [0; 4])),
-            Key::Tab | Key::Enter if self.is_pasted => return self.insert(if key == Key::Tab { " " } else { "\n" }),
+            Key::Tab | Key::Enter if self.is_pasted => {
+                return self.insert(if key == Key::Tab { " " } else { "\n" });
+            }
             Key::Tab => return self.tab(complete, was_tabbed),
             Key::Enter => return self.enter(),
             Key::Noise => self.noise += 1,
-            // The screen has taken it.
+            // The screen has handled it.
             Key::Columns(_) => {}
             Key::Paste { begins } => return self.paste(begins),
             Key::Interrupt if self.is_noise() => {
@@ -170,7 +178,7 @@ impl Editor {
         }
         match complete(&self.text) {
             Completion::Rest(rest) => self.insert(&rest),
-            // Text that is pasted may hold tabs; a space is what the model makes of them, near enough.
+            // Pasted text may hold tabs; to the model a space is near enough the same.
             Completion::Unknown if self.text.contains(' ') => self.insert(" "),
             _ if again => Edit::List,
             _ => {
@@ -180,7 +188,8 @@ impl Editor {
         }
     }
 
-    /// Pasted text begins, or has ended. Its last line end is not part of it: whoever pastes decides with Enter what becomes of it.
+    /// Starts or ends a paste. Its final line end is not part of the text: the person submits it
+    /// with Enter.
     fn paste(&mut self, begins: bool) -> Edit {
         if self.is_pasted && !begins && self.text[..self.cursor].ends_with('\n') {
             self.remove(self.cursor - 1, self.cursor);
@@ -189,7 +198,7 @@ impl Editor {
         Edit::Changed
     }
 
-    /// What comes is no longer pasted, though nothing has said so.
+    /// Ends a paste whose end marker was lost.
     pub(crate) fn end_paste(&mut self) {
         self.paste(false);
     }
@@ -247,7 +256,8 @@ impl Editor {
         }
     }
 
-    /// After a change, what stood apart may have become one character, and an accent may stand on a space: the cursor goes behind it.
+    /// After a change, separate characters may have joined into one, for example an accent onto a
+    /// space: moves the cursor behind it.
     fn settle(&mut self) {
         let mut at = GraphemeCursor::new(self.cursor, self.text.len(), true);
         if at.is_boundary(&self.text, 0) != Ok(true) {
@@ -277,7 +287,7 @@ impl Editor {
     }
 }
 
-/// The characters of a text.
+/// The characters (grapheme clusters) of a text.
 pub(super) fn characters(text: &str) -> impl Iterator<Item = &str> {
     text.graphemes(true)
 }
@@ -324,7 +334,10 @@ mod tests {
         assert_eq!(editor.text(), "ask why ");
         press(&mut editor, &[Key::WordLeft, Key::Left, Key::KillStart]);
         assert_eq!((editor.text(), editor.cursor()), (" why ", 0));
-        press(&mut editor, &[Key::WordRight, Key::KillEnd, Key::Home, Key::Delete { or_end: true }]);
+        press(
+            &mut editor,
+            &[Key::WordRight, Key::KillEnd, Key::Home, Key::Delete { or_end: true }],
+        );
         assert_eq!((editor.text(), editor.cursor()), ("why", 0));
         assert_eq!(editor.apply(Key::Interrupt, none), Edit::Interrupt { line: true });
         assert_eq!(editor.apply(Key::Interrupt, none), Edit::Interrupt { line: false });
@@ -378,7 +391,11 @@ mod tests {
         assert_eq!(editor.apply(Key::Enter, none), Edit::Line("one\n reboot".to_string()));
         press(&mut editor, &[Key::Paste { begins: true }, Key::Enter, Key::Interrupt]);
         typed(&mut editor, "two");
-        assert_eq!(editor.apply(Key::Enter, none), Edit::Line("two".to_string()), "Ctrl-C ends a paste that has no end");
+        assert_eq!(
+            editor.apply(Key::Enter, none),
+            Edit::Line("two".to_string()),
+            "Ctrl-C ends a paste that has no end"
+        );
     }
 
     #[test]
@@ -407,7 +424,7 @@ mod tests {
             typed(&mut editor, text);
             assert_eq!(editor.is_noise(), is_noise, "{text}");
             assert_eq!(editor.apply(Key::Enter, none) == Edit::Noise, is_noise, "{text}");
-            assert!(!editor.is_noise(), "the next line is another");
+            assert!(!editor.is_noise(), "the noise does not carry over to the next line");
         }
     }
 
@@ -434,14 +451,17 @@ mod tests {
             Key::Paste { begins: true },
             Key::Paste { begins: false },
         ];
-        let letters = prop::sample::select("ab  é東\u{301}\u{200d}💻👩🇩🇪\u{fe0f}".chars().collect::<Vec<_>>());
+        let letters = prop::sample::select(
+            "ab  é東\u{301}\u{200d}💻👩🇩🇪\u{fe0f}".chars().collect::<Vec<_>>(),
+        );
         prop_oneof![3 => letters.prop_map(Key::Char), 1 => prop::sample::select(fixed.to_vec())]
     }
 
     proptest! {
         #![proptest_config(ProptestConfig { rng_seed: RngSeed::Fixed(7), failure_persistence: None, ..ProptestConfig::default() })]
 
-        /// Whatever is pressed, the cursor stands between two characters, so that no key can tear one or panic.
+        /// After any keys the cursor stands between two characters, so that no key can split one
+        /// or panic.
         #[test]
         fn the_cursor_never_stands_inside_a_character(keys in prop::collection::vec(any_key(), 0..120)) {
             let mut editor = Editor::default();

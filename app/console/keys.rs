@@ -1,18 +1,20 @@
-//! Bytes of a terminal to keys: UTF-8, control characters, and the escape sequences of VT100 and xterm.
+//! Decodes a terminal's bytes into keys: UTF-8, control characters, and the escape sequences of
+//! VT100 and xterm.
 //!
-//! Promises: any bytes are taken, in any pieces. What is no UTF-8 becomes U+FFFD, what is no known sequence is left out, and no
-//! broken sequence swallows the line end that follows it. Nothing is kept beyond a few bytes.
+//! Promises: accepts any bytes, in any pieces. Invalid UTF-8 becomes U+FFFD, unknown sequences are
+//! skipped, and a broken sequence never swallows the line end that follows it. Keeps no more than a
+//! few bytes.
 
 /// What a person pressed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Key {
-    /// A character that can be shown.
+    /// A printable character.
     Char(char),
     /// The end of the line, by CR, LF or CR LF.
     Enter,
-    /// Takes the character before the cursor away.
+    /// Deletes the character before the cursor.
     Backspace,
-    /// Takes the character at the cursor away; Ctrl-D, which on an empty line ends the input.
+    /// Deletes the character at the cursor. Also Ctrl-D, which ends the input on an empty line.
     Delete {
         /// Whether it was Ctrl-D.
         or_end: bool,
@@ -29,44 +31,44 @@ pub(crate) enum Key {
     Home,
     /// To the line's end.
     End,
-    /// The line before, in the history.
+    /// The previous line of the history.
     Up,
-    /// The line after.
+    /// The next line of the history.
     Down,
     /// Ctrl-C.
     Interrupt,
-    /// Ctrl-U: takes everything before the cursor away.
+    /// Ctrl-U: deletes everything before the cursor.
     KillStart,
-    /// Ctrl-K: takes everything from the cursor on away.
+    /// Ctrl-K: deletes everything from the cursor on.
     KillEnd,
-    /// Ctrl-W: takes the word before the cursor away.
+    /// Ctrl-W: deletes the word before the cursor.
     KillWord,
-    /// Ctrl-L: draws the screen anew.
+    /// Ctrl-L: redraws the screen.
     Redraw,
     /// Completes a command's name.
     Tab,
-    /// What follows is pasted, or is no longer.
+    /// A paste begins or ends.
     Paste {
-        /// Which of the two.
+        /// Whether it begins.
         begins: bool,
     },
-    /// The terminal says how many columns it has.
+    /// The terminal reports how many columns it has.
     Columns(u16),
     /// A control character that no key sends.
     Noise,
 }
 
-/// Bytes of the longest sequence that is looked at; what is longer is none.
+/// Longest escape sequence, in bytes; a longer one is abandoned.
 const MAX_SEQUENCE: usize = 16;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     Ground,
-    /// Behind ESC.
+    /// After ESC.
     Escape,
-    /// Behind ESC [.
+    /// After ESC [.
     Bracket,
-    /// Behind ESC O.
+    /// After ESC O.
     Letter,
 }
 
@@ -75,7 +77,7 @@ pub(crate) struct Keys {
     state: State,
     /// Parameters of a sequence.
     sequence: heapless::Vec<u8, MAX_SEQUENCE>,
-    /// A character in the making.
+    /// An incomplete UTF-8 character.
     bytes: heapless::Vec<u8, 4>,
     /// The last byte was CR: an LF belongs to it.
     after_cr: bool,
@@ -83,16 +85,21 @@ pub(crate) struct Keys {
 
 impl Default for Keys {
     fn default() -> Keys {
-        Keys { state: State::Ground, sequence: heapless::Vec::new(), bytes: heapless::Vec::new(), after_cr: false }
+        Keys {
+            state: State::Ground,
+            sequence: heapless::Vec::new(),
+            bytes: heapless::Vec::new(),
+            after_cr: false,
+        }
     }
 }
 
 impl Keys {
-    /// Takes one byte; gives the keys that it completes, two at most.
+    /// Takes one byte and returns the keys that it completes, two at most.
     pub(crate) fn push(&mut self, byte: u8) -> [Option<Key>; 2] {
         let after_cr = std::mem::replace(&mut self.after_cr, byte == b'\r');
         if byte < 0x20 || byte == 0x7f {
-            // A control character ends whatever was under way.
+            // A control character ends any incomplete sequence or character.
             let broken = self.broken();
             let was = std::mem::replace(&mut self.state, State::Ground);
             if byte == 0x1b {
@@ -136,7 +143,7 @@ impl Keys {
         }
     }
 
-    /// Whether the next byte begins a key.
+    /// Whether the next byte starts a new key.
     pub(crate) fn is_between(&self) -> bool {
         self.state == State::Ground && self.bytes.is_empty()
     }
@@ -151,7 +158,7 @@ impl Keys {
         }
         match str::from_utf8(&self.bytes) {
             Ok(text) => {
-                // Controls beyond ASCII would steer the terminal when shown.
+                // Control characters beyond ASCII would steer the terminal when shown.
                 keys[1] = text.chars().next().filter(|c| !c.is_control()).map(Key::Char);
                 self.bytes.clear();
             }
@@ -161,7 +168,7 @@ impl Keys {
         keys
     }
 
-    /// What stands for a character that did not come to its end.
+    /// The replacement for an incomplete character, if there is one.
     fn broken(&mut self) -> Option<Key> {
         let any = !self.bytes.is_empty();
         self.bytes.clear();
@@ -187,13 +194,13 @@ fn control(byte: u8, after_cr: bool) -> Option<Key> {
         0x10 => Key::Up,
         0x15 => Key::KillStart,
         0x17 => Key::KillWord,
-        // Programs that pace themselves send these two unasked.
+        // Programs with software flow control send XON and XOFF unasked.
         0x11 | 0x13 => return None,
         _ => Key::Noise,
     })
 }
 
-/// The key of a sequence that ends with this byte.
+/// The key for a sequence that ends with this byte.
 fn final_key(byte: u8, parameters: &[u8]) -> Option<Key> {
     // xterm says "with Ctrl" or "with Alt" in a second parameter.
     let by_words = parameters.ends_with(b";5") || parameters.ends_with(b";3");
@@ -214,7 +221,7 @@ fn final_key(byte: u8, parameters: &[u8]) -> Option<Key> {
             b"201" => Key::Paste { begins: false },
             _ => return None,
         },
-        // What xterm answers to CSI 18 t: rows, then columns.
+        // xterm's reply to CSI 18 t: rows, then columns.
         b't' => Key::Columns(columns(parameters)?),
         _ => return None,
     })
@@ -240,20 +247,38 @@ mod tests {
         let cases: [(&[u8], &[Key]); 14] = [
             ("ä€😀".as_bytes(), &[Key::Char('ä'), Key::Char('€'), Key::Char('😀')]),
             (b"\x1b[A\x1bOB\x1b[C\x1b[D", &[Key::Up, Key::Down, Key::Right, Key::Left]),
-            (b"\x1b[1;5C\x1b[1;3D\x1bb\x1bf", &[Key::WordRight, Key::WordLeft, Key::WordLeft, Key::WordRight]),
+            (
+                b"\x1b[1;5C\x1b[1;3D\x1bb\x1bf",
+                &[Key::WordRight, Key::WordLeft, Key::WordLeft, Key::WordRight],
+            ),
             (b"\x1b[H\x1b[4~\x1b[3~", &[Key::Home, Key::End, Key::Delete { or_end: false }]),
             (b"\r\n\r\r\n\n", &[Key::Enter, Key::Enter, Key::Enter, Key::Enter]),
             (b"\x1b[99~\x1b[?25h\x11\x1b[Z", &[]),
             (
                 b"\x00\x1b[200~a\r\x1b[201~",
-                &[Key::Noise, Key::Paste { begins: true }, Key::Char('a'), Key::Enter, Key::Paste { begins: false }],
+                &[
+                    Key::Noise,
+                    Key::Paste { begins: true },
+                    Key::Char('a'),
+                    Key::Enter,
+                    Key::Paste { begins: false },
+                ],
             ),
             (b"\x1b[8;24;132t\x1b[8;24t\x1b[9;1;1t\x1b[8;24;70000t", &[Key::Columns(132)]),
             (b"\x1b[1\r", &[Key::Enter]),
             (b"\x1b\x1b[A", &[Key::Up]),
             (b"\x7f\x08\x1b\x7f", &[Key::Backspace, Key::Backspace, Key::KillWord]),
             (b"\xe2\x82\r", &[Key::Char('\u{fffd}'), Key::Enter]),
-            (b"caf\xe9s", &[Key::Char('c'), Key::Char('a'), Key::Char('f'), Key::Char('\u{fffd}'), Key::Char('s')]),
+            (
+                b"caf\xe9s",
+                &[
+                    Key::Char('c'),
+                    Key::Char('a'),
+                    Key::Char('f'),
+                    Key::Char('\u{fffd}'),
+                    Key::Char('s'),
+                ],
+            ),
             ("\u{9b}2J".as_bytes(), &[Key::Char('2'), Key::Char('J')]),
         ];
         for (bytes, expected) in cases {

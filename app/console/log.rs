@@ -1,7 +1,7 @@
-//! The log: the last lines that a node had to say, and which of them are told on its consoles unasked.
+//! The log: a node's last messages, and which of them its consoles print unasked.
 //!
-//! Promises: a fixed number of lines of a fixed length. However much goes wrong at once, consoles are told no more than a person
-//! can read; what they were not told is counted and can be looked up.
+//! Promises: a fixed number of lines of bounded length. However much goes wrong at once, consoles
+//! print no more than a person can read; the lines left out are counted and can be looked up.
 
 use std::collections::VecDeque;
 
@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::id::Millis;
 use crate::limits::{LOG_BURST, LOG_GAP_MS, LOG_LINE_BYTES, LOG_LINES};
 
-/// How much a line matters.
+/// A line's severity.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
@@ -18,7 +18,7 @@ pub enum Level {
     Error,
     /// Something works worse than it should.
     Warn,
-    /// What a person may like to know.
+    /// Something a person may like to know.
     Info,
 }
 
@@ -32,7 +32,7 @@ impl Level {
         }
     }
 
-    /// The level of that name.
+    /// The level with this name.
     pub(crate) fn named(name: &str) -> Option<Level> {
         [Level::Error, Level::Warn, Level::Info].into_iter().find(|level| level.name() == name)
     }
@@ -41,18 +41,18 @@ impl Level {
 /// One line.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub(crate) struct Entry {
-    /// When, on the node's own clock.
+    /// The time on the node's own clock.
     pub at: Millis,
-    /// How much it matters.
+    /// Its severity.
     pub level: Level,
-    /// What was said.
+    /// The message.
     pub text: String,
 }
 
-/// What consoles are told of a new line.
+/// What consoles print for a new line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Told {
-    /// The line, and before it how many were left out since the last.
+    /// The line, preceded by how many were left out since the last.
     Line {
         /// Lines left out.
         left_out: u64,
@@ -65,15 +65,15 @@ pub(crate) enum Told {
 #[derive(Default)]
 pub(crate) struct Log {
     entries: VecDeque<Entry>,
-    /// Lines said in the present burst, one less with every gap that passes.
+    /// Lines printed in the current burst, less one for each gap that passes.
     burst: u64,
-    /// Up to when gaps have been counted.
+    /// The time up to which gaps have been counted.
     since: Millis,
     left_out: u64,
 }
 
 impl Log {
-    /// Takes a line in; one that is too long is cut.
+    /// Adds a line, truncated if too long.
     pub(crate) fn push(&mut self, level: Level, text: &str, now: Millis) -> Told {
         let text = cut(text);
         if self.entries.len() == LOG_LINES {
@@ -97,7 +97,7 @@ impl Log {
     }
 }
 
-/// As much of a text as a line of the log holds.
+/// A text, truncated to what a log line holds.
 fn cut(text: &str) -> &str {
     let mut end = text.len().min(LOG_LINE_BYTES);
     while !text.is_char_boundary(end) {
@@ -113,16 +113,24 @@ mod tests {
     #[test]
     fn a_storm_is_told_in_part_and_counted_and_kept_within_bounds() {
         let mut log = Log::default();
-        let told = (0..10_000).filter(|_| log.push(Level::Info, "a peer is here", Millis(5)) != Told::Nothing).count();
+        let told = (0..10_000)
+            .filter(|_| log.push(Level::Info, "a peer is here", Millis(5)) != Told::Nothing)
+            .count();
         assert_eq!(told as u64, LOG_BURST);
         assert_eq!(log.last(usize::MAX).count(), LOG_LINES);
         let later = Millis(5 + LOG_GAP_MS);
-        assert_eq!(log.push(Level::Warn, "again", later), Told::Line { left_out: 10_000 - LOG_BURST });
+        assert_eq!(
+            log.push(Level::Warn, "again", later),
+            Told::Line { left_out: 10_000 - LOG_BURST }
+        );
         assert_eq!(log.push(Level::Warn, "again", later), Told::Nothing);
         assert_eq!(log.last(1).next().unwrap().level, Level::Warn);
         log.push(Level::Info, &"é".repeat(LOG_LINE_BYTES), later);
         assert_eq!(log.last(1).next().unwrap().text.len(), LOG_LINE_BYTES);
         let calm = later + Millis(LOG_GAP_MS * LOG_BURST);
-        assert!((0..LOG_BURST).all(|_| log.push(Level::Info, "x", calm) != Told::Nothing), "a quiet while restores the burst");
+        assert!(
+            (0..LOG_BURST).all(|_| log.push(Level::Info, "x", calm) != Told::Nothing),
+            "a quiet period restores the burst"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! What the table prints: docs/use/console.md, and the manual page potluck-console(7).
+//! Documents generated from the table: docs/use/console.md and the manual page potluck-console(7).
 
 use super::settings::SETTINGS;
 use super::table::{TABLE, usage};
@@ -131,18 +131,20 @@ pub(crate) fn man_page() -> String {
         }
     }
     text += ".SH SETTINGS\nWhat\n.B set\nknows:\n";
-    SETTINGS.iter().for_each(|(name, about)| text += &format!(".TP\n.B {}\n{}\n", roff(name), sentence(about)));
+    SETTINGS.iter().for_each(|(name, about)| {
+        text += &format!(".TP\n.B {}\n{}\n", roff(name), sentence(about))
+    });
     text + ".SH SEE ALSO\ndocs/use/console.md, docs/use/config.md\n"
 }
 
-/// A line of help as a sentence.
+/// Turns a help line into a sentence.
 fn sentence(help: &str) -> String {
     let mut letters = help.chars();
     let first: String = letters.next().into_iter().flat_map(char::to_uppercase).collect();
     roff(&format!("{first}{}.", letters.as_str()))
 }
 
-/// Text in which roff sees no request and no escape.
+/// Escapes text so that roff sees no request or escape in it.
 fn roff(text: &str) -> String {
     let text = text.replace('\\', "\\e").replace('-', "\\-");
     if text.starts_with(['.', '\'']) { format!("\\&{text}") } else { text }

@@ -1,7 +1,9 @@
-//! What a person can say to a node, and how a terminal is read and written for it. No terminal is touched here.
+//! The commands that a node understands, and the input and output of the terminal for them. Pure
+//! logic: it never touches a terminal.
 //!
-//! One table (`table`) makes the parser, the help, `docs/use/console.md` and the manual page, so that none can miss a command.
-//! [`Screen`] is a terminal with line editing; [`Log`] is what the node had to say; [`Settings`] is how a console wants answers.
+//! One table (`table`) drives the parser, the help, `docs/use/console.md` and the manual page, so
+//! that none can miss a command. [`Screen`] is a terminal with line editing; [`Log`] holds the
+//! node's messages; [`Settings`] holds a console's settings for answers.
 
 mod block;
 mod cable;

@@ -1,67 +1,75 @@
-//! One terminal: what is typed becomes lines, and what is said becomes bytes, without the one garbling the other.
+//! One terminal: turns keys into lines and output into bytes, without one garbling the other.
 //!
-//! Bytes come in by [`Screen::feed`], what they mean comes out of [`Screen::poll`], and what the terminal is to show is taken from
-//! [`Screen::output`]. Nothing is ever asked of the terminal, so it works over any wire.
+//! [`Screen::feed`] takes bytes, [`Screen::poll`] returns what they mean, and [`Screen::output`]
+//! returns the bytes to send to the terminal. The screen never queries the terminal, so it works
+//! over any wire.
 //!
-//! Promises: the prompt and the line stay whole: what is said while a line is edited appears above it. While an answer streams,
-//! notes wait for the end of its line. A key costs the few bytes that differ, for at 115200 bits a second a whole row takes 7 ms.
-//! The line takes one row, however long it is: the row shows the part around the cursor. What a terminal does not take is left out
-//! beyond a bound, and that is said. Pasted text, where the terminal marks it, is one line whatever it holds, and waits for Enter.
+//! Promises: the prompt and the line stay whole: output during editing appears above the line.
+//! While an answer streams, notes wait for the end of its line. A key sends only the few bytes that
+//! differ, because a whole row takes 7 ms at 115200 bits a second. A line of any length takes one
+//! row, which shows the part around the cursor. Output that a slow terminal does not take is
+//! bounded; the excess is dropped, and the terminal is told. Pasted text, where the terminal marks
+//! it, is always one line, and waits for Enter.
 //!
-//! Nothing here looks at a clock: [`Screen::at`] says the time, [`Screen::wait`] when to come again.
+//! Nothing here reads a clock: [`Screen::at`] sets the time, and [`Screen::wait`] says when to
+//! call again.
 
 mod draw;
 #[cfg(test)]
 mod noisy;
+mod say;
 #[cfg(test)]
 mod tests;
 
 use std::collections::VecDeque;
 
 use crate::id::Millis;
-use crate::limits::{MAX_TERMINAL_OUTPUT_BYTES, MAX_WAITING_NOTES, TERMINAL_COLUMNS};
+use crate::limits::{MAX_TERMINAL_OUTPUT_BYTES, TERMINAL_COLUMNS};
 
 use super::cable::{self, Cable, Dropped, Taken};
 use super::editor::{Edit, Editor};
 use super::keys::{Key, Keys};
 use super::table::{self, May};
 
-use draw::{Cell, shown, width};
+pub use say::harmless;
 
-/// What is pasted comes without a pause of this length, where its end got lost.
+use draw::{Cell, shown};
+
+/// A pause of this length ends a paste whose end marker was lost.
 const PASTE_PAUSE_MS: u64 = 2_000;
 
-/// Ask a terminal to mark what is pasted, and no longer (xterm's "bracketed paste").
+/// Ask a terminal to mark pasted text, and to stop doing so (xterm's "bracketed paste").
 const MARK_PASTE: &str = "\x1b[?2004h";
 const LEAVE_PASTE: &str = "\x1b[?2004l";
 
 /// What a person did.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Typed {
-    /// A line, its end not included.
+    /// A line, without its end.
     Line(String),
     /// A line beyond `MAX_PROMPT_BYTES`.
     TooLong,
-    /// A line with bytes that are no UTF-8.
+    /// A line with invalid UTF-8.
     NotUtf8,
-    /// Ctrl-C, with nothing typed or while an answer comes.
+    /// Ctrl-C with nothing typed, or during an answer.
     Interrupt,
     /// Ctrl-D with nothing typed.
     End,
-    /// Something came that no person types, and is gone: so often by now. The first is told, the tenth, the hundredth.
+    /// Input that no person types was dropped, and how often so far. Reported the first, tenth and
+    /// hundredth time.
     Dropped(Dropped, u64),
 }
 
-/// What stands on the last row.
+/// What the last row shows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Row {
     /// Nothing.
     Empty,
     /// The prompt and the line.
     Line,
-    /// The end of an answer that goes on.
+    /// The end of a streaming answer.
     Answer {
-        /// Nothing stands on the row.
+        /// The row is empty.
         fresh: bool,
     },
 }
@@ -73,35 +81,35 @@ pub struct Screen {
     typed: VecDeque<Typed>,
     row: Row,
     columns: usize,
-    /// Whether the terminal knows escape sequences.
+    /// Whether the terminal understands escape sequences.
     sequences: bool,
-    /// The row as the terminal shows it, when it is a line, and the column of the cursor.
+    /// The row as the terminal shows it, if it is a line, and the cursor's column.
     shown: Vec<Cell>,
     at: usize,
-    /// The first byte of the line that is shown.
+    /// The first visible byte of the line.
     first: usize,
-    /// Notes that wait for the end of an answer's line, and how many more there were.
+    /// Notes that wait for the end of an answer's line, and how many more were left out.
     notes: VecDeque<String>,
     more: usize,
     out: Vec<u8>,
     lost: bool,
-    /// Columns of the progress that stands on the row, which the next output takes away.
+    /// Width of the progress text on the row, which the next output erases.
     progress: usize,
     now: Millis,
-    /// When the last byte came.
+    /// When the last byte arrived.
     came: Millis,
-    /// What else may come where this is a serial cable.
+    /// The filter for a serial cable, if the terminal is on one.
     cable: Option<Cable>,
-    /// Which of the commands may be used here.
+    /// Which commands are allowed here.
     may: May,
-    /// The line belongs to a prompt that has begun.
+    /// The line continues a prompt.
     continues: bool,
-    /// Pasted text is marked.
+    /// The terminal has been asked to mark pasted text.
     marks: bool,
 }
 
 impl Screen {
-    /// A terminal with nothing on it. One that knows no escape `sequences` gets backspaces, spaces and CR alone.
+    /// An empty terminal. Without escape `sequences` it is sent only backspaces, spaces and CR.
     pub fn new(sequences: bool) -> Screen {
         Screen {
             sequences,
@@ -127,12 +135,16 @@ impl Screen {
         }
     }
 
-    /// The same at the end of a serial cable.
+    /// The same on a serial cable.
     pub fn on_cable(sequences: bool) -> Screen {
-        Screen { cable: Some(Cable::default()), editor: Editor::on_cable(), ..Screen::new(sequences) }
+        Screen {
+            cable: Some(Cable::default()),
+            editor: Editor::on_cable(),
+            ..Screen::new(sequences)
+        }
     }
 
-    /// The time goes on.
+    /// Sets the time.
     pub fn at(&mut self, now: Millis) {
         self.now = now;
         if let Some(cable) = &mut self.cable {
@@ -140,24 +152,25 @@ impl Screen {
         }
     }
 
-    /// Says which of the commands may be used here.
+    /// Sets which commands are allowed here.
     pub(crate) fn set_may(&mut self, may: May) {
         self.may = may;
     }
 
-    /// Whether the lines that follow belong to a prompt that has begun: then blank ones count, and another sign stands before them.
+    /// Sets whether the next lines continue a prompt: then blank lines count, and the prompt
+    /// sign differs.
     pub(crate) fn set_continues(&mut self, continues: bool) {
         self.continues = continues;
     }
 
-    /// Leaves the terminal as others expect it.
+    /// Restores the terminal's paste mode.
     pub(crate) fn farewell(&mut self) {
         if std::mem::take(&mut self.marks) {
             self.push(LEAVE_PASTE);
         }
     }
 
-    /// The terminal's columns, where it says them.
+    /// Sets the terminal's width, if it reports one.
     pub fn set_columns(&mut self, columns: usize) {
         let columns = columns.clamp(20, 1_000);
         if columns != self.columns {
@@ -170,8 +183,8 @@ impl Screen {
         }
     }
 
-    /// Takes what was typed, up to the first thing that [`Screen::poll`] gives; so many bytes it took. The rest is to be given again
-    /// when that has been dealt with, so that what is said comes between one line and the next.
+    /// Takes typed bytes up to the first result for [`Screen::poll`], and returns how many it took.
+    /// Feed the rest once that result is dealt with, so that its output appears between the lines.
     pub fn feed(&mut self, bytes: &[u8]) -> usize {
         let mut taken = 0;
         self.after_pause();
@@ -181,7 +194,11 @@ impl Screen {
             }
             taken += 1;
             match &mut self.cable {
-                Some(cable) if self.editor.text().is_empty() && self.keys.is_between() && !self.editor.is_pasted() => {
+                Some(cable)
+                    if self.editor.text().is_empty()
+                        && self.keys.is_between()
+                        && !self.editor.is_pasted() =>
+                {
                     match cable.take(byte) {
                         Taken::Given(bytes) => bytes.into_iter().for_each(|byte| self.press(byte)),
                         Taken::Dropped { is_echo: true } => self.dropped(Dropped::Echo),
@@ -198,12 +215,12 @@ impl Screen {
         taken
     }
 
-    /// Milliseconds after which [`Screen::pause`] is to be called if nothing comes.
+    /// Milliseconds after which to call [`Screen::pause`] if nothing arrives.
     pub(crate) fn wait(&self) -> Option<u64> {
         self.cable.as_ref()?.wait()
     }
 
-    /// Nothing has come for as long as [`Screen::wait`] said.
+    /// Call this when nothing has arrived for as long as [`Screen::wait`] said.
     pub fn pause(&mut self) {
         let given = self.cable.as_mut().map_or(Vec::new(), Cable::pause);
         given.into_iter().for_each(|byte| self.press(byte));
@@ -212,7 +229,7 @@ impl Screen {
         }
     }
 
-    /// What came before a pause: noise is no beginning of a line, and a paste has ended.
+    /// After a pause, drops noise at the start of the line and ends a paste.
     fn after_pause(&mut self) {
         let pause = (self.now - self.came).0;
         if pause >= PASTE_PAUSE_MS && self.editor.is_pasted() {
@@ -239,13 +256,13 @@ impl Screen {
         }
     }
 
-    /// Something has come that no person types.
+    /// Counts input that no person types.
     fn dropped(&mut self, what: Dropped) {
         let count = self.cable.as_mut().and_then(|cable| cable.count(what));
         self.typed.extend(count.map(|count| Typed::Dropped(what, count)));
     }
 
-    /// What it meant.
+    /// The next thing that was typed.
     pub fn poll(&mut self) -> Option<Typed> {
         self.typed.pop_front()
     }
@@ -268,12 +285,18 @@ impl Screen {
             }
             Edit::Noise => return self.dropped(Dropped::Noise),
             Edit::Line(line) => {
-                if let Some(what) = self.cable.as_mut().and_then(|cable| cable.drops(&line)).filter(|_| !self.continues) {
+                if let Some(what) = self
+                    .cable
+                    .as_mut()
+                    .and_then(|cable| cable.drops(&line))
+                    .filter(|_| !self.continues)
+                {
                     return self.dropped(what);
                 }
                 self.leave_line(&line);
                 if line.trim().is_empty() && !self.continues {
-                    // Whoever comes to a cable presses Enter first: the terminal may be another than before.
+                    // A person who plugs in a cable presses Enter first; it may be a different
+                    // terminal now.
                     self.marks &= self.cable.is_none();
                     return self.invite();
                 }
@@ -298,12 +321,12 @@ impl Screen {
         self.typed.push_back(typed);
     }
 
-    /// The line is complete: it stays on the terminal, whole, and the next row begins. One that was typed unseen, during an
-    /// answer, is shown now.
+    /// The line is complete: leaves it on the terminal and starts the next row. A line typed
+    /// unseen, during an answer, is shown now.
     fn leave_line(&mut self, line: &str) {
         match self.row {
             Row::Line => {
-                // More than one row was never shown whole.
+                // A line longer than one row was never fully shown.
                 self.draw_as(line);
                 self.push("\r\n");
                 self.forget_row();
@@ -324,7 +347,7 @@ impl Screen {
         (self.at, self.first) = (0, 0);
     }
 
-    /// Asks for a line.
+    /// Shows the prompt.
     pub fn invite(&mut self) {
         if self.row == Row::Empty {
             self.row = Row::Line;
@@ -339,124 +362,12 @@ impl Screen {
         }
     }
 
-    /// A line of the log. It is shown above the line that is edited, or when the answer's line ends.
-    pub fn note(&mut self, line: &str) {
-        if matches!(self.row, Row::Answer { fresh: false }) {
-            if self.notes.len() < MAX_WAITING_NOTES {
-                self.notes.push_back(line.to_string());
-            } else {
-                self.more += 1;
-            }
-        } else {
-            self.say(line);
-        }
-    }
-
-    /// How far something has come, on a row that the next output takes back. Nothing where a line or an answer stands.
-    pub(crate) fn progress(&mut self, text: &str) {
-        if matches!(self.row, Row::Empty | Row::Answer { fresh: true }) {
-            let text: String = harmless(text).chars().take(self.columns - 1).collect();
-            self.push(&text);
-            self.said(&text);
-            self.progress = width(&text);
-        }
-    }
-
-    /// Whole lines, at once.
-    pub fn say(&mut self, lines: &str) {
-        let before = self.row;
-        match before {
-            Row::Line => self.erase(),
-            Row::Answer { fresh: false } => self.push("\r\n"),
-            Row::Answer { fresh: true } | Row::Empty => {}
-        }
-        for line in lines.lines() {
-            self.say_line(line);
-        }
-        match before {
-            Row::Line => {
-                self.row = Row::Line;
-                self.draw();
-            }
-            Row::Answer { .. } => {
-                self.row = Row::Answer { fresh: true };
-                self.say_notes();
-            }
-            Row::Empty => {}
-        }
-    }
-
-    /// More of an answer.
-    pub(crate) fn answer(&mut self, text: &str) {
-        if self.row == Row::Line {
-            self.erase();
-        }
-        let mut fresh = !matches!(self.row, Row::Answer { fresh: false });
-        for piece in text.split_inclusive('\n') {
-            let line = piece.strip_suffix('\n');
-            let text = harmless(line.unwrap_or(piece));
-            self.push(&text);
-            if let Some(cable) = &mut self.cable {
-                cable.more(&text);
-            }
-            fresh = line.is_some();
-            if fresh {
-                self.end_row();
-                self.row = Row::Answer { fresh };
-                self.say_notes();
-            }
-        }
-        self.row = Row::Answer { fresh };
-    }
-
-    /// The answer is complete.
-    pub(crate) fn end_answer(&mut self) {
-        if let Row::Answer { fresh } = self.row {
-            if !fresh {
-                self.end_row();
-            }
-            self.row = Row::Empty;
-        }
-        self.say_notes();
-    }
-
-    fn say_notes(&mut self) {
-        while let Some(note) = self.notes.pop_front() {
-            self.say_line(&note);
-        }
-        if self.more > 0 {
-            let more = std::mem::take(&mut self.more);
-            self.say_line(&format!("· {more} more lines: log shows them"));
-        }
-    }
-
-    fn say_line(&mut self, line: &str) {
-        let line = harmless(line);
-        self.push(&line);
-        self.push("\r\n");
-        self.said(&line);
-    }
-
-    fn end_row(&mut self) {
-        self.push("\r\n");
-        if let Some(cable) = &mut self.cable {
-            cable.end_row();
-        }
-    }
-
-    /// A whole line has been said, which may come back.
-    fn said(&mut self, line: &str) {
-        if let Some(cable) = &mut self.cable {
-            cable.said(line);
-        }
-    }
-
-    /// What the terminal is to be sent.
+    /// Bytes to send to the terminal.
     pub fn output(&self) -> &[u8] {
         &self.out
     }
 
-    /// So many bytes of it have been sent.
+    /// Removes this many bytes, which have been sent.
     pub fn sent(&mut self, bytes: usize) {
         self.out.drain(..bytes);
         if self.lost && self.out.is_empty() {
@@ -484,10 +395,4 @@ impl Screen {
         }
         self.out.extend_from_slice(text.as_bytes());
     }
-}
-
-/// Text that moves no cursor, changes no colour and sets no title: a model or a peer may say any byte.
-pub fn harmless(text: &str) -> String {
-    let is_safe = |character: char| !character.is_control() || matches!(character, '\n' | '\t');
-    text.chars().map(|character| if is_safe(character) { character } else { char::REPLACEMENT_CHARACTER }).collect()
 }

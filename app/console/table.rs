@@ -5,31 +5,31 @@ use super::editor::Completion;
 use super::log::Level;
 use super::settings::SETTINGS;
 
-/// What follows a command's word.
+/// What a command takes after its word.
 pub(super) enum Takes {
     /// Any text.
     Text(fn(String) -> Command),
     /// Any text, or none.
     TextOrNothing(fn(Option<String>) -> Command),
-    /// So many words at most, which may not be understood.
+    /// At most this many words; `read` returns none for words that it does not understand.
     Words { most: usize, read: fn(&[&str]) -> Option<Command> },
 }
 
 /// One command.
 pub(super) struct Entry {
     pub word: &'static str,
-    /// What follows, as the help shows it.
+    /// Its arguments, as the help shows them.
     pub argument: &'static str,
-    /// A line about it.
+    /// One line of help.
     pub help: &'static str,
-    /// More, for the manual.
+    /// More help, for the manual.
     pub more: &'static str,
     pub takes: Takes,
     /// What it takes, for an error.
     pub takes_words: &'static str,
 }
 
-/// A command that takes nothing.
+/// A command without arguments.
 macro_rules! alone {
     ($word:expr, $command:expr, $help:expr, $more:expr) => {
         Entry {
@@ -43,7 +43,7 @@ macro_rules! alone {
     };
 }
 
-/// Lines that `log` shows unless it is told how many.
+/// Lines that `log` shows by default.
 const LOG_SHOWN: usize = 20;
 
 pub(super) const TABLE: &[Entry] = &[
@@ -113,7 +113,12 @@ pub(super) const TABLE: &[Entry] = &[
         "all that a node needs, item by item: what is wrong, and what to do",
         "Settings, model, memory, the state directory, the swarm's key and HTTP, then what `net` shows. It works without a model, too. `potluck doctor` does the same on a computer without a node, and tries the ports and the network."
     ),
-    alone!("peers", Command::Peers, "the nodes on the LAN, what they hold and how fast they are", ""),
+    alone!(
+        "peers",
+        Command::Peers,
+        "the nodes on the LAN, what they hold and how fast they are",
+        ""
+    ),
     alone!(
         "catalog",
         Command::Catalog,
@@ -196,7 +201,10 @@ pub(super) const TABLE: &[Entry] = &[
         argument: "[COMMAND]",
         help: "these lines, or more about one command",
         more: "",
-        takes: Takes::Words { most: 1, read: |words| Some(Command::Help(words.first().map(|word| (*word).to_string()))) },
+        takes: Takes::Words {
+            most: 1,
+            read: |words| Some(Command::Help(words.first().map(|word| (*word).to_string()))),
+        },
         takes_words: "a command or nothing",
     },
     alone!("version", Command::Version, "which build this is", ""),
@@ -208,17 +216,17 @@ pub(super) const TABLE: &[Entry] = &[
     ),
 ];
 
-/// What may be done on a console beside what may be done on each.
+/// Which of the restricted commands a console allows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct May {
-    /// Leave: the console does not belong to the node.
+    /// `quit`, where the console can be left.
     pub quit: bool,
-    /// Start the machine anew or switch it off.
+    /// `reboot` and `poweroff`.
     pub power: bool,
 }
 
 impl May {
-    /// All of it.
+    /// Every command.
     pub(crate) const ALL: May = May { quit: true, power: true };
 
     fn has(self, entry: &Entry) -> bool {
@@ -235,10 +243,12 @@ pub fn words() -> impl Iterator<Item = &'static str> {
     TABLE.iter().map(|entry| entry.word)
 }
 
-/// The words that may stand where the line ends: commands, then what `help`, `set` and `log` take.
+/// The words that can complete the line: commands, or the arguments of `help`, `set`, `log`
+/// and `config`.
 pub(super) fn candidates(line: &str, may: May) -> Vec<&'static str> {
     let begun = line.rsplit(' ').next().unwrap_or_default();
-    let commands = || TABLE.iter().filter(|entry| may.has(entry)).map(|entry| entry.word).collect::<Vec<_>>();
+    let commands =
+        || TABLE.iter().filter(|entry| may.has(entry)).map(|entry| entry.word).collect::<Vec<_>>();
     let mut words = match line.split(' ').collect::<Vec<_>>()[..] {
         [_] | ["help", _] => commands(),
         ["set", _] => SETTINGS.iter().map(|(name, _)| *name).collect(),
@@ -251,7 +261,8 @@ pub(super) fn candidates(line: &str, may: May) -> Vec<&'static str> {
     words
 }
 
-/// How the line may go on: with all that its candidates have in common, and a space where that is the only one and words may follow.
+/// Completes the line with the common prefix of its candidates. A single candidate that takes
+/// arguments also gets a space.
 pub(super) fn completion(line: &str, may: May) -> Completion {
     let begun = line.rsplit(' ').next().unwrap_or_default();
     let candidates = candidates(line, may);
@@ -259,9 +270,10 @@ pub(super) fn completion(line: &str, may: May) -> Completion {
     let common = candidates.iter().fold(first.len(), |common, word| {
         first.bytes().zip(word.bytes()).take(common).take_while(|(one, other)| one == other).count()
     });
-    let follows = TABLE
-        .iter()
-        .any(|entry| entry.word == line[..line.len() - begun.len()].to_string() + first && !entry.argument.is_empty());
+    let follows = TABLE.iter().any(|entry| {
+        entry.word == line[..line.len() - begun.len()].to_string() + first
+            && !entry.argument.is_empty()
+    });
     match (&first[begun.len()..common], candidates.len()) {
         ("", 2..) => Completion::Several,
         (rest, 1) => Completion::Rest(format!("{rest}{}", if follows { " " } else { "" })),
@@ -274,16 +286,17 @@ pub(super) fn usage(entry: &Entry) -> String {
     format!("{} {}", entry.word, entry.argument).trim_end().to_string()
 }
 
-/// The commands that may be used, a line each.
+/// The allowed commands, one per line.
 pub(crate) fn help(may: May) -> String {
     let entries = TABLE.iter().filter(|entry| may.has(entry));
-    let mut text: String = entries.map(|entry| format!("{:<22}{}\n", usage(entry), entry.help)).collect();
+    let mut text: String =
+        entries.map(|entry| format!("{:<22}{}\n", usage(entry), entry.help)).collect();
     text += "Any command takes --json behind its word. help COMMAND says more. Ctrl-C stops an answer; Tab completes a command.\n\
              \"\"\" begins a prompt of several lines and ends it.\n";
     text
 }
 
-/// One command, at length; none where there is no such command.
+/// The full help for one command; none if there is no such command.
 pub(crate) fn help_for(word: &str) -> Option<String> {
     let entry = TABLE.iter().find(|entry| entry.word == word)?;
     let more = entry.more.replace('`', "");
@@ -298,8 +311,11 @@ mod tests {
     #[test]
     fn every_command_of_the_table_is_understood_and_in_the_help() {
         for entry in TABLE {
-            let line =
-                if matches!(entry.takes, Takes::Words { .. }) { entry.word.into() } else { format!("{} some words", entry.word) };
+            let line = if matches!(entry.takes, Takes::Words { .. }) {
+                entry.word.into()
+            } else {
+                format!("{} some words", entry.word)
+            };
             assert!(parse(&line).unwrap().is_some_and(|line| !line.bare));
             assert!(help(May::ALL).contains(entry.help));
             assert!(help_for(entry.word).unwrap().contains(entry.help));

@@ -1,10 +1,10 @@
-//! A node's events in words, for the log and whoever reads it.
+//! Log messages for a node's events.
 
 use super::Level;
 use crate::id::{Epoch, NodeId};
 use crate::node::Event;
 
-/// One line, and how much it matters. `called` says what people call a node.
+/// An event's log line and its level. `called` returns a node's display name.
 pub fn word(event: &Event, called: &dyn Fn(NodeId) -> String) -> (Level, String) {
     match event {
         Event::PeerJoined { node, other_model: false } => (Level::Info, format!("peer {} is here", called(*node))),
@@ -15,7 +15,7 @@ pub fn word(event: &Event, called: &dyn Fn(NodeId) -> String) -> (Level, String)
                 called(*node)
             ),
         ),
-        Event::PeerRestarted(node) => (Level::Info, format!("peer {} has started anew", called(*node))),
+        Event::PeerRestarted(node) => (Level::Info, format!("peer {} has restarted", called(*node))),
         Event::PeerLeft(node) => (Level::Info, format!("peer {} has left", called(*node))),
         Event::Twin { ip, renamed: Some(node) } => (
             Level::Warn,
@@ -46,7 +46,7 @@ pub fn word(event: &Event, called: &dyn Fn(NodeId) -> String) -> (Level, String)
         ),
         Event::GroupWorks => (Level::Info, "multicast comes through again: peers are found by themselves".to_string()),
         Event::ConnectionLost { peer } => {
-            let line = format!("peer {} was lost in mid transfer: what it owed is fetched elsewhere or computed", called(*peer));
+            let line = format!("peer {} was lost during a transfer: the missing blocks are fetched elsewhere or computed", called(*peer));
             (Level::Warn, line)
         }
         Event::PeerFault { peer: Some(peer), fault } => {
@@ -56,13 +56,13 @@ pub fn word(event: &Event, called: &dyn Fn(NodeId) -> String) -> (Level, String)
         Event::PeerDistrusted { node, forgotten } => (
             Level::Error,
             format!(
-                "peer {node} gave bytes that this node does not compute: not asked any more, {forgotten} blocks forgotten; check \
+                "peer {node} sent bytes that this node does not compute: no longer asked, {forgotten} blocks forgotten; check \
                  that board's build, power supply and memory, or ask its owner, then start it again or reset the swarm"
             ),
         ),
         Event::ComputesTwoWays => (
             Level::Error,
-            "this node computed a block twice and got different bytes: it checks no peer any more; check its power supply, cooling and memory".to_string(),
+            "this node computed a block twice and got different bytes: it no longer checks peers; check its power supply, cooling and memory".to_string(),
         ),
         Event::OwnBlockWrong => (
             Level::Warn,
@@ -79,7 +79,7 @@ pub fn word(event: &Event, called: &dyn Fn(NodeId) -> String) -> (Level, String)
                 }
             };
             let line =
-                format!("the state that the prompt began with{from} is of no use ({reason}): forgotten, and computed again");
+                format!("the state that the prompt began with{from} cannot be used ({reason}): forgotten, and computed again");
             (Level::Warn, line)
         }
         Event::SwarmReset { epoch, store } => (Level::Info, format!("the swarm was reset: {}", effect(*epoch, *store))),
@@ -89,7 +89,7 @@ pub fn word(event: &Event, called: &dyn Fn(NodeId) -> String) -> (Level, String)
         ),
         Event::BlocksKept { by_peers: false } => (
             Level::Warn,
-            "somebody has ordered over the network to drop all blocks; this swarm has no key, so they are kept: reset --store drops them"
+            "an order to drop all blocks came over the network; this swarm has no key, so they are kept: reset --store drops them"
                 .to_string(),
         ),
         Event::ResetUnsaved { epoch, store, reason } => (
@@ -102,7 +102,7 @@ pub fn word(event: &Event, called: &dyn Fn(NodeId) -> String) -> (Level, String)
     }
 }
 
-/// A reset in words.
+/// Describes a reset's effect.
 fn effect(epoch: Epoch, store: bool) -> String {
     let forgotten = if store { "peers and blocks are forgotten" } else { "peers are forgotten" };
     format!("{forgotten}, epoch {}", epoch.0)
@@ -121,18 +121,26 @@ mod tests {
     #[test]
     fn a_node_goes_by_its_name_and_two_of_one_name_are_told_apart() {
         let called = |node: NodeId| NodeName::of("shelf").label(node);
-        let [one, other] = [0x1234, 0x5678].map(|id| word(&Event::PeerLeft(NodeId(id << 48)), &called).1);
-        assert_eq!((one.as_str(), other.as_str()), ("peer shelf (1234) has left", "peer shelf (5678) has left"));
+        let [one, other] =
+            [0x1234, 0x5678].map(|id| word(&Event::PeerLeft(NodeId(id << 48)), &called).1);
+        assert_eq!(
+            (one.as_str(), other.as_str()),
+            ("peer shelf (1234) has left", "peer shelf (5678) has left")
+        );
         assert_eq!(NodeName::default().label(NodeId(7)), "0000000000000007");
     }
 
     #[test]
     fn a_fault_names_the_peer_and_the_rule_and_a_loss_says_what_happens_now() {
         let fault = Event::PeerFault { peer: Some(NodeId(7)), fault: Fault::Stalled };
-        let line = "peer 0000000000000007: stopped reading or answering; connection closed".to_string();
+        let line =
+            "peer 0000000000000007: stopped reading or answering; connection closed".to_string();
         assert_eq!(said(&fault), (Level::Warn, line));
         let (level, line) = said(&Event::ConnectionLost { peer: NodeId(7) });
-        assert!(level == Level::Warn && line.contains("0000000000000007") && line.contains("computed"), "{line}");
+        assert!(
+            level == Level::Warn && line.contains("0000000000000007") && line.contains("computed"),
+            "{line}"
+        );
     }
 
     #[test]
@@ -141,14 +149,27 @@ mod tests {
         let said = |older| said(&Event::OtherVersion { ip, older }).1;
         let old = "the node at 10.0.0.7 runs an older version of potluck, and nothing is shared with it: update it";
         assert_eq!(said(Some(true)), old);
-        assert!(said(Some(false)).ends_with("update this one") && said(None).ends_with("put the same release on both"));
+        assert!(
+            said(Some(false)).ends_with("update this one")
+                && said(None).ends_with("put the same release on both")
+        );
     }
 
     #[test]
     fn whoever_is_distrusted_is_named_with_what_to_do() {
         let (level, line) = said(&Event::PeerDistrusted { node: NodeId(7), forgotten: 12 });
-        assert!(level == Level::Error && line.contains("0000000000000007") && line.contains("12 blocks forgotten"), "{line}");
-        assert!(["build", "power supply", "memory", "owner", "reset"].iter().all(|what| line.contains(what)), "{line}");
+        assert!(
+            level == Level::Error
+                && line.contains("0000000000000007")
+                && line.contains("12 blocks forgotten"),
+            "{line}"
+        );
+        assert!(
+            ["build", "power supply", "memory", "owner", "reset"]
+                .iter()
+                .all(|what| line.contains(what)),
+            "{line}"
+        );
         assert!(said(&Event::ComputesTwoWays).1.contains("this node"));
         assert!(line.len() < crate::limits::LOG_LINE_BYTES);
     }
@@ -165,8 +186,13 @@ mod tests {
     fn a_reset_says_whether_blocks_went_too() {
         let (_, peers) = said(&Event::SwarmReset { epoch: Epoch(5), store: false });
         assert_eq!(peers, "the swarm was reset: peers are forgotten, epoch 5");
-        let unsaved = Event::ResetUnsaved { epoch: Epoch(6), store: true, reason: "no space".to_string() };
+        let unsaved =
+            Event::ResetUnsaved { epoch: Epoch(6), store: true, reason: "no space".to_string() };
         let (level, both) = said(&unsaved);
-        assert!(level == Level::Warn && both.contains("peers and blocks are forgotten, epoch 6") && both.contains("(no space)"));
+        assert!(
+            level == Level::Warn
+                && both.contains("peers and blocks are forgotten, epoch 6")
+                && both.contains("(no space)")
+        );
     }
 }

@@ -1,16 +1,17 @@
 //! What drafts have cost and saved one answer.
 //!
-//! Promise: an answer whose drafts are all wrong takes no longer than without any by more than a step and three per cent (a quarter of a
-//! step and a half per cent where they are mere guesses), as far as the costs of a step are known. Until they are, one wrong draft is
-//! followed by a step of one row, which measures them at no cost.
+//! Promise: if all its drafts are wrong, an answer takes at most one step and three per cent longer
+//! than without any (a quarter of a step and half a per cent if they are mere guesses), as far as
+//! the costs of a step are known. Until they are, a wrong draft is followed by a step of one row,
+//! which measures them at no cost.
 
 use super::costs::BELIEVED;
 use super::{Costs, Source};
 
-/// What may be lost on what once followed: steps, and a part of the answer's time.
+/// Allowed loss on what once followed: steps, and a fraction of the answer's time.
 const SOUND: (f32, f32) = (1.0, 0.03);
 
-/// The same on guesses from likeness: new prose must not notice them.
+/// The same for guesses by similarity: new prose must not be slowed noticeably.
 const GUESS: (f32, f32) = (0.25, 0.005);
 
 /// Gains and losses of one answer.
@@ -18,15 +19,16 @@ const GUESS: (f32, f32) = (0.25, 0.005);
 pub(crate) struct Account {
     spent_us: f32,
     lost_us: f32,
-    /// Steps while it was not known what one of a single row takes: their time, and the tokens that they brought.
+    /// Steps made before the time of a one-row step was measured: their time, and the tokens that
+    /// they produced.
     open_us: f32,
     open_tokens: usize,
-    /// Whether one of them was wrong.
+    /// Whether one of them had a wrong draft.
     is_warned: bool,
 }
 
 impl Account {
-    /// A step over `rows` rows took `micros` and brought `tokens` tokens.
+    /// A step over `rows` rows took `micros` and produced `tokens` tokens.
     pub(crate) fn note(&mut self, costs: &Costs, rows: usize, tokens: usize, micros: u64) {
         self.spent_us += micros as f32;
         if rows > 1 && costs.is_provisional() {
@@ -40,7 +42,8 @@ impl Account {
         }
     }
 
-    /// What the next draft may cost beyond a step of one row, in microseconds, if all of it is wrong.
+    /// How much longer than a step of one row the next step may take, in microseconds, if its whole
+    /// draft is wrong.
     pub(crate) fn allowance_us(&self, costs: &Costs, source: Source) -> f32 {
         let (steps, part) = match source {
             Source::Slab | Source::Peer => SOUND,
@@ -51,7 +54,7 @@ impl Account {
                 let lost_us = self.lost_us + self.open_us - one * self.open_tokens as f32;
                 steps * one + part * self.spent_us - lost_us
             }
-            // Not even a draft that seems to cost nothing.
+            // Rules out even a draft that seems to cost nothing.
             _ => f32::NEG_INFINITY,
         }
     }

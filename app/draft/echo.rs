@@ -1,23 +1,29 @@
-//! What followed the last words where they stood before, in the prompt or in the answer itself.
+//! What followed the last words at an earlier occurrence, in the prompt or in the answer itself.
 
 use heapless::Vec as Bounded;
 
 use crate::id::TokenId;
 use crate::limits::MAX_PATH_TOKENS;
 
-/// The last tokens that must have stood there before: fewer are found by chance.
+/// Tokens at the end of the text that must match: shorter matches occur by chance.
 const WORDS: usize = 3;
 
-/// Tokens that the copied passage must have in common with the end of the text to be preferred to a later one.
+/// Matching tokens beyond which a longer match is no longer preferred to a later one.
 const LONGEST: usize = 16;
 
-/// The tokens after the place whose last words are those of `text`: the latest of the places with most of them in common. Nothing where
-/// there is none.
+/// The tokens after the earlier place that matches the end of `text` best: the latest of the places
+/// with the longest match. Empty if there is none.
 pub(crate) fn echo(text: &[TokenId]) -> Bounded<TokenId, MAX_PATH_TOKENS> {
     let mut best = (WORDS - 1, text.len());
-    // The last token is its own echo.
+    // The last token would match itself.
     for end in (WORDS..text.len()).rev() {
-        let common = text[..end].iter().rev().zip(text.iter().rev()).take(LONGEST).take_while(|(a, b)| a == b).count();
+        let common = text[..end]
+            .iter()
+            .rev()
+            .zip(text.iter().rev())
+            .take(LONGEST)
+            .take_while(|(a, b)| a == b)
+            .count();
         if common > best.0 {
             best = (common, end);
             if common == LONGEST {

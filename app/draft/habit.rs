@@ -1,8 +1,9 @@
-//! What this node's answers have had after the same words: a small table of habits.
+//! What followed the same words in this node's answers: a small table of habits.
 //!
-//! A fixed number of entries, found by a hash of the last few tokens, for runs of several lengths. Each names the token that followed and
-//! how sure that is. Every token of an answer makes one entry of each length surer or less sure; one that nothing speaks for any more gives
-//! its place to what has just been seen. Nothing is cleared wholesale, and the same answers leave the same table.
+//! A fixed number of entries, indexed by a hash of the last few tokens, for runs of several
+//! lengths. Each holds the token that followed and a confidence. Every token of an answer raises or
+//! lowers the confidence of one entry per length; an entry without any confidence left is replaced
+//! by what was just seen. Nothing is cleared wholesale, and the same answers leave the same table.
 
 use heapless::Vec as Bounded;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -10,23 +11,25 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use crate::id::TokenId;
 use crate::limits::{HABIT_ENTRIES, MAX_PATH_TOKENS};
 
-/// Tokens of the runs that entries are for, the longest first: what follows six tokens is surest, what follows three is met most often.
+/// Run lengths of the entries, longest first: what follows six tokens is most certain, what follows
+/// three occurs most often.
 const RUNS: [usize; 3] = [6, 4, 3];
 
-/// The surest that an entry gets: as often it must be wrong before it gives way.
+/// Highest confidence of an entry: it must be wrong that often before it can be replaced.
 const SUREST: u8 = 7;
 
-/// From where on an entry is believed, for each length of run: one sighting after a short run is chance.
+/// Confidence from which an entry is used, for each run length: one sighting after a short run
+/// is chance.
 const BELIEVED: [u8; 3] = [1, 2, 3];
 
-/// Tokens that are guessed ahead, at most: each stands on those before it.
+/// Most tokens guessed ahead: each guess depends on those before it.
 const AHEAD: usize = 16;
 
 /// An entry: 8 bytes.
 #[derive(Clone, Copy, Default)]
 struct Entry {
     token: u32,
-    /// More of the run's hash.
+    /// Another part of the run's hash.
     tag: u16,
     sure: u8,
 }
@@ -42,7 +45,7 @@ impl Default for Habits {
     }
 }
 
-/// Where a run's entry is, and its tag; none where the text is shorter.
+/// The index of a run's entry, and its tag; `None` if the text is shorter.
 fn place(text: &[TokenId], run: usize) -> Option<(usize, u16)> {
     let words = text.get(text.len().checked_sub(run)?..)?;
     let mut bytes = [0; 4 * RUNS[0]];
@@ -54,7 +57,7 @@ fn place(text: &[TokenId], run: usize) -> Option<(usize, u16)> {
 }
 
 impl Habits {
-    /// `token` has followed `text`.
+    /// Learns that `token` followed `text`.
     pub(crate) fn learn(&mut self, text: &[TokenId], token: TokenId) {
         for (at, tag) in RUNS.iter().filter_map(|run| place(text, *run)) {
             let entry = &mut self.entries[at];
@@ -68,7 +71,7 @@ impl Habits {
         }
     }
 
-    /// What is likely to follow `text`.
+    /// The tokens that are likely to follow `text`.
     pub(crate) fn guess(&self, text: &[TokenId]) -> Bounded<TokenId, MAX_PATH_TOKENS> {
         let mut last: Bounded<TokenId, { RUNS[0] + AHEAD }> =
             text[text.len().saturating_sub(RUNS[0])..].iter().copied().collect();

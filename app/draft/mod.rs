@@ -1,15 +1,17 @@
-//! Drafts: tokens that an answer may go on with, guessed cheaply and checked together by the engine in one pass.
+//! Drafts: likely next tokens of an answer, guessed cheaply and checked together by the engine in
+//! one pass.
 //!
-//! Promise: no answer depends on a draft. A token counts only after the engine has chosen it at its place, so a wrong guess costs time and
-//! a right one saves it. This room says where guesses come from, how far each source can be relied on, and how many tokens it pays to
-//! check; it knows neither the blocks nor the peers that the guesses are read from.
+//! Promise: no answer depends on a draft. A token counts only after the engine has chosen it at its
+//! place, so a wrong guess costs time and a right one saves it. This module decides where guesses
+//! come from, how reliable each source is, and how many tokens are worth checking. It knows neither
+//! the blocks nor the peers that the guesses are read from.
 //!
-//! - [`Path`]: the tokens that are expected next, and who said so.
+//! - [`Path`]: the tokens expected next, and their source.
 //! - [`Record`]: how often a source was right.
-//! - [`Costs`]: what a pass over so many rows takes, as measured.
-//! - [`Account`]: what drafts have cost and saved one answer. It bounds what wrong ones may cost.
-//! - [`echo()`]: what followed the last words where they stood before.
-//! - [`Habits`]: what this node's answers have had after the same words.
+//! - [`Costs`]: how long a pass over a number of rows takes, as measured.
+//! - [`Account`]: what drafts have cost and saved one answer. It bounds the cost of wrong ones.
+//! - [`echo()`]: what followed the last words at their earlier occurrence.
+//! - [`Habits`]: what followed the same words in this node's answers.
 //! - [`length()`]: how many tokens to check in the next step.
 
 mod account;
@@ -41,18 +43,18 @@ pub(crate) enum Source {
     Habit,
 }
 
-/// What became of drafted tokens.
+/// Counts of drafted tokens.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
 pub struct Counts {
     /// Tokens given to the engine to be checked.
     pub drafted: u64,
     /// Of those, how many were right.
     pub accepted: u64,
-    /// Of those, how many were not, or came after one that was not.
+    /// Of those, how many were wrong or came after a wrong one.
     pub wrong: u64,
 }
 
-/// The same by source.
+/// The counts by source.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
 pub struct Tally {
     /// [`Source::Slab`].
@@ -79,7 +81,7 @@ impl Tally {
         counts.wrong += drafted.saturating_sub(accepted) as u64;
     }
 
-    /// All sources together.
+    /// The sum of all sources.
     pub fn all(&self) -> Counts {
         let sources = [self.slab, self.peers, self.echo, self.habit];
         sources.into_iter().fold(Counts::default(), |sum, counts| Counts {
@@ -90,7 +92,7 @@ impl Tally {
     }
 }
 
-/// Tokens after which both sides of a record are halved, so that it follows what changes.
+/// Tokens after which both counts of a record are halved, so that it adapts to changes.
 const MEMORY: f32 = 64.0;
 
 /// How often a source was right, token by token.
@@ -101,14 +103,15 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    /// What is thought of a source before it has said anything: what followed once, by the very same tokens, follows again unless the
-    /// answer is drawn at random.
+    /// The prior of a source that repeats exactly what followed the same tokens once: it will
+    /// follow again unless the answer is sampled at random.
     pub(crate) const SOUND: Record = Record { right: 1.0, wrong: 0.25 };
 
-    /// The same of a guess from likeness: it has to show that it is worth anything.
+    /// The prior of a source that guesses by similarity: it must prove its worth first.
     pub(crate) const GUESS: Record = Record { right: 0.5, wrong: 1.0 };
 
-    /// Counts `right` tokens that were right and, if so, one that was wrong. What comes after a wrong token says nothing.
+    /// Counts `right` right tokens and, if `wrong`, one wrong one. What comes after a wrong token
+    /// says nothing.
     pub(crate) fn note(&mut self, right: usize, wrong: bool) {
         self.right += right as f32;
         self.wrong += f32::from(u8::from(wrong));

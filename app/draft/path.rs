@@ -1,4 +1,4 @@
-//! The tokens that an answer is expected to go on with.
+//! The tokens expected next in an answer.
 
 use heapless::Vec as Bounded;
 
@@ -6,30 +6,35 @@ use super::{Record, Source};
 use crate::id::{NodeId, TokenId};
 use crate::limits::MAX_PATH_TOKENS;
 
-/// Tokens expected next, the next first.
+/// The expected tokens, in order.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Path {
     tokens: Bounded<TokenId, MAX_PATH_TOKENS>,
     /// Where they come from.
     pub source: Source,
-    /// The peer that said so, if one did.
+    /// The peer that sent them, if any.
     pub peer: Option<NodeId>,
-    /// Tokens of it that have turned out right.
+    /// Tokens that have turned out right.
     pub matched: usize,
 }
 
 impl Path {
-    /// None where nothing is expected.
-    pub(crate) fn new(tokens: Bounded<TokenId, MAX_PATH_TOKENS>, source: Source, peer: Option<NodeId>) -> Option<Path> {
+    /// A path, or `None` if `tokens` is empty.
+    pub(crate) fn new(
+        tokens: Bounded<TokenId, MAX_PATH_TOKENS>,
+        source: Source,
+        peer: Option<NodeId>,
+    ) -> Option<Path> {
         (!tokens.is_empty()).then_some(Path { tokens, source, peer, matched: 0 })
     }
 
-    /// What is expected.
+    /// The expected tokens.
     pub(crate) fn tokens(&self) -> &[TokenId] {
         &self.tokens
     }
 
-    /// Takes the answer's next token in. False when another one was expected, or nothing any more: the path leads nowhere.
+    /// Advances by the answer's next token. Returns false when another token was expected, or none:
+    /// the path is over.
     pub(crate) fn follow(&mut self, token: TokenId) -> bool {
         if self.tokens.first() != Some(&token) {
             return false;
@@ -39,8 +44,9 @@ impl Path {
         true
     }
 
-    /// The chance that its next token is right, by its source's `record` and by itself: a path that was right so far is likely to stay so,
-    /// most of all where it is what once followed.
+    /// The chance that the next token is right, from the source's `record` and from the path
+    /// itself: a path that was right so far is likely to stay right, most of all one that repeats
+    /// what once followed.
     pub(crate) fn chance(&self, record: &Record) -> f32 {
         let matched = self.matched as f32;
         let doubt = match self.source {
@@ -50,7 +56,7 @@ impl Path {
         record.chance().max(matched / (matched + doubt))
     }
 
-    /// Goes on with what follows its end, as far as there is room.
+    /// Appends tokens that follow its end, as far as there is room.
     pub(crate) fn extend(&mut self, tokens: &[TokenId]) {
         let room = self.tokens.capacity() - self.tokens.len();
         let taken = self.tokens.extend_from_slice(&tokens[..room.min(tokens.len())]);

@@ -1,4 +1,4 @@
-//! Drafts are as long as pays, and stop where they do not pay.
+//! Drafts are as long as they pay, and stop where they do not.
 
 use heapless::Vec as Bounded;
 
@@ -6,12 +6,13 @@ use super::*;
 use crate::id::TokenId;
 use crate::limits::{MAX_DRAFT_TOKENS, MAX_PATH_TOKENS};
 
-/// A board's steps, by tools/eval/zero2w.toml: reading takes 195 ms whatever the rows, computing 26 ms a row.
+/// A board's steps, from tools/eval/zero2w.toml: reading takes 195 ms for any number of rows,
+/// computing 26 ms per row.
 fn board(rows: usize) -> u64 {
     195_000.max(26_000 * rows as u64)
 }
 
-/// A machine whose rows cost as much together as one by one.
+/// A machine where rows cost as much together as one by one.
 fn flat(rows: usize) -> u64 {
     10_000 * rows as u64
 }
@@ -28,7 +29,7 @@ fn tokens(ids: &[u32]) -> Vec<TokenId> {
     ids.iter().copied().map(TokenId).collect()
 }
 
-/// An outlook in which nothing but the chance matters.
+/// An outlook in which only the chance matters.
 fn sure(chance: f32) -> Outlook {
     Outlook { chance, ahead: MAX_PATH_TOKENS + 1, most: MAX_DRAFT_TOKENS, allowance_us: f32::MAX }
 }
@@ -46,27 +47,37 @@ fn a_surer_source_gets_longer_drafts_and_a_poor_one_none() {
     let lengths = [0.0, 0.5, 0.9, 1.0].map(|chance| length(&costs, &sure(chance)));
     assert!(lengths.is_sorted() && lengths[0] == 0 && lengths[3] >= 6, "{lengths:?}");
     assert_eq!(length(&measured(|rows| 10_000 + 5_000 * (rows as u64 - 1)), &sure(0.4)), 0);
-    assert_eq!(length(&costs, &Outlook { ahead: 64, most: 3, ..sure(1.0) }), 3, "no more than there is room for");
-    assert!(length(&costs, &Outlook { allowance_us: 1.0, ..sure(1.0) }) <= 6, "no more than may be lost");
+    assert_eq!(
+        length(&costs, &Outlook { ahead: 64, most: 3, ..sure(1.0) }),
+        3,
+        "no more than there is room for"
+    );
+    assert!(
+        length(&costs, &Outlook { allowance_us: 1.0, ..sure(1.0) }) <= 6,
+        "no more than may be lost"
+    );
 }
 
-/// A few tokens that are left for a last step cost nearly as much as many.
+/// A few tokens left for a last step cost nearly as much as many.
 #[test]
 fn steps_are_as_long_as_brings_all_that_is_ahead_soonest() {
     let costs = measured(board);
     for ahead in 1..=MAX_PATH_TOKENS + 1 {
         let (mut left, mut took) = (ahead, 0);
         while left > 0 {
-            let drafted = length(&costs, &Outlook { ahead: left, most: MAX_DRAFT_TOKENS.min(left - 1), ..sure(0.999) });
+            let drafted = length(
+                &costs,
+                &Outlook { ahead: left, most: MAX_DRAFT_TOKENS.min(left - 1), ..sure(0.999) },
+            );
             (left, took) = (left - (drafted + 1), took + board(drafted + 1));
         }
         let best = board(1).max(26_000 * ahead as u64);
-        // At seven rows, reading takes a half per cent longer than computing.
+        // At seven rows, reading takes half a per cent longer than computing.
         assert!(took * 100 <= best * 103, "{ahead} tokens: {took} us, where {best} would do");
     }
 }
 
-/// A plan must not wait for steps that only what it saves would allow.
+/// A plan must not wait for steps that only its own savings would allow.
 #[test]
 fn what_may_be_lost_bounds_the_whole_plan() {
     let costs = measured(|rows| 19_000 + 3_000 * (rows as u64 - 1));
@@ -77,7 +88,8 @@ fn what_may_be_lost_bounds_the_whole_plan() {
     }
 }
 
-/// Wrong drafts must cost no more than a step and three per cent, however sure their source seemed.
+/// Wrong drafts must cost no more than a step and three per cent, however certain their
+/// source seemed.
 #[test]
 fn an_answer_of_wrong_drafts_is_hardly_later() {
     for machine in [board as fn(usize) -> u64, |rows| 10_000 + 3_000 * (rows as u64 - 1)] {
@@ -95,12 +107,15 @@ fn an_answer_of_wrong_drafts_is_hardly_later() {
     }
 }
 
-/// The same where the prompt's last step, the only one that was measured, waited for weights to be read.
+/// The same when the prompt's last step, the only measured one, waited for weights to be read.
 #[test]
 fn an_answer_of_wrong_drafts_is_hardly_later_after_a_slow_first_step() {
     for (row_us, most_percent) in [(1_500, 105), (5_000, 108)] {
         let machine = |rows: usize| 10_000 + row_us * (rows as u64 - 1);
-        for (slower, source) in [1, 3, 10].into_iter().flat_map(|slower| [(slower, Source::Peer), (slower, Source::Habit)]) {
+        for (slower, source) in [1, 3, 10]
+            .into_iter()
+            .flat_map(|slower| [(slower, Source::Peer), (slower, Source::Habit)])
+        {
             let (mut costs, mut account, mut spent) = (Costs::default(), Account::default(), 0);
             costs.note_first(slower * machine(1));
             for _ in 0..64 {
@@ -111,7 +126,10 @@ fn an_answer_of_wrong_drafts_is_hardly_later_after_a_slow_first_step() {
                 spent += machine(rows);
             }
             let alone = 64 * machine(1);
-            assert!(spent * 100 <= alone * most_percent, "{source:?}, {row_us} us a row, {slower} times: {spent} of {alone}");
+            assert!(
+                spent * 100 <= alone * most_percent,
+                "{source:?}, {row_us} us a row, {slower} times: {spent} of {alone}"
+            );
         }
     }
 }
@@ -129,17 +147,18 @@ fn costs_lie_on_the_line_between_what_was_measured_and_no_pause_is_believed() {
     assert!(costs.step_us(5).unwrap() < 2_000.0, "{costs:?}");
     costs.note(0, 1);
     costs.note(MAX_DRAFT_TOKENS + 2, 1);
-    assert_eq!(costs.step_us(1), Some(1_000.0), "what is out of range is not counted");
+    assert_eq!(costs.step_us(1), Some(1_000.0), "rows out of range are ignored");
 }
 
-/// A prompt's last step says what a step takes until an answer's does; what several rows took stays as it was measured.
+/// A prompt's last step gives the time of a step until an answer's does; the measured times of
+/// several rows do not change.
 #[test]
 fn the_first_measurement_is_a_prompts_and_gives_way() {
     let mut costs = Costs::default();
     costs.note_first(6_000);
     assert_eq!(costs.step_us(1), Some(6_000.0));
     costs.note(7, 1_500);
-    assert_eq!(costs.step_us(1), Some(1_500.0), "several rows are never quicker than one");
+    assert_eq!(costs.step_us(1), Some(1_500.0), "several rows are never faster than one");
     costs.note_first(1_400);
     assert_eq!(costs.step_us(1), Some(1_400.0));
     costs.note(1, 1_000);
@@ -149,15 +168,17 @@ fn the_first_measurement_is_a_prompts_and_gives_way() {
     assert_eq!(costs.step_us(1), Some(1_000.0), "an answer's own steps count");
 }
 
-/// A machine that was busy for a while must not draft nothing for ever after.
+/// A machine that was busy for a while must not stop drafting for good.
 #[test]
 fn a_bad_measurement_fades() {
     let mut costs = measured(board);
-    (0..20).for_each(|_| (2..=MAX_DRAFT_TOKENS + 1).for_each(|rows| costs.note(rows, 100 * board(rows))));
+    (0..20).for_each(|_| {
+        (2..=MAX_DRAFT_TOKENS + 1).for_each(|rows| costs.note(rows, 100 * board(rows)))
+    });
     assert_eq!(length(&costs, &sure(0.9)), 0);
     (0..600).for_each(|_| costs.note(1, board(1)));
     assert!(length(&costs, &sure(0.9)) > 0, "{costs:?}");
-    // One that slows everything alike says nothing of drafts.
+    // A load that slows everything alike says nothing about drafts.
     let mut costs = measured(board);
     (0..40).for_each(|_| costs.note(1, 5 * board(1)));
     assert!(length(&costs, &sure(0.9)) > 4, "{costs:?}");
@@ -169,17 +190,21 @@ fn a_source_that_is_always_wrong_is_soon_known_for_it() {
     (0..3).for_each(|_| record.note(0, true));
     assert!(record.chance() < 0.3, "{record:?}");
     (0..10).for_each(|_| record.note(15, false));
-    assert!(record.chance() > 0.9, "and one that mends is believed again: {record:?}");
+    assert!(record.chance() > 0.9, "and one that improves is believed again: {record:?}");
 }
 
 #[test]
 fn an_echo_goes_on_as_the_longest_and_latest_like_passage_did() {
     assert!(echo(&tokens(&[])).is_empty());
     assert!(echo(&tokens(&[1, 2, 3])).is_empty());
-    assert!(echo(&tokens(&[1, 2, 9, 1, 2])).is_empty(), "two words are chance");
+    assert!(echo(&tokens(&[1, 2, 9, 1, 2])).is_empty(), "two words match by chance");
     assert_eq!(echo(&tokens(&[1, 2, 3, 4, 5, 1, 2, 3]))[..], tokens(&[4, 5, 1, 2, 3]));
     assert_eq!(echo(&tokens(&[1, 2, 3, 4, 1, 2, 3, 5, 1, 2, 3]))[0], TokenId(5), "the later one");
-    assert_eq!(echo(&tokens(&[7, 1, 2, 3, 4, 1, 2, 3, 5, 7, 1, 2, 3]))[0], TokenId(4), "the longer one");
+    assert_eq!(
+        echo(&tokens(&[7, 1, 2, 3, 4, 1, 2, 3, 5, 7, 1, 2, 3]))[0],
+        TokenId(4),
+        "the longer one"
+    );
     assert_eq!(echo(&tokens(&[6, 6, 6, 6, 6]))[0], TokenId(6));
 }
 
@@ -198,7 +223,9 @@ fn a_path_is_followed_token_by_token_and_holds_no_more_than_it_has_room_for() {
 fn a_habit_is_what_followed_more_than_once_and_gives_way_to_another() {
     let mut habits = Habits::default();
     let text = tokens(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
-    let learn = |habits: &mut Habits, text: &[TokenId]| (1..text.len()).for_each(|at| habits.learn(&text[..at], text[at]));
+    let learn = |habits: &mut Habits, text: &[TokenId]| {
+        (1..text.len()).for_each(|at| habits.learn(&text[..at], text[at]))
+    };
     assert!(habits.guess(&text[..6]).is_empty());
     learn(&mut habits, &text);
     assert_eq!(habits.guess(&text[..6])[..], text[6..], "six tokens are sure at once");
@@ -213,12 +240,13 @@ fn a_habit_is_what_followed_more_than_once_and_gives_way_to_another() {
     assert!(habits.guess(&other[..6]).is_empty());
 }
 
-/// The table takes what it has room for, and the same again leaves the same.
+/// The table never grows, and the same answers leave the same table.
 #[test]
 fn habits_stay_within_their_table_and_are_the_same_for_the_same_answers() {
     let learned = || {
         let mut habits = Habits::default();
-        let text: Vec<TokenId> = (0..60_000u32).map(|at| TokenId(at.wrapping_mul(2_654_435_761) >> 20)).collect();
+        let text: Vec<TokenId> =
+            (0..60_000u32).map(|at| TokenId(at.wrapping_mul(2_654_435_761) >> 20)).collect();
         (1..text.len()).for_each(|at| habits.learn(&text[..at], text[at]));
         (6..text.len()).step_by(97).map(|at| habits.guess(&text[..at])).collect::<Vec<_>>()
     };

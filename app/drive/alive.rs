@@ -1,5 +1,6 @@
-//! A sign of life for a watchdog: a file whose text changes every few seconds while the driver's thread takes its turns. A board's
-//! scripts feed the hardware watchdog by it, so that a node that hangs is started again with its board, and light the status light.
+//! A heartbeat for a watchdog: a file whose text changes every few seconds while the driver's
+//! thread is running. A board's scripts use it to feed the hardware watchdog, so that a hung node
+//! is restarted with its board, and to drive the status light.
 
 use std::fs;
 use std::path::PathBuf;
@@ -7,14 +8,15 @@ use std::time::Duration;
 
 use smol::Timer;
 
-/// How often. The scripts take eight missed ones for a hang.
+/// Interval between heartbeats. The scripts treat eight missed ones as a hang.
 pub(crate) const INTERVAL: Duration = Duration::from_secs(5);
 
-/// How often it is looked whether the model has been loaded.
+/// How often to check whether the model has been loaded.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// Counts in the file at `path` for ever, once per `interval`, with what `state` says behind the number: `7 ready`. A state other than
-/// the last is written at once. A file that cannot be written is a board in trouble, which is what a count that stands still says.
+/// Writes a heartbeat counter to the file at `path` once per `interval`, for ever, followed by the
+/// text of `state`: `7 ready`. A changed state is written at once. If the file cannot be written
+/// the board is in trouble, and a counter that stands still says just that.
 pub(crate) async fn show(path: PathBuf, interval: Duration, state: impl Fn() -> &'static str) {
     for count in 0u64.. {
         let said = state();
@@ -35,7 +37,7 @@ mod tests {
 
     use smol::future::{self, FutureExt};
 
-    /// Waits until the file says `text`, ten seconds at most.
+    /// Waits until the file reads `text`, at most ten seconds.
     async fn says(path: &std::path::Path, text: &str) -> bool {
         for _ in 0..1_000 {
             Timer::after(Duration::from_millis(10)).await;
@@ -46,7 +48,7 @@ mod tests {
         false
     }
 
-    /// Whoever watches must see the text change, or a living node would be restarted.
+    /// The watchdog must see the text change, or a healthy node would be restarted.
     #[test]
     fn the_sign_changes_while_the_thread_takes_its_turns() {
         let folder = tempfile::tempdir().unwrap();
@@ -58,7 +60,7 @@ mod tests {
         assert!(future::block_on(says(&path, "3 starting\n").or(showing)));
     }
 
-    /// The light must not stay slow for as long as a watchdog is patient.
+    /// The status light must not lag by a whole heartbeat interval.
     #[test]
     fn a_new_state_is_said_at_once() {
         let folder = tempfile::tempdir().unwrap();

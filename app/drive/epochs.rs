@@ -1,4 +1,4 @@
-//! How the swarm's epoch comes to the card, and an id that is drawn while the node runs.
+//! Saves the swarm's epoch, and an id that changed while the node runs.
 
 use std::rc::Rc;
 
@@ -8,12 +8,14 @@ use crate::node::Input;
 use super::{Driver, Word, say};
 
 impl Driver {
-    /// Saves what the node wants saved, away from the other tasks: a card may take a second.
+    /// Saves what the node wants saved, without blocking the other tasks: a card may take a second.
     pub(super) async fn save_epochs(self: Rc<Self>) {
         let mut said = false;
         while let Ok(epochs) = self.epochs.1.recv().await {
             let result = match self.state.clone() {
-                Some(state) => smol::unblock(move || state.save(epochs)).await.map_err(|error| error.to_string()),
+                Some(state) => smol::unblock(move || state.save(epochs))
+                    .await
+                    .map_err(|error| error.to_string()),
                 None => {
                     if !said {
                         said = true;
@@ -27,15 +29,18 @@ impl Driver {
         }
     }
 
-    /// Saves the id that the node has taken because another machine has its own. One that cannot be saved is drawn again at the next
-    /// start, or taken from the other machine once more, and then given up again.
+    /// Saves the id that the node has switched to because another machine had the same one. If it
+    /// cannot be saved, the next start may collide with the other machine again, and the node
+    /// switches again.
     pub(super) async fn save_names(self: Rc<Self>) {
         while let Ok(node) = self.renames.1.recv().await {
             let Some(state) = self.state.clone() else { continue };
             let machine = self.machine.clone();
             let saved = smol::unblock(move || state.save_node(node, machine.as_ref())).await;
             if let Err(error) = saved {
-                let line = format!("the new id {node} cannot be saved ({error}): free the card or replace it");
+                let line = format!(
+                    "the new id {node} cannot be saved ({error}): free the card or replace it"
+                );
                 say(&self.words, Word::Note(Level::Warn, line));
             }
         }

@@ -1,4 +1,5 @@
-//! A computer that orders a reset without being a node: the herald of `catalog`, with a socket and a clock.
+//! A computer that orders a reset without being a node: runs the `Herald` of `catalog` with a
+//! socket and a clock.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ use crate::limits::MAX_DATAGRAM_BYTES;
 
 use super::net::{CatalogSocket, NetError, NetSettings};
 
-/// Why nobody can be told.
+/// Why the order cannot be sent.
 #[derive(Debug, Error)]
 pub(crate) enum HeraldError {
     #[error(transparent)]
@@ -23,7 +24,8 @@ pub(crate) enum HeraldError {
     NoLan(String),
 }
 
-/// Repeats the order until every node that is heard has obeyed, or `wait` is over, and passes on the news meanwhile.
+/// Repeats the order until every node heard has obeyed, or `wait` is over. Meanwhile reports news
+/// through `tell`.
 pub(crate) fn order(
     net: &NetSettings,
     config: HeraldConfig,
@@ -40,7 +42,12 @@ pub(crate) fn order(
     Ok(herald)
 }
 
-async fn talk(herald: &mut Herald, socket: &CatalogSocket, wait: Duration, mut tell: impl FnMut(HeraldNews)) {
+async fn talk(
+    herald: &mut Herald,
+    socket: &CatalogSocket,
+    wait: Duration,
+    mut tell: impl FnMut(HeraldNews),
+) {
     let start = Instant::now();
     let mut buffer = [0; MAX_DATAGRAM_BYTES + 1];
     loop {
@@ -54,7 +61,7 @@ async fn talk(herald: &mut Herald, socket: &CatalogSocket, wait: Duration, mut t
         if herald.is_done() || now >= wait {
             return;
         }
-        // The clock's fraction of a millisecond is lost on the herald: a moment later it is due.
+        // The herald's clock drops fractions of a millisecond, so wait one millisecond longer.
         let due = Duration::from_millis(herald.deadline().0 + 1).min(wait);
         let heard = async { socket.receive(&mut buffer).await.ok().map(|arrival| arrival.len) };
         let timer = async {
@@ -62,7 +69,7 @@ async fn talk(herald: &mut Herald, socket: &CatalogSocket, wait: Duration, mut t
             None
         };
         if let Some(len) = heard.or(timer).await {
-            // What is of no use is counted by the herald.
+            // The herald counts datagrams that are of no use.
             let _ = herald.handle(&buffer[..len]);
         }
     }

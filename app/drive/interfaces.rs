@@ -1,4 +1,5 @@
-//! The interfaces of this machine as the system has them: addresses by `getifaddrs`, what each is from `/sys/class/net`.
+//! This machine's interfaces as the system reports them: addresses from `getifaddrs`, properties
+//! from `/sys/class/net`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,13 +10,14 @@ use if_addrs::IfAddr;
 
 use crate::lan::{Addr, Facts, Hardware};
 
-/// Interfaces that are looked at: a machine with more runs containers by the hundred, and its hardware comes first by index.
+/// Maximum number of interfaces considered. A machine with more runs containers by the hundred, and
+/// hardware interfaces come first by index.
 const MOST: usize = 64;
 
-/// Bytes of an attribute that are read: they are words and numbers.
+/// Maximum size of an attribute, in bytes: attributes are words and numbers.
 const MOST_BYTES: usize = 4_096;
 
-/// All interfaces, by index; `root` is where `/sys` lies.
+/// All interfaces, by index; `/sys` is looked up under `root`.
 pub(super) fn read(root: &Path) -> io::Result<Vec<Facts>> {
     let mut all: BTreeMap<u32, Facts> = BTreeMap::new();
     let class = root.join("sys/class/net");
@@ -32,7 +34,10 @@ pub(super) fn read(root: &Path) -> io::Result<Vec<Facts>> {
             IfAddr::V6(v6) => Addr { ip: v6.ip.into(), prefix: v6.prefixlen },
         };
         let name = interface.name.clone();
-        all.entry(index).or_insert_with(|| Facts { name, index, addrs: Vec::new(), hardware: None }).addrs.push(addr);
+        all.entry(index)
+            .or_insert_with(|| Facts { name, index, addrs: Vec::new(), hardware: None })
+            .addrs
+            .push(addr);
     }
     Ok(all.into_values().take(MOST).collect())
 }
@@ -40,11 +45,24 @@ pub(super) fn read(root: &Path) -> io::Result<Vec<Facts>> {
 fn hardware(class: &Path, name: &str) -> Hardware {
     let dir = class.join(name);
     let has = |what: &str| dir.join(what).symlink_metadata().is_ok();
-    let flags = attribute(&dir, "flags").and_then(|text| u32::from_str_radix(text.trim_start_matches("0x"), 16).ok());
+    let flags = attribute(&dir, "flags")
+        .and_then(|text| u32::from_str_radix(text.trim_start_matches("0x"), 16).ok());
     let uevent = attribute(&dir, "uevent").unwrap_or_default();
-    let device = uevent.lines().find_map(|line| line.strip_prefix("DEVTYPE=")).unwrap_or_default().to_string();
-    let is_hardware = |port: &fs::DirEntry| class.join(port.file_name()).join("device").symlink_metadata().is_ok();
-    let ports = || fs::read_dir(dir.join("brif")).into_iter().flatten().flatten().any(|port| is_hardware(&port));
+    let device = uevent
+        .lines()
+        .find_map(|line| line.strip_prefix("DEVTYPE="))
+        .unwrap_or_default()
+        .to_string();
+    let is_hardware = |port: &fs::DirEntry| {
+        class.join(port.file_name()).join("device").symlink_metadata().is_ok()
+    };
+    let ports = || {
+        fs::read_dir(dir.join("brif"))
+            .into_iter()
+            .flatten()
+            .flatten()
+            .any(|port| is_hardware(&port))
+    };
     Hardware {
         flags: flags.unwrap_or_default(),
         kind: number(&dir, "type").unwrap_or_default() as u32,
@@ -67,24 +85,28 @@ fn attribute(dir: &Path, what: &str) -> Option<String> {
     Some(text.trim().to_string())
 }
 
-/// The gateway of an interface, where it has one: `/proc/net/route`.
+/// The gateway of an interface, if it has one, from `/proc/net/route`.
 pub(super) fn gateway(root: &Path, interface: &str) -> Option<std::net::Ipv4Addr> {
     let table = fs::read_to_string(root.join("proc/net/route")).ok()?;
     table.lines().skip(1).find_map(|line| {
         let mut fields = line.split_whitespace();
         let (name, to, via) = (fields.next()?, fields.next()?, fields.next()?);
         let gateway = u32::from_str_radix(via, 16).ok().filter(|gateway| *gateway != 0)?;
-        (name == interface && to == "00000000").then(|| std::net::Ipv4Addr::from(gateway.to_ne_bytes()))
+        (name == interface && to == "00000000")
+            .then(|| std::net::Ipv4Addr::from(gateway.to_ne_bytes()))
     })
 }
 
-/// Whether the kernel has a neighbour's hardware address: `/proc/net/arp`. One that does not answer loses it.
+/// Whether the kernel has a neighbour's hardware address, from `/proc/net/arp`. A neighbour that
+/// does not answer loses its entry.
 pub(super) fn answers(root: &Path, neighbour: std::net::Ipv4Addr) -> bool {
     let table = fs::read_to_string(root.join("proc/net/arp")).unwrap_or_default();
     table.lines().skip(1).any(|line| {
         let mut fields = line.split_whitespace();
         let is_it = fields.next().and_then(|ip| ip.parse().ok()) == Some(neighbour);
-        let flags = fields.nth(1).and_then(|flags| u32::from_str_radix(flags.trim_start_matches("0x"), 16).ok());
+        let flags = fields
+            .nth(1)
+            .and_then(|flags| u32::from_str_radix(flags.trim_start_matches("0x"), 16).ok());
         is_it && flags.is_some_and(|flags| flags & 0x2 != 0)
     })
 }
@@ -105,14 +127,29 @@ mod tests {
     fn what_an_interface_is_stands_in_sys() {
         let root = tempfile::tempdir().unwrap();
         let eth0 = "sys/class/net/eth0";
-        write(root.path(), &[(&format!("{eth0}/flags"), "0x1003\n"), (&format!("{eth0}/type"), "1\n")]);
-        write(root.path(), &[(&format!("{eth0}/carrier"), "1\n"), (&format!("{eth0}/carrier_changes"), "7\n")]);
-        write(root.path(), &[(&format!("{eth0}/device/vendor"), ""), ("sys/class/net/br0/brif/eth0", "")]);
         write(
             root.path(),
-            &[("sys/class/net/br0/uevent", "DEVTYPE=bridge\nINTERFACE=br0\n"), ("sys/class/net/br0/bridge/x", "")],
+            &[(&format!("{eth0}/flags"), "0x1003\n"), (&format!("{eth0}/type"), "1\n")],
         );
-        write(root.path(), &[("sys/class/net/docker0/bridge/x", ""), ("sys/class/net/tun0/tun_flags", "0x1001")]);
+        write(
+            root.path(),
+            &[(&format!("{eth0}/carrier"), "1\n"), (&format!("{eth0}/carrier_changes"), "7\n")],
+        );
+        write(
+            root.path(),
+            &[(&format!("{eth0}/device/vendor"), ""), ("sys/class/net/br0/brif/eth0", "")],
+        );
+        write(
+            root.path(),
+            &[
+                ("sys/class/net/br0/uevent", "DEVTYPE=bridge\nINTERFACE=br0\n"),
+                ("sys/class/net/br0/bridge/x", ""),
+            ],
+        );
+        write(
+            root.path(),
+            &[("sys/class/net/docker0/bridge/x", ""), ("sys/class/net/tun0/tun_flags", "0x1001")],
+        );
         let class = root.path().join("sys/class/net");
         let eth0 = hardware(&class, "eth0");
         assert_eq!((eth0.flags, eth0.kind, eth0.carrier_changes), (0x1003, 1, 7));
@@ -133,12 +170,18 @@ mod tests {
         assert_eq!(gateway(root.path(), "wlan0"), Some([192, 168, 1, 1].into()));
         assert_eq!(gateway(root.path(), "eth0"), None);
         assert!(answers(root.path(), [192, 168, 1, 1].into()));
-        assert!(!answers(root.path(), [192, 168, 1, 7].into()) && !answers(root.path(), [192, 168, 1, 9].into()));
+        assert!(
+            !answers(root.path(), [192, 168, 1, 7].into())
+                && !answers(root.path(), [192, 168, 1, 9].into())
+        );
     }
 
     #[test]
     fn this_machine_has_interfaces() {
         let all = read(Path::new("/")).unwrap();
-        assert!(all.iter().any(|facts| facts.addrs.iter().any(|addr| addr.ip.is_loopback())), "{all:?}");
+        assert!(
+            all.iter().any(|facts| facts.addrs.iter().any(|addr| addr.ip.is_loopback())),
+            "{all:?}"
+        );
     }
 }

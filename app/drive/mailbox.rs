@@ -1,7 +1,9 @@
-//! A bounded queue to somebody who may not look into it: what does not fit is dropped and counted.
+//! A bounded queue to a receiver that may stop reading: messages that do not fit are
+//! dropped and counted.
 //!
-//! Promises: sending never waits. Notes take no more than half of the room, so that answers and what ends a node still fit when notes
-//! were not read. What was dropped is known to whoever takes the next note.
+//! Promises: sending never waits. Notes take at most half of the queue, so that answers and
+//! messages that end a node still fit if notes are not read. The number of dropped messages is
+//! reported with the next note.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,16 +12,16 @@ use smol::channel::{Receiver, Sender, bounded};
 
 use crate::limits::MAX_WAITING_WORDS;
 
-/// How much depends on a message.
+/// How important a message is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Weight {
-    /// Nothing is lost that cannot be looked up.
+    /// Nothing is lost that cannot be looked up elsewhere.
     Note,
-    /// Somebody waits for it.
+    /// Somebody is waiting for it.
     Answer,
 }
 
-/// The end that sends.
+/// The sending end.
 #[derive(Debug)]
 pub(crate) struct Mailbox<T> {
     sender: Sender<T>,
@@ -38,7 +40,7 @@ impl<T> Mailbox<T> {
         (Mailbox { sender, dropped: Arc::default() }, receiver)
     }
 
-    /// Sends it, or drops and counts it.
+    /// Sends the message, or drops and counts it.
     pub(crate) fn send(&self, message: T, weight: Weight) {
         let room = match weight {
             Weight::Note => MAX_WAITING_WORDS / 2,
@@ -49,9 +51,13 @@ impl<T> Mailbox<T> {
         }
     }
 
-    /// How many were dropped since this was last asked; nothing while the next note would be, too.
+    /// Number of messages dropped since the last call; 0 while there is no room to report it.
     pub(crate) fn dropped(&self) -> u64 {
-        if self.sender.len() >= MAX_WAITING_WORDS / 2 { 0 } else { self.dropped.swap(0, Ordering::Relaxed) }
+        if self.sender.len() >= MAX_WAITING_WORDS / 2 {
+            0
+        } else {
+            self.dropped.swap(0, Ordering::Relaxed)
+        }
     }
 }
 
@@ -64,7 +70,7 @@ mod tests {
         let (mailbox, receiver) = Mailbox::new();
         (0..MAX_WAITING_WORDS).for_each(|at| mailbox.send(at, Weight::Note));
         assert_eq!(receiver.len(), MAX_WAITING_WORDS / 2);
-        assert_eq!(mailbox.dropped(), 0, "it is said when it can be");
+        assert_eq!(mailbox.dropped(), 0, "it is reported when it fits");
         (0..MAX_WAITING_WORDS / 2).for_each(|at| mailbox.send(at, Weight::Answer));
         assert_eq!(receiver.len(), MAX_WAITING_WORDS, "every answer fits");
         mailbox.send(7, Weight::Answer);

@@ -1,7 +1,8 @@
-//! The driver: the only room that knows sockets, threads and clocks. It feeds the node's state machine and does what that says.
+//! The driver: the only module that uses sockets, threads and clocks. It feeds the node's state
+//! machine and carries out its outputs.
 //!
-//! One thread runs every task; the node sits in a `RefCell` that is never borrowed across an await. The engine has a thread of its
-//! own, and so has the console's reader.
+//! One thread runs every task; the node sits in a `RefCell` that is never borrowed across an await.
+//! The engine has a thread of its own, and so has the console's reader.
 
 pub(crate) mod alive;
 mod engine;
@@ -53,75 +54,86 @@ pub(crate) use state::StateDir;
 
 use net::{Arrival, CatalogSocket};
 
-/// A connection is given up when it does not stand after this long.
+/// Time allowed for a connection to be established.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// A peer that takes no byte for this long has gone: its connection is closed so that it holds no pins.
+/// A peer that accepts no bytes for this long is gone. Its connection is closed so that it
+/// holds no pins.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Datagrams that wait for the socket, those to single peers included; a socket that takes none for longer loses them, and the catalog
-/// repairs itself.
+/// Maximum number of datagrams queued for the socket, including those to single peers. If the
+/// socket accepts none for longer, the excess is lost and the catalog repairs itself.
 const MAX_QUEUED_DATAGRAMS: usize = 256;
 
-/// What the node has to say to people.
-#[expect(clippy::large_enum_variant, reason = "an answer's figures stand in it; few wait at a time, and their number is bounded")]
+/// What the node and its driver tell people.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it holds an answer's figures; the queue of words is short and bounded"
+)]
 #[derive(Debug)]
 pub(crate) enum Word {
     /// Part or end of an answer.
     Reply(AskId, Reply),
-    /// What becomes of a reset that was asked for here.
+    /// The progress of a reset that was requested here.
     Reset(ResetNews),
     /// A line for the log.
     Note(Level, String),
-    /// The board is to start anew: its radio is deaf, and nothing else has helped.
+    /// The board must reboot: its radio is deaf, and nothing else has helped.
     Reboot,
-    /// The engine's thread is no more: there will be no answer.
+    /// The engine's thread has ended: there will be no answer.
     EngineEnded,
-    /// The model file is not what the node took it for.
+    /// The model file's content is not what the node took it for.
     ModelChanged,
 }
 
 /// Both ends of a channel between the driver's own tasks.
 type Channel<T> = (Sender<T>, Receiver<T>);
 
-/// The node and all that it acts through.
+/// The node and everything that it acts through.
 pub(crate) struct Driver {
     node: RefCell<Node>,
     start: Instant,
     engine: Engine,
     socket: Option<CatalogSocket>,
-    /// What throws away datagrams that are not the swarm's.
+    /// Drops datagrams that do not belong to the swarm.
     sieve: RefCell<Sieve>,
-    /// Until it is listened on.
+    /// Present until it is listened on.
     listener: RefCell<Option<TcpListener>>,
-    /// What is to be sent on each connection that stands.
+    /// The send queue of each open connection.
     conns: RefCell<BTreeMap<ConnId, Sender<Vec<u8>>>>,
     /// Connections accepted so far.
     accepted: Cell<u64>,
     connects: Channel<(ConnId, SocketAddr)>,
-    /// What is to be said to the swarm, or to one peer.
+    /// Datagrams to send, to the swarm or to one peer.
     datagrams: Channel<(Option<SocketAddr>, Datagram)>,
     timer: Channel<()>,
     epochs: Channel<EpochState>,
     renames: Channel<NodeId>,
-    /// Where the epoch is saved; without it nothing is.
+    /// Where the epoch is saved; none if nothing is saved.
     state: Option<StateDir>,
     /// The machine that a saved id belongs to.
     machine: Option<Machine>,
     words: Mailbox<Word>,
-    /// What was heard, by interface.
+    /// What was heard on each interface.
     heard: RefCell<BTreeMap<u32, lan::Heard>>,
-    /// When the interfaces were last looked at.
+    /// When the interfaces were last checked.
     looked: Cell<Millis>,
-    /// Memberships renewed, and what was tried on radios.
+    /// Number of renewed memberships, and the steps tried on radios.
     shaken: Cell<(u64, RadioCounts)>,
 }
 
 impl Driver {
-    /// A driver around `node`; what it says comes out of the receiver. Without sockets the node is alone.
-    pub(crate) fn new(node: Node, start: Instant, engine: Engine, sockets: Option<Sockets>) -> (Driver, Receiver<Word>) {
+    /// A driver around `node`. The receiver yields its messages to people. Without sockets the
+    /// node is alone.
+    pub(crate) fn new(
+        node: Node,
+        start: Instant,
+        engine: Engine,
+        sockets: Option<Sockets>,
+    ) -> (Driver, Receiver<Word>) {
         let (words, out) = Mailbox::new();
-        let (socket, listener) = sockets.map(|Sockets { catalog, listener, .. }| (catalog, listener)).unzip();
+        let (socket, listener) =
+            sockets.map(|Sockets { catalog, listener, .. }| (catalog, listener)).unzip();
         let driver = Driver {
             sieve: RefCell::new(node.sieve()),
             node: RefCell::new(node),
@@ -146,21 +158,25 @@ impl Driver {
         (driver, out)
     }
 
-    /// The same, which saves the swarm's epoch in `state`, and another id of its own as one of `machine`.
+    /// Makes it save the swarm's epoch in `state`, and a changed id as belonging to `machine`.
     pub(crate) fn with_state(self, state: Option<StateDir>, machine: Option<Machine>) -> Driver {
         Driver { state, machine, ..self }
     }
 
-    /// Lets something happen to the node, then does what it wants done.
+    /// Passes an input to the node, then carries out its outputs.
     pub(crate) fn handle(&self, input: Input<'_>) {
         let now = self.now();
         self.node.borrow_mut().handle(input, now);
         self.pump();
     }
 
-    /// Brings the model into memory on a thread of its own: locks its files where that is asked for, and reads them through where their
-    /// content was taken on a former start's word.
-    pub(crate) fn read_model(&self, lock: Option<Vec<Bytes>>, unread: Option<UnreadModel>) -> std::io::Result<()> {
+    /// Brings the model into memory on a separate thread. Locks its files if requested, and reads
+    /// them through if their content was trusted from an earlier start.
+    pub(crate) fn read_model(
+        &self,
+        lock: Option<Vec<Bytes>>,
+        unread: Option<UnreadModel>,
+    ) -> std::io::Result<()> {
         if lock.is_none() && unread.is_none() {
             return Ok(());
         }
@@ -168,7 +184,13 @@ impl Driver {
         let read = move || {
             if let Err(error) = lock.unwrap_or_default().iter().try_for_each(Bytes::lock) {
                 let remedy = "raise the limit of locked memory (ulimit -l), or set lock = \"nothing\" in [memory]";
-                say(&words, Word::Note(Level::Warn, format!("the weights are not locked in memory ({error}): {remedy}")));
+                say(
+                    &words,
+                    Word::Note(
+                        Level::Warn,
+                        format!("the weights are not locked in memory ({error}): {remedy}"),
+                    ),
+                );
             }
             if unread.is_some_and(|unread| !unread.read()) {
                 say(&words, Word::ModelChanged);
@@ -177,24 +199,24 @@ impl Driver {
         std::thread::Builder::new().name("reader".to_string()).spawn(read).map(drop)
     }
 
-    /// What the node says of itself.
+    /// The node's current status.
     pub(crate) fn status(&self) -> Status {
         let mut status = self.node.borrow().status(self.now());
         status.catalog.add_thrown(self.sieve.borrow().stats());
         status
     }
 
-    /// The prompt that is being answered, block by block.
+    /// A block-by-block map of the prompt being answered.
     pub(crate) fn map(&self) -> Option<PromptMap> {
         self.node.borrow().map(self.now())
     }
 
-    /// What people call a node that is or was here.
+    /// The display name of a node that is or was known here.
     pub(crate) fn called(&self, node: NodeId) -> String {
         self.node.borrow().called(node)
     }
 
-    /// Lets the node's side of the world run on `executor`.
+    /// Starts the node's tasks on `executor`.
     pub(crate) fn start(self: &Rc<Self>, executor: &Rc<LocalExecutor<'static>>) {
         executor.spawn(self.clone().engine_results()).detach();
         executor.spawn(self.clone().deadlines()).detach();
@@ -212,14 +234,14 @@ impl Driver {
         self.handle(Input::Tick);
     }
 
-    /// Lets the node's side of the world run on this thread until `talk` ends.
+    /// Runs the node's tasks on this thread until `talk` ends.
     pub(crate) fn run_until<T>(self: &Rc<Self>, talk: impl Future<Output = T>) -> T {
         let executor = Rc::new(LocalExecutor::new());
         self.start(&executor);
         future::block_on(executor.run(talk))
     }
 
-    /// Says farewell to the swarm. The node is of no use afterwards.
+    /// Says goodbye to the swarm. The node is unusable afterwards.
     pub(crate) async fn farewell(&self) {
         self.handle(Input::Leaving);
         while let (Some(socket), Ok((to, datagram))) = (&self.socket, self.datagrams.1.try_recv()) {
@@ -231,7 +253,7 @@ impl Driver {
         Millis(self.start.elapsed().as_millis() as u64)
     }
 
-    /// Does what the node wants done.
+    /// Carries out the node's outputs.
     fn pump(&self) {
         loop {
             let output = self.node.borrow_mut().poll_output();
@@ -245,7 +267,9 @@ impl Driver {
                     }
                 }
                 Some(Output::Datagram(datagram)) => wake(&self.datagrams.0, (None, datagram)),
-                Some(Output::Answer { to, datagram }) => wake(&self.datagrams.0, (Some(to), datagram)),
+                Some(Output::Answer { to, datagram }) => {
+                    wake(&self.datagrams.0, (Some(to), datagram))
+                }
                 Some(Output::Abandon(job)) => self.engine.abandon(job),
                 Some(Output::Engine(job)) => wake(&self.engine.jobs, job),
                 Some(Output::Reply(ask, reply)) => say(&self.words, Word::Reply(ask, reply)),
@@ -261,7 +285,8 @@ impl Driver {
         wake(&self.timer.0, ());
     }
 
-    /// Passes on what the engine has done. Ends only when the engine's thread does, which it does by a panic alone.
+    /// Passes on the engine's results. Ends only if the engine's thread does, which happens
+    /// only by a panic.
     async fn engine_results(self: Rc<Self>) {
         while let Ok(done) = self.engine.done.recv().await {
             self.handle(Input::Engine(done));
@@ -285,7 +310,7 @@ impl Driver {
             };
             if due.or(changed).await {
                 self.handle(Input::Tick);
-                // A deadline that stays due must not keep the other tasks from what would move it.
+                // A deadline that stays due must not starve the tasks that would move it.
                 future::yield_now().await;
             }
         }
@@ -306,7 +331,7 @@ impl Driver {
                     if let Some(thrown) = self.sieve.borrow_mut().flood(self.now()) {
                         say(&self.words, Word::Note(Level::Warn, flooded(thrown)));
                     }
-                    // A flood of datagrams must not keep the other tasks from their turn.
+                    // A flood of datagrams must not starve the other tasks.
                     future::yield_now().await;
                 }
                 // The interface may be down; the next datagram may be fine.
@@ -325,14 +350,14 @@ impl Driver {
     async fn accept(self: Rc<Self>, executor: Weak<LocalExecutor<'static>>, listener: TcpListener) {
         loop {
             let Ok((stream, from)) = listener.accept().await else {
-                // Out of descriptors: those that stand must end first.
+                // Out of descriptors: open connections must end first.
                 Timer::after(Duration::from_millis(100)).await;
                 continue;
             };
             let Some(executor) = executor.upgrade() else { return };
             let conn = ConnId::In(self.accepted.replace(self.accepted.get() + 1));
             executor.spawn(self.clone().converse(conn, from, stream)).detach();
-            // Somebody who connects over and over must not keep the other tasks from their turn.
+            // A peer that connects over and over must not starve the other tasks.
             future::yield_now().await;
         }
     }
@@ -356,7 +381,7 @@ impl Driver {
         }
     }
 
-    /// Carries one connection's bytes both ways until either side ends it.
+    /// Carries one connection's bytes in both directions until either side ends it.
     async fn converse(self: Rc<Self>, conn: ConnId, peer: SocketAddr, stream: TcpStream) {
         // Small frames (wants, hellos) must not wait for more.
         let _ = stream.set_nodelay(true);
@@ -367,7 +392,7 @@ impl Driver {
             ConnId::Out(_) => Input::Connected(conn),
         });
         if !self.conns.borrow().contains_key(&conn) {
-            // The node refuses it, or gave it up while it was being made.
+            // The node refuses it, or dropped it while it was being made.
             return;
         }
         let reading = self.read(conn, stream.clone());
@@ -385,12 +410,13 @@ impl Driver {
                 return;
             }
             self.handle(Input::Bytes { conn, bytes: &buffer[..len] });
-            // A peer that never stops sending must not keep the other tasks from their turn.
+            // A peer that never stops sending must not starve the other tasks.
             future::yield_now().await;
         }
     }
 
-    /// Writes what the node sends on this connection; ends when the node closes it, after what was sent before.
+    /// Writes what the node sends on this connection. When the node closes it, sends what is
+    /// queued and ends.
     async fn write(&self, conn: ConnId, mut stream: TcpStream, queue: Receiver<Vec<u8>>) {
         while let Ok(bytes) = queue.recv().await {
             let timeout = async {
@@ -405,7 +431,7 @@ impl Driver {
     }
 }
 
-/// Sends to the swarm, or to one peer of it.
+/// Sends to the swarm, or to one of its peers.
 async fn send_one(socket: &CatalogSocket, to: Option<SocketAddr>, datagram: &Datagram) {
     match to {
         None => socket.send(datagram).await,
@@ -413,26 +439,39 @@ async fn send_one(socket: &CatalogSocket, to: Option<SocketAddr>, datagram: &Dat
     }
 }
 
-/// Has a word told. Where so many wait that notes are dropped, their count comes before the next that is not.
+/// Queues a message to people. If notes were dropped because the queue was full, their count is
+/// sent before the next message that fits.
 fn say(words: &Mailbox<Word>, word: Word) {
     let weight = match &word {
         Word::Note(..) | Word::Reply(_, Reply::Progress(_)) => Weight::Note,
-        Word::Reply(..) | Word::Reset(_) | Word::Reboot | Word::EngineEnded | Word::ModelChanged => Weight::Answer,
+        Word::Reply(..)
+        | Word::Reset(_)
+        | Word::Reboot
+        | Word::EngineEnded
+        | Word::ModelChanged => Weight::Answer,
     };
     let dropped = words.dropped();
     if dropped > 0 {
-        words.send(Word::Note(Level::Warn, format!("{dropped} notes were lost: more was said than could be told")), Weight::Note);
+        words.send(
+            Word::Note(
+                Level::Warn,
+                format!("{dropped} notes were lost: they came faster than they were read"),
+            ),
+            Weight::Note,
+        );
     }
     words.send(word, weight);
 }
 
-/// What people are told of datagrams that are not the swarm's.
+/// The note about a flood of datagrams that do not belong to the swarm.
 fn flooded(thrown: u64) -> String {
-    format!("{thrown} datagrams of the last minute were not this swarm's: another program or swarm on this port, or a flood")
+    format!(
+        "{thrown} datagrams in the last minute did not belong to this swarm: another program or swarm uses this port, or it is a flood"
+    )
 }
 
-/// Sends without waiting. A full channel of one already says what there is to say, a full queue of datagrams loses one as the air
-/// does, and neither the engine nor the card is ever given more than one job.
+/// Sends without waiting. A full channel of one already carries the message, a full datagram queue
+/// loses one as the air does, and neither the engine nor the card ever gets more than one job.
 fn wake<T>(channel: &Sender<T>, message: T) {
     let _ = channel.try_send(message);
 }

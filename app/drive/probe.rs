@@ -1,5 +1,5 @@
-//! What the network is like, tried without a node: which interfaces there are, whether a multicast comes back on each, who is heard on
-//! the catalog's port, and whether the ports are free.
+//! Checks the network without a node: which interfaces there are, whether multicast loops back on
+//! each, which machines are heard on the catalog's port, and whether the ports are free.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
@@ -17,57 +17,57 @@ use crate::node::Way;
 use super::interfaces;
 use super::net::{CatalogSocket, NetError, NetSettings, Sockets, free_port};
 
-/// Times that the multicast is sent: a radio may lose one.
+/// Number of times the multicast is sent: a radio may lose one.
 const TRIES: usize = 3;
-/// The wait for each.
+/// Wait after each.
 const LOOP_TIMEOUT: Duration = Duration::from_millis(300);
-/// What is sent to a port that nobody else listens on.
+/// The payload, sent to a port that nobody else listens on.
 const WORD: &[u8] = b"potluck doctor";
 
 /// A machine that was heard on the catalog's port.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct HeardOf {
-    /// Through the group, rather than at this machine's address only.
+    /// Through the group, rather than only at this machine's own address.
     pub by_multicast: bool,
     /// It has this swarm's key.
     pub of_swarm: bool,
-    /// It is this machine: another node of it.
+    /// It is this machine: another node on it.
     pub is_own: bool,
 }
 
-/// See the file's head.
+/// See the module's header.
 pub(crate) struct Probe {
-    /// Every interface, and what becomes of it.
+    /// Every interface, and how it is used.
     pub interfaces: Vec<Interface>,
-    /// The interfaces that are used, and whether a multicast came back on them.
+    /// The interfaces that are used, and whether multicast came back on them.
     pub loops: Vec<(String, bool)>,
-    /// Who was heard, by address.
+    /// The machines heard, by address.
     pub heard: BTreeMap<IpAddr, HeardOf>,
-    /// When the group was last heard on an interface, in milliseconds before now.
+    /// How long ago the group was last heard, in milliseconds, by interface index.
     pub heard_ms: BTreeMap<u32, u64>,
 }
 
-/// The interfaces of this machine, and what becomes of each.
+/// The interfaces of this machine, and how each is used.
 pub(crate) fn interfaces_of(net: &NetSettings) -> Vec<Interface> {
     interfaces::read(Path::new("/")).map_or_else(|_| Vec::new(), |all| choose(&all, &net.wanted))
 }
 
-/// Why a node could not have its ports; none where it could.
+/// Why a node could not open its ports; none if it could.
 pub(crate) fn ports(net: &NetSettings) -> Option<NetError> {
     future::block_on(Sockets::open(net)).err()
 }
 
-/// Whether another program has the catalog's port: nodes of one machine share it.
+/// Whether another program uses the catalog's port, as nodes on one machine do.
 pub(crate) fn is_shared(net: &NetSettings) -> bool {
     UdpSocket::bind(("0.0.0.0", net.port)).is_err()
 }
 
-/// Why HTTP could not be served there; none where it could.
+/// Why HTTP could not be served at this address; none if it could.
 pub(crate) fn taken(addr: SocketAddr) -> Option<std::io::Error> {
     TcpListener::bind(addr).err()
 }
 
-/// Tries the network, and listens for `wait`; `is_ours` tells which datagrams are the swarm's.
+/// Checks the network, and listens for `wait`. `is_ours` tells which datagrams belong to the swarm.
 pub(crate) fn probe(
     net: &NetSettings,
     wait: Duration,
@@ -78,7 +78,12 @@ pub(crate) fn probe(
         Err(error) => return Err(NetError::UdpPort(0, error)),
     };
     let socket = CatalogSocket::open(net)?;
-    let mut probe = Probe { interfaces: socket.interfaces(), loops, heard: BTreeMap::new(), heard_ms: BTreeMap::new() };
+    let mut probe = Probe {
+        interfaces: socket.interfaces(),
+        loops,
+        heard: BTreeMap::new(),
+        heard_ms: BTreeMap::new(),
+    };
     let start = Instant::now();
     let mut at: BTreeMap<u32, Instant> = BTreeMap::new();
     let mut buffer = [0; MAX_DATAGRAM_BYTES + 1];
@@ -91,14 +96,19 @@ pub(crate) fn probe(
                 let Ok(arrival) = socket.receive(&mut buffer).await else { continue };
                 let now = Millis(start.elapsed().as_millis() as u64);
                 let of_swarm = is_ours(arrival.from, &buffer[..arrival.len], now);
-                let (from, is_own) = (arrival.from.ip().to_canonical(), socket.is_own(arrival.from.ip()));
+                let (from, is_own) =
+                    (arrival.from.ip().to_canonical(), socket.is_own(arrival.from.ip()));
                 let by_multicast = matches!(arrival.way, Way::Multicast);
                 if let Some(index) = arrival.index.filter(|_| !is_own) {
                     at.insert(index, Instant::now());
                 }
                 let is_known = probe.heard.contains_key(&from);
                 if is_known || probe.heard.len() < MAX_PEERS {
-                    let heard = probe.heard.entry(from).or_insert(HeardOf { by_multicast, of_swarm, is_own });
+                    let heard = probe.heard.entry(from).or_insert(HeardOf {
+                        by_multicast,
+                        of_swarm,
+                        is_own,
+                    });
                     heard.by_multicast |= by_multicast;
                     heard.of_swarm |= of_swarm;
                 }
@@ -106,11 +116,12 @@ pub(crate) fn probe(
         };
         listen.or(over).await;
     });
-    probe.heard_ms = at.into_iter().map(|(index, at)| (index, at.elapsed().as_millis() as u64)).collect();
+    probe.heard_ms =
+        at.into_iter().map(|(index, at)| (index, at.elapsed().as_millis() as u64)).collect();
     Ok(probe)
 }
 
-/// On which of the interfaces that are used a multicast comes back to this machine.
+/// Which of the used interfaces loop a multicast back to this machine.
 fn loops(net: &NetSettings) -> Result<Vec<(String, bool)>, NetError> {
     let socket = CatalogSocket::open(net)?;
     let used: Vec<Interface> = socket.interfaces().into_iter().filter(Interface::is_used).collect();
@@ -134,7 +145,10 @@ fn loops(net: &NetSettings) -> Result<Vec<(String, bool)>, NetError> {
             listen.or(over).await;
         }
     });
-    Ok(used.into_iter().map(|interface| (interface.name, back.contains(&interface.index))).collect())
+    Ok(used
+        .into_iter()
+        .map(|interface| (interface.name, back.contains(&interface.index)))
+        .collect())
 }
 
 #[cfg(test)]
@@ -145,7 +159,11 @@ mod tests {
 
     fn loopback() -> NetSettings {
         let port = free_port().unwrap();
-        NetSettings { wanted: Wanted::Address("127.0.0.1".parse().unwrap()), port, ..NetSettings::of(&Network::default()) }
+        NetSettings {
+            wanted: Wanted::Address("127.0.0.1".parse().unwrap()),
+            port,
+            ..NetSettings::of(&Network::default())
+        }
     }
 
     #[test]
@@ -177,7 +195,8 @@ mod tests {
                 std::thread::sleep(Duration::from_millis(20));
             }
         });
-        let probe = probe(&net, Duration::from_millis(300), |_, bytes, _| bytes != b"noise").unwrap();
+        let probe =
+            probe(&net, Duration::from_millis(300), |_, bytes, _| bytes != b"noise").unwrap();
         speaking.join().unwrap();
         let heard = probe.heard[&"127.0.0.1".parse::<IpAddr>().unwrap()];
         assert_eq!(heard, HeardOf { by_multicast: false, of_swarm: false, is_own: true });

@@ -1,27 +1,30 @@
-//! What a node keeps over a restart: how far the swarm's resets have come, in the file `epoch` of its state directory.
+//! What a node keeps across restarts. How far the swarm's resets have come is in the file `epoch`
+//! of its state directory.
 //!
 //! ```text
 //! potluck epoch 1           the format's version
 //! epoch 7                   the epoch
-//! store 5                   the latest epoch whose reset was for the blocks too
-//! check 97e35cc56a081d78    XXH3-64 of the three lines before, their ends included
+//! store 5                   the latest epoch whose reset also dropped the blocks
+//! check 97e35cc56a081d78    XXH3-64 of the three lines before, including line ends
 //! ```
 //!
-//! And who it is, in the file `node`, drawn once, so that peers know a board again after a restart; and on which machine, so that a
-//! copied card does not make two boards one node:
+//! The file `node` holds the node's id, drawn once, so that peers recognise a board after a
+//! restart. It also names the machine, so that a copied card does not make two boards one node:
 //!
 //! ```text
 //! potluck node 2
 //! id 00000000000000a7
-//! machine 9f86d081884c7d659a2feaa0c55ad015    see `machine`; "unknown" where nothing names it
+//! machine 9f86d081884c7d659a2feaa0c55ad015    see `machine`; "unknown" if nothing identifies it
 //! check ...
 //! ```
 //!
-//! A file of version 1 has no machine: it takes the one that it is read on.
+//! A file of version 1 has no machine; it belongs to the machine that reads it.
 //!
-//! What it promises: after a loss of power at any moment the file holds the state before or the state after; once [`save`] has
-//! returned, the state after. So the text goes to another name, is synced, is renamed, and the directory is synced. A file that is
-//! damaged all the same is said to be, and counts as epoch 0: the node then learns the epoch from the first peer that it hears.
+//! Promise: after a power loss at any moment the file holds either the state before or the state
+//! after; once [`save`] has returned, the state after. So the text is written under another
+//! name, synced and renamed, and then the directory is synced. If a file is damaged all the
+//! same, that is reported and it counts as epoch 0: the node then learns the epoch from the
+//! first peer that it hears.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -38,23 +41,23 @@ const NEW_NAME: &str = "epoch.new";
 const NODE_NAME: &str = "node";
 const NEW_NODE_NAME: &str = "node.new";
 
-/// In place of a machine's mark where nothing names it.
+/// Stands for a machine's mark if nothing identifies the machine.
 const UNKNOWN: &str = "unknown";
 
-/// Bytes of the longest file: a mark of 32 digits, two numbers of 16, and the words.
+/// Maximum size of a file, in bytes: a mark of 32 digits, two numbers of 16, and the words.
 const MAX_BYTES: u64 = 128;
 
-/// The steps that a save is made of, so that a test can lose power after each.
+/// The steps of a save, so that a test can cut the power after each.
 trait Storage {
-    /// The first `MAX_BYTES` + 1 bytes of a file.
+    /// Reads at most `MAX_BYTES` + 1 bytes of a file.
     fn read(&self, name: &str) -> io::Result<Vec<u8>>;
-    /// Makes a file with these bytes, in place of one that is there.
+    /// Creates a file with these bytes, or replaces it.
     fn write(&mut self, name: &str, bytes: &[u8]) -> io::Result<()>;
-    /// Afterwards a file's bytes survive a loss of power.
+    /// Makes a file's bytes survive a power loss.
     fn sync(&mut self, name: &str) -> io::Result<()>;
-    /// Gives a file another name, in place of the one that has it.
+    /// Renames a file, replacing any file of the new name.
     fn rename(&mut self, from: &str, to: &str) -> io::Result<()>;
-    /// Afterwards the names survive a loss of power.
+    /// Makes the names survive a power loss.
     fn sync_names(&mut self) -> io::Result<()>;
 }
 
@@ -63,7 +66,8 @@ trait Storage {
 pub(crate) struct StateDir(PathBuf);
 
 impl StateDir {
-    /// The directory at `path`, made where there is none. That it cannot be made is said by what is done in it.
+    /// The directory at `path`, created if there is none. If it cannot be created, later operations
+    /// in it report that.
     pub(crate) fn at(path: &Path) -> StateDir {
         let dir = StateDir(path.to_path_buf());
         if fs::create_dir_all(path).is_ok()
@@ -74,20 +78,27 @@ impl StateDir {
         dir
     }
 
-    /// The state as saved, and what is wrong with it.
+    /// The saved state, and what is wrong with it, if anything.
     pub(crate) fn load(&self) -> (EpochState, Option<String>) {
         let (epochs, complaint) = load(self);
         (epochs, complaint.map(|complaint| format!("{}: {complaint}", self.0.join(NAME).display())))
     }
 
-    /// Who this node is, as saved on this `machine`; the first time, where that is damaged, or on another machine, `drawn`, which is
-    /// then saved. And what is to be said of it.
-    pub(crate) fn node(&self, drawn: NodeId, machine: Option<&Machine>) -> (NodeId, Option<String>) {
+    /// The node's id as saved on this `machine`. The first time, if the file is damaged, or on
+    /// another machine, it is `drawn`, which is then saved. Also returns what to report about it.
+    pub(crate) fn node(
+        &self,
+        drawn: NodeId,
+        machine: Option<&Machine>,
+    ) -> (NodeId, Option<String>) {
         let (node, complaint) = node(&mut self.clone(), drawn, machine);
-        (node, complaint.map(|complaint| format!("{}: {complaint}", self.0.join(NODE_NAME).display())))
+        (
+            node,
+            complaint.map(|complaint| format!("{}: {complaint}", self.0.join(NODE_NAME).display())),
+        )
     }
 
-    /// Saves that the node goes by another id from now on.
+    /// Saves a changed id of the node.
     pub(crate) fn save_node(&self, node: NodeId, machine: Option<&Machine>) -> io::Result<()> {
         replace(&mut self.clone(), NEW_NODE_NAME, NODE_NAME, &node_text(node, machine))
     }
@@ -126,7 +137,7 @@ fn save(storage: &mut impl Storage, epochs: EpochState) -> io::Result<()> {
     replace(storage, NEW_NAME, NAME, &text(epochs))
 }
 
-/// Makes `text` the content of the file `name`, by way of another name.
+/// Replaces the content of the file `name` with `text`, through a temporary name.
 fn replace(storage: &mut impl Storage, new_name: &str, name: &str, text: &str) -> io::Result<()> {
     storage.write(new_name, text.as_bytes())?;
     storage.sync(new_name)?;
@@ -134,24 +145,38 @@ fn replace(storage: &mut impl Storage, new_name: &str, name: &str, text: &str) -
     storage.sync_names()
 }
 
-fn node(storage: &mut impl Storage, drawn: NodeId, machine: Option<&Machine>) -> (NodeId, Option<String>) {
+fn node(
+    storage: &mut impl Storage,
+    drawn: NodeId,
+    machine: Option<&Machine>,
+) -> (NodeId, Option<String>) {
     let (node, complaint) = match storage.read(NODE_NAME) {
         Ok(bytes) => match parse_node(&bytes) {
-            Some((node, Some(on))) if machine.is_none_or(|machine| *machine == on) => return (node, None),
+            Some((node, Some(on))) if machine.is_none_or(|machine| *machine == on) => {
+                return (node, None);
+            }
             Some((node, None)) if machine.is_none() => return (node, None),
             // From a build or a system that did not know its machine.
             Some((node, None)) => (node, None),
-            Some((_, Some(_))) => (drawn, Some("of another machine (a copied card?): this node has a new id".to_string())),
+            Some((_, Some(_))) => (
+                drawn,
+                Some("from another machine (a copied card?): this node has a new id".to_string()),
+            ),
             None => (drawn, Some("damaged: the node has a new id".to_string())),
         },
         Err(error) if error.kind() == io::ErrorKind::NotFound => (drawn, None),
-        Err(error) => return (drawn, Some(format!("cannot be read ({error}): the node has a new id"))),
+        Err(error) => {
+            return (drawn, Some(format!("cannot be read ({error}): the node has a new id")));
+        }
     };
     match replace(storage, NEW_NODE_NAME, NODE_NAME, &node_text(node, machine)) {
         Ok(()) => (node, complaint),
-        // The id is the old one; that it is not bound to the machine is no harm as long as the card stays.
+        // The id is the old one. Failing to bind it to the machine does no harm as long as
+        // the card stays.
         Err(_) if node != drawn => (node, complaint),
-        Err(error) => (node, Some(format!("cannot be saved ({error}): the node has a new id at every start"))),
+        Err(error) => {
+            (node, Some(format!("cannot be saved ({error}): the node has a new id at every start")))
+        }
     }
 }
 
@@ -164,7 +189,7 @@ fn old_node_text(node: NodeId) -> String {
     checked(&format!("potluck node 1\nid {node}\n"))
 }
 
-/// The id in a file, and the machine that it was drawn on, if that is known.
+/// The id in a file, and the machine that it was drawn on, if known.
 fn parse_node(bytes: &[u8]) -> Option<(NodeId, Option<Machine>)> {
     let mut lines = str::from_utf8(bytes).ok()?.lines().skip(1);
     let node = u64::from_str_radix(lines.next()?.strip_prefix("id ")?, 16).ok().map(NodeId)?;
@@ -182,22 +207,29 @@ fn load(storage: &impl Storage) -> (EpochState, Option<String>) {
             Some(epochs) => return (epochs, None),
             None => "damaged".to_string(),
         },
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return (EpochState::default(), None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return (EpochState::default(), None);
+        }
         Err(error) => format!("cannot be read ({error})"),
     };
-    (EpochState::default(), Some(format!("{complaint}: the node begins at epoch 0 and takes the swarm's from the first peer")))
+    (
+        EpochState::default(),
+        Some(format!(
+            "{complaint}: the node begins at epoch 0 and takes the swarm's from the first peer"
+        )),
+    )
 }
 
 fn text(epochs: EpochState) -> String {
     checked(&format!("potluck epoch 1\nepoch {}\nstore {}\n", epochs.epoch.0, epochs.store_epoch.0))
 }
 
-/// Lines, and a last one by which damage to them is seen.
+/// The lines followed by a checksum line that reveals damage.
 fn checked(lines: &str) -> String {
     format!("{lines}check {:016x}\n", xxh3_64(lines.as_bytes()))
 }
 
-/// The state in a file, when the file is the very one that [`text`] makes of it.
+/// The state in a file, if the file is exactly what [`text`] makes of it.
 fn parse(bytes: &[u8]) -> Option<EpochState> {
     let mut lines = str::from_utf8(bytes).ok()?.lines().skip(1);
     let mut number = |word: &str| lines.next()?.strip_prefix(word)?.parse().ok().map(Epoch);

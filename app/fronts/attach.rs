@@ -1,4 +1,5 @@
-//! The other end of a node's socket: what `potluck console` does with the terminal, or the pipe, that it was started on.
+//! The client end of a node's console socket: `potluck console` connects it to the terminal or pipe
+//! that it was started on.
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -17,18 +18,22 @@ use super::speaker::Form;
 use super::terminal::{OutputError, tell};
 use super::tty;
 
-/// Bytes that are passed on at once.
+/// Most bytes passed on at once.
 const PIECE: usize = 4_096;
 
-/// Ctrl-], which detaches whatever the node does, as it does in telnet.
+/// Ctrl-] detaches regardless of the node's state, as in telnet.
 const DETACH: u8 = 0x1d;
 
 /// Why no console was attached, or why it was lost.
 #[derive(Debug, Error)]
 pub(crate) enum AttachError {
-    #[error("no node has a console at {0} ({1}): start one with potluck run --console-socket {0}, or name its socket")]
+    #[error(
+        "no node has a console at {0} ({1}): start one with potluck run --console-socket {0}, or name its socket"
+    )]
     Nobody(PathBuf, io::Error),
-    #[error("{0}: this user may not attach: ask as the user that the node runs as, or as a member of its socket_group")]
+    #[error(
+        "{0}: this user may not attach: ask as the user that the node runs as, or as a member of its socket_group"
+    )]
     Forbidden(PathBuf),
     #[error("the console was lost: {0}")]
     Lost(#[from] io::Error),
@@ -36,17 +41,21 @@ pub(crate) enum AttachError {
     Output(#[from] OutputError),
 }
 
-/// Attaches this program's terminal to the console of the node at `path`, until either end leaves; or its standard input and output,
-/// where they are no terminal or JSON is asked for.
+/// Attaches this program's terminal to the console of the node at `path` until either end leaves.
+/// Attaches standard input and output instead if they are not a terminal or JSON is requested.
 pub(crate) fn attach(path: &Path, form: Form) -> Result<(), AttachError> {
     let socket = UnixStream::connect(path).map_err(|error| match error.kind() {
         io::ErrorKind::PermissionDenied => AttachError::Forbidden(path.to_path_buf()),
         _ => AttachError::Nobody(path.to_path_buf(), error),
     })?;
-    if form == Form::Text && tty::is_usable() { on_terminal(path, &socket) } else { on_streams(&socket, form) }
+    if form == Form::Text && tty::is_usable() {
+        on_terminal(path, &socket)
+    } else {
+        on_streams(&socket, form)
+    }
 }
 
-/// A terminal that was set raw, and is as it was when this is dropped.
+/// A terminal in raw mode, restored on drop.
 struct Raw(Termios);
 
 impl Raw {
@@ -71,7 +80,7 @@ fn on_terminal(path: &Path, socket: &UnixStream) -> Result<(), AttachError> {
     let raw = Raw::new()?;
     let (mut up, down) = (socket.try_clone()?, socket.try_clone()?);
     up.write_all(format!("{HELLO}terminal\n").as_bytes())?;
-    // Ends with the process: a read of a terminal cannot be called off.
+    // Ends with the process: a read from a terminal cannot be cancelled.
     thread::Builder::new().name("typed".to_string()).spawn(move || drop(pass_keys(&mut up)))?;
     let shown = smol::unblock(move || pass(down, io::stdout()));
     let ended = async {
@@ -80,17 +89,21 @@ fn on_terminal(path: &Path, socket: &UnixStream) -> Result<(), AttachError> {
     };
     let result = future::block_on(shown.or(ended));
     drop(raw);
-    // Whatever stood there; and what is pasted is marked no longer.
+    // Leaves the current row, and ends bracketed paste mode.
     tell("\x1b[?2004l\r\n· detached\n");
     Ok(result?)
 }
 
-/// Passes on what is typed, and how large the terminal is where that has changed, until the keys to detach come.
+/// Passes on typed bytes, and the terminal's size when it has changed, until the detach
+/// key arrives.
 fn pass_keys(up: &mut UnixStream) -> io::Result<()> {
     let mut bytes = [0; PIECE];
     let mut told = None;
     loop {
-        let size = tcgetwinsize(io::stdin()).ok().map(|size| (size.ws_row, size.ws_col)).filter(|size| size.1 > 0);
+        let size = tcgetwinsize(io::stdin())
+            .ok()
+            .map(|size| (size.ws_row, size.ws_col))
+            .filter(|size| size.1 > 0);
         if let Some((rows, columns)) = size.filter(|_| size != told) {
             up.write_all(format!("\x1b[8;{rows};{columns}t").as_bytes())?;
             told = size;
@@ -111,20 +124,20 @@ fn on_streams(socket: &UnixStream, form: Form) -> Result<(), AttachError> {
     up.write_all(format!("{HELLO}{kind}\n").as_bytes())?;
     thread::Builder::new().name("input".to_string()).spawn(move || {
         let _ = pass(io::stdin(), &up);
-        // What is due is answered; then the node ends the connection.
+        // The node sends the pending answers, then closes the connection.
         let _ = up.shutdown(Shutdown::Write);
     })?;
     Ok(pass(down, io::stdout())?)
 }
 
-/// Passes on what comes, at once, until nothing more does.
+/// Passes on bytes as they arrive, until the end of input.
 fn pass(mut from: impl Read, mut to: impl Write) -> io::Result<()> {
     let mut bytes = [0; PIECE];
     loop {
         let len = match from.read(&mut bytes) {
             Ok(len) => len,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            // The other end has gone without reading all that was sent to it: that is its end, too.
+            // The other end closed without reading everything sent to it: that is an end, too.
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(()),
             Err(error) => return Err(error),
         };

@@ -1,5 +1,6 @@
-//! Lines that a pipe or a program has given while as many prompts are due as may be: read all the same, so that `stop` and questions
-//! about the node get through, and dealt with in their order when there is room.
+//! Lines from a pipe or a program that arrive while the limit of pending prompts is reached. They
+//! are read anyway, so that `stop` and questions about the node get through, and handled in order
+//! when there is room.
 
 use std::collections::VecDeque;
 
@@ -8,10 +9,10 @@ use crate::limits::MAX_BACKLOG_BYTES;
 
 use super::lines::Line;
 
-/// Bytes that a line takes beside its text.
+/// Bytes that a line takes in addition to its text.
 const LINE_BYTES: usize = 64;
 
-/// See the file's head.
+/// The queue; see the module header.
 #[derive(Default)]
 pub(super) struct Backlog {
     lines: VecDeque<Line>,
@@ -23,12 +24,12 @@ impl Backlog {
         self.lines.is_empty()
     }
 
-    /// Whether one of them may begin a prompt of several lines.
+    /// Whether any line may begin a prompt of several lines.
     pub(super) fn holds_block(&self) -> bool {
         self.lines.iter().flatten().any(|line| Block::begin(line).is_some())
     }
 
-    /// Whether no more may be read.
+    /// Whether no more lines may be read.
     pub(super) fn is_full(&self) -> bool {
         self.bytes >= MAX_BACKLOG_BYTES
     }
@@ -44,7 +45,7 @@ impl Backlog {
         Some(line)
     }
 
-    /// Forgets them: whoever gave them has left.
+    /// Discards the lines of a client that has left.
     pub(super) fn clear(&mut self) {
         *self = Backlog::default();
     }

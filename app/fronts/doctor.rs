@@ -1,4 +1,5 @@
-//! The command doctor: what a node needs, item by item. What can be looked at without a node is here for `potluck doctor`, too.
+//! The command `doctor`: what a node needs, item by item. `potluck doctor` shares the checks that
+//! work without a node.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -11,15 +12,22 @@ use crate::start::{Settled, Sharing, memory};
 use super::host::Host;
 use super::net;
 
-/// Of a node that runs, or of a board that cannot have one.
+/// The report of a running node, or of a board whose node cannot start.
 pub(super) fn report(host: &Host) -> Report {
     let settled = &host.settled;
     let mut checks = settings_checks(settled);
     let running = host.running();
     checks.push(match (&running, host.fault()) {
         (Ok(running), _) => {
-            let kind = if running.form.is_chat_model() { "a chat model" } else { "a base model, which completes texts" };
-            Check::good("model", format!("{}, {kind}; context {} tokens", running.model, running.context))
+            let kind = if running.form.is_chat_model() {
+                "a chat model"
+            } else {
+                "a base model, which completes texts"
+            };
+            Check::good(
+                "model",
+                format!("{}, {kind}; context {} tokens", running.model, running.context),
+            )
         }
         (Err(_), Some(reason)) => Check::bad("model", reason),
         (Err(reason), None) => Check::note("model", reason),
@@ -28,31 +36,41 @@ pub(super) fn report(host: &Host) -> Report {
     checks.push(state_check(settled.config.node.state.as_deref()));
     checks.push(swarm_check(settled.sharing()));
     checks.push(match (host.served(), settled.config.http.listen) {
-        (None, Some(_)) => Check::bad("http", "it is not served: log says why; give another address or port as listen in [http]"),
+        (None, Some(_)) => Check::bad(
+            "http",
+            "it is not served: log says why; give another address or port as listen in [http]",
+        ),
         _ => http_check(&settled.config.http),
     });
     Report::new(checks, net::facts(running.as_deref().ok(), settled))
 }
 
-/// Whether the settings were understood.
+/// Whether the settings are valid.
 pub(crate) fn settings_checks(settled: &Settled) -> Vec<Check> {
     let file = settled.file.as_ref().map(|file| file.display().to_string());
     if settled.problems.is_empty() {
-        let words = file.map_or("no file is in use: every setting has its default".to_string(), |file| format!("{file}: good"));
+        let words = file
+            .map_or("no file is in use: every setting has its default".to_string(), |file| {
+                format!("{file}: good")
+            });
         return vec![Check::good("settings", words)];
     }
     settled.problems.iter().map(|problem| Check::bad("settings", problem.clone())).collect()
 }
 
-/// What this process holds, and what could be had beside it.
+/// The memory that this process holds, and how much more is available.
 fn memory_check() -> Option<Check> {
     let resident = memory::resident()?;
-    let more =
-        memory::available().map_or(String::new(), |available| format!("; {} MB could be had", available.bytes / 1_000_000));
-    Some(Check::good("memory", format!("{} MB held, mapped files among them{more}", resident.bytes / 1_000_000)))
+    let more = memory::available().map_or(String::new(), |available| {
+        format!("; {} MB available", available.bytes / 1_000_000)
+    });
+    Some(Check::good(
+        "memory",
+        format!("{} MB held, mapped files among them{more}", resident.bytes / 1_000_000),
+    ))
 }
 
-/// Whether the state directory takes what a node keeps.
+/// Whether a node can save its state in the state directory.
 pub(crate) fn state_check(state: Option<&Path>) -> Check {
     let Some(state) = state else {
         return Check::note(
@@ -63,14 +81,16 @@ pub(crate) fn state_check(state: Option<&Path>) -> Check {
     match try_to_keep(state) {
         Ok(()) => Check::good("state", format!("{} can be written", state.display())),
         Err(error) => {
-            let words =
-                format!("{}: cannot be written ({error}): give a directory that can, as state in [node]", state.display());
+            let words = format!(
+                "{}: cannot be written ({error}): give a directory that can, as state in [node]",
+                state.display()
+            );
             Check::bad("state", words)
         }
     }
 }
 
-/// Writes a file that nothing else is called, and removes it.
+/// Writes a file with an unused name, and removes it.
 fn try_to_keep(state: &Path) -> io::Result<()> {
     fs::create_dir_all(state)?;
     let path = state.join(format!("doctor-{}", std::process::id()));
@@ -82,7 +102,7 @@ fn try_to_keep(state: &Path) -> io::Result<()> {
     written.and(removed)
 }
 
-/// With whom it shares.
+/// Whom the node shares with.
 pub(crate) fn swarm_check(sharing: Sharing<'_>) -> Check {
     let words = format!("{}: {sharing}", sharing.name());
     match sharing {
@@ -92,12 +112,16 @@ pub(crate) fn swarm_check(sharing: Sharing<'_>) -> Check {
     }
 }
 
-/// Who may ask over HTTP.
+/// Who may use the HTTP API.
 pub(crate) fn http_check(settings: &config::Http) -> Check {
-    let Some(listen) = settings.listen else { return Check::good("http", "off (listen in [http] turns it on)") };
+    let Some(listen) = settings.listen else {
+        return Check::good("http", "off (listen in [http] turns it on)");
+    };
     let addr = listen.addr();
     if settings.api_key.is_none() && !addr.ip().is_loopback() {
-        let words = format!("{addr}, for whoever reaches it: api_key in [http] keeps strangers out");
+        let words = format!(
+            "{addr}, open to anyone who can reach it: api_key in [http] keeps strangers out"
+        );
         return Check::note("http", words);
     }
     Check::good("http", addr.to_string())
@@ -117,14 +141,18 @@ mod tests {
         let file = root.path().join("file");
         fs::write(&file, "").unwrap();
         let refused = state_check(Some(&file));
-        assert!(refused.verdict == Verdict::Bad && refused.words.contains("state in [node]"), "{refused:?}");
+        assert!(
+            refused.verdict == Verdict::Bad && refused.words.contains("state in [node]"),
+            "{refused:?}"
+        );
         assert_eq!(state_check(None).verdict, Verdict::Note);
     }
 
     #[test]
     fn an_api_for_everybody_is_said_to_be_one() {
         let http = |lines: &str| {
-            let (config, problems) = config::Config::default().read_over(format!("[http]\n{lines}").as_bytes(), Path::new(""));
+            let (config, problems) = config::Config::default()
+                .read_over(format!("[http]\n{lines}").as_bytes(), Path::new(""));
             assert!(problems.is_empty(), "{problems:?}");
             http_check(&config.http).verdict
         };

@@ -1,4 +1,4 @@
-//! Why a node ended, or never was.
+//! Why a node ended or never started.
 
 use std::io;
 
@@ -13,7 +13,7 @@ use super::power::PowerError;
 use super::socket::SocketError;
 use super::terminal::OutputError;
 
-/// Why a node ended, or never was: each says what to do.
+/// Why a node ended or never started. Each message says what to do.
 #[derive(Debug, Error)]
 pub(crate) enum Fail {
     #[error(transparent)]
@@ -36,8 +36,12 @@ pub(crate) enum Fail {
     Power(#[from] PowerError),
     #[error("the console or engine cannot be started: {0}")]
     Thread(#[from] io::Error),
-    #[error("the model file is not what it was when its content was last hashed, and nothing more is shared: start again")]
+    #[error(
+        "the model file is not what it was when its content was last hashed, and nothing more is shared: start again"
+    )]
     ModelChanged,
-    #[error("the engine has failed and nothing more can be answered: start again, and report what was said before this line")]
+    #[error(
+        "the engine has failed and nothing more can be answered: start again, and report the lines before this one"
+    )]
     Engine,
 }

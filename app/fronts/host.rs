@@ -1,4 +1,5 @@
-//! What the consoles of one node share: the node, once there is one, the log, and who waits for which answer.
+//! State shared by the consoles of one node: the node, once it runs, the log, and which console
+//! waits for which answer.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -22,28 +23,28 @@ use super::fail::Fail;
 use super::power::Power;
 use super::tty::Tty;
 
-/// The node that answers.
+/// A running node.
 pub(crate) struct Running {
     pub driver: Rc<Driver>,
-    /// Lives until the process ends, as the model does.
+    /// Lives until the process ends, like the model.
     pub tokenizer: &'static Tokenizer,
-    /// How the model is talked to.
+    /// How prompts are put to the model.
     pub form: Form,
-    /// What people call it.
+    /// The node's name.
     pub name: Option<String>,
     pub node: NodeId,
     pub model: String,
     pub fingerprint: Fingerprint,
     pub tcp_port: u16,
-    /// Tokens of the longest prompt and answer.
+    /// Most tokens of a prompt and its answer together.
     pub context: usize,
-    /// Tokens that it could have at most, with this model.
+    /// The longest context that this model allows, in tokens.
     pub most_context: usize,
-    /// Whose times its answers take, where not this machine's.
+    /// The machine whose pace is simulated, if any.
     pub paced: Option<Arc<Paced>>,
 }
 
-/// How far the node has come.
+/// The node's start-up stage.
 #[derive(Clone)]
 enum Stage {
     /// The model is being loaded.
@@ -53,8 +54,11 @@ enum Stage {
     Running(Rc<Running>),
 }
 
-/// What a console hears.
-#[expect(clippy::large_enum_variant, reason = "an answer's figures stand in it; few wait at a time, and their number is bounded")]
+/// A message to a console.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it holds an answer's figures; few wait at a time, and their number is bounded"
+)]
 #[derive(Clone)]
 pub(super) enum Heard {
     Reply(AskId, Reply),
@@ -63,44 +67,44 @@ pub(super) enum Heard {
     Note(Level, String, u64),
     /// The node has come up.
     Ready,
-    /// It cannot.
+    /// The node cannot come up.
     Broken,
-    /// The program was told to end: answers end where they are.
+    /// The program was told to end: running answers are cut short.
     Ending,
 }
 
 /// Why the node ends.
 pub(crate) enum Leave {
-    /// A person said so, or the input has ended.
+    /// A person quit, or the input has ended.
     Quit,
     /// The output cannot be written, or the engine has failed.
     Failed(Fail),
-    /// The board is to be started anew or switched off.
+    /// The board is to be rebooted or switched off.
     Power(Power),
 }
 
-/// A console's name.
+/// Identifies a console.
 pub(super) type Seat = u64;
 
-/// See the file's head.
+/// The shared state; see the module header.
 pub(crate) struct Host {
     start: Instant,
     stage: RefCell<Stage>,
     pub(super) log: RefCell<Log>,
-    /// Where HTTP is served, for a person.
+    /// Where HTTP is served, as text for a person.
     served: RefCell<Option<String>>,
-    /// What is measured of the answers, for `/metrics`.
+    /// Measurements of answers, for `/metrics`.
     pub(super) meters: Meters,
     seats: RefCell<BTreeMap<Seat, Mailbox<Heard>>>,
-    /// Which console waits for which prompt, and what it calls it.
+    /// The console that waits for each prompt, and its own id for it.
     asks: RefCell<BTreeMap<u64, (Seat, AskId)>>,
     next: Cell<u64>,
     /// The console that asked for the latest reset.
     resetting: Cell<Option<Seat>>,
     pub(super) settled: Settled,
-    /// How answers are made on a console that has set nothing.
+    /// The settings for answers of a console that has set nothing.
     pub(super) settings: Settings,
-    /// Terminals that have a console, by the numbers of their devices.
+    /// Device numbers of the terminals that have a console.
     terminals: RefCell<Vec<u64>>,
     leave: (Sender<Leave>, Receiver<Leave>),
 }
@@ -124,7 +128,7 @@ impl Host {
         }
     }
 
-    /// HTTP is served where these words say.
+    /// Records where HTTP is served.
     pub(crate) fn serves(&self, words: String) {
         self.log.borrow_mut().push(Level::Info, &words, self.now());
         *self.served.borrow_mut() = Some(words);
@@ -141,7 +145,9 @@ impl Host {
             Stage::Running(running) => Ok(running.clone()),
             Stage::Loading => {
                 let seconds = self.start.elapsed().as_secs();
-                Err(format!("the model is still being loaded, for {seconds} s now: a line here will say when it is ready"))
+                Err(format!(
+                    "the model is still being loaded, for {seconds} s now: a line here will say when it is ready"
+                ))
             }
             Stage::Broken(reason) => Err(format!("no model: {reason}")),
         }
@@ -155,23 +161,25 @@ impl Host {
         }
     }
 
-    /// The node has come up.
+    /// Sets the node, which has come up.
     pub(crate) fn ready(&self, running: Running) {
         *self.stage.borrow_mut() = Stage::Running(Rc::new(running));
         self.tell(|_| Some(Heard::Ready));
     }
 
-    /// It cannot.
+    /// Records why the node cannot come up.
     pub(crate) fn broken(&self, reason: String) {
         let reason = self.settled.place().words(&reason).into_owned();
-        let said = ["no model: ", "no model is named: "].iter().find_map(|words| reason.strip_prefix(words));
+        let said = ["no model: ", "no model is named: "]
+            .iter()
+            .find_map(|words| reason.strip_prefix(words));
         let reason = said.map_or_else(|| reason.clone(), str::to_string);
         self.log.borrow_mut().push(Level::Error, &format!("no model: {reason}"), self.now());
         *self.stage.borrow_mut() = Stage::Broken(reason);
         self.tell(|_| Some(Heard::Broken));
     }
 
-    /// Whether it takes prompts, in a word for scripts.
+    /// The node's state, in one word for scripts.
     pub(crate) fn state(&self) -> &'static str {
         match &*self.stage.borrow() {
             Stage::Loading => "starting",
@@ -185,7 +193,7 @@ impl Host {
         Millis(self.start.elapsed().as_millis() as u64)
     }
 
-    /// A place for one more console.
+    /// Attaches a console.
     pub(super) fn sit(&self) -> (Seat, Receiver<Heard>) {
         let seat = self.next();
         let (mailbox, heard) = Mailbox::new();
@@ -193,26 +201,27 @@ impl Host {
         (seat, heard)
     }
 
-    /// A console is no more: nobody waits for its answers.
+    /// Detaches a console and stops its answers.
     pub(super) fn rise(&self, seat: Seat) {
         self.seats.borrow_mut().remove(&seat);
         self.stop(seat);
     }
 
-    /// Opens a terminal that has no console yet: two on one would each get half of what is typed.
+    /// Opens a terminal that has no console yet: two consoles on one terminal would each get half
+    /// of the input.
     pub(super) fn taking(&self, open: impl FnOnce(&[u64]) -> io::Result<Tty>) -> io::Result<Tty> {
         let tty = open(&self.terminals.borrow())?;
         self.terminals.borrow_mut().extend(tty.device());
         Ok(tty)
     }
 
-    /// A terminal has lost its console.
+    /// Marks a terminal as having no console.
     pub(super) fn free(&self, device: u64) {
         self.terminals.borrow_mut().retain(|other| *other != device);
     }
 
-    /// Asks for a console, which calls the prompt `id`. Gives the microseconds until the node knew what to do, unless it has others to
-    /// answer first.
+    /// Submits a console's prompt, which the console calls `id`. Returns the microseconds until the
+    /// node had its plan, or none if other prompts come first.
     pub(super) fn ask(
         &self,
         running: &Running,
@@ -227,15 +236,28 @@ impl Host {
         let Settings { max_tokens, sampling, stop, .. } = how;
         let watch = StopWatch::over(running.tokenizer, &stop);
         let start = Instant::now();
-        running.driver.handle(Input::Ask(Ask { id: AskId(name), tokens, max_tokens, sampling, private, watch }));
+        running.driver.handle(Input::Ask(Ask {
+            id: AskId(name),
+            tokens,
+            max_tokens,
+            sampling,
+            private,
+            watch,
+        }));
         (!was_busy).then(|| start.elapsed().as_micros() as u64)
     }
 
-    /// Ends all answers that a console waits for.
+    /// Stops all answers that a console waits for.
     pub(super) fn stop(&self, seat: Seat) {
         let Ok(running) = self.running() else { return };
-        let mut own: Vec<u64> = self.asks.borrow().iter().filter(|(_, ask)| ask.0 == seat).map(|(name, _)| *name).collect();
-        // Those that wait first, so that none of them begins.
+        let mut own: Vec<u64> = self
+            .asks
+            .borrow()
+            .iter()
+            .filter(|(_, ask)| ask.0 == seat)
+            .map(|(name, _)| *name)
+            .collect();
+        // Waiting prompts first, so that none of them begins.
         own.reverse();
         own.into_iter().for_each(|name| running.driver.handle(Input::Stop(AskId(name))));
     }
@@ -251,22 +273,23 @@ impl Host {
         let _ = self.leave.0.try_send(why);
     }
 
-    /// The program was told to end: every console ends its answers where they are, and says so to whoever waits for them.
+    /// Tells every console that the program ends: each cuts its answers short and tells
+    /// their clients.
     pub(crate) fn end(&self) {
         self.tell(|_| Some(Heard::Ending));
     }
 
-    /// Whether an answer is under way.
+    /// Whether a prompt is pending.
     pub(crate) fn is_busy(&self) -> bool {
         !self.asks.borrow().is_empty()
     }
 
-    /// Why it ends, when it does.
+    /// Waits for the node's end, and returns why.
     pub(crate) async fn left(&self) -> Leave {
         self.leave.1.recv().await.unwrap_or(Leave::Quit)
     }
 
-    /// A line for the log, told where the level says so.
+    /// Logs a line, and sends it to the consoles unless too many came at once.
     pub(crate) fn note(&self, level: Level, text: &str) {
         let text = &*self.settled.place().words(text);
         let told = self.log.borrow_mut().push(level, text, self.now());
@@ -275,7 +298,7 @@ impl Host {
         }
     }
 
-    /// Passes on what the node says, until it says nothing more.
+    /// Passes on the node's messages until its channel closes.
     pub(crate) async fn listen(self: Rc<Self>, words: Receiver<Word>) {
         while let Ok(word) = words.recv().await {
             match word {
@@ -284,18 +307,29 @@ impl Host {
                 Word::EngineEnded => self.leave(Leave::Failed(Fail::Engine)),
                 Word::ModelChanged => self.leave(Leave::Failed(Fail::ModelChanged)),
                 Word::Reset(news) => {
-                    let asker = self.resetting.get().filter(|seat| self.seats.borrow().contains_key(seat));
-                    self.tell(|seat| (asker.is_none() || asker == Some(seat)).then(|| Heard::Reset(news.clone())));
+                    let asker =
+                        self.resetting.get().filter(|seat| self.seats.borrow().contains_key(seat));
+                    self.tell(|seat| {
+                        (asker.is_none() || asker == Some(seat)).then(|| Heard::Reset(news.clone()))
+                    });
                 }
                 Word::Reply(AskId(name), reply) => {
                     if let Reply::Done(figures) = &reply {
                         self.meters.observe(figures, self.now());
                     }
                     let ended = !matches!(reply, Reply::Token(_) | Reply::Progress(_));
-                    let waits = if ended { self.asks.borrow_mut().remove(&name) } else { self.asks.borrow().get(&name).copied() };
+                    let waits = if ended {
+                        self.asks.borrow_mut().remove(&name)
+                    } else {
+                        self.asks.borrow().get(&name).copied()
+                    };
                     let Some((seat, id)) = waits else { continue };
                     if let Some(mailbox) = self.seats.borrow().get(&seat) {
-                        let weight = if matches!(reply, Reply::Progress(_)) { Weight::Note } else { Weight::Answer };
+                        let weight = if matches!(reply, Reply::Progress(_)) {
+                            Weight::Note
+                        } else {
+                            Weight::Answer
+                        };
                         mailbox.send(Heard::Reply(id, reply), weight);
                     }
                 }
@@ -308,7 +342,8 @@ impl Host {
             match what(*seat) {
                 None => {}
                 Some(Heard::Note(level, text, left_out)) => {
-                    mailbox.send(Heard::Note(level, text, left_out + mailbox.dropped()), Weight::Note);
+                    mailbox
+                        .send(Heard::Note(level, text, left_out + mailbox.dropped()), Weight::Note);
                 }
                 Some(heard) => mailbox.send(heard, Weight::Answer),
             }

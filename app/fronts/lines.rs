@@ -1,4 +1,4 @@
-//! Standard input, plain: lines of a pipe, or of a terminal whose own driver edits them.
+//! Plain line input: from a pipe, or from a terminal whose own driver edits the lines.
 
 use std::io::{self, BufRead, Read};
 use std::thread;
@@ -7,15 +7,15 @@ use smol::channel::{Receiver, bounded};
 
 use crate::limits::MAX_PROMPT_BYTES;
 
-/// A line, or why it is of no use.
+/// A line, or why it was rejected.
 pub(super) type Line = Result<String, BadLine>;
 
-/// Why a line from the console is of no use.
+/// Why a console line was rejected.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum BadLine {
     TooLong,
     NotUtf8,
-    /// A command that takes much away, in the midst of other lines.
+    /// A drastic command among other lines.
     Pasted,
 }
 
@@ -32,13 +32,15 @@ impl BadLine {
     }
 }
 
-/// Standard input, line by line, on a thread of its own: a file or pipe can only be read by waiting.
+/// Reads standard input line by line on its own thread, because reading a file or pipe blocks.
 pub(super) fn read_lines() -> io::Result<Receiver<Line>> {
     lines_of(|| io::stdin().lock())
 }
 
-/// The same of another input, which is opened on that thread.
-pub(super) fn lines_of<R: BufRead>(open: impl FnOnce() -> R + Send + 'static) -> io::Result<Receiver<Line>> {
+/// The same for another input, opened on that thread.
+pub(super) fn lines_of<R: BufRead>(
+    open: impl FnOnce() -> R + Send + 'static,
+) -> io::Result<Receiver<Line>> {
     let (sender, receiver) = bounded(1);
     thread::Builder::new().name("console".to_string()).spawn(move || {
         let mut input = open();
@@ -51,7 +53,8 @@ pub(super) fn lines_of<R: BufRead>(open: impl FnOnce() -> R + Send + 'static) ->
     Ok(receiver)
 }
 
-/// One line of at most `MAX_PROMPT_BYTES`; a longer one is read to its end and dropped. None at the end of the input.
+/// Reads one line of at most `MAX_PROMPT_BYTES`; a longer one is read to its end and dropped. None
+/// at the end of the input.
 fn read_line(input: &mut impl BufRead) -> Option<Line> {
     let mut bytes = Vec::new();
     let limit = MAX_PROMPT_BYTES as u64 + 1;

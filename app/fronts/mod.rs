@@ -1,10 +1,11 @@
-//! What people and programs talk to: the consoles of a node, on standard input or on the terminals that the settings name, each with a
-//! session of its own; and a node with its consoles, from its start to its end.
+//! The user-facing side of a node: its consoles, on standard input or on configured terminals, each
+//! with its own session; and the node's life with them, from start to end.
 //!
-//! A node may have a Unix socket too, by which `potluck console` attaches a terminal or a pipe.
+//! A node may also have a Unix socket, through which `potluck console` attaches a terminal or
+//! a pipe.
 //!
-//! What they promise: no terminal can keep the node waiting. One that is missing, unplugged or slow costs its own session only, and is
-//! opened again when it is back.
+//! Promises: no terminal can keep the node waiting. A missing, unplugged or slow terminal affects
+//! only its own session, and is reopened when it is back.
 
 mod attach;
 mod backlog;
@@ -58,17 +59,21 @@ use outlet::Outlet;
 use session::{Quit, Session, Source};
 use tty::Tty;
 
-/// The wait before a terminal that could not be opened is tried again: at first, and at most, so that a cable that is plugged in
-/// is noticed while its owner looks on.
+/// The wait before a terminal is opened again, at first and at most: short enough that a person who
+/// plugs in a cable sees it work.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// Time for the last output to reach its terminal or pipe, when that goes away, the process ends or the board goes down.
+/// Time for the last output to reach its terminal or pipe before that closes, the process ends or
+/// the board goes down.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
-/// The console on standard input, until that ends or says so.
+/// Runs the console on standard input until the input ends or a person quits.
 async fn on_stdin(host: Rc<Host>, form: Form) {
-    let result = match Some(form).filter(|form| *form == Form::Text && tty::is_usable()).map(|_| Tty::of_stdin()) {
+    let result = match Some(form)
+        .filter(|form| *form == Form::Text && tty::is_usable())
+        .map(|_| Tty::of_stdin())
+    {
         Some(Ok(tty)) => on_tty(&host, Rc::new(tty), Quit::EndsNode).await,
         _ => on_streams(&host, form).await,
     };
@@ -76,15 +81,20 @@ async fn on_stdin(host: Rc<Host>, form: Form) {
 }
 
 async fn on_streams(host: &Rc<Host>, form: Form) -> Result<(), Fail> {
-    let (mut session, heard) = Session::new(host.clone(), Speaker::through(Outlet::start()?, form), Quit::EndsNode);
+    let (mut session, heard) =
+        Session::new(host.clone(), Speaker::through(Outlet::start()?, form), Quit::EndsNode);
     session.greet();
     session.serve(Some(Source::Lines(read_lines()?)), heard).await
 }
 
-/// No console: only what a node has to say, to standard error.
+/// Runs no console, and only prints the node's messages to standard error.
 async fn on_nothing(host: Rc<Host>) {
     let serve = async {
-        let (mut session, heard) = Session::new(host.clone(), Speaker::through(Outlet::start()?, Form::Text), Quit::EndsNode);
+        let (mut session, heard) = Session::new(
+            host.clone(),
+            Speaker::through(Outlet::start()?, Form::Text),
+            Quit::EndsNode,
+        );
         session.greet();
         session.serve(None, heard).await
     };
@@ -105,7 +115,7 @@ async fn on_tty(host: &Rc<Host>, tty: Rc<Tty>, quit: Quit) -> Result<(), Fail> {
     result
 }
 
-/// A console on a terminal of this machine, opened again whenever it is there.
+/// Runs a console on a terminal of this machine, and reopens it whenever it comes back.
 async fn on_terminal(host: Rc<Host>, Terminal { path, speed }: Terminal) {
     let (mut pause, mut said) = (FIRST_PAUSE, String::new());
     loop {
@@ -122,13 +132,22 @@ async fn on_terminal(host: Rc<Host>, Terminal { path, speed }: Terminal) {
                 if start.elapsed() > LONGEST_PAUSE {
                     pause = FIRST_PAUSE;
                 }
-                host.note(Level::Info, &format!("console {} is gone: it is opened again when it is back", path.display()));
+                host.note(
+                    Level::Info,
+                    &format!(
+                        "console {} is gone: it is opened again when it is back",
+                        path.display()
+                    ),
+                );
             }
             Err(error) => {
                 let line = if error.kind() == io::ErrorKind::NotFound {
-                    format!("console {} is not there: it is opened as soon as it is", path.display())
+                    format!(
+                        "console {} is not there: it is opened as soon as it is",
+                        path.display()
+                    )
                 } else {
-                    format!("console {}: {error}; it is tried again and again", path.display())
+                    format!("console {}: {error}; retrying", path.display())
                 };
                 if line != said {
                     host.note(Level::Warn, &line);

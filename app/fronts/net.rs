@@ -1,4 +1,5 @@
-//! The commands net and doctor: gathers what is known of the network and the board. Every reader takes the root that `/proc` and `/sys` lie under.
+//! Gathers facts about the network and the board for the commands `net` and `doctor`. Every reader
+//! takes the root directory of `/proc` and `/sys`.
 
 use std::fs;
 use std::io;
@@ -16,27 +17,30 @@ use crate::start::{Settled, memory};
 
 use super::host::Running;
 
-/// Seconds of 2025-01-01: a clock that shows less was never set.
+/// 2025-01-01 in seconds since 1970: an earlier clock was never set.
 const SET_AFTER_S: u64 = 1_735_689_600;
 
-/// Linux counts a process's time in these, on every machine (USER_HZ).
+/// Linux counts a process's time in these ticks on every machine (USER_HZ).
 const TICKS_PER_S: f64 = 100.0;
 
-/// How long wpa_supplicant may take: the node waits meanwhile.
+/// Time allowed for wpa_supplicant's reply: the node waits meanwhile.
 const WPA_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// Bytes of its longest answer that are read.
+/// Most bytes read of its reply.
 const WPA_BYTES: usize = 4_096;
 
-/// Bytes of a file of `/proc` or `/sys` that are read.
+/// Most bytes read of a file in `/proc` or `/sys`.
 const MOST_BYTES: u64 = 16 << 10;
 
-/// All that can be found out, with a node or without.
+/// Everything known, with or without a node.
 pub(super) fn facts(running: Option<&Running>, settled: &Settled) -> NetFacts {
     let of_node = running.map(|running| (running.driver.lan(), running.driver.status()));
     let sharing = settled.sharing().is_on();
     let Some((lan, status)) = of_node else {
-        return NetFacts { sharing, ..without_node(settled, interfaces_of(&NetSettings::of(&settled.config.network))) };
+        return NetFacts {
+            sharing,
+            ..without_node(settled, interfaces_of(&NetSettings::of(&settled.config.network)))
+        };
     };
     let peer = |peer: &crate::node::PeerStatus| NetPeer {
         name: peer.name.label(peer.node),
@@ -53,7 +57,7 @@ pub(super) fn facts(running: Option<&Running>, settled: &Settled) -> NetFacts {
     }
 }
 
-/// What these interfaces and the board say, where no node has heard anybody.
+/// The facts about these interfaces and the board, without a node.
 pub(crate) fn without_node(settled: &Settled, interfaces: Vec<Interface>) -> NetFacts {
     let root = Path::new("/");
     let radios = interfaces.iter().filter(|interface| interface.wireless);
@@ -61,17 +65,22 @@ pub(crate) fn without_node(settled: &Settled, interfaces: Vec<Interface>) -> Net
     NetFacts {
         wifi: radios.map(|interface| wifi(root, &interface.name)).collect(),
         interfaces,
-        board: Board { card: card(state), clock_set: Some(is_set(SystemTime::now())), ..board(root) },
+        board: Board {
+            card: card(state),
+            clock_set: Some(is_set(SystemTime::now())),
+            ..board(root)
+        },
         ..NetFacts::default()
     }
 }
 
-/// What the machine says of itself, for `/metrics`; `state` is where the node keeps its state.
+/// Facts about the machine for `/metrics`; `state` is the node's state directory.
 pub(super) fn machine(running: &Running, state: Option<&Path>, up: Millis) -> Machine {
     let root = Path::new("/");
     let Board { temperature_c, throttled, under_voltage, .. } = board(root);
     let radios = running.driver.lan().interfaces.into_iter().filter(|interface| interface.wireless);
-    let signals = radios.filter_map(|interface| Some((interface.name.clone(), signal_dbm(root, &interface.name)?)));
+    let signals = radios
+        .filter_map(|interface| Some((interface.name.clone(), signal_dbm(root, &interface.name)?)));
     Machine {
         resident_bytes: memory::resident().map(|resident| resident.bytes),
         available_bytes: memory::available().map(|available| available.bytes),
@@ -85,26 +94,31 @@ pub(super) fn machine(running: &Running, state: Option<&Path>, up: Millis) -> Ma
     }
 }
 
-/// Of the processor.
+/// The processor's temperature.
 pub(super) fn celsius() -> Option<f32> {
     board(Path::new("/")).temperature_c
 }
 
-/// Seconds that this process has computed, by the fields `utime` and `stime` of `/proc/self/stat`.
+/// CPU seconds of this process: `utime` and `stime` in `/proc/self/stat`.
 fn cpu_s(root: &Path) -> Option<f64> {
     let stat = text(root, "proc/self/stat")?;
-    // The process's name, in brackets, may hold anything.
+    // The process's name, in parentheses, may hold anything.
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
     let mut ticks = || fields.next()?.parse::<u64>().ok();
     Some((ticks()? + ticks()?) as f64 / TICKS_PER_S)
 }
 
-/// Where the node is reached, and on what; and what is not used, and why.
+/// The node's addresses with their interfaces, then the unused interfaces and why.
 pub(super) fn address(interfaces: &[Interface]) -> String {
     let used = interfaces.iter().filter(|interface| interface.is_used());
-    let used: Vec<String> = used.filter_map(|interface| Some(format!("{} ({})", interface.address()?, interface.name))).collect();
-    let unused = interfaces.iter().filter(|interface| !interface.is_used() && interface.verdict != Verdict::Loopback);
-    let unused: Vec<String> = unused.map(|interface| format!("{}: {}", interface.name, interface.verdict)).collect();
+    let used: Vec<String> = used
+        .filter_map(|interface| Some(format!("{} ({})", interface.address()?, interface.name)))
+        .collect();
+    let unused = interfaces
+        .iter()
+        .filter(|interface| !interface.is_used() && interface.verdict != Verdict::Loopback);
+    let unused: Vec<String> =
+        unused.map(|interface| format!("{}: {}", interface.name, interface.verdict)).collect();
     let used = if used.is_empty() { "none".to_string() } else { used.join(", ") };
     if unused.is_empty() { used } else { format!("{used}; not used: {}", unused.join("; ")) }
 }
@@ -113,40 +127,53 @@ fn is_set(now: SystemTime) -> bool {
     now.duration_since(UNIX_EPOCH).is_ok_and(|since| since.as_secs() > SET_AFTER_S)
 }
 
-/// Free and all bytes of the file system that a path lies on.
+/// Free and total bytes of the file system that a path is on.
 fn card(path: &Path) -> Option<(u64, u64)> {
     let of = rustix::fs::statvfs(path).ok()?;
-    Some((of.f_bavail.saturating_mul(of.f_frsize), of.f_blocks.saturating_mul(of.f_frsize))).filter(|(_, all)| *all > 0)
+    Some((of.f_bavail.saturating_mul(of.f_frsize), of.f_blocks.saturating_mul(of.f_frsize)))
+        .filter(|(_, all)| *all > 0)
 }
 
 fn text(root: &Path, path: &str) -> Option<String> {
     let path = root.join(path);
     let mut bytes = Vec::new();
-    std::io::Read::read_to_end(&mut std::io::Read::take(fs::File::open(path).ok()?, MOST_BYTES), &mut bytes).ok()?;
-    let text = String::from_utf8_lossy(&bytes).trim_matches(|c: char| c.is_whitespace() || c == '\0').to_string();
+    std::io::Read::read_to_end(
+        &mut std::io::Read::take(fs::File::open(path).ok()?, MOST_BYTES),
+        &mut bytes,
+    )
+    .ok()?;
+    let text = String::from_utf8_lossy(&bytes)
+        .trim_matches(|c: char| c.is_whitespace() || c == '\0')
+        .to_string();
     Some(text).filter(|text| !text.is_empty())
 }
 
-/// What the board says of itself.
+/// Facts about the board.
 fn board(root: &Path) -> Board {
     let zones = fs::read_dir(root.join("sys/class/thermal")).into_iter().flatten().flatten();
     let heat = zones.filter_map(|zone| text(&zone.path(), "temp")?.parse::<f32>().ok());
     let throttled = text(root, "sys/devices/platform/soc/soc:firmware/get_throttled");
     let alarm = || {
         let monitors = fs::read_dir(root.join("sys/class/hwmon")).into_iter().flatten().flatten();
-        let mut volts = monitors.filter(|monitor| text(&monitor.path(), "name").as_deref() == Some("rpi_volt"));
+        let mut volts =
+            monitors.filter(|monitor| text(&monitor.path(), "name").as_deref() == Some("rpi_volt"));
         volts.find_map(|monitor| text(&monitor.path(), "in0_lcrit_alarm")).map(|alarm| alarm != "0")
     };
     Board {
-        model: text(root, "proc/device-tree/model").or_else(|| text(root, "sys/class/dmi/id/product_name")),
-        temperature_c: heat.map(|milli| milli / 1e3).filter(|celsius| (-40.0..150.0).contains(celsius)).reduce(f32::max),
-        throttled: throttled.and_then(|hex| u32::from_str_radix(hex.trim_start_matches("0x"), 16).ok()),
+        model: text(root, "proc/device-tree/model")
+            .or_else(|| text(root, "sys/class/dmi/id/product_name")),
+        temperature_c: heat
+            .map(|milli| milli / 1e3)
+            .filter(|celsius| (-40.0..150.0).contains(celsius))
+            .reduce(f32::max),
+        throttled: throttled
+            .and_then(|hex| u32::from_str_radix(hex.trim_start_matches("0x"), 16).ok()),
         under_voltage: alarm(),
         ..Board::default()
     }
 }
 
-/// What a radio says of its network.
+/// A radio's network and its state.
 fn wifi(root: &Path, interface: &str) -> Wifi {
     let status = wpa(root, interface, "STATUS").unwrap_or_default();
     Wifi {
@@ -157,25 +184,31 @@ fn wifi(root: &Path, interface: &str) -> Wifi {
     }
 }
 
-/// How strong a radio's network is: as the kernel has it, or its supplicant.
+/// A radio's signal strength, from the kernel or else from wpa_supplicant.
 fn signal_dbm(root: &Path, interface: &str) -> Option<i32> {
     let table = text(root, "proc/net/wireless").unwrap_or_default();
     let level = |line: &str| {
         let rest = line.trim().strip_prefix(interface)?.strip_prefix(':')?;
-        rest.split_whitespace().nth(2)?.trim_end_matches('.').parse::<i32>().ok().filter(|dbm| *dbm < 0)
+        rest.split_whitespace()
+            .nth(2)?
+            .trim_end_matches('.')
+            .parse::<i32>()
+            .ok()
+            .filter(|dbm| *dbm < 0)
     };
     let poll = || value(&wpa(root, interface, "SIGNAL_POLL")?, "RSSI")?.parse().ok();
     table.lines().find_map(level).or_else(poll)
 }
 
-/// A line's value in an answer of wpa_supplicant.
+/// The value of a key in wpa_supplicant's reply.
 fn value(text: &str, key: &str) -> Option<String> {
     text.lines().find_map(|line| Some(line.strip_prefix(key)?.strip_prefix('=')?.to_string()))
 }
 
-/// Asks wpa_supplicant one thing, over its control socket.
+/// Sends wpa_supplicant one command over its control socket.
 fn wpa(root: &Path, interface: &str, question: &str) -> Option<String> {
-    let path = ["run/wpa_supplicant", "var/run/wpa_supplicant"].map(|dir| root.join(dir).join(interface));
+    let path =
+        ["run/wpa_supplicant", "var/run/wpa_supplicant"].map(|dir| root.join(dir).join(interface));
     let path = path.iter().find(|path| path.exists())?;
     let own = format!("potluck-net-{}-{interface}", std::process::id());
     let socket = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(own).ok()?).ok()?;
@@ -186,7 +219,7 @@ fn wpa(root: &Path, interface: &str, question: &str) -> Option<String> {
     let mut answer = vec![0; WPA_BYTES];
     loop {
         match socket.recv(&mut answer) {
-            // A signal ends a read that has a timeout: the answer is still to come.
+            // A signal interrupts a read with a timeout: the reply is still to come.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             len => return Some(String::from_utf8_lossy(&answer[..len.ok()?]).into_owned()),
         }
@@ -214,7 +247,10 @@ mod tests {
         write(root.path(), "sys/class/hwmon/hwmon1/in0_lcrit_alarm", "1\n");
         let board = board(root.path());
         assert_eq!(board.model.as_deref(), Some("Raspberry Pi Zero 2 W Rev 1.0"));
-        assert_eq!((board.temperature_c, board.throttled, board.under_voltage), (Some(52.3), Some(0x5_0005), Some(true)));
+        assert_eq!(
+            (board.temperature_c, board.throttled, board.under_voltage),
+            (Some(52.3), Some(0x5_0005), Some(true))
+        );
     }
 
     #[test]
@@ -230,7 +266,9 @@ mod tests {
             let mut question = [0; 64];
             let (len, from) = supplicant.recv_from(&mut question).unwrap();
             assert_eq!(&question[..len], b"STATUS");
-            supplicant.send_to_addr(b"bssid=aa\nssid=My network\nwpa_state=COMPLETED\n", &from).unwrap();
+            supplicant
+                .send_to_addr(b"bssid=aa\nssid=My network\nwpa_state=COMPLETED\n", &from)
+                .unwrap();
         });
         let wifi = wifi(root.path(), "wlan0");
         answering.join().unwrap();
@@ -251,7 +289,10 @@ mod tests {
 
     #[test]
     fn a_clock_of_the_last_century_is_not_set_and_the_card_has_a_size() {
-        assert!(!is_set(UNIX_EPOCH + Duration::from_secs(60)) && is_set(UNIX_EPOCH + Duration::from_secs(SET_AFTER_S + 1)));
+        assert!(
+            !is_set(UNIX_EPOCH + Duration::from_secs(60))
+                && is_set(UNIX_EPOCH + Duration::from_secs(SET_AFTER_S + 1))
+        );
         assert!(card(Path::new("/")).is_some_and(|(free, all)| free <= all));
         assert_eq!(card(Path::new("/no/such/path")), None);
     }

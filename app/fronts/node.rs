@@ -1,8 +1,8 @@
-//! A node of the swarm with its consoles, from its start to its end.
+//! Runs a node of the swarm with its consoles, from start to end.
 //!
-//! A node whose consoles are terminals of the board comes up whatever is wrong: they are there at once, the model is loaded
-//! meanwhile, and where there is none they say so and what to do. On standard input there is a person, or a script, who is told why
-//! nothing can run.
+//! A node with consoles on the board's terminals comes up despite any fault: the consoles start at
+//! once while the model loads, and if there is no model they say so and what to do. On standard
+//! input a person or a script is told why the node cannot run, and the program exits.
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -13,7 +13,9 @@ use smol::future::{self, FutureExt};
 use smol::{LocalExecutor, Timer};
 
 use crate::console::{Level, Settings};
-use crate::drive::{Driver, Engine, Machine, NetError, NetSettings, Paced, Signals, Sockets, StateDir, alive};
+use crate::drive::{
+    Driver, Engine, Machine, NetError, NetSettings, Paced, Signals, Sockets, StateDir, alive,
+};
 use crate::node::{Node, NodeConfig};
 use crate::pace::Pace;
 use crate::start::{Loaded, NodeSettings, Settled, Sharing};
@@ -28,9 +30,9 @@ use super::outlet::tell_briefly;
 use super::socket::Socket;
 use super::speaker::Form;
 
-/// Between two looks at whether a console still has something to say.
+/// How often to check whether answers are still pending at the end.
 const BREATH: Duration = Duration::from_millis(50);
-/// How long init is given to end this process once the board goes down.
+/// Time allowed for init to end this process once the board goes down.
 const INIT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Where prompts come from.
@@ -40,9 +42,9 @@ pub(crate) enum Console {
     Text,
     /// Standard input, one JSON request a line.
     Json,
-    /// Nowhere: the node serves its peers until it is ended.
+    /// None: the node only serves its peers until it is told to end.
     None,
-    /// Terminals of this machine; with JSON on standard input too, or without.
+    /// Terminals of this machine; the flag adds JSON on standard input.
     Terminals(Vec<Terminal>, bool),
 }
 
@@ -50,20 +52,20 @@ pub(crate) enum Console {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Terminal {
     pub path: PathBuf,
-    /// Bits a second, where it is a serial line; none keeps what the system has set.
+    /// Bits a second of a serial line; none keeps the system's setting.
     pub speed: Option<u32>,
 }
 
-/// A model, and all that a node of it is told.
+/// A loaded model with the configuration of its node.
 pub(crate) struct Prepared {
     pub loaded: Loaded,
     pub node: NodeSettings,
     pub config: NodeConfig,
-    /// What is to be said of it.
+    /// Notes to log about it.
     pub notes: Vec<String>,
     /// The model file's name.
     pub model: String,
-    /// Another machine's pace, for measurements.
+    /// Another machine's pace to simulate, for measurements.
     pub pace: Option<Pace>,
 }
 
@@ -79,7 +81,7 @@ pub(crate) fn run(
     let mut signals = Signals::new()?;
     let host = Rc::new(Host::new(settled, asking));
     let executor = Rc::new(LocalExecutor::new());
-    // Without a model, too: a watchdog must not keep a board from saying what it lacks.
+    // Runs without a model too: a watchdog must not reboot a board that is reporting a fault.
     if let Some(alive) = alive {
         let host = host.clone();
         executor.spawn(alive::show(alive, alive::INTERVAL, move || host.state())).detach();
@@ -90,8 +92,10 @@ pub(crate) fn run(
     }
     let settings = &host.settled.config;
     let name = settings.node.name.as_ref().map(|name| name.as_str().to_string());
-    let opened = future::block_on(Server::open(&settings.http, name.as_deref(), host.clone(), &executor));
-    // A board says so and goes on; on a PC a person, or a script, has asked for what cannot be.
+    let opened =
+        future::block_on(Server::open(&settings.http, name.as_deref(), host.clone(), &executor));
+    // A board logs the fault and continues; on a PC the program fails, because the person or script
+    // asked for this.
     let server = match (opened, &console) {
         (Err(error), Console::Terminals(..)) => {
             host.note(Level::Warn, &error.to_string());
@@ -111,7 +115,11 @@ pub(crate) fn run(
         (opened, _) => opened?,
     };
     let _bound = socket.map(|(socket, bound)| {
-        host.log.borrow_mut().push(Level::Info, &format!("consoles attach to {}", socket.path().display()), host.now());
+        host.log.borrow_mut().push(
+            Level::Info,
+            &format!("consoles attach to {}", socket.path().display()),
+            host.now(),
+        );
         executor.spawn(socket.serve(host.clone(), executor.clone())).detach();
         bound
     });
@@ -124,10 +132,11 @@ pub(crate) fn run(
             if json {
                 executor.spawn(super::on_stdin(host.clone(), Form::Json)).detach();
             }
-            let loading = executor.spawn(async move { swarm.bring_up_anyhow(smol::unblock(load).await).await });
+            let loading = executor
+                .spawn(async move { swarm.bring_up_anyhow(smol::unblock(load).await).await });
             return future::block_on(executor.run(async {
                 let leave = host.left().or(told_to_end(&host, &mut signals)).await;
-                // A model that is still being loaded is not waited for.
+                // Does not wait for a model that is still loading.
                 let driver = if loading.is_finished() { loading.await } else { None };
                 end(&host, driver, leave, &mut signals, manager).await
             }));
@@ -135,7 +144,9 @@ pub(crate) fn run(
         on_streams => {
             let prepared = load()?;
             if on_streams != Console::Json {
-                tell_briefly(prepared.notes.iter().map(|line| format!("· {line}\n")).collect::<String>());
+                tell_briefly(
+                    prepared.notes.iter().map(|line| format!("· {line}\n")).collect::<String>(),
+                );
             }
             let sockets = future::block_on(swarm.sockets(&prepared))?;
             let driver = swarm.bring_up(prepared, sockets)?;
@@ -153,7 +164,8 @@ pub(crate) fn run(
     }))
 }
 
-/// Waits for a signal; then lets every console say how far its answers have come, for as long as [`LAST_WORDS`] or until the next signal.
+/// Waits for a signal, then gives the consoles up to [`LAST_WORDS`], or until the next signal, to
+/// end their answers.
 async fn told_to_end(host: &Host, signals: &mut Signals) -> Leave {
     signals.next().await;
     host.end();
@@ -174,7 +186,7 @@ async fn told_to_end(host: &Host, signals: &mut Signals) -> Leave {
     host.left().or(again).or(said).await
 }
 
-/// Says farewell to the swarm, however the node ends, and then does with the board what was asked.
+/// Leaves the swarm, however the node ends, then reboots or switches off the board if asked to.
 async fn end(
     host: &Host,
     driver: Option<Rc<Driver>>,
@@ -208,7 +220,7 @@ async fn end(
     }
 }
 
-/// What brings a node up.
+/// Brings a node up.
 struct Swarm {
     host: Rc<Host>,
     executor: Rc<LocalExecutor<'static>>,
@@ -216,7 +228,7 @@ struct Swarm {
 }
 
 impl Swarm {
-    /// Brings a node up, or tells the consoles why there is none.
+    /// Brings a node up, or tells the consoles why it cannot.
     async fn bring_up_anyhow(&mut self, prepared: Result<Prepared, Fail>) -> Option<Rc<Driver>> {
         let brought = match prepared {
             Ok(prepared) => {
@@ -228,17 +240,22 @@ impl Swarm {
         brought.map_err(|fail| self.host.broken(fail.to_string())).ok()
     }
 
-    /// The sockets, where the node shares. What the network refuses is replaced by what the system chooses; if that is refused too,
-    /// the node works alone.
+    /// Opens the sockets, if the node shares. If the configured ones fail, lets the system choose;
+    /// if that fails too, the node works alone.
     async fn sockets_anyhow(&mut self, prepared: &Prepared) -> Option<Sockets> {
         for _ in 0..2 {
             match self.sockets(prepared).await {
                 Ok(sockets) => return sockets,
-                Err(error) => self.host.note(Level::Warn, &format!("{error}. The system chooses instead")),
+                Err(error) => {
+                    self.host.note(Level::Warn, &format!("{error}. The system chooses instead"))
+                }
             }
             self.net.leave_to_the_system();
         }
-        self.host.note(Level::Warn, "nothing is shared with other nodes until the network settings are mended");
+        self.host.note(
+            Level::Warn,
+            "nothing is shared with other nodes until the network settings are fixed",
+        );
         None
     }
 
@@ -253,7 +270,9 @@ impl Swarm {
     fn bring_up(&self, prepared: Prepared, sockets: Option<Sockets>) -> Result<Rc<Driver>, Fail> {
         let Prepared { loaded, node, mut config, notes, model: name, pace } = prepared;
         let most_context = loaded.most_context();
-        let Loaded { model, tokenizer, form, notes: doubts, fingerprint, unread, files, cpu, .. } = loaded;
+        let Loaded {
+            model, tokenizer, form, notes: doubts, fingerprint, unread, files, cpu, ..
+        } = loaded;
         notes.iter().for_each(|line| self.host.note(Level::Info, line));
         doubts.iter().for_each(|line| self.host.note(Level::Warn, line));
         if let Some(pace) = &pace {
@@ -307,12 +326,12 @@ impl Swarm {
 fn paced_warning(pace: &Pace) -> String {
     let kind = if pace.is_estimate() { "an estimate" } else { "measured" };
     format!(
-        "PACED AS {} ({kind}): every job is made to take that machine's time. This is a measurement; leave --pace out to be quick",
+        "PACED AS {} ({kind}): every job is made to take that machine's time. This is a measurement; leave --pace out to run at full speed",
         pace.name()
     )
 }
 
-/// A tokenizer that answers can be streamed with. A process has one, which lives as long as it.
+/// A tokenizer for streaming answers. A process has one, which lives until the process ends.
 pub(crate) fn for_good(tokenizer: Tokenizer) -> &'static Tokenizer {
     Box::leak(Box::new(tokenizer))
 }

@@ -1,7 +1,7 @@
-//! What a service manager is told, where one asks for it: systemd's protocol, of which a datagram of lines is all.
+//! Notifies a service manager, if there is one, by systemd's protocol: datagrams of lines.
 //!
-//! `READY=1` once the node takes prompts, `STATUS=` what it is doing, `STOPPING=1` when it ends, and `WATCHDOG=1` while the driver's thread
-//! takes its turns, so that a node that hangs is started again.
+//! Sends `READY=1` once the node takes prompts, `STATUS=` with its state, `STOPPING=1` when it
+//! ends, and `WATCHDOG=1` while the driver's thread runs, so that a node that hangs is restarted.
 
 use std::env;
 use std::ffi::OsString;
@@ -16,21 +16,24 @@ use smol::Timer;
 
 use super::host::Host;
 
-/// How often it is looked whether the node has come up.
+/// How often the node's state is checked.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// A service manager that wants to hear of this process.
+/// A service manager that expects notifications.
 pub(super) struct Manager {
     socket: UnixDatagram,
     to: SocketAddr,
-    /// How long it waits for a sign of life.
+    /// Its watchdog timeout.
     watchdog: Option<Duration>,
 }
 
 impl Manager {
-    /// The one that the environment names, if it names one that can be told anything.
+    /// The manager that the environment names, if its socket is usable.
     pub(super) fn of_environment() -> Option<Manager> {
-        let watchdog = env::var("WATCHDOG_USEC").ok().and_then(|text| text.parse().ok()).map(Duration::from_micros);
+        let watchdog = env::var("WATCHDOG_USEC")
+            .ok()
+            .and_then(|text| text.parse().ok())
+            .map(Duration::from_micros);
         Manager::new(&env::var_os("NOTIFY_SOCKET")?, watchdog).ok()
     }
 
@@ -40,17 +43,17 @@ impl Manager {
             None => SocketAddr::from_pathname(name)?,
         };
         let socket = UnixDatagram::unbound()?;
-        // A manager that does not read must not stop the node.
+        // A manager that does not read must not block the node.
         socket.set_nonblocking(true)?;
         Ok(Manager { socket, to, watchdog: watchdog.filter(|watchdog| !watchdog.is_zero()) })
     }
 
-    /// Tells it some lines. One that is not heard is followed by others.
+    /// Sends it lines. Losing a datagram does no harm: more follow.
     pub(super) fn tell(&self, lines: &str) {
         let _ = self.socket.send_to_addr(lines.as_bytes(), &self.to);
     }
 
-    /// Tells it how the node is, for ever.
+    /// Reports the node's state forever.
     pub(super) async fn follow(self: Rc<Self>, host: Rc<Host>) {
         self.follow_state(|| host.state()).await;
     }
@@ -64,9 +67,10 @@ impl Manager {
                 let ready = if now == "ready" { "READY=1\n" } else { "" };
                 self.tell(&format!("{ready}STATUS={now}"));
             }
-            // Twice as often as it must be.
+            // Twice as often as required.
             if let Some(watchdog) = self.watchdog
-                && alive.is_none_or(|alive| alive.elapsed() >= watchdog / 2 - (watchdog / 2).min(LOOK))
+                && alive
+                    .is_none_or(|alive| alive.elapsed() >= watchdog / 2 - (watchdog / 2).min(LOOK))
             {
                 alive = Some(Instant::now());
                 self.tell("WATCHDOG=1");
@@ -84,7 +88,7 @@ mod tests {
 
     use super::*;
 
-    /// A manager that never hears READY=1 kills the node, and so does one that never hears of life.
+    /// A manager kills a node that never sends READY=1 or that stops sending WATCHDOG=1.
     #[test]
     fn a_manager_hears_that_the_node_is_ready_and_lives_and_how_it_ends() {
         let folder = tempfile::tempdir().unwrap();
@@ -100,7 +104,8 @@ mod tests {
                 }
             }
         };
-        let manager = Manager::new(&path.into_os_string(), Some(Duration::from_millis(600))).unwrap();
+        let manager =
+            Manager::new(&path.into_os_string(), Some(Duration::from_millis(600))).unwrap();
         let state = Cell::new("starting");
         let turn = async {
             Timer::after(Duration::from_millis(400)).await;

@@ -1,4 +1,4 @@
-//! What the commands of a console do.
+//! Executes the commands of a console.
 
 use crate::answers::Wanted;
 use crate::console::{self, Command, LogRequest, Settings};
@@ -19,14 +19,16 @@ use super::speaker::Form;
 const VERSION: &str = concat!("potluck ", env!("CARGO_PKG_VERSION"));
 
 impl Session {
-    /// Obeys a command; true when it says to leave.
+    /// Executes a command; true if it quits.
     pub(super) fn obey(&mut self, command: Command) -> Result<bool, String> {
         match command {
             Command::Ask(text) => {
                 let wanted = self.single(text, None)?;
                 self.want(None, wanted, self.settings.clone())?;
             }
-            Command::Raw(text) => self.want(None, Wanted::Completion(text), self.settings.clone())?,
+            Command::Raw(text) => {
+                self.want(None, Wanted::Completion(text), self.settings.clone())?
+            }
             Command::Chat(text) => {
                 let wanted = Wanted::Turn { name: String::new(), text };
                 self.want(None, wanted, self.settings.clone())?;
@@ -46,7 +48,11 @@ impl Session {
                 }
             }
             Command::Set { name, value } => self.set(name, value)?,
-            Command::Status | Command::Peers | Command::Catalog | Command::Slab | Command::Stats => self.show(&command)?,
+            Command::Status
+            | Command::Peers
+            | Command::Catalog
+            | Command::Slab
+            | Command::Stats => self.show(&command)?,
             Command::Net => self.net()?,
             Command::Doctor => {
                 let report = doctor::report(&self.host);
@@ -60,7 +66,8 @@ impl Session {
             Command::ConfigCheck => self.config_check()?,
             Command::ConfigPath => {
                 let report = self.host.settled.report();
-                let text = report.path.clone().unwrap_or_else(|| "no file of settings is in use".to_string());
+                let text =
+                    report.path.clone().unwrap_or_else(|| "no settings file is in use".to_string());
                 self.speaker.give(&Event::Config { config: &report }, &text);
             }
             Command::Log(request) => self.log(request),
@@ -75,16 +82,24 @@ impl Session {
                 let help = console::help(self.may());
                 self.speaker.give(&Event::Help { help: &help }, &help);
             }
-            Command::Help(Some(word)) if word == "quit" && !self.may_quit() => return self.obey(Command::Quit),
+            Command::Help(Some(word)) if word == "quit" && !self.may_quit() => {
+                return self.obey(Command::Quit);
+            }
             Command::Help(Some(word)) => {
-                let help = console::help_for(&word)
-                    .ok_or_else(|| format!("no command is called {}: help lists them all", console::harmless(&word)))?;
+                let help = console::help_for(&word).ok_or_else(|| {
+                    format!("there is no command {}: help lists them all", console::harmless(&word))
+                })?;
                 self.speaker.give(&Event::Help { help: &help }, &help);
             }
-            Command::Version => self.speaker.give(&Event::Version { version: env!("CARGO_PKG_VERSION") }, VERSION),
+            Command::Version => {
+                self.speaker.give(&Event::Version { version: env!("CARGO_PKG_VERSION") }, VERSION)
+            }
             Command::Quit if self.may_quit() => return Ok(true),
             Command::Quit => {
-                return Err("this console belongs to the node and stays: reboot and poweroff end the node".to_string());
+                return Err(
+                    "this console belongs to the node and stays: reboot and poweroff end the node"
+                        .to_string(),
+                );
             }
         }
         Ok(false)
@@ -102,11 +117,11 @@ impl Session {
         Ok(())
     }
 
-    /// Shows or changes what the model is told before a conversation.
+    /// Shows or changes the system text.
     fn system(&mut self, text: Option<String>) -> Result<(), String> {
         let Some(text) = text else {
             let text =
-                self.settings.system.clone().unwrap_or_else(|| "the model is told nothing before a conversation".to_string());
+                self.settings.system.clone().unwrap_or_else(|| "no system text is set".to_string());
             self.speaker.give(&Event::Settings { settings: &self.settings }, &text);
             return Ok(());
         };
@@ -117,11 +132,14 @@ impl Session {
         self.settings.system = console::system(text)?;
         self.desk.forget("");
         self.is_told = self.settings.system.is_some();
-        let completes = self.settings.raw || self.host.running().is_ok_and(|running| !running.form.is_chat_model());
+        let completes = self.settings.raw
+            || self.host.running().is_ok_and(|running| !running.form.is_chat_model());
         let told = match (self.is_told, completes) {
-            (true, true) => "what the model is told is set, for chat TEXT: other lines are completed as they stand",
-            (true, false) => "what the model is told is set",
-            (false, _) => "the model is told nothing",
+            (true, true) => {
+                "the system text is set, for chat TEXT: other lines are completed as they stand"
+            }
+            (true, false) => "the system text is set",
+            (false, _) => "there is no system text now",
         };
         self.done("system", &format!("{told}; a new conversation begins"));
         Ok(())
@@ -134,11 +152,14 @@ impl Session {
         let (peers, catalog, slab) = (status.peers.as_slice(), &status.catalog, &status.cache);
         let (event, text) = match command {
             Command::Peers => (Event::Peers { peers }, status.peer_table()),
-            Command::Catalog => {
-                (Event::Catalog { generation: status.generation, told: status.told, catalog, peers }, status.catalog_table())
-            }
+            Command::Catalog => (
+                Event::Catalog { generation: status.generation, told: status.told, catalog, peers },
+                status.catalog_table(),
+            ),
             Command::Slab => (Event::Slab { slab }, status.slab_table()),
-            Command::Stats => (Event::Stats { node: &status.node_stats, slab, catalog }, status.counters()),
+            Command::Stats => {
+                (Event::Stats { node: &status.node_stats, slab, catalog }, status.counters())
+            }
             _ => {
                 let seconds = self.host.now().0 / 1_000;
                 let (hours, minutes) = (seconds / 3_600, seconds / 60 % 60);
@@ -155,7 +176,15 @@ impl Session {
                     status.summary(),
                     memory::line()
                 );
-                (Event::Status { status: &status, swarm: swarm_report(sharing), interfaces: &interfaces, pace }, text)
+                (
+                    Event::Status {
+                        status: &status,
+                        swarm: swarm_report(sharing),
+                        interfaces: &interfaces,
+                        pace,
+                    },
+                    text,
+                )
             }
         };
         self.speaker.give(&event, &text);
@@ -173,19 +202,28 @@ impl Session {
         let running = self.host.running()?;
         let count = BENCH_PREFILL_TOKENS.min(running.context / 2).max(1);
         let vocabulary = running.tokenizer.vocab_size().max(1);
-        // Any tokens will do; the same ones make runs comparable.
+        // Any tokens will do; using the same ones makes runs comparable.
         let tokens = (1..=count).map(|at| TokenId((at * 7_919 % vocabulary) as u32)).collect();
         let max_tokens = BENCH_DECODE_TOKENS.min(running.context / 2).max(1);
-        let settings = Settings { max_tokens, sampling: Sampling::GREEDY, stop: Vec::new(), ..self.settings.clone() };
+        let settings = Settings {
+            max_tokens,
+            sampling: Sampling::GREEDY,
+            stop: Vec::new(),
+            ..self.settings.clone()
+        };
         self.want(None, Wanted::Measurement(tokens), settings)
     }
 
     fn config_check(&mut self) -> Result<(), String> {
-        let problems = self.host.settled.check().ok_or("no file of settings is in use: potluck run --config FILE names one")?;
+        let problems = self
+            .host
+            .settled
+            .check()
+            .ok_or("no settings file is in use: potluck run --config FILE names one")?;
         let mut report = self.host.settled.report();
         let path = report.path.clone().unwrap_or_default();
         let text = if problems.is_empty() {
-            format!("{path}: good; what has changed counts from the next start on")
+            format!("{path}: good; changes take effect at the next start")
         } else {
             problems.join("\n")
         };
@@ -198,7 +236,7 @@ impl Session {
         match request {
             LogRequest::SetLevel(level) => {
                 self.level = level;
-                self.done("log", &format!("this console is told {} and what matters more", level.name()));
+                self.done("log", &format!("this console prints {} and above", level.name()));
             }
             LogRequest::Level => {
                 let text = format!("log level {}", self.level.name());
@@ -209,7 +247,13 @@ impl Session {
                 let log = host.log.borrow();
                 let entries: Vec<_> = log.last(count).collect();
                 let line = |entry: &&console::Entry| {
-                    format!("{:>8}.{:03}  {:<5}  {}\n", entry.at.0 / 1_000, entry.at.0 % 1_000, entry.level.name(), entry.text)
+                    format!(
+                        "{:>8}.{:03}  {:<5}  {}\n",
+                        entry.at.0 / 1_000,
+                        entry.at.0 % 1_000,
+                        entry.level.name(),
+                        entry.text
+                    )
                 };
                 let text: String = entries.iter().map(line).collect();
                 let text = if text.is_empty() { "the log is empty".to_string() } else { text };
@@ -235,7 +279,13 @@ impl Session {
 
 fn pace_report(paced: &Paced) -> PaceReport<'_> {
     let PaceKept { jobs, late, latest_us } = paced.kept();
-    PaceReport { name: paced.pace().name(), estimate: paced.pace().is_estimate(), jobs, late, latest_us }
+    PaceReport {
+        name: paced.pace().name(),
+        estimate: paced.pace().is_estimate(),
+        jobs,
+        late,
+        latest_us,
+    }
 }
 
 fn pace_line(pace: &PaceReport<'_>) -> String {

@@ -1,7 +1,9 @@
-//! Standard output and standard error of a node, written by a thread of their own: whoever does not read keeps nobody waiting.
+//! A node's standard output and standard error, written by their own thread, so that a reader that
+//! stalls keeps nobody waiting.
 //!
-//! Promises: what is said comes out in its order, on both. At most `MAX_STREAM_OUTPUT_BYTES` wait; what does not fit is left out whole,
-//! counted, and the count is given once there is room again. Dropped, it gives what waits a moment to get out.
+//! Promises: output appears in order across both streams. At most `MAX_STREAM_OUTPUT_BYTES` are
+//! queued; pieces that do not fit are dropped whole and counted, and the count is reported once
+//! there is room again. On drop, queued output gets a moment to be written.
 
 use std::collections::VecDeque;
 use std::fmt::Display;
@@ -18,24 +20,24 @@ use crate::limits::MAX_STREAM_OUTPUT_BYTES;
 use super::LAST_WORDS;
 use super::terminal::{OutputError, give, tell};
 
-/// Standard output and standard error: written at once, or by an [`Outlet`].
+/// Standard output and standard error, written directly or through an [`Outlet`].
 pub(super) struct Streams {
     outlet: Option<Outlet>,
     broken: Option<OutputError>,
 }
 
 impl Streams {
-    /// Whoever speaks waits until it is written.
+    /// Writes block until done.
     pub(super) fn direct() -> Streams {
         Streams { outlet: None, broken: None }
     }
 
-    /// Nobody waits.
+    /// Writes never block.
     pub(super) fn through(outlet: Outlet) -> Streams {
         Streams { outlet: Some(outlet), broken: None }
     }
 
-    /// What was asked for, to standard output.
+    /// Writes requested output to standard output.
     pub(super) fn give(&mut self, text: impl Display) {
         match &self.outlet {
             Some(outlet) => outlet.push(Stream::Output, text.to_string()),
@@ -47,7 +49,7 @@ impl Streams {
         }
     }
 
-    /// Something else, to standard error.
+    /// Writes everything else to standard error.
     pub(super) fn tell(&mut self, text: impl Display) {
         match &self.outlet {
             Some(outlet) => outlet.push(Stream::Error, text.to_string()),
@@ -55,18 +57,18 @@ impl Streams {
         }
     }
 
-    /// How much was left out since it was last asked, once there is room to say so.
+    /// How many pieces were dropped since the last call, once there is room to report it.
     pub(super) fn recovered(&self) -> Option<u64> {
         self.outlet.as_ref()?.recovered()
     }
 
-    /// Fails when something could not be written since it was last asked.
+    /// Fails if a write has failed since the last call.
     pub(super) fn check(&mut self) -> Result<(), OutputError> {
         self.outlet.as_ref().map_or(Ok(()), Outlet::check)?;
         self.broken.take().map_or(Ok(()), Err)
     }
 
-    /// Waits while so much is unread that no more should be asked for.
+    /// Waits while too much output is unread to take more input.
     pub(super) async fn has_room(&self) {
         if let Some(outlet) = &self.outlet {
             while outlet.is_behind() {
@@ -75,7 +77,7 @@ impl Streams {
         }
     }
 
-    /// Waits until everything is out, or nothing more can be written.
+    /// Waits until everything is written, or nothing more can be.
     pub(super) async fn drained(&self) {
         if let Some(outlet) = &self.outlet {
             outlet.drained().await;
@@ -83,8 +85,8 @@ impl Streams {
     }
 }
 
-/// Says something to standard error before there is a console, or when there is none any more; whoever does not read it is waited for a
-/// moment only.
+/// Writes to standard error while there is no console, at start or at end. Waits only a moment for
+/// a reader that stalls.
 pub(crate) fn tell_briefly(text: impl Display) {
     let text = text.to_string();
     if text.is_empty() {
@@ -96,17 +98,17 @@ pub(crate) fn tell_briefly(text: impl Display) {
     }
 }
 
-/// Which of the two.
+/// One of the two streams.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Stream {
     Output,
     Error,
 }
 
-/// See the file's head.
+/// The writing thread's queue; see the module header.
 pub(super) struct Outlet {
     shared: Arc<Shared>,
-    /// Something has been written, or cannot be.
+    /// Signals that output was written or a write failed.
     moved: Receiver<()>,
 }
 
@@ -119,7 +121,7 @@ struct Shared {
 #[derive(Default)]
 struct State {
     waiting: VecDeque<(Stream, String)>,
-    /// Bytes of those, and of what is being written.
+    /// Bytes queued or being written.
     bytes: usize,
     left_out: u64,
     error: Option<io::Error>,
@@ -134,12 +136,13 @@ impl Outlet {
                 let mut out = io::stdout().lock();
                 out.write_all(text.as_bytes()).and_then(|()| out.flush())
             }
-            // Where it cannot be written there is nobody to tell.
+            // If standard error fails, there is nobody to tell.
             Stream::Error => io::stderr().lock().write_all(text.as_bytes()).or(Ok(())),
         })
     }
 
-    /// The same to the other end of a socket, both in one stream. Whoever reads nothing for as long as `patience` is given up.
+    /// The same for a socket, which carries both streams as one. Gives up a client that reads
+    /// nothing for as long as `patience`.
     pub(super) fn to_socket(socket: UnixStream, patience: Duration) -> io::Result<Outlet> {
         socket.set_write_timeout(Some(patience))?;
         Outlet::to(move |_, text| (&socket).write_all(text.as_bytes()))
@@ -147,13 +150,14 @@ impl Outlet {
 
     fn to(write: impl Fn(Stream, &str) -> io::Result<()> + Send + 'static) -> io::Result<Outlet> {
         let (sender, moved) = bounded(1);
-        let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::new(), moved: sender });
+        let shared =
+            Arc::new(Shared { state: Mutex::default(), changed: Condvar::new(), moved: sender });
         let theirs = shared.clone();
         thread::Builder::new().name("output".to_string()).spawn(move || theirs.write_all(write))?;
         Ok(Outlet { shared, moved })
     }
 
-    /// Says it when its turn comes, or leaves it out.
+    /// Queues a piece of output, or drops it.
     fn push(&self, stream: Stream, text: String) {
         let mut state = self.shared.lock();
         if state.left_out > 0 || state.bytes + text.len() > MAX_STREAM_OUTPUT_BYTES {
@@ -165,14 +169,15 @@ impl Outlet {
         self.shared.changed.notify_all();
     }
 
-    /// How much was left out, once half of the room is free again; from then on what is said gets out.
+    /// How many pieces were dropped, once half of the room is free again; from then on output is
+    /// queued again.
     fn recovered(&self) -> Option<u64> {
         let mut state = self.shared.lock();
         let has_room = state.bytes <= MAX_STREAM_OUTPUT_BYTES / 2;
         (has_room && state.left_out > 0).then(|| std::mem::take(&mut state.left_out))
     }
 
-    /// Why the output cannot be written, said once.
+    /// Why a write failed, reported once.
     fn check(&self) -> Result<(), OutputError> {
         self.shared.lock().error.take().map_or(Ok(()), |error| Err(error.into()))
     }
@@ -188,7 +193,7 @@ impl Outlet {
     }
 
     async fn moved(&self) {
-        // The other end lives as long as this one.
+        // The sender lives as long as the receiver.
         let _ = self.moved.recv().await;
     }
 }
@@ -211,7 +216,12 @@ impl Drop for Outlet {
         self.shared.changed.notify_all();
         while state.is_busy() && Instant::now() < deadline {
             let left = deadline.saturating_duration_since(Instant::now());
-            state = self.shared.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state = self
+                .shared
+                .changed
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         }
     }
 }
@@ -221,7 +231,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes what comes, until nothing more will, or can be written.
+    /// Writes queued output until the outlet closes or a write fails.
     fn write_all(&self, write: impl Fn(Stream, &str) -> io::Result<()>) {
         loop {
             let mut state = self.lock();
@@ -229,7 +239,9 @@ impl Shared {
                 match state.waiting.pop_front() {
                     Some(next) => break next,
                     None if state.closed => return,
-                    None => state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+                    None => {
+                        state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
+                    }
                 }
             };
             drop(state);
@@ -239,7 +251,8 @@ impl Shared {
             state.bytes -= text.len();
             state.failed = result.is_err();
             state.error = result.err();
-            let (failed, moved) = (state.failed, (was_behind && !state.is_behind()) || !state.is_busy());
+            let (failed, moved) =
+                (state.failed, (was_behind && !state.is_behind()) || !state.is_busy());
             drop(state);
             self.changed.notify_all();
             if moved {
@@ -260,7 +273,7 @@ mod tests {
 
     use super::*;
 
-    /// An outlet whose reader takes a piece for each token, and what it has taken.
+    /// An outlet whose reader takes one piece for each token, and the pieces it has taken.
     fn outlet() -> (Outlet, std::sync::mpsc::Sender<bool>, Receiver<String>) {
         let (go, gate) = channel::<bool>();
         let (taken, out) = channel();
@@ -280,7 +293,10 @@ mod tests {
         let piece = "x".repeat(MAX_STREAM_OUTPUT_BYTES / 4);
         (0..10).for_each(|_| outlet.push(Stream::Output, piece.clone()));
         assert_eq!(outlet.shared.lock().left_out, 6);
-        outlet.push(Stream::Error, "small, but it must not jump over those that were left out".to_string());
+        outlet.push(
+            Stream::Error,
+            "small, but it must not jump over those that were left out".to_string(),
+        );
         assert_eq!(outlet.recovered(), None, "there is no room");
         (0..2).for_each(|_| go.send(true).unwrap());
         assert_eq!((out.recv().unwrap(), out.recv().unwrap()), (piece.clone(), piece));

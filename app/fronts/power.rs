@@ -1,4 +1,4 @@
-//! `reboot` and `poweroff`: the board's own commands of those names.
+//! `reboot` and `poweroff` run the board's own commands of those names.
 
 use std::env;
 use std::path::PathBuf;
@@ -6,26 +6,28 @@ use std::process::Command;
 
 use thiserror::Error;
 
-/// Where they are when PATH does not say.
+/// Where to look for them beyond PATH.
 const SBIN: [&str; 2] = ["/sbin", "/usr/sbin"];
 
-/// What is to become of the board.
+/// What to do with the board.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Power {
-    /// It starts anew.
+    /// Reboot it.
     Reboot,
-    /// It goes off.
+    /// Switch it off.
     Off,
 }
 
-/// Why nothing becomes of it.
+/// Why that failed.
 #[derive(Debug, Error)]
 pub(crate) enum PowerError {
     #[error(
-        "{0} is not obeyed here: set power = true in [console] of potluck.toml to allow it, or use this machine's own command"
+        "{0} is not allowed here: set power = true in [console] of potluck.toml to allow it, or use this machine's own command"
     )]
     Refused(&'static str),
-    #[error("there is no command {0} in PATH, /sbin or /usr/sbin: pull the plug when the board's light is still")]
+    #[error(
+        "there is no command {0} in PATH, /sbin or /usr/sbin: pull the plug when the board's light is still"
+    )]
     Missing(&'static str),
     #[error("{0} cannot be run: {1}; pull the plug when the board's light is still")]
     Failed(&'static str, String),
@@ -40,7 +42,7 @@ impl Power {
         }
     }
 
-    /// Where the command is.
+    /// The command's path.
     pub(super) fn command(self) -> Result<PathBuf, PowerError> {
         let path = env::var_os("PATH").unwrap_or_default();
         let folders = env::split_paths(&path).chain(SBIN.map(PathBuf::from));
@@ -51,7 +53,8 @@ impl Power {
     /// Runs the command, which tells init; init then ends everything.
     pub(crate) fn obey(self) -> Result<(), PowerError> {
         let failed = |reason: String| PowerError::Failed(self.name(), reason);
-        let status = Command::new(self.command()?).status().map_err(|error| failed(error.to_string()))?;
+        let status =
+            Command::new(self.command()?).status().map_err(|error| failed(error.to_string()))?;
         if status.success() { Ok(()) } else { Err(failed(status.to_string())) }
     }
 }

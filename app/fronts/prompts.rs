@@ -1,4 +1,5 @@
-//! The prompts of a console: from what is typed or requested to the node, and what a conversation keeps of the answers.
+//! The prompts of a console, on their way from input to the node, and the answers that a
+//! conversation keeps.
 
 use std::time::Instant;
 
@@ -11,7 +12,7 @@ use super::host::Running;
 use super::session::Session;
 use super::speaker::Form;
 
-/// How one answer is to be made and said.
+/// How to make and output one answer.
 pub(super) struct Asking {
     settings: Settings,
     form: Form,
@@ -32,34 +33,48 @@ impl How for Asking {
 }
 
 impl Session {
-    /// A line without a command: a turn where the model is one for conversations, else a text to complete.
+    /// Takes a line without a command: a turn for a chat model, else a text to complete.
     pub(super) fn said(&mut self, text: String) -> Result<(), String> {
         let is_chat = self.host.running()?.form.is_chat_model() && !self.settings.raw;
-        let wanted = if is_chat { Wanted::Turn { name: String::new(), text } } else { Wanted::Completion(text) };
+        let wanted = if is_chat {
+            Wanted::Turn { name: String::new(), text }
+        } else {
+            Wanted::Completion(text)
+        };
         self.want(None, wanted, self.settings.clone())
     }
 
-    /// A text to be answered by itself: in the form of chats where the model is one for them, or as `raw` says.
+    /// A prompt answered by itself: in the chat template for a chat model, unless `raw`
+    /// says otherwise.
     pub(super) fn single(&self, text: String, raw: Option<bool>) -> Result<Wanted, String> {
         let is_chat_model = self.host.running()?.form.is_chat_model();
         let raw = raw.unwrap_or(self.settings.raw || !is_chat_model);
         Ok(if raw { Wanted::Completion(text) } else { Wanted::Single(text) })
     }
 
-    /// Takes a prompt, to be answered in its turn.
-    pub(super) fn want(&mut self, id: Option<u64>, wanted: Wanted, settings: Settings) -> Result<(), String> {
+    /// Queues a prompt.
+    pub(super) fn want(
+        &mut self,
+        id: Option<u64>,
+        wanted: Wanted,
+        settings: Settings,
+    ) -> Result<(), String> {
         let running = self.host.running()?;
         let note = match &wanted {
-            Wanted::Completion(text) | Wanted::Single(text) | Wanted::Turn { text, .. } => running.tokenizer.marker_note(text),
+            Wanted::Completion(text) | Wanted::Single(text) | Wanted::Turn { text, .. } => {
+                running.tokenizer.marker_note(text)
+            }
             Wanted::Measurement(_) => None,
         };
-        self.desk.take(id, wanted, Asking { settings, form: self.speaker.form }).map_err(|error| error.to_string())?;
+        self.desk
+            .take(id, wanted, Asking { settings, form: self.speaker.form })
+            .map_err(|error| error.to_string())?;
         note.iter().for_each(|note| self.speaker.note('·', note));
         self.advance();
         Ok(())
     }
 
-    /// Gives the node the next prompt, where it has none from here.
+    /// Gives the node the next prompt, if it has none from this console.
     fn advance(&mut self) {
         let Ok(running) = self.host.running() else { return };
         let Running { tokenizer, ref form, context, most_context, .. } = *running;
@@ -77,13 +92,22 @@ impl Session {
         }
     }
 
-    fn give_to_node(&mut self, running: &Running, ready: Ready<Asking>, tokenising_us: Option<u64>) {
+    fn give_to_node(
+        &mut self,
+        running: &Running,
+        ready: Ready<Asking>,
+        tokenising_us: Option<u64>,
+    ) {
         let Ready { id, how: Asking { settings, form }, tokens, dropped, is_measurement } = ready;
-        let answer = (!is_measurement).then(|| Answer::new(running.tokenizer).until(&settings.stop));
+        let answer =
+            (!is_measurement).then(|| Answer::new(running.tokenizer).until(&settings.stop));
         self.in_form(form, |session| {
             if dropped > 0 {
                 let turns = if dropped == 1 { "turn is" } else { "turns are" };
-                session.speaker.note('·', &format!("the context is full: the oldest {dropped} {turns} forgotten"));
+                session.speaker.note(
+                    '·',
+                    &format!("the context is full: the oldest {dropped} {turns} forgotten"),
+                );
             }
             session.speaker.begin(id, answer);
         });
@@ -91,8 +115,13 @@ impl Session {
         self.speaker.measured(id, Around { tokenising_us, lookup_us });
     }
 
-    /// An answer has ended; there is none where it failed, or was only measured.
-    pub(super) fn answered(&mut self, id: AskId, answer: Option<Answer<'static>>, stop: StopReason) {
+    /// Handles the end of a prompt. There is no answer if it failed or was a measurement.
+    pub(super) fn answered(
+        &mut self,
+        id: AskId,
+        answer: Option<Answer<'static>>,
+        stop: StopReason,
+    ) {
         let running = self.host.running().ok();
         let kept = running.zip(answer).filter(|_| stop != StopReason::Stopped);
         let kept = kept.and_then(|(running, answer)| answer.kept(running.tokenizer).ok());
@@ -104,19 +133,22 @@ impl Session {
         self.advance();
     }
 
-    /// Ends all answers of this console; those that have not begun first, so that none of them does.
+    /// Stops all answers of this console, those that have not begun first, so that none of
+    /// them begins.
     pub(super) fn stop(&mut self) {
         let given_up: Vec<(AskId, Asking)> = self.desk.give_up().collect();
         if let Ok(running) = self.host.running() {
             for (id, Asking { form, .. }) in given_up {
-                self.in_form(form, |session| session.speaker.begin(id, Some(Answer::new(running.tokenizer))));
+                self.in_form(form, |session| {
+                    session.speaker.begin(id, Some(Answer::new(running.tokenizer)))
+                });
                 self.speaker.reply(id, &Reply::Done(Figures::never_begun()));
             }
         }
         self.host.stop(self.seat);
     }
 
-    /// Says something in this form.
+    /// Runs `say` with the speaker in this form.
     fn in_form(&mut self, form: Form, say: impl FnOnce(&mut Session)) {
         let before = std::mem::replace(&mut self.speaker.form, form);
         say(self);

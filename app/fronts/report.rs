@@ -1,4 +1,5 @@
-//! The settings as the command config shows them: what counts, and where it comes from.
+//! The settings as the command `config` shows them: the effective values, and where each
+//! comes from.
 
 use std::path::Path;
 
@@ -8,12 +9,17 @@ use crate::start::{Settled, in_file, read};
 use super::event::{ConfigReport, SettingReport};
 
 impl Settled {
-    /// Everything, for a person or a program.
+    /// The whole report, for a person or a program.
     pub(super) fn report(&self) -> ConfigReport {
-        ConfigReport::of(&self.config, self.file.as_deref(), self.defaults.as_deref(), self.problems.clone())
+        ConfigReport::of(
+            &self.config,
+            self.file.as_deref(),
+            self.defaults.as_deref(),
+            self.problems.clone(),
+        )
     }
 
-    /// What is wrong with the person's file as it is now; none where there is none.
+    /// What is wrong with the user's file as it is now; none if there is no file.
     pub(super) fn check(&self) -> Option<Vec<String>> {
         let file = self.file.as_deref()?;
         Some(match read(file, Config::default()) {
@@ -24,12 +30,17 @@ impl Settled {
 }
 
 impl ConfigReport {
-    /// What a file sets, and what is wrong with it.
+    /// The report of one file, with what is wrong with it.
     pub(crate) fn of_file(file: &Path, config: &Config, problems: Vec<String>) -> ConfigReport {
         ConfigReport::of(config, Some(file), None, problems)
     }
 
-    fn of(config: &Config, file: Option<&Path>, defaults: Option<&Path>, problems: Vec<String>) -> ConfigReport {
+    fn of(
+        config: &Config,
+        file: Option<&Path>,
+        defaults: Option<&Path>,
+        problems: Vec<String>,
+    ) -> ConfigReport {
         let name = |file: Option<&Path>| file.map(|file| file.display().to_string());
         let settings = TABLE.iter().map(|key| SettingReport {
             key: key.name(),
@@ -42,15 +53,24 @@ impl ConfigReport {
                 Origin::Option => "command line".to_string(),
             },
         });
-        ConfigReport { path: name(file), defaults: name(defaults), settings: settings.collect(), problems }
+        ConfigReport {
+            path: name(file),
+            defaults: name(defaults),
+            settings: settings.collect(),
+            problems,
+        }
     }
 
-    /// A line a setting, in the form of the file.
+    /// One line per setting, in the file's syntax.
     pub(super) fn table(&self) -> String {
         let line = |setting: &SettingReport| {
             let value = setting.value.as_deref().unwrap_or("not set");
             format!("{:<44} {}\n", format!("{} = {value}", setting.key), setting.origin)
         };
-        self.settings.iter().map(line).chain(self.problems.iter().map(|problem| format!("! {problem}\n"))).collect()
+        self.settings
+            .iter()
+            .map(line)
+            .chain(self.problems.iter().map(|problem| format!("! {problem}\n")))
+            .collect()
     }
 }

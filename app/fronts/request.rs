@@ -1,4 +1,4 @@
-//! Requests of programs: one JSON object a line.
+//! Programs' requests: one JSON object a line.
 
 use serde::Deserialize;
 
@@ -28,12 +28,12 @@ struct Request {
     repeat_penalty: Option<f32>,
     repeat_last_n: Option<u64>,
     stop: Option<Stops>,
-    /// Of a reset: the blocks too.
+    /// For a reset: drops blocks too.
     #[serde(default)]
     store: bool,
 }
 
-/// Of a conversation: a script may count them.
+/// A conversation's name. A number works too, for scripts that count them.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Name {
@@ -48,7 +48,7 @@ enum Stops {
     Several(Vec<String>),
 }
 
-/// The id of a request that is not understood otherwise.
+/// The id of a request that could not be parsed otherwise.
 #[derive(Deserialize)]
 struct Named {
     id: Option<u64>,
@@ -61,18 +61,18 @@ struct Commanded {
 }
 
 impl Session {
-    /// The line of the console that a request holds, if that is what it is.
+    /// The console command in a request, if it has one.
     pub(super) fn requested(line: &str) -> Option<String> {
         serde_json::from_str::<Commanded>(line).ok().map(|request| request.command)
     }
 
-    /// Obeys a request; true when it says to leave.
+    /// Executes a request; true if it quits.
     pub(super) fn request(&mut self, line: &str) -> bool {
         if line.trim().is_empty() {
             return false;
         }
         let request = serde_json::from_str(line).map_err(|error| {
-            format!("not understood: {error}; say {{\"ask\": \"text\", \"id\": 1}} or {{\"command\": \"status\"}}")
+            format!("not understood: {error}; send {{\"ask\": \"text\", \"id\": 1}} or {{\"command\": \"status\"}}")
         });
         let result = request.and_then(|request| self.understood(request));
         result.unwrap_or_else(|reason| {
@@ -87,10 +87,18 @@ impl Session {
             (Some(text), None, None) => self.asked(text, request.raw, &request),
             (None, Some(text), None) => self.turn(text, &request),
             (None, None, Some(command)) => {
-                let command = if request.store && command.trim() == "reset" { "reset --store".to_string() } else { command };
+                let command = if request.store && command.trim() == "reset" {
+                    "reset --store".to_string()
+                } else {
+                    command
+                };
                 match console::parse(&command).map_err(|error| error.to_string())? {
-                    Some(Line { command: Command::Ask(text), bare: false, .. }) => self.asked(text, request.raw, &request),
-                    Some(Line { command: Command::Raw(text), .. }) => self.asked(text, Some(true), &request),
+                    Some(Line { command: Command::Ask(text), bare: false, .. }) => {
+                        self.asked(text, request.raw, &request)
+                    }
+                    Some(Line { command: Command::Raw(text), .. }) => {
+                        self.asked(text, Some(true), &request)
+                    }
                     Some(Line { command: Command::Chat(text), .. }) => self.turn(text, &request),
                     Some(Line { command: Command::New, .. }) => {
                         let name = request.name();
@@ -99,19 +107,28 @@ impl Session {
                         Ok(false)
                     }
                     Some(Line { command, bare: false, .. }) => self.obey(command),
-                    _ => Err(format!("\"command\" is one of the console's: {}", console::words().collect::<Vec<_>>().join(", "))),
+                    _ => Err(format!(
+                        "\"command\" is one of the console's: {}",
+                        console::words().collect::<Vec<_>>().join(", ")
+                    )),
                 }
             }
             _ => Err("a request has one of \"ask\", \"chat\" and \"command\"".to_string()),
         }
     }
 
-    fn asked(&mut self, text: String, raw: Option<bool>, request: &Request) -> Result<bool, String> {
+    fn asked(
+        &mut self,
+        text: String,
+        raw: Option<bool>,
+        request: &Request,
+    ) -> Result<bool, String> {
         if request.conversation.is_some() {
             return Err("\"conversation\" belongs to \"chat\": ask remembers nothing".to_string());
         }
         let wanted = self.single(text, raw);
-        if (request.system.is_some() || self.is_told) && matches!(wanted, Ok(Wanted::Completion(_))) {
+        if (request.system.is_some() || self.is_told) && matches!(wanted, Ok(Wanted::Completion(_)))
+        {
             return Err(
                 "\"system\" has a place in chats only, and this completes the text: say \"chat\", or \"raw\": false".to_string()
             );
@@ -121,23 +138,35 @@ impl Session {
 
     fn turn(&mut self, text: String, request: &Request) -> Result<bool, String> {
         if request.raw.is_some() {
-            return Err("\"raw\" belongs to \"ask\": a conversation is in the model's chat template".to_string());
+            return Err(
+                "\"raw\" belongs to \"ask\": a conversation is in the model's chat template"
+                    .to_string(),
+            );
         }
         self.prompt(Ok(Wanted::Turn { name: request.name(), text }), request)
     }
 
-    /// Takes a prompt. What is wrong with the request is an error; where it is good and there can be no answer, the prompt has failed.
-    fn prompt(&mut self, wanted: Result<Wanted, String>, request: &Request) -> Result<bool, String> {
+    /// Takes a prompt. An invalid request is an error; a valid one that cannot be answered fails
+    /// its prompt.
+    fn prompt(
+        &mut self,
+        wanted: Result<Wanted, String>,
+        request: &Request,
+    ) -> Result<bool, String> {
         let settings = request.settings(&self.settings)?;
         let wanted = wanted.and_then(|wanted| match &wanted {
-            Wanted::Completion(text) | Wanted::Single(text) | Wanted::Turn { text, .. } if text.trim().is_empty() => {
+            Wanted::Completion(text) | Wanted::Single(text) | Wanted::Turn { text, .. }
+                if text.trim().is_empty() =>
+            {
                 Err("the prompt is empty: give some text".to_string())
             }
             _ => Ok(wanted),
         });
         match (wanted, request.id) {
             (Ok(wanted), id) => self.want(id, wanted, settings)?,
-            (Err(reason), Some(id)) if !self.desk.is_in_use(id) => self.speaker.failed(AskId(id), &reason),
+            (Err(reason), Some(id)) if !self.desk.is_in_use(id) => {
+                self.speaker.failed(AskId(id), &reason)
+            }
             (Err(reason), _) => return Err(reason),
         }
         Ok(false)
@@ -153,7 +182,7 @@ impl Request {
         }
     }
 
-    /// How this answer is to be made, where the console makes answers as `usual`.
+    /// The settings for this answer: the console's `usual` ones with the request's changes.
     fn settings(&self, usual: &Settings) -> Result<Settings, String> {
         let mut settings = usual.clone();
         let given = [

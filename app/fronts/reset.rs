@@ -1,4 +1,4 @@
-//! Reset over the air, as people and programs hear of it.
+//! Output about a reset of the swarm, for people and programs.
 
 use std::fmt;
 
@@ -9,11 +9,16 @@ use super::event::Event;
 use super::speaker::Speaker;
 
 impl Speaker {
-    /// Says what becomes of a reset that this console asked for. `called` says what people call a node.
+    /// Reports the progress of a reset that this console ordered. `called` returns a node's
+    /// display name.
     pub(super) fn reset(&mut self, news: &ResetNews, called: &dyn Fn(NodeId) -> String) {
         match news {
             ResetNews::Ordered { epochs, peers } => {
-                let event = Event::Reset { epoch: epochs.epoch, store: epochs.epoch == epochs.store_epoch, peers: Some(*peers) };
+                let event = Event::Reset {
+                    epoch: epochs.epoch,
+                    store: epochs.epoch == epochs.store_epoch,
+                    peers: Some(*peers),
+                };
                 self.say(&event, '·', &format!("{}; {peers} peers are told", Effect(*epochs)));
             }
             ResetNews::Failed { reason } => {
@@ -23,12 +28,18 @@ impl Speaker {
                 self.error(&reason);
             }
             ResetNews::Acknowledged { node } => {
-                self.say(&Event::Acknowledged { node: *node }, '·', &format!("node {} has acknowledged", called(*node)));
+                self.say(
+                    &Event::Acknowledged { node: *node },
+                    '·',
+                    &format!("node {} has acknowledged", called(*node)),
+                );
             }
             ResetNews::Ended { acknowledged, missing } => {
                 let known = acknowledged + missing.len();
                 let text = match missing.as_slice() {
-                    [] => format!("{acknowledged} of {known} peers known before the reset have acknowledged"),
+                    [] => format!(
+                        "{acknowledged} of {known} peers known before the reset have acknowledged"
+                    ),
                     _ => format!(
                         "{acknowledged} of {known} peers known before the reset have acknowledged; not {}: they follow when they hear \
                          this swarm again",
@@ -41,7 +52,7 @@ impl Speaker {
     }
 }
 
-/// A reset in words.
+/// Describes a reset's effect.
 pub(crate) struct Effect(pub EpochState);
 
 impl fmt::Display for Effect {
@@ -52,7 +63,7 @@ impl fmt::Display for Effect {
     }
 }
 
-/// Nodes as a list in a sentence.
+/// A list of nodes for a sentence.
 pub(crate) fn listed(nodes: &[NodeId]) -> String {
     nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }

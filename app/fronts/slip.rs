@@ -1,13 +1,19 @@
-//! Which command a mistyped line means.
+//! Guesses which command a mistyped line means.
 
 use crate::config::nearest;
 use crate::console;
 
-/// Words that other consoles have, and what they are here.
-const ELSEWHERE: [(&str, &str); 6] =
-    [("?", "help"), ("exit", "quit"), ("logout", "quit"), ("halt", "poweroff"), ("shutdown", "poweroff"), ("restart", "reboot")];
+/// Commands of other consoles, and their names here.
+const ELSEWHERE: [(&str, &str); 6] = [
+    ("?", "help"),
+    ("exit", "quit"),
+    ("logout", "quit"),
+    ("halt", "poweroff"),
+    ("shutdown", "poweroff"),
+    ("restart", "reboot"),
+];
 
-/// The command that a word looks like, when it is no more than a slip of the finger away.
+/// The command that a word resembles, if it is at most one typing mistake away.
 pub(super) fn slip(text: &str) -> Option<&'static str> {
     let typed = text.to_ascii_lowercase();
     if let Some((_, word)) = ELSEWHERE.iter().find(|(other, _)| *other == typed) {

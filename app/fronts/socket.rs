@@ -1,18 +1,20 @@
-//! A node's Unix socket, by which `potluck console` attaches: a terminal that is edited on, plain lines of a pipe, or a program's JSON.
+//! A node's Unix socket, through which `potluck console` attaches a terminal with line editing, a
+//! pipe's plain lines, or a program's JSON.
 //!
-//! A client says first which, in one line:
+//! A client first sends one line that says which:
 //!
 //! ```text
-//! potluck console 1 terminal    what a terminal in raw mode sends follows, and what it is to show comes back
+//! potluck console 1 terminal    bytes of a terminal in raw mode follow, and bytes to show on it come back
 //! potluck console 1 lines       lines follow; answers and notes come back as text, in one stream
-//! potluck console 1 json        requests follow, a line each, and events come back
+//! potluck console 1 json        requests follow, one per line, and events come back
 //! ```
 //!
-//! A terminal's client says its size as xterm does: `ESC [ 8 ; ROWS ; COLUMNS t`.
+//! A terminal's client reports its size as xterm does: `ESC [ 8 ; ROWS ; COLUMNS t`.
 //!
-//! Promises: only the owner may attach, and a group where the settings name one; from the first moment on, for the socket is made so. At
-//! most `MAX_ATTACHED_CONSOLES` are attached at once. One that says nothing takes none of their places (only, for five seconds, one of the 64 at the door), and one that
-//! reads nothing loses its own after a while.
+//! Promises: only the owner and the configured group, if any, may attach, enforced from the
+//! socket's creation on. At most `MAX_ATTACHED_CONSOLES` are attached at once. A client that sends
+//! nothing takes none of their places (only one of the 64 for callers, for five seconds), and one
+//! that reads nothing is detached after a while.
 
 use std::cell::Cell;
 use std::fs::{self, Permissions};
@@ -43,31 +45,32 @@ use super::session::{Quit, Session, Source};
 use super::speaker::{Form, Speaker};
 use super::tty::Tty;
 
-/// Where `potluck console` looks for a node's socket unless it is told.
+/// Where `potluck console` looks for a node's socket by default.
 pub(crate) const USUAL: &str = "/run/potluck/console";
 
-/// What every client says first, before its kind.
+/// What every client sends first, before its kind.
 pub(super) const HELLO: &str = "potluck console 1 ";
 
-/// Bytes of the longest first line.
+/// Longest first line, in bytes.
 const MAX_HELLO_BYTES: usize = 64;
 
-/// A client that has not said what it is by then never will.
+/// Time allowed for a client's first line.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a client that reads nothing keeps its place: its person may have stopped a pager.
+/// How long a client that reads nothing stays attached: a person may be reading in a pager.
 pub(super) const UNREAD_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Clients that are listened to, or told that there is no place, at once: each takes a descriptor. More are dropped without a word.
+/// Most clients whose first line is awaited, or that are being refused, at once: each takes a file
+/// descriptor. Further clients are closed without a reply.
 const MAX_CALLERS: usize = 64;
 
-/// Reads of what a refused client still sends: more than any console has sent before it hears of it.
+/// Most reads from a refused client: more than any console sends before it sees the refusal.
 const MAX_REFUSED_READS: usize = 16;
 
-/// The wait after a connection could not be taken, for want of descriptors as a rule.
+/// The wait after a failed accept, usually for lack of file descriptors.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Where groups and their numbers stand.
+/// The file of groups and their numbers.
 const GROUPS: &str = "/etc/group";
 
 /// Why there is no socket.
@@ -79,9 +82,13 @@ pub(crate) enum SocketError {
     Unmade(PathBuf, io::Error),
     #[error("{0} is there already and is no socket: name another with --console-socket PATH")]
     NoSocket(PathBuf),
-    #[error("another node has its console at {0}: end it, or name another with --console-socket PATH")]
+    #[error(
+        "another node has its console at {0}: end it, or name another with --console-socket PATH"
+    )]
     Taken(PathBuf),
-    #[error("no group is called {0}: name one of {GROUPS}, or its number, as socket_group in [console]")]
+    #[error(
+        "no group is called {0}: name one of {GROUPS}, or its number, as socket_group in [console]"
+    )]
     NoGroup(String),
 }
 
@@ -91,27 +98,27 @@ pub(crate) struct Socket {
     path: PathBuf,
 }
 
-/// The socket's file, which goes away when this is dropped.
+/// The socket's file, removed on drop.
 pub(crate) struct Bound {
     path: PathBuf,
-    /// The file's own number, so that another node's is never removed.
+    /// The file's inode, so that another node's socket is never removed.
     inode: u64,
 }
 
 impl Socket {
-    /// Makes the socket that the settings name, if they name one. What a node that was killed has left there is removed.
+    /// Creates the configured socket, if any. Removes one that a killed node has left there.
     pub(crate) fn open(settings: &Console) -> Result<Option<(Socket, Bound)>, SocketError> {
         let Some(path) = &settings.socket else { return Ok(None) };
         let group = settings.socket_group.as_ref().map(number_of).transpose()?;
         make_room(path)?;
         let unmade = |error| SocketError::Unmade(path.clone(), error);
-        // Nobody else may connect in the moment before the mode is set.
+        // Keeps others from connecting before the mode is set.
         let before = rustix::process::umask(Mode::XUSR | Mode::RWXG | Mode::RWXO);
         let bound = UnixListener::bind(path);
         rustix::process::umask(before);
         let listener = bound.and_then(Async::new).map_err(unmade)?;
         if let Some(number) = group {
-            // A service whose group this is may lack the right to change it, and has no need to.
+            // A service that already has this group may lack the right to change it, and need not.
             if fs::symlink_metadata(path).map_err(unmade)?.gid() != number {
                 chown(path, None, group).map_err(unmade)?;
             }
@@ -121,19 +128,20 @@ impl Socket {
         Ok(Some((Socket { listener, path: path.clone() }, Bound { path: path.clone(), inode })))
     }
 
-    /// Where it is.
+    /// Its path.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Attaches whoever connects, for ever.
+    /// Attaches clients forever.
     pub(crate) async fn serve(self, host: Rc<Host>, executor: Rc<LocalExecutor<'static>>) {
         let (attached, callers) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
         loop {
             match self.listener.accept().await {
                 Ok((client, _)) => {
                     let Some(caller) = Place::take(&callers, MAX_CALLERS) else { continue };
-                    let (host, path, attached) = (host.clone(), self.path.clone(), attached.clone());
+                    let (host, path, attached) =
+                        (host.clone(), self.path.clone(), attached.clone());
                     executor.spawn(async move { drop(attend(host, path, client, caller, &attached).await) }).detach();
                 }
                 Err(error) => {
@@ -153,11 +161,11 @@ impl Drop for Bound {
     }
 }
 
-/// One of a number of places, free again when dropped.
+/// One of a limited number of places, freed on drop.
 struct Place(Rc<Cell<usize>>);
 
 impl Place {
-    /// None where all are taken.
+    /// None if all are taken.
     fn take(taken: &Rc<Cell<usize>>, most: usize) -> Option<Place> {
         (taken.get() < most).then(|| {
             taken.set(taken.get() + 1);
@@ -186,18 +194,22 @@ fn make_room(path: &Path) -> Result<(), SocketError> {
     }
 }
 
-/// The number of a group, of which this machine's file has the names.
+/// A group's number, looked up by name in this machine's group file.
 fn number_of(group: &SocketGroup) -> Result<u32, SocketError> {
     let name = group.as_str();
     if let Ok(number) = name.parse() {
         return Ok(number);
     }
     let size = fs::metadata(GROUPS).map_or(0, |file| file.len());
-    let text = if size <= MAX_GROUPS_FILE_BYTES { fs::read_to_string(GROUPS).unwrap_or_default() } else { String::new() };
+    let text = if size <= MAX_GROUPS_FILE_BYTES {
+        fs::read_to_string(GROUPS).unwrap_or_default()
+    } else {
+        String::new()
+    };
     numbered(&text, name).ok_or_else(|| SocketError::NoGroup(name.to_string()))
 }
 
-/// The number of the group `name` in the text of such a file: `name:password:number:members`.
+/// The number of the group `name` in the text of a group file: `name:password:number:members`.
 fn numbered(text: &str, name: &str) -> Option<u32> {
     text.lines().find_map(|line| {
         let mut fields = line.split(':');
@@ -205,7 +217,7 @@ fn numbered(text: &str, name: &str) -> Option<u32> {
     })
 }
 
-/// What a client is.
+/// The kind of a client.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Client {
     Terminal,
@@ -221,7 +233,8 @@ fn client(hello: &str) -> Option<Client> {
     }
 }
 
-/// A client from its first line to its last. It has one of the places for consoles once it has said what it is.
+/// Serves a client from its first line to its last. It takes a console's place only after its
+/// first line.
 async fn attend(
     host: Rc<Host>,
     path: PathBuf,
@@ -243,9 +256,13 @@ async fn attend(
         }
         (None, _) => "! this socket is for potluck console: attach with that\r\n".to_string(),
         (Some(Client::Lines(Form::Json)), None) => {
-            format!("{{\"event\":\"error\",\"reason\":\"{MAX_ATTACHED_CONSOLES} consoles are attached already\"}}\n")
+            format!(
+                "{{\"event\":\"error\",\"reason\":\"{MAX_ATTACHED_CONSOLES} consoles are attached already\"}}\n"
+            )
         }
-        (Some(_), None) => format!("! {MAX_ATTACHED_CONSOLES} consoles are attached already: detach one, and try again\r\n"),
+        (Some(_), None) => format!(
+            "! {MAX_ATTACHED_CONSOLES} consoles are attached already: detach one, and try again\r\n"
+        ),
     };
     let late = async {
         Timer::after(HELLO_TIMEOUT).await;
@@ -254,7 +271,8 @@ async fn attend(
     Ok(refuse(&mut socket, &refused).or(late).await?)
 }
 
-/// Says why there is no console, and waits until the client has gone: what it sends meanwhile is read, so that its end is no error to it.
+/// Tells a client why it is refused, and reads what it sends until it closes, so that it sees
+/// no error.
 async fn refuse(socket: &mut Async<UnixStream>, why: &str) -> io::Result<()> {
     socket.write_all(why.as_bytes()).await?;
     socket.get_ref().shutdown(Shutdown::Write)?;
@@ -263,13 +281,13 @@ async fn refuse(socket: &mut Async<UnixStream>, why: &str) -> io::Result<()> {
         if socket.read(&mut rest).await? == 0 {
             break;
         }
-        // Whoever sends without end keeps nobody else waiting.
+        // A client that sends without end must not starve others.
         smol::future::yield_now().await;
     }
     Ok(())
 }
 
-/// The first line, read byte by byte, for what follows is the console's.
+/// Reads the first line byte by byte, because the rest belongs to the console.
 async fn hello(socket: &mut Async<UnixStream>) -> io::Result<String> {
     let mut line = Vec::new();
     let mut byte = [0];
@@ -283,9 +301,16 @@ async fn hello(socket: &mut Async<UnixStream>) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&line).into_owned())
 }
 
-async fn talk(host: Rc<Host>, path: PathBuf, socket: Async<UnixStream>, client: Client) -> Result<(), Fail> {
+async fn talk(
+    host: Rc<Host>,
+    path: PathBuf,
+    socket: Async<UnixStream>,
+    client: Client,
+) -> Result<(), Fail> {
     let form = match client {
-        Client::Terminal => return on_tty(&host, Rc::new(Tty::far(path, socket)), Quit::Detaches).await,
+        Client::Terminal => {
+            return on_tty(&host, Rc::new(Tty::far(path, socket)), Quit::Detaches).await;
+        }
         Client::Lines(form) => form,
     };
     let socket = socket.into_inner()?;
@@ -293,14 +318,14 @@ async fn talk(host: Rc<Host>, path: PathBuf, socket: Async<UnixStream>, client: 
     let (input, output) = (socket.try_clone()?, socket.try_clone()?);
     let speaker = Speaker::plain(Outlet::to_socket(output, UNREAD_TIMEOUT)?, form);
     let (mut session, heard) = Session::new(host, speaker, Quit::Detaches);
-    // A script that sends lines has not asked how the node is.
+    // A script that sends lines did not ask for the node's state.
     if form == Form::Json {
         session.greet();
     }
     let lines = lines_of(move || BufReader::new(input))?;
     let result = session.serve(Some(Source::Lines(lines)), heard).await;
     drop(session);
-    // The thread that reads ends with this.
+    // This ends the reading thread.
     let _ = socket.shutdown(Shutdown::Both);
     result
 }
@@ -313,7 +338,13 @@ mod tests {
     fn a_client_says_what_it_is_and_nothing_else() {
         assert_eq!(client("potluck console 1 terminal"), Some(Client::Terminal));
         assert_eq!(client("potluck console 1 json"), Some(Client::Lines(Form::Json)));
-        for other in ["", "terminal", "potluck console 2 terminal", "potluck console 1 terminal ", "GET / HTTP/1.1\r"] {
+        for other in [
+            "",
+            "terminal",
+            "potluck console 2 terminal",
+            "potluck console 1 terminal ",
+            "GET / HTTP/1.1\r",
+        ] {
             assert_eq!(client(other), None, "{other}");
         }
     }
@@ -322,7 +353,10 @@ mod tests {
     fn a_group_is_found_by_its_name() {
         let text = "root:x:0:\npotluck:x:987:ann,bob\nbroken\npot:x:no:\n";
         assert_eq!(numbered(text, "potluck"), Some(987));
-        assert_eq!((numbered(text, "pot"), numbered(text, "luck"), numbered(text, "broken")), (None, None, None));
+        assert_eq!(
+            (numbered(text, "pot"), numbered(text, "luck"), numbered(text, "broken")),
+            (None, None, None)
+        );
     }
 
     #[test]
@@ -347,7 +381,8 @@ mod tests {
         let path = folder.path().join("console");
         let own = rustix::process::getgid().as_raw().to_string();
         let group = <SocketGroup as crate::config::Setting>::read(&[&own]).unwrap();
-        let settings = Console { socket: Some(path.clone()), socket_group: Some(group), ..Console::default() };
+        let settings =
+            Console { socket: Some(path.clone()), socket_group: Some(group), ..Console::default() };
         let _socket = Socket::open(&settings).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
     }

@@ -1,4 +1,5 @@
-//! What a node says, for a person or for a program: text streamed to a terminal, or one JSON object a line.
+//! A node's output for a person or a program: text streamed to a terminal, or one JSON object
+//! a line.
 
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal};
@@ -14,82 +15,89 @@ use super::outlet::{Outlet, Streams};
 use super::terminal::OutputError;
 use super::tty::Tty;
 
-/// How to speak.
+/// The form of the output.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Form {
-    /// To a person.
+    /// For a person.
     Text,
-    /// To a program.
+    /// For a program.
     Json,
 }
 
-/// An answer that is being given.
+/// An answer being output.
 struct Given {
     form: Form,
-    /// None where only the figures are wanted: the command bench.
+    /// None if only the figures are wanted, for the command `bench`.
     answer: Option<Answer<'static>>,
     around: Around,
 }
 
-/// Where it is said.
+/// Where output goes.
 enum Sink {
     /// Standard output and standard error.
     Streams {
         streams: Streams,
         line: Line,
-        /// Whether a person sees the answers come.
+        /// Whether a person sees answers stream.
         watched: bool,
         /// Whether a person types the prompts.
         typed: bool,
-        /// Whether a person sees what stands on standard error, as it comes.
+        /// Whether a person watches standard error.
         noted: bool,
     },
-    /// A terminal that is edited on.
+    /// A terminal with line editing.
     Tty(Rc<Tty>),
 }
 
-/// What stands on a terminal's last line.
+/// What a terminal's last line shows.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Line {
     Empty,
-    /// An answer that is still being streamed.
+    /// A streaming answer.
     Answer,
-    /// The sign that a prompt may be typed.
+    /// The prompt sign.
     Sign,
-    /// How far a prompt has come, in so many columns of standard error.
+    /// A prompt's progress, this many columns wide, on standard error.
     Progress(usize),
 }
 
-/// Turns the node's words into output.
+/// Turns the node's replies into output.
 ///
-/// What was asked for, answers before all, goes to standard output. In text form everything else goes to standard error, so that
-/// a pipe gets the answers alone, and is marked: `·` a note, `!` what went wrong, `[...]` an answer's figures.
+/// Requested output, above all answers, goes to standard output. In text form everything else goes
+/// to standard error, so that a pipe gets only the answers, and is marked: `·` a note, `!` an
+/// error, `[...]` an answer's figures.
 pub(crate) struct Speaker {
-    /// How what is said now is said.
+    /// The form of output from now on.
     pub form: Form,
-    /// Whose times its figures are, where not this machine's.
+    /// The machine whose pace is simulated, if any.
     pub pace: Option<Rc<str>>,
-    /// Where people set what messages tell them to.
+    /// Where people change settings, for the wording of messages.
     pub place: Place,
     sink: Sink,
     answers: BTreeMap<u64, Given>,
 }
 
 impl Speaker {
-    /// Speaks to standard output and standard error, and waits until it is written.
+    /// Writes to standard output and standard error, and blocks until done.
     pub(crate) fn to_streams(form: Form) -> Speaker {
         Speaker::to(Streams::direct(), form)
     }
 
-    /// The same, but never waits: what nobody reads is left out in the end, and that is said.
+    /// The same, but never blocks: output that nobody reads is dropped eventually, and reported.
     pub(super) fn through(outlet: Outlet, form: Form) -> Speaker {
         Speaker::to(Streams::through(outlet), form)
     }
 
-    /// The same where no person looks on, whatever this program's own output is.
+    /// The same for output that no person watches, regardless of this program's own streams.
     pub(super) fn plain(outlet: Outlet, form: Form) -> Speaker {
         let streams = Streams::through(outlet);
-        let sink = Sink::Streams { streams, line: Line::Empty, watched: false, typed: false, noted: false };
+        let sink = Sink::Streams {
+            streams,
+            line: Line::Empty,
+            watched: false,
+            typed: false,
+            noted: false,
+        };
         Speaker { form, pace: None, place: Place::Computer, sink, answers: BTreeMap::new() }
     }
 
@@ -101,22 +109,32 @@ impl Speaker {
         Speaker { form, pace: None, place: Place::Computer, sink, answers: BTreeMap::new() }
     }
 
-    /// Speaks to a terminal.
+    /// Writes to a terminal.
     pub(super) fn to_tty(tty: Rc<Tty>) -> Speaker {
-        Speaker { form: Form::Text, pace: None, place: Place::Computer, sink: Sink::Tty(tty), answers: BTreeMap::new() }
+        Speaker {
+            form: Form::Text,
+            pace: None,
+            place: Place::Computer,
+            sink: Sink::Tty(tty),
+            answers: BTreeMap::new(),
+        }
     }
 
-    /// Fails when something could not be written since it was last asked. Says what was left out, once there is somebody to say it to.
+    /// Fails if a write has failed since the last call. Reports dropped output once there is room.
     pub(crate) fn check(&mut self) -> Result<(), OutputError> {
         let Sink::Streams { streams, .. } = &mut self.sink else { return Ok(()) };
         streams.check()?;
         if let Some(count) = streams.recovered() {
-            self.note('!', &format!("{count} pieces of output were left out: nobody read them in time"));
+            self.note(
+                '!',
+                &format!("{count} pieces of output were left out: nobody read them in time"),
+            );
         }
         Ok(())
     }
 
-    /// Waits while so much is unread that no more should be asked for. A program is to read what it asks for.
+    /// Waits while too much output is unread to take more input. Does not wait for programs, which
+    /// must read what they ask for.
     pub(super) async fn has_room(&self) {
         if let Sink::Streams { streams, .. } = &self.sink
             && self.form == Form::Text
@@ -125,7 +143,7 @@ impl Speaker {
         }
     }
 
-    /// Waits until everything is out, or nothing more can be written.
+    /// Waits until everything is written, or nothing more can be.
     pub(super) async fn drained(&self) {
         if let Sink::Streams { streams, .. } = &self.sink {
             streams.drained().await;
@@ -137,21 +155,21 @@ impl Speaker {
         matches!(self.sink, Sink::Tty(_) | Sink::Streams { typed: true, .. })
     }
 
-    /// Says whether the lines that follow belong to a prompt that has begun.
+    /// Sets whether the next lines continue a prompt.
     pub(super) fn continues(&mut self, continues: bool) {
         if let Sink::Tty(tty) = &self.sink {
             tty.with(|screen| screen.set_continues(continues));
         }
     }
 
-    /// Says what may be done on this console.
+    /// Sets which commands are allowed on this console.
     pub(super) fn may(&mut self, may: May) {
         if let Sink::Tty(tty) = &self.sink {
             tty.with(|screen| screen.set_may(may));
         }
     }
 
-    /// Says that the node waits for a line, where one is typed.
+    /// Shows the prompt sign, if a person types.
     pub(super) fn invite(&mut self) {
         match &mut self.sink {
             Sink::Tty(tty) => tty.with(|screen| screen.invite()),
@@ -163,20 +181,21 @@ impl Speaker {
         }
     }
 
-    /// A line was entered: whoever typed it ended the line.
+    /// Records that a person entered a line, which ended the row.
     pub(super) fn entered(&mut self) {
         if let Sink::Streams { line: line @ Line::Sign, .. } = &mut self.sink {
             *line = Line::Empty;
         }
     }
 
-    /// Gives what a command asked for: to a person as text, to a program as an event.
+    /// Outputs a command's result: as text for a person, as an event for a program.
     pub(super) fn give(&mut self, event: &Event<'_>, text: &str) {
         if self.form == Form::Json {
             return self.json(event);
         }
-        // Both go to standard output: an answer that is under way is not torn in mid-line.
-        let is_under_way = matches!(self.sink, Sink::Streams { line: Line::Answer, watched: false, .. });
+        // Both go to standard output: must not break into a streaming answer's line.
+        let is_under_way =
+            matches!(self.sink, Sink::Streams { line: Line::Answer, watched: false, .. });
         self.begin_line();
         match &mut self.sink {
             Sink::Tty(tty) => tty.with(|screen| screen.say(text.trim_end())),
@@ -187,39 +206,41 @@ impl Speaker {
         }
     }
 
-    /// A line for the log.
+    /// Outputs a note.
     pub(crate) fn note(&mut self, mark: char, line: &str) {
         let line = &*self.place.words(line);
         match &self.sink {
-            Sink::Tty(tty) if self.form == Form::Text => tty.with(|screen| screen.note(&format!("{mark} {line}"))),
+            Sink::Tty(tty) if self.form == Form::Text => {
+                tty.with(|screen| screen.note(&format!("{mark} {line}")))
+            }
             _ => self.say(&Event::Note { text: line }, mark, line),
         }
     }
 
-    /// What was typed or requested is of no use.
+    /// Reports invalid input.
     pub(crate) fn error(&mut self, reason: &str) {
         self.error_of(None, reason);
     }
 
-    /// The same of the request with this id.
+    /// The same for the request with this id.
     pub(super) fn error_of(&mut self, id: Option<u64>, reason: &str) {
         let reason = &*self.place.words(reason);
         self.say(&Event::Error { id, reason }, '!', reason);
     }
 
-    /// Begins an answer, in the form that is spoken now; none where only the figures are wanted.
+    /// Begins an answer in the current form; none if only the figures are wanted.
     pub(crate) fn begin(&mut self, ask: AskId, answer: Option<Answer<'static>>) {
         self.answers.insert(ask.0, Given { form: self.form, answer, around: Around::default() });
     }
 
-    /// What was measured around the node before an answer that has begun.
+    /// Adds times measured outside the node to an answer that has begun.
     pub(super) fn measured(&mut self, ask: AskId, around: Around) {
         if let Some(given) = self.answers.get_mut(&ask.0) {
             given.around = around;
         }
     }
 
-    /// A prompt gets no answer.
+    /// Reports that a prompt gets no answer.
     pub(super) fn failed(&mut self, ask: AskId, reason: &str) {
         let reason = &*self.place.words(reason);
         let before = self.form;
@@ -228,7 +249,8 @@ impl Speaker {
         self.form = before;
     }
 
-    /// Passes a reply on. When it ends an answer, gives the answer; none when it failed, or was only measured.
+    /// Outputs a reply. If it ends a prompt, returns the answer; the inner value is none if the
+    /// prompt failed or was a measurement.
     pub(crate) fn reply(&mut self, ask: AskId, reply: &Reply) -> Option<Option<Answer<'static>>> {
         match reply {
             Reply::Progress(progress) => {
@@ -251,7 +273,12 @@ impl Speaker {
                     Some(answer) if form == Form::Json => {
                         let pace = self.pace.clone();
                         let figures = FiguresReport { figures, around, pace: pace.as_deref() };
-                        self.json(&Event::Done { id: ask.0, text: answer.text(), tokens: answer.tokens(), figures });
+                        self.json(&Event::Done {
+                            id: ask.0,
+                            text: answer.text(),
+                            tokens: answer.tokens(),
+                            figures,
+                        });
                     }
                     Some(_) => self.end_answer(figures),
                 }
@@ -265,7 +292,7 @@ impl Speaker {
         }
     }
 
-    /// Shows a person who watches, or tells a program, how far a prompt has come. What a pipe gets stays what it is.
+    /// Shows a prompt's progress to a person who watches, or to a program. A pipe gets none.
     pub(crate) fn progress(&mut self, ask: AskId, progress: &Progress) {
         if self.answers.get(&ask.0).is_some_and(|given| given.form == Form::Json) {
             return self.json(&Event::Progress { id: ask.0, progress });
@@ -273,7 +300,12 @@ impl Speaker {
         let text = format!("· {progress}");
         match &mut self.sink {
             Sink::Tty(tty) => tty.with(|screen| screen.progress(&text)),
-            Sink::Streams { streams, line: line @ (Line::Empty | Line::Progress(_)), noted: true, .. } => {
+            Sink::Streams {
+                streams,
+                line: line @ (Line::Empty | Line::Progress(_)),
+                noted: true,
+                ..
+            } => {
                 let before = if let Line::Progress(columns) = *line { columns } else { 0 };
                 streams.tell(format_args!("\r{text:before$}"));
                 *line = Line::Progress(before.max(text.chars().count()));
@@ -325,21 +357,26 @@ impl Speaker {
         }
         let bench = Rates {
             prefill_tokens: figures.prompt_tokens,
-            prefill_tokens_per_s: figures.prompt_tokens as f64 * 1e3 / figures.ttft_ms.max(1) as f64,
+            prefill_tokens_per_s: figures.prompt_tokens as f64 * 1e3
+                / figures.ttft_ms.max(1) as f64,
             decode_tokens: figures.generated,
             decode_tokens_per_s: figures.tokens_per_s(),
         };
-        let decode = bench.decode_tokens_per_s.map_or("not measured".to_string(), |rate| format!("{rate:.1} tokens/s"));
+        let decode = bench
+            .decode_tokens_per_s
+            .map_or("not measured".to_string(), |rate| format!("{rate:.1} tokens/s"));
         let text = format!(
             "prefill  {:.1} tokens/s, over {} tokens\ndecode   {decode}, over {} tokens",
             bench.prefill_tokens_per_s, bench.prefill_tokens, bench.decode_tokens
         );
         let pace = self.pace.clone();
-        let text = pace.as_ref().map_or(text.clone(), |pace| format!("{text}\npaced    as {pace}: not this machine's figures"));
+        let text = pace.as_ref().map_or(text.clone(), |pace| {
+            format!("{text}\npaced    as {pace}: not this machine's figures")
+        });
         self.give(&Event::Bench { bench, pace: pace.as_deref() }, &text);
     }
 
-    /// Says something beside what was asked for.
+    /// Outputs something other than a requested result.
     pub(crate) fn say(&mut self, event: &Event<'_>, mark: char, text: &str) {
         if self.form == Form::Json {
             return self.json(event);
@@ -353,8 +390,10 @@ impl Speaker {
 
     fn json(&mut self, event: &Event<'_>) {
         let line = event.line();
-        // An answer in words that is under way is not torn in mid-line.
-        if let Sink::Streams { streams, line: under_way @ Line::Answer, watched: false, .. } = &mut self.sink {
+        // Must not break into the line of an answer that streams as text.
+        if let Sink::Streams { streams, line: under_way @ Line::Answer, watched: false, .. } =
+            &mut self.sink
+        {
             streams.give("\n");
             *under_way = Line::Empty;
         }
@@ -364,7 +403,7 @@ impl Speaker {
         }
     }
 
-    /// Leaves a line that something else stands on.
+    /// Ends or erases what the last line shows.
     fn begin_line(&mut self) {
         let Sink::Streams { streams, line, watched, .. } = &mut self.sink else { return };
         match line {
@@ -372,17 +411,21 @@ impl Speaker {
             Line::Answer if *watched => streams.tell("\n"),
             Line::Answer => {}
             Line::Sign => streams.tell("\r\x1b[K"),
-            Line::Progress(columns) => streams.tell(format_args!("\r{:columns$}\r", "", columns = *columns)),
+            Line::Progress(columns) => {
+                streams.tell(format_args!("\r{:columns$}\r", "", columns = *columns))
+            }
         }
         *line = Line::Empty;
     }
 }
 
 impl Drop for Speaker {
-    /// Leaves the shell a line of its own.
+    /// Puts the shell's prompt on a line of its own.
     fn drop(&mut self) {
         match &mut self.sink {
-            Sink::Streams { streams, line: Line::Answer | Line::Sign, typed: true, .. } => streams.tell("\n"),
+            Sink::Streams { streams, line: Line::Answer | Line::Sign, typed: true, .. } => {
+                streams.tell("\n")
+            }
             Sink::Streams { line: Line::Progress(_), .. } => self.begin_line(),
             _ => {}
         }

@@ -1,4 +1,5 @@
-//! Standard output and standard error. Writing can fail (a full disk, a reader that has gone), which is no reason to panic.
+//! Writes to standard output and standard error. Writing can fail (a full disk, a reader that has
+//! gone) and must not panic.
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -11,25 +12,25 @@ use thiserror::Error;
 pub(crate) struct OutputError(#[from] io::Error);
 
 impl OutputError {
-    /// Whether whoever read the output has gone, as `head` does when it has enough.
+    /// Whether the output's reader has gone, as `head` does when it has enough.
     pub(crate) fn is_unread(&self) -> bool {
         self.0.kind() == io::ErrorKind::BrokenPipe
     }
 }
 
-/// Gives what was asked for, to standard output, at once.
+/// Writes requested output to standard output at once.
 pub(crate) fn give(text: impl Display) -> Result<(), OutputError> {
     let mut out = io::stdout().lock();
     write!(out, "{text}")?;
     Ok(out.flush()?)
 }
 
-/// The same with an end of line.
+/// The same with a line end.
 pub(crate) fn give_line(text: impl Display) -> Result<(), OutputError> {
     give(format_args!("{text}\n"))
 }
 
-/// Says something beside what was asked for, to standard error. Where that cannot be written there is nobody to tell.
+/// Writes everything else to standard error. If that fails, there is nobody to tell.
 pub(crate) fn tell(text: impl Display) {
     let _ = write!(io::stderr().lock(), "{text}");
 }

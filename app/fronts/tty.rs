@@ -1,5 +1,5 @@
-//! Terminals: opened, set raw, read and written without ever waiting for one. Some are of this machine, others at the far end of a
-//! socket.
+//! Terminals: opened, set raw, read and written without blocking. Some belong to this machine,
+//! others are at the far end of a socket.
 
 use std::cell::{Cell, RefCell};
 use std::fs::{File, OpenOptions};
@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 use std::{env, str};
 
 use rustix::fs::OFlags;
-use rustix::termios::{ControlModes, OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr, ttyname};
+use rustix::termios::{
+    ControlModes, OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr, ttyname,
+};
 use smol::channel::{Receiver, Sender, bounded};
 use smol::future::{self, FutureExt};
 use smol::{Async, Timer};
@@ -24,47 +26,52 @@ use crate::id::Millis;
 use super::LAST_WORDS;
 use super::socket::UNREAD_TIMEOUT;
 
-/// Bytes that are read or written at once.
+/// Most bytes read or written at once.
 const PIECE: usize = 4_096;
 
-/// Between two pieces of what is pasted, by adapters that gather bytes for 16 ms; whoever has seen an answer types later.
+/// Longest gap within pasted text: serial adapters gather bytes for 16 ms. A person who has seen an
+/// answer types later than this.
 const BURST_GAP: Duration = Duration::from_millis(20);
-/// How long a line that takes much away is looked at for more lines behind it.
+/// How long to wait for more input after a drastic command.
 const BURST_END: Duration = Duration::from_millis(200);
 
-/// A terminal with a screen on it. Dropped, it is as it was before.
+/// A terminal with a screen. Dropping it restores the terminal's settings.
 pub(super) struct Tty {
     path: PathBuf,
     line: Line,
     opened: Instant,
     screen: RefCell<Screen>,
-    /// When bytes came last, and how many lines have come without a pause before them.
+    /// When the last bytes arrived, and how many lines arrived without a pause.
     burst: Cell<(Instant, usize)>,
-    /// Bytes that were typed behind what is being dealt with.
+    /// Typed bytes that the screen has not taken yet.
     rest: RefCell<Vec<u8>>,
-    /// Says that there is output.
+    /// Signals that there is output.
     waker: (Sender<()>, Receiver<()>),
 }
 
-/// What leads to a terminal.
+/// The connection to a terminal.
 enum Line {
     /// Its device.
     Device {
         fd: Async<File>,
-        /// The device's number, whatever path led there.
+        /// The device's number, the same for every path to it.
         number: u64,
-        /// How it was set.
+        /// Its original settings.
         before: Termios,
     },
-    /// A socket: the terminal is set raw at the other end, which says how wide it is.
+    /// A socket. The other end sets the terminal raw and reports its width.
     Socket(Async<UnixStream>),
 }
 
 impl Line {
     async fn read(&self, bytes: &mut [u8]) -> io::Result<usize> {
         match self {
-            Line::Device { fd, .. } => fd.read_with(|fd| Ok(rustix::io::read(fd, &mut *bytes)?)).await,
-            Line::Socket(socket) => socket.read_with(|fd| Ok(rustix::io::read(fd, &mut *bytes)?)).await,
+            Line::Device { fd, .. } => {
+                fd.read_with(|fd| Ok(rustix::io::read(fd, &mut *bytes)?)).await
+            }
+            Line::Socket(socket) => {
+                socket.read_with(|fd| Ok(rustix::io::read(fd, &mut *bytes)?)).await
+            }
         }
     }
 
@@ -81,26 +88,28 @@ impl Line {
         }
     }
 
-    /// The terminal's columns, where its device says them.
+    /// The terminal's columns, if its device reports them.
     fn columns(&self) -> Option<usize> {
         let Line::Device { fd, .. } = self else { return None };
         tcgetwinsize(fd).ok().map(|size| size.ws_col.into()).filter(|columns| *columns > 0)
     }
 }
 
-/// Whether the terminal of standard input, output and error can be edited on: all three are one, and it obeys VT100 sequences.
+/// Whether lines can be edited on standard input: all three streams are terminals, and TERM is
+/// not "dumb".
 pub(super) fn is_usable() -> bool {
     let all = io::stdin().is_terminal() && io::stdout().is_terminal() && io::stderr().is_terminal();
     all && !is_dumb()
 }
 
-/// Whether terminals know no escape sequences.
+/// Whether terminals do not understand escape sequences.
 pub(super) fn is_dumb() -> bool {
     env::var_os("TERM").is_some_and(|term| term == "dumb")
 }
 
 impl Tty {
-    /// The serial line or the like at `path`, with so many bits a second or as many as it has; none of those that are `taken`.
+    /// Opens the serial line at `path`, at this speed in bits a second or its current one. Fails if
+    /// its device is `taken`.
     pub(super) fn cable(path: &Path, speed: Option<u32>, taken: &[u64]) -> io::Result<Tty> {
         let screen = Screen::on_cable(!is_dumb());
         Tty::open(path, taken, screen, |raw| {
@@ -109,12 +118,21 @@ impl Tty {
         })
     }
 
-    fn open(path: &Path, taken: &[u64], screen: Screen, set: impl FnOnce(&mut Termios) -> io::Result<()>) -> io::Result<Tty> {
-        // No carrier is waited for, and the terminal's keys are not to end this process.
+    fn open(
+        path: &Path,
+        taken: &[u64],
+        screen: Screen,
+        set: impl FnOnce(&mut Termios) -> io::Result<()>,
+    ) -> io::Result<Tty> {
+        // Opening must not wait for a carrier, and the terminal's keys must not end this process.
         let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
-        let file = OpenOptions::new().read(true).write(true).custom_flags(flags.bits() as i32).open(path)?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(flags.bits() as i32)
+            .open(path)?;
         if !file.is_terminal() {
-            return Err(io::Error::other("it is no terminal"));
+            return Err(io::Error::other("it is not a terminal"));
         }
         let device = file.metadata()?.rdev();
         if taken.contains(&device) {
@@ -140,19 +158,19 @@ impl Tty {
         Tty::with_screen(path, Line::Socket(socket), Screen::new(true))
     }
 
-    /// The terminal of standard input, opened anew so that nobody else who has it notices.
+    /// The terminal of standard input, reopened so that other users of it are not affected.
     pub(super) fn of_stdin() -> io::Result<Tty> {
         let name = ttyname(io::stdin(), Vec::new())?;
         let name = str::from_utf8(name.as_bytes()).map_err(io::Error::other)?;
         Tty::open(&PathBuf::from(name), &[], Screen::new(!is_dumb()), |_| Ok(()))
     }
 
-    /// What it is called.
+    /// Its path.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The number of its device, where it has one.
+    /// Its device number, if it has one.
     pub(super) fn device(&self) -> Option<u64> {
         match &self.line {
             Line::Device { number, .. } => Some(*number),
@@ -160,7 +178,7 @@ impl Tty {
         }
     }
 
-    /// Does something with the screen, and sees to it that the terminal shows it.
+    /// Acts on the screen, and has the terminal show the result.
     pub(super) fn with<T>(&self, act: impl FnOnce(&mut Screen) -> T) -> T {
         let mut screen = self.screen.borrow_mut();
         screen.at(Millis(self.opened.elapsed().as_millis() as u64));
@@ -170,7 +188,7 @@ impl Tty {
         done
     }
 
-    /// What was typed next. Fails when the terminal has gone.
+    /// Waits for the next thing typed. Fails when the terminal has gone.
     pub(super) async fn typed(&self) -> io::Result<Typed> {
         let mut bytes = [0; PIECE];
         loop {
@@ -203,7 +221,7 @@ impl Tty {
                 self.with(|screen| screen.set_columns(columns));
             }
             self.rest.borrow_mut().extend_from_slice(&bytes[..len]);
-            // Somebody who pastes without end must not keep the other tasks from their turn.
+            // A paste without end must not starve the other tasks.
             future::yield_now().await;
         }
     }
@@ -214,14 +232,14 @@ impl Tty {
         self.burst.set((Instant::now(), lines));
     }
 
-    /// Whether the line that was typed last came alone, as a person types it: neither behind another nor before more. Pasted lines come
-    /// at once.
+    /// Whether the last line arrived alone, as a person types it: with none right before or after
+    /// it. Pasted lines arrive together.
     pub(super) async fn is_alone(&self) -> bool {
         let more = async {
             let mut bytes = [0; PIECE];
             let is_end = |byte: &u8| matches!(byte, b'\r' | b'\n');
             let mut only_ends = self.rest.borrow().iter().all(is_end);
-            // A cable that sends nothing but line ends, and never stops, is not alone either.
+            // An endless stream of line ends is not alone either.
             while only_ends && self.rest.borrow().len() < PIECE {
                 match self.line.read(&mut bytes).await {
                     Ok(len @ 1..) => {
@@ -242,7 +260,7 @@ impl Tty {
         self.burst.get().1 <= 1 && more.or(quiet).await
     }
 
-    /// Gives the screen what it has not looked at; false when there is nothing.
+    /// Feeds the screen the bytes not taken yet; false if there are none.
     fn feed_rest(&self) -> bool {
         let mut rest = self.rest.borrow_mut();
         if rest.is_empty() {
@@ -253,7 +271,8 @@ impl Tty {
         true
     }
 
-    /// Sends what the screen has for the terminal, as fast as that takes it. Ends when the terminal has gone.
+    /// Sends the screen's output as fast as the terminal takes it. Returns when the terminal
+    /// has gone.
     pub(super) async fn show(&self) -> io::Error {
         loop {
             if let Err(error) = self.send_all().await {
@@ -265,7 +284,8 @@ impl Tty {
 
     async fn send_all(&self) -> io::Result<()> {
         loop {
-            let piece: Vec<u8> = self.screen.borrow().output().iter().copied().take(PIECE).collect();
+            let piece: Vec<u8> =
+                self.screen.borrow().output().iter().copied().take(PIECE).collect();
             if piece.is_empty() {
                 return Ok(());
             }
@@ -274,7 +294,7 @@ impl Tty {
         }
     }
 
-    /// Sends what is left, for a moment.
+    /// Sends the remaining output, for a moment at most.
     pub(super) async fn show_last(&self) {
         self.with(Screen::farewell);
         let sent = async { drop(self.send_all().await) };
@@ -287,7 +307,8 @@ impl Tty {
 
 impl Drop for Tty {
     fn drop(&mut self) {
-        // At once: to wait until everything is out is to wait for whoever does not read.
+        // Applies at once: waiting for the output to drain would block on a terminal that does
+        // not read.
         if let Line::Device { fd, before, .. } = &self.line {
             let _ = tcsetattr(fd.as_fd(), OptionalActions::Now, before);
         }

@@ -1,25 +1,25 @@
-//! Why a request is not answered, in the API's own form.
+//! API errors: why a request is not answered.
 
 use serde::Serialize;
 
-/// What kind of fault it is, by the status that says so.
+/// The kind of error, one per HTTP status.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
-    /// The request cannot be meant, or asks for what is not done here.
+    /// The request is invalid, or asks for something unsupported.
     Invalid,
     /// No key, or a wrong one.
     Unauthorized,
-    /// The page that asks is not one that may.
+    /// The page that sent the request is not allowed to.
     Forbidden,
-    /// There is nothing of that name.
+    /// There is no such path.
     NotFound,
-    /// That cannot be done with it.
+    /// The path does not support this method.
     Method,
     /// The client sent too slowly.
     Timeout,
     /// The request is too long.
     TooLarge,
-    /// Too many ask at once.
+    /// Too many requests at once.
     Busy,
     /// The model has failed.
     Internal,
@@ -44,10 +44,12 @@ impl Kind {
         }
     }
 
-    /// The name that clients know it by.
+    /// The error type that clients know.
     fn name(self) -> &'static str {
         match self {
-            Kind::Invalid | Kind::NotFound | Kind::Method | Kind::Timeout | Kind::TooLarge => "invalid_request_error",
+            Kind::Invalid | Kind::NotFound | Kind::Method | Kind::Timeout | Kind::TooLarge => {
+                "invalid_request_error"
+            }
             Kind::Unauthorized => "authentication_error",
             Kind::Forbidden => "permission_error",
             Kind::Busy => "rate_limit_error",
@@ -56,7 +58,7 @@ impl Kind {
         }
     }
 
-    /// Seconds after which it is worth asking again.
+    /// Seconds after which a retry is worthwhile.
     pub(crate) fn retry_after(self) -> Option<u32> {
         matches!(self, Kind::Busy | Kind::Unavailable).then_some(2)
     }
@@ -65,13 +67,13 @@ impl Kind {
 /// Why a request is not answered.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ApiError {
-    /// What kind of fault it is.
+    /// The kind of error.
     pub kind: Kind,
-    /// For a person, with what to do.
+    /// The message for a person, with what to do.
     pub message: String,
-    /// The field of the request that is to blame.
+    /// The request field at fault.
     pub(crate) param: Option<&'static str>,
-    /// A name for programs.
+    /// An error code for programs.
     pub(crate) code: Option<&'static str>,
 }
 
@@ -89,25 +91,31 @@ struct Inner<'a> {
 }
 
 impl ApiError {
-    /// A fault of that kind.
+    /// An error of this kind.
     pub(crate) fn new(kind: Kind, message: impl Into<String>) -> ApiError {
         ApiError { kind, message: message.into(), param: None, code: None }
     }
 
-    /// What a field says cannot be meant.
+    /// An invalid value of this field.
     pub(crate) fn of(param: &'static str, message: impl Into<String>) -> ApiError {
         ApiError { param: Some(param), ..ApiError::new(Kind::Invalid, message) }
     }
 
-    /// The same, with a name for programs.
+    /// The same error with a code for programs.
     pub(crate) fn coded(self, code: &'static str) -> ApiError {
         ApiError { code: Some(code), ..self }
     }
 
-    /// The body that says so.
+    /// The response body.
     pub fn body(&self) -> String {
-        let inner = Inner { message: &self.message, r#type: self.kind.name(), param: self.param, code: self.code };
-        serde_json::to_string(&Body { error: inner }).unwrap_or_else(|error| unreachable!("errors are plain data: {error}"))
+        let inner = Inner {
+            message: &self.message,
+            r#type: self.kind.name(),
+            param: self.param,
+            code: self.code,
+        };
+        serde_json::to_string(&Body { error: inner })
+            .unwrap_or_else(|error| unreachable!("errors are plain data: {error}"))
     }
 }
 
@@ -124,6 +132,9 @@ mod tests {
             serde_json::json!({"error": {"message": "one answer at a time: leave n out", "type": "invalid_request_error",
                 "param": "n", "code": "unsupported"}})
         );
-        assert_eq!((error.kind.status(), Kind::Busy.status(), Kind::Busy.retry_after()), (400, 429, Some(2)));
+        assert_eq!(
+            (error.kind.status(), Kind::Busy.status(), Kind::Busy.retry_after()),
+            (400, 429, Some(2))
+        );
     }
 }

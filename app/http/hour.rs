@@ -1,18 +1,18 @@
-//! Where the state of the last hour's prompts came from, a minute at a time: what the page draws.
+//! Where the state of the last hour's prompts came from, minute by minute, for the page's chart.
 
 use crate::id::Millis;
 use crate::node::Figures;
 
-/// Minutes that are remembered.
+/// Minutes remembered.
 pub(crate) const MINUTES: usize = 60;
 const MINUTE_MS: u64 = 60_000;
 
-/// Prompt tokens from this node's slab, from peers and computed; and answers.
+/// Prompt tokens from this node's slab, from peers, and computed; then the number of answers.
 pub(crate) type Minute = [u64; 4];
 
-/// See the file's head.
+/// The last hour's counts; see the module header.
 pub(crate) struct Hour {
-    /// By the minute's number modulo their count, with that number.
+    /// Indexed by the minute's number modulo the count, with that number.
     minutes: [(u64, Minute); MINUTES],
 }
 
@@ -23,7 +23,7 @@ impl Default for Hour {
 }
 
 impl Hour {
-    /// Counts an answer that ends now.
+    /// Counts an answer that ended now.
     pub(crate) fn observe(&mut self, figures: &Figures, now: Millis) {
         let number = now.0 / MINUTE_MS;
         let (of, minute) = &mut self.minutes[(number % MINUTES as u64) as usize];
@@ -34,7 +34,7 @@ impl Hour {
         minute.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
     }
 
-    /// The minutes up to now, the oldest first.
+    /// The minutes up to now, oldest first.
     pub(crate) fn minutes(&self, now: Millis) -> Vec<Minute> {
         let last = now.0 / MINUTE_MS;
         let minute = |ago: u64| {
@@ -58,10 +58,17 @@ mod tests {
         hour.observe(&figures, minutes(0));
         hour.observe(&Figures { computed: 9, ..Figures::never_begun() }, minutes(2));
         let rows = hour.minutes(minutes(2));
-        assert_eq!((rows.len(), rows[57], rows[58], rows[59]), (60, [32, 0, 6, 2], [0; 4], [0, 0, 9, 1]));
+        assert_eq!(
+            (rows.len(), rows[57], rows[58], rows[59]),
+            (60, [32, 0, 6, 2], [0; 4], [0, 0, 9, 1])
+        );
         assert_eq!(hour.minutes(minutes(59))[0], [32, 0, 6, 2]);
         assert_eq!(hour.minutes(minutes(60))[0], [0; 4], "it is more than an hour ago");
         hour.observe(&figures, minutes(60));
-        assert_eq!(hour.minutes(minutes(60))[59], [16, 0, 3, 1], "the minute's row is its own");
+        assert_eq!(
+            hour.minutes(minutes(60))[59],
+            [16, 0, 3, 1],
+            "the slot was reused for the new minute"
+        );
     }
 }

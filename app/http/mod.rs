@@ -1,8 +1,9 @@
-//! The HTTP API that clients of language models speak, without sockets: what a request asks for, what it is answered with, who may
-//! ask, and what is measured.
+//! The HTTP API for clients of language models, without sockets: requests, replies, access control
+//! and metrics.
 //!
-//! The forms are those of OpenAI's API, as its own clients and others write and read them ([docs/use/http.md](../../docs/use/http.md)): unknown
-//! fields are ignored, and what cannot be done here is refused by name rather than left out of the answer.
+//! The formats are those of OpenAI's API, as its own clients and others write and read them
+//! ([docs/use/http.md](../../docs/use/http.md)). Unknown fields are ignored; known but unsupported
+//! ones are refused by name rather than silently ignored.
 
 mod fault;
 mod gate;

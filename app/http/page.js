@@ -1,4 +1,4 @@
-// The page: a chat over /v1, and the swarm as /swarm and /prompt tell it. Nothing else is asked of anybody.
+// The page: a chat over /v1, and the swarm as /swarm and /prompt report it. It requests nothing else.
 "use strict";
 
 const $ = (id) => document.getElementById(id);
@@ -8,13 +8,13 @@ const KINDS = ["own", "peers", "computed"];
 const MIDDLE = [200, 125];
 
 let messages = [];        // the conversation, as it is sent
-let asking = null;        // the AbortController of the answer under way
-let swarm = null;         // what /swarm said last
-let before = null;        // bytes fetched and when, of the poll before
-let map = null;           // what /prompt said last
-let chosen = false;       // whether a person has said how prompts are meant
+let asking = null;        // the AbortController of the running answer
+let swarm = null;         // the latest reply of /swarm
+let before = null;        // bytes fetched and when, at the previous poll
+let map = null;           // the latest reply of /prompt
+let chosen = false;       // whether a person has chosen between chat and completion
 const places = new Map(); // where peers are drawn, by node
-const came = new Map();   // blocks that have come from peers, by node, of the prompt at hand
+const came = new Map();   // blocks of the current prompt that have arrived from peers, by node
 
 function headers() {
   const key = $("key").value.trim();
@@ -46,7 +46,7 @@ const megabytes = (bytes) => `${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB`;
 
 // --- chat
 
-// Shows the newest, unless the reader has gone back to something older.
+// Scrolls to the newest text, unless the reader has scrolled back.
 function follow(change) {
   const turns = $("turns"), newest = turns.scrollHeight - turns.scrollTop - turns.clientHeight < 60;
   change();
@@ -97,7 +97,7 @@ async function ask(text) {
   working(false);
   shown.classList.remove("going");
   const stopped = wrong && wrong.name === "AbortError";
-  // A completion stands alone, and what was stopped or failed is not part of the conversation.
+  // Completions, stopped answers and failed answers are not part of the conversation.
   if (wrong || $("complete").checked) messages.length = Math.min(kept, messages.length);
   else messages.push({ role: "assistant", content: said.data });
   if (wrong && !stopped) shown.classList.add("wrong");
@@ -189,7 +189,7 @@ function runs(blocks) {
 
 function drawPrompt(parts, total) {
   $("prompt").setAttribute("viewBox", `0 0 ${Math.max(total, 1)} 10`);
-  // A hair of each block's end stays free, so that blocks can be counted while there are not too many of them.
+  // A small gap after each block lets people count the blocks, unless there are too many.
   const gap = total <= 120 ? Math.min(0.12, total / 250) : 0, made = [];
   for (const { kind, at, blocks } of parts) {
     if (!gap) { made.push(element("rect", { class: kind, x: at, y: 0, width: blocks, height: 10 })); continue; }
@@ -224,14 +224,14 @@ function showMap(next) {
   drawHolds();
 }
 
-// Where computing from the head and fetching from the tail have met.
+// Where computing from the head and fetching from the tail met.
 function meeting(parts) {
   const fetched = parts.findIndex((part) => part.kind === "peers");
   if (map.ttft_ms === null || fetched < 1 || parts[fetched - 1].kind !== "computed") return "";
   return ` The two met at token ${(16 * parts[fetched].at).toLocaleString("en")}.`;
 }
 
-// An answer of this page is over: its figures are exact where the last look came too early.
+// Ends an answer of this page: its figures are exact, while the last look at the prompt may have been too early.
 function finished(figures) {
   const from = sources(figures), whole = figures.prompt_tokens;
   $("from-head").classList.remove("on");
@@ -302,7 +302,7 @@ function drawSwarm() {
   drawHolds();
 }
 
-// How much of the prompt each peer holds, and which of them is giving.
+// How much of the prompt each peer holds, and which peers are sending.
 function drawHolds() {
   if (!swarm) return;
   const holders = new Map((map ? map.peers : []).map((peer, at) => [peer.node, { ...peer, coming: map.blocks.includes(String.fromCharCode(97 + Math.min(at, 25))) }]));
@@ -354,7 +354,7 @@ function drawRates() {
   }));
 }
 
-// The last hour, a bar a minute, whoever asked.
+// The last hour, one bar per minute, for all clients.
 function drawHour() {
   const bars = swarm.hour.map(([own, peers, computed]) => ({ own, peers, computed }));
   const highest = Math.max(1, ...bars.map((bar) => bar.own + bar.peers + bar.computed)), wide = 400 / bars.length, made = [];
@@ -392,7 +392,7 @@ function showSwarm(next) {
 
 function complete(is) {
   $("complete").checked = is;
-  $("text-label").textContent = is ? "A text to go on with" : "Your prompt";
+  $("text-label").textContent = is ? "A text to complete" : "Your prompt";
 }
 
 const get = (path) => fetch(path, { headers: headers(), signal: AbortSignal.timeout(PATIENCE_MS) });
@@ -409,7 +409,7 @@ async function poll() {
   setTimeout(poll, POLL_MS);
 }
 
-// While something is being answered, for whomever: looks closely.
+// Polls fast while any client's prompt is being answered.
 async function look() {
   if (!document.hidden && (asking || swarm && swarm.busy)) {
     try {
@@ -420,7 +420,7 @@ async function look() {
   setTimeout(look, LOOK_MS);
 }
 
-// --- what a person does
+// --- user input
 
 $("form").addEventListener("submit", (event) => {
   event.preventDefault();

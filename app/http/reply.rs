@@ -1,24 +1,24 @@
-//! What clients are answered: whole, or piece by piece as server-sent events.
+//! Responses to clients: whole, or piece by piece as server-sent events.
 
 use serde::Serialize;
 
 use crate::node::{Figures, Progress, StopReason};
 
-/// Which of the two forms an answer has.
+/// The endpoint's format of an answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Shape {
-    /// Of `/v1/chat/completions`.
+    /// That of `/v1/chat/completions`.
     Chat,
-    /// Of `/v1/completions`.
+    /// That of `/v1/completions`.
     Completion,
 }
 
-/// One answer's way of speaking: what stands in each of its pieces.
+/// Formats one answer and each of its pieces.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Voice {
     shape: Shape,
     id: String,
-    /// Seconds since 1970, by a clock that a board may not have set.
+    /// Seconds since 1970, by a clock that may not be set on a board.
     created: u64,
     model: String,
 }
@@ -34,7 +34,8 @@ struct Envelope<'a, C: Serialize> {
     usage: Option<Usage<'a>>,
 }
 
-/// Every choice has the same form, of which a kind of answer fills its part. `finish_reason` is null until the last.
+/// Shared by all kinds of answers; each fills its own fields. `finish_reason` is null until the
+/// last piece.
 #[derive(Serialize)]
 struct Choice<'a> {
     index: u32,
@@ -63,7 +64,7 @@ struct Delta<'a> {
     content: Option<&'a str>,
 }
 
-/// Tokens, and where the prompt's state came from.
+/// Token counts, and where the prompt's state came from.
 #[derive(Serialize)]
 struct Usage<'a> {
     prompt_tokens: usize,
@@ -74,13 +75,14 @@ struct Usage<'a> {
     potluck: &'a Answered,
 }
 
-/// How an answer ended, in the node's own figures.
+/// A finished answer's figures.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub(crate) struct Answered {
     /// Where the state came from, and how long it took.
     #[serde(flatten)]
     pub(crate) figures: Figures,
-    /// The first words of the prompt that neither the slab nor a peer held: what changes from prompt to prompt begins there.
+    /// The first words of the prompt that neither the slab nor a peer held: where this prompt
+    /// begins to differ from earlier ones.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) new_from: Option<String>,
 }
@@ -104,7 +106,7 @@ impl<'a> Usage<'a> {
 }
 
 impl Voice {
-    /// The answer of this number, of those that this node gives.
+    /// The format of this node's answer with this number.
     pub(crate) fn new(shape: Shape, number: u64, created: u64, model: &str) -> Voice {
         let id = match shape {
             Shape::Chat => format!("chatcmpl-{number:x}"),
@@ -130,21 +132,25 @@ impl Voice {
         json(&self.envelope(object, [choice], Some(Usage::of(answered))))
     }
 
-    /// What comes before the text, where something does.
+    /// The piece before the text, if the format has one.
     pub(crate) fn first(&self) -> Option<String> {
         let delta = Delta { role: Some("assistant"), content: Some("") };
-        (self.shape == Shape::Chat).then(|| self.chunk(Choice { delta: Some(delta), ..Choice::EMPTY }))
+        (self.shape == Shape::Chat)
+            .then(|| self.chunk(Choice { delta: Some(delta), ..Choice::EMPTY }))
     }
 
-    /// More of the text.
+    /// A piece of the text.
     pub(crate) fn text(&self, text: &str) -> String {
         self.chunk(match self.shape {
-            Shape::Chat => Choice { delta: Some(Delta { role: None, content: Some(text) }), ..Choice::EMPTY },
+            Shape::Chat => {
+                Choice { delta: Some(Delta { role: None, content: Some(text) }), ..Choice::EMPTY }
+            }
             Shape::Completion => Choice { text: Some(text), ..Choice::EMPTY },
         })
     }
 
-    /// The end of the text, and of the answer: with the figures, where they were asked for.
+    /// The last piece of the text and the end of the answer, with the figures if they
+    /// were requested.
     pub(crate) fn last(&self, answered: &Answered, usage: bool) -> String {
         let finish_reason = Some(finish(answered.figures.stop));
         let end = self.chunk(match self.shape {
@@ -164,7 +170,7 @@ impl Voice {
         event(&json(&self.envelope(self.object(), [choice], None)))
     }
 
-    /// What a piece of an answer is called.
+    /// The object type of an answer or a piece.
     fn object(&self) -> &'static str {
         match self.shape {
             Shape::Chat => "chat.completion.chunk",
@@ -172,37 +178,53 @@ impl Voice {
         }
     }
 
-    fn envelope<'a, C: Serialize>(&'a self, object: &'static str, choices: C, usage: Option<Usage<'a>>) -> Envelope<'a, C> {
+    fn envelope<'a, C: Serialize>(
+        &'a self,
+        object: &'static str,
+        choices: C,
+        usage: Option<Usage<'a>>,
+    ) -> Envelope<'a, C> {
         Envelope { id: &self.id, object, created: self.created, model: &self.model, choices, usage }
     }
 }
 
 impl Choice<'_> {
-    const EMPTY: Choice<'static> =
-        Choice { index: 0, message: None, delta: None, text: None, logprobs: None, finish_reason: None };
+    const EMPTY: Choice<'static> = Choice {
+        index: 0,
+        message: None,
+        delta: None,
+        text: None,
+        logprobs: None,
+        finish_reason: None,
+    };
 }
 
-/// A line that clients pass over, which says how far a prompt has come: it keeps a connection alive, and the page reads it.
+/// A comment line with a prompt's progress. Clients ignore it; it keeps the connection alive, and
+/// the page reads it.
 pub(crate) fn comment(progress: &Progress) -> String {
     format!(": {}\n\n", json(progress))
 }
 
-/// The end of an answer that was begun and failed.
+/// The end of a stream whose answer failed.
 pub(crate) fn failed(error: &super::ApiError) -> String {
     event(&error.body()) + &event("[DONE]")
 }
 
-/// The list of models: this one.
+/// The list of models, which has only this one.
 pub(crate) fn model_list(model: &str, created: u64, context: usize) -> String {
     json(&serde_json::json!({"object": "list", "data": [{
         "id": model, "object": "model", "created": created, "owned_by": "potluck", "max_model_len": context}]}))
 }
 
-/// Why an answer ended, as the API says it. What stopped it from elsewhere cut it short, as its length would.
+/// Why an answer ended, in the API's terms. An answer stopped from elsewhere was cut short, as by
+/// its length.
 fn finish(stop: StopReason) -> &'static str {
     match stop {
         StopReason::End | StopReason::StopString => "stop",
-        StopReason::MaxTokens | StopReason::ContextFull | StopReason::SlabFull | StopReason::Stopped => "length",
+        StopReason::MaxTokens
+        | StopReason::ContextFull
+        | StopReason::SlabFull
+        | StopReason::Stopped => "length",
     }
 }
 
@@ -211,7 +233,8 @@ fn event(data: &str) -> String {
 }
 
 fn json(value: &impl Serialize) -> String {
-    serde_json::to_string(value).unwrap_or_else(|error| unreachable!("answers are plain data: {error}"))
+    serde_json::to_string(value)
+        .unwrap_or_else(|error| unreachable!("answers are plain data: {error}"))
 }
 
 #[cfg(test)]
@@ -244,35 +267,61 @@ mod tests {
     fn a_whole_answer_says_what_came_from_where() {
         let voice = Voice::new(Shape::Chat, 255, 1_700_000_000, "gemma");
         let whole: Value = serde_json::from_str(&voice.whole("Hi.", &answered())).unwrap();
-        assert_eq!((&whole["id"], &whole["object"]), (&json!("chatcmpl-ff"), &json!("chat.completion")));
+        assert_eq!(
+            (&whole["id"], &whole["object"]),
+            (&json!("chatcmpl-ff"), &json!("chat.completion"))
+        );
         let choice = json!({"index": 0, "message": {"role": "assistant", "content": "Hi.", "refusal": null}, "logprobs": null,
             "finish_reason": "length"});
         assert_eq!(whole["choices"], json!([choice]));
         let usage = &whole["usage"];
-        assert_eq!((&usage["total_tokens"], &usage["prompt_tokens_details"]["cached_tokens"]), (&json!(43), &json!(32)));
+        assert_eq!(
+            (&usage["total_tokens"], &usage["prompt_tokens_details"]["cached_tokens"]),
+            (&json!(43), &json!(32))
+        );
         assert_eq!(usage["potluck"]["peers"], json!([["0000000000000007", 16]]));
-        assert_eq!((&usage["potluck"]["known"], &usage["potluck"]["new_from"]), (&json!(32), &json!("It is 14:32")));
-        let text: Value = serde_json::from_str(&Voice::new(Shape::Completion, 1, 2, "g").whole("x", &answered())).unwrap();
-        assert_eq!((&text["object"], &text["choices"][0]["text"]), (&json!("text_completion"), &json!("x")));
+        assert_eq!(
+            (&usage["potluck"]["known"], &usage["potluck"]["new_from"]),
+            (&json!(32), &json!("It is 14:32"))
+        );
+        let text: Value =
+            serde_json::from_str(&Voice::new(Shape::Completion, 1, 2, "g").whole("x", &answered()))
+                .unwrap();
+        assert_eq!(
+            (&text["object"], &text["choices"][0]["text"]),
+            (&json!("text_completion"), &json!("x"))
+        );
         assert!(text["choices"][0].get("message").is_none());
     }
 
     #[test]
     fn a_stream_begins_with_the_role_and_ends_with_reason_usage_and_done() {
         let voice = Voice::new(Shape::Chat, 1, 2, "g");
-        let all = [voice.first().unwrap(), voice.text("Hi"), voice.last(&answered(), true)].concat();
+        let all =
+            [voice.first().unwrap(), voice.text("Hi"), voice.last(&answered(), true)].concat();
         let events = events(&all);
         assert_eq!(events[0]["choices"][0]["delta"], json!({"role": "assistant", "content": ""}));
         assert_eq!(events[0]["choices"][0]["finish_reason"], Value::Null);
-        assert!(events[0]["choices"][0].as_object().unwrap().contains_key("finish_reason"), "null, not absent");
+        assert!(
+            events[0]["choices"][0].as_object().unwrap().contains_key("finish_reason"),
+            "null, not absent"
+        );
         assert_eq!(events[1]["choices"][0]["delta"], json!({"content": "Hi"}));
         assert_eq!(
             (&events[2]["choices"][0]["delta"], &events[2]["choices"][0]["finish_reason"]),
             (&json!({}), &json!("length"))
         );
-        assert_eq!((&events[3]["choices"], &events[3]["usage"]["completion_tokens"]), (&json!([]), &json!(3)));
+        assert_eq!(
+            (&events[3]["choices"], &events[3]["usage"]["completion_tokens"]),
+            (&json!([]), &json!(3))
+        );
         assert_eq!(events[4], json!("[DONE]"));
-        assert!(events[..4].iter().all(|event| event["id"] == "chatcmpl-1" && event["object"] == "chat.completion.chunk"));
+        assert!(
+            events[..4]
+                .iter()
+                .all(|event| event["id"] == "chatcmpl-1"
+                    && event["object"] == "chat.completion.chunk")
+        );
         assert!(!voice.last(&answered(), false).contains("usage"));
         assert_eq!(Voice::new(Shape::Completion, 1, 2, "g").first(), None);
         let progress = comment(&Progress { prompt_tokens: 9, own: 1, peers: 2, computed: 3 });

@@ -1,7 +1,8 @@
 //! The two products of attention, for one query over one block of positions at a time.
 //!
-//! A score is the sum of `math` over the head (16 lanes, halves). Weighted values are added position by position, in order, with
-//! one fused multiply-add each: so cutting the positions into blocks, or a prompt into chunks, changes no bit.
+//! A score is the sum of `math` over the head (16 lanes, halves). Weighted values are added
+//! position by position, in order, with one fused multiply-add each, so splitting the positions
+//! into blocks, or a prompt into chunks, changes no bit.
 
 use super::isa::per_isa;
 use super::math::{dot, dot_4};
@@ -42,7 +43,8 @@ fn accumulate_body(weights: &[f32], values: &[f32], out: &mut [f32]) {
     assert_eq!(values.len(), weights.len() * dim);
     let mut start = 0;
     while start + STRIP <= dim {
-        let strip: &mut [f32; STRIP] = out[start..].first_chunk_mut().expect("the loop's condition");
+        let strip: &mut [f32; STRIP] =
+            out[start..].first_chunk_mut().expect("the loop's condition");
         let mut sums = *strip;
         for (p, weight) in weights.iter().enumerate() {
             let value: &[f32; STRIP] = values[p * dim + start..].first_chunk().expect("whole rows");

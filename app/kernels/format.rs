@@ -1,7 +1,7 @@
-//! How weights are stored, as GGUF has it: names, numbers, sizes; and the values of a row as f32.
+//! How GGUF stores weights: names, numbers, sizes, and the values of a row as f32.
 //!
-//! A quantised format is a sequence of *terms* (`terms.rs`): 32 whole numbers under one f32 scale. Here they become f32; the products
-//! of `int8` take them as they are.
+//! A quantised format is a sequence of *terms* (`terms.rs`): 32 integers under one f32 scale. Here
+//! they are converted to f32; the products of `int8` use them as they are.
 
 use super::GROUP;
 use super::terms::{MAX_TERMS, unpack_group};
@@ -35,16 +35,16 @@ pub enum Format {
     Q5_K = 13,
     /// 256 values in 210 bytes: 6 bits each, less 32; an int8 scale for 16 values.
     Q6_K = 14,
-    /// 32 values in 18 bytes: 4 bits that choose one of 16 whole numbers, under an f16 scale.
+    /// 32 values in 18 bytes: 4 bits that select one of 16 integers, under an f16 scale.
     IQ4_NL = 20,
-    /// 256 values in 136 bytes: the same numbers; a scale of 6 bits for 32 values.
+    /// 256 values in 136 bytes: the same integers; a scale of 6 bits for 32 values.
     IQ4_XS = 23,
     /// 2 bytes a value, the upper half of an f32.
     BF16 = 30,
 }
 
 impl Format {
-    /// All of them, by number.
+    /// All formats, by number.
     pub const ALL: [Format; 15] = [
         Format::F32,
         Format::F16,
@@ -103,33 +103,39 @@ impl Format {
         }
     }
 
-    /// Terms of a group of 32 columns: none where values are floats.
+    /// Terms of a group of 32 columns: 0 if the values are floats.
     pub(super) const fn terms(self) -> usize {
         match self {
             Format::F32 | Format::F16 | Format::BF16 => 0,
-            Format::Q8_0 | Format::Q4_0 | Format::Q5_0 | Format::Q3_K | Format::Q6_K | Format::IQ4_NL | Format::IQ4_XS => 1,
+            Format::Q8_0
+            | Format::Q4_0
+            | Format::Q5_0
+            | Format::Q3_K
+            | Format::Q6_K
+            | Format::IQ4_NL
+            | Format::IQ4_XS => 1,
             Format::Q4_1 | Format::Q5_1 | Format::Q2_K | Format::Q4_K | Format::Q5_K => 2,
         }
     }
 
-    /// Whether values are whole numbers under scales.
+    /// Whether values are integers under scales.
     pub(crate) const fn is_quantized(self) -> bool {
         self.terms() > 0
     }
 
-    /// Bytes of `values` values, or none where they do not fill whole units (or the count overflows).
+    /// Bytes of `values` values; none if they do not fill complete units (or the count overflows).
     pub(crate) const fn bytes(self, values: usize) -> Option<usize> {
         let (unit, bytes) = self.unit();
         if values.is_multiple_of(unit) { (values / unit).checked_mul(bytes) } else { None }
     }
 
-    /// Bytes of a row of `cols` values, which must fill whole units.
+    /// Bytes of a row of `cols` values, which must fill complete units.
     pub(crate) const fn row_bytes(self, cols: usize) -> usize {
         self.bytes(cols).expect("a row fills whole units")
     }
 }
 
-/// A matrix where it lies: `rows` output rows of `cols` input columns, row by row.
+/// A view of a stored matrix: `rows` output rows of `cols` input columns, row by row.
 #[derive(Clone, Copy, Debug)]
 pub struct Matrix<'a> {
     pub(super) bytes: &'a [u8],
@@ -142,9 +148,13 @@ impl<'a> Matrix<'a> {
     /// A view of `bytes`.
     ///
     /// # Panics
-    /// When `bytes` is not exactly rows × cols values in whole units: the caller has checked it.
+    /// When `bytes` is not exactly rows × cols values in complete units: the caller must check it.
     pub fn new(bytes: &'a [u8], format: Format, rows: usize, cols: usize) -> Matrix<'a> {
-        assert_eq!(bytes.len(), rows * format.row_bytes(cols), "bytes of a {rows} × {cols} matrix in {format:?}");
+        assert_eq!(
+            bytes.len(),
+            rows * format.row_bytes(cols),
+            "bytes of a {rows} × {cols} matrix in {format:?}"
+        );
         Matrix { bytes, format, rows, cols }
     }
 
@@ -160,10 +170,11 @@ impl<'a> Matrix<'a> {
     }
 }
 
-/// An IEEE half as f32, exactly.
+/// An f16 as f32, exactly.
 #[inline(always)]
 pub(super) fn f16_to_f32(half: [u8; 2]) -> f32 {
-    // The half's exponent and fraction moved into an f32's place are too small by 2¹¹²; the product is exact, also for subnormals.
+    // An f16's exponent and fraction, moved to their f32 positions, give a value too small by 2¹¹².
+    // The product is exact, also for subnormals.
     const SCALE: f32 = f32::from_bits((112 + 127) << 23);
     const INFINITE: u32 = 0x7c00 << 13;
     let half = u32::from(u16::from_le_bytes(half));
@@ -173,7 +184,8 @@ pub(super) fn f16_to_f32(half: [u8; 2]) -> f32 {
     f32::from_bits(bits | (half & 0x8000) << 16)
 }
 
-/// One group of a quantised row as f32: a term's products are exact, and where there are two they are added with one rounding.
+/// One group of a quantised row as f32: the products of a term are exact, and two terms are added
+/// with one rounding.
 #[inline(always)]
 fn dequantize_group(format: Format, unit: &[u8], group: usize, out: &mut [f32; GROUP]) {
     let mut codes = [[0i16; GROUP]; MAX_TERMS];
@@ -186,7 +198,12 @@ fn dequantize_group(format: Format, unit: &[u8], group: usize, out: &mut [f32; G
 
 #[inline(always)]
 pub(super) fn dequantize_body(format: Format, bytes: &[u8], out: &mut [f32]) {
-    assert_eq!(bytes.len(), format.row_bytes(out.len()), "bytes of a row of {} in {format:?}", out.len());
+    assert_eq!(
+        bytes.len(),
+        format.row_bytes(out.len()),
+        "bytes of a row of {} in {format:?}",
+        out.len()
+    );
     match format {
         Format::F32 => {
             for (out, bytes) in out.iter_mut().zip(bytes.as_chunks::<4>().0) {
@@ -214,10 +231,11 @@ pub(super) fn dequantize_body(format: Format, bytes: &[u8], out: &mut [f32]) {
     }
 }
 
-/// Reads a row of any format as f32. Exact for floats and formats of one term; one rounding where an offset is added.
+/// Reads a row of any format as f32. Exact for floats and formats with one term; one rounding if an
+/// offset is added.
 ///
 /// # Panics
-/// When `bytes` is not the row of `out.len()` values: the caller has checked it.
+/// When `bytes` is not the row of `out.len()` values: the caller must check it.
 pub(crate) fn dequantize_row(format: Format, bytes: &[u8], out: &mut [f32]) {
     dequantize_body(format, bytes, out);
 }
@@ -232,11 +250,15 @@ mod tests {
         for bits in 0..=u16::MAX {
             let ours = f16_to_f32(bits.to_le_bytes());
             let truth = f16::from_bits(bits).to_f32();
-            assert!(ours.to_bits() == truth.to_bits() || (ours.is_nan() && truth.is_nan()), "{bits:#x}: {ours} {truth}");
+            assert!(
+                ours.to_bits() == truth.to_bits() || (ours.is_nan() && truth.is_nan()),
+                "{bits:#x}: {ours} {truth}"
+            );
         }
     }
 
-    /// Random, uniform and extreme bytes of every format, and what the package `gguf` makes of them.
+    /// Random, uniform and extreme bytes of every format, and the values that the package `gguf`
+    /// decodes from them.
     macro_rules! golden {
         ($($format:ident $file:literal),* $(,)?) => {
             [$((
@@ -255,14 +277,19 @@ mod tests {
         };
         assert_eq!(golden.len() + 1, Format::ALL.len(), "F32 alone needs no proof");
         for (format, bytes, values) in golden {
-            let expected: Vec<f32> = values.as_chunks::<4>().0.iter().map(|value| f32::from_le_bytes(*value)).collect();
+            let expected: Vec<f32> =
+                values.as_chunks::<4>().0.iter().map(|value| f32::from_le_bytes(*value)).collect();
             let mut out = vec![0f32; expected.len()];
             dequantize_row(format, bytes, &mut out);
             let damaged = expected.iter().filter(|value| value.is_nan()).count();
             assert!(damaged < expected.len() / 2, "{format:?}: too many NaNs to prove anything");
             for (i, (ours, truth)) in out.iter().zip(&expected).enumerate() {
-                // Equal to the bit, but for the sign of a zero and the kind of a NaN, which no product tells apart.
-                assert!(ours == truth || (ours.is_nan() && truth.is_nan()), "{format:?} {i}: {ours} {truth}");
+                // Bit-identical, except for the sign of a zero and the payload of a NaN, which no
+                // product distinguishes.
+                assert!(
+                    ours == truth || (ours.is_nan() && truth.is_nan()),
+                    "{format:?} {i}: {ours} {truth}"
+                );
             }
         }
     }

@@ -1,7 +1,8 @@
-//! Which build of a loop runs. Loops in plain Rust are compiled once for the target's baseline and once for each instruction set
-//! listed here; the bodies are the same, so the bits are the same. Products of int8 have loops of their own for each (`int8`).
+//! Selects the build of a loop. Loops in plain Rust are compiled once for the target's baseline and
+//! once for each instruction set listed here. The bodies are the same, so the bits are the same.
+//! Products of int8 have separate loops for each (`int8`).
 
-/// An instruction set that this CPU was seen to have: only this file can make one, after asking the CPU.
+/// An instruction set that this CPU has: only this file can make a value, after asking the CPU.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Isa(Kind);
 
@@ -14,16 +15,17 @@ pub(super) enum Kind {
     /// With F16C and FMA.
     #[cfg(target_arch = "x86_64")]
     Avx2,
-    /// F, BW, VL and VNNI, and what AVX2 stands for.
+    /// F, BW, VL and VNNI, and everything that AVX2 stands for.
     #[cfg(target_arch = "x86_64")]
     Avx512,
 }
 
 impl Isa {
-    /// What the target's baseline has: the oracle. On x86-64 a fused multiply-add is then a slow library call, exact all the same.
+    /// The target's baseline: the oracle. On x86-64 a fused multiply-add is then a slow library
+    /// call, but still exact.
     pub const PORTABLE: Isa = Isa(Kind::Portable);
 
-    /// All that this CPU has, the fastest last.
+    /// All instruction sets that this CPU has, the fastest last.
     #[cfg(target_arch = "x86_64")]
     pub fn all() -> impl Iterator<Item = Isa> {
         let avx2 = std::is_x86_feature_detected!("avx2")
@@ -38,7 +40,7 @@ impl Isa {
         found.into_iter().filter(|(_, is_there)| *is_there).map(|(kind, _)| Isa(kind))
     }
 
-    /// All that this CPU has, the fastest last.
+    /// All instruction sets that this CPU has, the fastest last.
     #[cfg(not(target_arch = "x86_64"))]
     pub(crate) fn all() -> impl Iterator<Item = Isa> {
         #[cfg(target_arch = "aarch64")]
@@ -48,17 +50,17 @@ impl Isa {
         kinds.into_iter().map(Isa)
     }
 
-    /// The fastest that this CPU has.
+    /// The fastest instruction set of this CPU.
     pub fn best() -> Isa {
         Isa::all().last().unwrap_or(Isa::PORTABLE)
     }
 
-    /// Which it is, for code to choose by.
+    /// The instruction set, for code to match on.
     pub(super) fn kind(self) -> Kind {
         self.0
     }
 
-    /// What people call it: `portable`, `neon`, `avx2` or `avx512`.
+    /// Its name: `portable`, `neon`, `avx2` or `avx512`.
     pub fn name(self) -> &'static str {
         match self.0 {
             Kind::Portable => "portable",
@@ -72,8 +74,9 @@ impl Isa {
     }
 }
 
-/// Defines a function that takes an [`Isa`] first and runs `$body`, compiled for that instruction set. `$body` and all that it
-/// calls in its loops must be `#[inline(always)]`. An `unsafe fn` has an unsafe body, whose conditions are the caller's.
+/// Defines a function that takes an [`Isa`] first and runs `$body`, compiled for that instruction
+/// set. `$body` and everything it calls in its loops must be `#[inline(always)]`. An `unsafe fn`
+/// has an unsafe body, whose conditions the caller must meet.
 macro_rules! per_isa {
     ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) = $body:path;) => {
         $crate::kernels::isa::per_isa! { @ [] $(#[$meta])* ($vis) $name($($arg: $ty),*) $body }
@@ -99,7 +102,7 @@ macro_rules! per_isa {
                 // NEON is the baseline of aarch64.
                 #[cfg(target_arch = "aarch64")]
                 $crate::kernels::isa::Kind::Neon => $($unsafe)? { $body($($arg),*) },
-                // SAFETY: an `Isa` of this kind exists only where the CPU said that it has these features.
+                // SAFETY: an `Isa` of this kind exists only if the CPU has reported these features.
                 #[cfg(target_arch = "x86_64")]
                 $crate::kernels::isa::Kind::Avx2 => unsafe { avx2($($arg),*) },
                 // SAFETY: as above.

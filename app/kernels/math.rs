@@ -1,10 +1,11 @@
 //! Sums, norms and the functions that other programs take from libm.
 //!
-//! - A sum over a row runs in 16 lanes: lane `l` takes the elements `l`, `l + 16`, `l + 32`, … in that order; then the lanes are
-//!   added in halves (8 + 8, 4 + 4, 2 + 2, 1 + 1).
-//! - `exp` is Cody-Waite reduction by ln 2 and a polynomial of degree 7, within 2 ulp of the true value where the argument lies
-//!   in −87.3..=88; arguments outside are taken as the nearer end. NaN stays NaN.
-//! - GELU (tanh) is computed as `x · sigmoid(2u)`, `u = sqrt(2/π)(x + 0.044715 x³)`: the same function without cancellation.
+//! - A sum over a row runs in 16 lanes: lane `l` takes the elements `l`, `l + 16`, `l + 32`, … in
+//!   that order; then the lanes are added in halves (8 + 8, 4 + 4, 2 + 2, 1 + 1).
+//! - `exp` is Cody-Waite reduction by ln 2 and a polynomial of degree 7, within 2 ulp of the true
+//!   value for arguments in −87.3..=88. Other arguments are clamped to that range. NaN stays NaN.
+//! - GELU (tanh) is computed as `x · sigmoid(2u)`, `u = sqrt(2/π)(x + 0.044715 x³)`: the same
+//!   function without cancellation.
 
 use super::isa::per_isa;
 
@@ -33,7 +34,7 @@ fn fused(mut lanes: [f32; LANES], w: &[f32; LANES], x: &[f32; LANES]) -> [f32; L
     lanes
 }
 
-/// Ends a sum: the last elements, fewer than there are lanes, then the halves.
+/// Finishes a sum: the last elements, fewer than there are lanes, then the halves.
 #[inline(always)]
 fn finish(mut lanes: [f32; LANES], w: &[f32], x: &[f32]) -> f32 {
     for ((lane, w), x) in lanes.iter_mut().zip(w).zip(x) {
@@ -42,7 +43,7 @@ fn finish(mut lanes: [f32; LANES], w: &[f32], x: &[f32]) -> f32 {
     tree(lanes)
 }
 
-/// The dot product of `w` and `x`, of one length.
+/// The dot product of `w` and `x`, which have the same length.
 #[inline(always)]
 pub(super) fn dot(w: &[f32], x: &[f32]) -> f32 {
     let ((w, w_rest), (x, x_rest)) = (w.as_chunks::<LANES>(), x[..w.len()].as_chunks::<LANES>());
@@ -65,7 +66,12 @@ pub(super) fn dot_4(w: &[f32], rows: [&[f32]; 4]) -> [f32; 4] {
         sum_c = fused(sum_c, w, c);
         sum_d = fused(sum_d, w, d);
     }
-    [finish(sum_a, w_rest, a.1), finish(sum_b, w_rest, b.1), finish(sum_c, w_rest, c.1), finish(sum_d, w_rest, d.1)]
+    [
+        finish(sum_a, w_rest, a.1),
+        finish(sum_b, w_rest, b.1),
+        finish(sum_c, w_rest, c.1),
+        finish(sum_d, w_rest, d.1),
+    ]
 }
 
 #[inline(always)]
@@ -79,8 +85,9 @@ fn sum(row: &[f32]) -> f32 {
     tree(lanes)
 }
 
-/// Added to a float below 2²² in size and taken off again, it leaves the nearest whole number, ties to even; between the two,
-/// the low bits of the sum are that number in two's complement.
+/// Added to a float of magnitude below 2²² and subtracted again, it leaves the nearest
+/// integer, ties to even. Before the subtraction, the low bits of the sum are that integer in
+/// two's complement.
 pub(super) const ROUND: f32 = 12_582_912.0;
 
 /// e to the `x`. See the file header.
@@ -89,7 +96,8 @@ pub(super) fn exp(x: f32) -> f32 {
     const LN_2_HIGH: f32 = 355.0 / 512.0;
     const LN_2_LOW: f32 = -2.121_944_4e-4;
     // 1/7!, 1/6!, … 1/0!
-    const TERMS: [f32; 8] = [1.0 / 5040.0, 1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0];
+    const TERMS: [f32; 8] =
+        [1.0 / 5040.0, 1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0];
     let x = x.clamp(-87.3, 88.0);
     let shifted = x.mul_add(core::f32::consts::LOG2_E, ROUND);
     let n = shifted - ROUND;
@@ -113,7 +121,10 @@ fn gelu(x: f32) -> f32 {
 
 #[inline(always)]
 fn gelu_mul_body(gate: &[f32], up: &[f32], out: &mut [f32]) {
-    assert!(gate.len() == up.len() && up.len() == out.len(), "gelu_mul takes three slices of one length");
+    assert!(
+        gate.len() == up.len() && up.len() == out.len(),
+        "gelu_mul takes three slices of one length"
+    );
     for ((out, gate), up) in out.iter_mut().zip(gate).zip(up) {
         *out = gelu(*gate) * up;
     }
@@ -124,7 +135,7 @@ per_isa! {
     pub fn gelu_mul(gate: &[f32], up: &[f32], out: &mut [f32]) = gelu_mul_body;
 }
 
-/// What a row is multiplied by to have a mean square of 1: `1 / sqrt(Σx²/n + eps)`.
+/// The factor that gives a row a mean square of 1: `1 / sqrt(Σx²/n + eps)`.
 #[inline(always)]
 fn rms_factor(row: &[f32], eps: f32) -> f32 {
     let squares = dot(row, row);
@@ -134,7 +145,10 @@ fn rms_factor(row: &[f32], eps: f32) -> f32 {
 #[inline(always)]
 fn rms_norm_body(x: &[f32], weight: &[f32], eps: f32, residual: Option<&[f32]>, out: &mut [f32]) {
     let cols = weight.len();
-    assert!(x.len() == out.len() && x.len().is_multiple_of(cols), "rms_norm takes whole rows of {cols}");
+    assert!(
+        x.len() == out.len() && x.len().is_multiple_of(cols),
+        "rms_norm takes whole rows of {cols}"
+    );
     for (r, (row, out)) in x.chunks_exact(cols).zip(out.chunks_exact_mut(cols)).enumerate() {
         let factor = rms_factor(row, eps);
         match residual {
@@ -154,7 +168,8 @@ fn rms_norm_body(x: &[f32], weight: &[f32], eps: f32, residual: Option<&[f32]>, 
 }
 
 per_isa! {
-    /// RMSNorm of each row: `out = x · (1 / sqrt(Σx²/n + eps)) · weight`, and `residual +` that where one is given.
+    /// RMSNorm of each row: `out = x · (1 / sqrt(Σx²/n + eps)) · weight`, plus `residual` if
+    /// one is given.
     ///
     /// # Shapes
     /// x, residual, out: rows × n; weight: n, holding 1 + w.
@@ -174,7 +189,8 @@ fn softmax_body(row: &mut [f32], total: &mut f32) {
 }
 
 per_isa! {
-    /// Replaces scores by `exp(score − largest)` and leaves their sum in `total`, for [`normalize`] at the end.
+    /// Replaces scores with `exp(score − largest)` and leaves their sum in `total`, for
+    /// [`normalize`] at the end.
     pub fn softmax(row: &mut [f32], total: &mut f32) = softmax_body;
 }
 
@@ -221,7 +237,12 @@ mod tests {
         for i in -200_000..=200_000 {
             let x = i as f32 * 1e-4;
             let d = f64::from(x);
-            let truth = 0.5 * d * (1.0 + libm::tanh((2.0 / core::f64::consts::PI).sqrt() * (d + 0.044715 * d * d * d)));
+            let truth = 0.5
+                * d
+                * (1.0
+                    + libm::tanh(
+                        (2.0 / core::f64::consts::PI).sqrt() * (d + 0.044715 * d * d * d),
+                    ));
             worst = worst.max((f64::from(gelu(x)) - truth).abs() / d.abs().max(1.0));
         }
         assert!(worst < 4e-7, "error {worst:e}");

@@ -1,8 +1,10 @@
-//! Products of rows of activations with a matrix of weights: `y[t][r] = Σ_c x[t][c] · w[r][c]`; here those in float, and how the
-//! rows of any product are shared out among the cores. Products of int8 are in `int8`.
+//! Products of rows of activations with a matrix of weights: `y[t][r] = Σ_c x[t][c] · w[r][c]`.
+//! This file has the float products, and distributes the rows of any product among the cores.
+//! Products of int8 are in `int8`.
 //!
-//! The weight row is read as f32, then the sum of `math` (16 lanes, fused multiply-adds, halves). Weight rows run outside and
-//! tokens inside, in small tiles, so that a row is read and unpacked once a batch.
+//! The weight row is read as f32 and summed as in `math` (16 lanes, fused multiply-adds, halves).
+//! The outer loop runs over weight rows and the inner one over tokens, in small tiles, so that a
+//! row is read and unpacked once per batch.
 
 use core::ops::Range;
 
@@ -12,13 +14,14 @@ use super::math::{dot, dot_4};
 use super::team::Out;
 use super::{Isa, Matrix, Team};
 
-/// Tokens that share a pass over one weight row: their sums and the row fit the registers of AVX2 and NEON.
+/// Tokens that share a pass over one weight row: their sums and the row fit the registers of AVX2
+/// and NEON.
 const TILE: usize = 4;
 
-/// Rows that are handed out together: whole panels of every instruction set.
+/// Rows that are handed out together: complete panels of every instruction set.
 const STEP: usize = 16;
 
-/// Parts for each core: one that is held up leaves its share to the others.
+/// Parts per core: a core that is held up leaves its remaining parts to the others.
 const PARTS: usize = 4;
 
 pub(super) fn check(m: &Matrix<'_>, values: usize, y: &[f32]) -> usize {
@@ -28,23 +31,30 @@ pub(super) fn check(m: &Matrix<'_>, values: usize, y: &[f32]) -> usize {
     tokens
 }
 
-/// Calls `work` for ranges of rows that together are all of them, on all cores.
-pub(super) fn each_rows(team: &Team, m: &Matrix<'_>, y: &mut [f32], work: &(dyn Fn(Range<usize>, Out) + Sync)) {
+/// Calls `work` for ranges of rows that together cover all of them, on all cores.
+pub(super) fn each_rows(
+    team: &Team,
+    m: &Matrix<'_>,
+    y: &mut [f32],
+    work: &(dyn Fn(Range<usize>, Out) + Sync),
+) {
     let parts = if team.cores() == 1 { 1 } else { m.rows.div_ceil(STEP).min(team.cores() * PARTS) };
     let rows = m.rows.div_ceil(parts * STEP) * STEP;
     let out = Out::new(y);
-    team.each(m.rows.div_ceil(rows), &|part| work(part * rows..((part + 1) * rows).min(m.rows), out));
+    team.each(m.rows.div_ceil(rows), &|part| {
+        work(part * rows..((part + 1) * rows).min(m.rows), out)
+    });
 }
 
 /// # Safety
-/// `y` has room for tokens × rows, of which nobody else touches `range`.
+/// `y` has room for tokens × rows, and no one else accesses `range` of them.
 #[inline(always)]
 unsafe fn rows_body(m: Matrix<'_>, x: &[f32], range: Range<usize>, y: Out) {
     let tokens = x.len() / m.cols;
     let mut weights = vec![0f32; m.cols];
     for r in range {
         dequantize_body(m.format, m.row(r), &mut weights);
-        // SAFETY: a place of this range.
+        // SAFETY: the index is within this range.
         let put = |t: usize, sum: f32| unsafe { y.at(t * m.rows + r).write(sum) };
         let mut t = 0;
         while t + TILE <= tokens {
@@ -82,7 +92,7 @@ pub(super) mod tests {
     use crate::kernels::{Format, dequantize_row};
     use half::{bf16, f16};
 
-    /// Where the unit of a quantised format has its halves.
+    /// Where a unit of a quantised format has its f16 values.
     pub(in crate::kernels) fn halves(format: Format) -> &'static [usize] {
         match format {
             Format::Q4_1 | Format::Q5_1 | Format::Q4_K | Format::Q5_K => &[0, 2],
@@ -93,8 +103,13 @@ pub(super) mod tests {
         }
     }
 
-    /// A matrix of random bytes whose scales are sane halves.
-    pub(in crate::kernels) fn random_matrix(format: Format, rows: usize, cols: usize, seed: u32) -> Vec<u8> {
+    /// A matrix of random bytes with plausible f16 scales.
+    pub(in crate::kernels) fn random_matrix(
+        format: Format,
+        rows: usize,
+        cols: usize,
+        seed: u32,
+    ) -> Vec<u8> {
         let values = noise(rows * cols, seed);
         match format {
             Format::F32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
@@ -102,12 +117,15 @@ pub(super) mod tests {
             Format::BF16 => values.iter().flat_map(|v| bf16::from_f32(*v).to_le_bytes()).collect(),
             _ => {
                 let (_, unit) = format.unit();
-                let mut bytes: Vec<u8> =
-                    noise(rows * format.row_bytes(cols), seed).iter().map(|v| (v * 128.0) as i8 as u8).collect();
+                let mut bytes: Vec<u8> = noise(rows * format.row_bytes(cols), seed)
+                    .iter()
+                    .map(|v| (v * 128.0) as i8 as u8)
+                    .collect();
                 let scales = noise(bytes.len() / unit * 2, seed + 1);
                 for (unit, scales) in bytes.chunks_exact_mut(unit).zip(scales.chunks_exact(2)) {
                     for (at, scale) in halves(format).iter().zip(scales) {
-                        unit[*at..*at + 2].copy_from_slice(&f16::from_f32(scale * 0.02).to_le_bytes());
+                        unit[*at..*at + 2]
+                            .copy_from_slice(&f16::from_f32(scale * 0.02).to_le_bytes());
                     }
                 }
                 bytes
@@ -139,17 +157,26 @@ pub(super) mod tests {
                 32 => &[32, 64, 160],
                 _ => &[256, 512],
             };
-            for (&cols, rows) in widths.iter().flat_map(|cols| [1, 3, 40].map(|rows| (cols, rows))) {
+            for (&cols, rows) in widths.iter().flat_map(|cols| [1, 3, 40].map(|rows| (cols, rows)))
+            {
                 let bytes = random_matrix(format, rows, cols, n as u32 * 100 + cols as u32);
                 let m = Matrix::new(&bytes, format, rows, cols);
                 let x = noise(9 * cols, 77);
-                let expected: Vec<u32> = (0..9 * rows).map(|i| oracle(&m, &x, i / rows, i % rows).to_bits()).collect();
+                let expected: Vec<u32> =
+                    (0..9 * rows).map(|i| oracle(&m, &x, i / rows, i % rows).to_bits()).collect();
                 for cores in [1, 3] {
                     with_team(cores, |team| {
-                        for (isa, tokens) in Isa::all().flat_map(|isa| (1..=9).map(move |tokens| (isa, tokens))) {
+                        for (isa, tokens) in
+                            Isa::all().flat_map(|isa| (1..=9).map(move |tokens| (isa, tokens)))
+                        {
                             let mut y = vec![0f32; tokens * rows];
                             matmul(team, isa, m, &x[..tokens * cols], &mut y);
-                            assert!(y.iter().map(|y| y.to_bits()).eq(expected[..tokens * rows].iter().copied()), "{isa:?}");
+                            assert!(
+                                y.iter()
+                                    .map(|y| y.to_bits())
+                                    .eq(expected[..tokens * rows].iter().copied()),
+                                "{isa:?}"
+                            );
                         }
                     });
                 }

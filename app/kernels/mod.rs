@@ -1,15 +1,19 @@
-//! The arithmetic of the model, defined once. The header of each file gives its order of operations; together they are what
-//! [`NUMERICS_VERSION`] numbers, and docs/inside/precision.md tells them in one piece.
+//! The arithmetic of the model, defined once. The header of each file gives its order of
+//! operations. Together they define [`NUMERICS_VERSION`]; docs/inside/precision.md describes them
+//! in one piece.
 //!
 //! Promises:
-//! - A result depends on the values that enter it, never on the batch, the tile, the chunk of a prompt or the CPU. Every sum
-//!   has one order; every multiplication that joins an addition is one fused multiply-add (`f32::mul_add`); nothing comes from
-//!   the platform's libm.
-//! - The portable build of a loop is the oracle: every other build ([`Isa`]) gives the same bits, and tests compare them.
-//! - Slices in, slices out, of shapes that the caller has checked; a wrong length is the caller's own mistake and panics.
+//! - A result depends on its input values, never on the batch, the tile, the chunk of a prompt or
+//!   the CPU. Every sum has one order; every multiplication followed by an addition is one fused
+//!   multiply-add (`f32::mul_add`); nothing comes from the platform's libm.
+//! - The portable build of a loop is the oracle: every other build ([`Isa`]) gives the same bits,
+//!   and tests compare them.
+//! - Slices in, slices out, of shapes that the caller has checked. A wrong length is a bug in the
+//!   caller and panics.
 //!
-//! All `unsafe` for arithmetic is here: entering code that was compiled for instructions which the CPU was asked for, the loops
-//! of `int8` over memory whose size was checked before, and the sharing of one call among cores (`team`).
+//! All `unsafe` for arithmetic is here: calls to code compiled for instructions that the CPU is
+//! known to have, the loops of `int8` over memory whose size was checked before, and sharing one
+//! call among cores (`team`).
 
 #![allow(unsafe_code)]
 
@@ -41,9 +45,10 @@ pub use quantize::{QuantizedRows, quantize_rows};
 pub(crate) use rope::{RopeTable, rotate};
 pub use team::Team;
 
-/// Columns that are summed in whole numbers before a float joins them; the values under one scale in activations and KV rows.
+/// Columns whose products are summed as integers before a float joins them; also the values that
+/// share one scale in activations and KV rows.
 pub const GROUP: usize = 32;
 
-/// Names the definition of this room's arithmetic. It goes into the fingerprint: two nodes whose versions differ never share
-/// state. Raise it with any change that could change a bit.
+/// The version of this module's arithmetic. It goes into the fingerprint: two nodes whose versions
+/// differ never share state. Raise it with any change that could change a bit.
 pub(crate) const NUMERICS_VERSION: u32 = 1;

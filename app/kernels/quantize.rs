@@ -1,9 +1,11 @@
-//! Activations as int8, quantised as they enter a product with a quantised matrix.
+//! Activations as int8, quantised when they enter a product with a quantised matrix.
 //!
-//! For each 32 values of a row: the scale is `largest magnitude / 127`, kept in f32 (it is never stored or sent, so nothing is
-//! gained by rounding it to f16 as GGUF's weights do); a code is `value · (127 / largest magnitude)` rounded to nearest, ties to
-//! even (one instruction on every CPU, or one addition). A group whose largest magnitude is below 1e-30 counts as zero, so that
-//! nothing overflows; one that holds an infinity or a NaN gets a NaN scale, so that damage shows instead of hiding.
+//! For each 32 values of a row: the scale is `largest magnitude / 127`, kept in f32 (it is
+//! never stored or sent, so rounding it to f16 as in GGUF's weights gains nothing); a code is
+//! `value · (127 / largest magnitude)` rounded to nearest, ties to even (one instruction on
+//! every CPU, or one addition). A group whose largest magnitude is below 1e-30 counts as zero,
+//! so that nothing overflows; one that holds an infinity or a NaN gets a NaN scale, so that
+//! damage shows instead of hiding.
 
 use super::isa::per_isa;
 use super::math::ROUND;
@@ -17,8 +19,8 @@ pub struct QuantizedRows {
     pub(super) codes: Vec<i8>,
     /// rows × (cols / 32).
     pub(super) scales: Vec<f32>,
-    /// rows × (cols / 32): −128 × the sum of a group's codes, exactly. A product with weights that are kept 128 too large takes
-    /// it off again.
+    /// rows × (cols / 32): −128 × the sum of a group's codes, exactly. Adding it corrects a product
+    /// with weights that are stored 128 too large.
     pub(super) offsets: Vec<i32>,
 }
 
@@ -28,7 +30,7 @@ impl QuantizedRows {
         self.codes.len() / self.cols
     }
 
-    /// The same rows and as many of zeros as make their number a multiple of `tile`.
+    /// The same rows, padded with zero rows to a multiple of `tile`.
     pub(super) fn padded(&self, tile: usize) -> QuantizedRows {
         let (rows, groups) = (self.rows().next_multiple_of(tile), self.cols / GROUP);
         let mut padded = self.clone();
@@ -39,7 +41,7 @@ impl QuantizedRows {
     }
 }
 
-/// The largest magnitude; infinity or NaN where one is among the values.
+/// The largest magnitude; infinity or NaN if the values contain one.
 #[inline(always)]
 pub(super) fn largest_magnitude(values: &[f32]) -> f32 {
     let mut largest = 0u32;
@@ -49,7 +51,8 @@ pub(super) fn largest_magnitude(values: &[f32]) -> f32 {
     f32::from_bits(largest)
 }
 
-/// The whole number nearest to `value`, ties to even, for |value| < 2²²; its low 8 bits in two's complement.
+/// The integer nearest to `value`, ties to even, for |value| < 2²²; its low 8 bits in
+/// two's complement.
 #[inline(always)]
 pub(super) fn round_to_i8(value: f32) -> i8 {
     (value + ROUND).to_bits() as u8 as i8
@@ -59,7 +62,12 @@ pub(super) fn round_to_i8(value: f32) -> i8 {
 fn quantize_body(x: &[f32], codes: &mut [i8], scales: &mut [f32], offsets: &mut [i32]) {
     let (groups, rest) = x.as_chunks::<GROUP>();
     let (codes, _) = codes.as_chunks_mut::<GROUP>();
-    assert!(rest.is_empty() && codes.len() == groups.len() && scales.len() == groups.len() && offsets.len() == groups.len());
+    assert!(
+        rest.is_empty()
+            && codes.len() == groups.len()
+            && scales.len() == groups.len()
+            && offsets.len() == groups.len()
+    );
     for (((group, codes), scale), offset) in groups.iter().zip(codes).zip(scales).zip(offsets) {
         let largest = largest_magnitude(group);
         let (step, inverse) = match largest {
@@ -86,11 +94,21 @@ per_isa! {
 /// Quantises rows × cols activations.
 ///
 /// # Panics
-/// When `cols` is no multiple of 32 or `x` no whole rows: such matrices are refused when a file is read.
+/// When `cols` is not a multiple of 32 or `x` is not complete rows: such matrices are refused when
+/// a file is read.
 pub fn quantize_rows(isa: Isa, x: &[f32], cols: usize) -> QuantizedRows {
-    assert!(cols > 0 && cols.is_multiple_of(GROUP) && x.len().is_multiple_of(cols), "{} values in rows of {cols}", x.len());
+    assert!(
+        cols > 0 && cols.is_multiple_of(GROUP) && x.len().is_multiple_of(cols),
+        "{} values in rows of {cols}",
+        x.len()
+    );
     let groups = x.len() / GROUP;
-    let mut rows = QuantizedRows { cols, codes: vec![0; x.len()], scales: vec![0.0; groups], offsets: vec![0; groups] };
+    let mut rows = QuantizedRows {
+        cols,
+        codes: vec![0; x.len()],
+        scales: vec![0.0; groups],
+        offsets: vec![0; groups],
+    };
     quantize_into(isa, x, &mut rows.codes, &mut rows.scales, &mut rows.offsets);
     rows
 }
@@ -99,7 +117,7 @@ pub fn quantize_rows(isa: Isa, x: &[f32], cols: usize) -> QuantizedRows {
 pub(super) mod tests {
     use super::*;
 
-    /// Values in −1..1 out of a linear congruential generator: the same on every machine.
+    /// Values in −1..1 from a linear congruential generator: the same on every machine.
     pub(in crate::kernels) fn noise(n: usize, seed: u32) -> Vec<f32> {
         let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(12_345);
         let mut next = || {
@@ -116,7 +134,10 @@ pub(super) mod tests {
         for (g, group) in x.chunks(32).enumerate() {
             let largest = group.iter().fold(0f32, |m, v| m.max(v.abs()));
             assert_eq!(rows.scales[g], largest / 127.0);
-            assert_eq!(rows.offsets[g], -128 * rows.codes[g * 32..][..32].iter().map(|code| i32::from(*code)).sum::<i32>());
+            assert_eq!(
+                rows.offsets[g],
+                -128 * rows.codes[g * 32..][..32].iter().map(|code| i32::from(*code)).sum::<i32>()
+            );
             for (code, value) in rows.codes[g * 32..].iter().zip(group) {
                 assert_eq!(f32::from(*code), (value * (127.0 / largest)).round_ties_even());
             }
@@ -151,8 +172,18 @@ pub(super) mod tests {
             let expected = quantize_rows(Isa::PORTABLE, &x, cols);
             for isa in Isa::all() {
                 let rows = quantize_rows(isa, &x, cols);
-                assert_eq!((&rows.codes, &rows.offsets), (&expected.codes, &expected.offsets), "{isa:?}");
-                assert!(rows.scales.iter().zip(&expected.scales).all(|(a, b)| a.to_bits() == b.to_bits()), "{isa:?}");
+                assert_eq!(
+                    (&rows.codes, &rows.offsets),
+                    (&expected.codes, &expected.offsets),
+                    "{isa:?}"
+                );
+                assert!(
+                    rows.scales
+                        .iter()
+                        .zip(&expected.scales)
+                        .all(|(a, b)| a.to_bits() == b.to_bits()),
+                    "{isa:?}"
+                );
             }
         }
     }

@@ -1,8 +1,8 @@
-//! Rotary position embedding as Hugging Face's Gemma 3 computes it, in f32: the pair (i, i + d/2) turns by
-//! `position · inverse_frequency[i]`, where `inverse_frequency[i] = 1 / base^(2i/d) / factor`.
+//! Rotary position embedding as in Hugging Face's Gemma 3, in f32: the pair (i, i + d/2) is rotated
+//! by `position · inverse_frequency[i]`, where `inverse_frequency[i] = 1 / base^(2i/d) / factor`.
 //!
-//! Powers, sines and cosines come from the crate `libm` in f64, rounded to f32: the same on every machine, and what a correctly
-//! rounded f32 library would give.
+//! Powers, sines and cosines come from the crate `libm` in f64, rounded to f32: the same on every
+//! machine, and equal to a correctly rounded f32 library.
 
 /// Cosines and sines for a run of positions.
 #[derive(Clone, Debug)]
@@ -13,9 +13,19 @@ pub(crate) struct RopeTable {
 }
 
 impl RopeTable {
-    /// The turns of `count` positions from `first` on, for heads of `head_dim` values (even).
-    pub(crate) fn new(base: f32, factor: f32, head_dim: usize, first: usize, count: usize) -> RopeTable {
-        assert!(head_dim > 0 && head_dim.is_multiple_of(2), "heads of {head_dim} values have no pairs");
+    /// The rotations of `count` positions starting at `first`, for heads of `head_dim`
+    /// values (even).
+    pub(crate) fn new(
+        base: f32,
+        factor: f32,
+        head_dim: usize,
+        first: usize,
+        count: usize,
+    ) -> RopeTable {
+        assert!(
+            head_dim > 0 && head_dim.is_multiple_of(2),
+            "heads of {head_dim} values have no pairs"
+        );
         let half = head_dim / 2;
         let frequency = |i: usize| {
             let exponent = (2 * i) as f32 / head_dim as f32;
@@ -26,7 +36,9 @@ impl RopeTable {
             let angle = f64::from(position as f32 * frequency);
             (libm::cos(angle) as f32, libm::sin(angle) as f32)
         };
-        let turns = (first..first + count).flat_map(|p| frequencies.iter().map(move |f| turn(p, *f))).collect();
+        let turns = (first..first + count)
+            .flat_map(|p| frequencies.iter().map(move |f| turn(p, *f)))
+            .collect();
         RopeTable { half, turns }
     }
 
@@ -36,13 +48,18 @@ impl RopeTable {
     }
 }
 
-/// Turns every head of every token in place, then multiplies by `scale`.
+/// Rotates every head of every token in place, then multiplies by `scale`.
 ///
 /// # Shapes
 /// x: positions × heads × head_dim.
 pub(crate) fn rotate(table: &RopeTable, heads: usize, scale: f32, x: &mut [f32]) {
     let half = table.half;
-    assert_eq!(x.len(), table.positions() * heads * half * 2, "{heads} heads of {} values", half * 2);
+    assert_eq!(
+        x.len(),
+        table.positions() * heads * half * 2,
+        "{heads} heads of {} values",
+        half * 2
+    );
     for (token, turns) in x.chunks_exact_mut(heads * half * 2).zip(table.turns.chunks_exact(half)) {
         for head in token.chunks_exact_mut(half * 2) {
             let (low, high) = head.split_at_mut(half);

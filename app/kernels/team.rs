@@ -1,9 +1,10 @@
-//! Cores that share the work of one call. Nothing here starts a thread: whoever owns threads hands each a [`Worker`], and a
-//! team without workers does everything itself.
+//! Cores that share the work of one call. Nothing here starts a thread: the owner of the threads
+//! gives each a [`Worker`], and a team without workers does everything itself.
 //!
-//! A call is cut into parts, and whoever is free takes the next one. A part computes the same bits whoever takes it, so the
-//! number of cores changes no result. The caller works too, and waits at the end only for workers that are in the middle of a
-//! part: one that was slow to wake finds nothing left and holds nobody up.
+//! A call is cut into parts, and each idle core takes the next one. A part computes the same bits
+//! on any core, so the number of cores changes no result. The caller works too. At the end it waits
+//! only for workers that are in the middle of a part: a worker that wakes late finds nothing left
+//! and delays no one.
 
 use core::hint::spin_loop;
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -11,8 +12,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use super::Isa;
 
-/// How often a worker looks for the next call before it sleeps: some 20 µs. Within a pass the next call comes sooner, and
-/// waking a sleeper costs about as much.
+/// How often a worker polls for the next call before it sleeps: about 20 µs. Within a pass the next
+/// call comes sooner, and waking a sleeping worker costs about as much.
 const LOOKS: usize = 2_000;
 
 type Work<'a> = &'a (dyn Fn(usize) + Sync);
@@ -25,11 +26,11 @@ struct Job {
 
 #[derive(Default)]
 struct State {
-    /// The call under way.
+    /// The current call.
     job: Option<Job>,
-    /// Workers that hold it.
+    /// Workers that hold the job.
     active: usize,
-    /// Some part of the call under way panicked on a worker.
+    /// A part of the current call panicked on a worker.
     failed: bool,
     closed: bool,
 }
@@ -37,13 +38,13 @@ struct State {
 #[derive(Default)]
 struct Shared {
     state: Mutex<State>,
-    /// A call has come, or the end.
+    /// A call has started, or the team has ended.
     call: Condvar,
-    /// The last worker has let go of a call.
+    /// The last worker has released a call.
     idle: Condvar,
-    /// The part that is taken next.
+    /// The next part to take.
     next: AtomicUsize,
-    /// Counts calls, so that a worker can look without the lock.
+    /// Counts calls, so that a worker can poll without the lock.
     calls: AtomicUsize,
 }
 
@@ -63,35 +64,36 @@ impl Shared {
     }
 }
 
-/// Cores that work together on one call at a time, and the instructions that they take.
+/// Cores that work together on one call at a time, and the instruction set that they use.
 pub struct Team {
     shared: Arc<Shared>,
     workers: usize,
     isa: Isa,
-    /// Held for a call: a second caller works alone meanwhile.
+    /// Held during a call: meanwhile a second caller works alone.
     caller: Mutex<()>,
 }
 
 impl Team {
-    /// The caller's core and nobody else.
+    /// Only the caller's core.
     pub fn alone() -> Team {
         Team::new(1).0
     }
 
-    /// A team of `cores`, the caller's among them, and the workers that threads of their own must serve.
+    /// A team of `cores`, including the caller's, and the workers, each of which needs
+    /// its own thread.
     pub fn new(cores: usize) -> (Team, Vec<Worker>) {
         let shared = Arc::new(Shared::default());
         let workers: Vec<Worker> = (1..cores).map(|_| Worker { shared: shared.clone() }).collect();
         (Team { shared, workers: workers.len(), isa: Isa::best(), caller: Mutex::new(()) }, workers)
     }
 
-    /// The same with other instructions than the fastest that the CPU has.
+    /// The same team with another instruction set than the CPU's fastest.
     pub fn using(mut self, isa: Isa) -> Team {
         self.isa = isa;
         self
     }
 
-    /// The instructions that its cores take.
+    /// The instruction set that its cores use.
     pub(crate) fn isa(&self) -> Isa {
         self.isa
     }
@@ -101,7 +103,8 @@ impl Team {
         self.workers + 1
     }
 
-    /// Runs `work(0)` to `work(parts - 1)`, each once, on whichever core is free, and returns when all are done.
+    /// Runs `work(0)` to `work(parts - 1)`, each once, on any idle core, and returns when
+    /// all are done.
     ///
     /// # Panics
     /// When a part does.
@@ -115,8 +118,8 @@ impl Team {
             (0..parts).for_each(work);
             return;
         }
-        // SAFETY: only the lifetime changes. The job leaves `state` and every worker lets go of it before this function ends,
-        // by return or by panic: `Call`'s drop sees to both.
+        // SAFETY: only the lifetime changes. The job leaves `state` and every worker releases it
+        // before this function ends, by return or by panic: `Call`'s drop ensures both.
         let work: Work<'static> = unsafe { core::mem::transmute::<Work<'_>, Work<'static>>(work) };
         let job = Job { work, parts };
         let call = Call::begin(&self.shared, job);
@@ -126,27 +129,33 @@ impl Team {
         assert!(!failed, "a part of the work panicked on another core");
     }
 
-    /// Cuts `out` into runs of `run` values, the last perhaps shorter, and calls `work` with each and its number, once, on
-    /// whichever core is free.
+    /// Cuts `out` into runs of `run` values (the last may be shorter) and calls `work` once with
+    /// each run and its number, on any idle core.
     ///
     /// # Panics
     /// When a call does.
-    pub(crate) fn each_run(&self, out: &mut [f32], run: usize, work: &(dyn Fn(usize, &mut [f32]) + Sync)) {
+    pub(crate) fn each_run(
+        &self,
+        out: &mut [f32],
+        run: usize,
+        work: &(dyn Fn(usize, &mut [f32]) + Sync),
+    ) {
         let (len, out) = (out.len(), Out::new(out));
         self.each(len.div_ceil(run), &|part| {
             let start = part * run;
-            // SAFETY: the runs lie within the array and apart from one another, and each is handed out once.
-            let part_of_out = unsafe { core::slice::from_raw_parts_mut(out.at(start), run.min(len - start)) };
+            // SAFETY: the runs are within the array and disjoint, and each is handed out once.
+            let part_of_out =
+                unsafe { core::slice::from_raw_parts_mut(out.at(start), run.min(len - start)) };
             work(part, part_of_out);
         });
     }
 }
 
-/// An array that several cores write, each its own places.
+/// An array that several cores write to, each in its own places.
 #[derive(Clone, Copy)]
 pub(super) struct Out(*mut f32);
 
-// SAFETY: a place and nothing more; whoever writes through it answers for who else does.
+// SAFETY: only a pointer; writers must keep their ranges disjoint.
 unsafe impl Send for Out {}
 // SAFETY: as above.
 unsafe impl Sync for Out {}
@@ -156,12 +165,12 @@ impl Out {
         Out(array.as_mut_ptr())
     }
 
-    /// The place of value `i`.
+    /// A pointer to value `i`.
     ///
     /// # Safety
     /// The array has more than `i` values.
     pub(super) unsafe fn at(self, i: usize) -> *mut f32 {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { self.0.add(i) }
     }
 }
@@ -180,14 +189,14 @@ impl Drop for Team {
     }
 }
 
-/// A job in `state`, for as long as this lives.
+/// Keeps a job in `state` until dropped.
 struct Call<'a>(&'a Shared);
 
 impl<'a> Call<'a> {
     fn begin(shared: &'a Shared, job: Job) -> Call<'a> {
         let mut state = shared.lock();
         shared.next.store(0, Ordering::Relaxed);
-        // A call whose caller panicked as well never asked.
+        // A former call whose caller also panicked never read this.
         state.failed = false;
         state.job = Some(job);
         shared.calls.fetch_add(1, Ordering::Release);
@@ -199,7 +208,7 @@ impl<'a> Call<'a> {
 
 impl Drop for Call<'_> {
     fn drop(&mut self) {
-        // Parts are short, so the others are about to end: look a while before sleeping.
+        // Parts are short, so the other cores are about to finish: spin a while before sleeping.
         let mut state = self.0.lock();
         state.job = None;
         let mut looks = 0;
@@ -216,7 +225,7 @@ impl Drop for Call<'_> {
     }
 }
 
-/// One more core of a team, for a thread to serve.
+/// One more core of a team, to be served by a thread.
 pub struct Worker {
     shared: Arc<Shared>,
 }
@@ -226,7 +235,9 @@ impl Worker {
     pub fn serve(self) {
         let mut seen = 0;
         loop {
-            (0..LOOKS).take_while(|_| self.shared.calls.load(Ordering::Acquire) == seen).for_each(|_| spin_loop());
+            (0..LOOKS)
+                .take_while(|_| self.shared.calls.load(Ordering::Acquire) == seen)
+                .for_each(|_| spin_loop());
             let mut state = self.shared.lock();
             while !state.closed && self.shared.calls.load(Ordering::Acquire) == seen {
                 state = self.shared.call.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -291,7 +302,8 @@ pub(super) mod tests {
                 assert_eq!(team.cores(), cores);
                 for parts in [0, 1, 2, 7, 100] {
                     for _ in 0..50 {
-                        let counts: Vec<AtomicUsize> = (0..parts).map(|_| AtomicUsize::new(0)).collect();
+                        let counts: Vec<AtomicUsize> =
+                            (0..parts).map(|_| AtomicUsize::new(0)).collect();
                         team.each(parts, &|part| {
                             counts[part].fetch_add(1, Ordering::Relaxed);
                         });
@@ -308,8 +320,12 @@ pub(super) mod tests {
             with_team(cores, |team| {
                 for (len, run) in [(0, 5), (3, 5), (10, 5), (11, 5), (64, 1)] {
                     let mut out = vec![0f32; len];
-                    team.each_run(&mut out, run, &|part, out| out.iter_mut().for_each(|value| *value += part as f32 + 1.0));
-                    assert!(out.iter().enumerate().all(|(i, value)| *value == (i / run) as f32 + 1.0));
+                    team.each_run(&mut out, run, &|part, out| {
+                        out.iter_mut().for_each(|value| *value += part as f32 + 1.0)
+                    });
+                    assert!(
+                        out.iter().enumerate().all(|(i, value)| *value == (i / run) as f32 + 1.0)
+                    );
                 }
             });
         }
@@ -332,7 +348,10 @@ pub(super) mod tests {
     fn a_panic_in_a_part_reaches_the_caller() {
         for cores in [1, 2] {
             let (team, workers) = Team::new(cores);
-            let threads: Vec<_> = workers.into_iter().map(|worker| std::thread::spawn(move || worker.serve())).collect();
+            let threads: Vec<_> = workers
+                .into_iter()
+                .map(|worker| std::thread::spawn(move || worker.serve()))
+                .collect();
             let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                 team.each(8, &|part| assert_ne!(part, 3, "the part that fails"));
             }));
@@ -345,8 +364,9 @@ pub(super) mod tests {
     #[test]
     fn a_panic_on_every_core_is_forgotten_by_the_next_call() {
         let (team, workers) = Team::new(2);
-        let threads: Vec<_> = workers.into_iter().map(|worker| std::thread::spawn(move || worker.serve())).collect();
-        // Either core holds a part, so that neither takes both.
+        let threads: Vec<_> =
+            workers.into_iter().map(|worker| std::thread::spawn(move || worker.serve())).collect();
+        // Each core holds a part, so that neither takes both.
         let both = std::sync::Barrier::new(2);
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             team.each(2, &|_| {

@@ -1,12 +1,13 @@
-//! Quantised formats as terms, which is all that products need to know of them.
+//! Quantised formats as terms, the only form that products use.
 //!
-//! A group of 32 columns has one term, or two where a format adds an offset. A term is 32 whole numbers of at most 13 bits and sign
-//! (so that 32 products with int8 fit an i32, and its float) under one f32 scale, which is exact: an f16 of the file, or that times a
-//! whole number of 8 bits. Scales of 16 columns go into the whole numbers, which keeps them exact, too; the second term's whole
-//! numbers are what multiplies the offset.
+//! A group of 32 columns has one term, or two if the format adds an offset. A term is 32 integers
+//! of at most 13 bits and sign (so that 32 products with int8 fit an i32, and its float) under one
+//! f32 scale, which is exact: an f16 from the file, or an f16 times an 8-bit integer. Scales of 16
+//! columns are multiplied into the integers, so those stay exact, too. The integers of the second
+//! term are the factors of the offset.
 //!
 //! ```text
-//! format                  whole numbers                  scale       second term: whole numbers, scale
+//! format                  integers                       scale       second term: integers, scale
 //! Q4_0 Q5_0 Q8_0 IQ4_NL   code                           d
 //! IQ4_XS                  code                           d × s
 //! Q3_K Q6_K               code × s (of 16 columns)       d
@@ -15,19 +16,21 @@
 //! Q2_K                    code × s (of 16 columns)       d           m (of 16 columns), −dmin
 //! ```
 //!
-//! Layouts are those of ggml-common.h, and the fields of a unit stand in the order in which the functions below split them.
+//! Layouts are those of ggml-common.h. The fields of a unit are in the order in which the functions
+//! below split them.
 
 use super::format::f16_to_f32;
 use super::{Format, GROUP};
 
-/// Most terms of a group.
+/// The most terms of a group.
 pub(super) const MAX_TERMS: usize = 2;
 
-/// The whole numbers of one term.
+/// The integers of one term.
 pub(super) type Codes = [i16; GROUP];
 
-/// What the 16 codes of IQ4_NL and IQ4_XS stand for.
-pub(super) const NONLINEAR: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
+/// The values of the 16 codes of IQ4_NL and IQ4_XS.
+pub(super) const NONLINEAR: [i8; 16] =
+    [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
 
 /// Takes the next `N` bytes of a unit.
 #[inline(always)]
@@ -55,7 +58,7 @@ fn fives(high: [u8; 4], bytes: &[u8; GROUP / 2]) -> [u8; GROUP] {
     core::array::from_fn(|i| low[i] | ((high >> i) as u8 & 1) << 4)
 }
 
-/// 32 of the bytes that a unit of 256 shares between groups: `which` counts in 32 bytes.
+/// 32 of the bytes that a unit of 256 shares between groups: `which` counts in steps of 32 bytes.
 #[inline(always)]
 fn shared<const N: usize>(bytes: &[u8; N], which: usize) -> &[u8; GROUP] {
     bytes[which * GROUP..].first_chunk().expect("a group's bytes")
@@ -92,13 +95,18 @@ fn codes(of: impl Fn(usize) -> i16) -> Codes {
     core::array::from_fn(of)
 }
 
-/// Splits group `group` of a unit into the whole numbers and scales of its terms; a term that the format lacks is left as it is, under
-/// the scale 0.
+/// Splits group `group` of a unit into the integers and scales of its terms. A term that the format
+/// lacks is left unchanged, under the scale 0.
 ///
 /// # Panics
-/// When `unit` is not a whole unit of a quantised format.
+/// When `unit` is not a complete unit of a quantised format.
 #[inline(always)]
-pub(super) fn unpack_group(format: Format, mut unit: &[u8], group: usize, terms: &mut [Codes; MAX_TERMS]) -> [f32; MAX_TERMS] {
+pub(super) fn unpack_group(
+    format: Format,
+    mut unit: &[u8],
+    group: usize,
+    terms: &mut [Codes; MAX_TERMS],
+) -> [f32; MAX_TERMS] {
     let unit = &mut unit;
     let g = group;
     match format {
@@ -152,7 +160,9 @@ pub(super) fn unpack_group(format: Format, mut unit: &[u8], group: usize, terms:
             let (high, q, packed, d) = (take::<32>(unit), take::<64>(unit), take(unit), half(unit));
             let (q, shift) = (shared(q, g / 4), g % 4 * 2);
             let scales = [q3_scale(packed, g * 2), q3_scale(packed, g * 2 + 1)];
-            terms[0] = codes(|i| (i16::from(q[i] >> shift & 3 | (high[i] >> g & 1) << 2) - 4) * scales[i / 16]);
+            terms[0] = codes(|i| {
+                (i16::from(q[i] >> shift & 3 | (high[i] >> g & 1) << 2) - 4) * scales[i / 16]
+            });
             [d, 0.0]
         }
         Format::Q4_K => {
@@ -163,17 +173,22 @@ pub(super) fn unpack_group(format: Format, mut unit: &[u8], group: usize, terms:
             [d * f32::from(s), -(dmin * f32::from(m))]
         }
         Format::Q5_K => {
-            let (d, dmin, packed, high, q) = (half(unit), half(unit), take(unit), take::<32>(unit), take::<128>(unit));
+            let (d, dmin, packed, high, q) =
+                (half(unit), half(unit), take(unit), take::<32>(unit), take::<128>(unit));
             let (q, shift) = (shared(q, g / 2), g % 2 * 4);
-            *terms = [codes(|i| i16::from(q[i] >> shift & 15 | (high[i] >> g & 1) << 4)), [1; GROUP]];
+            *terms =
+                [codes(|i| i16::from(q[i] >> shift & 15 | (high[i] >> g & 1) << 4)), [1; GROUP]];
             let (s, m) = six_bits(packed, g);
             [d * f32::from(s), -(dmin * f32::from(m))]
         }
         Format::Q6_K => {
-            let (low, high, scales, d) = (take::<128>(unit), take::<64>(unit), take::<16>(unit), half(unit));
+            let (low, high, scales, d) =
+                (take::<128>(unit), take::<64>(unit), take::<16>(unit), half(unit));
             let (low, high) = (shared(low, g / 4 * 2 + g % 2), shared(high, g / 4));
             let (low_shift, high_shift) = (g % 4 / 2 * 4, g % 4 * 2);
-            let code = |i: usize| i16::from(low[i] >> low_shift & 15 | (high[i] >> high_shift & 3) << 4) - 32;
+            let code = |i: usize| {
+                i16::from(low[i] >> low_shift & 15 | (high[i] >> high_shift & 3) << 4) - 32
+            };
             terms[0] = codes(|i| code(i) * i16::from(scales[g * 2 + i / 16] as i8));
             [d, 0.0]
         }
@@ -181,13 +196,14 @@ pub(super) fn unpack_group(format: Format, mut unit: &[u8], group: usize, terms:
     }
 }
 
-/// Splits a quantised row into its terms: `format.terms()` a group, one behind the other.
+/// Splits a quantised row into its terms: `format.terms()` per group, one after another.
 #[inline(always)]
 pub(super) fn unpack(format: Format, bytes: &[u8], terms: &mut [Codes], scales: &mut [f32]) {
     let (values, unit_bytes) = format.unit();
     let (n, groups) = (format.terms(), values / GROUP);
     let places = terms.chunks_exact_mut(n).zip(scales.chunks_exact_mut(n));
-    let at = bytes.chunks_exact(unit_bytes).flat_map(|unit| (0..groups).map(move |group| (unit, group)));
+    let at =
+        bytes.chunks_exact(unit_bytes).flat_map(|unit| (0..groups).map(move |group| (unit, group)));
     let mut codes = [[0; GROUP]; MAX_TERMS];
     for ((unit, group), (terms, scales)) in at.zip(places) {
         let found = unpack_group(format, unit, group, &mut codes);

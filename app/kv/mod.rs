@@ -1,8 +1,11 @@
-//! What a block of KV state is: the one vocabulary that model and cache share. docs/inside/kv.md draws the bytes.
+//! The structure of a block of KV state, shared by model and cache. docs/inside/kv.md draws the
+//! bytes.
 //!
-//! A block is [`BLOCK_TOKENS`](crate::limits::BLOCK_TOKENS) tokens (the ragged end of a prompt: fewer). Its bytes lie in two
-//! planes, kept, advertised and fetched apart: the global plane (layers that attend to the whole prefix) and the sliding
-//! plane (layers that attend to the last `window` tokens, and so are needed only near the place where work resumes).
+//! A block is [`BLOCK_TOKENS`](crate::limits::BLOCK_TOKENS) tokens; the ragged block at the end of
+//! a prompt has fewer. Its bytes are split into two planes, which are stored, advertised and
+//! fetched separately: the global plane (layers that attend to the whole prefix) and the sliding
+//! plane (layers that attend to the last `window` tokens, so it is needed only near the resume
+//! point).
 
 mod page;
 mod shape;

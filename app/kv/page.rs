@@ -1,14 +1,14 @@
-//! Pages: the memory that a block's plane lives in, shared between the engine that computes on it and the transfers that
-//! fill it and send it.
+//! Pages: the memory of a block's plane, shared between the engine that computes on it and the
+//! transfers that fill and send it.
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::{KvShape, Plane};
 use crate::limits::BLOCK_TOKENS;
 
-/// One slot's bytes, an allocation of its own, which goes with the last handle. Clones share the same memory. The lock is held
-/// for one kernel call or one chunk, never across a wait; who may write is settled by the slab's bookkeeping, the lock only lets
-/// the compiler see it.
+/// The bytes of one slot: a separate allocation, freed with its last handle. Clones share the
+/// memory. The lock is held for one kernel call or one chunk, never across a wait. The slab's
+/// bookkeeping decides who may write; the lock only proves it to the compiler.
 #[derive(Clone, Debug)]
 pub struct Page(Arc<RwLock<Box<[u8]>>>);
 
@@ -18,7 +18,7 @@ impl Page {
         Page(Arc::new(RwLock::new(vec![0; bytes].into_boxed_slice())))
     }
 
-    /// Handles to this page that are alive.
+    /// Live handles to this page.
     #[cfg(test)]
     pub(crate) fn handles(&self) -> usize {
         Arc::strong_count(&self.0)
@@ -35,8 +35,8 @@ impl Page {
     }
 }
 
-/// The pages of one block within a sequence, each laid out for a full block of 16 tokens. A plane is absent where the
-/// sequence no longer (or not yet) needs it.
+/// The pages of one block within a sequence, each laid out for a full block of 16 tokens. A plane
+/// that the sequence does not need yet or any more is absent.
 #[derive(Clone, Debug)]
 pub struct BlockPages {
     /// Bytes of the layers that attend to the whole prefix.
@@ -55,21 +55,26 @@ impl BlockPages {
     }
 }
 
-/// The KV state of one sequence as the model sees it: token `t` lives in block `t / 16`, row `t % 16`.
+/// The KV state of one sequence as the model sees it: token `t` lives in block `t / 16`, row
+/// `t % 16`.
 #[derive(Clone, Debug)]
 pub struct Sequence {
-    /// How the bytes of each page are laid out.
+    /// The layout of each page's bytes.
     pub shape: Arc<KvShape>,
-    /// The blocks from the first token on.
+    /// The blocks, starting with the first token's.
     pub blocks: Vec<BlockPages>,
 }
 
 impl Sequence {
-    /// A sequence with pages of its own for `tokens` tokens, apart from any slab: for what runs a model to measure or to compare.
+    /// A sequence with its own pages for `tokens` tokens, outside any slab: for runs that measure
+    /// or compare a model.
     pub fn private(shape: &Arc<KvShape>, tokens: usize) -> Sequence {
         let page = |plane| Some(Page::new(shape.plane_bytes(plane, BLOCK_TOKENS)));
         let block = |_| BlockPages { global: page(Plane::Global), sliding: page(Plane::Sliding) };
-        Sequence { shape: shape.clone(), blocks: (0..tokens.div_ceil(BLOCK_TOKENS)).map(block).collect() }
+        Sequence {
+            shape: shape.clone(),
+            blocks: (0..tokens.div_ceil(BLOCK_TOKENS)).map(block).collect(),
+        }
     }
 }
 
@@ -78,12 +83,18 @@ mod tests {
     use super::*;
     use crate::kv::KvFormat;
 
-    /// A node makes one for each prompt, and the console command `bench` for each run: what leaks here, leaks for ever.
+    /// A node creates one for each prompt, and the console command `bench` for each run: any leak
+    /// would accumulate for ever.
     #[test]
     fn the_memory_of_a_private_sequence_goes_with_its_last_handle() {
-        let shape = Arc::new(KvShape::new(&[Plane::Sliding, Plane::Global], 1, 64, 64, KvFormat::Int8).unwrap());
+        let shape = Arc::new(
+            KvShape::new(&[Plane::Sliding, Plane::Global], 1, 64, 64, KvFormat::Int8).unwrap(),
+        );
         let sequence = Sequence::private(&shape, 100);
-        let planes = sequence.blocks.iter().flat_map(|block| Plane::ALL.map(|plane| block.plane(plane).unwrap()));
+        let planes = sequence
+            .blocks
+            .iter()
+            .flat_map(|block| Plane::ALL.map(|plane| block.plane(plane).unwrap()));
         let pages: Vec<_> = planes.map(|page| Arc::downgrade(&page.0)).collect();
         assert_eq!(pages.len(), 7 * 2);
         let kept = sequence.clone();

@@ -1,6 +1,7 @@
 //! The byte layout of a block, derived from the model's shape.
 //!
-//! A plane holds its layers in model order; a layer holds its KV heads in order; a head holds four arrays, each row a token:
+//! A plane holds its layers in model order; a layer holds its KV heads in order; a head holds four
+//! arrays, each with one row per token:
 //!
 //! ```text
 //! keys    tokens × head_dim           int8 (or f32, little endian)
@@ -9,7 +10,8 @@
 //! scales  tokens × ceil(head_dim/32)
 //! ```
 //!
-//! `tokens` is 16 in every page that attention reads; a ragged block is packed to the tokens that it has.
+//! `tokens` is 16 in every page that attention reads; a ragged block is packed to its actual number
+//! of tokens.
 
 use core::ops::Range;
 
@@ -22,7 +24,7 @@ use crate::limits::{BLOCK_TOKENS, MAX_LAYERS, MAX_PLANE_BYTES};
 /// Values that share one scale in the int8 format, as in GGUF's Q8_0.
 pub(crate) const GROUP: usize = 32;
 
-/// Which layers a plane holds. The numbers are wire values.
+/// The layers that a plane holds. The numbers are wire values.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum Plane {
@@ -41,7 +43,7 @@ impl Plane {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum KvFormat {
-    /// int8 in groups of 32 along the head, each with an f16 scale: 1.0625 bytes a value.
+    /// int8 in groups of 32 along the head, each with an f16 scale: 1.0625 bytes per value.
     Int8 = 0,
     /// f32: the exact reference.
     F32 = 1,
@@ -61,7 +63,8 @@ pub enum ShapeError {
     TooLarge(usize),
 }
 
-/// The shape of a model's KV state: all that cache, catalog and transfer need to know of a model.
+/// The shape of a model's KV state: all that cache, catalog and transfer need to know about a
+/// model.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct KvShape {
     layers: Vec<Plane, MAX_LAYERS>,
@@ -71,7 +74,7 @@ pub struct KvShape {
     format: KvFormat,
 }
 
-/// Where one KV head's arrays lie within its plane, as byte ranges.
+/// The byte ranges of one KV head's arrays within its plane.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct HeadSpan {
     /// tokens × head_dim codes.
@@ -85,7 +88,8 @@ pub struct HeadSpan {
 }
 
 impl KvShape {
-    /// A checked shape. `layers[i]` is the plane of layer `i`; `window` counts the token itself and those before it.
+    /// Creates a checked shape. `layers[i]` is the plane of layer `i`; `window` includes the token
+    /// itself.
     pub fn new(
         layers: &[Plane],
         kv_heads: usize,
@@ -119,17 +123,17 @@ impl KvShape {
         &self.layers
     }
 
-    /// KV heads a layer.
+    /// KV heads per layer.
     pub fn kv_heads(&self) -> usize {
         self.kv_heads
     }
 
-    /// Values a head.
+    /// Values per head.
     pub(crate) fn head_dim(&self) -> usize {
         self.head_dim
     }
 
-    /// Tokens that a sliding layer sees, its own included.
+    /// Tokens that a sliding layer sees, including the query's own.
     pub(crate) fn window(&self) -> usize {
         self.window
     }
@@ -139,7 +143,7 @@ impl KvShape {
         self.format
     }
 
-    /// Scales a row of one head: the last group may be short.
+    /// Scales per row of one head; the last group may be short.
     pub(crate) fn groups(&self) -> usize {
         match self.format {
             KvFormat::Int8 => self.head_dim.div_ceil(GROUP),
@@ -147,15 +151,18 @@ impl KvShape {
         }
     }
 
-    /// Bytes of `plane` for a block of `tokens` tokens. Zero when the model has no layer in it.
+    /// Bytes of `plane` for a block of `tokens` tokens. Zero if the model has no layer in it.
     pub fn plane_bytes(&self, plane: Plane, tokens: usize) -> usize {
-        self.layers.iter().filter(|&&p| p == plane).count() * self.kv_heads * self.head_bytes(tokens)
+        self.layers.iter().filter(|&&p| p == plane).count()
+            * self.kv_heads
+            * self.head_bytes(tokens)
     }
 
-    /// Where the arrays of `head` of `layer` lie within the layer's plane, in a block laid out for `tokens` tokens.
+    /// The byte ranges of the arrays of `head` of `layer` within the layer's plane, in a block laid
+    /// out for `tokens` tokens.
     ///
     /// # Panics
-    /// When `layer` or `head` is not the model's: the caller's own mistake.
+    /// If the model has no such `layer` or `head`: a bug in the caller.
     pub fn head_span(&self, layer: usize, head: usize, tokens: usize) -> HeadSpan {
         assert!(head < self.kv_heads, "KV head {head} of {}", self.kv_heads);
         let plane = self.layers[layer];
@@ -172,8 +179,8 @@ impl KvShape {
         }
     }
 
-    /// The first token whose sliding plane is needed to go on at token `resume`: a token at `resume` sees the `window - 1`
-    /// before it.
+    /// The first token whose sliding plane is needed to resume at token `resume`: a token at
+    /// `resume` sees the `window - 1` tokens before it.
     pub fn first_sliding(&self, resume: usize) -> usize {
         (resume + 1).saturating_sub(self.window)
     }
@@ -190,11 +197,12 @@ impl KvShape {
     }
 }
 
-/// Copies the first `count` tokens of `plane` from a block laid out for `from_tokens` into one laid out for `to_tokens`. The
-/// bytes of each token stay as they are: this is how a ragged block is packed, and unpacked into a page to go on from.
+/// Copies the first `count` tokens of `plane` from a block laid out for `from_tokens` into one laid
+/// out for `to_tokens`. The bytes of each token are copied unchanged. This packs a ragged block,
+/// and unpacks it into a page in which work resumes.
 ///
 /// # Panics
-/// When `count` exceeds either layout or a slice is shorter than its layout: the caller's own mistake.
+/// If `count` exceeds either layout or a slice is shorter than its layout: a bug in the caller.
 pub fn copy_tokens(
     shape: &KvShape,
     plane: Plane,
@@ -202,7 +210,10 @@ pub fn copy_tokens(
     (from, from_tokens): (&[u8], usize),
     (to, to_tokens): (&mut [u8], usize),
 ) {
-    assert!(count <= from_tokens && count <= to_tokens, "{count} tokens from {from_tokens} into {to_tokens}");
+    assert!(
+        count <= from_tokens && count <= to_tokens,
+        "{count} tokens from {from_tokens} into {to_tokens}"
+    );
     for layer in (0..shape.layers.len()).filter(|&layer| shape.layers[layer] == plane) {
         for head in 0..shape.kv_heads {
             let source = shape.head_span(layer, head, from_tokens);
@@ -225,7 +236,8 @@ mod tests {
     use super::*;
 
     fn gemma_270m(format: KvFormat) -> KvShape {
-        let layers: std::vec::Vec<Plane> = (0..18).map(|i| if i % 6 == 5 { Plane::Global } else { Plane::Sliding }).collect();
+        let layers: std::vec::Vec<Plane> =
+            (0..18).map(|i| if i % 6 == 5 { Plane::Global } else { Plane::Sliding }).collect();
         KvShape::new(&layers, 1, 256, 512, format).unwrap()
     }
 
@@ -249,7 +261,9 @@ mod tests {
                         for layer in (0..3).filter(|&l| layers[l] == plane) {
                             for head in 0..2 {
                                 let span = shape.head_span(layer, head, tokens);
-                                for range in [span.keys, span.key_scales, span.values, span.value_scales] {
+                                for range in
+                                    [span.keys, span.key_scales, span.values, span.value_scales]
+                                {
                                     assert_eq!(range.start, next);
                                     next = range.end;
                                 }
@@ -266,7 +280,8 @@ mod tests {
     fn packing_a_ragged_block_and_unpacking_it_keeps_every_byte_of_its_tokens() {
         let shape = gemma_270m(KvFormat::Int8);
         for plane in Plane::ALL {
-            let full: std::vec::Vec<u8> = (0..shape.plane_bytes(plane, 16)).map(|i| (i % 251) as u8).collect();
+            let full: std::vec::Vec<u8> =
+                (0..shape.plane_bytes(plane, 16)).map(|i| (i % 251) as u8).collect();
             for count in [1, 7, 15] {
                 let mut packed = vec![0; shape.plane_bytes(plane, count)];
                 copy_tokens(&shape, plane, count, (&full, 16), (&mut packed, count));

@@ -1,5 +1,6 @@
-//! Where on this machine a LAN is: which interfaces are fit to share on, when the membership of the group is renewed, and when a radio is
-//! deaf though it is up. Decisions alone: the driver reads the facts and acts.
+//! The LANs of this machine: which interfaces can be shared on, when the group membership is
+//! renewed, and when a radio is deaf though it is up. This module only decides; the driver reads
+//! the facts and acts.
 
 mod interface;
 mod radio;

@@ -1,6 +1,7 @@
-//! When the membership of the group is renewed. A switch that watches who belongs to a group may forget a member: then the kernel believes
-//! that all is well, and nothing comes. Leaving and joining again reports the membership anew. That costs two small frames, so a quiet
-//! network is tried again and again, at intervals that double up to a minute.
+//! When the group membership is renewed. A switch that tracks group members (IGMP snooping) may
+//! forget one: the kernel still believes that all is well, but nothing arrives. Leaving and
+//! rejoining reports the membership again. That costs two small frames, so on a quiet network it is
+//! repeated, at intervals that double up to a minute.
 
 use crate::id::Millis;
 use crate::limits::MAX_RENEWAL_GAP_MS;
@@ -8,26 +9,27 @@ use crate::limits::MAX_RENEWAL_GAP_MS;
 /// The membership on one interface.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Renewal {
-    /// Of silence, until it is renewed for the first time.
+    /// Milliseconds of silence before the first renewal.
     patience_ms: u64,
     gap_ms: u64,
     at: Millis,
 }
 
 impl Renewal {
-    /// Joined now, on a network whose nodes announce themselves every `interval_ms`: one announcement may be lost.
+    /// Joined now, on a network whose nodes announce themselves every `interval_ms`: one lost
+    /// announcement is tolerated.
     pub(crate) fn new(interval_ms: u64, now: Millis) -> Renewal {
         let patience_ms = (interval_ms + interval_ms / 2).max(1);
         Renewal { patience_ms, gap_ms: patience_ms, at: now + Millis(patience_ms) }
     }
 
-    /// A datagram of another machine came through the group.
+    /// A datagram of another machine arrived through the group.
     pub(crate) fn heard(&mut self, now: Millis) {
         self.gap_ms = self.patience_ms;
         self.at = now + Millis(self.gap_ms);
     }
 
-    /// Whether it is to be renewed now.
+    /// Whether a renewal is due now; if so, the next one is scheduled.
     pub(crate) fn is_due(&mut self, now: Millis) -> bool {
         let due = now >= self.at;
         if due {
@@ -45,7 +47,8 @@ mod tests {
     #[test]
     fn a_silent_group_is_joined_again_soon_then_once_a_minute_and_a_lively_one_never() {
         let mut renewal = Renewal::new(10_000, Millis(0));
-        let renewed: Vec<u64> = (0..300).filter(|second| renewal.is_due(Millis(second * 1_000))).collect();
+        let renewed: Vec<u64> =
+            (0..300).filter(|second| renewal.is_due(Millis(second * 1_000))).collect();
         assert_eq!(renewed, [15, 45, 105, 165, 225, 285]);
         renewal.heard(Millis(300_000));
         assert!(!renewal.is_due(Millis(314_000)) && renewal.is_due(Millis(315_000)));

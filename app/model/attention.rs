@@ -1,10 +1,12 @@
-//! Attention over pages: keys and values are written into the sequence's pages as they are kept, and read back from there, so
-//! that a row found in a cache and a row just computed are the same bytes.
+//! Attention over pages: keys and values are written into the sequence's pages in their storage
+//! format and read back from there, so that a row from the cache and a freshly computed row are the
+//! same bytes.
 //!
-//! For each query row the visible positions are `p + 1 - window ..= p` on a sliding layer, `0 ..= p` on a global one. Scores in
-//! the order of positions, softmax over them (see `kernels::softmax`), weighted values in the order of positions, and at the end
-//! each value times `1 / the softmax's sum`. Nothing depends on where a prompt was cut. A page's lock is held while its rows are
-//! read or written, no longer.
+//! For each query row the visible positions are `p + 1 - window ..= p` on a sliding layer and
+//! `0 ..= p` on a global one. The order of operations is fixed: scores in the order of positions,
+//! softmax over them (see `kernels::softmax`), weighted values in the order of positions, and
+//! finally each value times `1 / the softmax's sum`. Nothing depends on where a prompt was split. A
+//! page's lock is held only while its rows are read or written.
 
 use core::cell::RefCell;
 use core::ops::Range;
@@ -14,22 +16,30 @@ use crate::kernels::{self, Isa, Team};
 use crate::kv::{HeadSpan, KvFormat, Page, Plane, Sequence};
 use crate::limits::BLOCK_TOKENS;
 
-/// Query tokens that share one reading of the keys. With 4 heads of one KV head and 8,192 positions their scores take 1 MiB.
+/// Query tokens that share one read of the keys. With 4 heads of one KV head and 8,192 positions
+/// their scores take 1 MiB.
 const QUERY_TILE: usize = 8;
 
-/// Scores for which memory is taken at once: 16 KiB, so that a sequence that grows by single tokens seldom asks for more.
+/// Granularity of score allocations: 16 KiB, so that a sequence that grows token by token seldom
+/// needs another one.
 const SCORES_STEP: usize = 4_096;
 
-/// Values that each core keeps for attention, at most, with sequences of `context` tokens: rows of a block, and the scores of
-/// a tile with the queries of one KV head.
-pub(super) fn scratch_values(heads: usize, kv_heads: usize, head_dim: usize, context: usize) -> usize {
-    BLOCK_TOKENS * head_dim + (QUERY_TILE * (heads / kv_heads) * context).next_multiple_of(SCORES_STEP)
+/// Upper bound on the values that each core keeps for attention with sequences of `context` tokens:
+/// rows of a block, and the scores of a tile with the queries of one KV head.
+pub(super) fn scratch_values(
+    heads: usize,
+    kv_heads: usize,
+    head_dim: usize,
+    context: usize,
+) -> usize {
+    BLOCK_TOKENS * head_dim
+        + (QUERY_TILE * (heads / kv_heads) * context).next_multiple_of(SCORES_STEP)
 }
 
-/// Where a chunk of tokens attends.
+/// The pages and position at which a chunk of tokens attends.
 #[derive(Clone, Debug)]
 pub(crate) struct AttentionSite {
-    /// Holds pages for every position that the chunk writes or sees: the engine has checked it.
+    /// Holds pages for every position that the chunk writes or sees; checked by the engine.
     pub sequence: Arc<Sequence>,
     /// The layer, counted from 0.
     pub layer: usize,
@@ -82,7 +92,8 @@ fn slice(array: &Range<usize>, rows: &Range<usize>) -> Range<usize> {
 pub(crate) fn write(site: &AttentionSite, keys: &[f32], values: &[f32]) {
     let shape = &site.sequence.shape;
     let (dim, heads) = (shape.head_dim(), shape.kv_heads());
-    let spans: Vec<HeadSpan> = (0..heads).map(|head| shape.head_span(site.layer, head, BLOCK_TOKENS)).collect();
+    let spans: Vec<HeadSpan> =
+        (0..heads).map(|head| shape.head_span(site.layer, head, BLOCK_TOKENS)).collect();
     let written = site.first..site.first + keys.len() / (heads * dim);
     for block in blocks(&written) {
         let mut page = site.page(block).write();
@@ -97,7 +108,11 @@ pub(crate) fn write(site: &AttentionSite, keys: &[f32], values: &[f32]) {
                         KvFormat::Int8 => {
                             let scales = slice(scales, &(row..row + 1));
                             let (before, after) = page.split_at_mut(scales.start);
-                            kernels::encode_int8(row_values, &mut before[codes], &mut after[..scales.len()]);
+                            kernels::encode_int8(
+                                row_values,
+                                &mut before[codes],
+                                &mut after[..scales.len()],
+                            );
                         }
                     }
                 };
@@ -114,7 +129,7 @@ struct Query<'a> {
     visible: Range<usize>,
 }
 
-/// What a core needs for a tile: 16 rows as f32, and a weight for each query and position.
+/// Scratch memory of a core for a tile: 16 rows as f32, and a weight for each query and position.
 #[derive(Default)]
 struct Scratch {
     rows: Vec<f32>,
@@ -124,16 +139,16 @@ struct Scratch {
 }
 
 thread_local! {
-    /// Kept from call to call, so that a token allocates nothing once the longest context has been seen. Every core has its own,
-    /// of no more than [`scratch_values`].
+    /// Kept from call to call, so that a token allocates nothing once the longest context has been
+    /// seen. Every core has its own, of at most [`scratch_values`] values.
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
-/// Attends for a chunk whose keys and values are written. The queries are shared out among the cores: tiles of tokens, or where
-/// there are fewer of those than cores, the heads of a token.
+/// Attends for a chunk whose keys and values have been written. Distributes the queries among the
+/// cores: tiles of tokens or, if there are fewer tiles than cores, the heads of a token.
 ///
 /// # Shapes
-/// queries: tokens × heads × head_dim, turned and scaled; the result alike.
+/// queries: tokens × heads × head_dim, rotated and scaled; the result has the same shape.
 pub(crate) fn attend(isa: Isa, site: &AttentionSite, queries: &[f32]) -> Vec<f32> {
     let dim = site.sequence.shape.head_dim();
     let count = queries.len() / dim;
@@ -141,21 +156,38 @@ pub(crate) fn attend(isa: Isa, site: &AttentionSite, queries: &[f32]) -> Vec<f32
     let mut out = vec![0f32; queries.len()];
     site.team.each_run(&mut out, run * dim, &|part, out| {
         SCRATCH.with_borrow_mut(|scratch| {
-            attend_run(isa, site, part * run, &queries[part * run * dim..][..out.len()], scratch, out)
+            attend_run(
+                isa,
+                site,
+                part * run,
+                &queries[part * run * dim..][..out.len()],
+                scratch,
+                out,
+            )
         });
     });
     out
 }
 
-/// Attends for queries that lie one behind the other from query `first` of the chunk on; one KV head at a time.
-fn attend_run(isa: Isa, site: &AttentionSite, first: usize, queries: &[f32], scratch: &mut Scratch, out: &mut [f32]) {
+/// Attends for consecutive queries, starting with query `first` of the chunk, one KV head at a
+/// time.
+fn attend_run(
+    isa: Isa,
+    site: &AttentionSite,
+    first: usize,
+    queries: &[f32],
+    scratch: &mut Scratch,
+    out: &mut [f32],
+) {
     let shape = &site.sequence.shape;
     let (dim, group) = (shape.head_dim(), site.heads / shape.kv_heads());
     for head in 0..shape.kv_heads() {
         let span = shape.head_span(site.layer, head, BLOCK_TOKENS);
         let is_of_head = |i: usize| (first + i) % site.heads / group == head;
-        let query =
-            |i: usize| Query { values: &queries[i * dim..][..dim], visible: site.visible(site.first + (first + i) / site.heads) };
+        let query = |i: usize| Query {
+            values: &queries[i * dim..][..dim],
+            visible: site.visible(site.first + (first + i) / site.heads),
+        };
         let tile = || (0..queries.len() / dim).filter(|i| is_of_head(*i)).map(|i| (i, query(i)));
         attend_tile(isa, site, &span, tile, scratch, out);
     }
@@ -209,7 +241,7 @@ fn attend_tile<'a, Tile: Iterator<Item = (usize, Query<'a>)>>(
     }
 }
 
-/// Reads the rows `held` of one array of `block` as f32, to the start of `out`.
+/// Decodes the positions `held` of one array of `block` to f32, at the start of `out`.
 fn read(
     isa: Isa,
     site: &AttentionSite,
@@ -225,8 +257,12 @@ fn read(
     let page = site.page(block).read();
     match shape.format() {
         KvFormat::F32 => kernels::decode_f32(&page[slice(codes, &rows)], out),
-        KvFormat::Int8 => {
-            kernels::decode_int8(isa, &page[slice(codes, &rows)], &page[slice(scales, &rows)], shape.head_dim(), out)
-        }
+        KvFormat::Int8 => kernels::decode_int8(
+            isa,
+            &page[slice(codes, &rows)],
+            &page[slice(scales, &rows)],
+            shape.head_dim(),
+            out,
+        ),
     }
 }

@@ -1,8 +1,8 @@
-//! What a Gemma 3 is, as its file says: every size is read, none assumed.
+//! The configuration of a Gemma 3 model: every size is read from its file, none is assumed.
 
 use crate::kv::{KvFormat, Plane};
 
-/// A checked description of one model.
+/// The checked configuration of one model.
 #[derive(Clone, PartialEq, Debug)]
 pub struct ModelConfig {
     /// Rows of the embedding.
@@ -15,11 +15,12 @@ pub struct ModelConfig {
     pub heads: usize,
     /// Key and value heads.
     pub kv_heads: usize,
-    /// Values a head; even, for RoPE turns pairs.
+    /// Values per head; even, because RoPE rotates pairs.
     pub head_dim: usize,
-    /// The plane of every layer, in order: whether it attends to the whole prefix or to the window.
+    /// The plane of every layer, in order: whether it attends to the whole prefix or only to the
+    /// window.
     pub layers: Vec<Plane>,
-    /// Tokens that a sliding layer sees, its own included.
+    /// Tokens that a sliding layer sees, including the query's own.
     pub window: usize,
     /// Tokens that the model was trained for.
     pub context: usize,
@@ -33,21 +34,23 @@ pub struct ModelConfig {
     pub rope_sliding: Rope,
 }
 
-/// Rotary position embedding: the pair `i` turns by `position / factor × base^(-2i/head_dim)`.
+/// Rotary position embedding: rotates pair `i` by `position / factor × base^(-2i/head_dim)`.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Rope {
     /// 1,000,000 on Gemma 3's global layers, 10,000 on its sliding ones.
     pub base: f32,
-    /// Linear position scaling; 1 where the model names none.
+    /// Linear position scaling; 1 if the model specifies none.
     pub factor: f32,
 }
 
-/// Which arithmetic runs: part of the fingerprint, for KV bytes of one are of no use to the other.
+/// The arithmetic in use. Part of the fingerprint, because KV bytes of one precision are useless to
+/// another.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Precision {
-    /// Activations are quantised to int8 per 32 as they enter a product with a quantised matrix; else they stay f32.
+    /// Activations are quantised to int8, in groups of 32, before a product with a quantised
+    /// matrix; otherwise they stay f32.
     pub int8_activations: bool,
-    /// How keys and values are kept.
+    /// How keys and values are stored.
     pub kv: KvFormat,
 }
 

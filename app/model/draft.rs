@@ -1,4 +1,4 @@
-//! A file in the making: written beside its target, and only a whole one takes the target's place.
+//! Atomic file creation: a draft is written beside its target and replaces it only once complete.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use super::fault::{Fault, FileError};
 use super::map::regular;
 
-/// A file under a temporary name. Dropped, it is gone; [`Draft::keep`] makes it the target.
+/// A file under a temporary name. Dropping it deletes the file; [`Draft::keep`] moves it to the
+/// target.
 #[derive(Debug)]
 pub(super) struct Draft {
     file: Option<BufWriter<File>>,
@@ -16,19 +17,26 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    /// Starts a draft of `target`, in the same directory. A link is followed, so that what it points to is replaced; a target
-    /// that is there and no regular file is refused: renaming over a device would take it away from everybody.
+    /// Starts a draft of `target`, in the same directory. Follows a link, so that the file it
+    /// points to is replaced. Refuses an existing target that is not a regular file: renaming over
+    /// a device would take it away from the whole system.
     pub(super) fn create(target: &Path) -> Result<Draft, FileError> {
         if target.exists() {
             regular(target)?;
         }
         let temporary = draft_of(target);
         let target = &target.canonicalize().unwrap_or_else(|_| target.to_owned());
-        let file = begin(&temporary).map_err(|error| FileError::new(target, Fault::Write(error)))?;
-        Ok(Draft { file: Some(BufWriter::with_capacity(1 << 20, file)), temporary, target: target.to_owned() })
+        let file =
+            begin(&temporary).map_err(|error| FileError::new(target, Fault::Write(error)))?;
+        Ok(Draft {
+            file: Some(BufWriter::with_capacity(1 << 20, file)),
+            temporary,
+            target: target.to_owned(),
+        })
     }
 
-    /// Puts the draft in the target's place, once its bytes are on the disk. Returns how many they are.
+    /// Moves the draft to the target's name once its bytes are on the disk. Returns its size in
+    /// bytes.
     pub(super) fn keep(mut self) -> Result<u64, FileError> {
         let target = self.target.clone();
         self.settle().map_err(|error| FileError::new(&target, Fault::Write(error)))
@@ -46,8 +54,8 @@ impl Draft {
     }
 }
 
-/// A new file at `path`. What lies there goes first: an earlier process of this number left it, or somebody planted a link, which would
-/// lead the bytes elsewhere.
+/// Creates a new file at `path`, after removing any existing one. That may be left over from an
+/// earlier process with the same id, or be a planted link, which would redirect the bytes.
 fn begin(path: &Path) -> io::Result<File> {
     match File::create_new(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -58,7 +66,7 @@ fn begin(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Where a draft of `target` lies while this process writes it.
+/// The path of the draft of `target` while this process writes it.
 pub(crate) fn draft_of(target: &Path) -> PathBuf {
     let target = target.canonicalize().unwrap_or_else(|_| target.to_owned());
     let mut name = target.file_name().unwrap_or_default().to_owned();
@@ -79,7 +87,7 @@ impl Write for Draft {
 impl Drop for Draft {
     fn drop(&mut self) {
         self.file = None;
-        // Once kept, nothing lies here any more.
+        // After `keep` nothing is left under this name.
         let _ = std::fs::remove_file(&self.temporary);
     }
 }
@@ -119,7 +127,10 @@ mod tests {
         let mut draft = Draft::create(&target).unwrap();
         draft.write_all(b"new").unwrap();
         draft.keep().unwrap();
-        assert_eq!((std::fs::read(&target).unwrap(), std::fs::read(&other).unwrap()), (b"new".to_vec(), b"mine".to_vec()));
+        assert_eq!(
+            (std::fs::read(&target).unwrap(), std::fs::read(&other).unwrap()),
+            (b"new".to_vec(), b"mine".to_vec())
+        );
         assert!(!target.is_symlink());
     }
 }

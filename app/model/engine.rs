@@ -1,7 +1,11 @@
-//! A model ready to run: weights checked against the configuration, and one call that takes tokens through it.
+//! A model ready to run: weights checked against the configuration, and one call that runs tokens
+//! through it.
 //!
-//! Promise: what [`Model::forward`] computes for a token depends on the tokens before it and nothing else. Cutting a prompt
-//! differently, or taking the state of its head from a cache, changes no bit of the logits or of the KV state.
+//! Promise: what [`Model::forward`] computes for a token depends only on the tokens before it.
+//! Splitting a prompt differently, or taking the state of its prefix from a cache, changes no bit
+//! of the logits or of the KV state.
+
+mod check;
 
 use std::sync::Arc;
 
@@ -10,38 +14,36 @@ use thiserror::Error;
 
 use super::gemma3::{Chunk, Gemma3};
 use super::stripes::{Best, STRIPE_ROWS};
-use super::{Head, LayerWeights, ModelConfig, Precision, Rope, Weight, Weights, ops};
+use super::{Head, ModelConfig, Precision, Rope, Weights, ops};
 use crate::id::TokenId;
 use crate::kernels::{self, Likely, RopeTable, Team};
 use crate::kv::{KvShape, Plane, Sequence, ShapeError};
 use crate::limits::{BLOCK_TOKENS, MAX_CONTEXT_TOKENS};
+use check::{check_config, check_weights};
 
-/// Tokens that pass through the layers together. More would share each reading of the weights further, but their activations
-/// would leave the second cache; it bounds the scratch memory of a pass.
+/// Tokens that pass through the layers together. A larger chunk would amortize each read of the
+/// weights further, but its activations would no longer fit in the L2 cache. This also bounds the
+/// scratch memory of a pass.
 pub(super) const CHUNK_TOKENS: usize = 64;
 
-/// What no value of the residual stream reaches in a sound model (Gemma's stay some ten powers of ten below). A norm sums squares
-/// in f32: of values below this, in the widest row, they do not overflow; where they do, the norm makes zeros of the row, which
-/// look like numbers again.
+/// Upper bound on the magnitude of residual values in a sound model (Gemma's stay some ten powers
+/// of ten below). A norm sums squares in f32. Below this bound the sum cannot overflow even in the
+/// widest row; if it did, the norm would turn the row into zeros, which look like valid numbers
+/// again.
 const RESIDUAL_LIMIT: f32 = 1e15;
 
-/// The widest row that a configuration may have.
-const MAX_SIZE: usize = u32::MAX as usize / 64;
-
-const _: () = assert!(RESIDUAL_LIMIT * RESIDUAL_LIMIT * (MAX_SIZE as f32) < f32::MAX / 2.0, "squares of a row would overflow");
-
-/// Why a model cannot be made or cannot run.
+/// Why a model cannot be constructed or run.
 #[derive(Clone, PartialEq, Debug, Error)]
 pub enum ModelError {
     /// A size in the configuration that no Gemma 3 has.
-    #[error("the model's configuration is unusable: {0}; take a Gemma 3 file, or convert it anew")]
+    #[error("the model's configuration is unusable: {0}; use a Gemma 3 file, or convert it again")]
     Config(&'static str),
-    /// The KV state of such a model cannot be laid out.
+    /// The KV state of this model cannot be laid out.
     #[error(transparent)]
     Shape(#[from] ShapeError),
-    /// The weights of another number of layers than the configuration names.
+    /// The file and its configuration disagree on the number of layers.
     #[error(
-        "the file has the weights of {found} layers, its configuration names {expected}; the file is damaged, fetch or convert it anew"
+        "the file has the weights of {found} layers, its configuration names {expected}; the file is damaged, fetch or convert it again"
     )]
     Layers {
         /// In the weights.
@@ -49,17 +51,17 @@ pub enum ModelError {
         /// In the configuration.
         expected: usize,
     },
-    /// A tensor whose shape does not follow from the configuration.
-    #[error("tensor {name} is {} × {}, the configuration asks for {} × {}; the file is damaged or another model's, fetch or convert it anew", found.0, found.1, expected.0, expected.1)]
+    /// A tensor whose shape contradicts the configuration.
+    #[error("tensor {name} is {} × {}, the configuration asks for {} × {}; the file is damaged or another model's, fetch or convert it again", found.0, found.1, expected.0, expected.1)]
     Tensor {
-        /// As GGUF names it.
+        /// Its GGUF name.
         name: String,
         /// Rows and columns in the file.
         found: (usize, usize),
-        /// Rows and columns by the configuration.
+        /// Rows and columns according to the configuration.
         expected: (usize, usize),
     },
-    /// A token id that the vocabulary does not have.
+    /// A token id outside the vocabulary.
     #[error(
         "token {token} is outside the model's vocabulary of {vocab}; the tokenizer belongs to another model, use the model's own"
     )]
@@ -69,58 +71,66 @@ pub enum ModelError {
         /// Rows of the embedding.
         vocab: usize,
     },
-    /// A sequence longer than the model or this build takes.
+    /// A sequence longer than the model or this build supports.
     #[error("the text takes {needed} tokens, at most {limit} fit; shorten it")]
     Context {
         /// Tokens asked for.
         needed: usize,
-        /// The model's context or this build's, whichever is less.
+        /// The smaller of the model's context and this build's.
         limit: usize,
     },
     /// A sequence laid out for another model or KV format.
-    #[error("the sequence's KV pages are laid out for another model; make it from this model's kv_shape")]
+    #[error(
+        "the sequence's KV pages are laid out for another model; make it from this model's kv_shape"
+    )]
     ForeignSequence,
-    /// A page that is needed and absent or too short.
-    #[error("the {plane:?} page of token {position} is missing or too short; fetch its block again or start the prompt anew")]
+    /// A required page that is absent or too short.
+    #[error(
+        "the {plane:?} page of token {position} is missing or too short; fetch its block again or run the prompt from its start"
+    )]
     Page {
-        /// Of which layers.
+        /// The plane of the page.
         plane: Plane,
         /// The first token of the block.
         position: usize,
     },
-    /// Infinities, NaN or numbers beyond any reason came out of the layers or as logits: what was written for this call's tokens is
-    /// worthless.
-    #[error("the model's numbers overflowed at token {position}; the model file is damaged, fetch or convert it anew")]
+    /// The layers or the logits contain infinities, NaN or absurdly large numbers. Whatever was
+    /// written for this call's tokens is worthless.
+    #[error(
+        "the model's numbers overflowed at token {position}; the model file is damaged, fetch or convert it again"
+    )]
     NotFinite {
-        /// The first token that is off.
+        /// The first affected token.
         position: usize,
     },
-    /// The caller gave the pass up: what was written for its tokens is worthless.
-    #[error("the pass was given up")]
+    /// The caller cancelled the pass. Whatever was written for its tokens is worthless.
+    #[error("the pass was cancelled")]
     Abandoned,
 }
 
 /// Which logits a pass returns.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Logits {
-    /// None: the pass is for the KV state.
+    /// None: the pass only updates the KV state.
     None,
-    /// Of so many of the last tokens, all at most: vocab values each.
+    /// Of this many of the last tokens, at most all: vocab values each.
     Last(usize),
     /// Of every token: tokens × vocab values.
     All,
 }
 
-/// Which logits of the last token decide.
+/// Which logits of a token the caller needs.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted<'a> {
-    /// So many of the likeliest, at least one.
+    /// The number of likeliest tokens, at least one.
     pub count: usize,
-    /// And those of these tokens, which do not count among them: by rising id, all in the vocabulary.
+    /// Further tokens whose logits are needed; they do not count among the likeliest. Sorted by id,
+    /// all within the vocabulary.
     pub apart: &'a [u32],
 }
 
-/// A model ready to run. Making one reads no matrix; the file's pages come in as they are used.
+/// A model ready to run. Constructing one reads no matrix; the kernel pages in the file as it is
+/// used.
 #[derive(Debug)]
 pub struct Model {
     config: ModelConfig,
@@ -133,59 +143,79 @@ pub struct Model {
 
 impl Model {
     /// Binds weights to a configuration, after checking every tensor's shape.
-    pub fn new(config: ModelConfig, weights: Weights, precision: Precision) -> Result<Model, ModelError> {
+    pub fn new(
+        config: ModelConfig,
+        weights: Weights,
+        precision: Precision,
+    ) -> Result<Model, ModelError> {
         check_config(&config)?;
         check_weights(&config, &weights)?;
-        let shape = KvShape::new(&config.layers, config.kv_heads, config.head_dim, config.window, precision.kv)?;
+        let shape = KvShape::new(
+            &config.layers,
+            config.kv_heads,
+            config.head_dim,
+            config.window,
+            precision.kv,
+        )?;
         let network = Gemma3::new(&config, &weights, precision);
-        Ok(Model { config, precision, shape: Arc::new(shape), network, team: Arc::new(Team::alone()), head: None })
+        Ok(Model {
+            config,
+            precision,
+            shape: Arc::new(shape),
+            network,
+            team: Arc::new(Team::alone()),
+            head: None,
+        })
     }
 
-    /// Lets several cores compute. What comes out does not depend on how many.
+    /// Lets several cores compute. The result does not depend on their number.
     pub fn set_team(&mut self, team: Team) {
         self.team = Arc::new(team);
     }
 
-    /// Lets [`Model::likeliest_while`] read `head`, which must be made of this model's output rows, in their place.
+    /// Lets [`Model::likeliest_while`] use `head` in place of the model's output rows, from which
+    /// it must have been made.
     pub fn set_head(&mut self, head: Option<Head>) {
         self.head = head.filter(|_| self.precision.int8_activations);
     }
 
-    /// Whether there is a quicker way to the likeliest tokens than by all logits.
+    /// Whether the likeliest tokens can be found faster than by computing all logits.
     pub(crate) fn has_head(&self) -> bool {
         self.head.is_some()
     }
 
-    /// How many cores compute.
+    /// The number of cores that compute.
     pub(crate) fn cores(&self) -> usize {
         self.team.cores()
     }
 
-    /// What the model is.
+    /// The model's configuration.
     pub fn config(&self) -> &ModelConfig {
         &self.config
     }
 
-    /// Which arithmetic it runs.
+    /// The arithmetic it uses.
     pub(crate) fn precision(&self) -> Precision {
         self.precision
     }
 
-    /// How its KV state is laid out: sequences for [`Model::forward`] are made from it.
+    /// The layout of its KV state; create the sequences for [`Model::forward`] from it.
     pub fn kv_shape(&self) -> &Arc<KvShape> {
         &self.shape
     }
 
-    /// Tokens of the longest sequence: the model's own context or this build's, whichever is less.
+    /// Tokens of the longest sequence: the smaller of the model's own context and this build's.
     pub fn context(&self) -> usize {
         self.config.context.min(MAX_CONTEXT_TOKENS)
     }
 
-    /// Runs `tokens` at the positions `first ..` and writes their keys and values into the pages of `sequence`, which must hold
-    /// the state of all positions before `first`: in the global plane all of them, in the sliding plane those from
-    /// [`KvShape::first_sliding`] on. Returns the logits asked for, token by token, each `vocab` values.
+    /// Runs `tokens` at the positions `first ..` and writes their keys and values into the pages of
+    /// `sequence`. The sequence must hold the state of all positions before `first` in the global
+    /// plane, and of those from [`KvShape::first_sliding`] on in the sliding plane. Returns the
+    /// requested logits, token by token, `vocab` values each.
     ///
-    /// Everything is checked before the first byte is written, except that the numbers stay finite and within reason.
+    /// Checks everything before it writes the first byte, except that the computed numbers stay
+    /// finite and within reason.
     pub fn forward(
         &self,
         tokens: &[TokenId],
@@ -196,11 +226,12 @@ impl Model {
         self.forward_while(tokens, first, sequence, logits, &|| true)
     }
 
-    /// The same, given up where `go_on`, which is asked before each layer and before the logits, says no.
+    /// Like [`Model::forward`], but cancelled as soon as `go_on` returns false. It is called before
+    /// each layer and before the logits.
     ///
     /// # Errors
-    /// [`ModelError::Abandoned`], at most one layer's time after `go_on` would first have said no. What the pages then hold of
-    /// these tokens is worthless.
+    /// [`ModelError::Abandoned`], at most one layer's time after `go_on` would first have returned
+    /// false. The pages then hold worthless state for these tokens.
     pub(crate) fn forward_while(
         &self,
         tokens: &[TokenId],
@@ -209,7 +240,7 @@ impl Model {
         logits: Logits,
         go_on: &dyn Fn() -> bool,
     ) -> Result<Vec<f32>, ModelError> {
-        // The first token whose logits are asked for.
+        // The first token whose logits are requested.
         let from = match logits {
             Logits::None => tokens.len(),
             Logits::Last(count) => tokens.len().saturating_sub(count),
@@ -228,8 +259,9 @@ impl Model {
         Ok(out)
     }
 
-    /// Runs `tokens` as [`Model::forward_while`] does, and returns logits of the last one, by rising id: those that are wanted,
-    /// with the bits that it would give. Where there is no quicker way, all.
+    /// Runs `tokens` like [`Model::forward_while`] and returns the `wanted` logits of the last
+    /// token, sorted by id and bit-identical to those of `forward_while`. Returns all logits if
+    /// there is no faster way.
     ///
     /// # Errors
     /// As [`Model::forward_while`].
@@ -242,18 +274,27 @@ impl Model {
         go_on: &dyn Fn() -> bool,
     ) -> Result<Vec<Likely>, ModelError> {
         let mut out = Vec::new();
-        self.walk(tokens, first, sequence, tokens.len().saturating_sub(1), go_on, &mut |hidden, first| {
-            out = match self.likeliest(hidden.clone(), wanted) {
-                Some(likeliest) => likeliest,
-                None => (0..).zip(self.logits(hidden, first)?).collect(),
-            };
-            Ok(())
-        })?;
+        self.walk(
+            tokens,
+            first,
+            sequence,
+            tokens.len().saturating_sub(1),
+            go_on,
+            &mut |hidden, first| {
+                out = match self.likeliest(hidden.clone(), wanted) {
+                    Some(likeliest) => likeliest,
+                    None => (0..).zip(self.logits(hidden, first)?).collect(),
+                };
+                Ok(())
+            },
+        )?;
         Ok(out)
     }
 
-    /// Runs `tokens` as [`Model::forward_while`] does, and returns logits of the last ones, a list for each that something is `wanted` of,
-    /// by rising id: those that are wanted, with the bits that it would give. No more than a stripe of all logits is ever in memory.
+    /// Runs `tokens` like [`Model::forward_while`] and returns the logits of the last
+    /// `wanted.len()` tokens: for each the logits that its `wanted` asks for, sorted by id and
+    /// bit-identical to those of `forward_while`. Never holds more than one stripe of all logits in
+    /// memory.
     ///
     /// # Errors
     /// As [`Model::forward_while`].
@@ -270,13 +311,17 @@ impl Model {
         self.walk(tokens, first, sequence, from, go_on, &mut |hidden, position| {
             let normed = self.network.normed(hidden, self.team.isa());
             let taken = out.len();
-            let mut best: Vec<Best<'_>> = wanted[taken..].iter().take(normed.dims()[0]).copied().map(Best::new).collect();
+            let mut best: Vec<Best<'_>> =
+                wanted[taken..].iter().take(normed.dims()[0]).copied().map(Best::new).collect();
             for at in (0..self.config.vocab).step_by(STRIPE_ROWS) {
                 let rows = at..self.config.vocab.min(at + STRIPE_ROWS);
                 let width = rows.len();
-                let logits = ops::into_vec(self.network.some_logits(normed.clone(), rows, &self.team));
+                let logits =
+                    ops::into_vec(self.network.some_logits(normed.clone(), rows, &self.team));
                 check(&logits, f32::INFINITY, width, position)?;
-                best.iter_mut().zip(logits.chunks_exact(width)).for_each(|(best, logits)| best.take(at, logits));
+                best.iter_mut()
+                    .zip(logits.chunks_exact(width))
+                    .for_each(|(best, logits)| best.take(at, logits));
             }
             out.extend(best.into_iter().map(Best::all));
             Ok(())
@@ -284,7 +329,8 @@ impl Model {
         Ok(out)
     }
 
-    /// The wanted logits of a hidden state, all finite; none where the halves say nothing of them.
+    /// The wanted logits of a hidden state, all finite; `None` if the split head cannot decide
+    /// them.
     fn likeliest(&self, hidden: Tensor<2>, wanted: Wanted<'_>) -> Option<Vec<Likely>> {
         let (head, isa) = (self.head.as_ref()?, self.team.isa());
         let normed = ops::into_vec(self.network.normed(hidden, isa));
@@ -292,8 +338,8 @@ impl Model {
         kernels::likeliest(&self.team, isa, head.split(), &x, wanted.count, wanted.apart)
     }
 
-    /// Runs `tokens` through the layers, and gives `take` the hidden states of those from the `from`-th on, in pieces, with the
-    /// position of a piece's first.
+    /// Runs `tokens` through the layers and passes the hidden states of the tokens from index
+    /// `from` on to `take`, piece by piece, each with the position of its first token.
     fn walk(
         &self,
         tokens: &[TokenId],
@@ -314,7 +360,11 @@ impl Model {
                 if !go_on() {
                     return Err(ModelError::Abandoned);
                 }
-                let wanted = if skipped == 0 { hidden } else { hidden.narrow(0, skipped, part.len() - skipped) };
+                let wanted = if skipped == 0 {
+                    hidden
+                } else {
+                    hidden.narrow(0, skipped, part.len() - skipped)
+                };
                 take(wanted, chunk.first + skipped)?;
             }
             begin += part.len();
@@ -322,7 +372,8 @@ impl Model {
         Ok(())
     }
 
-    /// The logits of hidden states from position `first` on: a matrix of its own makes them, so they are looked at as well.
+    /// The logits of hidden states from position `first` on. They are checked too, because they
+    /// come from a separate matrix.
     fn logits(&self, hidden: Tensor<2>, first: usize) -> Result<Vec<f32>, ModelError> {
         let logits = ops::into_vec(self.network.logits(hidden, &self.team));
         check(&logits, f32::INFINITY, self.config.vocab, first)?;
@@ -330,7 +381,9 @@ impl Model {
     }
 
     fn chunk(&self, sequence: &Arc<Sequence>, first: usize, tokens: usize) -> Chunk {
-        let table = |rope: Rope| Arc::new(RopeTable::new(rope.base, rope.factor, self.config.head_dim, first, tokens));
+        let table = |rope: Rope| {
+            Arc::new(RopeTable::new(rope.base, rope.factor, self.config.head_dim, first, tokens))
+        };
         Chunk {
             sequence: sequence.clone(),
             first,
@@ -340,7 +393,12 @@ impl Model {
         }
     }
 
-    fn check_call(&self, tokens: &[TokenId], first: usize, sequence: &Sequence) -> Result<(), ModelError> {
+    fn check_call(
+        &self,
+        tokens: &[TokenId],
+        first: usize,
+        sequence: &Sequence,
+    ) -> Result<(), ModelError> {
         let needed = first.saturating_add(tokens.len());
         if needed > self.context() {
             return Err(ModelError::Context { needed, limit: self.context() });
@@ -371,78 +429,14 @@ impl Model {
     }
 }
 
-/// Whether all of `values`, rows of `width` from position `first` on, are numbers below `limit` in size.
+/// Checks that the magnitude of all `values`, rows of `width` from position `first` on, is below
+/// `limit`.
 fn check(values: &[f32], limit: f32, width: usize, first: usize) -> Result<(), ModelError> {
     let is_sound = |value: &f32| value.abs() < limit;
-    // All of them are looked at, for a loop without a way out takes several values at a time, and logits are many.
+    // Checks every value: a loop without an early exit is vectorized, and there are many logits.
     if values.iter().fold(true, |sound, value| sound & is_sound(value)) {
         return Ok(());
     }
     let at = values.iter().position(|value| !is_sound(value)).unwrap_or(0);
     Err(ModelError::NotFinite { position: first + at / width })
-}
-
-fn check_config(config: &ModelConfig) -> Result<(), ModelError> {
-    let fail = |reason| Err(ModelError::Config(reason));
-    let sizes = [config.vocab, config.hidden, config.ffn, config.heads, config.kv_heads, config.head_dim, config.context];
-    if sizes.contains(&0) {
-        return fail("a size is zero");
-    }
-    if sizes.iter().any(|size| *size > MAX_SIZE) {
-        return fail("a size is beyond reason");
-    }
-    if !config.heads.is_multiple_of(config.kv_heads) {
-        return fail("the query heads do not divide among the KV heads");
-    }
-    if !config.head_dim.is_multiple_of(2) {
-        return fail("the head size is odd, so RoPE has no pairs to turn");
-    }
-    let positive = |value: f32| value.is_finite() && value > 0.0;
-    let ropes = [config.rope_global, config.rope_sliding];
-    if !ropes.iter().all(|rope| positive(rope.base) && positive(rope.factor)) {
-        return fail("a RoPE base or factor is not a positive number");
-    }
-    if !positive(config.query_scale) || !config.rms_eps.is_finite() || config.rms_eps < 0.0 {
-        return fail("the query scale or the norm epsilon is not a sound number");
-    }
-    Ok(())
-}
-
-fn check_weights(config: &ModelConfig, weights: &Weights) -> Result<(), ModelError> {
-    let (vocab, hidden) = (config.vocab, config.hidden);
-    check_tensor("token_embd.weight", &weights.embedding, (vocab, hidden))?;
-    if let Some(output) = &weights.output {
-        check_tensor("output.weight", output, (vocab, hidden))?;
-    }
-    check_tensor("output_norm.weight", &weights.output_norm, (1, hidden))?;
-    if weights.layers.len() != config.layers.len() {
-        return Err(ModelError::Layers { found: weights.layers.len(), expected: config.layers.len() });
-    }
-    weights.layers.iter().enumerate().try_for_each(|(i, layer)| check_layer(config, i, layer))
-}
-
-fn check_layer(config: &ModelConfig, i: usize, layer: &LayerWeights) -> Result<(), ModelError> {
-    let hidden = config.hidden;
-    let (queries, keys) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
-    let tensors = [
-        ("attn_norm", &layer.attention_norm, (1, hidden)),
-        ("attn_q", &layer.query, (queries, hidden)),
-        ("attn_k", &layer.key, (keys, hidden)),
-        ("attn_v", &layer.value, (keys, hidden)),
-        ("attn_q_norm", &layer.query_norm, (1, config.head_dim)),
-        ("attn_k_norm", &layer.key_norm, (1, config.head_dim)),
-        ("attn_output", &layer.attention_output, (hidden, queries)),
-        ("post_attention_norm", &layer.post_attention_norm, (1, hidden)),
-        ("ffn_norm", &layer.ffn_norm, (1, hidden)),
-        ("ffn_gate", &layer.gate, (config.ffn, hidden)),
-        ("ffn_up", &layer.up, (config.ffn, hidden)),
-        ("ffn_down", &layer.down, (hidden, config.ffn)),
-        ("post_ffw_norm", &layer.post_ffn_norm, (1, hidden)),
-    ];
-    tensors.into_iter().try_for_each(|(name, weight, expected)| check_tensor(&format!("blk.{i}.{name}.weight"), weight, expected))
-}
-
-fn check_tensor(name: &str, weight: &Weight, expected: (usize, usize)) -> Result<(), ModelError> {
-    let found = (weight.rows(), weight.cols());
-    if found == expected { Ok(()) } else { Err(ModelError::Tensor { name: name.to_owned(), found, expected }) }
 }

@@ -1,7 +1,7 @@
-//! Gemma 3 as burn modules, in the order in which a token meets them.
+//! Gemma 3 as burn modules, in the order in which a token passes through them.
 //!
-//! Between modules flow `Tensor<2>` of [tokens, features]; matrices stay where the file has them. The modules carry no parameter
-//! that burn could train or move: their weights are views.
+//! Modules exchange `Tensor<2>` of [tokens, features]; matrices stay in the mapped file. The
+//! modules have no parameter that burn could train or move: their weights are views.
 
 use core::ops::Range;
 use std::sync::Arc;
@@ -16,7 +16,8 @@ use crate::id::TokenId;
 use crate::kernels::{Isa, RopeTable, Team};
 use crate::kv::{Plane, Sequence};
 
-/// What a chunk of tokens carries through the layers: where it stands, and how its positions turn.
+/// What a chunk of tokens carries through the layers: its sequence, its position and its RoPE
+/// tables.
 #[derive(Clone, Debug)]
 pub(crate) struct Chunk {
     /// The pages that the chunk writes and reads.
@@ -41,23 +42,36 @@ pub(crate) struct Gemma3 {
 }
 
 impl Gemma3 {
-    /// Binds checked weights. The output is the embedding where the file ties them.
+    /// Binds checked weights. The output matrix is the embedding if the file ties them.
     pub(crate) fn new(config: &ModelConfig, weights: &Weights, precision: Precision) -> Gemma3 {
         let output = weights.output.as_ref().unwrap_or(&weights.embedding);
         Gemma3 {
-            embedding: Embedding { weight: weights.embedding.clone(), scale: (config.hidden as f32).sqrt() },
-            layers: (0..config.layers.len()).map(|i| Layer::new(config, &weights.layers[i], i, precision)).collect(),
+            embedding: Embedding {
+                weight: weights.embedding.clone(),
+                scale: (config.hidden as f32).sqrt(),
+            },
+            layers: (0..config.layers.len())
+                .map(|i| Layer::new(config, &weights.layers[i], i, precision))
+                .collect(),
             norm: RmsNorm::new(&weights.output_norm, config.rms_eps),
             output: Linear::new(output, precision),
         }
     }
 
-    /// Runs a chunk through all layers, and leaves its keys and values in its pages; none as soon as, before a layer, `go_on` says no.
+    /// Runs a chunk through all layers and leaves its keys and values in its pages. Returns `None`
+    /// as soon as `go_on`, called before each layer, returns false.
     ///
     /// # Shapes
     /// tokens: `[tokens]` -> `[tokens, hidden]`, before the last norm.
-    pub(crate) fn forward(&self, tokens: &[TokenId], chunk: &Chunk, go_on: &dyn Fn() -> bool) -> Option<Tensor<2>> {
-        self.layers.iter().try_fold(self.embedding.forward(tokens), |x, layer| go_on().then(|| layer.forward(x, chunk)))
+    pub(crate) fn forward(
+        &self,
+        tokens: &[TokenId],
+        chunk: &Chunk,
+        go_on: &dyn Fn() -> bool,
+    ) -> Option<Tensor<2>> {
+        self.layers.iter().try_fold(self.embedding.forward(tokens), |x, layer| {
+            go_on().then(|| layer.forward(x, chunk))
+        })
     }
 
     /// The logits of hidden states.
@@ -68,15 +82,21 @@ impl Gemma3 {
         self.output.forward(self.normed(hidden, team.isa()), team)
     }
 
-    /// The logits of some of the vocabulary's tokens, for hidden states as they leave [`Gemma3::normed`].
+    /// The logits of some of the vocabulary's tokens, for hidden states returned by
+    /// [`Gemma3::normed`].
     ///
     /// # Shapes
     /// `[tokens, hidden]` -> `[tokens, rows]`
-    pub(crate) fn some_logits(&self, normed: Tensor<2>, rows: Range<usize>, team: &Arc<Team>) -> Tensor<2> {
+    pub(crate) fn some_logits(
+        &self,
+        normed: Tensor<2>,
+        rows: Range<usize>,
+        team: &Arc<Team>,
+    ) -> Tensor<2> {
         ops::linear(normed, &self.output.weight.some_rows(rows), self.output.int8, team)
     }
 
-    /// Hidden states as the output rows meet them.
+    /// Hidden states after the last norm: the input of the output matrix.
     ///
     /// # Shapes
     /// `[tokens, hidden]` -> `[tokens, hidden]`
@@ -114,7 +134,12 @@ pub(crate) struct Layer {
 }
 
 impl Layer {
-    fn new(config: &ModelConfig, weights: &LayerWeights, layer: usize, precision: Precision) -> Layer {
+    fn new(
+        config: &ModelConfig,
+        weights: &LayerWeights,
+        layer: usize,
+        precision: Precision,
+    ) -> Layer {
         let norm = |weight: &Weight| RmsNorm::new(weight, config.rms_eps);
         Layer {
             attention_norm: norm(&weights.attention_norm),
@@ -159,7 +184,12 @@ pub(crate) struct Attention {
 }
 
 impl Attention {
-    fn new(config: &ModelConfig, weights: &LayerWeights, layer: usize, precision: Precision) -> Attention {
+    fn new(
+        config: &ModelConfig,
+        weights: &LayerWeights,
+        layer: usize,
+        precision: Precision,
+    ) -> Attention {
         Attention {
             query: Linear::new(&weights.query, precision),
             key: Linear::new(&weights.key, precision),
@@ -211,7 +241,10 @@ impl FeedForward {
     /// # Shapes
     /// `[tokens, hidden]` -> `[tokens, hidden]`
     pub(crate) fn forward(&self, x: Tensor<2>, team: &Arc<Team>) -> Tensor<2> {
-        self.down.forward(ops::gated(self.gate.forward(x.clone(), team), self.up.forward(x, team), team.isa()), team)
+        self.down.forward(
+            ops::gated(self.gate.forward(x.clone(), team), self.up.forward(x, team), team.isa()),
+            team,
+        )
     }
 }
 
@@ -236,7 +269,8 @@ impl Linear {
     }
 }
 
-/// Scales each run of `n` values to a mean square of 1, then by 1 + w; `n` is a row, or a head within it.
+/// Scales each run of `n` values to a mean square of 1, then by 1 + w; `n` is the length of a row,
+/// or of a head within it.
 #[derive(Module, Debug)]
 pub(crate) struct RmsNorm {
     #[module(skip)]

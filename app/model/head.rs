@@ -1,16 +1,17 @@
-//! The output rows in two halves, as a file that is mapped in their place (`kernels::head` says what halves are good for).
+//! The output rows split into two halves, as a mapped file that replaces them (`kernels::head`
+//! explains what the halves are for).
 //!
 //! ```text
 //! 0     "potluck head 1\n\0", 16 bytes
-//! 16    what it was made from, 16 bytes: the hash of the model's content
+//! 16    hash of the content of the model it was made from, 16 bytes
 //! 32    rows and columns, u64 each, little endian
 //! 48    hash of the parts, 16 bytes: XXH3-128 of the XXH3-128 of each
 //! 64    XXH3-64 of bytes 0 to 63
 //! 4096  the parts (`kernels::HeadShape`)
 //! ```
 //!
-//! A file is written beside its place and takes it once its bytes are on the disk, so one that is there is whole. Writing takes
-//! memory for some rows at a time.
+//! A new file is written beside its final path and renamed once its bytes are on the disk, so a
+//! file at the final path is complete. Writing needs memory for only some rows at a time.
 
 use std::fs::{self, File, TryLockError};
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -23,13 +24,13 @@ use super::{Bytes, Progress, Weight, map};
 use crate::kernels::{HeadShape, Split, split_row};
 
 const MAGIC: &[u8; 16] = b"potluck head 1\n\0";
-/// Where the parts begin: a page, so that they are aligned in a map.
+/// Offset of the parts: a page, so that they are aligned in a map.
 const START: usize = 4096;
 const HEADER: usize = 72;
-/// Rows that are split between two writes: 0.7 MB of the board's model.
+/// Rows split between two writes: 0.7 MB of the board's model.
 const ROWS: usize = 1024;
 
-/// Output rows in two halves, mapped.
+/// Output rows split into two halves, mapped.
 #[derive(Clone, Debug)]
 pub struct Head {
     bytes: Bytes,
@@ -37,18 +38,18 @@ pub struct Head {
 }
 
 impl Head {
-    /// Whether the rows of `weight` can be split at all.
+    /// Whether the rows of `weight` can be split.
     pub(crate) fn fits(weight: &Weight) -> bool {
         shape(weight).is_some()
     }
 
-    /// Bytes of the file for `weight`; 0 where it cannot be split.
+    /// Size of the file for `weight` in bytes; 0 if it cannot be split.
     pub(crate) fn file_bytes(weight: &Weight) -> u64 {
         shape(weight).map_or(0, |shape| (START + shape.bytes()) as u64)
     }
 
-    /// The file at `path`, if it was made from the rows of `weight` in the model of that content. Its parts are not read: see
-    /// [`Head::is_sound`].
+    /// Opens the file at `path` if it was made from the rows of `weight` in the model with content
+    /// `made_from`. Does not read the parts: see [`Head::is_sound`].
     pub fn open(path: &Path, weight: &Weight, made_from: [u8; 16]) -> Option<Head> {
         let shape = shape(weight)?;
         let bytes = map(path).ok()?;
@@ -58,13 +59,13 @@ impl Head {
         is_whole.then_some(Head { bytes, shape })
     }
 
-    /// Whether the parts are what was written. Reads all of them, which also brings them into memory.
+    /// Whether the parts match their hash. Reads all of them, which also pages them into memory.
     pub(crate) fn is_sound(&self) -> bool {
         let parts = self.shape.parts().map(|part| xxh3_128(&self.bytes.as_slice()[START..][part]));
         self.bytes.as_slice()[48..64] == joined(parts)
     }
 
-    /// Its bytes, to be held in memory.
+    /// Its bytes, for locking in memory.
     pub(crate) fn bytes(&self) -> &Bytes {
         &self.bytes
     }
@@ -72,14 +73,16 @@ impl Head {
     /// The parts, for the kernels.
     pub(super) fn split(&self) -> Split<'_> {
         let parts = &self.bytes.as_slice()[START..];
-        Split::new(self.shape, parts).unwrap_or_else(|| unreachable!("the length was checked when it was opened"))
+        Split::new(self.shape, parts)
+            .unwrap_or_else(|| unreachable!("the length was checked when it was opened"))
     }
 
-    /// Splits the rows of `weight` into a file at `path`. What an earlier attempt left beside it is overwritten; where another
-    /// process is writing the same, this one does not.
+    /// Splits the rows of `weight` into a file at `path`. Overwrites the temporary file of an
+    /// earlier attempt. Fails if another process is writing the same file.
     ///
     /// # Errors
-    /// The system's; [`Fault::Unsupported`] for rows that cannot be split; what was written is gone then.
+    /// The system's errors; [`Fault::Unsupported`] for rows that cannot be split. Deletes what it
+    /// has written if it fails after that.
     pub fn build(
         path: &Path,
         weight: &Weight,
@@ -87,22 +90,35 @@ impl Head {
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<(), FileError> {
         let at = |fault| FileError::new(path, fault);
-        let shape = shape(weight).ok_or_else(|| at(Fault::Unsupported("such output rows are not split".to_string())))?;
+        let shape = shape(weight)
+            .ok_or_else(|| at(Fault::Unsupported("these rows cannot be split".to_string())))?;
         let new = path.with_extension("newhead");
-        let file =
-            File::options().create(true).truncate(false).write(true).open(&new).map_err(|error| at(Fault::Write(error)))?;
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&new)
+            .map_err(|error| at(Fault::Write(error)))?;
         match file.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(at(Fault::Unsupported("another process is splitting them".to_string()))),
+            Err(TryLockError::WouldBlock) => {
+                return Err(at(Fault::Unsupported(
+                    "another process is splitting them".to_string(),
+                )));
+            }
             Err(TryLockError::Error(error)) => return Err(at(Fault::Write(error))),
         }
-        // Between opening and locking, whoever had the lock may have given the file its name: it is somebody's now.
-        let same = |one: &fs::Metadata, other: &fs::Metadata| (one.dev(), one.ino()) == (other.dev(), other.ino());
+        // Between opening and locking, the previous holder of the lock may have renamed the file:
+        // it is then in use under its final name.
+        let same = |one: &fs::Metadata, other: &fs::Metadata| {
+            (one.dev(), one.ino()) == (other.dev(), other.ino())
+        };
         if !file.metadata().and_then(|own| Ok(same(&own, &fs::metadata(&new)?))).unwrap_or(false) {
             return Err(at(Fault::Unsupported("another process has just split them".to_string())));
         }
-        let done = write(&file, shape, weight, made_from, progress)
-            .and_then(|()| file.sync_all().and_then(|()| fs::rename(&new, path)).map_err(Fault::Write));
+        let done = write(&file, shape, weight, made_from, progress).and_then(|()| {
+            file.sync_all().and_then(|()| fs::rename(&new, path)).map_err(Fault::Write)
+        });
         if done.is_err() {
             let _ = fs::remove_file(&new);
         }
@@ -134,7 +150,9 @@ fn write(
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<(), Fault> {
     let total = weight.bytes().len() as u64;
-    file.set_len(0).and_then(|()| file.set_len((START + shape.bytes()) as u64)).map_err(Fault::Write)?;
+    file.set_len(0)
+        .and_then(|()| file.set_len((START + shape.bytes()) as u64))
+        .map_err(Fault::Write)?;
     let mut hashes: [Xxh3Default; 4] = core::array::from_fn(|_| Xxh3Default::new());
     let mut ends = shape.parts().map(|part| (START + part.start) as u64);
     let sizes = shape.row_bytes();
@@ -144,18 +162,29 @@ fn write(
         let [scales, upper, lower, widths] = &mut buffers;
         for (r, row) in rows.chunks_exact(row_bytes).enumerate() {
             let part = |size: usize| r * size..(r + 1) * size;
-            let halves = (&mut scales[part(sizes[0])], &mut upper[part(sizes[1])], &mut lower[part(sizes[2])]);
-            widths[r] = split_row(row, halves.0, halves.1, halves.2)
-                .ok_or_else(|| Fault::Unsupported(format!("row {} has no bound", number * ROWS + r)))?;
+            let halves = (
+                &mut scales[part(sizes[0])],
+                &mut upper[part(sizes[1])],
+                &mut lower[part(sizes[2])],
+            );
+            widths[r] = split_row(row, halves.0, halves.1, halves.2).ok_or_else(|| {
+                Fault::Unsupported(format!("row {} has no bound", number * ROWS + r))
+            })?;
         }
         let count = rows.len() / row_bytes;
-        for (((buffer, size), hash), end) in buffers.iter().zip(sizes).zip(&mut hashes).zip(&mut ends) {
+        for (((buffer, size), hash), end) in
+            buffers.iter().zip(sizes).zip(&mut hashes).zip(&mut ends)
+        {
             let bytes = &buffer[..count * size];
             hash.update(bytes);
             file.write_all_at(bytes, *end).map_err(Fault::Write)?;
             *end += bytes.len() as u64;
         }
-        progress(Progress { done: ((number * ROWS + count) * row_bytes) as u64, total, item: "output rows" });
+        progress(Progress {
+            done: ((number * ROWS + count) * row_bytes) as u64,
+            total,
+            item: "output rows",
+        });
     }
     let hash = joined(hashes.map(|hash| hash.digest128()));
     file.write_all_at(&header(shape, made_from, hash), 0).map_err(Fault::Write)
@@ -189,7 +218,10 @@ mod tests {
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
         assert_eq!(fs::metadata(&path).unwrap().len(), Head::file_bytes(&weight));
         assert!(Head::open(&path, &weight, [1; 16]).unwrap().is_sound());
-        assert!(Head::open(&path, &weight, [2; 16]).is_none() && Head::open(&path, &rows(2_499, 1), [1; 16]).is_none());
+        assert!(
+            Head::open(&path, &weight, [2; 16]).is_none()
+                && Head::open(&path, &rows(2_499, 1), [1; 16]).is_none()
+        );
         let whole = fs::read(&path).unwrap();
         for at in [0, 20, 40, 50, 65] {
             let mut bytes = whole.clone();
@@ -218,7 +250,15 @@ mod tests {
         let said = Head::build(&path, &weight, [0; 16], &mut |_| {}).unwrap_err().to_string();
         assert!(said.contains("row 1050"), "{said}");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
-        assert!(Head::build(&dir.path().join("absent").join("some.head"), &weight, [0; 16], &mut |_| {}).is_err());
+        assert!(
+            Head::build(
+                &dir.path().join("absent").join("some.head"),
+                &weight,
+                [0; 16],
+                &mut |_| {}
+            )
+            .is_err()
+        );
     }
 
     #[test]

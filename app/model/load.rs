@@ -1,8 +1,8 @@
-//! A model opened for use, and the fingerprint under which nodes share its KV state.
+//! Opens a model for use, and computes the fingerprint under which nodes share its KV state.
 //!
-//! The fingerprint covers what decides KV bytes and nothing else: configuration, the content of every tensor, precision,
-//! numerics version, block size. File names, the order of tensors and metadata, and the vocabulary's text do not matter:
-//! keys are made of token ids.
+//! The fingerprint covers exactly what determines KV bytes: configuration, the content of every
+//! tensor, precision, numerics version, block size. File names, the order of tensors and metadata,
+//! and the vocabulary's text do not matter, because keys are made of token ids.
 
 use core::ops::Range;
 use std::fs::File;
@@ -22,26 +22,29 @@ use crate::limits::BLOCK_TOKENS;
 const CONTENT_DOMAIN: &[u8] = b"potluck model content 1";
 const FINGERPRINT_DOMAIN: &[u8] = b"potluck fingerprint 1";
 
-/// Zeros at the end of a file's tensors, as copying leaves them on FAT when it is cut short: the length is right, the rest was
-/// never written. No tensor ends so, and files below `SAMPLED_EVERY` are copied in one go.
+/// If this many bytes at the end of a file's tensors are zeros, the copy was interrupted: on FAT
+/// the length is then right, but the rest was never written. No tensor ends like this. Files below
+/// `SAMPLED_EVERY` are copied in one go.
 const EMPTY_END_BYTES: usize = 64 << 10;
 
-/// A sample takes this many bytes of every so many, and the first of every tensor.
+/// A sample reads `SAMPLE_BYTES` at the start of every tensor and at every `SAMPLED_EVERY` bytes of
+/// it.
 const SAMPLE_BYTES: usize = 4 << 10;
 const SAMPLED_EVERY: usize = 1 << 20;
 
 /// A model, checked and mapped.
 #[derive(Clone, Debug)]
 pub struct Opened {
-    /// Its sizes.
+    /// Its configuration.
     pub config: ModelConfig,
-    /// Its tensors, where they lie in the maps.
+    /// Its tensors, in place in the maps.
     pub weights: Weights,
     /// The files, for their names and the vocabulary.
     pub gguf: Gguf,
 }
 
-/// Opens the GGUF at `path`, with its other parts where it has some. The heads are read and checked; of the tensors, nothing is.
+/// Opens the GGUF at `path`, together with its other parts if it has any. Reads and checks the
+/// heads, but none of the tensor data.
 pub fn open(path: &Path) -> Result<Opened, FileError> {
     let gguf = Gguf::open(path)?;
     let config = gguf.config()?;
@@ -54,23 +57,29 @@ pub fn open(path: &Path) -> Result<Opened, FileError> {
 }
 
 impl Opened {
-    /// Hash of configuration and tensors: equal for equal models whatever their files are called, and however many they are. Reads all of them.
+    /// Hash of configuration and tensors. Equal models have equal hashes, whatever the names and
+    /// number of their files. Reads all tensors.
     pub fn content(&self) -> Content {
         Content(content(&self.config, &self.weights))
     }
 
-    /// Hash of the files' lengths, the head, the first bytes of each tensor and some of every MiB: another model, or another
-    /// conversion of this one, has another. Reads some 2 MB, so that it costs the board's card a third of a second where
-    /// [`Opened::content`] takes eleven. It does not tell what changed within a MiB of a tensor; see docs/inside/kv.md for what it is good for.
+    /// Hash of the files' lengths, the head, and a few KiB at the start and at every MiB of each
+    /// tensor. It differs for another model or another conversion of this one. Reads some 2 MB,
+    /// which takes a third of a second from the board's card; [`Opened::content`] takes eleven
+    /// seconds. It misses changes within a MiB of a tensor; docs/inside/kv.md says where that is
+    /// good enough.
     pub(crate) fn sample(&self) -> Result<[u8; 16], FileError> {
         let mut hash = Xxh3Default::new();
         let mut files = Vec::with_capacity(self.gguf.files().len());
         for GgufFile { path, bytes } in self.gguf.files() {
             hash.update(&(bytes.as_slice().len() as u64).to_le_bytes());
-            files.push((path, File::open(path).map_err(|error| FileError::new(path, Fault::Open(error)))?));
+            files.push((
+                path,
+                File::open(path).map_err(|error| FileError::new(path, Fault::Open(error)))?,
+            ));
         }
         hash.update(&self.vocabulary_source());
-        // Read, not touched in the map: a touch would bring in what lies around it, too.
+        // Reads the file instead of the map: touching the map would page in the surroundings too.
         let mut buffer = [0; SAMPLE_BYTES];
         for tensor in self.gguf.tensors().values() {
             let (path, file) = &mut files[tensor.file];
@@ -85,34 +94,42 @@ impl Opened {
         Ok(hash.digest128().to_le_bytes())
     }
 
-    /// The rows that make logits, the file that they lie in, by its number, and where.
+    /// The matrix that produces the logits, the index of its file, and its byte range there.
     pub fn output_rows(&self) -> (&Weight, usize, Range<usize>) {
         let tied = (&self.weights.embedding, "token_embd.weight");
-        let (weight, name) = self.weights.output.as_ref().map_or(tied, |output| (output, "output.weight"));
+        let (weight, name) =
+            self.weights.output.as_ref().map_or(tied, |output| (output, "output.weight"));
         let tensor = &self.gguf.tensors()[name];
         (weight, tensor.file, tensor.range.clone())
     }
 
-    /// Hash of everything before the tensors, the vocabulary among it.
+    /// Hash of everything before the tensors, including the vocabulary.
     pub(crate) fn vocabulary_source(&self) -> [u8; 16] {
         xxh3_128(self.gguf.head()).to_le_bytes()
     }
 }
 
-/// The first file whose tensors end in zeros only.
+/// The first file whose tensors end in zeros.
 fn ends_empty(gguf: &Gguf) -> Option<&GgufFile> {
     gguf.files().iter().enumerate().find_map(|(number, file)| {
-        let ends = gguf.tensors().values().filter(|tensor| tensor.file == number).map(|tensor| tensor.range.end);
+        let ends = gguf
+            .tensors()
+            .values()
+            .filter(|tensor| tensor.file == number)
+            .map(|tensor| tensor.range.end);
         let end = ends.max().filter(|&end| end > SAMPLED_EVERY)?;
-        file.bytes.as_slice()[end - EMPTY_END_BYTES..end].iter().all(|byte| *byte == 0).then_some(file)
+        file.bytes.as_slice()[end - EMPTY_END_BYTES..end]
+            .iter()
+            .all(|byte| *byte == 0)
+            .then_some(file)
     })
 }
 
-/// The content of a model as [`Opened::content`] hashes it.
+/// The content hash of a model, see [`Opened::content`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Content(pub(crate) [u8; 16]);
 
-/// What must be equal for two nodes to share KV state of the model with this content.
+/// Two nodes share KV state of the model with this content only if their fingerprints are equal.
 pub fn fingerprint(content: Content, precision: Precision) -> Fingerprint {
     digest(&content.0, precision, NUMERICS_VERSION)
 }
@@ -131,7 +148,18 @@ fn digest(content: &[u8; 16], precision: Precision, numerics: u32) -> Fingerprin
 fn content(config: &ModelConfig, weights: &Weights) -> [u8; 16] {
     let mut hash = Xxh3Default::new();
     hash.update(CONTENT_DOMAIN);
-    let ModelConfig { vocab, hidden, ffn, heads, kv_heads, head_dim, ref layers, window, context, .. } = *config;
+    let ModelConfig {
+        vocab,
+        hidden,
+        ffn,
+        heads,
+        kv_heads,
+        head_dim,
+        ref layers,
+        window,
+        context,
+        ..
+    } = *config;
     for size in [vocab, hidden, ffn, heads, kv_heads, head_dim, layers.len(), window, context] {
         hash.update(&(size as u64).to_le_bytes());
     }
@@ -156,8 +184,10 @@ fn content(config: &ModelConfig, weights: &Weights) -> [u8; 16] {
 
 /// Every tensor under its GGUF name, sorted by name.
 pub(super) fn named(weights: &Weights) -> Vec<(String, &Weight)> {
-    let mut named =
-        vec![("token_embd.weight".to_owned(), &weights.embedding), ("output_norm.weight".to_owned(), &weights.output_norm)];
+    let mut named = vec![
+        ("token_embd.weight".to_owned(), &weights.embedding),
+        ("output_norm.weight".to_owned(), &weights.output_norm),
+    ];
     named.extend(weights.output.iter().map(|output| ("output.weight".to_owned(), output)));
     for (index, layer) in weights.layers.iter().enumerate() {
         let parts = [
@@ -190,18 +220,23 @@ mod tests {
 
     fn tiny(dir: &Path, seed: u64) -> Opened {
         let mut config = Shape::Demo.config();
-        (config.vocab, config.hidden, config.ffn, config.head_dim, config.heads) = (512, 64, 96, 32, 2);
+        (config.vocab, config.hidden, config.ffn, config.head_dim, config.heads) =
+            (512, 64, 96, 32, 2);
         let path = dir.join(format!("tiny-{seed}.gguf"));
         synth_config(&config, seed, ConvertType::Q8_0, &path, &mut |_| {}).unwrap();
         open(&path).unwrap()
     }
 
-    /// If this fails, nodes of this build and of the last no longer share: raise the domain's number on purpose or find out why.
+    /// If this fails, nodes of this build no longer share with those of the previous one. Either
+    /// raise the number in the domain on purpose or find out why.
     #[test]
     fn the_fingerprint_of_a_known_model_is_pinned() {
         let dir = tempfile::tempdir().unwrap();
         let opened = tiny(dir.path(), 1);
-        assert_eq!(digest(&opened.content().0, Precision::INT8, 1).to_string(), "6cfbe26cac1abec99815ada046d09e34");
+        assert_eq!(
+            digest(&opened.content().0, Precision::INT8, 1).to_string(),
+            "6cfbe26cac1abec99815ada046d09e34"
+        );
     }
 
     #[test]
@@ -231,11 +266,18 @@ mod tests {
             let kept = bytes[tensor.range.start];
             bytes[tensor.range.start] ^= 1;
             std::fs::write(&copy, &bytes).unwrap();
-            assert_ne!(open(&copy).unwrap().sample().unwrap(), one.sample().unwrap(), "a tensor was not looked at");
+            assert_ne!(
+                open(&copy).unwrap().sample().unwrap(),
+                one.sample().unwrap(),
+                "a tensor was not sampled"
+            );
             bytes[tensor.range.start] = kept;
         }
         std::fs::remove_file(&copy).unwrap();
-        assert!(matches!(open(one.gguf.path()).map(|o| (std::fs::remove_file(o.gguf.path()), o.sample())), Ok((Ok(()), Err(_)))));
+        assert!(matches!(
+            open(one.gguf.path()).map(|o| (std::fs::remove_file(o.gguf.path()), o.sample())),
+            Ok((Ok(()), Err(_)))
+        ));
     }
 
     #[test]
@@ -245,7 +287,10 @@ mod tests {
         let of = |opened: &Opened| content(&opened.config, &opened.weights);
         let mut seen = vec![digest(&opened.content().0, Precision::INT8, 1).0];
         seen.push(digest(&opened.content().0, Precision::FLOAT, 1).0);
-        seen.push(digest(&opened.content().0, Precision { int8_activations: true, kv: KvFormat::F32 }, 1).0);
+        seen.push(
+            digest(&opened.content().0, Precision { int8_activations: true, kv: KvFormat::F32 }, 1)
+                .0,
+        );
         seen.push(digest(&opened.content().0, Precision::INT8, 2).0);
         seen.push(of(&opened));
         seen.push(of(&tiny(dir.path(), 2)));

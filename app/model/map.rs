@@ -1,5 +1,5 @@
-//! Opens a file as memory: read-only, mapped, never copied. The kernel brings pages in as they are touched and may drop
-//! them again, so a model costs the board no more memory than what it uses of it.
+//! Maps files into memory: read-only, never copied. The kernel pages them in when they are touched
+//! and may evict the pages again, so a model costs the board no more memory than the part it uses.
 
 use core::ops::Range;
 use std::fs::{File, Metadata};
@@ -11,7 +11,8 @@ use super::fault::{Fault, FileError};
 use super::weight::Bytes;
 use crate::limits::MAX_MODEL_FILE_BYTES;
 
-/// Maps the file at `path`. Refuses what is no regular file, is empty, or exceeds `MAX_MODEL_FILE_BYTES`.
+/// Maps the file at `path`. Refuses a file that is not regular, is empty, or exceeds
+/// `MAX_MODEL_FILE_BYTES`.
 pub(crate) fn map(path: &Path) -> Result<Bytes, FileError> {
     let at = |fault| FileError::new(path, fault);
     let meta = regular(path)?;
@@ -25,15 +26,16 @@ pub(crate) fn map(path: &Path) -> Result<Bytes, FileError> {
     map_file(&file).map_err(|error| at(Fault::Open(error)))
 }
 
-/// Maps a part of the file at `path`, which was mapped before: what of it is to be held in memory.
+/// Maps the part of the file at `path` that is to be locked in memory. The file has been mapped
+/// before.
 pub(crate) fn map_part(path: &Path, part: Range<usize>) -> Result<Bytes, FileError> {
     let at = |error| FileError::new(path, Fault::Open(error));
     let file = File::open(path).map_err(at)?;
     map_options(&file, MmapOptions::new().offset(part.start as u64).len(part.len())).map_err(at)
 }
 
-/// What the system knows of the file at `path`, which must be a regular one. To be asked before the file is opened: opening a
-/// pipe waits for whoever writes to it.
+/// Metadata of the file at `path`, which must be a regular file. Call this before opening the file:
+/// opening a pipe blocks until there is a writer.
 pub(super) fn regular(path: &Path) -> Result<Metadata, FileError> {
     let at = |fault| FileError::new(path, fault);
     let meta = std::fs::metadata(path).map_err(|error| at(Fault::Open(error)))?;
@@ -50,10 +52,11 @@ fn map_file(file: &File) -> std::io::Result<Bytes> {
 
 #[allow(unsafe_code)]
 fn map_options(file: &File, options: &MmapOptions) -> std::io::Result<Bytes> {
-    // SAFETY: the mapping is private and read-only, and potluck never writes a model in place: every writer here makes a new
-    // file and renames it. What remains is a foreign program that truncates or rewrites the file while it is mapped; that
-    // ends this process with a bus error or changes weights, as it would for any program that maps its data. The board's
-    // model lies on a partition that nothing else writes.
+    // SAFETY: the mapping is private and read-only, and potluck never writes a model in place:
+    // every writer here makes a new file and renames it. What remains is a foreign program that
+    // truncates or rewrites the file while it is mapped; that ends this process with a bus error or
+    // changes weights, as it would for any program that maps its data. The board's model is on a
+    // partition that nothing else writes.
     let map = unsafe { options.map(file)? };
     Ok(Bytes::mapped(map))
 }
@@ -93,7 +96,7 @@ mod tests {
         let bytes = map(&path).unwrap();
         let before = locked();
         bytes.lock().unwrap();
-        assert!(locked() >= before + 64, "the system may take the pages away");
+        assert!(locked() >= before + 64, "the system may evict the pages");
     }
 
     #[test]

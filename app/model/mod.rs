@@ -1,9 +1,10 @@
-//! Gemma 3 as burn modules over mapped weights: the only room that names burn.
+//! Gemma 3 as burn modules over mapped weights: the only room that uses burn.
 //!
-//! `gemma3` holds the modules, `ops` extends burn's backend with our kernels, `attention` walks the pages of a sequence, and
-//! `engine` is what the other rooms call. Before a model runs it is a file: `gguf` reads and writes the format, `load` opens a
-//! model and names it by its content, `convert` and `synth` make files, `inspect` describes them, `verify`
-//! compares this build with Hugging Face, `perplexity` says what the number formats cost.
+//! `gemma3` holds the modules, `ops` extends burn's backend with our kernels, `attention` walks the
+//! pages of a sequence, and `engine` is the interface for the other rooms. The rest deals with
+//! model files: `gguf` reads and writes the format, `load` opens a model and identifies it by its
+//! content, `convert` and `synth` create files, `inspect` describes them, `verify` compares this
+//! build with Hugging Face, and `perplexity` measures what the number formats cost.
 
 pub mod convert;
 pub mod gguf;
@@ -38,12 +39,13 @@ pub use load::{Opened, fingerprint, open};
 pub(crate) use map::{map, map_part};
 pub use weight::{Bytes, LayerWeights, Weight, Weights};
 
-/// How far a long work on a file has come. Called often; what to show, and how often, is the caller's choice.
+/// Progress of a long operation on a file. Reported often; the caller chooses what to show and how
+/// often.
 #[derive(Clone, Copy, Debug)]
 pub struct Progress<'a> {
     /// Bytes (or steps) done.
     pub(crate) done: u64,
-    /// Of how many.
+    /// Total of the same.
     pub(crate) total: u64,
     /// What is being worked on: a tensor's name, a stage.
     pub(crate) item: &'a str,

@@ -1,8 +1,9 @@
-//! How well a model predicts a text, and what its number formats cost: perplexity, bits per byte and the divergence from a
-//! reference, for the arithmetics that potluck runs, by how far into the context a token stands.
+//! Measures how well a model predicts a text, and what its number formats cost: perplexity, bits
+//! per byte and the divergence from a reference, for each arithmetic that potluck runs, and by
+//! position in the context.
 //!
-//! The text is cut into windows that each begin with `bos` and an empty context. All the models read a window in step, a part at a
-//! time, so that the logits of one part are all that is held.
+//! The text is split into windows; each begins with `bos` and an empty context. All models process
+//! a window in step, one part at a time, so that only one part's logits are in memory.
 
 use std::fmt;
 use std::fs::File;
@@ -22,22 +23,24 @@ use crate::kv::{KvFormat, Sequence};
 use crate::limits::MAX_PROMPT_BYTES;
 use crate::tokenizer::{Tokenizer, TokenizerError};
 
-/// Positions that pass through every model before the next: 64 rows of logits of Gemma 3's vocabulary are 67 MB.
+/// Positions that pass through every model before the next ones: 64 rows of logits of Gemma 3's
+/// vocabulary are 67 MB.
 const PART: usize = 64;
 
-/// Where in the context one range of positions ends and the next begins: powers of two, as prompts grow.
+/// Ends of the position ranges in the context: powers of two, because prompts grow like that.
 const ENDS: [usize; 4] = [128, 512, 1_024, usize::MAX];
 
-/// What is measured of one model in one arithmetic.
+/// Measurements of one model in one arithmetic.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub(crate) struct Row {
     /// The file.
     pub file: String,
-    /// "float", or what is int8: "int8 KV", "int8".
+    /// "float", or the parts that are int8: "int8 KV", "int8".
     pub arithmetic: &'static str,
     /// Over all positions.
     pub total: Figures,
-    /// By distance from the beginning of the context; ranges that the windows do not reach are left out.
+    /// By distance from the beginning of the context; ranges beyond the windows' length are
+    /// omitted.
     pub ranges: Vec<Range>,
 }
 
@@ -48,7 +51,7 @@ pub(crate) struct Range {
     pub from: usize,
     /// One beyond the last.
     pub to: usize,
-    /// What was found there.
+    /// The figures for these positions.
     pub figures: Figures,
 }
 
@@ -57,7 +60,7 @@ pub(crate) struct Range {
 pub(crate) struct Figures {
     /// Tokens predicted.
     pub tokens: usize,
-    /// Mean negative log-likelihood of the token that came, in nats.
+    /// Mean negative log-likelihood of the actual next token, in nats.
     pub nats: f64,
     /// Its exponential.
     pub perplexity: f64,
@@ -67,18 +70,18 @@ pub(crate) struct Figures {
     pub same_choice: f64,
 }
 
-/// What a measurement found. The first row is the reference of all.
+/// The result of a measurement. The first row is the reference for all rows.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub(crate) struct PerplexityReport {
     /// The text's file.
     pub text: String,
     /// Bytes of text whose tokens were predicted.
     pub bytes: usize,
-    /// Windows that the text was cut into.
+    /// The number of windows.
     pub windows: usize,
-    /// Tokens of a window, at most, `bos` included.
+    /// Maximum tokens of a window, including `bos`.
     pub context: usize,
-    /// Where the model's file contradicts its own vocabulary, and what held.
+    /// Contradictions between the model's file and its own vocabulary, and which side was used.
     pub notes: Vec<String>,
     /// One for each file and arithmetic.
     pub rows: Vec<Row>,
@@ -98,7 +101,7 @@ pub(crate) enum PerplexityError {
         /// Why.
         source: ModelError,
     },
-    /// The vocabulary, or the text that it is to encode.
+    /// The vocabulary, or the text to be encoded, is unusable.
     #[error("{path}: {source}")]
     Tokenizer {
         /// The file.
@@ -108,9 +111,10 @@ pub(crate) enum PerplexityError {
     },
 }
 
-/// Measures `model` on the text at `text`, in float arithmetic, with int8 KV, and with int8 KV and activations; before it the
-/// `reference` where one is given (the same model in f32), with float and int8 KV. Windows have `context` tokens, or what the
-/// models take where that is less. `progress` counts tokens.
+/// Measures `model` on the text at `text`, in float arithmetic, with int8 KV, and with int8 KV and
+/// activations. If a `reference` is given (the same model in f32), measures it first, with float
+/// and int8 KV. Windows have `context` tokens, or the models' context if that is smaller.
+/// `progress` counts tokens.
 pub(crate) fn measure(
     model: &Path,
     reference: Option<&Path>,
@@ -122,22 +126,31 @@ pub(crate) fn measure(
     let plain: &[_] = &[("float", Precision::FLOAT), ("int8 KV", INT8_KV)];
     let all: &[_] = &[("float", Precision::FLOAT), ("int8 KV", INT8_KV), ("int8", Precision::INT8)];
     let mut lanes = Vec::new();
-    for (path, arithmetics) in reference.map(|path| (path, plain)).into_iter().chain([(model, all)]) {
+    for (path, arithmetics) in reference.map(|path| (path, plain)).into_iter().chain([(model, all)])
+    {
         let opened = open(path)?;
         for (name, precision) in arithmetics {
             let made = Model::new(opened.config.clone(), opened.weights.clone(), *precision);
-            let made = made.map_err(|source| PerplexityError::Model { path: path.display().to_string(), source })?;
+            let made = made.map_err(|source| PerplexityError::Model {
+                path: path.display().to_string(),
+                source,
+            })?;
             lanes.push(Lane::new(path, name, made));
         }
     }
     let tokenizer = tokenizer(model, reference)?;
     let context = lanes.iter().map(|lane| lane.model.context()).fold(context.max(2), usize::min);
-    let ids = tokenizer
-        .encode(&read(text)?)
-        .map_err(|source| PerplexityError::Tokenizer { path: text.display().to_string(), source })?;
+    let ids = tokenizer.encode(&read(text)?).map_err(|source| PerplexityError::Tokenizer {
+        path: text.display().to_string(),
+        source,
+    })?;
     let bos = tokenizer.bos();
     if ids.len() < 2 {
-        return Err(FileError::new(text, Fault::Unsupported("holds no text to predict; give more of it".into())).into());
+        return Err(FileError::new(
+            text,
+            Fault::Unsupported("has too little text to predict; provide a longer one".into()),
+        )
+        .into());
     }
     for lane in &mut lanes {
         lane.pages = Arc::new(Sequence::private(lane.model.kv_shape(), context));
@@ -149,7 +162,11 @@ pub(crate) fn measure(
         windows += 1;
         for first in (0..window.len() - 1).step_by(PART) {
             step(&mut lanes, &window, first)?;
-            progress(Progress { done: (done + first) as u64, total: ids.len() as u64, item: "tokens" });
+            progress(Progress {
+                done: (done + first) as u64,
+                total: ids.len() as u64,
+                item: "tokens",
+            });
         }
         done += part.len();
     }
@@ -158,7 +175,7 @@ pub(crate) fn measure(
     Ok(PerplexityReport { text: text.display().to_string(), bytes, windows, context, notes, rows })
 }
 
-/// One model in one arithmetic, and what is known of it so far.
+/// One model in one arithmetic, with its results so far.
 struct Lane {
     path: String,
     arithmetic: &'static str,
@@ -170,20 +187,29 @@ struct Lane {
 impl Lane {
     fn new(path: &Path, arithmetic: &'static str, model: Model) -> Lane {
         let pages = Arc::new(Sequence::private(model.kv_shape(), 0));
-        Lane { path: path.display().to_string(), arithmetic, model, pages, tallies: Default::default() }
+        Lane {
+            path: path.display().to_string(),
+            arithmetic,
+            model,
+            pages,
+            tallies: Default::default(),
+        }
     }
 
     fn row(self, context: usize) -> Row {
         let begins = [0].into_iter().chain(ENDS);
         let ranges = begins.zip(ENDS).zip(&self.tallies).filter(|(_, sums)| sums.tokens > 0);
-        let ranges = ranges.map(|((from, to), sums)| Range { from, to: to.min(context), figures: sums.mean() }).collect();
+        let ranges = ranges
+            .map(|((from, to), sums)| Range { from, to: to.min(context), figures: sums.mean() })
+            .collect();
         let total = self.tallies.iter().fold(Figures::default(), |sum, part| sum.plus(part)).mean();
         Row { file: self.path, arithmetic: self.arithmetic, total, ranges }
     }
 }
 
 impl Figures {
-    /// Adds one position to sums: `ours` and the reference's `right` logits, and the token that came.
+    /// Adds one position to the sums: `ours` and the reference's `right` logits, and the actual
+    /// next token.
     fn add(&mut self, ours: &[f32], right: &[f32], came: TokenId) {
         self.tokens += 1;
         self.nats += log_sum(ours) - f64::from(ours[came.0 as usize]);
@@ -201,24 +227,33 @@ impl Figures {
         }
     }
 
-    /// Means of sums.
+    /// Turns sums into means.
     fn mean(self) -> Figures {
         let tokens = self.tokens.max(1) as f64;
         let nats = self.nats / tokens;
-        Figures { nats, perplexity: libm::exp(nats), kl: self.kl / tokens, same_choice: self.same_choice / tokens, ..self }
+        Figures {
+            nats,
+            perplexity: libm::exp(nats),
+            kl: self.kl / tokens,
+            same_choice: self.same_choice / tokens,
+            ..self
+        }
     }
 }
 
-/// Takes a part of a window through every model and tallies what each says of the next tokens.
+/// Runs a part of a window through every model and tallies how each predicts the next tokens.
 fn step(lanes: &mut [Lane], window: &[TokenId], first: usize) -> Result<(), PerplexityError> {
     let last = (first + PART).min(window.len() - 1);
     let mut right: Option<Vec<f32>> = None;
     for lane in lanes {
         let logits = lane.model.forward(&window[first..last], first, &lane.pages, Logits::All);
-        let logits = logits.map_err(|source| PerplexityError::Model { path: lane.path.clone(), source })?;
+        let logits =
+            logits.map_err(|source| PerplexityError::Model { path: lane.path.clone(), source })?;
         let vocab = lane.model.config().vocab;
         let right = right.get_or_insert_with(|| logits.clone());
-        for (at, (ours, right)) in (first..).zip(logits.chunks_exact(vocab).zip(right.chunks_exact(vocab))) {
+        for (at, (ours, right)) in
+            (first..).zip(logits.chunks_exact(vocab).zip(right.chunks_exact(vocab)))
+        {
             let range = ENDS.iter().position(|end| at < *end).unwrap_or(ENDS.len() - 1);
             lane.tallies[range].add(ours, right, window[at + 1]);
         }
@@ -226,23 +261,32 @@ fn step(lanes: &mut [Lane], window: &[TokenId], first: usize) -> Result<(), Perp
     Ok(())
 }
 
-/// The vocabulary of `model`, which must also be the reference's: else their logits speak of different tokens.
+/// The vocabulary of `model`, which must equal the reference's; otherwise their logits refer to
+/// different tokens.
 fn tokenizer(model: &Path, reference: Option<&Path>) -> Result<Tokenizer, PerplexityError> {
     let vocabulary = |path: &Path| {
-        let none = "the file holds no vocabulary: convert again with tokenizer.json in the directory";
-        open(path)?.gguf.vocabulary()?.ok_or_else(|| FileError::new(path, Fault::Unsupported(none.into())))
+        let none =
+            "the file has no vocabulary: convert it again with tokenizer.json in the directory";
+        open(path)?
+            .gguf
+            .vocabulary()?
+            .ok_or_else(|| FileError::new(path, Fault::Unsupported(none.into())))
     };
     let own = vocabulary(model)?;
     if let Some(reference) = reference
         && vocabulary(reference)? != own
     {
-        let message = format!("has another vocabulary than {}; give the same model, converted with --type f32", model.display());
+        let message = format!(
+            "has a different vocabulary than {}; use the same model, converted with --type f32",
+            model.display()
+        );
         return Err(FileError::new(reference, Fault::Unsupported(message)).into());
     }
-    Tokenizer::from_vocabulary(&own).map_err(|source| PerplexityError::Tokenizer { path: model.display().to_string(), source })
+    Tokenizer::from_vocabulary(&own)
+        .map_err(|source| PerplexityError::Tokenizer { path: model.display().to_string(), source })
 }
 
-/// The text, of which no more is read than a prompt may have.
+/// The text. Reads no more than the maximum size of a prompt.
 fn read(path: &Path) -> Result<String, FileError> {
     let cannot = |error| FileError::new(path, Fault::Open(error));
     let mut text = String::new();
@@ -255,7 +299,10 @@ impl fmt::Display for PerplexityReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let PerplexityReport { text, bytes, windows, context, notes, rows } = self;
         let tokens = rows.first().map_or(0, |row| row.total.tokens);
-        writeln!(f, "{text}: {tokens} tokens, {bytes} bytes, {windows} windows of up to {context} tokens")?;
+        writeln!(
+            f,
+            "{text}: {tokens} tokens, {bytes} bytes, {windows} windows of up to {context} tokens"
+        )?;
         notes.iter().try_for_each(|note| writeln!(f, "note: {note}"))?;
         let heads = ["perplexity", "bits/byte", "mean KL", "same choice"];
         write!(f, "{:<9} {:>11} {:>10} {:>10} {:>12}", "", heads[0], heads[1], heads[2], heads[3])?;
@@ -268,9 +315,14 @@ impl fmt::Display for PerplexityReport {
                 file = &row.file;
                 write!(f, "\n{file}")?;
             }
-            let bits = row.total.nats / core::f64::consts::LN_2 * row.total.tokens as f64 / (*bytes).max(1) as f64;
+            let bits = row.total.nats / core::f64::consts::LN_2 * row.total.tokens as f64
+                / (*bytes).max(1) as f64;
             let Figures { perplexity, kl, same_choice, .. } = row.total;
-            write!(f, "\n{:<9} {perplexity:>11.4} {bits:>10.4} {kl:>10.2e} {same_choice:>12.4}", row.arithmetic)?;
+            write!(
+                f,
+                "\n{:<9} {perplexity:>11.4} {bits:>10.4} {kl:>10.2e} {same_choice:>12.4}",
+                row.arithmetic
+            )?;
             for range in &row.ranges {
                 write!(f, " {:>14.2e}", range.figures.kl)?;
             }
@@ -295,15 +347,21 @@ mod tests {
         };
         let (fine, coarse) = (make(ConvertType::Q8_0), make(ConvertType::Q4_0));
         let text = dir.path().join("text.txt");
-        std::fs::write(&text, "Which of the following is the value of the function? ".repeat(20)).unwrap();
+        std::fs::write(&text, "Which of the following is the value of the function? ".repeat(20))
+            .unwrap();
         let report = measure(&coarse, Some(&fine), &text, 200, &mut |_| {}).unwrap();
         let names: Vec<_> = report.rows.iter().map(|row| row.arithmetic).collect();
         assert_eq!(names, ["float", "int8 KV", "float", "int8 KV", "int8"]);
         let [reference, kv, float, .., int8] = &report.rows[..] else { panic!("five rows") };
         assert_eq!((reference.total.kl, reference.total.same_choice), (0.0, 1.0));
-        // Random weights know nothing: near the logarithm of 4,096, and never better by much.
+        // Random weights predict nothing: near the logarithm of 4,096, and never much better.
         assert!(reference.total.nats > 7.0, "{}", reference.total.nats);
-        assert!(kv.total.kl > 0.0 && kv.total.kl < float.total.kl && float.total.kl < 2.0 * int8.total.kl, "{report}");
+        assert!(
+            kv.total.kl > 0.0
+                && kv.total.kl < float.total.kl
+                && float.total.kl < 2.0 * int8.total.kl,
+            "{report}"
+        );
         assert!(report.windows > 1 && report.bytes == 53 * 20);
         let ends: Vec<_> = reference.ranges.iter().map(|range| (range.from, range.to)).collect();
         assert_eq!(ends, [(0, 128), (128, 200)]);
@@ -321,7 +379,9 @@ mod tests {
             std::fs::write(&text, bytes).unwrap();
             measure(&model, None, &text, 64, &mut |_| {}).unwrap_err().to_string()
         };
-        assert!(said(b"").ends_with("text.txt: holds no text to predict; give more of it"));
+        assert!(
+            said(b"").ends_with("text.txt: has too little text to predict; provide a longer one")
+        );
         assert!(said(&[0xff; 8]).contains("text.txt: cannot be read"));
         assert!(said(&[b'x'; MAX_PROMPT_BYTES + 1]).contains("text.txt: "));
     }

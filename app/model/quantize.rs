@@ -1,4 +1,4 @@
-//! Float values to the stored types, as ggml stores them.
+//! Encodes float values in the stored types, exactly like ggml.
 
 use half::{bf16, f16};
 use thiserror::Error;
@@ -11,13 +11,13 @@ pub enum Unstorable {
     /// NaN or infinity: the weights are broken.
     #[error("value {0} is {1}: the weights are damaged, download them again")]
     NotFinite(usize, f32),
-    /// Beyond the range of half precision, in which the value or its block's scale is stored.
+    /// Beyond the range of half precision, the type of the value or of its block's scale.
     #[error("value {0} is {1}, beyond half precision: convert with --type f32")]
     TooLarge(usize, f32),
 }
 
 impl Unstorable {
-    /// The same, where `values` values went before.
+    /// The same error, with its position shifted by the `values` values before.
     pub(crate) fn after(self, values: usize) -> Unstorable {
         match self {
             Unstorable::NotFinite(at, value) => Unstorable::NotFinite(at + values, value),
@@ -26,10 +26,12 @@ impl Unstorable {
     }
 }
 
-/// Appends `values` to `out` as `format` stores them. Positions in errors count from the start of `values`.
+/// Appends `values` to `out`, encoded in `format`. Positions in errors count from the start of
+/// `values`.
 ///
 /// # Panics
-/// When the values do not fill whole blocks of `format`, or it is a type that is only read: the caller's own mistake.
+/// If the values do not fill whole blocks of `format`, or `format` is read-only: a bug in the
+/// caller.
 pub(crate) fn encode(format: Format, values: &[f32], out: &mut Vec<u8>) -> Result<(), Unstorable> {
     let (unit, unit_bytes) = format.unit();
     assert_eq!(values.len() % unit, 0, "{} values for blocks of {unit}", values.len());
@@ -39,10 +41,14 @@ pub(crate) fn encode(format: Format, values: &[f32], out: &mut Vec<u8>) -> Resul
     out.reserve(values.len() / unit * unit_bytes);
     match format {
         Format::F32 => values.iter().for_each(|value| out.extend_from_slice(&value.to_le_bytes())),
-        Format::BF16 => values.iter().for_each(|&value| out.extend_from_slice(&bf16::from_f32(value).to_le_bytes())),
+        Format::BF16 => values
+            .iter()
+            .for_each(|&value| out.extend_from_slice(&bf16::from_f32(value).to_le_bytes())),
         Format::F16 => {
             for (index, &value) in values.iter().enumerate() {
-                out.extend_from_slice(&finite_half(value).ok_or(Unstorable::TooLarge(index, value))?.to_le_bytes());
+                out.extend_from_slice(
+                    &finite_half(value).ok_or(Unstorable::TooLarge(index, value))?.to_le_bytes(),
+                );
             }
         }
         Format::Q8_0 => {
@@ -65,12 +71,15 @@ fn finite_half(value: f32) -> Option<f16> {
     half.is_finite().then_some(half)
 }
 
-/// The value of the greatest magnitude, the first of equals.
+/// The value of the greatest magnitude; of equals, the first.
 fn largest(group: &[f32; 32]) -> f32 {
-    group.iter().fold(0.0, |largest: f32, &value| if value.abs() > largest.abs() { value } else { largest })
+    group
+        .iter()
+        .fold(0.0, |largest: f32, &value| if value.abs() > largest.abs() { value } else { largest })
 }
 
-/// d = amax / 127, stored as f16; codes are x/d rounded to nearest, halves away from zero, with the unrounded d.
+/// d = amax / 127, stored as f16; codes are x/d rounded to nearest, halves away from zero, with the
+/// unrounded d.
 fn q8_0(group: &[f32; 32], out: &mut Vec<u8>) -> Option<()> {
     let scale = group.iter().fold(0.0f32, |most, value| most.max(value.abs())) / 127.0;
     out.extend_from_slice(&finite_half(scale)?.to_le_bytes());
@@ -85,7 +94,8 @@ fn q8_0(group: &[f32; 32], out: &mut Vec<u8>) -> Option<()> {
     Some(())
 }
 
-/// d = the value of the greatest magnitude / -8, so that it takes the code 0; codes are x/d + 8.5 cut to an integer, at most 15.
+/// d = the value of the greatest magnitude / -8, so that this value gets the code 0; codes are x/d
+/// + 8.5, truncated to an integer, at most 15.
 fn q4_0(group: &[f32; 32], out: &mut Vec<u8>) -> Option<()> {
     let scale = largest(group) / -8.0;
     out.extend_from_slice(&finite_half(scale)?.to_le_bytes());
@@ -107,7 +117,8 @@ mod tests {
         out
     }
 
-    /// Codes and scale worked out by hand from ggml's `quantize_row_q8_0_ref` and `quantize_row_q4_0_ref`.
+    /// Codes and scale worked out by hand from ggml's `quantize_row_q8_0_ref` and
+    /// `quantize_row_q4_0_ref`.
     #[test]
     fn codes_are_ggmls_or_published_files_and_ours_would_answer_differently() {
         let mut values = [0.0f32; 32];
@@ -141,12 +152,24 @@ mod tests {
         let mut values = [1.0f32; 64];
         values[40] = f32::NAN;
         for format in [Format::F32, Format::F16, Format::BF16, Format::Q8_0, Format::Q4_0] {
-            assert!(matches!(encode(format, &values, &mut Vec::new()), Err(Unstorable::NotFinite(40, _))));
+            assert!(matches!(
+                encode(format, &values, &mut Vec::new()),
+                Err(Unstorable::NotFinite(40, _))
+            ));
         }
         values[40] = 1e8;
-        assert_eq!(encode(Format::F16, &values, &mut Vec::new()), Err(Unstorable::TooLarge(40, 1e8)));
-        assert_eq!(encode(Format::Q8_0, &values, &mut Vec::new()), Err(Unstorable::TooLarge(32, 1e8)));
-        assert_eq!(encode(Format::Q4_0, &values, &mut Vec::new()), Err(Unstorable::TooLarge(32, 1e8)));
+        assert_eq!(
+            encode(Format::F16, &values, &mut Vec::new()),
+            Err(Unstorable::TooLarge(40, 1e8))
+        );
+        assert_eq!(
+            encode(Format::Q8_0, &values, &mut Vec::new()),
+            Err(Unstorable::TooLarge(32, 1e8))
+        );
+        assert_eq!(
+            encode(Format::Q4_0, &values, &mut Vec::new()),
+            Err(Unstorable::TooLarge(32, 1e8))
+        );
         assert!(encode(Format::F32, &values, &mut Vec::new()).is_ok());
     }
 }

@@ -1,5 +1,6 @@
-//! The plain reference: Gemma 3 out of nothing but burn's own float ops, over a whole sequence at once, without pages, tiles or
-//! kernels of ours. Slow and simple; the modules of `gemma3` are tested against it.
+//! The plain reference: Gemma 3 built only from burn's own float ops, over a whole sequence at
+//! once, without our pages, tiles or kernels. Slow and simple; the modules of `gemma3` are tested
+//! against it.
 
 #![allow(deprecated)]
 
@@ -39,13 +40,17 @@ fn gelu_tanh(x: Tensor<2>) -> Tensor<2> {
     x * 0.5 * (inner.tanh() + 1.0)
 }
 
-/// Turns x [heads, tokens, head_dim] by each token's position.
-#[expect(clippy::disallowed_methods, reason = "what is right is computed another way")]
+/// Rotates x [heads, tokens, head_dim] by each token's position.
+#[expect(clippy::disallowed_methods, reason = "the expected values are computed another way")]
 fn rotate(x: Tensor<3>, rope: Rope) -> Tensor<3> {
     let [_, tokens, dim] = x.dims();
-    let angle = |t: usize, i: usize| t as f64 / f64::from(rope.factor) / f64::from(rope.base).powf((2 * i) as f64 / dim as f64);
+    let angle = |t: usize, i: usize| {
+        t as f64 / f64::from(rope.factor) / f64::from(rope.base).powf((2 * i) as f64 / dim as f64)
+    };
     let table = |f: fn(f64) -> f64| {
-        let values = (0..tokens).flat_map(|t| (0..dim).map(move |i| f(angle(t, i % (dim / 2))) as f32)).collect();
+        let values = (0..tokens)
+            .flat_map(|t| (0..dim).map(move |i| f(angle(t, i % (dim / 2))) as f32))
+            .collect();
         tensor(values, tokens).unsqueeze_dim::<3>(0)
     };
     let low = x.clone().narrow(2, 0, dim / 2);
@@ -62,21 +67,42 @@ fn split(x: Tensor<2>, heads: usize) -> Tensor<3> {
 /// 0 where a query (row) sees a key (column), a large negative number elsewhere.
 fn mask(config: &ModelConfig, plane: Plane, tokens: usize) -> Tensor<3> {
     let sees = |q: usize, k: usize| k <= q && (plane == Plane::Global || k + config.window > q);
-    let values = (0..tokens * tokens).map(|i| if sees(i / tokens, i % tokens) { 0.0 } else { -1e30 }).collect();
+    let values = (0..tokens * tokens)
+        .map(|i| if sees(i / tokens, i % tokens) { 0.0 } else { -1e30 })
+        .collect();
     tensor(values, tokens).unsqueeze_dim::<3>(0)
 }
 
-fn attention(config: &ModelConfig, weights: &LayerWeights, plane: Plane, x: Tensor<2>) -> Tensor<2> {
+fn attention(
+    config: &ModelConfig,
+    weights: &LayerWeights,
+    plane: Plane,
+    x: Tensor<2>,
+) -> Tensor<2> {
     let [tokens, _] = x.dims();
     let rope = if plane == Plane::Global { config.rope_global } else { config.rope_sliding };
-    let query = norm(split(linear(x.clone(), &weights.query), config.heads), &weights.query_norm, config.rms_eps);
-    let key = norm(split(linear(x.clone(), &weights.key), config.kv_heads), &weights.key_norm, config.rms_eps);
+    let query = norm(
+        split(linear(x.clone(), &weights.query), config.heads),
+        &weights.query_norm,
+        config.rms_eps,
+    );
+    let key = norm(
+        split(linear(x.clone(), &weights.key), config.kv_heads),
+        &weights.key_norm,
+        config.rms_eps,
+    );
     let value = split(linear(x, &weights.value), config.kv_heads);
     let group = config.heads / config.kv_heads;
-    let spread = |x: Tensor<3>| Tensor::cat((0..config.heads).map(|h| x.clone().narrow(0, h / group, 1)).collect(), 0);
+    let spread = |x: Tensor<3>| {
+        Tensor::cat((0..config.heads).map(|h| x.clone().narrow(0, h / group, 1)).collect(), 0)
+    };
     let (query, key, value) = (rotate(query, rope), spread(rotate(key, rope)), spread(value));
-    let scores = query.matmul(key.swap_dims(1, 2)) * config.query_scale + mask(config, plane, tokens);
-    let mixed = softmax(scores, 2).matmul(value).swap_dims(0, 1).reshape([tokens, config.heads * config.head_dim]);
+    let scores =
+        query.matmul(key.swap_dims(1, 2)) * config.query_scale + mask(config, plane, tokens);
+    let mixed = softmax(scores, 2)
+        .matmul(value)
+        .swap_dims(0, 1)
+        .reshape([tokens, config.heads * config.head_dim]);
     linear(mixed, &weights.attention_output)
 }
 
@@ -86,10 +112,14 @@ pub(crate) fn logits(config: &ModelConfig, weights: &Weights, tokens: &[TokenId]
     let rows = tokens.iter().flat_map(|token| weights.embedding.row(token.0 as usize)).collect();
     let mut x = tensor(rows, tokens.len()) * (config.hidden as f32).sqrt();
     for (layer, plane) in weights.layers.iter().zip(&config.layers) {
-        let attended = attention(config, layer, *plane, norm(x.clone(), &layer.attention_norm, eps));
+        let attended =
+            attention(config, layer, *plane, norm(x.clone(), &layer.attention_norm, eps));
         x = x + norm(attended, &layer.post_attention_norm, eps);
         let inner = norm(x.clone(), &layer.ffn_norm, eps);
-        let fed = linear(gelu_tanh(linear(inner.clone(), &layer.gate)) * linear(inner, &layer.up), &layer.down);
+        let fed = linear(
+            gelu_tanh(linear(inner.clone(), &layer.gate)) * linear(inner, &layer.up),
+            &layer.down,
+        );
         x = x + norm(fed, &layer.post_ffn_norm, eps);
     }
     let output = weights.output.as_ref().unwrap_or(&weights.embedding);

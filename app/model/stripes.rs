@@ -1,7 +1,8 @@
-//! The likeliest tokens after several rows, found stripe by stripe of the vocabulary: the output matrix is read once for all rows, and no
-//! more than a stripe of their logits lies in memory.
+//! Finds the likeliest tokens after several rows, stripe by stripe of the vocabulary: the output
+//! matrix is read once for all rows, and at most one stripe of their logits is in memory.
 //!
-//! Promise: the logits have the bits that all of them together would have, and no token that decides is left out.
+//! Promise: the logits are bit-identical to those computed all at once, and no wanted token is left
+//! out.
 
 use core::cmp::Ordering;
 
@@ -9,19 +10,21 @@ use crate::kernels::Likely;
 
 use super::Wanted;
 
-/// Output rows of a stripe: with those of the longest draft as many logits as one row has in Gemma's vocabulary.
+/// Output rows of a stripe. With the rows of the longest draft, a stripe has as many logits as one
+/// row has in Gemma's vocabulary.
 pub(super) const STRIPE_ROWS: usize = 16_384;
 
-/// What is kept of one row so far.
+/// The best candidates of one row so far.
 pub(super) struct Best<'a> {
     wanted: Wanted<'a>,
     likeliest: Vec<Likely>,
     apart: Vec<Likely>,
-    /// Once as many as wanted are known: less than this is none of them, nor is this itself with a higher id.
+    /// Set once `count` candidates are known. A lower logit is not among the likeliest, nor is an
+    /// equal one with a higher id.
     floor: Option<f32>,
 }
 
-/// The likelier first; of equals the lower id.
+/// Orders by descending logit, then by ascending id.
 fn order(a: &Likely, b: &Likely) -> Ordering {
     b.1.partial_cmp(&a.1).unwrap_or(Ordering::Equal).then(a.0.cmp(&b.0))
 }
@@ -31,7 +34,8 @@ impl<'a> Best<'a> {
         Best { wanted, likeliest: Vec::new(), apart: Vec::new(), floor: None }
     }
 
-    /// Takes the logits of the tokens from `first` on, which follow those that were taken before.
+    /// Takes the logits of the tokens from `first` on; each call continues where the previous one
+    /// ended.
     pub(super) fn take(&mut self, first: usize, logits: &[f32]) {
         let after = first + logits.len();
         let from = self.wanted.apart.partition_point(|id| (*id as usize) < first);
@@ -51,7 +55,7 @@ impl<'a> Best<'a> {
         }
     }
 
-    /// Leaves no more than are wanted.
+    /// Drops all but the `count` likeliest.
     fn settle(&mut self) {
         let count = self.wanted.count;
         if count > 0 && self.likeliest.len() >= count {
@@ -61,7 +65,7 @@ impl<'a> Best<'a> {
         }
     }
 
-    /// What is wanted, by rising id.
+    /// The wanted logits, sorted by id.
     pub(super) fn all(mut self) -> Vec<Likely> {
         self.settle();
         self.likeliest.append(&mut self.apart);
@@ -78,16 +82,34 @@ mod tests {
     fn the_likeliest_and_those_apart_are_found_whatever_the_stripes() {
         for (seed, stripe) in [(1u32, 1), (2, 7), (3, 64), (4, 1_000)] {
             // Many are equal.
-            let logits: Vec<f32> = (0..1_000u32).map(|id| ((id ^ seed).wrapping_mul(2_654_435_761) >> 27) as f32 - 7.0).collect();
-            for (count, apart) in [(1, &[][..]), (1, &[0, 5, 999]), (5, &[3, 4, 500, 501]), (300, &[7]), (2_000, &[1, 2])] {
+            let logits: Vec<f32> = (0..1_000u32)
+                .map(|id| ((id ^ seed).wrapping_mul(2_654_435_761) >> 27) as f32 - 7.0)
+                .collect();
+            for (count, apart) in [
+                (1, &[][..]),
+                (1, &[0, 5, 999]),
+                (5, &[3, 4, 500, 501]),
+                (300, &[7]),
+                (2_000, &[1, 2]),
+            ] {
                 let mut best = Best::new(Wanted { count, apart });
-                logits.chunks(stripe).enumerate().for_each(|(at, part)| best.take(at * stripe, part));
-                let mut all: Vec<Likely> = (0..).zip(logits.iter().copied()).filter(|(id, _)| !apart.contains(id)).collect();
+                logits
+                    .chunks(stripe)
+                    .enumerate()
+                    .for_each(|(at, part)| best.take(at * stripe, part));
+                let mut all: Vec<Likely> = (0..)
+                    .zip(logits.iter().copied())
+                    .filter(|(id, _)| !apart.contains(id))
+                    .collect();
                 all.sort_by(order);
                 all.truncate(count);
                 all.extend(apart.iter().map(|id| (*id, logits[*id as usize])));
                 all.sort_by_key(|(id, _)| *id);
-                assert_eq!(best.all(), all, "{count} likeliest, {apart:?} apart, stripes of {stripe}");
+                assert_eq!(
+                    best.all(),
+                    all,
+                    "{count} likeliest, {apart:?} apart, stripes of {stripe}"
+                );
             }
         }
     }

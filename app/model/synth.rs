@@ -1,7 +1,9 @@
-//! Models of random weights: for benchmarks and demos where no licensed weights are at hand. Speed does not depend on the
-//! values, and the values are drawn so that the answers vary: greedy decoding does not fall into one token.
+//! Models with random weights, for benchmarks and demos without licensed weights. Speed does not
+//! depend on the values. They are drawn so that answers vary: greedy decoding does not get stuck on
+//! one token.
 //!
-//! The same seed gives the same bytes on every machine: integers only, up to one multiplication by a constant.
+//! The same seed gives the same bytes on every machine: all arithmetic is on integers, except for
+//! one final multiplication by a constant.
 
 use std::fmt;
 use std::io;
@@ -15,11 +17,13 @@ use super::config::{ModelConfig, Rope};
 use super::convert::{ConvertError, ConvertType, Planned, Report, plan};
 use super::draft::Draft;
 use super::fault::{Fault, FileError};
-use super::gguf::{Part, Writer, every_nth_global, inverse_root, model_entries, vocabulary_entries};
+use super::gguf::{
+    Part, Writer, every_nth_global, inverse_root, model_entries, vocabulary_entries,
+};
 use super::quantize::encode;
 use crate::tokenizer::Vocabulary;
 
-/// Values made at once.
+/// Values generated at once.
 const CHUNK_VALUES: usize = 1 << 16;
 
 /// A published shape, or the demo's.
@@ -29,14 +33,17 @@ pub enum Shape {
     Gemma3_270M,
     /// Gemma-3 1B as published: 1.06 GB in Q8_0.
     Gemma3_1B,
-    /// Small enough that a demo's answers come at once: 6 MB in Q8_0.
+    /// Small enough for a demo to answer at once: 6 MB in Q8_0.
     Demo,
 }
 
 impl Shape {
     /// Every shape, with the name that a user types.
-    pub(crate) const ALL: [(Shape, &'static str); 3] =
-        [(Shape::Gemma3_270M, "gemma3-270m"), (Shape::Gemma3_1B, "gemma3-1b"), (Shape::Demo, "demo")];
+    pub(crate) const ALL: [(Shape, &'static str); 3] = [
+        (Shape::Gemma3_270M, "gemma3-270m"),
+        (Shape::Gemma3_1B, "gemma3-1b"),
+        (Shape::Demo, "demo"),
+    ];
 
     /// The shape's sizes.
     pub(crate) fn config(self) -> ModelConfig {
@@ -74,11 +81,14 @@ impl FromStr for Shape {
 
     fn from_str(text: &str) -> Result<Shape, String> {
         let known = Shape::ALL.iter().find(|(_, name)| name.eq_ignore_ascii_case(text));
-        known.map(|(shape, _)| *shape).ok_or_else(|| format!("shape {text}: choose gemma3-270m, gemma3-1b or demo"))
+        known
+            .map(|(shape, _)| *shape)
+            .ok_or_else(|| format!("shape {text}: choose gemma3-270m, gemma3-1b or demo"))
     }
 }
 
-/// Writes a model of `shape` with random weights and a made-up vocabulary. `progress` counts bytes of tensors.
+/// Writes a model of `shape` with random weights and a made-up vocabulary. `progress` counts bytes
+/// of tensors.
 pub fn synth(
     shape: Shape,
     seed: u64,
@@ -89,7 +99,7 @@ pub fn synth(
     synth_config(&shape.config(), seed, ty, out, progress)
 }
 
-/// The same for any sizes, which must be those of a model that loads.
+/// Like [`synth`], for any sizes that make a loadable model.
 pub(super) fn synth_config(
     config: &ModelConfig,
     seed: u64,
@@ -102,7 +112,8 @@ pub(super) fn synth_config(
     let plans: Vec<_> = planned.iter().map(|planned| planned.plan.clone()).collect();
     let total = plans.iter().map(|plan| plan.bytes as u64).sum();
     let vocabulary = Vocabulary::synthetic(config.vocab, seed);
-    let mut entries = model_entries(config, &format!("random weights, seed {seed}"), ty.file_type());
+    let mut entries =
+        model_entries(config, &format!("random weights, seed {seed}"), ty.file_type());
     entries.extend(vocabulary_entries(&vocabulary));
     let mut writer = Writer::new(Draft::create(out)?, &entries, &plans).map_err(broken)?;
     let (mut done, mut values, mut bytes) = (0, Vec::new(), Vec::new());
@@ -115,10 +126,12 @@ pub(super) fn synth_config(
             values.clear();
             values.extend((0..count).map(|_| normals.draw() * scale + shift));
             bytes.clear();
-            encode(planned.plan.format, &values, &mut bytes).map_err(|source| ConvertError::Value {
-                path: out.display().to_string(),
-                tensor: planned.plan.name.clone(),
-                source,
+            encode(planned.plan.format, &values, &mut bytes).map_err(|source| {
+                ConvertError::Value {
+                    path: out.display().to_string(),
+                    tensor: planned.plan.name.clone(),
+                    source,
+                }
             })?;
             writer.write(&bytes).map_err(broken)?;
             done += bytes.len() as u64;
@@ -129,8 +142,9 @@ pub(super) fn synth_config(
     Ok(Report { bytes, tensors: planned.len(), vocabulary: Some(vocabulary.tokens.len()), notes })
 }
 
-/// Standard deviation and mean of a tensor's values, such that activations keep their size from layer to layer. Norms hold
-/// 1 + w, and those after a block are larger, so that the blocks outweigh the embedding they are added to.
+/// Standard deviation and mean of a tensor's values, chosen so that activations keep their
+/// magnitude from layer to layer. Norms hold 1 + w, and those after a block are larger, so that the
+/// blocks outweigh the embedding they are added to.
 fn spread(planned: &Planned) -> (f32, f32) {
     let name = &planned.plan.name;
     match planned.part {
@@ -142,14 +156,15 @@ fn spread(planned: &Planned) -> (f32, f32) {
     }
 }
 
-/// Nearly normal numbers: xoshiro256++, each output's four 16-bit quarters summed (variance 1/3, within ±3.5 deviations).
+/// Nearly normal numbers: xoshiro256++, with the four 16-bit quarters of each output summed
+/// (variance 1/3, within ±3.5 deviations).
 struct Normals {
     state: [u64; 4],
 }
 
 impl Normals {
     fn new(mut seed: u64) -> Normals {
-        // splitmix64, as xoshiro's authors seed it.
+        // splitmix64, the seeding that xoshiro's authors use.
         let state = core::array::from_fn(|_| {
             seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
             let mixed = (seed ^ seed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -170,7 +185,8 @@ impl Normals {
     fn draw(&mut self) -> f32 {
         let bits = self.next();
         let sum = (bits & 0xffff) + (bits >> 16 & 0xffff) + (bits >> 32 & 0xffff) + (bits >> 48);
-        // Mean 2 × 65,535, deviation 65,536 / √3; the sum is an exact f32, and one multiplication rounds once.
+        // Mean 2 × 65,535, deviation 65,536 / √3; the sum is an exact f32, and the single
+        // multiplication rounds once.
         (sum as i32 - 131_070) as f32 * (1.732_050_8 / 65_536.0)
     }
 }
@@ -186,7 +202,7 @@ mod tests {
         assert_eq!(
             [normals.next(), normals.next(), normals.next()],
             [1021219803524665661, 3174977118032272916, 13236943193235544178],
-            "another generator makes other models of the same seed"
+            "a different generator gives different models for the same seed"
         );
         let draws: Vec<f64> = (0..100_000).map(|_| f64::from(normals.draw())).collect();
         let mean = draws.iter().sum::<f64>() / 1e5;
@@ -200,7 +216,13 @@ mod tests {
         let make = |name: &str, seed, ty| {
             let path = dir.path().join(name);
             let report = synth(Shape::Demo, seed, ty, &path, &mut |_| {}).unwrap();
-            assert_eq!(std::fs::read_dir(dir.path()).unwrap().filter(|f| f.as_ref().unwrap().path() == path).count(), 1);
+            assert_eq!(
+                std::fs::read_dir(dir.path())
+                    .unwrap()
+                    .filter(|f| f.as_ref().unwrap().path() == path)
+                    .count(),
+                1
+            );
             (std::fs::read(&path).unwrap(), open(&path).unwrap(), report)
         };
         let (first, opened, report) = make("a", 1, ConvertType::Q8_0);
@@ -216,7 +238,9 @@ mod tests {
 
     #[test]
     fn the_published_shapes_have_the_published_sizes() {
-        let bytes = |shape: Shape, ty| -> usize { plan(&shape.config(), true, ty).0.iter().map(|p| p.plan.bytes).sum() };
+        let bytes = |shape: Shape, ty| -> usize {
+            plan(&shape.config(), true, ty).0.iter().map(|p| p.plan.bytes).sum()
+        };
         assert_eq!(bytes(Shape::Gemma3_270M, ConvertType::Q8_0) / 1_000_000, 285);
         assert_eq!(bytes(Shape::Gemma3_270M, ConvertType::Q4_0) / 1_000_000, 234);
         assert_eq!(bytes(Shape::Gemma3_1B, ConvertType::Q8_0) / 1_000_000, 1_062);

@@ -1,17 +1,20 @@
-//! The engine's own promises, on random models of many shapes: the modules compute what the plain reference computes, and a
-//! prefix handed over is as good as one computed.
+//! The engine's own promises, on random models of many shapes: the modules compute the same as the
+//! plain reference, and a prefix taken over from another sequence is as good as a computed one.
 
 use std::sync::Arc;
 
 use half::f16;
 
-use super::{Bytes, LayerWeights, Logits, Model, ModelConfig, ModelError, Precision, Rope, Weight, Weights, reference};
+use super::{
+    Bytes, LayerWeights, Logits, Model, ModelConfig, ModelError, Precision, Rope, Weight, Weights,
+    reference,
+};
 use crate::id::TokenId;
 use crate::kernels::{Format, Team};
 use crate::kv::{BlockPages, KvShape, Page, Plane, Sequence, copy_tokens};
 use crate::limits::BLOCK_TOKENS;
 
-/// Numbers that are the same on every machine.
+/// Random numbers that are the same on every machine.
 struct Noise(u64);
 
 impl Noise {
@@ -33,12 +36,18 @@ fn encode(values: &[f32], format: Format) -> Vec<u8> {
     match format {
         Format::F32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
         Format::F16 => values.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes()).collect(),
-        Format::BF16 => values.iter().flat_map(|v| half::bf16::from_f32(*v).to_le_bytes()).collect(),
+        Format::BF16 => {
+            values.iter().flat_map(|v| half::bf16::from_f32(*v).to_le_bytes()).collect()
+        }
         Format::Q8_0 => values.chunks(32).flat_map(|block| encode_block(block, 127.0)).collect(),
         Format::Q4_0 => {
             let pack = |bytes: Vec<u8>| -> Vec<u8> {
                 let nibble = |i: usize| (bytes[2 + i] as i8 + 8) as u8;
-                bytes[..2].iter().copied().chain((0..16).map(|i| nibble(i) | nibble(i + 16) << 4)).collect()
+                bytes[..2]
+                    .iter()
+                    .copied()
+                    .chain((0..16).map(|i| nibble(i) | nibble(i + 16) << 4))
+                    .collect()
             };
             values.chunks(32).flat_map(|block| pack(encode_block(block, 7.0))).collect()
         }
@@ -97,7 +106,13 @@ fn weights(config: &ModelConfig, dtypes: &[Format], tied: bool, seed: u64) -> We
     }
 }
 
-fn config(hidden: usize, heads: (usize, usize), head_dim: usize, window: usize, layers: usize) -> ModelConfig {
+fn config(
+    hidden: usize,
+    heads: (usize, usize),
+    head_dim: usize,
+    window: usize,
+    layers: usize,
+) -> ModelConfig {
     ModelConfig {
         vocab: 97,
         hidden,
@@ -105,7 +120,9 @@ fn config(hidden: usize, heads: (usize, usize), head_dim: usize, window: usize, 
         heads: heads.0,
         kv_heads: heads.1,
         head_dim,
-        layers: (0..layers).map(|i| if i % 3 == 2 { Plane::Global } else { Plane::Sliding }).collect(),
+        layers: (0..layers)
+            .map(|i| if i % 3 == 2 { Plane::Global } else { Plane::Sliding })
+            .collect(),
         window,
         context: 4096,
         rms_eps: 1e-6,
@@ -155,8 +172,9 @@ fn the_modules_compute_what_the_plain_reference_computes() {
     }
 }
 
-/// What a node does on a hit: takes the planes of the blocks that are needed to go on at `resume`, packed as they are kept, and
-/// unpacks them into pages of its own. Other pages of the prefix are absent, other bytes of the pages are junk.
+/// Does what a node does on a hit: takes the planes of the blocks that are needed to resume at
+/// `resume`, packed as they are stored, and unpacks them into its own pages. Other pages of the
+/// prefix are absent, other bytes of the pages are junk.
 fn hand_over(shape: &Arc<KvShape>, from: &Sequence, resume: usize, total: usize) -> Arc<Sequence> {
     let mut sequence = Sequence::private(shape, total);
     for (i, block) in sequence.blocks.iter_mut().enumerate() {
@@ -165,7 +183,13 @@ fn hand_over(shape: &Arc<KvShape>, from: &Sequence, resume: usize, total: usize)
             let page = block.plane(plane).unwrap().clone();
             page.write().fill(0xa5);
             let mut packed = vec![0; shape.plane_bytes(plane, count)];
-            copy_tokens(shape, plane, count, (&from.blocks[i].plane(plane).unwrap().read(), 16), (&mut packed, count));
+            copy_tokens(
+                shape,
+                plane,
+                count,
+                (&from.blocks[i].plane(plane).unwrap().read(), 16),
+                (&mut packed, count),
+            );
             copy_tokens(shape, plane, count, (&packed, count), (&mut page.write(), 16));
         }
         if (i + 1) * BLOCK_TOKENS <= shape.first_sliding(resume) {
@@ -219,20 +243,37 @@ fn a_hit_is_a_miss_bit_for_bit_at_every_split() {
                 let (whole, all) = run(&model, &tokens);
                 for split in splits(total, config.window) {
                     let sequence = hand_over(model.kv_shape(), &all, split, total);
-                    let rest = model.forward(&tokens[split..], split, &sequence, Logits::All).unwrap();
-                    assert_eq!(bits(&rest), bits(&whole[split * 97..]), "split at {split} of {total}");
-                    let last = model.forward(&tokens[split..], split, &sequence, Logits::Last(1)).unwrap();
-                    assert_eq!(bits(&last), bits(&whole[(total - 1) * 97..]), "split at {split} of {total}");
-                    assert!(state(&sequence, Plane::Global, 0..total) == state(&all, Plane::Global, 0..total));
+                    let rest =
+                        model.forward(&tokens[split..], split, &sequence, Logits::All).unwrap();
+                    assert_eq!(
+                        bits(&rest),
+                        bits(&whole[split * 97..]),
+                        "split at {split} of {total}"
+                    );
+                    let last =
+                        model.forward(&tokens[split..], split, &sequence, Logits::Last(1)).unwrap();
+                    assert_eq!(
+                        bits(&last),
+                        bits(&whole[(total - 1) * 97..]),
+                        "split at {split} of {total}"
+                    );
+                    assert!(
+                        state(&sequence, Plane::Global, 0..total)
+                            == state(&all, Plane::Global, 0..total)
+                    );
                     let seen = model.kv_shape().first_sliding(split)..total;
-                    assert!(state(&sequence, Plane::Sliding, seen.clone()) == state(&all, Plane::Sliding, seen));
+                    assert!(
+                        state(&sequence, Plane::Sliding, seen.clone())
+                            == state(&all, Plane::Sliding, seen)
+                    );
                 }
             }
         }
     }
 }
 
-/// Two KV heads, and three cores: the heads of a single token are shared out so that a core has some of either.
+/// Two KV heads and three cores: the heads of a single token are distributed so that one core has
+/// some of both.
 #[test]
 fn a_prompt_cut_into_any_pieces_gives_the_same_bits_on_any_number_of_cores() {
     let config = config(64, (8, 2), 20, 21, 3);
@@ -242,7 +283,8 @@ fn a_prompt_cut_into_any_pieces_gives_the_same_bits_on_any_number_of_cores() {
         let tokens = prompt(150, 4);
         let (whole, all) = run(&model, &tokens);
         let (team, workers) = Team::new(3);
-        let threads: Vec<_> = workers.into_iter().map(|worker| std::thread::spawn(move || worker.serve())).collect();
+        let threads: Vec<_> =
+            workers.into_iter().map(|worker| std::thread::spawn(move || worker.serve())).collect();
         for team in [Team::alone(), team] {
             let cores = team.cores();
             model.set_team(team);
@@ -254,7 +296,10 @@ fn a_prompt_cut_into_any_pieces_gives_the_same_bits_on_any_number_of_cores() {
                 }
                 assert!(bits(&pieces) == bits(&whole), "pieces of {step}, {cores} cores");
                 for plane in Plane::ALL {
-                    assert!(state(&sequence, plane, 0..150) == state(&all, plane, 0..150), "pieces of {step}, {cores} cores");
+                    assert!(
+                        state(&sequence, plane, 0..150) == state(&all, plane, 0..150),
+                        "pieces of {step}, {cores} cores"
+                    );
                 }
             }
         }
@@ -263,7 +308,7 @@ fn a_prompt_cut_into_any_pieces_gives_the_same_bits_on_any_number_of_cores() {
     }
 }
 
-/// The engine's thread takes the model with it.
+/// The engine's thread owns the model.
 const _: fn() = || {
     fn sent<T: Send + 'static>() {}
     sent::<Model>();
@@ -280,20 +325,35 @@ fn what_a_call_cannot_do_is_refused_before_anything_is_written() {
     let (config, weights) = small();
     let model = Model::new(config.clone(), weights.clone(), Precision::INT8).unwrap();
     let sequence = Arc::new(Sequence::private(model.kv_shape(), 32));
-    let forward = |tokens: &[TokenId], first, sequence: &Arc<Sequence>| model.forward(tokens, first, sequence, Logits::Last(1));
+    let forward = |tokens: &[TokenId], first, sequence: &Arc<Sequence>| {
+        model.forward(tokens, first, sequence, Logits::Last(1))
+    };
 
     let foreign = [TokenId(1), TokenId(97)];
     assert_eq!(forward(&foreign, 0, &sequence), Err(ModelError::Token { token: 97, vocab: 97 }));
-    assert_eq!(forward(&[TokenId(1)], 4096, &sequence), Err(ModelError::Context { needed: 4097, limit: 4096 }));
-    assert_eq!(forward(&[TokenId(1)], usize::MAX, &sequence), Err(ModelError::Context { needed: usize::MAX, limit: 4096 }));
-    assert_eq!(forward(&[TokenId(1)], 32, &sequence), Err(ModelError::Page { plane: Plane::Global, position: 32 }));
+    assert_eq!(
+        forward(&[TokenId(1)], 4096, &sequence),
+        Err(ModelError::Context { needed: 4097, limit: 4096 })
+    );
+    assert_eq!(
+        forward(&[TokenId(1)], usize::MAX, &sequence),
+        Err(ModelError::Context { needed: usize::MAX, limit: 4096 })
+    );
+    assert_eq!(
+        forward(&[TokenId(1)], 32, &sequence),
+        Err(ModelError::Page { plane: Plane::Global, position: 32 })
+    );
     assert_eq!(forward(&[], 0, &sequence), Ok(vec![]));
 
     let mut holes = (*sequence).clone();
     holes.blocks[0].sliding = None;
     let holes = Arc::new(holes);
     let missing = ModelError::Page { plane: Plane::Sliding, position: 0 };
-    assert_eq!(forward(&[TokenId(1)], 31, &holes), Err(missing), "the window of 20 reaches back to token 12");
+    assert_eq!(
+        forward(&[TokenId(1)], 31, &holes),
+        Err(missing),
+        "the window of 20 reaches back to token 12"
+    );
     let mut short = (*sequence).clone();
     short.blocks[1] = BlockPages { global: Some(Page::new(8)), sliding: None };
     let missing = ModelError::Page { plane: Plane::Global, position: 16 };
@@ -310,11 +370,17 @@ fn a_file_that_does_not_fit_its_configuration_is_refused_by_the_tensors_name() {
     let mut bad = weights.clone();
     bad.layers[1].gate = bad.layers[1].down.clone();
     let error = Model::new(config.clone(), bad, Precision::INT8).unwrap_err().to_string();
-    assert!(error.contains("blk.1.ffn_gate.weight is 32 × 64") && error.contains("64 × 32"), "{error}");
+    assert!(
+        error.contains("blk.1.ffn_gate.weight is 32 × 64") && error.contains("64 × 32"),
+        "{error}"
+    );
 
     let mut bad = weights.clone();
     bad.layers.pop();
-    assert_eq!(Model::new(config.clone(), bad, Precision::INT8).unwrap_err(), ModelError::Layers { found: 2, expected: 3 });
+    assert_eq!(
+        Model::new(config.clone(), bad, Precision::INT8).unwrap_err(),
+        ModelError::Layers { found: 2, expected: 3 }
+    );
 
     let unusable: [fn(&mut ModelConfig); 6] = [
         |c| c.heads = 0,
@@ -327,11 +393,14 @@ fn a_file_that_does_not_fit_its_configuration_is_refused_by_the_tensors_name() {
     for spoil in unusable {
         let mut config = config.clone();
         spoil(&mut config);
-        assert!(matches!(Model::new(config, weights.clone(), Precision::INT8), Err(ModelError::Config(_))));
+        assert!(matches!(
+            Model::new(config, weights.clone(), Precision::INT8),
+            Err(ModelError::Config(_))
+        ));
     }
 }
 
-/// `weight` with other bytes from `at` on.
+/// A copy of `weight` with the bytes from `at` on replaced.
 fn spoilt(weight: &Weight, at: usize, bytes: &[u8]) -> Weight {
     let mut all = weight.bytes().to_vec();
     all[at..at + bytes.len()].copy_from_slice(bytes);
@@ -339,8 +408,12 @@ fn spoilt(weight: &Weight, at: usize, bytes: &[u8]) -> Weight {
     Weight::new(Bytes::new(all), 0..len, weight.format(), weight.rows(), weight.cols()).unwrap()
 }
 
-/// What two models, one for each precision, say to five tokens.
-fn outcomes(config: &ModelConfig, weights: &Weights, logits: Logits) -> [Result<Vec<f32>, ModelError>; 2] {
+/// The results of two models, one for each precision, on five tokens.
+fn outcomes(
+    config: &ModelConfig,
+    weights: &Weights,
+    logits: Logits,
+) -> [Result<Vec<f32>, ModelError>; 2] {
     [Precision::INT8, Precision::FLOAT].map(|precision| {
         let model = Model::new(config.clone(), weights.clone(), precision).unwrap();
         let sequence = Arc::new(Sequence::private(model.kv_shape(), 5));
@@ -359,14 +432,15 @@ fn damaged_numbers_end_in_an_error_not_in_an_answer() {
     weights.layers[1].up = spoilt(&sound.layers[1].up, 0, &infinite);
     assert_eq!(outcomes(&config, &weights, Logits::None), [off(0), off(0)]);
 
-    // The row of the prompt's fourth token, which enters there.
+    // The row of the prompt's fourth token, where the damage enters.
     let row = |token: TokenId| token.0 as usize * sound.embedding.bytes().len() / 97;
     assert!(!tokens[..3].contains(&tokens[3]));
     weights = sound.clone();
     weights.embedding = spoilt(&sound.embedding, row(tokens[3]), &infinite);
     assert_eq!(outcomes(&config, &weights, Logits::None), [off(3), off(3)]);
 
-    // What only logits meet: the row of a token that the prompt does not have, an output of its own, and the norm before it.
+    // Damage that only affects logits: the row of a token that the prompt does not contain, a
+    // separate output matrix, and the norm before it.
     let other = (0..97).map(TokenId).find(|token| !tokens.contains(token)).unwrap();
     let mut embedding = sound.clone();
     embedding.embedding = spoilt(&sound.embedding, row(other), &infinite);
@@ -381,7 +455,8 @@ fn damaged_numbers_end_in_an_error_not_in_an_answer() {
     }
 }
 
-/// Squares of such numbers overflow, and a norm makes zeros of their row: all later layers, and the logits, are sound numbers.
+/// Squares of such numbers overflow, and a norm turns their row into zeros: all later layers, and
+/// the logits, are valid numbers.
 #[test]
 fn numbers_that_a_norm_would_hide_end_in_an_error_too() {
     let config = config(32, (2, 1), 16, 20, 3);

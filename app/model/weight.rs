@@ -1,4 +1,4 @@
-//! One matrix or vector of weights, used where it lies in the mapped file.
+//! One matrix or vector of weights, used in place in the mapped file.
 
 use core::fmt;
 use core::ops::Range;
@@ -28,16 +28,16 @@ impl Bytes {
         Bytes { source: map.clone(), map: Some(map) }
     }
 
-    /// All of them.
+    /// All the bytes.
     pub fn as_slice(&self) -> &[u8] {
         (*self.source).as_ref()
     }
 
-    /// Brings a map into memory whole, and keeps the system from taking its pages away as long as the map lives. Takes as long as
-    /// reading the file. What is no map lies in memory already.
+    /// Loads a whole map into memory and locks its pages there for as long as the map lives. Takes
+    /// as long as reading the file. Does nothing for owned bytes, which are in memory already.
     ///
     /// # Errors
-    /// The system's, where the process may not lock as much.
+    /// The system's error if the process may not lock that much memory.
     pub(crate) fn lock(&self) -> io::Result<()> {
         self.map.as_ref().map_or(Ok(()), |map| map.lock())
     }
@@ -55,7 +55,7 @@ impl fmt::Debug for Bytes {
     }
 }
 
-/// A matrix of `rows` output rows by `cols` input columns (a vector is one row), row by row.
+/// A matrix of `rows` output rows by `cols` input columns, stored row by row; a vector is one row.
 #[derive(Clone, Debug)]
 pub struct Weight {
     bytes: Bytes,
@@ -66,22 +66,35 @@ pub struct Weight {
 }
 
 impl Weight {
-    /// A view of `range` of `bytes`; none unless the range lies within the bytes and holds exactly rows × cols values of the
-    /// type, each row in whole units.
-    pub fn new(bytes: Bytes, range: Range<usize>, format: Format, rows: usize, cols: usize) -> Option<Weight> {
+    /// A view of `range` of `bytes`. `None` unless the range lies within the bytes and holds
+    /// exactly rows × cols values of the format, each row a whole number of units.
+    pub fn new(
+        bytes: Bytes,
+        range: Range<usize>,
+        format: Format,
+        rows: usize,
+        cols: usize,
+    ) -> Option<Weight> {
         let expected = format.bytes(cols)?.checked_mul(rows)?;
         let inside = bytes.as_slice().get(range.clone())?;
-        (inside.len() == expected && rows > 0 && cols > 0).then_some(Weight { bytes, range, format, rows, cols })
+        (inside.len() == expected && rows > 0 && cols > 0).then_some(Weight {
+            bytes,
+            range,
+            format,
+            rows,
+            cols,
+        })
     }
 
-    /// A view of some of its rows.
+    /// A view of some of the rows.
     ///
     /// # Panics
-    /// When it has no such rows: the caller's own mistake.
+    /// If the rows do not exist: a bug in the caller.
     pub(super) fn some_rows(&self, rows: Range<usize>) -> Weight {
         assert!(rows.start < rows.end && rows.end <= self.rows, "rows {rows:?} of {}", self.rows);
         let row_bytes = self.range.len() / self.rows;
-        let range = self.range.start + rows.start * row_bytes..self.range.start + rows.end * row_bytes;
+        let range =
+            self.range.start + rows.start * row_bytes..self.range.start + rows.end * row_bytes;
         Weight { range, rows: rows.len(), bytes: self.bytes.clone(), ..*self }
     }
 
@@ -95,7 +108,7 @@ impl Weight {
         self.cols
     }
 
-    /// How the values are stored.
+    /// The storage format of the values.
     pub fn format(&self) -> Format {
         self.format
     }
@@ -111,7 +124,7 @@ impl Weight {
 pub struct Weights {
     /// vocab × hidden.
     pub embedding: Weight,
-    /// vocab × hidden where the output is not tied to the embedding.
+    /// vocab × hidden; `None` if the output is tied to the embedding.
     pub output: Option<Weight>,
     /// hidden.
     pub output_norm: Weight,
@@ -136,7 +149,7 @@ pub struct LayerWeights {
     pub key_norm: Weight,
     /// hidden × (heads × head_dim).
     pub attention_output: Weight,
-    /// hidden; after attention, before it joins the residual.
+    /// hidden; after attention, before the result is added to the residual.
     pub post_attention_norm: Weight,
     /// hidden; before the feed-forward layer.
     pub ffn_norm: Weight,
@@ -146,6 +159,6 @@ pub struct LayerWeights {
     pub up: Weight,
     /// hidden × ffn.
     pub down: Weight,
-    /// hidden; after the feed-forward layer, before it joins the residual.
+    /// hidden; after the feed-forward layer, before the result is added to the residual.
     pub post_ffn_norm: Weight,
 }

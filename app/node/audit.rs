@@ -1,20 +1,24 @@
-//! Audits: now and then a block that a peer made is computed here too, and its bytes compared. Every node of one build computes
-//! the same bits, in whatever batch, so that one other byte proves that something is wrong: another CPU or build, broken memory, or
-//! a lie.
+//! Audits: now and then this node recomputes a block that a peer made and compares the bytes. Every
+//! node of one build computes the same bits, whatever the batch size, so a single differing byte
+//! proves that something is wrong: another CPU or build, broken memory, or a lie.
 //!
-//! An audit is work for idle times. A prompt that arrives goes first: the audit's job is abandoned between two layers, all that it
-//! held is given back, and it is begun anew later. `walk` computes and compares, `requests` holds what waits for it, `outcasts` who
-//! was caught.
+//! Audits run when the node is idle. A prompt that arrives goes first: the audit's job is
+//! abandoned between two layers, everything it held is released, and it starts again later.
+//! `walk` computes and compares, `requests` queues the blocks to audit, `outcasts` lists the
+//! peers that were caught.
 //!
-//! What differs need not be the maker's doing: a block that was computed on wrong state is wrong, too. So nobody is accused of a
-//! block that was computed on state from elsewhere. The walk is then begun anew at the first token, where it stands on nothing, and
-//! each block that is found equal carries it on; the first one that differs, twice, has a guilty maker. That one is not asked again
-//! for a good while, its blocks are forgotten with all that stands on them, and the swarm is warned.
+//! A difference need not be the maker's fault: a block computed on wrong state is wrong too. So
+//! nobody is accused over a block that was recomputed on state from elsewhere. Instead the walk
+//! starts again at the first token, where it depends on nothing, and each block found equal extends
+//! it. The first block that differs, twice, has a guilty maker. This node does not ask that peer
+//! for a good while, discards its blocks and all blocks that depend on them, and warns the swarm.
 //!
-//! A node that computes one block in two ways is itself the broken one: it says so, and audits nothing until it starts anew.
+//! A node that computes one block in two ways is itself broken: it reports this, and audits nothing
+//! until it restarts.
 //!
-//! A warning proves nothing: it makes others audit what they hold of the accused, a bounded number of times. The accused looks into
-//! it as well. It may have passed on in good faith what another made: then it finds and names that one.
+//! A warning proves nothing. It only makes other nodes audit what they hold from the accused peer,
+//! a bounded number of times. The accused node checks the block as well: if it passed on in good
+//! faith what another peer made, it finds and names that peer.
 
 mod outcasts;
 mod requests;
@@ -40,45 +44,49 @@ pub(super) use requests::Requests;
 use requests::{Request, Why};
 use walk::{Difference, Verdict, Walk};
 
-/// The audit under way, and when the next one may begin.
+/// The current audit, and when the next one may begin.
 #[derive(Default)]
 pub(super) struct Auditor {
     walk: Option<Walk>,
-    /// This node computed one block in two ways: its verdicts are worth nothing.
+    /// This node computed one block in two ways, so its verdicts are worthless.
     is_broken: bool,
-    /// When the node last did something else.
+    /// When the node last did other work.
     busy_at: Millis,
 }
 
-/// What an audit that is put off lacks.
+/// What a postponed audit is short of.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Lacks {
-    /// Somebody else needs the engine.
+    /// Another task needs the engine.
     Time,
     /// Slots to compute into.
     Room,
 }
 
 impl Auditor {
-    /// Whether the engine works for an audit.
+    /// Whether the engine is working on an audit.
     pub(super) fn is_walking(&self) -> bool {
         self.walk.is_some()
     }
 
-    /// The node works for somebody.
+    /// The node is doing other work.
     pub(super) fn busy(&mut self, now: Millis) {
         self.busy_at = now;
     }
 
-    /// When [`Auditor::advance`] is to be called at the latest, on a node that is idle.
+    /// When [`Auditor::advance`] must be called at the latest, on an idle node.
     pub(super) fn deadline(&self, shared: &Shared) -> Option<Millis> {
         let idle_at = self.busy_at + Millis(AUDIT_IDLE_MS);
-        let next = if shared.audits.is_empty() { shared.audits.parked_until()?.max(idle_at) } else { idle_at };
+        let next = if shared.audits.is_empty() {
+            shared.audits.parked_until()?.max(idle_at)
+        } else {
+            idle_at
+        };
         (self.walk.is_none() && !self.is_broken).then_some(next)
     }
 
-    /// On a node that is idle: begins the next audit, if it is time. One that is put off makes the others wait, too: where there is
-    /// no room for it there is none for them.
+    /// On an idle node, starts the next audit if it is due. A postponed audit makes the others wait
+    /// too: if there is no room for it there is none for them.
     pub(super) fn advance(&mut self, shared: &mut Shared, now: Millis) {
         if self.deadline(shared).is_some_and(|at| at <= now) {
             shared.audits.unpark(now);
@@ -93,7 +101,7 @@ impl Auditor {
         }
     }
 
-    /// A prompt has arrived: the engine gives the job up, and [`Auditor::on_engine`] the rest.
+    /// A prompt has arrived: abandons the engine's job. [`Auditor::on_engine`] does the rest.
     pub(super) fn interrupt(&mut self, shared: &mut Shared) {
         if let Some(walk) = self.walk.as_mut().filter(|walk| !walk.abandoned) {
             walk.abandoned = true;
@@ -101,8 +109,14 @@ impl Auditor {
         }
     }
 
-    /// The engine has done a job, or given it up; says whether it was an audit's.
-    pub(super) fn on_engine(&mut self, done: &JobDone, shared: &mut Shared, conns: &mut Conns, now: Millis) -> bool {
+    /// The engine has finished or abandoned a job; returns whether it was an audit's.
+    pub(super) fn on_engine(
+        &mut self,
+        done: &JobDone,
+        shared: &mut Shared,
+        conns: &mut Conns,
+        now: Millis,
+    ) -> bool {
         let Some(mut walk) = self.walk.take_if(|walk| walk.job == done.id) else { return false };
         match &done.result {
             _ if walk.abandoned => self.put_off(walk, Lacks::Time, shared, now),
@@ -121,7 +135,9 @@ impl Auditor {
                 Verdict::Differs(differences) => {
                     walk.let_go(shared);
                     shared.stats.audits_failed += 1;
-                    differences.into_iter().for_each(|difference| convict(difference, shared, conns, now));
+                    differences
+                        .into_iter()
+                        .for_each(|difference| convict(difference, shared, conns, now));
                 }
             },
         }
@@ -136,28 +152,39 @@ impl Auditor {
         }
     }
 
-    /// Gives everything back; the audit is begun anew later, a bounded number of times. For want of room one of a doubted block waits for
-    /// longer then: it alone finds out who made it wrong.
+    /// Releases everything. The audit starts again later, a bounded number of times. If a doubted
+    /// block then still has no room, it waits longer, because only its audit can find out who
+    /// made it wrong.
     fn put_off(&mut self, walk: Walk, lacks: Lacks, shared: &mut Shared, now: Millis) {
         self.busy_at = now;
         let request = Request { tries: walk.request.tries + 1, ..walk.request };
         walk.let_go(shared);
         if request.tries < MAX_AUDIT_TRIES {
-            return if request.why == Why::Drawn { shared.audits.wait(request) } else { shared.audits.urge(request) };
+            return if request.why == Why::Drawn {
+                shared.audits.wait(request)
+            } else {
+                shared.audits.urge(request)
+            };
         }
         let is_here = shared.cache.entry(&request.key, Plane::Global).is_some();
-        if request.why == Why::Doubted && lacks == Lacks::Room && is_here && shared.audits.park(request.key, now) {
+        if request.why == Why::Doubted
+            && lacks == Lacks::Room
+            && is_here
+            && shared.audits.park(request.key, now)
+        {
             return;
         }
         shared.stats.audits_skipped += 1;
-        // One of the blocks up to this one is wrong, and there is never the room or the time to find out which.
+        // One of the blocks up to this one is wrong, and there was never the room or the time to
+        // find out which.
         if request.why == Why::Doubted {
             shared.cache.forget(&request.key);
         }
     }
 }
 
-/// Something differs, or the engine could do nothing with it; but the walk stood on state from elsewhere.
+/// The bytes differ, or the engine could not use the state, but the walk depended on state
+/// from elsewhere.
 fn doubt(walk: Walk, shared: &mut Shared) {
     let (request, on_own_ground) = (walk.request, walk.from == 0);
     walk.let_go(shared);
@@ -168,7 +195,7 @@ fn doubt(walk: Walk, shared: &mut Shared) {
     }
 }
 
-/// These bytes are wrong, and nothing but their maker can be to blame.
+/// These bytes are wrong, and only their maker can be to blame.
 fn convict(difference: Difference, shared: &mut Shared, conns: &mut Conns, now: Millis) {
     let Difference { key, plane, maker, served, computed } = difference;
     let Maker::Peer(accused) = maker else {
@@ -186,13 +213,16 @@ fn convict(difference: Difference, shared: &mut Shared, conns: &mut Conns, now: 
     shared.catalog.warn(Warning { accused, boot, key, plane, served, computed }, now);
 }
 
-/// A peer says that another one's bytes are wrong.
+/// A peer reports that another peer's bytes are wrong.
 pub(super) fn on_warning(by: NodeId, warning: Warning, shared: &mut Shared, now: Millis) {
     let Warning { accused, key, plane, .. } = warning;
     if by != accused {
         shared.outcasts.names_another(by);
     }
-    if !shared.audits.heeds(by, accused, key, now) || shared.config.audit_per_10k == 0 || shared.outcasts.holds(accused) {
+    if !shared.audits.heeds(by, accused, key, now)
+        || shared.config.audit_per_10k == 0
+        || shared.outcasts.holds(accused)
+    {
         return;
     }
     if accused == shared.config.node {
@@ -206,7 +236,11 @@ pub(super) fn on_warning(by: NodeId, warning: Warning, shared: &mut Shared, now:
     let room = WARNED_AUDITS - usize::from(very.is_some());
     for _ in 0..room.min(keys.len()) {
         let at = shared.audits.below(keys.len() as u64) as usize;
-        shared.audits.urge(Request { key: keys.swap_remove(at), why: Why::Warned(accused), tries: 0 });
+        shared.audits.urge(Request {
+            key: keys.swap_remove(at),
+            why: Why::Warned(accused),
+            tries: 0,
+        });
     }
     if let Some(key) = very {
         shared.audits.urge(Request { key, why: Why::Warned(accused), tries: 0 });

@@ -1,4 +1,4 @@
-//! What a node is told at its start.
+//! What a node is given at its start.
 
 use std::sync::Arc;
 
@@ -10,47 +10,49 @@ use crate::keyring::{Entropy, Keyring};
 use crate::kv::KvShape;
 use crate::transfer::Hello;
 
-/// A node's settings, checked by whoever made them.
+/// A node's settings. The caller has checked them.
 #[derive(Clone, Debug)]
 pub struct NodeConfig {
-    /// Who it is.
+    /// The node's id.
     pub node: NodeId,
-    /// What people call it.
+    /// The name that people give it.
     pub name: NodeName,
-    /// This start of it.
+    /// The id of this start.
     pub boot: BootId,
-    /// Seed of the random delays. Never on the wire: who knows it knows when this node speaks.
+    /// Seed of the random delays. Never sent: anyone who knows it can predict when this node sends.
     pub seed: u64,
-    /// What locks the swarm.
+    /// The swarm's keys.
     pub keys: Keyring,
-    /// What the secrets of its connections are drawn from: 32 bytes that nobody can guess, used by no other start.
+    /// Seeds the secrets of its connections: 32 unpredictable bytes, never reused by another start.
     pub entropy: Entropy,
-    /// What its KV bytes are worth anything to.
+    /// What its KV bytes are compatible with.
     pub fingerprint: Fingerprint,
-    /// The resets that it has obeyed, as saved.
+    /// The resets that it has applied, as saved.
     pub epochs: EpochState,
-    /// How its KV state is laid out.
+    /// The layout of its KV state.
     pub shape: Arc<KvShape>,
-    /// Memory for the slab, in bytes.
+    /// Size of the slab, in bytes.
     pub slab_bytes: usize,
-    /// Longest sequence, prompt and answer, in tokens.
+    /// Maximum length of a sequence, prompt and answer together, in tokens.
     pub context: usize,
-    /// Port that it serves blocks on.
+    /// Port on which it serves blocks.
     pub tcp_port: u16,
-    /// Whether it talks to the swarm at all.
+    /// Whether it communicates with the swarm at all.
     pub sharing: bool,
-    /// Whether a prompt may begin with blocks that are known already. Without it everything is computed: what sharing is measured
-    /// against.
+    /// Whether prompts may reuse known blocks. Without it everything is computed: the baseline that
+    /// sharing is measured against.
     pub reuse: bool,
-    /// Whether tokens that an answer may go on with are guessed, and checked together. It changes no answer.
+    /// Whether to draft tokens of the answer and verify them in one pass. Does not
+    /// change any answer.
     pub drafts: bool,
-    /// Time between announcements when nothing changes, before stretching.
+    /// Time between announcements when nothing changes, before it is stretched.
     pub announce_interval_ms: u32,
-    /// Peers that it knows at most, within `limits::LEAST_PEERS` and `limits::MAX_PEERS`.
+    /// Maximum number of peers it keeps, within `limits::LEAST_PEERS` and `limits::MAX_PEERS`.
     pub peers: usize,
-    /// This node's prefill rate as measured before its first prompt; none lets the planner assume a board's.
+    /// This node's prefill rate as measured before its first prompt. If none, the planner
+    /// assumes a board's.
     pub prefill_tokens_per_s: Option<f32>,
-    /// Of ten thousand blocks that peers made, so many are audited: 0 none, 10,000 all.
+    /// How many of every 10,000 blocks that peers made are audited: 0 none, 10,000 all.
     pub audit_per_10k: u16,
     /// Tokens that end an answer.
     pub end_tokens: Vec<TokenId>,
@@ -62,10 +64,10 @@ impl NodeConfig {
     }
 }
 
-/// Why a node cannot be.
+/// Why a node cannot be created.
 #[derive(Debug, Error)]
 pub enum NodeError {
-    /// The slab cannot be made.
+    /// The cache cannot be created.
     #[error(transparent)]
     Cache(#[from] CacheError),
 }

@@ -1,95 +1,99 @@
-//! What happens in a node that a person may want to know. The console puts it into words.
+//! Events in a node that may interest a person. The console puts them into words.
 
 use core::net::IpAddr;
 
 use crate::id::{Epoch, NodeId};
 use crate::transfer::Fault;
 
-/// Something to be told.
+/// An event to report.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Event {
     /// A peer was heard for the first time.
     PeerJoined {
-        /// Who.
+        /// The peer.
         node: NodeId,
         /// It runs another model, precision or build, and shares nothing with this node.
         other_model: bool,
     },
-    /// A peer has started anew.
+    /// A peer has restarted.
     PeerRestarted(NodeId),
     /// A peer has said goodbye.
     PeerLeft(NodeId),
     /// Another machine has this node's id.
     Twin {
-        /// Where it is.
+        /// The other machine's address.
         ip: IpAddr,
-        /// The id that this node has from now on, for it is the newer one; none: it keeps its own, as the older one or because it has changed it often enough.
+        /// This node's new id, if it is the newer of the two. None if it keeps its id, because it
+        /// is the older one or has changed its id often enough.
         renamed: Option<NodeId>,
     },
-    /// A node runs another version of potluck: neither understands the other. Told once for each address.
+    /// A node runs another version of potluck; neither understands the other. Reported
+    /// once per address.
     OtherVersion {
-        /// Where it is.
+        /// The node's address.
         ip: IpAddr,
-        /// Whether it is the older one, if it said so.
+        /// Whether it runs the older version, if it said so.
         older: Option<bool>,
     },
-    /// Peers are heard at this node's address only: multicast does not come through.
+    /// Peers are heard only by unicast: multicast does not get through.
     GroupSilent {
-        /// So many.
+        /// Number of such peers.
         peers: usize,
     },
-    /// Multicast comes through again.
+    /// Multicast gets through again.
     GroupWorks,
-    /// A connection ended while something was wanted of the peer.
+    /// A connection ended with wants open.
     ConnectionLost {
         /// The peer.
         peer: NodeId,
     },
     /// A peer broke a rule, and its connection was closed.
     PeerFault {
-        /// The peer; none for a caller that has not said who it is.
+        /// The peer; none for a caller that has not identified itself.
         peer: Option<NodeId>,
-        /// The rule.
+        /// The rule that it broke.
         fault: Fault,
     },
-    /// An audit found that a peer's bytes are not those that this node computes, and nothing else is to blame.
+    /// An audit found that a peer's bytes differ from what this node computes, and ruled out
+    /// other causes.
     PeerDistrusted {
-        /// The peer. It is not asked any more.
+        /// The peer. This node stops asking it.
         node: NodeId,
-        /// Blocks that were forgotten for it.
+        /// Number of its blocks that were discarded.
         forgotten: usize,
     },
-    /// An audit computed one block twice, and this node gave different bytes: it audits nothing more.
+    /// An audit computed one block twice and got different bytes on this node. It stops auditing.
     ComputesTwoWays,
-    /// An audit found that a block of this node's own is not what it computes now. It is forgotten.
+    /// An audit found that one of this node's own blocks differs from what it computes now. The
+    /// block is discarded.
     OwnBlockWrong,
-    /// The engine could do nothing with the state that a prompt began with.
+    /// The engine could not use the state that a prompt started from.
     StateDistrusted {
         /// Why.
         reason: String,
-        /// The peers that gave some of it.
+        /// The peers that supplied part of it.
         makers: Vec<NodeId>,
     },
-    /// The swarm was reset from elsewhere, and this node has followed.
+    /// The swarm was reset from another node, and this node has followed.
     SwarmReset {
-        /// The epoch from now on.
+        /// The new epoch.
         epoch: Epoch,
-        /// Blocks were dropped too.
+        /// Whether blocks were dropped too.
         store: bool,
     },
-    /// A reset was for the blocks too, but this swarm has no key: whoever stands on the network can order such a thing, so that each node
-    /// drops its blocks at its own console only.
+    /// A reset was for the blocks too, but this swarm has no key, so anyone on the network could
+    /// have ordered it. Each node therefore drops its blocks only at its own console.
     BlocksKept {
-        /// It was ordered at this node's console, and the other nodes keep theirs.
+        /// The reset was ordered at this node's console, and the other nodes keep their blocks.
         by_peers: bool,
     },
-    /// As `SwarmReset`, but it cannot be saved.
+    /// Like `SwarmReset`, but the epoch could not be saved.
     ResetUnsaved {
-        /// The epoch from now on.
+        /// The new epoch.
         epoch: Epoch,
-        /// Blocks were dropped too.
+        /// Whether blocks were dropped too.
         store: bool,
-        /// Why not.
+        /// Why it could not be saved.
         reason: String,
     },
 }

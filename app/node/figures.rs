@@ -1,4 +1,4 @@
-//! The figures of an answer, and what a node counts.
+//! The figures of an answer, and a node's counters.
 
 use core::fmt;
 
@@ -7,19 +7,20 @@ use serde::Serialize;
 use crate::draft::Tally;
 use crate::id::{Millis, NodeId};
 
-/// Peers named in one answer's figures; what more of them gave is counted with the last.
+/// Peers listed in one answer's figures. Contributions of further peers are added to
+/// the last one's.
 const MAX_NAMED: usize = 8;
 
-/// Why an answer ended; in JSON by the names that servers of models use, where they have one.
+/// Why an answer ended. In JSON it uses the names that model servers use, where they have one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StopReason {
     /// The model ended its turn.
     End,
-    /// A text that ends answers came.
+    /// A stop string appeared.
     #[serde(rename = "stop")]
     StopString,
-    /// The asked-for number of tokens was reached.
+    /// The requested number of tokens was reached.
     #[serde(rename = "length")]
     MaxTokens,
     /// The context is full.
@@ -28,7 +29,7 @@ pub enum StopReason {
     /// The slab had no room for another block.
     #[serde(rename = "slab")]
     SlabFull,
-    /// Somebody said stop.
+    /// Somebody stopped it.
     Stopped,
 }
 
@@ -43,24 +44,26 @@ pub struct Figures {
     pub peers: heapless::Vec<(NodeId, usize), MAX_NAMED>,
     /// Of those, how many were computed. The last token always is.
     pub computed: usize,
-    /// Of those, how many from the head this node's slab or its peers seemed to hold when the prompt began, in whole blocks and what goes
-    /// on from them: behind them begins what was never asked before.
+    /// How many tokens from the start of the prompt this node's slab or its peers seemed to hold
+    /// when the prompt began, including a partial block at the end. The tokens after these had
+    /// never been asked before.
     pub(crate) known: usize,
     /// Tokens of the answer.
     pub generated: usize,
-    /// Time to the first token, from the prompt's arrival, waiting in the queue included.
+    /// Time from the prompt's arrival to the first token, including the wait in the queue.
     pub ttft_ms: u64,
     /// Time to the last token.
     pub ttlt_ms: u64,
-    /// Of the time to the first token, how long the engine worked for this prompt, steps that were given up included.
+    /// Engine time spent on this prompt before the first token, including abandoned steps.
     pub(crate) prefill_us: u64,
-    /// Of the time after that, how long the engine worked.
+    /// Engine time spent after the first token.
     pub(crate) decode_us: u64,
-    /// Of both, how long choosing tokens took.
+    /// How much of both went into choosing tokens.
     pub(crate) sampling_us: u64,
-    /// Drafted tokens that were checked for the answer, by where they came from.
+    /// Drafted tokens that were verified for the answer, by source.
     pub drafts: Tally,
-    /// When the last of the peers' state that the answer stands on was taken over, from the prompt's arrival; none where there is none.
+    /// Time from the prompt's arrival until the last piece of peers' state that the answer uses was
+    /// taken over; none if it uses none.
     pub(crate) fetched_ms: Option<u64>,
     /// Why the answer ended.
     #[serde(rename = "finish")]
@@ -87,7 +90,7 @@ impl Figures {
         }
     }
 
-    /// Of a prompt that was stopped before anything was done for it.
+    /// The figures of a prompt that was stopped before any work was done for it.
     pub(crate) fn never_begun() -> Figures {
         Figures::new(0)
     }
@@ -104,7 +107,7 @@ impl Figures {
         }
     }
 
-    /// The engine has worked for this answer.
+    /// Adds engine time spent on this answer.
     pub(super) fn worked(&mut self, micros: u64, sampling_micros: u64) {
         let spent = if self.generated == 0 { &mut self.prefill_us } else { &mut self.decode_us };
         *spent += micros;
@@ -115,12 +118,12 @@ impl Figures {
         (now - asked).0
     }
 
-    /// Tokens that peers gave.
+    /// Number of tokens that peers supplied.
     pub fn from_peers(&self) -> usize {
         self.peers.iter().map(|(_, tokens)| tokens).sum()
     }
 
-    /// Tokens of the answer after the first, over the time they took; none for an answer of one token.
+    /// Rate of the answer's tokens after the first; none for an answer of one token.
     pub(crate) fn tokens_per_s(&self) -> Option<f64> {
         let ms = self.ttlt_ms - self.ttft_ms;
         (self.generated > 1 && ms > 0).then(|| (self.generated - 1) as f64 * 1e3 / ms as f64)
@@ -129,13 +132,25 @@ impl Figures {
 
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} prompt tokens: {} own slab, {} peers", self.prompt_tokens, self.own, self.from_peers())?;
+        write!(
+            f,
+            "{} prompt tokens: {} own slab, {} peers",
+            self.prompt_tokens,
+            self.own,
+            self.from_peers()
+        )?;
         if !self.peers.is_empty() {
-            let names: Vec<String> = self.peers.iter().map(|(node, tokens)| format!("{node}: {tokens}")).collect();
+            let names: Vec<String> =
+                self.peers.iter().map(|(node, tokens)| format!("{node}: {tokens}")).collect();
             write!(f, " ({})", names.join(", "))?;
         }
         write!(f, ", {} computed; {} generated; ", self.computed, self.generated)?;
-        write!(f, "TTFT {:.3} s, TTLT {:.3} s", self.ttft_ms as f64 / 1e3, self.ttlt_ms as f64 / 1e3)?;
+        write!(
+            f,
+            "TTFT {:.3} s, TTLT {:.3} s",
+            self.ttft_ms as f64 / 1e3,
+            self.ttlt_ms as f64 / 1e3
+        )?;
         if let Some(rate) = self.tokens_per_s() {
             write!(f, ", {rate:.1} tokens/s")?;
         }
@@ -154,55 +169,56 @@ impl fmt::Display for Figures {
     }
 }
 
-/// Counters of the joints; the rooms keep their own.
+/// Counters of the node's own logic; its modules keep counters of their own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
 pub struct NodeStats {
     /// Prompts answered.
     pub(crate) answered: u64,
-    /// Prompts refused, with a reason to the asker.
+    /// Prompts refused, each with a reason for the asker.
     pub(crate) refused: u64,
-    /// Block planes that came from peers, checked.
+    /// Block planes received from peers and checked.
     pub(crate) planes_fetched: u64,
     /// Bytes of those.
     pub(crate) bytes_fetched: u64,
     /// Block planes sent to peers.
     pub planes_served: u64,
-    /// Times that a peer brought nothing for too long while something was wanted of it.
+    /// Times a peer delivered nothing for too long while wants were open.
     pub peers_stalled: u64,
-    /// Block planes that came from peers, checked, and were of no use: computing was there first.
+    /// Block planes received from peers and checked, but unused: computing was faster.
     pub(crate) planes_unused: u64,
-    /// Steps of computing given up because a fetch overtook them.
+    /// Compute steps abandoned because a fetch overtook them.
     pub(crate) steps_abandoned: u64,
-    /// Block planes asked of peers.
+    /// Block planes requested from peers.
     pub wants_sent: u64,
-    /// Of the planes asked for: the peer did not have them (a false positive or an eviction).
+    /// Requested planes that the peer did not have (a false positive or an eviction).
     pub wants_absent: u64,
     /// Connections that ended with wants open.
     pub connections_lost: u64,
-    /// Connections closed because the peer sent what it must not.
+    /// Connections closed because the peer broke the protocol.
     pub peer_faults: u64,
-    /// Prompts begun anew because the engine could do nothing with the state that was here.
+    /// Prompts restarted because the engine could not use the stored state.
     pub(crate) states_distrusted: u64,
-    /// Blocks that peers made, computed again and found equal.
+    /// Peers' blocks that were recomputed and found equal.
     pub blocks_audited: u64,
-    /// Audits that found wrong bytes, and whose they are.
+    /// Audits that found wrong bytes and identified whose they are.
     pub audits_failed: u64,
-    /// Blocks that were to be audited and were not: they were not here any more, or there was no room or time.
+    /// Blocks that were due for an audit but not audited: they were gone, or there was no
+    /// room or time.
     pub audits_skipped: u64,
-    /// Connections ended because their peers held on to room that an answer needed.
+    /// Connections ended because their peers held slots that an answer needed.
     pub(crate) serves_ended: u64,
-    /// Connections refused because too many stood.
+    /// Connections refused because too many were open.
     pub(crate) connections_refused: u64,
     /// Connections closed at once because too many came from one address.
     pub(crate) connections_throttled: u64,
-    /// Served connections that gave their place to another peer.
+    /// Served connections ended to make room for another peer.
     pub(crate) connections_reclaimed: u64,
-    /// Times that a peer had no place for this node.
+    /// Times a peer had no room for this node's connection.
     pub refused_by_peers: u64,
-    /// Drafted tokens that were checked, by where they came from.
+    /// Drafted tokens that were verified, by source.
     pub drafts: Tally,
-    /// Questions for drafts that were asked of peers.
+    /// Draft requests sent to peers.
     pub drafts_asked: u64,
-    /// The same that peers asked of this node.
+    /// Draft requests from peers that this node answered.
     pub(crate) drafts_served: u64,
 }

@@ -1,4 +1,4 @@
-//! What goes into a node and what comes out of it.
+//! A node's inputs and outputs.
 
 use core::net::SocketAddr;
 
@@ -12,115 +12,121 @@ use super::reset::ResetNews;
 /// Names one connection of this node, for the node and its driver.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum ConnId {
-    /// A peer connected; the driver names it, never twice the same.
+    /// A peer connected. The driver assigns the number and never reuses one.
     In(u64),
-    /// This node connects; the node names it.
+    /// This node connects. The node assigns the number.
     Out(u64),
 }
 
-/// What happens to a node.
+/// An input to a node.
 #[derive(Debug)]
 pub enum Input<'a> {
-    /// A datagram came from `from`.
+    /// A datagram arrived.
     Datagram {
         /// The sender's address.
         from: SocketAddr,
-        /// Through the group, or to this node's own address.
+        /// Whether it came through the multicast group or to this node's own address.
         way: Way,
         /// The payload.
         bytes: &'a [u8],
     },
-    /// A peer has connected. The node refuses it with [`Output::Close`].
+    /// A peer has connected. The node can refuse it with [`Output::Close`].
     Accepted {
-        /// Its name.
+        /// The connection's id.
         conn: ConnId,
         /// The peer's address.
         from: SocketAddr,
     },
-    /// A connection that the node asked for stands.
+    /// A connection that the node requested is established.
     Connected(ConnId),
-    /// A connection could not be made, or ended.
+    /// A connection failed or ended.
     Closed(ConnId),
-    /// Bytes came over a connection.
+    /// Bytes arrived on a connection.
     Bytes {
-        /// Which one.
+        /// The connection.
         conn: ConnId,
-        /// Any part of the stream.
+        /// The next bytes of the stream, split anywhere.
         bytes: &'a [u8],
     },
-    /// The socket has taken all that was to be sent on a connection. A new connection counts as writable.
+    /// The socket has accepted all bytes that were to be sent on a connection. A new connection
+    /// counts as writable.
     Writable(ConnId),
-    /// A prompt is to be answered.
+    /// Answer a prompt.
     Ask(Ask),
-    /// This prompt's answer is to end where it is, or not to begin.
+    /// End this prompt's answer where it is, or do not start it.
     Stop(AskId),
-    /// The engine has finished its job, or given it up.
+    /// The engine has finished or abandoned its job.
     Engine(JobDone),
-    /// The swarm is to be reset: every node forgets what its peers hold.
+    /// Reset the swarm: every node forgets what its peers hold.
     Reset {
-        /// Whether every node is to drop its blocks too.
+        /// Whether every node also drops its blocks.
         store: bool,
     },
-    /// What [`Output::Persist`] asked for is done, or cannot be done and why.
+    /// The outcome of [`Output::Persist`].
     Persisted {
-        /// As asked.
+        /// As requested.
         epochs: EpochState,
-        /// Once this is good, a loss of power does not lose the state.
+        /// Ok only once the state would survive a power loss; otherwise the reason for the failure.
         result: Result<(), String>,
     },
-    /// The node is about to end: it says a last word, so that its peers forget it at once, and is of no use afterwards.
+    /// The node is about to end. It sends a goodbye, so that its peers forget it at once, and is
+    /// unusable afterwards.
     Leaving,
-    /// This machine has come to another network, or back to one.
+    /// This machine has moved to another network, or regained one.
     NetworkChanged,
     /// A deadline may have passed.
     Tick,
 }
 
-/// What a node wants done.
+/// An action that the node requests.
 #[derive(Debug)]
 pub enum Output {
-    /// Connect to `addr`, then say [`Input::Connected`] or [`Input::Closed`].
+    /// Connect to `addr`, then report [`Input::Connected`] or [`Input::Closed`].
     Connect {
-        /// The name that the connection goes by.
+        /// The id for the connection.
         conn: ConnId,
-        /// Where to.
+        /// The address to connect to.
         addr: SocketAddr,
     },
-    /// Close a connection. It is forgotten already; no [`Input::Closed`] is wanted.
+    /// Close a connection. The node has already forgotten it and expects no [`Input::Closed`].
     Close(ConnId),
-    /// Send these bytes, then say [`Input::Writable`]. There is never more than one such under way on a connection.
+    /// Send these bytes, then report [`Input::Writable`]. At most one send is pending
+    /// per connection.
     Send {
-        /// On which connection.
+        /// The connection.
         conn: ConnId,
-        /// Some frames: a chunk or so.
+        /// A few frames: about one chunk.
         bytes: Vec<u8>,
     },
-    /// Multicast this, and send it to every static peer.
+    /// Multicast this datagram, and send it to every static peer.
     Datagram(Datagram),
-    /// Send this to one peer that does not hear the group. It is what [`Output::Datagram`] has just told all.
+    /// Send this to one peer that does not hear the group. It repeats the preceding
+    /// [`Output::Datagram`].
     Answer {
         /// The peer.
         to: SocketAddr,
-        /// What it is told.
+        /// The datagram.
         datagram: Datagram,
     },
-    /// The engine's next job. There is never more than one under way.
+    /// The engine's next job. At most one is pending.
     Engine(Job),
-    /// This job is of no more use: the engine gives it up as soon as it can, and says so by [`Input::Engine`].
+    /// This job is no longer needed. The engine abandons it as soon as it can, and confirms
+    /// with [`Input::Engine`].
     Abandon(u64),
-    /// Something for whoever asked.
+    /// A reply to the asker.
     Reply(AskId, Reply),
-    /// Save this so that it survives a loss of power, then say [`Input::Persisted`]. There is never more than one under way.
+    /// Save this so that it survives a power loss, then report [`Input::Persisted`]. At most one
+    /// save is pending.
     Persist(EpochState),
-    /// The node goes by this id from now on, at its next start too.
+    /// The node uses this id from now on, including after a restart.
     Renamed(NodeId),
-    /// What became of a reset that this node was told of.
+    /// The progress of a reset that was requested at this node.
     Reset(ResetNews),
-    /// Something that a person may want to know.
+    /// An event that may interest a person.
     Event(Event),
 }
 
-/// The earlier of two deadlines.
+/// The earliest of several deadlines.
 pub(super) fn earliest(deadlines: impl IntoIterator<Item = Option<Millis>>) -> Option<Millis> {
     deadlines.into_iter().flatten().min()
 }

@@ -1,17 +1,21 @@
-//! The state machine that joins the rooms: one node of the swarm, without sockets, clocks or threads.
+//! One node of the swarm: the state machine that joins the modules, without sockets,
+//! clocks or threads.
 //!
-//! Whoever drives it feeds [`Input`]s with the current time and does what the [`Output`]s say; and wakes it at [`Node::deadline`]. The
-//! same inputs give the same outputs: a driver, a test and a simulator all see the same node.
+//! The driver feeds it [`Input`]s with the current time, carries out its [`Output`]s, and wakes it
+//! at [`Node::deadline`]. The same inputs give the same outputs, so a driver, a test and a
+//! simulator all see the same node.
 //!
-//! [`Node`] only routes. Its parts handle their own events, with what they share (`shared`) lent to them:
+//! [`Node`] only routes. Its parts handle their own events and borrow what they share (`shared`):
 //!
-//! - `prompt`: the prompt being answered, one at a time. Its table of blocks says where every plane of its KV state is.
-//! - `conns`: all connections, those on which this node fetches and those on which it serves.
+//! - `prompt`: the prompt being answered, one at a time. Its table of blocks says where every plane
+//!   of its KV state is.
+//! - `conns`: all connections, outgoing ones to fetch on and incoming ones to serve on.
 //! - `trust`: how fast each peer is, and what it has done wrong.
-//! - `audit`: what an idle node computes again, to compare it with what its peers made.
-//! - `reset`: how a node comes to a newer epoch.
+//! - `audit`: the blocks that an idle node recomputes to check them against its peers' bytes.
+//! - `reset`: how a node moves to a newer epoch.
 //!
-//! Every finished block is committed to the cache at once, and from there goes into the catalog.
+//! Every finished block is committed to the cache at once, and the cache's changes go
+//! into the catalog.
 
 mod ask;
 mod audit;
@@ -57,7 +61,8 @@ use prompt::{Life, Prompt};
 use reset::Resets;
 use shared::Shared;
 
-/// How often a prompt looks its missing blocks up again while peers tell of new ones, in milliseconds: as often as one peer does.
+/// How often a prompt looks up its missing blocks again while peers announce new ones, in
+/// milliseconds: as often as one peer announces them.
 const LOOK_AGAIN_MS: u64 = 200;
 
 /// One node of the swarm.
@@ -68,22 +73,31 @@ pub struct Node {
     queue: VecDeque<(Ask, Millis)>,
     resets: Resets,
     audit: Auditor,
-    /// What the directory had heard when the prompt last looked, and when that was.
+    /// [`Node::news`] when the prompt last looked, and when that was.
     news: u64,
     looked_at: Millis,
 }
 
 impl Node {
-    /// A node with an empty slab. Fails when the slab's budget cannot hold one block.
+    /// A node with an empty slab. Fails if the slab's budget cannot hold one block.
     pub fn new(config: NodeConfig) -> Result<Node, NodeError> {
         let conns = Conns::new(config.hello(), config.seed);
         let shared = Shared::new(config)?;
         let queue = VecDeque::with_capacity(MAX_QUEUED_PROMPTS);
         let (resets, audit) = (Resets::default(), Auditor::default());
-        Ok(Node { shared, conns, prompt: None, queue, resets, audit, news: 0, looked_at: Millis(0) })
+        Ok(Node {
+            shared,
+            conns,
+            prompt: None,
+            queue,
+            resets,
+            audit,
+            news: 0,
+            looked_at: Millis(0),
+        })
     }
 
-    /// Takes one input in.
+    /// Handles one input.
     pub fn handle(&mut self, input: Input<'_>, now: Millis) {
         let Node { shared, conns, .. } = self;
         match input {
@@ -105,27 +119,40 @@ impl Node {
         self.on_time(now);
     }
 
-    /// The next thing to do, until there is none.
+    /// The next output, until there are none.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.shared.out.pop_front()
     }
 
-    /// What datagrams are to go through before the node is given them.
+    /// The filter that datagrams must pass before they reach the node.
     pub(crate) fn sieve(&self) -> catalog::Sieve {
         catalog::Sieve::new(self.shared.config.keys.clone())
     }
 
-    /// When to say [`Input::Tick`] at the latest.
+    /// When [`Input::Tick`] is due at the latest.
     pub fn deadline(&self) -> Option<Millis> {
-        let catalog = if self.shared.config.sharing { self.shared.catalog.deadline() } else { None };
+        let catalog =
+            if self.shared.config.sharing { self.shared.catalog.deadline() } else { None };
         let prompt = self.prompt.as_ref().and_then(Prompt::deadline);
-        let news = (self.prompt.is_some() && self.news() != self.news).then(|| self.looked_at + Millis(LOOK_AGAIN_MS));
+        let news = (self.prompt.is_some() && self.news() != self.news)
+            .then(|| self.looked_at + Millis(LOOK_AGAIN_MS));
         let audit = if self.is_idle() { self.audit.deadline(&self.shared) } else { None };
-        io::earliest([catalog, prompt, news, audit, self.conns.deadline(), self.resets.deadline(&self.shared)])
+        io::earliest([
+            catalog,
+            prompt,
+            news,
+            audit,
+            self.conns.deadline(),
+            self.resets.deadline(&self.shared),
+        ])
     }
 
-    /// Lets the prompt at hand do something; when it is over, the next ones begin.
-    fn with_prompt(&mut self, now: Millis, act: impl FnOnce(&mut Prompt, &mut Shared, &mut Conns) -> Life) {
+    /// Runs `act` on the current prompt. If that ends the prompt, begins the next one.
+    fn with_prompt(
+        &mut self,
+        now: Millis,
+        act: impl FnOnce(&mut Prompt, &mut Shared, &mut Conns) -> Life,
+    ) {
         let Some(prompt) = &mut self.prompt else { return };
         if act(prompt, &mut self.shared, &mut self.conns) == Life::Over {
             self.prompt = None;
@@ -135,7 +162,7 @@ impl Node {
     }
 
     fn on_ask(&mut self, ask: Ask, now: Millis) {
-        // While an audit lets go of the engine, the next prompt waits too.
+        // The next prompt also has to wait while an audit releases the engine.
         if self.queue.len() >= MAX_QUEUED_PROMPTS + usize::from(self.prompt.is_none()) {
             return self.shared.refuse(ask.id, Refusal::QueueFull);
         }
@@ -151,7 +178,7 @@ impl Node {
         self.with_prompt(now, |prompt, shared, conns| prompt.on_engine(done, shared, conns, now));
     }
 
-    /// Whether nothing is being answered, and nothing waits.
+    /// Whether no prompt is being answered or queued.
     fn is_idle(&self) -> bool {
         self.prompt.is_none() && self.queue.is_empty()
     }
@@ -165,12 +192,14 @@ impl Node {
                 self.shared.refuse(ask.id, refusal);
                 continue;
             }
-            let (prompt, life) = Prompt::begin(ask, asked_at, &mut self.shared, &mut self.conns, now);
+            let (prompt, life) =
+                Prompt::begin(ask, asked_at, &mut self.shared, &mut self.conns, now);
             self.prompt = Some(prompt).filter(|_| life == Life::Going);
         }
     }
 
-    /// Ends an answer: at once when it waits for its turn, else when the engine has let go.
+    /// Ends an answer: at once if the prompt is still queued, otherwise when the engine
+    /// lets go of it.
     fn on_stop(&mut self, ask: AskId, now: Millis) {
         if let Some(at) = self.queue.iter().position(|(waiting, _)| waiting.id == ask) {
             let tokens = self.queue.remove(at).map_or(0, |(ask, _)| ask.tokens.len());
@@ -180,7 +209,7 @@ impl Node {
         }
     }
 
-    /// Why this prompt cannot be answered on this node, if so.
+    /// Why this node cannot answer this prompt, if it cannot.
     fn objection(&self, ask: &Ask) -> Option<Refusal> {
         let config = &self.shared.config;
         let tokens = ask.tokens.len();
@@ -190,17 +219,23 @@ impl Node {
         if tokens >= config.context {
             return Some(Refusal::TooLong { tokens, room: config.context.saturating_sub(1) });
         }
-        let blocks = tokens.saturating_add(ask.max_tokens.max(1)).min(config.context).div_ceil(BLOCK_TOKENS);
+        let blocks =
+            tokens.saturating_add(ask.max_tokens.max(1)).min(config.context).div_ceil(BLOCK_TOKENS);
         let near = (config.shape.window() + PREFILL_STEP_TOKENS).div_ceil(BLOCK_TOKENS) + 2;
         let planes = self.shared.cache.stats().planes;
         let lacking = [(Plane::Global, blocks + 1), (Plane::Sliding, blocks.min(near) + 1)]
             .into_iter()
-            .find(|(plane, needed)| *needed > planes[*plane as usize].slots && config.shape.plane_bytes(*plane, 1) > 0);
-        lacking.map(|(plane, needed)| Refusal::SlabTooSmall { needed, slots: planes[plane as usize].slots })
+            .find(|(plane, needed)| {
+                *needed > planes[*plane as usize].slots && config.shape.plane_bytes(*plane, 1) > 0
+            });
+        lacking.map(|(plane, needed)| Refusal::SlabTooSmall {
+            needed,
+            slots: planes[plane as usize].slots,
+        })
     }
 
     fn on_datagram(&mut self, from: SocketAddr, way: Way, bytes: &[u8], now: Millis) {
-        // What is of no use is counted by the catalog.
+        // The catalog counts datagrams that are of no use.
         if let Ok(Some(event)) = self.shared.catalog.handle_by(way, from, bytes, now) {
             self.on_catalog(event, now);
         }
@@ -212,8 +247,12 @@ impl Node {
         match event {
             catalog::Event::Joined(node) => {
                 shared.trust.forget(node);
-                let standing = shared.catalog.peer(node).map(|known| shared.catalog.standing(known));
-                shared.tell(Event::PeerJoined { node, other_model: standing == Some(catalog::Standing::OtherModel) });
+                let standing =
+                    shared.catalog.peer(node).map(|known| shared.catalog.standing(known));
+                shared.tell(Event::PeerJoined {
+                    node,
+                    other_model: standing == Some(catalog::Standing::OtherModel),
+                });
             }
             catalog::Event::Restarted(node) => {
                 shared.tell(Event::PeerRestarted(node));
@@ -223,7 +262,9 @@ impl Node {
                 shared.tell(Event::PeerLeft(node));
                 conns.part_from(node, shared);
             }
-            catalog::Event::OtherVersion { ip, older } => shared.tell(Event::OtherVersion { ip, older: Some(older) }),
+            catalog::Event::OtherVersion { ip, older } => {
+                shared.tell(Event::OtherVersion { ip, older: Some(older) })
+            }
             catalog::Event::GroupSilent { peers } => shared.tell(Event::GroupSilent { peers }),
             catalog::Event::GroupWorks => shared.tell(Event::GroupWorks),
             catalog::Event::Warned { by, warning } => audit::on_warning(by, warning, shared, now),
@@ -238,7 +279,7 @@ impl Node {
         }
     }
 
-    /// Looks into what was claimed, and takes in what has come of it.
+    /// Handles the catalog's events and starts the probes that it asks for to verify claims.
     fn hear_proofs(&mut self, now: Millis) {
         while let Some(event) = self.shared.catalog.poll_event() {
             self.on_catalog(event, now);
@@ -252,14 +293,22 @@ impl Node {
         }
     }
 
-    fn on_persisted(&mut self, epochs: crate::id::EpochState, result: Result<(), String>, now: Millis) {
-        let effect = self.resets.on_persisted(epochs, result, &mut self.shared, &mut self.conns, now);
+    fn on_persisted(
+        &mut self,
+        epochs: crate::id::EpochState,
+        result: Result<(), String>,
+        now: Millis,
+    ) {
+        let effect =
+            self.resets.on_persisted(epochs, result, &mut self.shared, &mut self.conns, now);
         if let Some(dropped) = effect {
-            self.with_prompt(now, |prompt, shared, conns| prompt.on_reset(dropped, shared, conns, now));
+            self.with_prompt(now, |prompt, shared, conns| {
+                prompt.on_reset(dropped, shared, conns, now)
+            });
         }
     }
 
-    /// What is due, whatever has happened.
+    /// Does everything that is due, after any input.
     fn on_time(&mut self, now: Millis) {
         let Node { shared, conns, resets, .. } = self;
         conns.on_time(shared, now);
@@ -296,7 +345,7 @@ impl Node {
         }
     }
 
-    /// Hands the prompt what became of its wants. What it does about them may end others.
+    /// Passes the results of its wants to the prompt. The prompt's reaction may end further wants.
     fn hear_conns(&mut self, now: Millis) {
         loop {
             while let Some(hint) = self.conns.poll_hint() {
@@ -308,11 +357,13 @@ impl Node {
             if events.is_empty() {
                 return;
             }
-            self.with_prompt(now, |prompt, shared, conns| prompt.on_conns(&events, shared, conns, now));
+            self.with_prompt(now, |prompt, shared, conns| {
+                prompt.on_conns(&events, shared, conns, now)
+            });
         }
     }
 
-    /// Lets the prompt look again when peers have said more of what they hold.
+    /// Lets the prompt look again when peers have announced more of what they hold.
     fn hear_news(&mut self, now: Millis) {
         let news = self.news();
         if news != self.news && now >= self.looked_at + Millis(LOOK_AGAIN_MS) {
@@ -321,7 +372,7 @@ impl Node {
         }
     }
 
-    /// What peers have said of their filters so far, counted.
+    /// Number of filter updates heard from peers so far.
     fn news(&self) -> u64 {
         let stats = self.shared.catalog.stats();
         stats.deltas_heard + stats.segments_heard + stats.segments_pulled
@@ -337,7 +388,8 @@ impl Node {
         }
     }
 
-    /// How busy this node is, in percent of the prompts that it takes at once: the one being answered and those that wait.
+    /// How busy this node is, in percent of the prompts that it accepts at a time: the one being
+    /// answered and those queued.
     fn load_percent(&self) -> u8 {
         let prompts = self.queue.len() + usize::from(self.prompt.is_some());
         (100 * prompts / (MAX_QUEUED_PROMPTS + 1)) as u8

@@ -1,7 +1,9 @@
-//! How far a prompt has come: told when its first token takes long, so that a person sees that something happens.
+//! Progress reports for a prompt whose first token takes long, so that a person sees that
+//! something happens.
 //!
-//! Nothing is told of a prompt that is through within `PROGRESS_DELAY_MS`, and then one report in `PROGRESS_GAP_MS`, each further than
-//! the last. Reports come out between steps that are taken anyway, and cost the prompt nothing.
+//! A prompt that is done within `PROGRESS_DELAY_MS` gets no report. After that there is at most one
+//! in `PROGRESS_GAP_MS`, each further than the last. Reports are made between steps that happen
+//! anyway and cost the prompt nothing.
 
 use core::fmt;
 
@@ -10,7 +12,7 @@ use serde::Serialize;
 use crate::id::Millis;
 use crate::limits::{PROGRESS_DELAY_MS, PROGRESS_GAP_MS};
 
-/// Tokens of a prompt whose state is in place, by where it comes from.
+/// Prompt tokens whose state is in place, by source.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
 pub struct Progress {
     /// Tokens of the prompt.
@@ -24,7 +26,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// All of them.
+    /// Number of tokens in place, from all sources.
     pub fn ready(&self) -> usize {
         self.own + self.peers + self.computed
     }
@@ -33,28 +35,32 @@ impl Progress {
 impl fmt::Display for Progress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Progress { prompt_tokens, own, peers, computed } = self;
-        write!(f, "{} of {prompt_tokens} prompt tokens: {own} own slab, {peers} peers, {computed} computed", self.ready())
+        write!(
+            f,
+            "{} of {prompt_tokens} prompt tokens: {own} own slab, {peers} peers, {computed} computed",
+            self.ready()
+        )
     }
 }
 
-/// What is told of a prompt, and when.
+/// When the next report is due, and how far the last one was.
 pub(super) struct Reports {
     due: Millis,
     told: usize,
 }
 
 impl Reports {
-    /// Of a prompt that begins now.
+    /// For a prompt that begins now.
     pub(super) fn new(now: Millis) -> Reports {
         Reports { due: now + Millis(PROGRESS_DELAY_MS), told: 0 }
     }
 
-    /// Whether it is time for one.
+    /// Whether a report is due.
     pub(super) fn due(&self, now: Millis) -> bool {
         now >= self.due
     }
 
-    /// The report to make, where the prompt has come further since the last.
+    /// The report to make, if the prompt has advanced since the last one.
     pub(super) fn next(&mut self, progress: Progress, now: Millis) -> Option<Progress> {
         let further = progress.ready() > self.told;
         if further {

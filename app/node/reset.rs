@@ -1,16 +1,21 @@
-//! Reset over the air: how a node comes to a newer epoch, and how the node that was told to reset learns who followed.
+//! Reset over the air: how a node moves to a newer epoch, and how the node that was told to reset
+//! learns which peers followed.
 //!
-//! A newer epoch, typed here or heard in any authentic datagram, is first saved ([`Output::Persist`]); only when it is safe does
-//! the node obey: it forgets its peers, drops every connection, drops its blocks where the reset says so, and announces itself in
-//! the new epoch. That announcement is the acknowledgement. A node that cannot save obeys all the same but does not acknowledge:
-//! it shares nothing until it can, for after a loss of power it would not know of the reset.
+//! A newer epoch, requested here or heard in any authentic datagram, is first saved
+//! ([`Output::Persist`]). Once it is safely stored the node obeys: it forgets its peers, drops
+//! every connection, drops its blocks if the reset says so, and announces itself in the new epoch.
+//! That announcement is the acknowledgement. A node that cannot save still obeys but does not
+//! acknowledge. It shares nothing until it can save, because after a power loss it would not know
+//! of the reset.
 //!
-//! A node that has never obeyed a reset and holds nothing goes to the swarm's epoch at once; others go in steps of a bounded length, so that no number
-//! heard once can take a swarm to the last epoch there is. In a swarm without a key whoever stands on the network can order a reset, so
-//! blocks are dropped there only where it was typed.
+//! A node that has never obeyed a reset and holds nothing jumps to the swarm's epoch at once. Other
+//! nodes move in bounded steps, so that no number heard once can take a swarm to the last possible
+//! epoch. In a swarm without a key anyone on the network can order a reset, so there only the node
+//! where the reset was typed drops its blocks.
 //!
-//! A prompt under way goes on with the pages that it has. When the blocks were dropped it leaves nothing behind, for what it
-//! computes stands on state from before the reset; the next prompt begins afresh.
+//! A prompt under way continues with the pages that it has. If the blocks were dropped it
+//! stores nothing, because its results depend on state from before the reset. The next prompt
+//! starts afresh.
 
 use std::collections::BTreeSet;
 
@@ -22,53 +27,53 @@ use crate::id::{Epoch, EpochState, Millis, NodeId};
 use crate::limits::{EPOCH_GAP_MS, MAX_EPOCH_STEP, MAX_JOIN_EPOCH, RESET_GRACE_MS, SAVE_RETRY_MS};
 use crate::transfer::Hello;
 
-/// What becomes of a reset, for whoever asked for it.
+/// The progress of a reset, for the person who requested it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ResetNews {
-    /// This node has obeyed, and tells the swarm.
+    /// This node has obeyed, and now tells the swarm.
     Ordered {
         /// The swarm's epoch from now on.
         epochs: EpochState,
-        /// Peers that were known before.
+        /// Number of peers known before the reset.
         peers: usize,
     },
-    /// This node cannot save the epoch, and told nobody.
+    /// This node could not save the epoch, and told nobody.
     Failed {
-        /// Why not.
+        /// Why it failed.
         reason: String,
     },
-    /// A peer has obeyed and saved it.
+    /// A peer has obeyed the reset and saved the epoch.
     Acknowledged {
-        /// Which one.
+        /// The peer.
         node: NodeId,
     },
-    /// All peers that were known before have acknowledged, or the time for it is over.
+    /// All peers known before the reset have acknowledged, or the time for that has run out.
     Ended {
-        /// Of the peers known before, how many have acknowledged.
+        /// How many of the peers known before have acknowledged.
         acknowledged: usize,
-        /// Those that have not.
+        /// The peers that have not.
         missing: Vec<NodeId>,
     },
 }
 
-/// Where this node stands between the resets it knows of and those it has obeyed.
+/// The resets that this node knows of and those that it has obeyed.
 #[derive(Default)]
 pub(super) struct Resets {
-    /// The most that was heard of.
+    /// The furthest state heard of.
     heard: EpochState,
-    /// A reset asked for here, that is not being saved yet: of the blocks too?
+    /// A reset requested here that is not being saved yet; true if it also drops the blocks.
     asked: Option<bool>,
     saving: Option<Saving>,
-    /// No state is saved earlier.
+    /// Earliest time of the next save.
     not_before: Millis,
-    /// Obeyed although it could not be saved.
+    /// Resets obeyed although they could not be saved.
     unsaved: EpochState,
     round: Option<Round>,
 }
 
 struct Saving {
     epochs: EpochState,
-    /// The peers known before, when the reset was asked for here.
+    /// The peers known before, if the reset was requested here.
     known: Option<BTreeSet<NodeId>>,
 }
 
@@ -80,7 +85,7 @@ struct Round {
     deadline: Millis,
 }
 
-/// How far a node at `own` goes when it hears of `heard`: there, or a bounded step towards it.
+/// How far a node at `own` moves when it hears of `heard`: all the way, or a bounded step.
 fn towards(own: EpochState, heard: EpochState, newcomer: bool) -> EpochState {
     let step = if newcomer { MAX_JOIN_EPOCH } else { MAX_EPOCH_STEP };
     let epoch = heard.epoch.min(Epoch(own.epoch.0.saturating_add(step)));
@@ -91,7 +96,7 @@ impl Resets {
     pub(super) fn on_reset(&mut self, store: bool, now: Millis) {
         let before = self.asked.unwrap_or(false);
         self.asked = Some(store || before);
-        // A person does not wait for the next try to save what was heard.
+        // A person does not wait for the next retry of saving what was heard.
         self.not_before = self.not_before.min(now + Millis(EPOCH_GAP_MS));
     }
 
@@ -107,7 +112,7 @@ impl Resets {
         [waits.then_some(self.not_before), round].into_iter().flatten().min()
     }
 
-    /// What is to be saved next, if anything.
+    /// The next state to save, if any.
     fn next_epochs(&self, shared: &Shared) -> Option<EpochState> {
         let known = shared.config.epochs.join(self.heard);
         match self.asked {
@@ -116,7 +121,7 @@ impl Resets {
         }
     }
 
-    /// Begins to save what is due, and ends the wait for acknowledgements that is over.
+    /// Starts the save that is due, and ends a wait for acknowledgements that has run out.
     pub(super) fn advance(&mut self, shared: &mut Shared, now: Millis) {
         if let Some(round) = self.round.take_if(|round| round.deadline <= now) {
             round.end(shared);
@@ -131,7 +136,8 @@ impl Resets {
         shared.out.push_back(Output::Persist(epochs));
     }
 
-    /// Obeys the reset that was to be saved, if it was; says then whether the blocks were dropped.
+    /// Obeys the reset if it was saved, or if a peer ordered it. Returns whether the blocks were
+    /// dropped; none if there was nothing to obey.
     pub(super) fn on_persisted(
         &mut self,
         epochs: EpochState,
@@ -155,7 +161,10 @@ impl Resets {
                             shared.tell(Event::BlocksKept { by_peers: true });
                         }
                     }
-                    None => shared.tell(Event::SwarmReset { epoch: epochs.epoch, store: store && dropped.is_some() }),
+                    None => shared.tell(Event::SwarmReset {
+                        epoch: epochs.epoch,
+                        store: store && dropped.is_some(),
+                    }),
                 }
                 Some(dropped.unwrap_or(false))
             }
@@ -170,7 +179,11 @@ impl Resets {
                     return None;
                 }
                 let dropped = self.obey(epochs, false, shared, conns, now);
-                shared.tell(Event::ResetUnsaved { epoch: epochs.epoch, store: store && dropped.is_some(), reason });
+                shared.tell(Event::ResetUnsaved {
+                    epoch: epochs.epoch,
+                    store: store && dropped.is_some(),
+                    reason,
+                });
                 shared.catalog.forget_before(epochs, now);
                 self.unsaved = self.unsaved.join(epochs);
                 Some(dropped.unwrap_or(false))
@@ -178,10 +191,11 @@ impl Resets {
         }
     }
 
-    /// Does what the resets up to `epochs` say, but for the peers: drops all connections, whoever connects from now on must be at this
-    /// epoch; and drops the blocks where that was asked for, and may be, with the audits that wait for them. Says whether it has;
-    /// none where it must not. Those whose bytes were wrong are forgiven by a person here only: who was caught can order
-    /// a reset, too.
+    /// Carries out the resets up to `epochs`, except for forgetting the peers. Drops all
+    /// connections: new ones must be at this epoch. If a reset was for the blocks and may drop
+    /// them, also drops the blocks and the audits queued for them. Returns whether it did; none if
+    /// it must not. Only a person at this node forgives peers whose bytes were wrong, because such
+    /// a peer could order a reset too.
     fn obey(
         &mut self,
         epochs: EpochState,
@@ -203,13 +217,19 @@ impl Resets {
         if asked_here {
             shared.outcasts.clear();
         }
-        // The filter must be that of the cache before the catalog announces it.
+        // The filter must match the cache before the catalog announces it.
         shared.publish_changes(now);
         may_drop.then_some(ordered)
     }
 
-    /// Tells the swarm of a reset that this node has obeyed, and begins to count who follows.
-    fn order(&mut self, epochs: EpochState, known: BTreeSet<NodeId>, shared: &mut Shared, now: Millis) {
+    /// Announces a reset that this node has obeyed, and starts counting who follows.
+    fn order(
+        &mut self,
+        epochs: EpochState,
+        known: BTreeSet<NodeId>,
+        shared: &mut Shared,
+        now: Millis,
+    ) {
         shared.catalog.order_reset(now);
         shared.out.push_back(Output::Reset(ResetNews::Ordered { epochs, peers: known.len() }));
         let deadline = now + Millis(u64::from(shared.catalog.interval_ms()) + RESET_GRACE_MS);
@@ -224,7 +244,8 @@ impl Resets {
                 shared.out.push_back(Output::Reset(ResetNews::Acknowledged { node: peer.node }));
             }
         }
-        if let Some(round) = self.round.take_if(|round| round.known.is_subset(&round.acknowledged)) {
+        if let Some(round) = self.round.take_if(|round| round.known.is_subset(&round.acknowledged))
+        {
             round.end(shared);
         }
     }
@@ -246,14 +267,18 @@ mod tests {
         EpochState { epoch: Epoch(epoch), store_epoch: Epoch(store_epoch) }
     }
 
-    /// One forged datagram in a swarm without key must not end all resets for ever.
+    /// One forged datagram in a swarm without a key must not prevent all later resets.
     #[test]
     fn far_epochs_are_approached_in_steps_and_reached() {
         assert_eq!(towards(state(3, 1), state(7, 5), false), state(7, 5));
         assert_eq!(towards(state(3, 3), state(7, 1), false), state(7, 3));
         let far = state(u64::MAX, u64::MAX);
         assert_eq!(towards(state(3, 1), far, false), state(3 + MAX_EPOCH_STEP, 3 + MAX_EPOCH_STEP));
-        assert_eq!(towards(state(0, 0), state(1 << 40, 5), true), state(1 << 40, 5), "a newcomer joins at once");
+        assert_eq!(
+            towards(state(0, 0), state(1 << 40, 5), true),
+            state(1 << 40, 5),
+            "a newcomer joins at once"
+        );
         assert_eq!(towards(state(0, 0), far, true), state(MAX_JOIN_EPOCH, MAX_JOIN_EPOCH));
         let mut own = state(0, 0);
         for _ in 0..5 {

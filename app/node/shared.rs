@@ -1,4 +1,4 @@
-//! What the parts of a node share, lent to each while it handles an event.
+//! The state that the parts of a node share. Each part borrows it while it handles an event.
 
 use std::collections::VecDeque;
 
@@ -24,17 +24,17 @@ pub(super) struct Shared {
     pub cache: Cache,
     pub catalog: Catalog,
     pub trust: Trust,
-    /// Blocks that wait for their audit.
+    /// Blocks queued for an audit.
     pub audits: Requests,
     /// Peers whose bytes were wrong.
     pub outcasts: Outcasts,
     pub out: VecDeque<Output>,
     pub stats: NodeStats,
-    /// Jobs given to the engine so far.
+    /// Number of jobs given to the engine so far.
     pub jobs: u64,
-    /// What decode steps take.
+    /// Measured costs of decode steps.
     pub costs: draft::Costs,
-    /// How often drafts from this node's slab were right, echoes, and habits.
+    /// How often each kind of local draft was right: from the slab, echoes, and habits.
     pub slab_drafts: draft::Record,
     pub echoes: draft::Record,
     pub habit_drafts: draft::Record,
@@ -42,7 +42,7 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// With an empty slab. Fails when the slab's budget cannot hold one block.
+    /// Starts with an empty slab. Fails if the slab's budget cannot hold one block.
     pub(super) fn new(config: NodeConfig) -> Result<Shared, NodeError> {
         let secret = ChainSecret::derive(&[]);
         let root = crate::cache::root(&secret, config.fingerprint);
@@ -83,12 +83,12 @@ impl Shared {
         })
     }
 
-    /// Whether every stranger has this swarm's key.
+    /// Whether this is the open swarm, whose key is public.
     pub(super) fn is_open(&self) -> bool {
         self.config.keys.current().is_open()
     }
 
-    /// A slot to fill, where there is one without taking anything that is in use.
+    /// A slot to fill, if one is available without taking anything that is in use.
     pub(super) fn reserve(&mut self, plane: Plane) -> Option<Slot> {
         let (catalog, node, outcasts) = (&self.catalog, self.config.node, &self.outcasts);
         let is_spared = |copy: &PeerCopy| {
@@ -98,7 +98,7 @@ impl Shared {
         self.cache.reserve(plane, &is_spared).ok()
     }
 
-    /// Puts what has changed in the cache into the catalog.
+    /// Publishes the cache's changes in the catalog.
     pub(super) fn publish_changes(&mut self, now: Millis) {
         while let Some(change) = self.cache.poll_change() {
             if change.added {
@@ -109,7 +109,7 @@ impl Shared {
         }
     }
 
-    /// Another machine has this node's id: takes one that nobody else draws, and has it saved.
+    /// Switches to a newly drawn id and has it saved, because another machine has this node's id.
     pub(super) fn rename(&mut self, now: Millis) -> NodeId {
         let NodeConfig { node, boot, entropy, .. } = &self.config;
         let material = [&entropy.0[..], &node.0.to_le_bytes(), &boot.0.to_le_bytes()].concat();
@@ -121,13 +121,13 @@ impl Shared {
         node
     }
 
-    /// Lets peers come back that were caught, where it is time.
+    /// Readmits distrusted peers whose time has come.
     pub(super) fn pardon(&mut self, now: Millis) {
         let catalog = &self.catalog;
         self.outcasts.pardon(|node| catalog.peer(node).map(|peer| peer.boot), now);
     }
 
-    /// Something for the swarm, and for those of it that do not hear the group.
+    /// Queues a datagram for the swarm, with copies for the peers that do not hear the group.
     pub(super) fn say(&mut self, datagram: Datagram, now: Millis) {
         self.out.push_back(Output::Datagram(datagram.clone()));
         for to in self.catalog.answered(now) {
@@ -135,12 +135,12 @@ impl Shared {
         }
     }
 
-    /// Something for people.
+    /// Queues an event for people.
     pub(super) fn tell(&mut self, event: Event) {
         self.out.push_back(Output::Event(event));
     }
 
-    /// There will be no answer.
+    /// Tells the asker that there will be no answer.
     pub(super) fn refuse(&mut self, ask: AskId, refusal: Refusal) {
         self.stats.refused += 1;
         self.out.push_back(Output::Reply(ask, Reply::Failed(refusal)));

@@ -1,4 +1,4 @@
-//! A node's own view of itself, as data and in words.
+//! A node's view of itself, as data and in words.
 
 use core::net::SocketAddr;
 
@@ -16,68 +16,72 @@ use super::prompt::PromptMap;
 /// One peer as this node sees it.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct PeerStatus {
-    /// Who.
+    /// The peer's id.
     pub node: NodeId,
-    /// What people call it; empty: nothing.
+    /// The name that people give it; may be empty.
     pub name: NodeName,
-    /// Whether it has only a former key of the swarm: it is still to be given the present one.
+    /// Whether it has only a former key of the swarm, and still needs the current one.
     pub(crate) former_key: bool,
-    /// Where it serves blocks.
+    /// Address where it serves blocks.
     pub addr: SocketAddr,
-    /// How it is heard: "multicast", "unicast" (at this node's address only) or, where neither lately, "not".
+    /// How it is heard: "multicast", "unicast" (only at this node's own address), or "not" if
+    /// neither worked lately.
     pub heard: &'static str,
-    /// The generation of its filter that this node knows.
+    /// The generation of its filter that this node has.
     pub generation: u64,
-    /// How busy it said it is, in percent, with its last announcement.
+    /// How busy its last announcement said it is, in percent.
     pub load_percent: u8,
-    /// Whether the whole filter is known at that generation.
+    /// Whether this node has the whole filter at that generation.
     pub current: bool,
-    /// Whether its blocks can be used here: same model, build and epoch.
+    /// Whether this node can use its blocks: same model, build and epoch.
     pub shares: bool,
-    /// Its bytes were found wrong: it is not asked, and what it announces is ignored.
+    /// Its bytes were found wrong: this node does not ask it and ignores its announcements.
     pub distrusted: bool,
     /// Measured; none before the first transfer.
     pub goodput_bytes_per_s: Option<f32>,
     /// Measured; none before the first connection.
     pub(crate) round_trip_ms: Option<f32>,
-    /// How far it is trusted, from 0 (not asked) to 1: absences, stalls and lies lower it, deliveries and time raise it.
+    /// How far it is trusted, from 0 (not asked) to 1. Absences, stalls and lies lower it;
+    /// deliveries and time raise it.
     pub(crate) worth: f32,
 }
 
-/// A node's own view of itself.
+/// A node's view of itself.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Status {
-    /// Who.
+    /// The node's id.
     pub node: NodeId,
-    /// What its blocks fit.
+    /// Identifies the KV state that its blocks are compatible with.
     pub(crate) fingerprint: Fingerprint,
     /// The swarm's epoch.
     pub epoch: Epoch,
-    /// The generation of its own filter, as told to the peers.
+    /// The generation of its own filter, as announced to the peers.
     pub generation: u64,
-    /// Whether the peers have been told all.
+    /// Whether the peers have been told everything.
     pub told: bool,
     /// Measured; none before the first prompt.
     pub(crate) prefill_tokens_per_s: Option<f32>,
-    /// Prompts that wait for the one at hand.
+    /// Number of prompts queued behind the current one.
     pub(crate) waiting: usize,
-    /// Everyone heard of lately.
+    /// All peers heard lately.
     pub peers: Vec<PeerStatus>,
-    /// The slab and its index.
+    /// Statistics of the slab and its index.
     pub cache: CacheStats,
     /// The catalog's counters.
     pub catalog: CatalogStats,
-    /// Bits of this node's filter, and how many of them are set.
+    /// Number of bits in this node's filter, and how many of them are set.
     pub(crate) filter_bits: (usize, usize),
     /// Counters.
     pub node_stats: NodeStats,
 }
 
 impl Status {
-    /// This node, for a person.
+    /// A summary of this node, for a person.
     pub(crate) fn summary(&self) -> String {
         let [global, sliding] = self.cache.planes;
-        let rate = self.prefill_tokens_per_s.map_or("not measured yet".to_string(), |rate| format!("{rate:.0} tokens/s"));
+        let rate = self
+            .prefill_tokens_per_s
+            .map_or("not measured yet".to_string(), |rate| format!("{rate:.0} tokens/s"));
         let former = match self.peers.iter().filter(|peer| peer.former_key).count() {
             0 => String::new(),
             count => format!(", {count} of them with a former key only"),
@@ -99,15 +103,18 @@ impl Status {
         )
     }
 
-    /// A line a peer, for a person.
+    /// One line per peer, for a person.
     pub(crate) fn peer_table(&self) -> String {
         if self.peers.is_empty() {
             return "no peer has been heard\n".to_string();
         }
         let mut text = String::new();
         for peer in &self.peers {
-            let goodput = peer.goodput_bytes_per_s.map_or("not measured".to_string(), |rate| format!("{:.1} MB/s", rate / 1e6));
-            let trip = peer.round_trip_ms.map_or("not measured".to_string(), |ms| format!("{ms:.1} ms"));
+            let goodput = peer
+                .goodput_bytes_per_s
+                .map_or("not measured".to_string(), |rate| format!("{:.1} MB/s", rate / 1e6));
+            let trip =
+                peer.round_trip_ms.map_or("not measured".to_string(), |ms| format!("{ms:.1} ms"));
             let shares = match (peer.shares, peer.current) {
                 _ if peer.distrusted => "distrusted: it gave wrong bytes",
                 (false, _) => "other model, build or epoch: shares nothing with this node",
@@ -116,18 +123,25 @@ impl Status {
             };
             let key = if peer.former_key { "; has only a former key" } else { "" };
             let who = peer.name.label(peer.node);
-            let heard = if peer.heard == "unicast" { " (by address only: no multicast from there)" } else { "" };
-            text += &format!("{who} at {}{heard}: {shares}; goodput {goodput}, round trip {trip}{key}\n", peer.addr);
+            let heard = if peer.heard == "unicast" {
+                " (by address only: no multicast from there)"
+            } else {
+                ""
+            };
+            text += &format!(
+                "{who} at {}{heard}: {shares}; goodput {goodput}, round trip {trip}{key}\n",
+                peer.addr
+            );
         }
         text
     }
 
-    /// What this node and its peers say that they hold, for a person.
+    /// What this node and its peers announce of their blocks, for a person.
     pub(crate) fn catalog_table(&self) -> String {
         let Status { catalog, generation, .. } = self;
         let told = if self.told { "all told" } else { "not all told yet" };
         let mut text = format!(
-            "this node: generation {generation}, {} blocks, {told}; {:.1} kB said, {:.1} kB heard\n",
+            "this node: generation {generation}, {} blocks, {told}; {:.1} kB sent, {:.1} kB heard\n",
             self.cache.entries,
             catalog.bytes_sent as f64 / 1e3,
             catalog.bytes_heard as f64 / 1e3,
@@ -135,7 +149,10 @@ impl Status {
         for peer in &self.peers {
             let known = if peer.current { "known" } else { "being repaired" };
             let who = peer.name.label(peer.node);
-            text += &format!("{who}: generation {}, {known}; {} % busy\n", peer.generation, peer.load_percent);
+            text += &format!(
+                "{who}: generation {}, {known}; {} % busy\n",
+                peer.generation, peer.load_percent
+            );
         }
         text
     }
@@ -165,12 +182,12 @@ impl Status {
         text
     }
 
-    /// The counters, a group a line, for a person. What should not happen at all is named only where it did.
+    /// The counters, one group per line, for a person. Oddities are listed only if they occurred.
     pub(crate) fn counters(&self) -> String {
         let (node, cache, catalog) = (&self.node_stats, &self.cache, &self.catalog);
         let mut text = format!("prompts  {} answered, {} refused\n", node.answered, node.refused);
         text += &format!(
-            "fetched  {} planes, {:.1} MB, of which {} not used; asked for {}, of which {} absent; {} stalls, {} steps given up\n",
+            "fetched  {} planes, {:.1} MB, of which {} not used; requested {}, of which {} absent; {} stalls, {} steps abandoned\n",
             node.planes_fetched,
             node.bytes_fetched as f64 / 1e6,
             node.planes_unused,
@@ -182,7 +199,7 @@ impl Status {
         text += &format!("served   {} planes\n", node.planes_served);
         let drafted = |counts: draft::Counts| format!("{} of {}", counts.accepted, counts.drafted);
         text += &format!(
-            "drafts   tokens right: {} from the slab, {} from peers, {} echoes, {} habits; {} questions asked, {} answered\n",
+            "drafts   tokens right: {} from the slab, {} from peers, {} echoes, {} habits; {} requests sent, {} answered\n",
             drafted(node.drafts.slab),
             drafted(node.drafts.peers),
             drafted(node.drafts.echo),
@@ -194,9 +211,12 @@ impl Status {
             "audits   {} blocks of peers found right, {} audits found wrong bytes, {} skipped\n",
             node.blocks_audited, node.audits_failed, node.audits_skipped,
         );
-        text += &format!("slab     {} planes stored, {} evicted, {} refused\n", cache.inserted, cache.evicted, cache.refused);
         text += &format!(
-            "said     {} announcements, {} deltas, {} segments, {:.1} kB\n",
+            "slab     {} planes stored, {} evicted, {} refused\n",
+            cache.inserted, cache.evicted, cache.refused
+        );
+        text += &format!(
+            "sent     {} announcements, {} deltas, {} segments, {:.1} kB\n",
             catalog.announcements_sent,
             catalog.deltas_sent,
             catalog.segments_sent,
@@ -211,55 +231,66 @@ impl Status {
         );
         text += &format!(
             "peers    {} joined, {} restarted, {} left, {} fell silent; {} filter repairs of {} segments\n",
-            catalog.joined, catalog.restarted, catalog.left, catalog.forgotten, catalog.pulls, catalog.segments_pulled,
+            catalog.joined,
+            catalog.restarted,
+            catalog.left,
+            catalog.forgotten,
+            catalog.pulls,
+            catalog.segments_pulled,
         );
         let odd = self.oddities();
-        let odd: Vec<String> =
-            odd.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
-        text + &format!("odd      {}\n", if odd.is_empty() { "nothing".to_string() } else { odd.join(", ") })
+        let odd: Vec<String> = odd
+            .iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, what)| format!("{count} {what}"))
+            .collect();
+        text + &format!(
+            "odd      {}\n",
+            if odd.is_empty() { "nothing".to_string() } else { odd.join(", ") }
+        )
     }
 
-    /// What a healthy swarm of one kind does not have.
+    /// Counters that stay zero in a healthy swarm of identical nodes.
     fn oddities(&self) -> [(u64, &'static str); 21] {
         let (node, catalog) = (&self.node_stats, &self.catalog);
         [
-            (node.connections_lost, "connections lost in mid-fetch"),
-            (node.connections_refused, "connections refused for want of room"),
-            (node.connections_throttled, "connections too many of one address"),
-            (node.peer_faults, "connections closed for a peer's fault"),
-            (self.cache.collisions, "collisions of keys"),
-            (catalog.duplicate_identity, "datagrams of another node with this id"),
-            (catalog.overtaken, "datagrams too late or twice"),
-            (catalog.strangers, "datagrams of nodes not announced"),
-            (catalog.claims_dropped, "announcements of boots that never answered"),
-            (catalog.newer_epoch + catalog.older_epoch, "datagrams of another epoch"),
-            (catalog.evicted + catalog.table_full, "peers without a place in the table"),
-            (catalog.pull_faults, "repairs of no use"),
-            (catalog.removed_absent, "removals of what was not there"),
-            (catalog.foreign, "datagrams not potluck's"),
+            (node.connections_lost, "connections lost during a fetch"),
+            (node.connections_refused, "connections refused for lack of room"),
+            (node.connections_throttled, "connections over one address's limit"),
+            (node.peer_faults, "connections closed because a peer broke a rule"),
+            (self.cache.collisions, "key collisions"),
+            (catalog.duplicate_identity, "datagrams from another node with this id"),
+            (catalog.overtaken, "datagrams late or repeated"),
+            (catalog.strangers, "datagrams from unannounced nodes"),
+            (catalog.claims_dropped, "announcements that were never confirmed"),
+            (catalog.newer_epoch + catalog.older_epoch, "datagrams from another epoch"),
+            (catalog.evicted + catalog.table_full, "peers that did not fit into the table"),
+            (catalog.pull_faults, "unusable repairs"),
+            (catalog.removed_absent, "removals of unknown blocks"),
+            (catalog.foreign, "datagrams of other programs"),
             (catalog.other_version, "datagrams of another version"),
-            (catalog.other_swarm, "datagrams of another swarm"),
-            (catalog.forged, "datagrams forged or damaged"),
-            (catalog.malformed, "datagrams that cannot be decoded"),
-            (catalog.throttled, "datagrams too many of one address"),
-            (catalog.out_of_limits, "datagrams with impossible sizes"),
-            (catalog.contradictions, "datagrams that contradict others"),
+            (catalog.other_swarm, "datagrams from another swarm"),
+            (catalog.forged, "forged or damaged datagrams"),
+            (catalog.malformed, "undecodable datagrams"),
+            (catalog.throttled, "datagrams over one address's limit"),
+            (catalog.out_of_limits, "datagrams with invalid sizes"),
+            (catalog.contradictions, "contradictory datagrams"),
         ]
     }
 }
 
 impl Node {
-    /// What people call a node that is or was here.
+    /// The display name of a node that is or was known here.
     pub fn called(&self, node: NodeId) -> String {
         self.shared.catalog.name(node).label(node)
     }
 
-    /// The prompt that is being answered, block by block; none where there is none.
+    /// A block-by-block map of the prompt being answered; none if there is no prompt.
     pub(crate) fn map(&self, now: Millis) -> Option<PromptMap> {
         self.prompt.as_ref()?.map(&self.shared, now)
     }
 
-    /// What the node would say of itself.
+    /// The node's current status.
     pub fn status(&self, now: Millis) -> Status {
         let shared = &self.shared;
         let peers = shared.catalog.peers().map(|peer| {

@@ -1,11 +1,14 @@
-//! What this node knows of how fast its peers are and how far they can be relied on, and how fast it computes.
+//! What this node knows of its peers' speed and reliability, and of its own computing speed.
 //!
-//! Of each peer: its goodput, its round trip, and a record of what it did wrong. All of it fades. A measurement loses weight slowly
-//! and drifts towards what an unknown peer of a busy radio brings; it is never forgotten at once, so that a slow peer is not taken
-//! for an unknown one a minute later. A record heals with time and with every plane delivered; a lie, which cost an answer its
-//! time or worse, takes ten times as long and is not healed by deliveries.
+//! For each peer: its goodput, its round trip, and a record of its failures. All of these fade.
+//! A measurement loses weight slowly and drifts towards what an unknown peer on a busy radio
+//! would deliver. It is never dropped at once, so that a slow peer is not treated as an unknown
+//! one a minute later. A record of failures heals with time and with every plane delivered. A
+//! lie costs an answer its time or worse, so it takes ten times as long to fade, and deliveries
+//! do not heal it.
 //!
-//! Of all peers together: what they bring at the same time, which is the rate of the link that they share.
+//! For all peers together: the rate that they reach when they deliver at the same time, which is
+//! the rate of the link that they share.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,66 +21,71 @@ mod link;
 
 use link::Link;
 
-/// The weight of a new measurement beside a fresh one. An eighth, as TCP smooths its round trip (RFC 6298), would take a prompt's
-/// worth of transfers to notice that a radio has slowed down; a quarter notices within a few.
+/// The weight of a new measurement against a recent one. With an eighth, which TCP uses to smooth
+/// its round trip (RFC 6298), it would take a prompt's worth of transfers to notice that a radio
+/// has slowed down. A quarter notices within a few.
 const GAIN: f32 = 0.25;
 
-/// From what factor on a quicker step of computing is believed at once. Other work on the machine makes steps slower by as much.
+/// A compute step that is quicker by this factor is believed at once. Other work on the machine
+/// slows steps down by as much.
 const MUCH_QUICKER: f32 = 1.5;
 
-/// Time, in milliseconds, after which a measured rate has lost half its weight: links change when boards are moved or a neighbour's
-/// radio wakes up, which is a matter of many minutes (guess).
+/// Time, in milliseconds, after which a measured rate has lost half its weight. Links change when
+/// boards are moved or a neighbour's radio wakes up, which takes many minutes (guess).
 const RATE_HALF_LIFE_MS: f32 = 600_000.0;
 
-/// What an old goodput drifts towards, in bytes a millisecond: 8 Mbit/s, what three boards each get of one radio (20.9 Mbit/s
-/// measured on a Zero 2 W).
+/// What an old goodput drifts towards, in bytes per millisecond: 8 Mbit/s, each of three boards'
+/// share of one radio (20.9 Mbit/s measured on a Zero 2 W).
 const PRIOR_BYTES_PER_MS: f32 = 1_000.0;
 
-/// What an old round trip drifts towards, in milliseconds: a board's Wi-Fi with its power saving off.
+/// What an old round trip drifts towards, in milliseconds: a board's Wi-Fi with power saving off.
 const PRIOR_ROUND_TRIP_MS: f32 = 10.0;
 
-/// Time, in milliseconds, after which half of a record is forgiven.
+/// Time, in milliseconds, after which half of a peer's failures are forgiven.
 const RECORD_HALF_LIFE_MS: f32 = 60_000.0;
 
 /// The same for lies.
 const LIE_HALF_LIFE_MS: f32 = 600_000.0;
 
-/// What an absence adds to a record. One is a Bloom filter's false positive and must cost little; two in a row are a stale filter.
+/// What an absence adds to a peer's failures. One may be a Bloom filter's false positive and must
+/// cost little; two in a row mean a stale filter.
 const ABSENCE: f32 = 0.75;
 
-/// What a connection that could not be made, or was cut, adds.
+/// What a failed or cut connection adds.
 const CUT: f32 = 2.0;
 
-/// What a stall adds: the peer was waited for.
+/// What a stall adds: this node waited for the peer.
 const STALL: f32 = 3.0;
 
-/// The worst record: beyond it nothing is added, so that a peer mended is found out about within a few minutes.
+/// The maximum amount of failures or lies, so that a repaired peer is noticed within a few minutes.
 const WORST: f32 = 8.0;
 
-/// What is left of a record when the peer delivers a plane.
+/// The fraction of a peer's failures that remains after it delivers a plane.
 const FORGIVEN: f32 = 0.5;
 
-/// Lies, faded, from which on a peer is not asked at all: the first one keeps it away for ten minutes, a second for ten more.
+/// Above this amount of faded lies a peer is not asked at all. The first lie keeps it away for ten
+/// minutes, a second for ten more.
 const NOT_ASKED_LIES: f32 = 0.5;
 
-/// Milliseconds for which it is remembered how often a peer's drafts were right.
+/// How long the record of a peer's drafts is kept, in milliseconds.
 const DRAFTS_MS: u64 = 600_000;
 
-/// Of a peer whose drafts are right less often than this, none is asked.
+/// Peers whose drafts are right less often than this are not asked for any.
 const POOR_DRAFTS: f32 = 0.3;
 
-/// What is to be expected of a peer.
+/// What to expect of a peer.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(crate) struct Standing {
-    /// Goodput, in bytes a millisecond; none for a peer that has never delivered.
+    /// Goodput, in bytes per millisecond; none for a peer that has never delivered.
     pub bytes_per_ms: Option<f32>,
     /// Round trip, in milliseconds; none for a peer never connected to.
     pub round_trip_ms: Option<f32>,
-    /// 1 for a peer that has never failed; below a half it is on trial, worth one plane a prompt; 0: not to be asked.
+    /// 1 for a peer that has never failed. Below a half the peer is on trial and gets one plane per
+    /// prompt. At 0 it is not asked.
     pub worth: f32,
 }
 
-/// A quantity that halves again and again.
+/// A quantity with a half-life.
 #[derive(Clone, Copy, Default)]
 struct Fading {
     amount: f32,
@@ -97,27 +105,31 @@ struct Record {
     round_trip: Option<Rate>,
     failures: Fading,
     lies: Fading,
-    /// How often its drafts were right, and when one was last found right or wrong.
+    /// How often its drafts were right, and when one was last judged.
     drafts: Option<(draft::Record, Millis)>,
     touched: Millis,
 }
 
-/// All that is known of speeds and of reliability. The table is bounded: when it is full, the peer longest without news goes.
+/// All known speeds and failures. The table is bounded: when it is full, the record without news
+/// for longest is dropped.
 pub(crate) struct Trust {
     peers: BTreeMap<NodeId, Record>,
-    /// Peers of which it keeps records at most.
+    /// Maximum number of peers with a record.
     most: usize,
     by_age: BTreeSet<(Millis, NodeId)>,
     link: Link,
     prefill_ms_per_token: Option<f32>,
-    /// The least that it ever was.
+    /// The lowest value ever measured.
     quickest_ms_per_token: Option<f32>,
 }
 
 impl Trust {
-    /// Nothing known but, perhaps, this node's own speed; there will be records of so many peers at most.
+    /// Starts with no knowledge except, perhaps, this node's own speed. Keeps records of at most
+    /// `peers` peers.
     pub(crate) fn new(prefill_tokens_per_s: Option<f32>, peers: usize) -> Trust {
-        let known = prefill_tokens_per_s.filter(|rate| rate.is_finite() && *rate > 0.0).map(|rate| 1_000.0 / rate);
+        let known = prefill_tokens_per_s
+            .filter(|rate| rate.is_finite() && *rate > 0.0)
+            .map(|rate| 1_000.0 / rate);
         Trust {
             peers: BTreeMap::new(),
             most: peers.clamp(LEAST_PEERS, MAX_PEERS),
@@ -128,7 +140,7 @@ impl Trust {
         }
     }
 
-    /// What is to be expected of a peer.
+    /// What to expect of a peer.
     pub(crate) fn of(&self, node: NodeId, now: Millis) -> Standing {
         let record = self.peers.get(&node).copied().unwrap_or_default();
         let lies = record.lies.after(LIE_HALF_LIFE_MS, now);
@@ -140,25 +152,33 @@ impl Trust {
         }
     }
 
-    /// A connection to `node` has measured something. `alone`: no other peer delivered meanwhile; if one did, the link was shared,
-    /// and the sample says what this peer does at least.
+    /// Takes a measurement from a connection to `node`. `alone`: no other peer delivered meanwhile.
+    /// If one did, the link was shared and the sample is only a lower bound.
     pub(crate) fn sample(&mut self, node: NodeId, sample: Sample, alone: bool, now: Millis) {
         let record = self.touch(node, now);
         match sample {
             Sample::RoundTrip(elapsed) => {
-                record.round_trip = Some(Rate::smoothed(record.round_trip, elapsed.0 as f32, PRIOR_ROUND_TRIP_MS, now));
+                record.round_trip = Some(Rate::smoothed(
+                    record.round_trip,
+                    elapsed.0 as f32,
+                    PRIOR_ROUND_TRIP_MS,
+                    now,
+                ));
             }
             Sample::Goodput { bytes, elapsed } => {
                 let rate = bytes as f32 / elapsed.0.max(1) as f32;
-                let raises = record.goodput.is_none_or(|known| rate > known.towards(PRIOR_BYTES_PER_MS, now));
+                let raises = record
+                    .goodput
+                    .is_none_or(|known| rate > known.towards(PRIOR_BYTES_PER_MS, now));
                 if alone || raises {
-                    record.goodput = Some(Rate::smoothed(record.goodput, rate, PRIOR_BYTES_PER_MS, now));
+                    record.goodput =
+                        Some(Rate::smoothed(record.goodput, rate, PRIOR_BYTES_PER_MS, now));
                 }
             }
         }
     }
 
-    /// Payload has landed, from whichever peer: this is how the shared link is learned.
+    /// Payload has arrived from a peer. The shared link's rate is learned from this.
     pub(crate) fn landed(&mut self, node: NodeId, bytes: usize, now: Millis) {
         self.link.landed(node, bytes as u64, now);
     }
@@ -178,22 +198,24 @@ impl Trust {
         self.blame(node, CUT, now);
     }
 
-    /// The peer owed planes and brought nothing.
+    /// The peer owed planes and delivered nothing.
     pub(crate) fn stalled(&mut self, node: NodeId, now: Millis) {
         self.blame(node, STALL, now);
     }
 
-    /// The peer sent what it must not, or state that was of no use.
+    /// The peer sent something illegal, or state that was unusable.
     pub(crate) fn lied(&mut self, node: NodeId, now: Millis) {
         let record = self.touch(node, now);
-        record.lies = Fading { amount: (record.lies.after(LIE_HALF_LIFE_MS, now) + 1.0).min(WORST), at: now };
+        record.lies =
+            Fading { amount: (record.lies.after(LIE_HALF_LIFE_MS, now) + 1.0).min(WORST), at: now };
     }
 
-    /// The peer broke a rule of the protocol: a lie, unless it only fell silent or does not fit this node.
+    /// The peer broke a rule of the protocol. This counts as a lie, unless it only fell silent or
+    /// is incompatible with this node.
     pub(crate) fn fault(&mut self, node: NodeId, fault: &Fault, now: Millis) {
         match fault {
             Fault::Stalled => self.stalled(node, now),
-            // Whoever stands between the two can damage what passes: that speaks for no lie.
+            // A third party between the two can damage the bytes, so this does not prove a lie.
             Fault::Handshake | Fault::SealedLength(_) | Fault::Unsealed => self.cut(node, now),
             Fault::Silent
             | Fault::Idle
@@ -208,19 +230,21 @@ impl Trust {
         }
     }
 
-    /// The peer brought a whole plane.
+    /// The peer delivered a whole plane.
     pub(crate) fn delivered(&mut self, node: NodeId, now: Millis) {
         let record = self.touch(node, now);
-        record.failures = Fading { amount: record.failures.after(RECORD_HALF_LIFE_MS, now) * FORGIVEN, at: now };
+        record.failures =
+            Fading { amount: record.failures.after(RECORD_HALF_LIFE_MS, now) * FORGIVEN, at: now };
     }
 
-    /// The rate of the link that the peers share, in bytes a millisecond; none before two of them delivered at once.
+    /// The rate of the link that the peers share, in bytes per millisecond; none until two of them
+    /// have delivered at once.
     pub(crate) fn link_bytes_per_ms(&self, now: Millis) -> Option<f32> {
         self.link.bytes_per_ms(now)
     }
 
-    /// The peer is another one now, or started anew: what was measured of it and its small failures are forgotten. Its lies are not,
-    /// or a liar would only have to come back.
+    /// The peer has restarted or is a different one. Drops its measurements and small failures but
+    /// keeps its lies, or a liar would only have to come back.
     pub(crate) fn forget(&mut self, node: NodeId) {
         let Some(record) = self.peers.get_mut(&node) else { return };
         if record.lies.amount > 0.0 {
@@ -231,7 +255,8 @@ impl Trust {
         }
     }
 
-    /// Of a peer's draft, `right` tokens were right, and the next one was wrong or is not known.
+    /// `right` tokens of a peer's draft were right. `wrong`: the next one was wrong,
+    /// otherwise unknown.
     pub(crate) fn drafted(&mut self, node: NodeId, right: usize, wrong: bool, now: Millis) {
         let mut drafts = self.drafts(node, now);
         drafts.note(right, wrong);
@@ -241,46 +266,56 @@ impl Trust {
     /// How often a peer's drafts were right.
     pub(crate) fn drafts(&self, node: NodeId, now: Millis) -> draft::Record {
         let known = self.peers.get(&node).and_then(|record| record.drafts);
-        known.filter(|(_, at)| now - *at < Millis(DRAFTS_MS)).map_or(draft::Record::SOUND, |(drafts, _)| drafts)
+        known
+            .filter(|(_, at)| now - *at < Millis(DRAFTS_MS))
+            .map_or(draft::Record::SOUND, |(drafts, _)| drafts)
     }
 
-    /// Whether it is worth asking the peer for a draft: not where those it gave were nearly always wrong.
+    /// Whether it is worth asking the peer for a draft: not if its drafts were nearly always wrong.
     pub(crate) fn is_asked_for_drafts(&self, node: NodeId, now: Millis) -> bool {
         self.drafts(node, now).chance() >= POOR_DRAFTS && self.of(node, now).worth > 0.0
     }
 
-    /// A prefill step of `tokens` took `micros`. Steps shorter than a block say more about overheads than about the rate; short
-    /// ones weigh less than whole ones.
+    /// A prefill step of `tokens` took `micros`. Steps shorter than a block are ignored: they
+    /// measure overhead rather than the rate. Short steps weigh less than full ones.
     pub(crate) fn prefilled(&mut self, tokens: usize, micros: u64) {
         if tokens < BLOCK_TOKENS {
             return;
         }
         let measured = micros.max(1) as f32 / 1_000.0 / tokens as f32;
-        self.quickest_ms_per_token = Some(self.quickest_ms_per_token.map_or(measured, |known| known.min(measured)));
+        self.quickest_ms_per_token =
+            Some(self.quickest_ms_per_token.map_or(measured, |known| known.min(measured)));
         let gain = GAIN * (tokens as f32 / PREFILL_STEP_TOKENS as f32).min(1.0);
-        // Nothing makes a step seem much quicker than it can be done: then the node was slowed down before, and is no longer.
+        // Nothing makes a step appear much quicker than it is. The node must have been slowed down
+        // before and no longer is.
         let known = self.prefill_ms_per_token.filter(|known| measured * MUCH_QUICKER > *known);
-        self.prefill_ms_per_token = Some(known.map_or(measured, |known| known + gain * (measured - known)));
+        self.prefill_ms_per_token =
+            Some(known.map_or(measured, |known| known + gain * (measured - known)));
     }
 
-    /// How long this node computes a token of a prompt, in milliseconds. Its own speed does not change while it is idle: the last
-    /// measurement counts, however old.
+    /// How long this node takes to compute a prompt token, in milliseconds. Its own speed does not
+    /// change while it is idle, so the last measurement counts, however old.
     pub(crate) fn prefill_ms_per_token(&self) -> Option<f32> {
         self.prefill_ms_per_token
     }
 
-    /// How quickly it has ever computed one. A step that was slow may have been suspended, or in need of memory: what comes next may be
-    /// as quick as before, and whoever would rather not compute must reckon with that.
+    /// The shortest time it ever took to compute one. A slow step may have been suspended or short
+    /// of memory, so the next one may be fast again. Callers that would rather not compute must
+    /// allow for that.
     pub(crate) fn quickest_ms_per_token(&self) -> Option<f32> {
         self.quickest_ms_per_token
     }
 
     fn blame(&mut self, node: NodeId, amount: f32, now: Millis) {
         let record = self.touch(node, now);
-        record.failures = Fading { amount: (record.failures.after(RECORD_HALF_LIFE_MS, now) + amount).min(WORST), at: now };
+        record.failures = Fading {
+            amount: (record.failures.after(RECORD_HALF_LIFE_MS, now) + amount).min(WORST),
+            at: now,
+        };
     }
 
-    /// The record of a peer that there is news of; a full table forgets the one longest without.
+    /// The record of a peer, marked as just updated. A full table drops the one without
+    /// news for longest.
     fn touch(&mut self, node: NodeId, now: Millis) -> &mut Record {
         match self.peers.get(&node) {
             Some(record) => {
@@ -300,7 +335,7 @@ impl Trust {
     }
 }
 
-/// What is left of one after `age`, when half is left after `half_life_ms`.
+/// The fraction left after `age`, given a half-life of `half_life_ms`.
 fn left(age: Millis, half_life_ms: f32) -> f32 {
     libm::exp2f(-(age.0 as f32) / half_life_ms)
 }
@@ -312,8 +347,8 @@ impl Fading {
 }
 
 impl Rate {
-    /// The value, drifted towards `prior` by its age: in the logarithm, so that neither a fast nor a slow peer's rate is dominated
-    /// by the prior at once.
+    /// The value, drifted towards `prior` according to its age. The drift is logarithmic, so that
+    /// the prior does not at once dominate the rate of a very fast or very slow peer.
     fn towards(&self, prior: f32, now: Millis) -> f32 {
         if self.at >= now {
             return self.value;
@@ -321,7 +356,7 @@ impl Rate {
         prior * libm::powf(self.value.max(1e-3) / prior, left(now - self.at, RATE_HALF_LIFE_MS))
     }
 
-    /// `known` with a new measurement. The older what is known, the more the new one weighs.
+    /// Combines `known` with a new measurement, which weighs more the older `known` is.
     fn smoothed(known: Option<Rate>, sample: f32, prior: f32, now: Millis) -> Rate {
         let value = known.map_or(sample, |known| {
             let kept = (1.0 - GAIN) * left(now - known.at, RATE_HALF_LIFE_MS);

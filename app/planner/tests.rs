@@ -1,4 +1,4 @@
-//! The planner against hand-worked cases, and against trying every hop.
+//! The planner against hand-worked cases, and against an exhaustive search over hops.
 
 use proptest::prelude::*;
 
@@ -11,7 +11,7 @@ fn first_sliding(resume: usize) -> usize {
     (resume + 1).saturating_sub(WINDOW)
 }
 
-/// A prompt of `total` tokens of which the sources in `holders` hold every whole block.
+/// A prompt of `total` tokens whose whole blocks are all held by the sources in `holders`.
 #[derive(Debug)]
 struct Case {
     total: usize,
@@ -20,7 +20,7 @@ struct Case {
     ending: Option<Ending>,
     sources: Vec<Source>,
     ms_per_token: f32,
-    /// Where it was less before.
+    /// If it was less before.
     quickest: Option<f32>,
     link: Option<f32>,
 }
@@ -28,7 +28,16 @@ struct Case {
 impl Case {
     fn new(total: usize, holders: SourceSet, sources: Vec<Source>) -> Case {
         let rows = vec![[Cell::Missing(holders); 2]; (total - 1) / BLOCK_TOKENS];
-        Case { total, ready: 0, rows, ending: None, sources, ms_per_token: 11.0, quickest: None, link: None }
+        Case {
+            total,
+            ready: 0,
+            rows,
+            ending: None,
+            sources,
+            ms_per_token: 11.0,
+            quickest: None,
+            link: None,
+        }
     }
 
     fn view<T>(&self, look: impl FnOnce(&View<'_>) -> T) -> T {
@@ -87,7 +96,12 @@ fn wants_come_from_the_tail_and_stop_short_of_where_computing_gets_first() {
     assert_eq!(wants[15].place, Place::Row(17));
     let slow = Case::new(405, 1, vec![source(89.0)]).step();
     let meet = slow.hop.unwrap().meet;
-    assert!(slow.wants.iter().all(|want| matches!(want.place, Place::Row(row) if (row + 1) * BLOCK_TOKENS >= meet)), "{slow:?}");
+    assert!(
+        slow.wants
+            .iter()
+            .all(|want| matches!(want.place, Place::Row(row) if (row + 1) * BLOCK_TOKENS >= meet)),
+        "{slow:?}"
+    );
 }
 
 #[test]
@@ -109,7 +123,7 @@ fn a_block_that_nobody_has_is_computed_and_all_around_it_fetched() {
     assert!(step.wants.iter().all(|want| !matches!(want.place, Place::Row(30))));
     let behind = Case { ready: 496, ..case };
     assert_eq!(behind.step().hop.unwrap().resume, 1_024);
-    // Where sliding planes before the gap are lacking, computing must pass beyond their window.
+    // If sliding planes before the gap are missing, computing must pass beyond their window.
     let mut bare = Case::new(1_025, 1, vec![source(10_000.0)]);
     for row in 0..60 {
         bare.rows[row][1] = Cell::Missing(0);
@@ -124,8 +138,9 @@ fn an_overtaken_step_is_held_back_and_the_hold_says_for_how_long() {
     assert!(quick.hold_ms.is_some_and(|ms| (40.0..60.0).contains(&ms)), "{quick:?}");
     let slow = Case::new(405, 1, vec![source(2_600.0)]).step();
     assert_eq!(slow.hold_ms, None);
-    let quick_again = Case { quickest: Some(1.0), ..Case::new(405, 1, vec![source(100_000.0)]) }.step();
-    assert_eq!(quick_again.hold_ms, None, "the step may well be the quicker");
+    let quick_again =
+        Case { quickest: Some(1.0), ..Case::new(405, 1, vec![source(100_000.0)]) }.step();
+    assert_eq!(quick_again.hold_ms, None, "the step may well be faster");
 }
 
 #[test]
@@ -150,12 +165,15 @@ fn a_fetch_half_way_through_takes_as_long_as_its_bytes_whatever_has_come() {
 
 #[test]
 fn a_source_that_brings_nothing_gives_way_to_another() {
-    let mut case = Case::new(405, 3, vec![Source { in_flight: 156_672, ..source(0.0) }, source(2_600.0)]);
-    case.rows[24] =
-        [Cell::Coming { source: 0, left: BYTES[0], others: 3 }, Cell::Coming { source: 0, left: BYTES[1], others: 3 }];
+    let mut case =
+        Case::new(405, 3, vec![Source { in_flight: 156_672, ..source(0.0) }, source(2_600.0)]);
+    case.rows[24] = [
+        Cell::Coming { source: 0, left: BYTES[0], others: 3 },
+        Cell::Coming { source: 0, left: BYTES[1], others: 3 },
+    ];
     let wants = case.step().wants;
     assert!(wants.iter().all(|want| want.source == 1), "{wants:?}");
-    assert_eq!(wants[0].place, Place::Row(24), "what was asked of it is asked of the other");
+    assert_eq!(wants[0].place, Place::Row(24), "its requests move to the other source");
 }
 
 #[test]
@@ -170,7 +188,8 @@ fn an_untried_source_is_asked_beside_a_proven_one() {
 fn sharers_of_one_link_are_not_counted_as_many() {
     let eight = || (0..8).map(|_| source(2_600.0)).collect();
     let fast = Case::new(1_500, 0xff, eight()).step().hop.unwrap();
-    let shared = Case { link: Some(2_600.0), ..Case::new(1_500, 0xff, eight()) }.step().hop.unwrap();
+    let shared =
+        Case { link: Some(2_600.0), ..Case::new(1_500, 0xff, eight()) }.step().hop.unwrap();
     let one = Case::new(1_500, 1, vec![source(2_600.0)]).step().hop.unwrap();
     assert_eq!(shared.meet, one.meet);
     assert!(fast.meet < one.meet);
@@ -179,14 +198,16 @@ fn sharers_of_one_link_are_not_counted_as_many() {
 #[test]
 fn the_ragged_end_of_an_earlier_prompt_is_where_work_resumes() {
     let mut case = Case::new(405, 1, vec![source(100_000.0)]);
-    case.ending = Some(Ending { row: 25, tokens: 4, cells: [Cell::Missing(1); 2], bytes: [8_160, 40_800] });
+    case.ending =
+        Some(Ending { row: 25, tokens: 4, cells: [Cell::Missing(1); 2], bytes: [8_160, 40_800] });
     let step = case.step();
     assert_eq!(step.hop.unwrap().resume, 404);
     assert_eq!(step.wants[0].place, Place::Ending);
     let mut had = Case::new(405, 0, Vec::new());
     had.rows.iter_mut().for_each(|row| *row = [Cell::Have; 2]);
     assert_eq!(had.view(reach), 400);
-    had.ending = Some(Ending { row: 25, tokens: 4, cells: [Cell::Have; 2], bytes: [8_160, 40_800] });
+    had.ending =
+        Some(Ending { row: 25, tokens: 4, cells: [Cell::Have; 2], bytes: [8_160, 40_800] });
     assert_eq!(had.view(reach), 404);
 }
 
@@ -194,7 +215,7 @@ fn the_ragged_end_of_an_earlier_prompt_is_where_work_resumes() {
 fn a_block_that_is_begun_is_finished_by_computing() {
     let mut case = Case { ready: 100, ..Case::new(160, 1, vec![source(100_000.0)]) };
     case.rows[..7].iter_mut().for_each(|row| *row = [Cell::Have; 2]);
-    assert_eq!(case.view(reach), 100, "what is in place of block 6 ends at token 100");
+    assert_eq!(case.view(reach), 100, "block 6 is filled up to token 100");
     let step = case.step();
     assert!(step.compute_to >= 112 && step.hop.is_none_or(|hop| hop.meet >= 112), "{step:?}");
 }
@@ -211,10 +232,10 @@ fn work_can_go_on_only_behind_a_whole_window() {
     let mut case = Case::new(1_025, 0, Vec::new());
     case.rows.iter_mut().for_each(|row| *row = [Cell::Have; 2]);
     case.rows[40][1] = Cell::Missing(0);
-    assert_eq!(case.view(reach), 640, "what lies behind the missing plane sees it");
+    assert_eq!(case.view(reach), 640, "the tokens after the missing plane see it");
     case.rows[40][0] = Cell::Missing(0);
     case.ready = 656;
-    assert_eq!(case.view(reach), 1_024, "computing has passed it");
+    assert_eq!(case.view(reach), 1_024, "computing has passed its window");
 }
 
 fn cell() -> impl Strategy<Value = Cell> {
@@ -227,8 +248,18 @@ fn cell() -> impl Strategy<Value = Cell> {
 }
 
 fn rate() -> impl Strategy<Value = Source> {
-    (prop::option::of(prop_oneof![Just(0.0f32), 1.0f32..100_000.0]), prop::option::of(0.0f32..200.0), 0usize..500_000, 0usize..17)
-        .prop_map(|(bytes_per_ms, round_trip_ms, in_flight, room)| Source { bytes_per_ms, round_trip_ms, in_flight, room })
+    (
+        prop::option::of(prop_oneof![Just(0.0f32), 1.0f32..100_000.0]),
+        prop::option::of(0.0f32..200.0),
+        0usize..500_000,
+        0usize..17,
+    )
+        .prop_map(|(bytes_per_ms, round_trip_ms, in_flight, room)| Source {
+            bytes_per_ms,
+            round_trip_ms,
+            in_flight,
+            room,
+        })
 }
 
 prop_compose! {
@@ -262,8 +293,8 @@ proptest! {
             prop_assert!(row * BLOCK_TOKENS >= case.ready, "{want:?}");
             prop_assert!(sources(cell) & (1 << want.source) != 0, "{want:?} of {cell:?}");
             let again = matches!(cell, Cell::Coming { source, .. } if source == want.source);
-            prop_assert!(!again, "asked again of the same source");
-            prop_assert!(case.sources[want.source].bytes_per_ms != Some(0.0), "a source that brings nothing");
+            prop_assert!(!again, "requested again from the same source");
+            prop_assert!(case.sources[want.source].bytes_per_ms != Some(0.0), "a source that delivers nothing");
             prop_assert!(!step.wants[..at].iter().any(|other| other.place == want.place && other.plane == want.plane));
             asked[want.source] += 1;
         }
@@ -276,7 +307,7 @@ proptest! {
         }
     }
 
-    /// What is reached is in memory, and nothing further is.
+    /// Everything before `reach` is in memory, and nothing further could be resumed.
     #[test]
     fn reach_is_what_the_definition_says(case in case()) {
         let have = |row: usize, plane: usize| case.rows[row][plane] == Cell::Have;
@@ -288,7 +319,7 @@ proptest! {
         prop_assert_eq!(case.view(reach), expected.unwrap() * BLOCK_TOKENS);
     }
 
-    /// With one source that holds all, the meeting point is the best of all.
+    /// With one source that holds everything, no other meeting point is better.
     #[test]
     fn the_meeting_point_is_the_two_ended_optimum(total in 34usize..2_000, rate in 50.0f32..50_000.0, ms in 0.5f32..40.0) {
         let case = Case { ms_per_token: ms, ..Case::new(total, 1, vec![source(rate)]) };

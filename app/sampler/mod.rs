@@ -1,11 +1,12 @@
-//! Logits to a token: greedy, or drawn from the likeliest.
+//! Chooses a token from logits: the likeliest (greedy), or a draw from the likeliest.
 //!
-//! Promise: the token is a pure function of the logits, the settings, the tokens before it and its position. There is no state: the
-//! number drawn at a position is a hash of seed and position, so an answer can be resumed anywhere, on any machine, with the same
-//! tokens. A NaN logit never wins and never panics.
+//! Promise: the token is a pure function of the logits, the settings, the preceding tokens and its
+//! position. There is no state: the random number at a position is a hash of seed and position, so
+//! an answer can be resumed anywhere, on any machine, with the same tokens. NaN logits never win
+//! and never panic.
 //!
-//! The order is Hugging Face's: the repetition penalty, temperature, the `top_k` likeliest, then the fewest of these that hold
-//! `top_p`.
+//! The order of steps is Hugging Face's: the repetition penalty, temperature, the `top_k`
+//! likeliest, then the fewest of these that hold `top_p`.
 
 mod likely;
 mod repeat;
@@ -23,7 +24,8 @@ pub use repeat::Repeat;
 /// How a token is chosen.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
 pub struct Sampling {
-    /// Divides the logits: below 1 the likely become likelier. 0 takes the likeliest (greedy).
+    /// Divides the logits: values below 1 make likely tokens likelier. 0 takes the likeliest
+    /// (greedy).
     pub temperature: f32,
     /// Draws from the `top_k` likeliest tokens; 0 draws from all.
     pub top_k: usize,
@@ -31,24 +33,26 @@ pub struct Sampling {
     pub top_p: f32,
     /// Equal seeds give equal draws.
     pub seed: u64,
-    /// What becomes of the likelihood of recent tokens.
+    /// The repetition penalty for recent tokens.
     #[serde(flatten)]
     pub repeat: Repeat,
 }
 
-/// Settings that cannot be meant.
+/// Settings outside their ranges.
 #[derive(Clone, Copy, PartialEq, Debug, thiserror::Error)]
 pub enum SamplingError {
-    /// Negative, too high or no number.
+    /// Negative, too high or NaN.
     #[error("temperature is {0}; it must be from 0 (greedy) to {MAX_TEMPERATURE}")]
     Temperature(f32),
-    /// Not a probability, or one that leaves no token.
+    /// Not a probability, or one that excludes every token.
     #[error("top-p is {0}; it must be above 0 and at most 1 (all tokens)")]
     TopP(f32),
     /// Not above 0, too high, or NaN.
-    #[error("repeat-penalty is {0}; it must be above 0 and at most {MAX_REPEAT_PENALTY} (1 is off)")]
+    #[error(
+        "repeat-penalty is {0}; it must be above 0 and at most {MAX_REPEAT_PENALTY} (1 is off)"
+    )]
     RepeatPenalty(f32),
-    /// Further back than any context reaches.
+    /// Longer than any context.
     #[error("repeat-last-n is {0}; it must be at most {MAX_REPEAT_TOKENS} (0 is off)")]
     RepeatLastN(usize),
 }
@@ -59,7 +63,7 @@ impl Default for Sampling {
     }
 }
 
-/// A token that may be drawn, and its logit, which is a number.
+/// A token that may be drawn, and its logit, which is never NaN.
 #[derive(Clone, Copy)]
 struct Candidate {
     id: u32,
@@ -67,7 +71,8 @@ struct Candidate {
 }
 
 impl Candidate {
-    /// The likelier first; of equals the lower id, so that no order depends on how it was found.
+    /// Orders by descending logit, then by ascending id, so that the order never depends on how the
+    /// tokens were found.
     fn order(&self, other: &Candidate) -> Ordering {
         other.logit.partial_cmp(&self.logit).unwrap_or(Ordering::Equal).then(self.id.cmp(&other.id))
     }
@@ -75,13 +80,19 @@ impl Candidate {
 
 impl Sampling {
     /// Always the likeliest token.
-    pub const GREEDY: Sampling = Sampling { temperature: 0.0, top_k: 0, top_p: 1.0, seed: 0, repeat: Repeat::OFF };
+    pub const GREEDY: Sampling =
+        Sampling { temperature: 0.0, top_k: 0, top_p: 1.0, seed: 0, repeat: Repeat::OFF };
 
     /// Settings within their ranges, without a repetition penalty.
     ///
     /// # Errors
-    /// [`SamplingError`], saying what the range is.
-    pub fn new(temperature: f32, top_k: usize, top_p: f32, seed: u64) -> Result<Sampling, SamplingError> {
+    /// [`SamplingError`], which states the valid range.
+    pub fn new(
+        temperature: f32,
+        top_k: usize,
+        top_p: f32,
+        seed: u64,
+    ) -> Result<Sampling, SamplingError> {
         if !(0.0..=MAX_TEMPERATURE).contains(&temperature) {
             return Err(SamplingError::Temperature(temperature));
         }
@@ -91,9 +102,15 @@ impl Sampling {
         Ok(Sampling { temperature, top_k, top_p, seed, repeat: Repeat::OFF })
     }
 
-    /// Chooses the token that follows `position` tokens, of which `recent` holds at least the last that [`Repeat::recent`] asks
-    /// for. `logits` has one value per row of the vocabulary, at least one; the repetition penalty changes them.
-    pub(crate) fn sample(&self, logits: &mut [f32], recent: &[TokenId], position: usize) -> TokenId {
+    /// Chooses the token that follows `position` tokens. `recent` holds at least the last of them
+    /// that [`Repeat::recent`] asks for. `logits` has one value per row of the vocabulary, at least
+    /// one; the repetition penalty modifies them.
+    pub(crate) fn sample(
+        &self,
+        logits: &mut [f32],
+        recent: &[TokenId],
+        position: usize,
+    ) -> TokenId {
         self.repeat.apply(logits, recent);
         self.draw(logits, position)
     }
@@ -103,10 +120,17 @@ impl Sampling {
         self.draw_from((0..).zip(logits.iter().copied()), logits.len(), top_k, position)
     }
 
-    /// Draws from the `top_k` likeliest of `vocab` tokens, of which `logits` gives all that can be among them, by rising id.
-    fn draw_from(&self, logits: impl Numbered, vocab: usize, top_k: usize, position: usize) -> TokenId {
+    /// Draws from the `top_k` likeliest of `vocab` tokens. `logits` has at least every token that
+    /// can be among these, sorted by id.
+    fn draw_from(
+        &self,
+        logits: impl Numbered,
+        vocab: usize,
+        top_k: usize,
+        position: usize,
+    ) -> TokenId {
         let (best, highest) = greedy(logits.clone());
-        // Where not even the best is above minus infinity there is nothing to draw from.
+        // If even the best logit is minus infinity, there is nothing to draw from.
         let is_drawn = self.temperature > 0.0 && self.top_k != 1 && highest > f32::NEG_INFINITY;
         if !is_drawn {
             return best;
@@ -121,12 +145,13 @@ impl Sampling {
     }
 }
 
-/// Logits with their tokens' ids, which rise.
+/// Logits with their tokens' ids, in ascending order of id.
 trait Numbered: Iterator<Item = (u32, f32)> + Clone {}
 
 impl<I: Iterator<Item = (u32, f32)> + Clone> Numbered for I {}
 
-/// The first of the highest logits, and which it is; the first token where none is above minus infinity.
+/// The highest logit and its token; of equals, the first. The first token if no logit is above
+/// minus infinity.
 fn greedy(logits: impl Numbered) -> (TokenId, f32) {
     let mut best = (0, f32::NEG_INFINITY);
     for (id, logit) in logits {
@@ -137,7 +162,7 @@ fn greedy(logits: impl Numbered) -> (TokenId, f32) {
     (TokenId(best.0), best.1)
 }
 
-/// How much likelier a logit makes its token, against the likeliest token's 1.
+/// Computes the weight of a logit's token relative to the likeliest token's weight of 1.
 struct Weigh {
     best: f32,
     temperature: f32,
@@ -173,7 +198,8 @@ fn among(candidates: &[Candidate], weigh: &Weigh, draw: f64) -> TokenId {
     pick(candidates.iter().map(|candidate| (candidate.id, candidate.logit)), weigh, draw * total)
 }
 
-/// The token in whose share of the total the drawn weight lies. A token without weight is never chosen.
+/// The token whose share of the total contains the drawn weight. A token without weight is never
+/// chosen.
 fn pick(tokens: impl Iterator<Item = (u32, f32)>, weigh: &Weigh, drawn: f64) -> TokenId {
     let mut sum = 0.0;
     let mut last = 0;
@@ -190,11 +216,18 @@ fn pick(tokens: impl Iterator<Item = (u32, f32)>, weigh: &Weigh, drawn: f64) -> 
     TokenId(last)
 }
 
-/// The fewest of the `top_k` likeliest tokens that hold `top_p` of their probability; at least one, the likeliest first.
+/// The fewest of the `top_k` likeliest tokens that hold `top_p` of their probability, sorted by
+/// descending logit; at least one.
 ///
-/// Where all tokens are allowed, nearly always some hundred hold it, so only those are sorted; where they do not, eight
-/// times as many are.
-fn nucleus(logits: impl Numbered, top_k: usize, vocab: usize, top_p: f32, weigh: &Weigh) -> Vec<Candidate> {
+/// If all tokens are allowed, a few hundred nearly always hold it, so only 256 are sorted at first.
+/// If they do not suffice, eight times as many are.
+fn nucleus(
+    logits: impl Numbered,
+    top_k: usize,
+    vocab: usize,
+    top_p: f32,
+    weigh: &Weigh,
+) -> Vec<Candidate> {
     let is_limited = top_k < vocab;
     let mut count = if is_limited { top_k } else { top_k.min(256) };
     let mut candidates = likeliest(logits.clone(), count, vocab);
@@ -221,13 +254,13 @@ fn nucleus(logits: impl Numbered, top_k: usize, vocab: usize, top_p: f32, weigh:
     }
 }
 
-/// The `count` highest logits, sorted. One pass that keeps at most twice as many as asked for.
+/// The `count` highest logits, sorted. A single pass that keeps at most twice `count`.
 fn likeliest(logits: impl Numbered, count: usize, vocab: usize) -> Vec<Candidate> {
     let room = vocab.min(2 * count);
     let mut kept: Vec<Candidate> = Vec::with_capacity(room);
     let mut floor = f32::NEG_INFINITY;
     for (id, logit) in logits {
-        // At the floor, the earlier ids are already kept. Not a number is never above it.
+        // At the floor, the earlier ids have been kept already. NaN is never above it.
         if logit > floor {
             kept.push(Candidate { id, logit });
             if kept.len() == room && room > count {
@@ -243,7 +276,7 @@ fn likeliest(logits: impl Numbered, count: usize, vocab: usize) -> Vec<Candidate
 }
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "what is right is computed another way")]
+#[expect(clippy::disallowed_methods, reason = "the expected values are computed another way")]
 mod tests {
     use super::*;
 
@@ -257,12 +290,18 @@ mod tests {
 
     /// Many logits with ties, like those of a large vocabulary.
     fn many(count: usize) -> Vec<f32> {
-        (0..count as u64).map(|id| (uniform(7, id as usize) * 4000.0).floor() as f32 / 200.0).collect()
+        (0..count as u64)
+            .map(|id| (uniform(7, id as usize) * 4000.0).floor() as f32 / 200.0)
+            .collect()
     }
 
     #[test]
     fn greedy_takes_the_first_of_equals() {
-        assert_eq!(Sampling::GREEDY.draw(&[0.5, 2.0, 2.0, -1.0], 0), TokenId(1), "answers would differ between builds");
+        assert_eq!(
+            Sampling::GREEDY.draw(&[0.5, 2.0, 2.0, -1.0], 0),
+            TokenId(1),
+            "answers would differ between builds"
+        );
         assert_eq!(Sampling::GREEDY.draw(&[-0.0, 0.0], 3), TokenId(0));
     }
 
@@ -274,7 +313,10 @@ mod tests {
         assert_eq!(sample(Sampling::GREEDY), TokenId(1));
         let repeat = Repeat::new(1.3, 64).unwrap();
         assert_eq!(sample(Sampling { repeat, ..Sampling::GREEDY }), TokenId(2));
-        let hot = Sampling { repeat: Repeat::new(10.0, 2).unwrap(), ..Sampling::new(0.05, 0, 1.0, 1).unwrap() };
+        let hot = Sampling {
+            repeat: Repeat::new(10.0, 2).unwrap(),
+            ..Sampling::new(0.05, 0, 1.0, 1).unwrap()
+        };
         assert!((0..200).all(|at| hot.sample(&mut logits.clone(), &before, at) != TokenId(1)));
     }
 
@@ -284,8 +326,9 @@ mod tests {
         let all = Sampling::new(1.5, 0, 1.0, 1).unwrap();
         for position in 0..200 {
             for sampling in [Sampling::GREEDY, hot, all] {
-                let id = sampling.draw(&[f32::NAN, 1.0, f32::NAN, 0.9, f32::NEG_INFINITY], position);
-                assert!(id == TokenId(1) || id == TokenId(3), "{id:?} is not a number");
+                let id =
+                    sampling.draw(&[f32::NAN, 1.0, f32::NAN, 0.9, f32::NEG_INFINITY], position);
+                assert!(id == TokenId(1) || id == TokenId(3), "{id:?} has a NaN or infinite logit");
                 assert_eq!(sampling.draw(&[f32::NAN; 4], position), TokenId(0));
                 assert_eq!(sampling.draw(&[f32::NEG_INFINITY; 4], position), TokenId(0));
                 assert_eq!(sampling.draw(&[3.0, f32::INFINITY, 1.0], position), TokenId(1));
@@ -301,12 +344,16 @@ mod tests {
         for temperature in [0.5_f32, 1.0, 2.0] {
             let weights = logits.map(|logit| f64::from(logit / temperature).exp());
             let total: f64 = weights.iter().sum();
-            // The last asks for every token by another way, through the sorted candidates.
+            // The last two go through the sorted candidates, with practically every token allowed.
             for (top_k, top_p) in [(0, 1.0), (4, 1.0), (0, 0.999_999)] {
-                let counts = counts(&Sampling::new(temperature, top_k, top_p, 42).unwrap(), &logits, draws);
+                let counts =
+                    counts(&Sampling::new(temperature, top_k, top_p, 42).unwrap(), &logits, draws);
                 for (count, weight) in counts.iter().zip(weights) {
                     let off = *count as f64 / draws as f64 - weight / total;
-                    assert!(off.abs() < 0.01, "a token comes {off:+} more often than it should at {temperature}");
+                    assert!(
+                        off.abs() < 0.01,
+                        "a token's frequency is off by {off:+} at temperature {temperature}"
+                    );
                 }
             }
         }
@@ -317,11 +364,16 @@ mod tests {
         let logits = many(5_000);
         for k in [1, 2, 7, 300] {
             let mut order: Vec<u32> = (0..5_000).collect();
-            order.sort_by(|a, b| logits[*b as usize].total_cmp(&logits[*a as usize]).then(a.cmp(b)));
+            order
+                .sort_by(|a, b| logits[*b as usize].total_cmp(&logits[*a as usize]).then(a.cmp(b)));
             let allowed = &order[..k];
             let sampling = Sampling::new(50.0, k, 1.0, 3).unwrap();
-            let drawn: std::collections::BTreeSet<u32> = (0..4_000).map(|at| sampling.draw(&logits, at).0).collect();
-            assert!(drawn.iter().all(|id| allowed.contains(id)), "top-k let an unlikely token through");
+            let drawn: std::collections::BTreeSet<u32> =
+                (0..4_000).map(|at| sampling.draw(&logits, at).0).collect();
+            assert!(
+                drawn.iter().all(|id| allowed.contains(id)),
+                "top-k let an unlikely token through"
+            );
             assert!(drawn.len() > k * 9 / 10, "top-k of {k} only ever draws {}", drawn.len());
         }
     }
@@ -368,8 +420,10 @@ mod tests {
         let mut sorted: Vec<u32> = (0..3_000).collect();
         sorted.sort_by(|a, b| logits[*b as usize].total_cmp(&logits[*a as usize]).then(a.cmp(b)));
         for count in [1, 2, 63, 64, 1_500, 1_501, 2_999, 3_000] {
-            let found: Vec<u32> =
-                likeliest((0..).zip(logits.iter().copied()), count, logits.len()).iter().map(|candidate| candidate.id).collect();
+            let found: Vec<u32> = likeliest((0..).zip(logits.iter().copied()), count, logits.len())
+                .iter()
+                .map(|candidate| candidate.id)
+                .collect();
             assert_eq!(found, sorted[..count], "the {count} likeliest");
         }
     }
@@ -378,24 +432,32 @@ mod tests {
     fn an_answer_can_be_resumed_anywhere() {
         let logits = many(1_000);
         let sampling = Sampling::new(0.8, 40, 0.95, 2026).unwrap();
-        let whole: Vec<TokenId> = (0..64).map(|position| sampling.draw(&logits, position)).collect();
-        let resumed: Vec<TokenId> = (32..64).map(|position| sampling.draw(&logits, position)).collect();
+        let whole: Vec<TokenId> =
+            (0..64).map(|position| sampling.draw(&logits, position)).collect();
+        let resumed: Vec<TokenId> =
+            (32..64).map(|position| sampling.draw(&logits, position)).collect();
         assert_eq!(whole[32..], resumed);
         let other = Sampling { seed: 2027, ..sampling };
-        assert!((0..64).any(|position| other.draw(&logits, position) != whole[position]), "the seed must matter");
+        assert!(
+            (0..64).any(|position| other.draw(&logits, position) != whole[position]),
+            "the seed must matter"
+        );
     }
 
     /// Golden: boards and PCs, this version and later ones, draw the same numbers.
     #[test]
     fn draws_never_change() {
         let sampling = Sampling::new(1.0, 0, 1.0, 1).unwrap();
-        let drawn: Vec<u32> = (0..8).map(|position| sampling.draw(&[0.0; 1_000], position).0).collect();
+        let drawn: Vec<u32> =
+            (0..8).map(|position| sampling.draw(&[0.0; 1_000], position).0).collect();
         assert_eq!(drawn, [618, 521, 90, 467, 179, 848, 455, 640]);
     }
 
     #[test]
     fn settings_that_cannot_be_meant_are_refused() {
-        assert!(Sampling::new(-1.0, 0, 1.0, 0).unwrap_err().to_string().contains("from 0 (greedy)"));
+        assert!(
+            Sampling::new(-1.0, 0, 1.0, 0).unwrap_err().to_string().contains("from 0 (greedy)")
+        );
         assert!(Sampling::new(f32::NAN, 0, 1.0, 0).is_err());
         assert!(Sampling::new(f32::INFINITY, 0, 1.0, 0).is_err());
         assert!(Sampling::new(1.0, 0, 0.0, 0).unwrap_err().to_string().contains("top-p is 0"));

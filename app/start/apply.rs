@@ -1,4 +1,4 @@
-//! What the settings mean to each part of the program.
+//! Turns the settings into the configuration of each part of the program.
 
 use crate::config::{self, Config, Origin};
 use crate::console::Settings;
@@ -9,14 +9,20 @@ use crate::sampler::{Repeat, Sampling, SamplingError};
 
 use super::setup::{Loaded, NodeSettings, SetupError};
 
-/// The settings with a slab and a directory that fit this machine, and what is to be said of the memory that the node will hold.
-pub(crate) fn within_memory(loaded: &Loaded, node: NodeSettings) -> Result<(NodeSettings, Vec<String>), SetupError> {
+/// The settings with a slab and a directory that fit this machine, and the notes about the memory
+/// that the node will hold.
+pub(crate) fn within_memory(
+    loaded: &Loaded,
+    node: NodeSettings,
+) -> Result<(NodeSettings, Vec<String>), SetupError> {
     let budget = loaded.budget(&node)?;
     let slab_bytes = size(budget.slab_bytes);
     let mut notes = Vec::new();
     if slab_bytes < node.slab_bytes {
         let (asked, given) = (node.slab_bytes / 1_000_000, slab_bytes / 1_000_000);
-        notes.push(format!("the slab gets {given} MB instead of {asked}: there is no more memory"));
+        notes.push(format!(
+            "the slab gets {given} MB instead of {asked}: no more memory is available"
+        ));
     }
     notes.push(budget.line());
     Ok((NodeSettings { slab_bytes, peers: budget.peers, ..node }, notes))
@@ -25,8 +31,13 @@ pub(crate) fn within_memory(loaded: &Loaded, node: NodeSettings) -> Result<(Node
 /// A node that shares nothing.
 pub(crate) fn alone(config: &Config, loaded: &Loaded) -> NodeSettings {
     let (asked, most) = (config.memory.context.get(), loaded.most_context());
-    // A person who types an option is told that it is too much; a board must come up with what its model takes.
-    let context = if config.origin(config::key("memory", "context")) == Origin::Option { asked } else { asked.min(most) };
+    // A person who types an option is told that it is too much, but a board must start with the
+    // most that its model takes.
+    let context = if config.origin(config::key("memory", "context")) == Origin::Option {
+        asked
+    } else {
+        asked.min(most)
+    };
     NodeSettings {
         name: None,
         id: None,
@@ -46,11 +57,19 @@ pub(crate) fn alone(config: &Config, loaded: &Loaded) -> NodeSettings {
     }
 }
 
-/// How answers are made where nobody says otherwise.
+/// How answers are made by default.
 pub(crate) fn answers(config: &Config) -> Result<Settings, SamplingError> {
     let answers = &config.answers;
-    let sampling = Sampling::new(answers.temperature.get(), answers.top_k.get(), answers.top_p.get(), answers.seed)?;
-    let sampling = Sampling { repeat: Repeat::new(answers.repeat_penalty.get(), answers.repeat_last_n.get())?, ..sampling };
+    let sampling = Sampling::new(
+        answers.temperature.get(),
+        answers.top_k.get(),
+        answers.top_p.get(),
+        answers.seed,
+    )?;
+    let sampling = Sampling {
+        repeat: Repeat::new(answers.repeat_penalty.get(), answers.repeat_last_n.get())?,
+        ..sampling
+    };
     Ok(Settings {
         max_tokens: answers.max_tokens.get(),
         sampling,
@@ -61,7 +80,7 @@ pub(crate) fn answers(config: &Config) -> Result<Settings, SamplingError> {
     })
 }
 
-/// The arithmetic.
+/// The precision of the arithmetic.
 pub(crate) fn precision(config: &Config) -> Precision {
     match config.model.precision {
         config::Precision::Int8 => Precision::INT8,
@@ -69,7 +88,7 @@ pub(crate) fn precision(config: &Config) -> Precision {
     }
 }
 
-/// A count as this machine counts; what is larger than its memory is as good as endless.
+/// A count as `usize`. What exceeds this machine's memory is as good as unlimited.
 pub(crate) fn size(count: u64) -> usize {
     usize::try_from(count).unwrap_or(usize::MAX)
 }

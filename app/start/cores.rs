@@ -9,46 +9,50 @@ use crate::config::{self, Instructions};
 use crate::kernels::{Isa, Team};
 use crate::limits::MAX_THREADS;
 
-/// Why they cannot compute: each says what to do.
+/// Why the cores cannot compute: each error says what to do.
 #[derive(Debug, Error)]
 pub(crate) enum CoresError {
-    /// No more threads.
-    #[error("the system starts no more threads ({0}); set fewer with --threads, or end other programs")]
+    /// The system refuses more threads.
+    #[error(
+        "the system cannot start more threads ({0}): set fewer with --threads, or end other programs"
+    )]
     Threads(io::Error),
-    /// Instructions of another CPU.
-    #[error("this CPU has no {asked} for --isa; it takes {has}")]
+    /// Instructions that this CPU lacks.
+    #[error("this CPU does not support {asked} for --isa; it supports {has}")]
     Isa {
-        /// As asked for.
+        /// The instruction set asked for.
         asked: &'static str,
-        /// What there is instead.
+        /// What the CPU has instead.
         has: String,
     },
-    /// A CPU that is not there, or not for this process.
-    #[error("CPU {0} of --cpus is not there, or this process may not use it; --cpus takes {1}")]
+    /// A CPU that does not exist, or that this process may not use.
+    #[error("CPU {0} of --cpus does not exist, or this process may not use it; --cpus takes {1}")]
     Cpu(usize, String),
-    /// A system without such a setting.
-    #[error("this system keeps no thread to a CPU ({0}); leave out --cpus")]
+    /// A system that cannot pin threads.
+    #[error("this system cannot pin threads to CPUs ({0}): leave out --cpus")]
     Unsupported(io::Error),
 }
 
-/// What computes.
+/// The cores that compute.
 #[derive(Clone, Debug)]
 pub(crate) struct Cores {
     threads: usize,
-    /// The CPU of each thread, in turn; empty leaves it to the system.
+    /// The CPU of each thread, in turn; if empty, the system chooses.
     cpus: Vec<usize>,
     isa: Isa,
 }
 
 impl Cores {
-    /// As the settings have it.
+    /// The cores that the settings ask for.
     pub(crate) fn new(settings: &config::Model) -> Result<Cores, CoresError> {
         let isa = match settings.isa {
             Instructions::Best => Isa::best(),
-            Instructions::Named(asked) => Isa::all().find(|isa| isa.name() == asked).ok_or_else(|| {
-                let names: Vec<_> = Isa::all().map(Isa::name).collect();
-                CoresError::Isa { asked, has: names.join(", ") }
-            })?,
+            Instructions::Named(asked) => {
+                Isa::all().find(|isa| isa.name() == asked).ok_or_else(|| {
+                    let names: Vec<_> = Isa::all().map(Isa::name).collect();
+                    CoresError::Isa { asked, has: names.join(", ") }
+                })?
+            }
         };
         let cpus = settings.cpus.as_ref().map_or(Vec::new(), |cpus| cpus.numbers().to_vec());
         if !cpus.is_empty() {
@@ -61,8 +65,8 @@ impl Cores {
         Ok(Cores { threads: settings.threads.get(), cpus, isa })
     }
 
-    /// A team of so many cores, or of the CPUs named where that is 0, or else of all that this machine has. Its threads end when
-    /// the team is dropped.
+    /// A team of the configured number of cores. If that is 0, of the named CPUs, or else of all
+    /// CPUs of this machine. Its threads end when the team is dropped.
     pub(crate) fn team(&self) -> Result<Team, CoresError> {
         let all = || thread::available_parallelism().map_or(1, usize::from);
         let cores = match (self.threads, self.cpus.len()) {
@@ -77,7 +81,10 @@ impl Cores {
                 keep(cpu);
                 worker.serve();
             };
-            thread::Builder::new().name(format!("core-{}", i + 1)).spawn(work).map_err(CoresError::Threads)?;
+            thread::Builder::new()
+                .name(format!("core-{}", i + 1))
+                .spawn(work)
+                .map_err(CoresError::Threads)?;
         }
         Ok(team.using(self.isa))
     }
@@ -92,8 +99,8 @@ impl Cores {
     }
 }
 
-/// Keeps the calling thread to a CPU. One that has gone since it was looked for leaves the thread where the system wants it: slower
-/// is better than no answer.
+/// Pins the calling thread to a CPU. If the CPU has gone since it was checked, the thread stays
+/// where the system puts it: slower is better than no answer.
 pub(crate) fn keep(cpu: Option<usize>) {
     if let Some(cpu) = cpu {
         let _ = keep_to(cpu);
@@ -132,7 +139,9 @@ mod tests {
 
     fn cores(sets: &[(&str, &str)]) -> Result<Cores, CoresError> {
         let mut config = Config::default();
-        sets.iter().for_each(|(name, value)| config.set_option(key("model", name), &[value.to_string()]).unwrap());
+        sets.iter().for_each(|(name, value)| {
+            config.set_option(key("model", name), &[value.to_string()]).unwrap()
+        });
         Cores::new(&config.model)
     }
 
@@ -162,9 +171,18 @@ mod tests {
         let cores = cores(&[("cpus", &last.to_string())]).unwrap();
         assert_eq!(on(cores.callers_cpu()), [last]);
         assert_eq!(on(cores.cpu(1)), [last], "more threads than CPUs share them");
-        assert_eq!(cores.team().unwrap().cores(), 1, "as many threads as CPUs, unless told otherwise");
+        assert_eq!(
+            cores.team().unwrap().cores(),
+            1,
+            "as many threads as CPUs, unless told otherwise"
+        );
         assert_eq!(on(None), usable);
         let absent = (0..).find(|cpu| !usable.contains(cpu)).unwrap();
-        assert!(super::tests::cores(&[("cpus", &absent.to_string())]).unwrap_err().to_string().contains(&absent.to_string()));
+        assert!(
+            super::tests::cores(&[("cpus", &absent.to_string())])
+                .unwrap_err()
+                .to_string()
+                .contains(&absent.to_string())
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Output rows in two halves: whether a model's are used, made at its first start, and worth it on this machine.
+//! Output rows in two halves: whether a model's are used, made at its first start, and worth it on
+//! this machine.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -28,11 +29,17 @@ impl OutputRows {
         let (weight, file, range) = opened.output_rows();
         let whole = &opened.gguf.files()[file];
         let others = [0..range.start, range.end..whole.bytes.as_slice().len()];
-        OutputRows { weight: weight.clone(), content, file, others: others.map(|part| (whole.path.clone(), part)) }
+        OutputRows {
+            weight: weight.clone(),
+            content,
+            file,
+            others: others.map(|part| (whole.path.clone(), part)),
+        }
     }
 
-    /// Lets `model` read halves of these rows where the setting has it so: kept ones, or those that are made now. `say` is told
-    /// what takes long, and what does not work. Returns the halves, and whether they were kept by a former start.
+    /// Lets `model` read halves of these rows where the setting has it so: kept ones, or those that
+    /// are made now. `say` is told what takes long, and what does not work. Returns the halves, and
+    /// whether they were kept by a former start.
     pub(crate) fn halve(
         &self,
         model: &mut Model,
@@ -40,7 +47,10 @@ impl OutputRows {
         kept: &Kept,
         say: &mut dyn FnMut(String),
     ) -> Option<(Head, bool)> {
-        if setting == Halves::Off || !Head::fits(&self.weight) || !model.precision().int8_activations {
+        if setting == Halves::Off
+            || !Head::fits(&self.weight)
+            || !model.precision().int8_activations
+        {
             return None;
         }
         if let Some(head) = kept.head(self.content, &self.weight) {
@@ -55,7 +65,10 @@ impl OutputRows {
         let made = kept.make_head(self.content, &self.weight, &mut |progress| {
             let now = progress.done * 10 / progress.total.max(1);
             if tenths == 0 || now >= tenths + 2 {
-                say(format!("splitting the output rows, once for this model: {} % of {megabytes} MB", now * 10));
+                say(format!(
+                    "splitting the output rows, once for this model: {} % of {megabytes} MB",
+                    now * 10
+                ));
                 tenths = now.max(1);
             }
         });
@@ -79,11 +92,18 @@ impl OutputRows {
         Some((head, false))
     }
 
-    /// What stays in memory of the model's `files` when `head` stands for the rows. (Their map stays, for the embedding's sake, and
-    /// the system may take its pages away.)
-    pub(crate) fn held(&self, files: &[Bytes], head: &Head) -> Result<Vec<Bytes>, model::FileError> {
-        let mut held: Vec<Bytes> =
-            (0..).zip(files).filter(|(number, _)| *number != self.file).map(|(_, file)| file.clone()).collect();
+    /// What stays in memory of the model's `files` when `head` stands for the rows. (Their map
+    /// stays, for the embedding's sake, and the system may take its pages away.)
+    pub(crate) fn held(
+        &self,
+        files: &[Bytes],
+        head: &Head,
+    ) -> Result<Vec<Bytes>, model::FileError> {
+        let mut held: Vec<Bytes> = (0..)
+            .zip(files)
+            .filter(|(number, _)| *number != self.file)
+            .map(|(_, file)| file.clone())
+            .collect();
         for (path, part) in self.others.iter().filter(|(_, part)| !part.is_empty()) {
             held.push(model::map_part(path, part.clone())?);
         }

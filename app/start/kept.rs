@@ -1,16 +1,18 @@
-//! What a start works out of a model file and the next one need not: the hash of its content, for the fingerprint, and the
-//! packed vocabulary. Files in one folder, each named by the hash of what it follows from:
+//! What a start computes from a model file and saves for the next one: the content hash for the
+//! fingerprint, the packed vocabulary, and more. The files are in one folder, each named by the
+//! hash of its input:
 //!
 //! ```text
 //! HEX.tokens     the packed vocabulary (`tokenizer::Packed`), which is mapped
 //! HEX.content    the hash of the tensors, with a check of its own
 //! HEX.head       the output rows in two halves (`model::Head`), which are mapped
-//! HEX.whole      why the output rows of this model are better read whole here
+//! HEX.whole      why this model's output rows are better read whole on this machine
 //! ```
 //!
-//! What it promises: a file that is cut short or damaged counts as none, and is made anew; a folder that cannot be written costs
-//! the time of every start and nothing else; the folder holds few files, whatever models come and go. What a kept content hash is
-//! worth is said in docs/inside/kv.md: a node that shares compares it with the file while it runs.
+//! Promises: a truncated or damaged file counts as missing and is made again. A folder that cannot
+//! be written costs time at every start and nothing else. The folder holds few files, however many
+//! models are used. docs/inside/kv.md says how far a kept content hash can be trusted: a node that
+//! shares compares it with the file while it runs.
 
 use std::fs;
 use std::io;
@@ -28,18 +30,20 @@ const TOKENS: &str = "tokens";
 const CONTENT: &str = "content";
 const HEAD: &str = "head";
 const WHOLE: &str = "whole";
-/// Of files that are being written.
+/// The extension of files being written.
 const NEW: &str = "new";
 const NEW_HEAD: &str = "newhead";
 
-/// The folder, or none: then nothing is kept.
+/// The folder; if none, nothing is kept.
 #[derive(Clone, Debug)]
 pub(crate) struct Kept(Option<PathBuf>);
 
 impl Kept {
-    /// In the node's state directory where it has one, else where the system's user keeps such things.
+    /// In the node's state directory if it has one, else in the user's cache directory.
     pub(crate) fn at(state: Option<&Path>) -> Kept {
-        let folder = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let folder = |name: &str| {
+            std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute())
+        };
         let cache = || folder("XDG_CACHE_HOME").or_else(|| Some(folder("HOME")?.join(".cache")));
         Kept(state.map(|state| state.join("models")).or_else(|| Some(cache()?.join("potluck"))))
     }
@@ -47,45 +51,50 @@ impl Kept {
     /// The packed vocabulary that was made from `source`, mapped.
     pub(crate) fn tokens(&self, source: [u8; 16]) -> Option<Packed> {
         let path = self.path(source, TOKENS)?;
-        // Opened on a map that goes away: its check reads every byte, and a prompt needs few of them in memory.
+        // Checked on a temporary map: the check reads every byte, and a prompt needs few of
+        // them in memory.
         Packed::open(model::map(&path).ok()?).filter(|packed| packed.made_from() == source)?;
         Packed::open_unread(model::map(&path).ok()?).filter(|packed| packed.made_from() == source)
     }
 
-    /// Keeps a packed vocabulary that is whole, and gives it back as it lies there now; where it cannot be kept, as it is.
+    /// Saves a complete packed vocabulary and returns it mapped from the saved file, or as it is if
+    /// it cannot be saved.
     pub(crate) fn keep_tokens(&self, source: [u8; 16], bytes: Vec<u8>) -> Packed {
-        // Where it fails, the next start packs again.
+        // If this fails, the next start packs again.
         let kept = self.keep(source, TOKENS, &bytes).ok().and_then(|()| self.tokens(source));
-        kept.or_else(|| Packed::open_unread(bytes)).unwrap_or_else(|| unreachable!("what was just packed is whole"))
+        kept.or_else(|| Packed::open_unread(bytes))
+            .unwrap_or_else(|| unreachable!("a freshly packed vocabulary is complete"))
     }
 
-    /// The content hash of the model, if one is kept for a file of this length, these times, this head and these samples.
+    /// The content hash of the model, if one is kept for a file of this length, these times, this
+    /// header and these samples.
     pub(crate) fn content(&self, opened: &Opened) -> Option<Content> {
         let text = fs::read_to_string(self.path(identity(opened).ok()?, CONTENT)?).ok()?;
         parse(&text)
     }
 
-    /// Keeps the content hash of the model.
+    /// Saves the content hash of the model.
     pub(crate) fn keep_content(&self, opened: &Opened, content: Content) {
         if let Ok(identity) = identity(opened) {
-            // Without it the next start works it out again.
+            // Without it the next start computes it again.
             let _ = self.keep(identity, CONTENT, written(content).as_bytes());
         }
     }
 
-    /// Forgets the content hash of the model: the file is not what it was taken for.
+    /// Deletes the content hash of the model: the file is not the one that was hashed.
     pub(crate) fn forget_content(&self, opened: &Opened) {
-        if let Some(path) = identity(opened).ok().and_then(|identity| self.path(identity, CONTENT)) {
+        if let Some(path) = identity(opened).ok().and_then(|identity| self.path(identity, CONTENT))
+        {
             let _ = fs::remove_file(path);
         }
     }
 
-    /// The output rows `weight` of the model of this content in two halves, if they are kept.
+    /// The split output rows `weight` of the model with this content, if they are kept.
     pub(crate) fn head(&self, content: Content, weight: &Weight) -> Option<Head> {
         Head::open(&self.path(content.0, HEAD)?, weight, content.0)
     }
 
-    /// Splits the output rows, and keeps the halves; none where there is no place to keep them.
+    /// Splits the output rows and saves the halves. None if there is no folder for them.
     ///
     /// # Errors
     /// Why they cannot be written.
@@ -97,27 +106,28 @@ impl Kept {
     ) -> Result<Option<Head>, FileError> {
         let Some(path) = self.path(content.0, HEAD) else { return Ok(None) };
         let folder = path.parent().unwrap_or(Path::new(""));
-        fs::create_dir_all(folder).map_err(|error| FileError::new(folder, model::Fault::Write(error)))?;
-        // Room first: on a card there may be none for one more.
+        fs::create_dir_all(folder)
+            .map_err(|error| FileError::new(folder, model::Fault::Write(error)))?;
+        // Frees space first: the card may have none for one more.
         prune(folder, HEAD, MAX_KEPT_HEADS - 1);
         prune(folder, NEW_HEAD, 1);
         Head::build(&path, weight, content.0, progress)?;
         Ok(self.head(content, weight))
     }
 
-    /// Forgets the halves: they are damaged, or nobody wants them.
+    /// Deletes the halves: they are damaged or not wanted.
     pub(crate) fn forget_head(&self, content: Content) {
         if let Some(path) = self.path(content.0, HEAD) {
             let _ = fs::remove_file(path);
         }
     }
 
-    /// Why this model's output rows are better read whole here, where that was measured.
+    /// Why this model's output rows are better read whole on this machine, if that was measured.
     pub(crate) fn whole(&self, content: Content) -> Option<String> {
         fs::read_to_string(self.path(content.0, WHOLE)?).ok().filter(|why| why.len() < 200)
     }
 
-    /// Keeps why that is so.
+    /// Saves that reason.
     pub(crate) fn keep_whole(&self, content: Content, why: &str) {
         // Without it the next start measures again.
         let _ = self.keep(content.0, WHOLE, why.as_bytes());
@@ -128,9 +138,10 @@ impl Kept {
         Some(self.0.as_ref()?.join(name).with_extension(kind))
     }
 
-    /// Writes a file whole or not at all, and drops the oldest where there are too many. It is not waited for until the disk has
-    /// it: behind other programs' writes that takes seconds, at a time when a person waits for the first answer. A power cut may
-    /// leave less than was written; that is seen, and counts as none.
+    /// Writes a file completely or not at all, and deletes the oldest if there are too many. Does
+    /// not wait for the disk: behind other programs' writes that takes seconds, while a person
+    /// waits for the first answer. After a power cut the file may be shorter; that is detected, and
+    /// it counts as missing.
     fn keep(&self, of: [u8; 16], kind: &str, bytes: &[u8]) -> io::Result<()> {
         let path = self.path(of, kind).ok_or(io::ErrorKind::NotFound)?;
         let folder = path.parent().ok_or(io::ErrorKind::NotFound)?;
@@ -145,7 +156,7 @@ impl Kept {
     }
 }
 
-/// Leaves the newest files of a kind.
+/// Keeps the newest `most` files of a kind.
 fn prune(folder: &Path, kind: &str, most: usize) {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let mut files: Vec<(SystemTime, PathBuf)> = entries
@@ -158,12 +169,13 @@ fn prune(folder: &Path, kind: &str, most: usize) {
     }
 }
 
-/// What tells a model's files from what they were or others: everything that a change leaves its mark on and that costs little to read.
-/// (Not its inode: on FAT, where boards have their models, it is another at every mount.)
+/// Identifies a model's files: hashes everything that a change would alter and that is cheap to
+/// read. (Not the inode: on FAT, where boards have their models, it changes with every mount.)
 fn identity(opened: &Opened) -> Result<[u8; 16], FileError> {
     let mut hash = Xxh3Default::new();
     for file in opened.gguf.files() {
-        let meta = fs::metadata(&file.path).map_err(|error| FileError::new(&file.path, model::Fault::Open(error)))?;
+        let meta = fs::metadata(&file.path)
+            .map_err(|error| FileError::new(&file.path, model::Fault::Open(error)))?;
         hash.update(&meta.len().to_le_bytes());
         for time in [meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec()] {
             hash.update(&time.to_le_bytes());
@@ -206,14 +218,18 @@ mod tests {
         kept.keep_content(&opened, opened.content());
         assert_eq!(kept.content(&opened), Some(opened.content()));
 
-        // A write in place that no sample sees still leaves its time behind.
+        // A write in place that no sample sees still changes the file's time.
         let path = opened.gguf.path();
         let mut bytes = fs::read(path).unwrap();
         let tensor = &opened.gguf.tensors()["token_embd.weight"].range;
         bytes[tensor.start + 500_000] ^= 1;
         fs::write(path, &bytes).unwrap();
         let written = model::open(path).unwrap();
-        assert_eq!(kept.content(&written), None, "a damaged model would share under a good one's fingerprint");
+        assert_eq!(
+            kept.content(&written),
+            None,
+            "a damaged model would share under a good one's fingerprint"
+        );
 
         let other = model(dir.path(), 2);
         assert_eq!(kept.content(&other), None);
@@ -230,7 +246,10 @@ mod tests {
         kept.keep_content(&opened, Content([3; 16]));
         let bytes = Vocabulary::synthetic(512, 1).pack([5; 16]).unwrap();
         kept.keep_tokens([5; 16], bytes);
-        let files: Vec<PathBuf> = fs::read_dir(dir.path().join("models")).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let files: Vec<PathBuf> = fs::read_dir(dir.path().join("models"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
         assert_eq!(files.len(), 2, "{files:?}");
         for file in &files {
             let whole = fs::read(file).unwrap();
@@ -254,7 +273,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let kept = Kept::at(Some(dir.path()));
         for number in 0..3 * MAX_KEPT_FILES as u8 {
-            kept.keep_tokens([number; 16], Vocabulary::synthetic(512, 1).pack([number; 16]).unwrap());
+            kept.keep_tokens(
+                [number; 16],
+                Vocabulary::synthetic(512, 1).pack([number; 16]).unwrap(),
+            );
         }
         assert_eq!(fs::read_dir(dir.path().join("models")).unwrap().count(), MAX_KEPT_FILES);
         assert!(kept.tokens([3 * MAX_KEPT_FILES as u8 - 1; 16]).is_some(), "the newest went");

@@ -1,14 +1,15 @@
-//! The key that locks the swarm: where it is given, and how a passphrase becomes one.
+//! The key that locks the swarm: where it is set, and how a passphrase becomes one.
 //!
-//! Promises: nodes that are given the same key derive the same bytes, whatever they run on. A key that is given and cannot be used is an
-//! error, never no key. A passphrase is stretched by Argon2id (RFC 9106), which makes each guess of a stranger's cost what it costs this
-//! node once: the results, of the key in use and of former ones, are kept in the state directory, in a file that only its owner reads:
+//! Promises: nodes with the same key derive the same bytes on any machine. A key that is given but
+//! unusable is an error, never no key. A passphrase is stretched by Argon2id (RFC 9106), so each
+//! guess costs an attacker what it costs this node once. The results for the current and former
+//! keys are kept in the state directory, in a file that only its owner can read:
 //!
 //! ```text
 //! potluck key 2    the format's version, and that of the stretching
-//! for 1f09...      BLAKE3 of a passphrase, keyed with its key: whether it is this one's
+//! for 1f09...      BLAKE3 of a passphrase, keyed with its key: identifies the passphrase
 //! key 76e0...      the key
-//! for ...          and so on, at most one and four
+//! for ...          and so on, for at most one current and four former keys
 //! ```
 
 use std::env;
@@ -23,53 +24,65 @@ use thiserror::Error;
 
 use crate::config::{self, Config, Origin, SwarmKey};
 use crate::keyring::Keyring;
-use crate::limits::{MAX_KEY_FILE_BYTES, MAX_OLD_KEYS, STRETCH_MEMORY_KIB, STRETCH_PASSES, SWARM_KEY_BYTES};
+use crate::limits::{
+    MAX_KEY_FILE_BYTES, MAX_OLD_KEYS, STRETCH_MEMORY_KIB, STRETCH_PASSES, SWARM_KEY_BYTES,
+};
 
-/// The variable of the environment that holds a key, so that it stands in no list of processes.
+/// The environment variable that holds a key, so that it does not appear in process lists.
 pub(super) const VARIABLE: &str = "POTLUCK_SWARM_KEY";
 
-/// The same for every node, for they must come to the same key without having talked. Another version of the stretching has another.
+/// The same for every node, because nodes must derive the same key without having talked. Another
+/// version of the stretching has another.
 const SALT: &[u8] = b"potluck swarm key v1";
 
-/// The first line of the file; a file of the older version holds one key.
+/// The first line of the file. A file of the older version holds one key.
 const HEADS: [&str; 2] = ["potluck key 2", "potluck key 1"];
 
-/// Bytes of the longest: two lines a key, of some 70 bytes each.
+/// Bytes of the longest file: two lines per key, of about 70 bytes each.
 const MAX_KEPT_BYTES: u64 = 16 + (1 + MAX_OLD_KEYS as u64) * 2 * 72;
 
 const NAME: &str = "key";
 const NEW_NAME: &str = "key.new";
 
-/// Why there is no key, though one was given.
+/// Why there is no key although one was given.
 #[derive(Debug, Error)]
 pub(crate) enum KeyError {
     #[error("{0}: cannot be read ({1}): name a file with the swarm's key")]
     Unreadable(PathBuf, io::Error),
-    #[error("{0}: holds no key: one line is needed, with a passphrase or what `potluck key` prints, copied exactly")]
+    #[error(
+        "{0}: holds no key: one line is needed, with a passphrase or what `potluck key` prints, copied exactly"
+    )]
     Unclear(PathBuf),
     #[error(
         "{VARIABLE} holds no key: a passphrase is needed, or what `potluck key` prints, copied exactly; without a key, unset it"
     )]
     Variable,
-    #[error("--swarm-key and --key-file are both given: leave one out")]
+    #[error("--swarm-key and --key-file are both given: give only one")]
     Two,
     #[error("{VARIABLE} and {VARIABLE}_FILE are both set: unset one of them")]
     TwoVariables,
     #[error("--swarm-key is empty: give a key, or leave it out")]
     Empty,
-    #[error("the passphrase of the swarm cannot be stretched ({0}): free some memory, or take a key from `potluck key`")]
+    #[error(
+        "the passphrase of the swarm cannot be stretched ({0}): free some memory, or take a key from `potluck key`"
+    )]
     Stretch(String),
 }
 
-/// The key that counts: of the command line, else of the environment, else of the settings. None where none is given.
+/// The effective key: from the command line, else from the environment, else from the settings.
+/// None if none is given.
 ///
 /// # Errors
-/// Why it cannot be used, and whether whoever started the program named it, rather than the settings.
+/// Why the key cannot be used, and whether it was named by the command line or the environment
+/// rather than by the settings.
 pub(super) fn given(config: &Config) -> Result<Option<SwarmKey>, (KeyError, bool)> {
     given_with(config, env::var_os(VARIABLE))
 }
 
-fn given_with(config: &Config, variable: Option<OsString>) -> Result<Option<SwarmKey>, (KeyError, bool)> {
+fn given_with(
+    config: &Config,
+    variable: Option<OsString>,
+) -> Result<Option<SwarmKey>, (KeyError, bool)> {
     let rank = |name| match config.origin(config::key("swarm", name)) {
         Origin::Default => 0,
         Origin::Base(_) => 1,
@@ -92,36 +105,46 @@ fn given_with(config: &Config, variable: Option<OsString>) -> Result<Option<Swar
     }
 }
 
-/// The key in a file: its only line but for empty ones and comments.
+/// The key in a file: its only line besides empty ones and comments.
 fn of_file(path: &Path) -> Result<SwarmKey, KeyError> {
     let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(MAX_KEY_FILE_BYTES as u64 + 1).read_to_end(&mut bytes));
+    let read = File::open(path)
+        .and_then(|file| file.take(MAX_KEY_FILE_BYTES as u64 + 1).read_to_end(&mut bytes));
     read.map_err(|error| KeyError::Unreadable(path.to_path_buf(), error))?;
     let unclear = || KeyError::Unclear(path.to_path_buf());
-    let text = str::from_utf8(&bytes).ok().filter(|text| text.len() <= MAX_KEY_FILE_BYTES).ok_or_else(unclear)?;
+    let text = str::from_utf8(&bytes)
+        .ok()
+        .filter(|text| text.len() <= MAX_KEY_FILE_BYTES)
+        .ok_or_else(unclear)?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut lines = text.lines().filter(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#'));
+    let mut lines =
+        text.lines().filter(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#'));
     match (lines.next(), lines.next()) {
         (Some(line), None) => SwarmKey::parse(line).ok_or_else(unclear),
         _ => Err(unclear()),
     }
 }
 
-/// What locks the swarm: its key, if it has one, and its former ones. A passphrase that `state` has kept no key of takes up to two
-/// seconds of a board.
-pub(crate) fn keyring(key: Option<&SwarmKey>, former: &[SwarmKey], state: Option<&Path>) -> Result<Keyring, KeyError> {
+/// The keys that lock the swarm: the current one, if it has one, and the former ones. A passphrase
+/// whose key is not kept in `state` takes up to two seconds on a board.
+pub(crate) fn keyring(
+    key: Option<&SwarmKey>,
+    former: &[SwarmKey],
+    state: Option<&Path>,
+) -> Result<Keyring, KeyError> {
     let kept = state.map(kept).unwrap_or_default();
     let mut used = Vec::new();
     let current = key.map_or(Ok(Vec::new()), |key| secret(key, &kept, &mut used))?;
-    let former = former.iter().map(|key| secret(key, &kept, &mut used)).collect::<Result<Vec<_>, _>>()?;
+    let former =
+        former.iter().map(|key| secret(key, &kept, &mut used)).collect::<Result<Vec<_>, _>>()?;
     if let Some(state) = state.filter(|_| !used.is_empty() && used != kept) {
-        // Where they cannot be kept, the next start takes as long.
+        // If they cannot be saved, the next start takes as long.
         let _ = keep(state, &used);
     }
     Ok(Keyring::new(&current, former.iter().map(Vec::as_slice)))
 }
 
-/// A key that a passphrase was stretched to, and what shows of which.
+/// A stretched key, and a mark of the passphrase that it came from.
 #[derive(Clone, PartialEq, Eq)]
 struct Stretched {
     mark: String,
@@ -134,8 +157,13 @@ impl Stretched {
     }
 }
 
-/// The bytes that a key locks the swarm with. What was stretched for it, or kept of it, is added to `used`.
-fn secret(key: &SwarmKey, kept: &[Stretched], used: &mut Vec<Stretched>) -> Result<Vec<u8>, KeyError> {
+/// The bytes with which a key locks the swarm. Stretched keys that it needs, new or kept, are
+/// added to `used`.
+fn secret(
+    key: &SwarmKey,
+    kept: &[Stretched],
+    used: &mut Vec<Stretched>,
+) -> Result<Vec<u8>, KeyError> {
     let passphrase = match key {
         SwarmKey::Drawn(key) => return Ok(key.to_vec()),
         SwarmKey::Passphrase(passphrase) => passphrase.as_bytes(),
@@ -154,16 +182,20 @@ fn secret(key: &SwarmKey, kept: &[Stretched], used: &mut Vec<Stretched>) -> Resu
 
 fn stretch(passphrase: &[u8]) -> Result<[u8; SWARM_KEY_BYTES], KeyError> {
     let failed = |error: argon2::Error| KeyError::Stretch(error.to_string());
-    let params = Params::new(STRETCH_MEMORY_KIB, STRETCH_PASSES, 1, Some(SWARM_KEY_BYTES)).map_err(failed)?;
+    let params = Params::new(STRETCH_MEMORY_KIB, STRETCH_PASSES, 1, Some(SWARM_KEY_BYTES))
+        .map_err(failed)?;
     let mut key = [0; SWARM_KEY_BYTES];
-    Argon2::new(Algorithm::Argon2id, Version::V0x13, params).hash_password_into(passphrase, SALT, &mut key).map_err(failed)?;
+    Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+        .hash_password_into(passphrase, SALT, &mut key)
+        .map_err(failed)?;
     Ok(key)
 }
 
-/// What former starts made of passphrases; none where the file is damaged.
+/// The stretched keys of former starts; none if the file is damaged.
 fn kept(state: &Path) -> Vec<Stretched> {
     let mut text = String::new();
-    let read = File::open(state.join(NAME)).and_then(|file| file.take(MAX_KEPT_BYTES + 1).read_to_string(&mut text));
+    let read = File::open(state.join(NAME))
+        .and_then(|file| file.take(MAX_KEPT_BYTES + 1).read_to_string(&mut text));
     if read.is_err() || text.len() as u64 > MAX_KEPT_BYTES {
         return Vec::new();
     }
@@ -181,11 +213,11 @@ fn kept(state: &Path) -> Vec<Stretched> {
     core::iter::from_fn(entry).take(1 + MAX_OLD_KEYS).collect()
 }
 
-/// Keeps them: all or none, and for the owner's eyes only.
+/// Saves the stretched keys: all or none, readable by the owner only.
 fn keep(state: &Path, keys: &[Stretched]) -> io::Result<()> {
     fs::create_dir_all(state)?;
     let (new, path) = (state.join(NEW_NAME), state.join(NAME));
-    // One that was left behind may be readable to others.
+    // A leftover file may be readable to others.
     match fs::remove_file(&new) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -197,8 +229,10 @@ fn keep(state: &Path, keys: &[Stretched]) -> io::Result<()> {
 }
 
 fn written(keys: &[Stretched]) -> String {
-    let entries =
-        keys.iter().take(1 + MAX_OLD_KEYS).map(|Stretched { mark, key }| format!("for {mark}\nkey {}\n", SwarmKey::hex(key)));
+    let entries = keys
+        .iter()
+        .take(1 + MAX_OLD_KEYS)
+        .map(|Stretched { mark, key }| format!("for {mark}\nkey {}\n", SwarmKey::hex(key)));
     format!("{}\n{}", HEADS[0], entries.collect::<String>())
 }
 
@@ -224,7 +258,7 @@ mod tests {
         secret(key, &[], &mut Vec::new()).unwrap()
     }
 
-    /// Another key here, and boards of two builds would not be one swarm.
+    /// With another key here, boards of two builds would not form one swarm.
     #[test]
     fn a_passphrase_makes_the_same_key_everywhere_and_it_is_not_the_passphrase() {
         let key = stretched(&passphrase("sesame"));
@@ -246,34 +280,51 @@ mod tests {
         let text = fs::read_to_string(&path).unwrap();
         assert!(!text.contains("sesame"));
 
-        // The next start does not stretch: a key that stretching would not give is believed, for its own passphrase.
+        // The next start does not stretch: it accepts a saved key that stretching would not give,
+        // for its own passphrase.
         keep(&state, &[Stretched::new(b"sesame", [9; 32])]).unwrap();
         assert_eq!(keyring(Some(&sesame), &[], Some(&state)).unwrap(), Keyring::new(&[9; 32], []));
-        assert_eq!(keyring(Some(&open), &[], Some(&state)).unwrap(), Keyring::new(&stretched(&open), []));
-        for damaged in [&text[..text.len() - 1], &text.replace("key 2", "key 3"), &text.replacen('a', "b", 1), ""] {
+        assert_eq!(
+            keyring(Some(&open), &[], Some(&state)).unwrap(),
+            Keyring::new(&stretched(&open), [])
+        );
+        for damaged in [
+            &text[..text.len() - 1],
+            &text.replace("key 2", "key 3"),
+            &text.replacen('a', "b", 1),
+            "",
+        ] {
             fs::write(&path, damaged).unwrap();
             assert_eq!(keyring(Some(&sesame), &[], Some(&state)).unwrap(), first, "{damaged}");
         }
         assert_eq!(fs::read_to_string(&path).unwrap(), text);
     }
 
-    /// A board that is given a new key keeps the old one for a while, and must not stretch both at every start.
+    /// A board that gets a new key keeps the old one for a while, and must not stretch both at
+    /// every start.
     #[test]
     fn former_keys_are_kept_as_well_and_no_more_than_there_are() {
         let dir = tempfile::tempdir().unwrap();
         let state = dir.path().join("state");
         let names = ["new", "one", "two", "three", "four"];
-        let made_up: Vec<Stretched> =
-            names.iter().enumerate().map(|(at, name)| Stretched::new(name.as_bytes(), [at as u8 + 1; 32])).collect();
+        let made_up: Vec<Stretched> = names
+            .iter()
+            .enumerate()
+            .map(|(at, name)| Stretched::new(name.as_bytes(), [at as u8 + 1; 32]))
+            .collect();
         keep(&state, &made_up).unwrap();
         let former: Vec<SwarmKey> = names[1..].iter().map(|name| passphrase(name)).collect();
         let keys = keyring(Some(&passphrase("new")), &former, Some(&state)).unwrap();
         let expected: Vec<[u8; 32]> = (2..=5).map(|byte| [byte; 32]).collect();
-        assert_eq!(keys, Keyring::new(&[1; 32], expected.iter().map(<[u8; 32]>::as_slice)), "none was stretched");
+        assert_eq!(
+            keys,
+            Keyring::new(&[1; 32], expected.iter().map(<[u8; 32]>::as_slice)),
+            "none was stretched"
+        );
         assert_eq!(kept(&state).len(), 5);
         assert!(written(&made_up).len() as u64 <= MAX_KEPT_BYTES);
         keyring(Some(&passphrase("new")), &former[..1], Some(&state)).unwrap();
-        assert!(kept(&state) == made_up[..2], "what is not used any more is forgotten");
+        assert!(kept(&state) == made_up[..2], "keys no longer used are dropped");
         let older = written(&made_up[..1]).replace(HEADS[0], HEADS[1]);
         fs::write(state.join(NAME), older).unwrap();
         assert!(kept(&state) == made_up[..1], "a file of the older version");
@@ -315,7 +366,10 @@ mod tests {
         let long = "x\n".repeat(MAX_KEY_FILE_BYTES);
         for unclear in ["", "\n# nothing\n", "one\ntwo\n", &drawn[1..], &long] {
             fs::write(&path, unclear).unwrap();
-            assert!(matches!(given_with(&named, None), Err((KeyError::Unclear(_), false))), "{unclear:?}");
+            assert!(
+                matches!(given_with(&named, None), Err((KeyError::Unclear(_), false))),
+                "{unclear:?}"
+            );
         }
         fs::write(&path, b"k\xe4se").unwrap();
         assert!(matches!(given_with(&named, None), Err((KeyError::Unclear(_), false))));
@@ -323,7 +377,10 @@ mod tests {
         assert_eq!(given_with(&named, None).unwrap(), Some(SwarmKey::Drawn([1; 32])));
         for wrong in ["", " ", &drawn[1..]] {
             let error = given_with(&named, Some(OsString::from(wrong)));
-            assert!(matches!(error, Err((KeyError::Variable, true))), "a variable that a script left empty opens nothing");
+            assert!(
+                matches!(error, Err((KeyError::Variable, true))),
+                "a variable that a script left empty opens nothing"
+            );
         }
     }
 }

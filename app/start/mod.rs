@@ -1,7 +1,8 @@
-//! What is worked out once, before anything runs: the settings that count, the model file and its tokenizer, the memory and the cores
-//! that a node may have, and what a former start has left to spare this one the work.
+//! What a start determines once, before anything runs: the effective settings, the model file and
+//! its tokenizer, the memory and cores that a node may use, and what earlier starts saved to make
+//! this one faster.
 //!
-//! Nothing here waits for a socket or a person; what cannot be is an error that says what to do.
+//! Nothing here waits for a socket or a person. What cannot work is an error that says what to do.
 
 mod apply;
 mod budget;
@@ -24,7 +25,10 @@ pub(crate) use environment::without_settings;
 pub(crate) use halves::OutputRows;
 pub(crate) use kept::Kept;
 pub(crate) use key::{KeyError, keyring};
-pub(crate) use options::{ASK, BENCH, CONSOLE, DOCTOR, NoModel, Options, RESET, RUN, TOKENIZE, Unread, in_file, model, read};
+pub(crate) use options::{
+    ASK, BENCH, CONSOLE, DOCTOR, NoModel, Options, RESET, RUN, TOKENIZE, Unread, in_file, model,
+    read,
+};
 pub(crate) use random::{draw_key, entropy, random};
 pub(crate) use settled::{Settled, Sharing};
 pub(crate) use setup::{Loaded, NodeSettings, SetupError, UnreadModel, load, tokenizer_of};

@@ -1,4 +1,4 @@
-//! The settings that a program was started with, where they come from, and with whom they let it share.
+//! The settings that a program was started with, their sources, and with whom they let it share.
 
 use core::fmt;
 use std::path::PathBuf;
@@ -10,19 +10,19 @@ pub(crate) struct Settled {
     pub config: Config,
     /// The person's file.
     pub file: Option<PathBuf>,
-    /// Whether nobody named it: it lay where one is looked for.
+    /// Whether the file was not named but found in a default location.
     pub is_found: bool,
-    /// The board's own.
+    /// The board's own file.
     pub defaults: Option<PathBuf>,
-    /// Terminals that have a console whatever the settings say.
+    /// Terminals that always have a console, whatever the settings.
     pub board_consoles: Vec<PathBuf>,
-    /// What was wrong with them, a line each.
+    /// What was wrong with the settings, a line each.
     pub problems: Vec<String>,
-    /// The key that counts, wherever it was given.
+    /// The effective key, wherever it was given.
     pub key: Option<SwarmKey>,
-    /// What of that may have been the swarm's key, so that nothing is shared until it is mended.
+    /// A faulty setting that may have been the swarm's key. Nothing is shared until it is fixed.
     pub shut: Option<String>,
-    /// Nothing is to be shared.
+    /// The node must not share.
     pub alone: bool,
 }
 
@@ -31,18 +31,22 @@ pub(crate) struct Settled {
 pub(crate) enum Sharing<'a> {
     /// With nobody, as asked for.
     Alone,
-    /// With nobody, for this in the settings cannot be understood.
+    /// With nobody, because this part of the settings cannot be understood.
     Shut(&'a str),
-    /// With every node that has the key; so many former ones are known.
+    /// With every node that has the key. `old_keys` former keys are known.
     Locked { old_keys: usize },
-    /// With every node of the network that has no key either.
+    /// With every node of the network that has no key.
     Open,
 }
 
 impl Settled {
-    /// Where people set things: a board has settings of its own under the person's.
+    /// Where people change settings: a board has its own settings below the person's.
     pub(crate) fn place(&self) -> Place {
-        if self.defaults.is_some() || !self.board_consoles.is_empty() { Place::Board } else { Place::Computer }
+        if self.defaults.is_some() || !self.board_consoles.is_empty() {
+            Place::Board
+        } else {
+            Place::Computer
+        }
     }
 
     /// With whom these settings let a node share.
@@ -50,7 +54,9 @@ impl Settled {
         match &self.shut {
             _ if self.alone => Sharing::Alone,
             Some(reason) => Sharing::Shut(reason),
-            None if self.key.is_some() => Sharing::Locked { old_keys: self.config.swarm.old_keys.keys().len() },
+            None if self.key.is_some() => {
+                Sharing::Locked { old_keys: self.config.swarm.old_keys.keys().len() }
+            }
             None => Sharing::Open,
         }
     }
@@ -72,7 +78,7 @@ impl Sharing<'_> {
         }
     }
 
-    /// What a person must know of it, and what to do.
+    /// What a person must know about it, and what to do.
     pub(crate) fn warning(self) -> Option<String> {
         match self {
             Sharing::Shut(_) => Some(format!("nothing is shared: {self}")),
@@ -86,11 +92,17 @@ impl fmt::Display for Sharing<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Sharing::Alone => f.write_str("as asked for"),
-            Sharing::Shut(reason) => write!(f, "{reason}. This may be the swarm's key: mend it and start again"),
+            Sharing::Shut(reason) => {
+                write!(f, "{reason}. This may be the swarm's key: fix it and start again")
+            }
             Sharing::Locked { old_keys: 0 } => f.write_str("with a key"),
             Sharing::Locked { old_keys: 1 } => f.write_str("with a key; one former key is known"),
-            Sharing::Locked { old_keys } => write!(f, "with a key; {old_keys} former keys are known"),
-            Sharing::Open => f.write_str("whoever is on this network can read and take part; potluck key makes a key"),
+            Sharing::Locked { old_keys } => {
+                write!(f, "with a key; {old_keys} former keys are known")
+            }
+            Sharing::Open => f.write_str(
+                "anyone on this network can read and take part; potluck key makes a key",
+            ),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! From a model file and a few settings to a node that can run.
+//! Builds a runnable node from a model file and a few settings.
 
 use std::fs::File;
 use std::io::Read;
@@ -26,7 +26,7 @@ use super::random::{entropy, random};
 use super::speed::measure_prefill;
 use super::template;
 
-/// Why nothing can run: each says what to do.
+/// Why the node cannot run: each error says what to do.
 #[derive(Debug, Error)]
 pub(crate) enum SetupError {
     /// The model file.
@@ -43,25 +43,28 @@ pub(crate) enum SetupError {
         /// What is wrong with it.
         source: TokenizerError,
     },
-    /// A tokenizer.json that would make other tokens of a text than the model knows: its answers would be nonsense.
+    /// A tokenizer.json that makes other tokens from a text than the model knows: answers would
+    /// be nonsense.
     #[error(
-        "{path}: the tokenizer does not belong to this model: {difference}; take the tokenizer.json that came with the model"
+        "{path}: the tokenizer does not belong to this model: {difference}; use the tokenizer.json that came with the model"
     )]
     OtherTokenizer {
         /// The tokenizer.json.
         path: PathBuf,
-        /// The first that differs.
+        /// The first difference.
         difference: String,
     },
-    /// A longer context than there can be.
-    #[error("the context cannot have {asked} tokens: with this model --context takes at most {most}")]
+    /// A context longer than the model allows.
+    #[error(
+        "the context cannot have {asked} tokens: with this model --context takes at most {most}"
+    )]
     Context {
         /// Tokens asked for.
         asked: usize,
         /// Tokens that the model was made for.
         most: usize,
     },
-    /// Less memory than the node would hold.
+    /// Less memory than the node needs.
     #[error(transparent)]
     Memory(#[from] TooLittle),
     /// The cores that were asked for.
@@ -78,22 +81,24 @@ pub(crate) enum SetupError {
 pub(crate) struct Loaded {
     pub model: Model,
     pub tokenizer: Tokenizer,
-    /// How it is talked to.
+    /// Its chat format.
     pub form: Form,
-    /// What is to be said of its vocabulary and its chat template.
+    /// Notes about its vocabulary and its chat template.
     pub notes: Vec<String>,
     pub fingerprint: Fingerprint,
-    /// What was taken on a former start's word is still to be compared with what that start kept of it.
+    /// Set while saved results of a former start are in use that are not verified yet.
     pub unread: Option<UnreadModel>,
-    /// What of the model is to stay in memory, as it is mapped: its files, or what stands for a part of them.
+    /// The mapped parts of the model that should stay in memory: its files, or what replaces a
+    /// part of them.
     pub files: Vec<Bytes>,
-    /// What its logits are made with.
+    /// What computes its logits.
     pub output: OutputRows,
-    /// The CPU for the thread that calls the model, where one was named.
+    /// The CPU for the thread that calls the model, if one was named.
     pub cpu: Option<usize>,
 }
 
-/// A model whose content, or halves of whose output rows, were taken on a former start's word.
+/// A model whose content hash or split output rows were taken from a former start without
+/// verification.
 pub(crate) struct UnreadModel {
     model: Option<Opened>,
     head: Option<Head>,
@@ -102,9 +107,11 @@ pub(crate) struct UnreadModel {
 }
 
 impl UnreadModel {
-    /// Reads all of it, which also brings it into memory, what is used last; false where it is not what it was.
+    /// Reads all of it to verify it, which also brings it into memory, the last used part last.
+    /// False if it has changed.
     pub(crate) fn read(&self) -> bool {
-        if let Some(opened) = self.model.as_ref().filter(|opened| opened.content() != self.content) {
+        if let Some(opened) = self.model.as_ref().filter(|opened| opened.content() != self.content)
+        {
             self.kept.forget_content(opened);
             return false;
         }
@@ -116,9 +123,14 @@ impl UnreadModel {
     }
 }
 
-/// Maps and checks `path`, and makes its tokenizer: from `tokenizer` where given, else from the vocabulary inside. What was worked
-/// out before is taken from `kept`.
-pub(crate) fn load(path: &Path, tokenizer: Option<&Path>, precision: Precision, kept: &Kept) -> Result<Loaded, SetupError> {
+/// Maps and checks `path`, and makes its tokenizer: from `tokenizer` if given, else from the
+/// vocabulary inside. Saved results are taken from `kept`.
+pub(crate) fn load(
+    path: &Path,
+    tokenizer: Option<&Path>,
+    precision: Precision,
+    kept: &Kept,
+) -> Result<Loaded, SetupError> {
     let opened = model::open(path)?;
     let tokenizer = tokenizer_of(&opened, path, tokenizer, kept)?;
     let (form, note) = template::form(&opened);
@@ -133,12 +145,23 @@ pub(crate) fn load(path: &Path, tokenizer: Option<&Path>, precision: Precision, 
     let model = Model::new(opened.config.clone(), opened.weights.clone(), precision)?;
     let files = opened.gguf.files().iter().map(|file| file.bytes.clone()).collect();
     let output = OutputRows::of(&opened, content);
-    let unread = known.map(|content| UnreadModel { model: Some(opened), head: None, content, kept: kept.clone() });
+    let unread = known.map(|content| UnreadModel {
+        model: Some(opened),
+        head: None,
+        content,
+        kept: kept.clone(),
+    });
     Ok(Loaded { model, tokenizer, form, notes, fingerprint, unread, files, output, cpu: None })
 }
 
-/// The tokenizer of a model: of the tokenizer.json `json` where given, else of the vocabulary that the file at `path` carries.
-pub(crate) fn tokenizer_of(opened: &Opened, path: &Path, json: Option<&Path>, kept: &Kept) -> Result<Tokenizer, SetupError> {
+/// The tokenizer of a model: from the tokenizer.json `json` if given, else from the vocabulary in
+/// the file at `path`.
+pub(crate) fn tokenizer_of(
+    opened: &Opened,
+    path: &Path,
+    json: Option<&Path>,
+    kept: &Kept,
+) -> Result<Tokenizer, SetupError> {
     let source = json.unwrap_or(path);
     let mut hash = Xxh3Default::new();
     hash.update(&opened.vocabulary_source());
@@ -155,13 +178,27 @@ pub(crate) fn tokenizer_of(opened: &Opened, path: &Path, json: Option<&Path>, ke
     Ok(tokenizer)
 }
 
-/// Packs the vocabulary, and keeps it for the next start.
-fn pack(opened: &Opened, path: &Path, json: Option<&Path>, made_from: [u8; 16], kept: &Kept) -> Result<Packed, SetupError> {
+/// Packs the vocabulary, and saves it for the next start.
+fn pack(
+    opened: &Opened,
+    path: &Path,
+    json: Option<&Path>,
+    made_from: [u8; 16],
+    kept: &Kept,
+) -> Result<Packed, SetupError> {
     let (vocabulary, source) = match json {
-        None => (opened.gguf.vocabulary()?.ok_or_else(|| SetupError::NoVocabulary(path.to_path_buf()))?, path),
+        None => (
+            opened
+                .gguf
+                .vocabulary()?
+                .ok_or_else(|| SetupError::NoVocabulary(path.to_path_buf()))?,
+            path,
+        ),
         Some(json) => {
             let given = Vocabulary::from_tokenizer_json_file(json).map_err(refuse(json))?;
-            if let Some(difference) = difference(&given, opened.gguf.vocabulary()?.as_ref(), opened.config.vocab) {
+            if let Some(difference) =
+                difference(&given, opened.gguf.vocabulary()?.as_ref(), opened.config.vocab)
+            {
                 return Err(SetupError::OtherTokenizer { path: json.to_path_buf(), difference });
             }
             (given, json)
@@ -171,14 +208,15 @@ fn pack(opened: &Opened, path: &Path, json: Option<&Path>, made_from: [u8; 16], 
     Ok(kept.keep_tokens(made_from, bytes))
 }
 
-/// Hashes a file in small parts, but for what makes it too large.
+/// Hashes a file in small parts, unless it is too large.
 fn hash_file(path: &Path, hash: &mut Xxh3Default) -> Result<(), TokenizerError> {
-    // Asked first: opening a pipe waits for whoever writes to it.
+    // Checked first: opening a pipe blocks until a writer opens it.
     if !std::fs::metadata(path).map_err(TokenizerError::Read)?.is_file() {
         return Err(TokenizerError::NotAFile);
     }
     hash.update(b"tokenizer.json");
-    let mut file = File::open(path).map_err(TokenizerError::Read)?.take(MAX_TOKENIZER_FILE_BYTES as u64 + 1);
+    let mut file =
+        File::open(path).map_err(TokenizerError::Read)?.take(MAX_TOKENIZER_FILE_BYTES as u64 + 1);
     let mut part = vec![0; 1 << 16];
     loop {
         let length = file.read(&mut part).map_err(TokenizerError::Read)?;
@@ -189,18 +227,24 @@ fn hash_file(path: &Path, hash: &mut Xxh3Default) -> Result<(), TokenizerError> 
     }
 }
 
-/// Where the `given` vocabulary cannot be the model's: it says another text than the one inside the model file, or has not even
-/// half of the embedding's `rows` (embeddings are padded, but never that much).
+/// Why the `given` vocabulary cannot be the model's: one of its tokens differs from the vocabulary
+/// in the model file, or it covers less than half of the embedding's `rows` (embeddings are padded,
+/// but never that much).
 fn difference(given: &Vocabulary, inside: Option<&Vocabulary>, rows: usize) -> Option<String> {
     let count = given.tokens.len();
     if count < rows / 2 {
         return Some(format!("it has {count} tokens, the model {rows}"));
     }
     let inside = inside?;
-    let is_text = |vocabulary: &Vocabulary, id: usize| vocabulary.kinds.get(id) == Some(&TokenKind::Normal);
-    let id = (0..count.min(inside.tokens.len()))
-        .find(|&id| is_text(given, id) && is_text(inside, id) && given.tokens[id] != inside.tokens[id])?;
-    Some(format!("token {id} is {:?}, but {:?} in the model file", given.tokens[id], inside.tokens[id]))
+    let is_text =
+        |vocabulary: &Vocabulary, id: usize| vocabulary.kinds.get(id) == Some(&TokenKind::Normal);
+    let id = (0..count.min(inside.tokens.len())).find(|&id| {
+        is_text(given, id) && is_text(inside, id) && given.tokens[id] != inside.tokens[id]
+    })?;
+    Some(format!(
+        "token {id} is {:?}, but {:?} in the model file",
+        given.tokens[id], inside.tokens[id]
+    ))
 }
 
 fn refuse(path: &Path) -> impl FnOnce(TokenizerError) -> SetupError {
@@ -208,52 +252,64 @@ fn refuse(path: &Path) -> impl FnOnce(TokenizerError) -> SetupError {
     |source| SetupError::Tokenizer { path, source }
 }
 
-/// What a person may set about a node, beside the model.
+/// What a person can configure about a node, besides the model.
 #[derive(Clone, Debug)]
 pub(crate) struct NodeSettings {
-    /// What people call it.
+    /// Its name for people.
     pub name: Option<String>,
-    /// The node's id; none draws one.
+    /// The node's id; if none, one is drawn.
     pub id: Option<u64>,
     pub keys: Keyring,
     pub slab_bytes: usize,
-    /// Whether it is a default, which may be lowered to what there is, rather than what a person asked for.
+    /// Whether the slab size is a default, which may be lowered to what fits, rather than a
+    /// person's choice.
     pub slab_may_shrink: bool,
     /// Whether the model file must stay in memory.
     pub lock: bool,
-    /// Tokens; more than the model takes is refused.
+    /// Tokens. More than the model takes is refused.
     pub context: usize,
     pub tcp_port: u16,
     pub sharing: bool,
     pub reuse: bool,
-    /// Whether an answer's next tokens are guessed and checked together.
+    /// Whether an answer's next tokens are drafted and verified together.
     pub drafts: bool,
     pub announce_interval_ms: u32,
-    /// Of ten thousand blocks that peers made, so many are audited.
+    /// How many of ten thousand blocks from peers are audited.
     pub audit_per_10k: u16,
-    /// Peers that it knows at most.
+    /// The most peers that it knows.
     pub peers: usize,
-    /// Where it keeps what survives a restart; none keeps nothing.
+    /// Where it saves its persistent state; if none, nothing is saved.
     pub state: Option<PathBuf>,
 }
 
 impl Loaded {
-    /// Lets these cores compute.
+    /// Computes on these cores.
     pub(crate) fn compute_on(&mut self, cores: &Cores) -> Result<(), SetupError> {
         self.model.set_team(cores.team()?);
         self.cpu = cores.callers_cpu();
         Ok(())
     }
 
-    /// Lets it read its output rows in halves, as the setting has it. To be called once its cores are known; what takes long is
-    /// said.
-    pub(crate) fn halve(&mut self, setting: Halves, kept: &Kept, say: &mut dyn FnMut(String)) -> Result<(), SetupError> {
-        let Some((head, is_unread)) = self.output.halve(&mut self.model, setting, kept, say) else { return Ok(()) };
+    /// Sets up reading the output rows in halves, according to the setting. Call it once the cores
+    /// are known. Reports what takes long through `say`.
+    pub(crate) fn halve(
+        &mut self,
+        setting: Halves,
+        kept: &Kept,
+        say: &mut dyn FnMut(String),
+    ) -> Result<(), SetupError> {
+        let Some((head, is_unread)) = self.output.halve(&mut self.model, setting, kept, say) else {
+            return Ok(());
+        };
         self.files = self.output.held(&self.files, &head)?;
         if is_unread {
             let content = self.output.content();
-            let unread =
-                self.unread.take().unwrap_or_else(|| UnreadModel { model: None, head: None, content, kept: kept.clone() });
+            let unread = self.unread.take().unwrap_or_else(|| UnreadModel {
+                model: None,
+                head: None,
+                content,
+                kept: kept.clone(),
+            });
             self.unread = Some(UnreadModel { head: Some(head), ..unread });
         }
         Ok(())
@@ -264,7 +320,8 @@ impl Loaded {
         self.model.config().context.min(MAX_CONTEXT_TOKENS)
     }
 
-    /// What a node with these settings will hold; its slab may be smaller than they say, and its directory larger.
+    /// The memory budget of a node with these settings. Its slab may be smaller than they say, and
+    /// its directory larger.
     pub(crate) fn budget(&self, settings: &NodeSettings) -> Result<Budget, SetupError> {
         let (config, shape) = (self.model.config(), self.model.kv_shape());
         let context = settings.context.min(self.most_context());
@@ -274,7 +331,12 @@ impl Loaded {
             working_bytes: scratch_bytes(config, context, self.model.cores()),
             sequence_bytes: sequence_bytes(shape, context),
         };
-        Ok(Budget::plan(needs, settings.slab_bytes as u64, settings.slab_may_shrink, memory::available())?)
+        Ok(Budget::plan(
+            needs,
+            settings.slab_bytes as u64,
+            settings.slab_may_shrink,
+            memory::available(),
+        )?)
     }
 
     pub(crate) fn node_config(&self, settings: &NodeSettings) -> Result<NodeConfig, SetupError> {
@@ -300,7 +362,11 @@ impl Loaded {
             drafts: settings.drafts,
             announce_interval_ms: settings.announce_interval_ms,
             peers: settings.peers,
-            prefill_tokens_per_s: if settings.sharing { measure_prefill(&self.model) } else { None },
+            prefill_tokens_per_s: if settings.sharing {
+                measure_prefill(&self.model)
+            } else {
+                None
+            },
             audit_per_10k: settings.audit_per_10k,
             end_tokens: self.tokenizer.end_tokens().to_vec(),
         })

@@ -1,4 +1,4 @@
-//! How fast this machine takes in a prompt.
+//! Measures how fast this machine prefills.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,11 +8,13 @@ use crate::kv::Sequence;
 use crate::limits::BLOCK_TOKENS;
 use crate::model::{Logits, Model};
 
-/// Below this a pass over a block leaves time, within the second that a start may take, to measure two.
+/// A pass over a block below this leaves time to measure two within the second that a
+/// start may take.
 const QUICK_BLOCK: Duration = Duration::from_millis(200);
 
-/// Tokens a second of prefill, on pages of its own: what the planner weighs a peer's offer against before the first prompt. None
-/// when the model cannot run that many. The first block brings the weights into memory, and is not what is measured.
+/// Prefill tokens per second, measured on private pages: the planner compares a peer's offer with
+/// it before the first prompt. None if the model cannot run that many tokens. The first block
+/// brings the weights into memory and is not measured.
 pub(super) fn measure_prefill(model: &Model) -> Option<f32> {
     let sequence = Arc::new(Sequence::private(model.kv_shape(), 2 * BLOCK_TOKENS));
     let pass = |blocks: usize| {

@@ -1,49 +1,52 @@
-//! What can be wrong with a vocabulary, a `tokenizer.json` or a text, as one line for the person at the console.
+//! Faults of a vocabulary, a `tokenizer.json` or a text, each one line for the person at the
+//! console.
 
-/// Why a tokenizer could not be made, or a text not be encoded.
+/// Why a tokenizer could not be made, or a text could not be encoded.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenizerError {
     /// The file cannot be opened or read.
-    #[error("cannot be read: {0}; check its name and who may read it")]
+    #[error("cannot be read: {0}; check its name and permissions")]
     Read(#[source] std::io::Error),
     /// A directory, device, socket or pipe.
-    #[error("is no regular file; name a tokenizer.json")]
+    #[error("is not a regular file; name a tokenizer.json")]
     NotAFile,
     /// Something is larger than its limit in [`crate::limits`].
     #[error("the {what} is too large: {found} {unit}, at most {limit} are supported")]
     TooLarge {
-        /// The thing.
+        /// The item.
         what: &'static str,
-        /// What is counted.
+        /// The unit of its size.
         unit: &'static str,
         /// Its size.
         found: usize,
-        /// The largest size that is taken.
+        /// The largest supported size.
         limit: usize,
     },
-    /// The file is no `tokenizer.json`.
-    #[error("not a tokenizer.json: {0}; take the one that came with the model")]
+    /// The file is not a `tokenizer.json`.
+    #[error("not a tokenizer.json: {0}; use the one that came with the model")]
     Json(String),
-    /// The file describes a tokenizer of another kind.
-    #[error("this tokenizer.json is not of Gemma's kind: its {part} is {found}, needed is {needed}; take the model's own")]
+    /// The file describes a tokenizer of an unsupported kind.
+    #[error(
+        "this tokenizer.json is not a Gemma tokenizer: its {part} is {found}, but must be {needed}; use the model's own"
+    )]
     Unsupported {
-        /// Which part of the file.
+        /// The part of the file.
         part: &'static str,
-        /// What the file has there.
+        /// Its value in the file.
         found: String,
-        /// What a Gemma tokenizer has there.
+        /// Its value in a Gemma tokenizer.
         needed: &'static str,
     },
     /// The vocabulary contradicts itself.
     #[error("the vocabulary is damaged: {0}; get the file again")]
     Damaged(String),
     /// A token type that GGUF does not define.
-    #[error("{0} is no token type (1 to 6 are)")]
+    #[error("{0} is not a token type; types are 1 to 6")]
     Kind(i32),
-    /// The vocabulary and the model's embedding are of different models.
+    /// The vocabulary and the model's embedding belong to different models.
     #[error(
         "the tokenizer does not belong to this model: token {id} ({text:?}) is beyond the embedding's {rows} rows; \
-         take the tokenizer.json that came with the model"
+         use the tokenizer.json that came with the model"
     )]
     BeyondEmbedding {
         /// The last token that needs a row.
@@ -53,7 +56,7 @@ pub enum TokenizerError {
         /// Rows of the embedding.
         rows: usize,
     },
-    /// The crate `tokenizers` refused something that the checks above let through.
+    /// The crate `tokenizers` refused something that passed the checks above.
     #[error("the tokenizer cannot be built: {0}")]
     Library(String),
 }
@@ -64,7 +67,7 @@ impl From<serde_json::Error> for TokenizerError {
     }
 }
 
-/// The beginning of what a file says, for a file may say a lot and a console line is short.
+/// The beginning of a text from a file: it may be long, and a console line is short.
 pub(super) fn clipped(text: &str) -> String {
     match text.char_indices().nth(160) {
         Some((end, _)) => format!("{}...", &text[..end]),

@@ -1,7 +1,8 @@
-//! `tokenizer.json` as Hugging Face publishes it, read into a [`Vocabulary`].
+//! Reads a `tokenizer.json` in Hugging Face's format into a [`Vocabulary`].
 //!
-//! Promise: only a file whose pipeline is Gemma's is taken (spaces become `▁`, byte-level fallback, nothing else), for
-//! then the vocabulary alone says how to encode; any other is refused with what was found and what is needed.
+//! Promise: accepts only a file whose pipeline is Gemma's (spaces become `▁`, byte-level fallback,
+//! nothing else), because then the vocabulary alone determines the encoding. Refuses any other
+//! file, stating what was found and what is required.
 
 use core::fmt;
 
@@ -17,7 +18,7 @@ use super::{TokenKind, TokenizerError, Vocabulary};
 use crate::id::TokenId;
 use crate::limits::{MAX_PIECE_BYTES, MAX_TOKENIZER_FILE_BYTES, MAX_VOCABULARY_TOKENS};
 
-/// The score of a piece that no merge forms: below every rank.
+/// The score of a piece that no merge produces: below every rank.
 const NEVER_MERGED: f32 = -1e9;
 
 #[derive(Deserialize)]
@@ -70,7 +71,7 @@ struct Bpe {
     merges: Vec<Pair>,
 }
 
-/// The object of texts and ids, in the file's order and with its repetitions.
+/// The object of texts and ids, in the file's order, including duplicates.
 struct Entries(Vec<(String, u32)>);
 
 impl<'de> Deserialize<'de> for Entries {
@@ -106,7 +107,9 @@ impl<'de> Deserialize<'de> for Pair {
             }
             fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Pair, E> {
                 match text.split_once(' ') {
-                    Some((left, right)) if !left.is_empty() && !right.is_empty() && !right.contains(' ') => {
+                    Some((left, right))
+                        if !left.is_empty() && !right.is_empty() && !right.contains(' ') =>
+                    {
                         Ok(Pair(left.to_owned(), right.to_owned()))
                     }
                     _ => Err(E::invalid_value(serde::de::Unexpected::Other("another text"), &self)),
@@ -129,25 +132,37 @@ impl<'de> Deserialize<'de> for Pair {
 }
 
 impl Vocabulary {
-    /// Reads a `tokenizer.json`. The scores are the ranks of the merges, negated, so that the merges can be left out
-    /// where a vocabulary is stored (see [`Vocabulary::drop_implied_merges`]).
+    /// Reads a `tokenizer.json`. The scores are the negated ranks of the merges, so that the merges
+    /// can be omitted when a vocabulary is stored (see [`Vocabulary::drop_implied_merges`]).
     ///
     /// # Errors
-    /// [`TokenizerError::Json`] for what is no such file, [`TokenizerError::Unsupported`] for one of another kind of
-    /// tokenizer, [`TokenizerError::Damaged`] or [`TokenizerError::TooLarge`] for one that contradicts itself.
+    /// [`TokenizerError::Json`] if it is not such a file, [`TokenizerError::Unsupported`] if it is
+    /// another kind of tokenizer, [`TokenizerError::Damaged`] or [`TokenizerError::TooLarge`] if it
+    /// contradicts itself.
     pub(crate) fn from_tokenizer_json(json: &str) -> Result<Vocabulary, TokenizerError> {
         at_most("tokenizer.json", "bytes", json.len(), MAX_TOKENIZER_FILE_BYTES)?;
         let outline: Outline = serde_json::from_str(json)?;
         let model = outline.model.name.unwrap_or_else(|| "BPE".to_owned());
         if model != "BPE" {
-            return Err(TokenizerError::Unsupported { part: "model", found: clipped(&model), needed: "BPE" });
+            return Err(TokenizerError::Unsupported {
+                part: "model",
+                found: clipped(&model),
+                needed: "BPE",
+            });
         }
         let file: File = serde_json::from_str(json)?;
         check_pipeline(&file)?;
-        let texts = file.model.vocab.0.iter().map(|(text, _)| text).chain(file.added_tokens.iter().map(|added| &added.content));
+        let texts = file
+            .model
+            .vocab
+            .0
+            .iter()
+            .map(|(text, _)| text)
+            .chain(file.added_tokens.iter().map(|added| &added.content));
         let longest = texts.map(String::len).max().unwrap_or(0);
         at_most("longest piece of the vocabulary", "bytes", longest, MAX_PIECE_BYTES)?;
-        let bos_processed = file.post_processor.as_ref().map(|processor| inserts(processor, "<bos>"));
+        let bos_processed =
+            file.post_processor.as_ref().map(|processor| inserts(processor, "<bos>"));
         let mut vocabulary = place(file)?;
         vocabulary.add_bos = vocabulary.bos.is_some() && bos_processed.unwrap_or(true);
         vocabulary.normalise();
@@ -159,8 +174,9 @@ impl Vocabulary {
         Ok(vocabulary)
     }
 
-    /// Drops the merges if they are exactly those that follow from the scores, as they do for every vocabulary that came
-    /// from SentencePiece. Says whether it did; a file that keeps scores only is then complete.
+    /// Drops the merges if they are exactly those derived from the scores, as in every vocabulary
+    /// that came from SentencePiece. A file that keeps only scores is then complete. Returns
+    /// whether it dropped them.
     ///
     /// # Errors
     /// Those of [`Vocabulary::check`], and merges that name missing pieces.
@@ -174,7 +190,7 @@ impl Vocabulary {
     }
 }
 
-/// Whether everything around the vocabulary is as Gemma has it.
+/// Checks that everything around the vocabulary is as in Gemma's file.
 fn check_pipeline(file: &File) -> Result<(), TokenizerError> {
     let refuse = |part, found, needed| Err(TokenizerError::Unsupported { part, found, needed });
     let mark = json!({"type": "Replace", "pattern": {"String": " "}, "content": "▁"});
@@ -188,12 +204,20 @@ fn check_pipeline(file: &File) -> Result<(), TokenizerError> {
         return refuse("pre_tokenizer", written(&file.pre_tokenizer), "Split on \" \" or none");
     }
     if file.decoder.as_ref().is_some_and(|found| *found != decoder) {
-        return refuse("decoder", written(&file.decoder), "Sequence of Replace, ByteFallback, Fuse");
+        return refuse(
+            "decoder",
+            written(&file.decoder),
+            "Sequence of Replace, ByteFallback, Fuse",
+        );
     }
     let model = &file.model;
     let is_set = |affix: &Option<String>| affix.as_ref().is_some_and(|affix| !affix.is_empty());
     if is_set(&model.continuing_subword_prefix) || is_set(&model.end_of_word_suffix) {
-        return refuse("model", "BPE with prefixes or suffixes to pieces".to_owned(), "BPE without");
+        return refuse(
+            "model",
+            "BPE with prefixes or suffixes to pieces".to_owned(),
+            "BPE without",
+        );
     }
     if model.dropout.is_some_and(|dropout| dropout != 0.0) {
         return refuse("model", "BPE with dropout".to_owned(), "BPE without");
@@ -214,22 +238,28 @@ fn check_pipeline(file: &File) -> Result<(), TokenizerError> {
     }
 }
 
-/// A part of the pipeline as the file has it.
+/// A part of the pipeline as written in the file.
 fn written(part: &Option<Value>) -> String {
     part.as_ref().map_or_else(|| "missing".to_owned(), |part| clipped(&part.to_string()))
 }
 
-/// Whether a post-processor puts the token before a single text.
+/// Whether a post-processor inserts the token into a single text.
 fn inserts(processor: &Value, token: &str) -> bool {
     let template = processor.get("single").and_then(Value::as_array);
     let id = |piece: &Value| piece.get("SpecialToken")?.get("id")?.as_str().map(|id| id == token);
     template.is_some_and(|pieces| pieces.iter().any(|piece| id(piece) == Some(true)))
 }
 
-/// Every token at its id, with its kind; the scores say that nothing is merged yet.
+/// Every token at its id, with its kind; the scores do not reflect any merges yet.
 fn place(file: File) -> Result<Vocabulary, TokenizerError> {
     let damaged = |line: String| Err(TokenizerError::Damaged(line));
-    let ids = file.model.vocab.0.iter().map(|(_, id)| *id).chain(file.added_tokens.iter().map(|added| added.id));
+    let ids = file
+        .model
+        .vocab
+        .0
+        .iter()
+        .map(|(_, id)| *id)
+        .chain(file.added_tokens.iter().map(|added| added.id));
     let count = ids.max().map_or(0, |id| id as usize + 1);
     at_most("vocabulary", "tokens", count, MAX_VOCABULARY_TOKENS)?;
     let mut tokens: Vec<Option<String>> = vec![None; count];
@@ -239,7 +269,8 @@ fn place(file: File) -> Result<Vocabulary, TokenizerError> {
             place => *place = Some(text),
         }
     }
-    let mut kinds: Vec<TokenKind> = tokens.iter().map(|text| kind_of(text.as_deref().unwrap_or_default())).collect();
+    let mut kinds: Vec<TokenKind> =
+        tokens.iter().map(|text| kind_of(text.as_deref().unwrap_or_default())).collect();
     let unknown = file.model.unk_token.unwrap_or_else(|| "<unk>".to_owned());
     for added in file.added_tokens {
         let id = added.id as usize;
@@ -251,13 +282,16 @@ fn place(file: File) -> Result<Vocabulary, TokenizerError> {
         };
         match &tokens[id] {
             Some(text) if *text != added.content => {
-                return damaged(format!("id {id} is both {text:?} and the added token {:?}", added.content));
+                return damaged(format!(
+                    "id {id} is both {text:?} and the added token {:?}",
+                    added.content
+                ));
             }
             _ => tokens[id] = Some(added.content),
         }
     }
     if let Some(hole) = tokens.iter().position(Option::is_none) {
-        return damaged(format!("it has {count} tokens, and none has the id {hole}"));
+        return damaged(format!("it has {count} tokens, but none has the id {hole}"));
     }
     let tokens: Vec<String> = tokens.into_iter().flatten().collect();
     let find = |names: &[&str]| {
@@ -278,7 +312,7 @@ fn place(file: File) -> Result<Vocabulary, TokenizerError> {
     })
 }
 
-/// The kind that the form of a text tells.
+/// The kind indicated by the form of a text.
 fn kind_of(text: &str) -> TokenKind {
     if byte_of(text).is_some() {
         TokenKind::Byte
@@ -293,11 +327,13 @@ fn kind_of(text: &str) -> TokenKind {
 mod tests {
     use super::*;
 
-    /// A good file, small: the bytes, a space mark, `a`, `b`, `ab` and some added tokens.
+    /// A small valid file: the bytes, a space mark, `a`, `b`, `ab` and some added tokens.
     fn good() -> Value {
         let mut vocab: serde_json::Map<String, Value> =
             (0..=255_u32).map(|byte| (format!("<0x{byte:02X}>"), json!(byte))).collect();
-        for (text, id) in [("▁", 256), ("a", 257), ("b", 258), ("ab", 259), ("<bos>", 260), ("<unused3>", 261)] {
+        for (text, id) in
+            [("▁", 256), ("a", 257), ("b", 258), ("ab", 259), ("<bos>", 260), ("<unused3>", 261)]
+        {
             vocab.insert(text.to_owned(), json!(id));
         }
         json!({
@@ -320,7 +356,7 @@ mod tests {
         line
     }
 
-    /// What is said when the value at a path was replaced.
+    /// The message after the value at a path was replaced.
     fn replaced(path: &str, value: Value) -> String {
         let mut file = good();
         let (parent, key) = path.rsplit_once('/').unwrap();
@@ -349,13 +385,17 @@ mod tests {
                 TokenKind::UserDefined
             ]
         );
-        assert_eq!((vocabulary.bos, vocabulary.eos, vocabulary.unknown), (Some(TokenId(260)), None, Some(TokenId(262))));
+        assert_eq!(
+            (vocabulary.bos, vocabulary.eos, vocabulary.unknown),
+            (Some(TokenId(260)), None, Some(TokenId(262)))
+        );
         assert!(vocabulary.add_bos);
         assert_eq!(vocabulary.scores[259], 0.0);
         let mut newer = good();
         newer["model"]["merges"] = json!([["a", "b"]]);
         assert_eq!(Vocabulary::from_tokenizer_json(&newer.to_string()).unwrap(), vocabulary);
-        newer["post_processor"] = json!({"type": "TemplateProcessing", "single": [{"Sequence": {"id": "A"}}]});
+        newer["post_processor"] =
+            json!({"type": "TemplateProcessing", "single": [{"Sequence": {"id": "A"}}]});
         assert!(!Vocabulary::from_tokenizer_json(&newer.to_string()).unwrap().add_bos);
     }
 
@@ -378,20 +418,40 @@ mod tests {
         let split = json!({"type": "ByteLevel", "add_prefix_space": false});
         let line = replaced("/pre_tokenizer", split);
         assert!(line.contains("its pre_tokenizer is {") && line.contains("ByteLevel"), "{line}");
-        assert!(replaced("/normalizer", Value::Null).contains("normalizer is missing, needed is Replace"));
+        assert!(
+            replaced("/normalizer", Value::Null)
+                .contains("normalizer is missing, but must be Replace")
+        );
         assert!(replaced("/normalizer", json!({"type": "NFKC"})).contains("NFKC"));
-        assert!(replaced("/decoder", json!({"type": "Metaspace", "x": "é".repeat(999)})).contains("..."));
-        assert!(replaced("/model", json!({"type": "Unigram", "vocab": [["a", 0.0]]})).contains("model is Unigram"));
+        assert!(
+            replaced("/decoder", json!({"type": "Metaspace", "x": "é".repeat(999)}))
+                .contains("...")
+        );
+        assert!(
+            replaced("/model", json!({"type": "Unigram", "vocab": [["a", 0.0]]}))
+                .contains("model is Unigram")
+        );
         assert!(replaced("/model/byte_fallback", json!(false)).contains("byte_fallback"));
         assert!(replaced("/model/ignore_merges", json!(true)).contains("ignore_merges"));
         assert!(replaced("/model/dropout", json!(0.1)).contains("dropout"));
         assert!(replaced("/model/end_of_word_suffix", json!("</w>")).contains("suffixes"));
-        assert!(replaced("/added_tokens/2/lstrip", json!(true)).contains("\"<h1>\" with single_word"));
+        assert!(
+            replaced("/added_tokens/2/lstrip", json!(true)).contains("\"<h1>\" with single_word")
+        );
     }
 
     #[test]
     fn hostile_files_are_refused_in_one_line() {
-        for text in ["", "{", "[]", "null", "{\"model\":null}", "{\"model\":{}}", "\u{0}", &"[".repeat(100_000)] {
+        for text in [
+            "",
+            "{",
+            "[]",
+            "null",
+            "{\"model\":null}",
+            "{\"model\":{}}",
+            "\u{0}",
+            &"[".repeat(100_000),
+        ] {
             said(text);
         }
         assert!(replaced("/model/vocab/a", json!(-1)).contains("expected u32"));
@@ -399,9 +459,15 @@ mod tests {
         assert!(replaced("/model/vocab/a", json!(258)).contains("id 258 is both"));
         assert!(replaced("/model/vocab/a", json!(400)).contains("none has the id 257"));
         assert!(replaced("/added_tokens/2/id", json!(4_000_000_000_u32)).contains("too large"));
-        assert!(replaced("/added_tokens/2/id", json!(257)).contains("id 257 is both \"a\" and the added token \"<h1>\""));
+        assert!(
+            replaced("/added_tokens/2/id", json!(257))
+                .contains("id 257 is both \"a\" and the added token \"<h1>\"")
+        );
         assert!(replaced("/added_tokens/2/content", json!("a")).contains("are both \"a\""));
-        assert!(replaced("/model/merges", json!(["a ab"])).contains("\"aab\", which is no token"));
+        assert!(
+            replaced("/model/merges", json!(["a ab"]))
+                .contains("\"aab\", which is not one of its tokens")
+        );
         assert!(replaced("/model/merges", json!(["ab"])).contains("expected a merge"));
         assert!(replaced("/model/merges", json!([["a"]])).contains("two texts"));
         assert!(replaced("/model/merges", json!([["a", "b", "c"]])).contains("two texts"));

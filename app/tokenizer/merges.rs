@@ -1,12 +1,15 @@
-//! The merges of a vocabulary: as its source lists them, or as they follow from the scores where it lists none.
+//! The merges of a vocabulary: listed by its source or, if it lists none, derived from the scores.
 //!
-//! Promise: no merge ever touches a token that is no piece of text, so no text can be merged into a control token.
+//! Promise: no merge ever involves a token that is not a piece of text, so no text can be merged
+//! into a control token.
 //!
-//! SentencePiece files (and GGUF, which keeps their form) hold scores only. The rule that turns them into merges is that
-//! of Hugging Face's converter (transformers, `generate_merges`), which made Gemma's published `tokenizer.json`: for every
-//! piece, each way to split it in two pieces is a merge; merges go by score, highest first, then by the length of
-//! the left half and of the right half, longest first, then by the piece's id. User-defined pieces (of which only runs of
-//! spaces are ever merged) come first, as their score of 0 in SentencePiece makes them; GGUF writers change it.
+//! SentencePiece files (and GGUF, which keeps their form) contain only scores. The rule that
+//! derives merges from them is that of Hugging Face's converter (transformers, `generate_merges`),
+//! which made Gemma's published `tokenizer.json`: every way to split a piece into two pieces is a
+//! merge. Merges are ordered by score, highest first, then by the length of the left half and of
+//! the right half, longest first, then by the piece's id. User-defined pieces (of which only runs
+//! of spaces are ever merged) come first because of their score of 0 in SentencePiece; GGUF writers
+//! change that score.
 
 use core::cmp::Reverse;
 use core::ops::Range;
@@ -16,11 +19,12 @@ use super::vocabulary::at_most;
 use super::{TokenKind, TokenizerError, Vocabulary};
 use crate::limits::MAX_MERGES;
 
-/// Pairs of a piece and one that begins it, or of a piece and one that ends it, that a vocabulary may have. A piece has fewer of
-/// either than it has bytes, and all of Gemma 3's pieces together have less than three million. These take 64 MiB.
+/// Limit on the pairs of a piece and one of its prefixes, and on the pairs of a piece and one of
+/// its suffixes. A piece has fewer of either than it has bytes, and all of Gemma 3's pieces
+/// together have less than three million. This many take 64 MiB.
 const MAX_NESTED: usize = 1 << 23;
 
-/// Two pieces that become one, all as ids.
+/// Two pieces and the piece that they merge into, all as ids.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Merge {
     pub left: u32,
@@ -28,12 +32,13 @@ pub(super) struct Merge {
     pub product: u32,
 }
 
-/// The merges of a checked vocabulary, the most urgent first.
+/// The merges of a checked vocabulary, in order of precedence.
 pub(super) fn of(vocabulary: &Vocabulary) -> Result<Vec<Merge>, TokenizerError> {
     if vocabulary.merges.is_empty() { implied(vocabulary) } else { listed(vocabulary) }
 }
 
-/// The merges that the vocabulary lists, less those that touch a token which no text may become.
+/// The merges that the vocabulary lists, without those that involve a token which text must never
+/// become.
 pub(super) fn listed(vocabulary: &Vocabulary) -> Result<Vec<Merge>, TokenizerError> {
     let mut ids: BTreeMap<&str, u32> = BTreeMap::new();
     for (id, (text, kind)) in vocabulary.tokens.iter().zip(&vocabulary.kinds).enumerate() {
@@ -49,7 +54,11 @@ pub(super) fn listed(vocabulary: &Vocabulary) -> Result<Vec<Merge>, TokenizerErr
         whole.push_str(left);
         whole.push_str(right);
         let find = |text: &str| {
-            let missing = || format!("merge {rank} ({left:?}, {right:?}) needs {text:?}, which is no token of it");
+            let missing = || {
+                format!(
+                    "merge {rank} ({left:?}, {right:?}) needs {text:?}, which is not one of its tokens"
+                )
+            };
             ids.get(text).copied().ok_or_else(|| TokenizerError::Damaged(missing()))
         };
         let merge = Merge { left: find(left)?, right: find(right)?, product: find(&whole)? };
@@ -60,19 +69,27 @@ pub(super) fn listed(vocabulary: &Vocabulary) -> Result<Vec<Merge>, TokenizerErr
     Ok(merges)
 }
 
-/// The merges that follow from the scores.
+/// The merges derived from the scores.
 ///
 /// # Errors
-/// [`TokenizerError::TooLarge`], as soon as there are more pieces within pieces, or merges, than are supported.
+/// [`TokenizerError::TooLarge`], as soon as there are more pieces within pieces, or merges, than
+/// are supported.
 pub(super) fn implied(vocabulary: &Vocabulary) -> Result<Vec<Merge>, TokenizerError> {
     implied_within(vocabulary, MAX_NESTED, MAX_MERGES)
 }
 
-/// Sorted by text, the pieces that begin a piece are among its predecessors and nest, so that one stack finds them all;
-/// sorted by text read backwards, likewise those that end it. Where a beginning and an end meet, the piece splits.
-fn implied_within(vocabulary: &Vocabulary, most_nested: usize, most_merges: usize) -> Result<Vec<Merge>, TokenizerError> {
+/// In text order, the prefixes of a piece are among its predecessors and are nested, so one stack
+/// finds them all; in the order of reversed texts, the same holds for its suffixes. Where a prefix
+/// and a suffix meet, the piece can be split.
+fn implied_within(
+    vocabulary: &Vocabulary,
+    most_nested: usize,
+    most_merges: usize,
+) -> Result<Vec<Merge>, TokenizerError> {
     let text = |id: u32| vocabulary.tokens[id as usize].as_bytes();
-    let pieces: Vec<u32> = (0..vocabulary.tokens.len() as u32).filter(|id| vocabulary.kinds[*id as usize].is_text()).collect();
+    let pieces: Vec<u32> = (0..vocabulary.tokens.len() as u32)
+        .filter(|id| vocabulary.kinds[*id as usize].is_text())
+        .collect();
 
     let mut backwards = pieces.clone();
     backwards.sort_unstable_by(|a, b| text(*a).iter().rev().cmp(text(*b).iter().rev()));
@@ -107,12 +124,13 @@ fn implied_within(vocabulary: &Vocabulary, most_nested: usize, most_merges: usiz
                     merges.push(Merge { left: *left, right: endings[at].1, product });
                 }
             }
-            at_most("vocabulary", "merges that follow from its scores", merges.len(), most_merges)
+            at_most("vocabulary", "merges derived from its scores", merges.len(), most_merges)
         },
     )?;
 
     let precedence = precedence(vocabulary);
-    let characters: Vec<u16> = vocabulary.tokens.iter().map(|token| token.chars().count() as u16).collect();
+    let characters: Vec<u16> =
+        vocabulary.tokens.iter().map(|token| token.chars().count() as u16).collect();
     merges.sort_unstable_by_key(|merge| {
         let length = |id: u32| Reverse(characters[id as usize]);
         (precedence[merge.product as usize], length(merge.left), length(merge.right), merge.product)
@@ -120,12 +138,13 @@ fn implied_within(vocabulary: &Vocabulary, most_nested: usize, most_merges: usiz
     Ok(merges)
 }
 
-/// The order in which pieces want to be formed, as a number for every token; equal scores have equal numbers.
+/// The precedence of every token as a merge product, as a number; equal scores have equal numbers.
 fn precedence(vocabulary: &Vocabulary) -> Vec<u32> {
     let is_merged = |id: u32| vocabulary.kinds[id as usize] != TokenKind::UserDefined;
-    // Adding zero makes -0 and 0, which are the same score, compare as the same.
+    // Adding zero makes -0 and 0, which are the same score, compare as equal.
     let score = |id: u32| if is_merged(id) { vocabulary.scores[id as usize] + 0.0 } else { 0.0 };
-    let order = |a: u32, b: u32| is_merged(a).cmp(&is_merged(b)).then(score(b).total_cmp(&score(a)));
+    let order =
+        |a: u32, b: u32| is_merged(a).cmp(&is_merged(b)).then(score(b).total_cmp(&score(a)));
     let mut ids: Vec<u32> = (0..vocabulary.tokens.len() as u32).collect();
     ids.sort_unstable_by(|a, b| order(*a, *b));
     let mut precedence = vec![0; ids.len()];
@@ -136,7 +155,8 @@ fn precedence(vocabulary: &Vocabulary) -> Vec<u32> {
     precedence
 }
 
-/// Walks sorted pieces and shows each together with the pieces nested in it, shortest first, until one is refused.
+/// Walks sorted pieces and visits each together with the pieces nested in it, shortest first. Stops
+/// at the first error.
 fn nested(
     sorted: &[u32],
     is_inside: impl Fn(u32, u32) -> bool,
@@ -158,7 +178,7 @@ mod tests {
     use super::*;
     use crate::tokenizer::vocabulary::SPACE_MARK;
 
-    /// A vocabulary of these pieces, with the bytes that every one needs.
+    /// A vocabulary of these pieces, plus the bytes that every vocabulary needs.
     fn vocabulary(pieces: &[(&str, f32, TokenKind)]) -> Vocabulary {
         let bytes = (0..=u8::MAX).map(|byte| (format!("<0x{byte:02X}>"), 0.0, TokenKind::Byte));
         let own = pieces.iter().map(|(text, score, kind)| ((*text).to_owned(), *score, *kind));
@@ -186,7 +206,7 @@ mod tests {
         merges.iter().map(|merge| format!("{} {}", text(merge.left), text(merge.right))).collect()
     }
 
-    /// Hugging Face's rule, word for word.
+    /// Hugging Face's rule, implemented literally.
     fn plain(vocabulary: &Vocabulary) -> Vec<Merge> {
         let id = |text: &str| {
             let at = vocabulary.tokens.iter().position(|token| token == text)?;
@@ -208,7 +228,9 @@ mod tests {
         };
         merges.sort_by(|a, b| {
             let by_score = score(b).partial_cmp(&score(a)).unwrap();
-            by_score.then(length(b.left).cmp(&length(a.left))).then(length(b.right).cmp(&length(a.right)))
+            by_score
+                .then(length(b.left).cmp(&length(a.left)))
+                .then(length(b.right).cmp(&length(a.right)))
         });
         merges
     }
@@ -229,9 +251,13 @@ mod tests {
         assert_eq!(found, plain(&small));
         for seed in 0..3 {
             let mut large = Vocabulary::synthetic(2_500, seed);
-            // Equal scores, so that the order among equals is seen too.
+            // Equal scores, so that the order among equals is tested too.
             large.scores.iter_mut().for_each(|score| *score = (*score / 50.0).trunc());
-            assert_eq!(implied(&large).unwrap(), plain(&large), "a GGUF file would be read differently");
+            assert_eq!(
+                implied(&large).unwrap(),
+                plain(&large),
+                "a GGUF file would be read differently"
+            );
         }
     }
 
@@ -270,28 +296,45 @@ mod tests {
         assert!(line.contains(r#"merge 0 ("a", "a") needs "aa""#), "{line}");
     }
 
-    /// What a file of a few megabytes could otherwise make gigabytes of: every piece of a run ends, and begins, all longer ones.
+    /// Without the limit, a file of a few megabytes could expand to gigabytes: every piece of a run
+    /// is a suffix, and a prefix, of all longer ones.
     #[test]
     fn pieces_within_pieces_without_end_are_refused_before_they_take_memory() {
         let runs: Vec<String> = (1..=300).map(|length| "a".repeat(length)).collect();
-        let pieces: Vec<_> = runs.iter().map(|run| (run.as_str(), -1.0, TokenKind::Normal)).collect();
+        let pieces: Vec<_> =
+            runs.iter().map(|run| (run.as_str(), -1.0, TokenKind::Normal)).collect();
         let hostile = vocabulary(&pieces);
         let (nested, merges) = (300 * 299 / 2, 300 * 299 / 2);
         assert_eq!(implied_within(&hostile, nested, merges).unwrap().len(), merges);
-        let refused = |most_nested, most_merges| match implied_within(&hostile, most_nested, most_merges) {
-            Err(TokenizerError::TooLarge { unit, found, limit, .. }) => (unit, found - limit <= 300),
-            other => panic!("{:?}", other.map(|merges| merges.len())),
-        };
-        // Told within a piece of the limit, not at the end.
+        let refused =
+            |most_nested, most_merges| match implied_within(&hostile, most_nested, most_merges) {
+                Err(TokenizerError::TooLarge { unit, found, limit, .. }) => {
+                    (unit, found - limit <= 300)
+                }
+                other => panic!("{:?}", other.map(|merges| merges.len())),
+            };
+        // Detected within one piece of the limit, not at the end.
         assert_eq!(refused(1_000, merges), ("pieces that end others", true));
-        assert_eq!(refused(nested, 1_000), ("merges that follow from its scores", true));
+        assert_eq!(refused(nested, 1_000), ("merges derived from its scores", true));
 
-        // All of them begin with the same piece, and none ends another.
-        let apart: Vec<String> = (0..200).map(|n| format!("b{}", char::from_u32(0x4e00 + n).unwrap())).collect();
-        let pieces: Vec<_> = apart.iter().map(String::as_str).chain(["b"]).map(|text| (text, -1.0, TokenKind::Normal)).collect();
+        // All of them begin with the same piece, and none is a suffix of another.
+        let apart: Vec<String> =
+            (0..200).map(|n| format!("b{}", char::from_u32(0x4e00 + n).unwrap())).collect();
+        let pieces: Vec<_> = apart
+            .iter()
+            .map(String::as_str)
+            .chain(["b"])
+            .map(|text| (text, -1.0, TokenKind::Normal))
+            .collect();
         let begun = vocabulary(&pieces);
         assert_eq!(implied_within(&begun, 200, 0).unwrap(), []);
         let error = implied_within(&begun, 199, 0).unwrap_err();
-        assert!(matches!(error, TokenizerError::TooLarge { unit: "pieces that begin others", found: 200, .. }), "{error}");
+        assert!(
+            matches!(
+                error,
+                TokenizerError::TooLarge { unit: "pieces that begin others", found: 200, .. }
+            ),
+            "{error}"
+        );
     }
 }

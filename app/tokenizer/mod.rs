@@ -1,17 +1,19 @@
-//! Text to token ids and back, as Gemma does it.
+//! Converts text to token ids and back, exactly like Gemma's tokenizer.
 //!
-//! A text becomes ids in three steps: pieces that the vocabulary defines as whole (runs of newlines, HTML tags) are cut out,
-//! spaces become `▁`, and byte-pair merges join characters into pieces; a character without a piece is spelled
-//! in bytes. The crate `tokenizers` does the first two; the merges run on tables that lie in a file ([`Packed`]), where the crate's
-//! own would take a quarter of the board's memory.
+//! Text becomes ids in three steps: pieces that the vocabulary defines as whole (runs of newlines,
+//! HTML tags) are cut out, spaces become `▁`, and byte-pair merges join characters into pieces. A
+//! character without a piece is spelled in bytes. The crate `tokenizers` does the first two steps.
+//! The merges run on tables in a file ([`Packed`]), because the crate's own tables would take a
+//! quarter of the board's memory.
 //!
 //! Promises:
-//! - The ids are those of Hugging Face's `tokenizer.json` for the same text, whether the tokenizer was made from that
-//!   file or from a GGUF file's vocabulary.
-//! - Text never becomes a control token: the pipeline does not know them. Only this module places them, as ids. Which tokens
-//!   these are, and which one begins a prompt or ends an answer, their names decide (`roles`), whatever a file says.
+//! - The ids equal those of Hugging Face's `tokenizer.json` for the same text, whether the
+//!   tokenizer was made from that file or from a GGUF file's vocabulary.
+//! - Text never becomes a control token: the pipeline does not know them. Only this module inserts
+//!   them, as ids. Their names decide which tokens these are, which one begins a prompt and which
+//!   ones end an answer (`roles`), whatever a file claims.
 //! - Every prompt begins with `<bos>`, once.
-//! - Decoding what was encoded gives the text back, except that `▁` itself (U+2581) comes back as a space.
+//! - Decoding encoded text returns the original, except that `▁` itself (U+2581) becomes a space.
 
 mod error;
 mod json;
@@ -31,7 +33,9 @@ use std::io::Read;
 use std::path::Path;
 
 use tokenizers::normalizers::Replace;
-use tokenizers::{AddedToken, DecoderWrapper, PostProcessorWrapper, PreTokenizerWrapper, TokenizerImpl};
+use tokenizers::{
+    AddedToken, DecoderWrapper, PostProcessorWrapper, PreTokenizerWrapper, TokenizerImpl,
+};
 
 pub(crate) use error::TokenizerError;
 pub use packed::Packed;
@@ -43,11 +47,12 @@ use crate::id::TokenId;
 use crate::limits::{MAX_PROMPT_BYTES, MAX_TOKENIZER_FILE_BYTES};
 use vocabulary::at_most;
 
-/// After spaces have become `▁` there is nothing left for Gemma's pre-tokenizer (a split at spaces) to do, and ids are
-/// turned into text by [`Packed`], so neither is set.
-type Pipeline = TokenizerImpl<Packed, Replace, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>;
+/// Gemma's pre-tokenizer splits at spaces, but by then every space has become `▁`, so it is not
+/// set. Neither is a decoder, because [`Packed`] converts ids to text.
+type Pipeline =
+    TokenizerImpl<Packed, Replace, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>;
 
-/// A vocabulary in use.
+/// A vocabulary ready for encoding and decoding.
 pub struct Tokenizer {
     pipeline: Pipeline,
     ends: Vec<TokenId>,
@@ -62,26 +67,32 @@ impl Tokenizer {
         Tokenizer::from_vocabulary(&Vocabulary::from_tokenizer_json(json)?)
     }
 
-    /// Makes a tokenizer of a vocabulary, wherever it comes from, with its tables in memory.
+    /// Makes a tokenizer from a vocabulary of any source, with its tables in memory.
     ///
     /// # Errors
     /// As [`Vocabulary::pack`].
     pub fn from_vocabulary(vocabulary: &Vocabulary) -> Result<Tokenizer, TokenizerError> {
         let packed = Packed::open(vocabulary.clone().pack([0; 16])?);
-        Tokenizer::from_packed(packed.unwrap_or_else(|| unreachable!("what was just packed is whole")))
+        Tokenizer::from_packed(
+            packed.unwrap_or_else(|| unreachable!("freshly packed bytes are valid")),
+        )
     }
 
-    /// Makes a tokenizer of a packed vocabulary, which stays where it lies. The crate's part is whole pieces and spaces; it is
-    /// given nothing that no text may become.
+    /// Makes a tokenizer from a packed vocabulary, which is used in place. The crate handles whole
+    /// pieces and spaces, and is given no token that text must never become.
     ///
     /// # Errors
-    /// [`TokenizerError::Library`], for bytes of nobody's making only.
+    /// [`TokenizerError::Library`], only for bytes that `pack` never writes.
     pub fn from_packed(packed: Packed) -> Result<Tokenizer, TokenizerError> {
-        let whole: Vec<AddedToken> =
-            packed.whole().map(|id| AddedToken::from(packed.text(id).to_owned(), false).normalized(false)).collect();
+        let whole: Vec<AddedToken> = packed
+            .whole()
+            .map(|id| AddedToken::from(packed.text(id).to_owned(), false).normalized(false))
+            .collect();
         let ends = packed.ends().collect();
         let mut pipeline = Pipeline::new(packed);
-        pipeline.with_normalizer(Some(Replace::new(" ", "▁").map_err(library)?)).map_err(library)?;
+        pipeline
+            .with_normalizer(Some(Replace::new(" ", "▁").map_err(library)?))
+            .map_err(library)?;
         pipeline.add_tokens(whole).map_err(library)?;
         Ok(Tokenizer { pipeline, ends })
     }
@@ -90,13 +101,13 @@ impl Tokenizer {
         self.pipeline.get_model()
     }
 
-    /// Bytes of its tables.
+    /// Total bytes of its tables.
     pub(crate) fn table_bytes(&self) -> usize {
         self.packed().bytes_in_all()
     }
 
-    /// The ids of a prompt as it is: `<bos>`, then the text. `<eos>` and the like in the text, and `<bos>` itself, are plain
-    /// characters.
+    /// The ids of a plain prompt: `<bos>`, then the text. Control tokens spelled in the text, even
+    /// `<bos>`, are plain characters.
     ///
     /// # Errors
     /// As [`Tokenizer::encode`].
@@ -106,7 +117,7 @@ impl Tokenizer {
         Ok(ids)
     }
 
-    /// The ids of a text alone, without `<bos>`: of one that goes on where another ended.
+    /// The ids of a text without `<bos>`, for a text that continues another.
     ///
     /// # Errors
     /// [`TokenizerError::TooLarge`] beyond [`MAX_PROMPT_BYTES`].
@@ -117,12 +128,12 @@ impl Tokenizer {
         Ok(ids)
     }
 
-    /// Whether the model says with this token that it has finished.
+    /// Whether the model ends its answer with this token.
     pub fn is_end(&self, token: TokenId) -> bool {
         self.ends.contains(&token)
     }
 
-    /// The tokens with which the model says that it has finished.
+    /// The tokens with which the model ends an answer.
     pub fn end_tokens(&self) -> &[TokenId] {
         &self.ends
     }
@@ -132,37 +143,42 @@ impl Tokenizer {
         self.packed().bos()
     }
 
-    /// Where the file that the vocabulary comes from contradicts its tokens' names, and what holds: a line for the person, each.
+    /// Notes for the user, one line each: contradictions between the vocabulary's file and the
+    /// names of its tokens, and which side was used.
     pub fn notes(&self) -> impl Iterator<Item = &str> {
         self.packed().notes()
     }
 
-    /// The control tokens that a text spells, each once. They are text in it: nothing that is typed or pasted steers the model.
+    /// The control tokens spelled in a text, each once. They remain text: nothing that is typed or
+    /// pasted controls the model.
     pub fn markers_in<'a>(&self, text: &'a str) -> Vec<&'a str> {
         markers::find(text, |name| self.packed().control(name).is_some())
     }
 
-    /// What to tell a person whose text spells control tokens, as a ready chat template does; none for other texts.
+    /// A note for a person whose text spells control tokens, such as a ready-made chat template;
+    /// `None` for other texts.
     pub(crate) fn marker_note(&self, text: &str) -> Option<String> {
         markers::note(&self.markers_in(text))
     }
 
-    /// Tokens of the vocabulary.
+    /// Number of tokens in the vocabulary.
     pub fn vocab_size(&self) -> usize {
         self.packed().tokens()
     }
 
-    /// What kind of token this is; none beyond the vocabulary.
+    /// The kind of a token; `None` beyond the vocabulary.
     pub(crate) fn kind(&self, token: TokenId) -> Option<TokenKind> {
         ((token.0 as usize) < self.vocab_size()).then(|| self.packed().kind(token.0))
     }
 
-    /// A token as the vocabulary has it: `▁` for a space, `<0x0A>` for a byte, a control token's name; nothing beyond the vocabulary.
+    /// A token as written in the vocabulary: `▁` for a space, `<0x0A>` for a byte, a control
+    /// token's name. Empty beyond the vocabulary.
     pub fn piece(&self, token: TokenId) -> &str {
         self.packed().text(token.0)
     }
 
-    /// Whether every token that can enter a prompt has one of the `rows` of the model's embedding.
+    /// Checks that every token that can enter a prompt has one of the `rows` of the model's
+    /// embedding.
     ///
     /// # Errors
     /// [`TokenizerError::BeyondEmbedding`].
@@ -176,20 +192,20 @@ impl Tokenizer {
         }
     }
 
-    /// Begins to turn generated tokens into text.
+    /// Starts converting generated tokens to text.
     pub(crate) fn stream(&self) -> TextStream<'_> {
         TextStream::new(self.packed())
     }
 
-    /// The text of an answer's tokens. Control tokens that begin, end or pad a text say nothing, others their names; bytes that can
-    /// be no character become U+FFFD.
+    /// The text of an answer's tokens. Control tokens that begin, end or pad a text produce
+    /// nothing, others their names. Invalid UTF-8 becomes U+FFFD.
     pub fn decode(&self, tokens: &[TokenId]) -> String {
         let mut bytes = Vec::new();
         tokens.iter().for_each(|token| self.packed().say(*token, &mut bytes));
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// The bytes of any tokens, with every control token by its name.
+    /// The bytes of any tokens, with every control token as its name.
     pub fn spell(&self, tokens: &[TokenId]) -> Vec<u8> {
         let mut bytes = Vec::new();
         tokens.iter().for_each(|token| self.packed().spell(*token, &mut bytes));
@@ -204,21 +220,23 @@ impl Tokenizer {
 }
 
 impl Vocabulary {
-    /// The vocabulary as bytes for [`Packed::open`]. What no text may become is in none of its tables. `source` says what it was
-    /// made from and comes back from [`Packed::made_from`].
+    /// Packs the vocabulary into bytes for [`Packed::open`]. Its lookup tables for text omit every
+    /// token that text must never become. `source` identifies what it was made from;
+    /// [`Packed::made_from`] returns it.
     ///
     /// # Errors
-    /// [`TokenizerError::Damaged`] or [`TokenizerError::TooLarge`], naming the first thing that is wrong.
+    /// [`TokenizerError::Damaged`] or [`TokenizerError::TooLarge`], naming the first fault.
     pub fn pack(self, source: [u8; 16]) -> Result<Vec<u8>, TokenizerError> {
         packed::pack(self, source)
     }
 
-    /// Reads a `tokenizer.json` file, of which no more than [`MAX_TOKENIZER_FILE_BYTES`] are taken into memory.
+    /// Reads a `tokenizer.json` file of at most [`MAX_TOKENIZER_FILE_BYTES`] bytes.
     ///
     /// # Errors
-    /// As [`Vocabulary::from_tokenizer_json`], [`TokenizerError::Read`] and [`TokenizerError::NotAFile`]. None names the file.
+    /// As [`Vocabulary::from_tokenizer_json`], [`TokenizerError::Read`] and
+    /// [`TokenizerError::NotAFile`]. No message names the file.
     pub fn from_tokenizer_json_file(path: &Path) -> Result<Vocabulary, TokenizerError> {
-        // Asked first: opening a pipe waits for whoever writes to it.
+        // Checked before opening: opening a pipe blocks until there is a writer.
         let meta = std::fs::metadata(path).map_err(TokenizerError::Read)?;
         if !meta.is_file() {
             return Err(TokenizerError::NotAFile);
@@ -227,8 +245,11 @@ impl Vocabulary {
         at_most("tokenizer.json", "bytes", size, MAX_TOKENIZER_FILE_BYTES)?;
         let file = File::open(path).map_err(TokenizerError::Read)?;
         let mut json = Vec::new();
-        file.take(MAX_TOKENIZER_FILE_BYTES as u64 + 1).read_to_end(&mut json).map_err(TokenizerError::Read)?;
-        let json = str::from_utf8(&json).map_err(|_| TokenizerError::Json("it is not UTF-8".to_owned()))?;
+        file.take(MAX_TOKENIZER_FILE_BYTES as u64 + 1)
+            .read_to_end(&mut json)
+            .map_err(TokenizerError::Read)?;
+        let json = str::from_utf8(&json)
+            .map_err(|_| TokenizerError::Json("it is not UTF-8".to_owned()))?;
         Vocabulary::from_tokenizer_json(json)
     }
 }

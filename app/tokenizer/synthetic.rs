@@ -1,7 +1,9 @@
-//! A vocabulary for models with random weights: Gemma's layout, English-like pieces, any size, no licence to ask for.
+//! A vocabulary for models with random weights: Gemma's layout, English-like pieces, any size, free
+//! of licences.
 //!
-//! Promise: the same size and seed give the same vocabulary on every machine; every piece of more than one character is
-//! the sum of two earlier ones, so that merges can form it; every text can be encoded and decoded.
+//! Promise: the same size and seed give the same vocabulary on every machine; every piece of more
+//! than one character is the concatenation of two earlier ones, so that merges can form it; every
+//! text can be encoded and decoded.
 
 use std::collections::BTreeSet;
 
@@ -15,19 +17,20 @@ use crate::limits::MAX_VOCABULARY_TOKENS;
 /// Common words, then words of school subjects, then endings and beginnings.
 const WORDS: &str = include_str!("words.txt");
 
-/// The pairs and triples of letters that English text uses most, so that a small vocabulary already helps.
+/// The most frequent pairs and triples of letters in English text, so that even a small vocabulary
+/// helps.
 const FRAGMENTS: &str = "th he in er an re on at en nd ti es or te of ed is it al ar st to nt ng se ha as ou io le ve co me \
     de hi ri ro ic ne ea ra ce li ch ll be ma si om ur ca el ta la ns di fo ho pe ec pr no ct us ac ot il tr ly nc et ut ss so rs \
     un lo wa ge ie wh ee wi em ad ol rt po we na ul ni ts mo ow pa im mi ai sh ir su id os iv ia am fi ci vi pl ig tu ev ld ry mp fe bl ab gh ty op wo sa ay \
     ex ke ui fr oo ag av rd bo ga gr ds";
 
-/// Letters beyond ASCII that European languages use.
+/// Non-ASCII letters of European languages.
 const LETTERS: &str = "àáâãäåæçèéêëìíîïñòóôõöøùúûüýßœšžłğışÀÁÄÅÇÈÉÊÍÑÓÖØÚÜ–—‘’“”…°×÷±€£";
 
 /// The fewest tokens that hold the fixed part: control tokens, bytes and characters.
 pub(crate) const MIN_SYNTHETIC_TOKENS: usize = 512;
 
-/// Rows without a meaning; Gemma has some hundred.
+/// Unassigned rows; Gemma has some hundred.
 const UNUSED: usize = 6;
 
 /// Longest run of newlines, and of spaces, that is one token. Gemma has 31.
@@ -40,8 +43,8 @@ struct Pieces {
 }
 
 impl Vocabulary {
-    /// Makes a vocabulary of `size` tokens, at least [`MIN_SYNTHETIC_TOKENS`] and at most
-    /// [`MAX_VOCABULARY_TOKENS`]; a size outside is brought to the nearer of the two.
+    /// Makes a vocabulary of `size` tokens, clamped to the range from [`MIN_SYNTHETIC_TOKENS`] to
+    /// [`MAX_VOCABULARY_TOKENS`].
     pub fn synthetic(size: usize, seed: u64) -> Vocabulary {
         let size = size.clamp(MIN_SYNTHETIC_TOKENS, MAX_VOCABULARY_TOKENS);
         let mut pieces = Pieces { vocabulary: fixed_part(), size, known: BTreeSet::new() };
@@ -59,7 +62,7 @@ impl Vocabulary {
     }
 }
 
-/// What Gemma's vocabulary begins with, and all single characters.
+/// The beginning of Gemma's vocabulary, and all single characters.
 fn fixed_part() -> Vocabulary {
     let mut vocabulary = Vocabulary {
         tokens: Vec::new(),
@@ -75,7 +78,8 @@ fn fixed_part() -> Vocabulary {
     };
     let control = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"].map(str::to_owned);
     let turns = [START_OF_TURN.to_owned(), END_OF_TURN.to_owned()];
-    for text in control.into_iter().chain((0..UNUSED).map(|n| format!("<unused{n}>"))).chain(turns) {
+    for text in control.into_iter().chain((0..UNUSED).map(|n| format!("<unused{n}>"))).chain(turns)
+    {
         let kind = match text.as_str() {
             "<unk>" => TokenKind::Unknown,
             unused if unused.starts_with("<unused") => TokenKind::Unused,
@@ -101,7 +105,7 @@ fn fixed_part() -> Vocabulary {
 }
 
 impl Pieces {
-    /// Adds one piece whose two parts are there already. Says whether it is there now.
+    /// Adds one piece whose two parts exist already. Returns whether the piece exists now.
     fn add(&mut self, text: &str) -> bool {
         if self.known.contains(text) {
             return true;
@@ -115,7 +119,7 @@ impl Pieces {
         true
     }
 
-    /// Adds a piece after all its beginnings, each of which is the one before it and a character.
+    /// Adds a piece after all its prefixes, each of which is the previous one plus a character.
     fn add_with_beginnings(&mut self, text: &str) -> bool {
         let ends = text.char_indices().map(|(at, character)| at + character.len_utf8());
         ends.skip(1).all(|end| self.add(&text[..end]))
@@ -141,19 +145,24 @@ impl Pieces {
         }
     }
 
-    /// Every word with every ending and beginning, in an order that the seed gives.
+    /// Every word with every ending and beginning, in an order determined by the seed.
     fn add_derived(&mut self, seed: u64) {
-        let affixes: Vec<&str> = WORDS.lines().last().unwrap_or_default().split_whitespace().collect();
+        let affixes: Vec<&str> =
+            WORDS.lines().last().unwrap_or_default().split_whitespace().collect();
         let words: Vec<&str> = WORDS.split_whitespace().collect();
-        let mut pairs: Vec<(&str, &str)> =
-            words.iter().flat_map(|word| affixes.iter().map(move |affix| (*word, *affix))).collect();
-        pairs.sort_by_cached_key(|(word, affix)| xxh3_64_with_seed(format!("{word}-{affix}").as_bytes(), seed));
+        let mut pairs: Vec<(&str, &str)> = words
+            .iter()
+            .flat_map(|word| affixes.iter().map(move |affix| (*word, *affix)))
+            .collect();
+        pairs.sort_by_cached_key(|(word, affix)| {
+            xxh3_64_with_seed(format!("{word}-{affix}").as_bytes(), seed)
+        });
         for (word, affix) in pairs {
             self.add(&format!("▁{word}{affix}"));
         }
     }
 
-    /// Pairs of words, as many as there is room for.
+    /// Pairs of words, until the vocabulary is full.
     fn add_compounds(&mut self, seed: u64) {
         let words: Vec<&str> = WORDS.split_whitespace().filter(|word| word.len() > 1).collect();
         let draw = |bits: u64| words[bits as usize % words.len()];
@@ -184,19 +193,30 @@ mod tests {
             let vocabulary = Vocabulary::synthetic(size, 5);
             vocabulary.check().unwrap();
             assert_eq!(vocabulary.tokens.len(), size);
-            let mut formed: Vec<bool> = vocabulary.tokens.iter().map(|text| text.chars().count() == 1).collect();
+            let mut formed: Vec<bool> =
+                vocabulary.tokens.iter().map(|text| text.chars().count() == 1).collect();
             for merge in merges::implied(&vocabulary).unwrap() {
-                formed[merge.product as usize] |= merge.left < merge.product && merge.right < merge.product;
+                formed[merge.product as usize] |=
+                    merge.left < merge.product && merge.right < merge.product;
             }
-            let idle = (0..size).find(|id| vocabulary.kinds[*id] == TokenKind::Normal && !formed[*id]);
-            assert_eq!(idle.map(|id| &vocabulary.tokens[id]), None, "no text would ever use this row of the model");
+            let idle =
+                (0..size).find(|id| vocabulary.kinds[*id] == TokenKind::Normal && !formed[*id]);
+            assert_eq!(
+                idle.map(|id| &vocabulary.tokens[id]),
+                None,
+                "no text would ever use this row of the model"
+            );
         }
     }
 
     #[test]
     fn the_seed_decides_the_rare_pieces_only() {
         let vocabulary = Vocabulary::synthetic(60_000, 5);
-        assert_eq!(vocabulary, Vocabulary::synthetic(60_000, 5), "a demo must be the same everywhere");
+        assert_eq!(
+            vocabulary,
+            Vocabulary::synthetic(60_000, 5),
+            "a demo must be the same everywhere"
+        );
         let other = Vocabulary::synthetic(60_000, 6);
         assert_ne!(vocabulary, other);
         assert_eq!(vocabulary.tokens[..6_000], other.tokens[..6_000]);
@@ -210,7 +230,10 @@ mod tests {
             let tokenizer = Tokenizer::from_vocabulary(&Vocabulary::synthetic(size, 5)).unwrap();
             let tokens = tokenizer.encode_prompt(text).unwrap().len() as f64;
             let found = text.len() as f64 / tokens;
-            assert!(found > characters, "{size} tokens: {found:.2} characters a token make prompts too long");
+            assert!(
+                found > characters,
+                "{size} tokens: {found:.2} characters per token make prompts too long"
+            );
         }
     }
 

@@ -1,15 +1,17 @@
-//! Token ids to text, at once or as they come.
+//! Converts token ids to text, all at once or token by token.
 //!
-//! Promise: whatever the ids, the parts that a [`TextStream`] gives are the text of the whole, and each part ends between
-//! characters, though a character's bytes may come in several tokens.
+//! Promise: for any ids, the parts returned by a [`TextStream`] add up to the text of the whole.
+//! Each part ends between characters, although a character's bytes may be spread over several
+//! tokens.
 
 use super::Packed;
 use crate::id::TokenId;
 
-/// Turns tokens into text while they are being generated.
+/// Converts tokens to text while they are being generated.
 pub(crate) struct TextStream<'a> {
     packed: &'a Packed,
-    /// The beginning of a character whose other bytes have not come yet: at most three bytes between calls.
+    /// The beginning of a character whose remaining bytes have not arrived yet: at most three bytes
+    /// between calls.
     pending: Vec<u8>,
 }
 
@@ -18,8 +20,8 @@ impl<'a> TextStream<'a> {
         TextStream { packed, pending: Vec::new() }
     }
 
-    /// Takes the next token and gives the characters that are complete with it; often none. Bytes that can be no
-    /// character become U+FFFD.
+    /// Takes the next token and returns the characters that it completes; often none. Invalid UTF-8
+    /// becomes U+FFFD.
     pub(crate) fn push(&mut self, token: TokenId) -> String {
         self.packed.say(token, &mut self.pending);
         let mut text = String::new();
@@ -37,7 +39,7 @@ impl<'a> TextStream<'a> {
         }
     }
 
-    /// Ends the text; a character that was never completed becomes U+FFFD.
+    /// Ends the text; an incomplete character becomes U+FFFD.
     pub(crate) fn end(&mut self) -> String {
         String::from_utf8_lossy(&std::mem::take(&mut self.pending)).into_owned()
     }

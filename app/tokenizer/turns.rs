@@ -1,7 +1,8 @@
-//! The tokens of a chat's turns: what a template says around the texts, and the texts.
+//! Encodes a chat: the template's text around the messages, and the messages themselves.
 //!
-//! Promise: only what the template says can become a control token. Where template and text meet, they are encoded as one piece of
-//! text, as Hugging Face does it, so the tokens are those of the whole.
+//! Promise: only the template can produce control tokens. Adjacent template text and message text
+//! are encoded as one piece of text, as Hugging Face does, so the tokens are the same as for the
+//! whole text.
 
 use super::markers;
 use super::vocabulary::at_most;
@@ -9,17 +10,18 @@ use super::{Tokenizer, TokenizerError};
 use crate::id::TokenId;
 use crate::limits::MAX_PROMPT_BYTES;
 
-/// A part of what is encoded.
+/// A part of the encoded text.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Said<'a> {
-    /// What a template says: the names of control tokens in it are these tokens.
+    /// Text from a template: the names of control tokens in it become these tokens.
     Template(&'a str),
-    /// What a person, or a program, says: plain text.
+    /// Text from a person or a program: plain text.
     Text(&'a str),
 }
 
 impl Tokenizer {
-    /// The ids of these parts in a row, without `<bos>`, also where a template asks for it: it begins a prompt once.
+    /// The ids of these parts in sequence, without `<bos>` even if a template asks for it, because
+    /// it is added once at the start of the prompt.
     ///
     /// # Errors
     /// [`TokenizerError::TooLarge`] beyond [`MAX_PROMPT_BYTES`].
@@ -38,7 +40,9 @@ impl Tokenizer {
                 Said::Template(template) => template,
             };
             let mut rest = *template;
-            while let Some((before, token, behind)) = markers::first(rest, |name| self.packed().control(name)) {
+            while let Some((before, token, behind)) =
+                markers::first(rest, |name| self.packed().control(name))
+            {
                 rest = behind;
                 plain += before;
                 self.encode_text(&std::mem::take(&mut plain), &mut ids)?;
@@ -56,7 +60,9 @@ impl Tokenizer {
     }
 }
 
-/// What Python's `str.strip` takes away, which chat templates use.
+/// Strips the characters that Python's `str.strip` does, which chat templates use.
 pub(crate) fn trim(text: &str) -> &str {
-    text.trim_matches(|character: char| character.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&character))
+    text.trim_matches(|character: char| {
+        character.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&character)
+    })
 }

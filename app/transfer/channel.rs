@@ -1,8 +1,9 @@
-//! The seam between the frames of a connection and the bytes of its socket, one for each connection.
+//! Converts between the frames of one connection and the bytes of its socket.
 //!
-//! Bytes that came go in as they came; frames come out. Frames go in as long as the socket can take more; bytes come out, one
-//! piece in flight at a time. This is the one place that bytes pass. The side that connected knocks (`knock`), and where the swarm
-//! has a key, both sides show that they have it (`handshake`) and seal what they say from then on (`sealed`).
+//! Received bytes go in as they arrive, and frames come out. Frames go in as long as the socket can
+//! take more, and bytes come out, one piece in flight at a time. All bytes of a connection pass
+//! here. The connecting side knocks (`knock`). If the swarm has a key, both sides prove that they
+//! have it (`handshake`) and seal all frames from then on (`sealed`).
 
 use super::handshake::{self, Caller, Door, Outcome};
 use super::sealed::Sealed;
@@ -14,10 +15,10 @@ use crate::limits::MAX_CHUNK_BYTES;
 pub struct Channel {
     decoder: Decoder,
     writable: bool,
-    /// What the handshake has to say, before all else.
+    /// Handshake bytes, sent before everything else.
     pending: Vec<u8>,
     stage: Stage,
-    /// A fault has come: no frame comes any more.
+    /// After a fault, no more frames are received.
     deaf: bool,
 }
 
@@ -27,9 +28,9 @@ enum Stage {
     Calling(Box<Caller>),
     /// This side waits for a knock.
     Called(Box<Door>),
-    /// The caller was turned away: it may be told so, in clear.
+    /// The caller was refused; it may be told why, in clear.
     Refused,
-    /// The handshake failed, and there is no word that the other side would understand.
+    /// The handshake failed, and the other side would understand no message.
     Failed,
     /// The open swarm: frames in clear.
     Plain,
@@ -37,25 +38,26 @@ enum Stage {
     Sealed(Sealed),
 }
 
-/// The frames in the bytes that have just come. All of them are to be taken, unless one is a fault.
+/// The frames in the received bytes. The caller must take all of them, unless one is a fault.
 pub struct Received<'a> {
     channel: &'a mut Channel,
     rest: &'a [u8],
 }
 
 impl Channel {
-    /// The connecting side, before the socket is ready to send on. It speaks with the key in `secret`. `ephemeral` is a random number
-    /// that nothing else is made from.
+    /// The connecting side, before the socket is writable. It uses the key in `secret`. `ephemeral`
+    /// is a random number that is used for nothing else.
     pub fn initiator(secret: &SwarmSecret, ephemeral: [u8; 32]) -> Channel {
         match handshake::call(secret, ephemeral) {
             Ok((pending, Some(caller))) => Channel::new(pending, Stage::Calling(Box::new(caller))),
             Ok((pending, None)) => Channel::new(pending, Stage::Plain),
-            // The one ephemeral key in 2^252 that makes no good one.
+            // The one ephemeral key in 2^252 that is unusable.
             Err(_) => Channel::new(Vec::new(), Stage::Failed),
         }
     }
 
-    /// The accepting side. It understands callers that have one of the keys in `keyring`; `ephemeral` as for the other side.
+    /// The accepting side. It accepts callers that have one of the keys in `keyring`. `ephemeral`
+    /// is as for the other side.
     pub fn responder(keyring: &Keyring, ephemeral: [u8; 32]) -> Channel {
         Channel::new(Vec::new(), Stage::Called(Box::new(Door::new(keyring.clone(), ephemeral))))
     }
@@ -64,25 +66,26 @@ impl Channel {
         Channel { decoder: Decoder::new(), writable: false, pending, stage, deaf: false }
     }
 
-    /// Takes the bytes that came. Those of a frame that is not whole yet are kept.
+    /// Takes received bytes. Those of an incomplete frame are kept.
     pub fn received<'a>(&'a mut self, bytes: &'a [u8]) -> Received<'a> {
         let rest = if self.deaf { &[] } else { bytes };
         Received { channel: self, rest }
     }
 
-    /// The socket is ready, or has taken all that was sent.
+    /// The socket is ready, or has taken everything that was sent.
     pub fn writable(&mut self) {
         self.writable = true;
     }
 
-    /// Whether [`send`](Self::send) may have bytes.
+    /// Whether [`send`](Self::send) may return bytes.
     pub(crate) fn is_writable(&self) -> bool {
         self.writable
     }
 
-    /// Gathers frames from `poll_send`, which appends one and says whether there was one, until there are none or a chunk's worth
-    /// is here. The bytes that it returns are in flight until the socket is [`writable`](Self::writable) again; before that there
-    /// are no others. Until the handshake is over nothing but the accepting side's `Bye` is gathered.
+    /// Gathers frames from `poll_send`, which appends one and says whether there was one, until
+    /// there are none or there is a chunk's worth. The returned bytes are in flight until the
+    /// socket is [`writable`](Self::writable) again; before that, `send` returns no others. Until
+    /// the handshake is over, only the accepting side's `Bye` is gathered.
     pub fn send(&mut self, mut poll_send: impl FnMut(&mut Vec<u8>) -> bool) -> Option<Vec<u8>> {
         if !self.writable {
             return None;
@@ -98,7 +101,8 @@ impl Channel {
         (!out.is_empty()).then_some(out)
     }
 
-    /// Takes some of the bytes, up to the end of a message, or of the handshake; gives a last word that came in clear.
+    /// Takes some of the bytes, up to the end of a message or of the handshake. Returns the peer's
+    /// `Bye` if it came in clear.
     fn take(&mut self, rest: &mut &[u8]) -> Result<Option<Frame>, Fault> {
         let outcome = match &mut self.stage {
             Stage::Calling(caller) => caller.hear(rest)?,
@@ -149,7 +153,7 @@ impl Channel {
         }
     }
 
-    /// After a fault: nothing is heard any more, and of what is said only what the other side can understand.
+    /// After a fault: ignores further input, and sends only what the other side can understand.
     fn fail(&mut self) {
         self.deaf = true;
         match self.stage {
@@ -161,7 +165,8 @@ impl Channel {
 }
 
 impl Received<'_> {
-    /// The next whole frame and its payload; `None` when all bytes are taken. After a fault the connection has no more frames.
+    /// The next complete frame and its payload; `None` when all bytes are taken. After a fault the
+    /// connection has no more frames.
     pub fn next_frame(&mut self) -> Result<Option<(Frame, &[u8])>, Fault> {
         match self.channel.next(&mut self.rest) {
             Ok(None) => Ok(None),
@@ -183,7 +188,7 @@ mod tests {
     use super::super::encode;
     use super::*;
 
-    /// Both sides of a connection of the open swarm, behind the knock.
+    /// Both sides of a connection of an open swarm, after the knock.
     fn open_pair() -> (Channel, Channel) {
         let keyring = Keyring::open();
         let mut caller = Channel::initiator(keyring.current(), [1; 32]);
@@ -201,7 +206,11 @@ mod tests {
             encode(&Frame::Ping { nonce: 1 }, &[], out);
             true
         };
-        assert_eq!(Channel::initiator(Keyring::open().current(), [1; 32]).send(ping), None, "not connected yet");
+        assert_eq!(
+            Channel::initiator(Keyring::open().current(), [1; 32]).send(ping),
+            None,
+            "not connected yet"
+        );
         let (mut channel, _) = open_pair();
         let bytes = channel.send(ping).unwrap();
         assert!((MAX_CHUNK_BYTES..MAX_CHUNK_BYTES + 8).contains(&bytes.len()), "{}", bytes.len());

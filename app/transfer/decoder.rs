@@ -1,11 +1,12 @@
-//! From a stream of bytes to frames, through one buffer of fixed size.
+//! Turns a byte stream into frames, through one buffer of fixed size.
 
 use super::frame::MAX_FRAME_BYTES;
 use super::{Fault, Frame};
 use crate::limits::{MAX_CHUNK_BYTES, MAX_FRAME_HEADER_BYTES};
 
-/// Cuts the bytes of a connection into frames. Its one buffer takes the longest frame; how the bytes were cut on their way
-/// makes no difference. A header over the limits is a fault as soon as it is seen, before anything is set aside for it.
+/// Cuts the bytes of a connection into frames. Its one buffer holds the longest frame; how the
+/// bytes were split on the wire makes no difference. A header over the limits is a fault as soon as
+/// it is seen, before anything is allocated for it.
 pub struct Decoder {
     buffer: Box<[u8]>,
     start: usize,
@@ -14,13 +15,14 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// An empty decoder. Its buffer is taken with the first bytes: a connection that is refused needs none.
+    /// An empty decoder. Its buffer is allocated with the first bytes: a refused
+    /// connection needs none.
     pub fn new() -> Decoder {
         Decoder { buffer: Box::default(), start: 0, end: 0, header: None }
     }
 
-    /// Where a socket can read into: what is free of the buffer. Never empty after [`next_frame`](Self::next_frame) has
-    /// returned `None`.
+    /// The free part of the buffer, for a socket to read into. Never empty after
+    /// [`next_frame`](Self::next_frame) has returned `None`.
     pub(crate) fn spare(&mut self) -> &mut [u8] {
         if self.buffer.is_empty() {
             self.buffer = vec![0; MAX_FRAME_BYTES].into_boxed_slice();
@@ -31,21 +33,24 @@ impl Decoder {
         &mut self.buffer[self.end..]
     }
 
-    /// Whether all bytes that came have been taken as frames.
+    /// Whether all received bytes have been taken as frames.
     pub(super) fn is_empty(&self) -> bool {
         self.start == self.end && self.header.is_none()
     }
 
-    /// Says that `count` bytes were read into [`spare`](Self::spare).
+    /// Records that `count` bytes were read into [`spare`](Self::spare).
     ///
     /// # Panics
-    /// When the buffer has no such room: the caller's own mistake.
+    /// When the buffer has less room: a bug in the caller.
     pub(crate) fn filled(&mut self, count: usize) {
-        assert!(count <= self.buffer.len() - self.end, "{count} bytes said to be read into less");
+        assert!(
+            count <= self.buffer.len() - self.end,
+            "{count} bytes reported for a smaller buffer"
+        );
         self.end += count;
     }
 
-    /// Takes as many of `bytes` as the buffer has room for; returns how many.
+    /// Takes as many of `bytes` as the buffer has room for, and returns how many.
     pub fn push(&mut self, bytes: &[u8]) -> usize {
         let spare = self.spare();
         let count = bytes.len().min(spare.len());
@@ -54,15 +59,16 @@ impl Decoder {
         count
     }
 
-    /// The next whole frame and its payload; `None` when more bytes are needed. After a fault the connection has no more
-    /// frames.
+    /// The next complete frame and its payload; `None` when more bytes are needed. After a fault
+    /// the connection has no more frames.
     pub fn next_frame(&mut self) -> Result<Option<(Frame, &[u8])>, Fault> {
         let Some(frame) = self.advance()? else { return Ok(None) };
         let payload = self.payload(&frame);
         Ok(Some((frame, payload)))
     }
 
-    /// As [`next_frame`](Self::next_frame), the payload apart: [`payload`](Self::payload) has it until bytes are pushed.
+    /// As [`next_frame`](Self::next_frame), but without the payload: [`payload`](Self::payload)
+    /// returns it until more bytes are pushed.
     pub(super) fn advance(&mut self) -> Result<Option<Frame>, Fault> {
         let header = match self.header.take() {
             Some(header) => header,
@@ -93,7 +99,8 @@ impl Decoder {
             return Err(Fault::HeaderTooLong(length));
         }
         let Some(header) = rest.get(..length) else { return Ok(None) };
-        let (frame, trailing) = postcard::take_from_bytes::<Frame>(header).map_err(|_| Fault::Header)?;
+        let (frame, trailing) =
+            postcard::take_from_bytes::<Frame>(header).map_err(|_| Fault::Header)?;
         if !trailing.is_empty() {
             return Err(Fault::Header);
         }
@@ -118,7 +125,8 @@ mod tests {
     use super::super::encode;
     use super::*;
 
-    /// Feeds `stream` in pieces of the sizes in `cuts`, over and over; returns the frames and the fault that ended them.
+    /// Feeds `stream` in pieces of the sizes in `cuts`, over and over; returns the frames and the
+    /// fault that ended them.
     fn decode(stream: &[u8], cuts: &[usize]) -> (Vec<(Frame, Vec<u8>)>, Option<Fault>) {
         let mut decoder = Decoder::new();
         let mut frames = Vec::new();
@@ -135,7 +143,7 @@ mod tests {
                 return (frames, None);
             }
             let taken = decoder.push(&rest[..(*cut).min(rest.len())]);
-            assert!(taken > 0, "the buffer has no room although no frame is whole");
+            assert!(taken > 0, "the buffer has no room although no frame is complete");
             rest = &rest[taken..];
         }
         unreachable!("cycles")

@@ -1,9 +1,11 @@
-//! The fetching side of one connection: asks for planes, checks what comes, puts it into pages.
+//! The fetching side of one connection: requests planes, checks what arrives, writes it into pages.
 //!
-//! Nothing touches a page before its checksum, and nothing is done before the page itself has the digest that `Found` named.
-//! A want has no deadline: whoever asked cancels it when something better is in sight. A cancelled want gives its page back at
-//! once; its place in the table stays taken until the peer's last word on it, so that chunks already on their way are recognised,
-//! counted against the plane's length, and dropped. That word must come within `STALL_TIMEOUT_MS`.
+//! No chunk is written to a page before its checksum matches, and no plane is done before the page
+//! itself has the digest that `Found` named. A want has no deadline: the node cancels it when
+//! something better is in sight. A cancelled want gives its page back at once. Its place in the
+//! table stays taken until the peer's final frame for it, so that chunks already in flight are
+//! recognised, counted against the plane's length, and dropped. That frame must come within
+//! `STALL_TIMEOUT_MS`.
 
 use heapless::Vec as Bounded;
 use xxhash_rust::xxh3::xxh3_64;
@@ -14,23 +16,24 @@ use super::{ByeReason, DraftTokens, Fault, Frame, Hello, Sample, Tokens, encode}
 use crate::id::{BlockKey, Millis};
 use crate::kv::Page;
 use crate::limits::{
-    FILTER_SEGMENT_BYTES, MAX_FILTER_SEGMENTS, MAX_FILTER_WANTS_IN_FLIGHT, MAX_WANTS_IN_FLIGHT, STALL_TIMEOUT_MS,
+    FILTER_SEGMENT_BYTES, MAX_FILTER_SEGMENTS, MAX_FILTER_WANTS_IN_FLIGHT, MAX_WANTS_IN_FLIGHT,
+    STALL_TIMEOUT_MS,
 };
 
 /// What a frame means to the node.
-#[expect(clippy::large_enum_variant, reason = "one at a time, taken apart where it is heard")]
+#[expect(clippy::large_enum_variant, reason = "one at a time, taken apart where it is received")]
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum FetchEvent<'a> {
-    /// The peer has said who it is, and serves this node.
+    /// The peer has identified itself, and serves this node.
     Ready(Hello),
     /// The next bytes of a plane are in its page.
     Progress {
         /// The want.
         id: u32,
-        /// Bytes in the page by now.
+        /// Bytes in the page so far.
         bytes: usize,
     },
-    /// The plane is in its page, whole and checked.
+    /// The plane is in its page, complete and checked.
     Done {
         /// The want.
         id: u32,
@@ -40,12 +43,12 @@ pub enum FetchEvent<'a> {
         /// The want.
         id: u32,
     },
-    /// The peer has too much to do.
+    /// The peer is too busy.
     Busy {
         /// The want.
         id: u32,
     },
-    /// A segment of the peer's filter; no bytes when its filter has no such segment.
+    /// A segment of the peer's filter; empty if its filter has no such segment.
     FilterSegment {
         /// The segment's number.
         segment: u8,
@@ -54,25 +57,25 @@ pub enum FetchEvent<'a> {
         /// The segment.
         bytes: &'a [u8],
     },
-    /// What once followed there, by the peer's word.
+    /// The tokens that once followed, according to the peer.
     Draft {
-        /// The question.
+        /// The request.
         id: u32,
         /// The tokens.
         tokens: DraftTokens,
     },
-    /// The peer has said its last word: close. What is still wanted stays unknown.
+    /// The peer has closed the connection: close this side. The results of open wants stay unknown.
     Closed(ByeReason),
     /// Nothing that the node needs to know.
     Nothing,
 }
 
-/// As many wants as the limits allow are under way on this connection.
+/// The connection already has as many wants in flight as the limits allow.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("{MAX_WANTS_IN_FLIGHT} wants are under way on this connection")]
+#[error("{MAX_WANTS_IN_FLIGHT} wants are in flight on this connection")]
 pub struct Full;
 
-/// The question for a draft that is under way.
+/// The current draft request.
 enum DraftWant {
     None,
     Queued { id: u32, parent: BlockKey, begun: Tokens },
@@ -85,7 +88,7 @@ pub struct Fetcher {
     peer: Option<Hello>,
     hello_sent: Option<Millis>,
     wants: Bounded<Wanted, MAX_WANTS_IN_FLIGHT>,
-    /// A bit for every segment to ask for, and for every one asked for.
+    /// One bit for every segment still to request, and for every one requested.
     segments_wanted: u64,
     segments_asked: u64,
     draft_want: DraftWant,
@@ -95,7 +98,7 @@ pub struct Fetcher {
 }
 
 impl Fetcher {
-    /// The fetching side of a connection just made, by a node that says `local` of itself.
+    /// The fetching side of a new connection; `local` is this node's hello.
     pub fn new(local: Hello) -> Fetcher {
         Fetcher {
             local,
@@ -111,7 +114,7 @@ impl Fetcher {
         }
     }
 
-    /// Who serves, once it has said so.
+    /// The peer's hello, once received.
     pub(crate) fn peer(&self) -> Option<&Hello> {
         self.peer.as_ref()
     }
@@ -121,18 +124,23 @@ impl Fetcher {
         if self.closed { 0 } else { self.wants.capacity() - self.wants.len() }
     }
 
-    /// Whether neither a plane nor a filter segment is asked for, sent or not.
+    /// Whether no plane or filter segment is wanted, sent or not.
     pub(crate) fn is_idle(&self) -> bool {
         self.wants.is_empty() && self.segments_wanted == 0 && self.segments_asked == 0
     }
 
-    /// Asks for a plane, to be written to the first `expected.bytes` bytes of `page`. Wants may be made before the peer has said
-    /// hello; they go out right behind this side's own. An id is used once on a connection.
+    /// Requests a plane, to be written to the first `expected.bytes` bytes of `page`. Wants made
+    /// before the peer has said hello go out right after this side's own hello. An id is used once
+    /// on a connection.
     ///
     /// # Panics
-    /// When the page is too short or the id is in use: the caller's own mistake.
+    /// When the page is too short or the id is in use: a bug in the caller.
     pub fn want(&mut self, id: u32, expected: Expected, page: Page) -> Result<(), Full> {
-        assert!(page.read().len() >= expected.bytes, "the page has no room for {} bytes", expected.bytes);
+        assert!(
+            page.read().len() >= expected.bytes,
+            "the page has no room for {} bytes",
+            expected.bytes
+        );
         assert!(self.find(id).is_none(), "the id {id} is in use");
         if self.closed {
             return Err(Full);
@@ -140,8 +148,9 @@ impl Fetcher {
         self.wants.push(Wanted { id, expected, phase: Phase::Queued(page) }).map_err(|_| Full)
     }
 
-    /// Gives up a want; its page is free when this returns. Nothing more is reported of it. An id that has ended is ignored. When
-    /// the peer has been silent for long, that counts as a measurement of its goodput.
+    /// Cancels a want; its page is free when this returns, and nothing more is reported for it.
+    /// An id that has ended is ignored. A long silence of the peer counts as a measurement of
+    /// its goodput.
     pub fn cancel(&mut self, id: u32, now: Millis) {
         if let Some(index) = self.find(id) {
             self.meter.stalled(now);
@@ -150,15 +159,16 @@ impl Fetcher {
         }
     }
 
-    /// Asks for a segment of the peer's filter. Segments that no filter has are ignored.
+    /// Requests a segment of the peer's filter. Numbers beyond the largest filter are ignored.
     pub fn want_filter(&mut self, segment: u8) {
         if usize::from(segment) < MAX_FILTER_SEGMENTS && !self.closed {
             self.segments_wanted |= 1 << segment & !self.segments_asked;
         }
     }
 
-    /// Asks what once followed the block `parent` and then `begun`. A question that has not gone out yet is replaced. False while one
-    /// that has gone out is not answered: nothing is asked then. An id is used once on a connection.
+    /// Asks which tokens once followed the block `parent` and then `begun`. Replaces a request that
+    /// has not gone out yet. False, and nothing is asked, while a request that has gone out is not
+    /// answered. An id is used once on a connection.
     pub fn want_draft(&mut self, id: u32, parent: BlockKey, begun: Tokens) -> bool {
         let takes = !self.closed && !matches!(self.draft_want, DraftWant::Asked(_));
         if takes {
@@ -172,9 +182,15 @@ impl Fetcher {
         self.meter.poll_sample()
     }
 
-    /// Takes one frame and its payload. After a fault the peer gets a `Bye` with its reason, and whatever else it sends is
-    /// ignored: no page is written any more, what was still wanted is unknown, the caller closes.
-    pub fn on_frame<'a>(&mut self, frame: Frame, payload: &'a [u8], now: Millis) -> Result<FetchEvent<'a>, Fault> {
+    /// Takes one frame and its payload. After a fault the peer gets a `Bye` with its reason, and
+    /// further input is ignored: no page is written any more, the results of open wants are
+    /// unknown, and the caller closes.
+    pub fn on_frame<'a>(
+        &mut self,
+        frame: Frame,
+        payload: &'a [u8],
+        now: Millis,
+    ) -> Result<FetchEvent<'a>, Fault> {
         if self.closed {
             return Ok(FetchEvent::Nothing);
         }
@@ -187,7 +203,12 @@ impl Fetcher {
         event
     }
 
-    fn take<'a>(&mut self, frame: Frame, payload: &'a [u8], now: Millis) -> Result<FetchEvent<'a>, Fault> {
+    fn take<'a>(
+        &mut self,
+        frame: Frame,
+        payload: &'a [u8],
+        now: Millis,
+    ) -> Result<FetchEvent<'a>, Fault> {
         if self.peer.is_none() {
             return match frame {
                 Frame::Hello(theirs) => {
@@ -241,9 +262,11 @@ impl Fetcher {
         }
     }
 
-    /// The place of a want that the peer may speak of: one that was sent.
+    /// The index of a want that the peer may refer to: one that was sent.
     fn answered(&self, id: u32, frame: &'static str) -> Result<usize, Fault> {
-        self.find(id).filter(|&index| !matches!(self.wants[index].phase, Phase::Queued(_))).ok_or(Fault::UnknownId { frame, id })
+        self.find(id)
+            .filter(|&index| !matches!(self.wants[index].phase, Phase::Queued(_)))
+            .ok_or(Fault::UnknownId { frame, id })
     }
 
     fn end_if_complete<'a>(&mut self, index: usize) -> Result<FetchEvent<'a>, Fault> {
@@ -306,7 +329,7 @@ impl Fetcher {
         Ok(FetchEvent::FilterSegment { segment, generation, bytes })
     }
 
-    /// Ends the connection from this side: the peer gets a `Bye`, and nothing else any more.
+    /// Ends the connection from this side: the peer gets a `Bye` and nothing else.
     pub(crate) fn bye(&mut self, reason: ByeReason) {
         if !self.closed {
             self.close();
@@ -319,7 +342,8 @@ impl Fetcher {
         self.meter.idle();
     }
 
-    /// Appends the next frame to `out`; false when there is nothing to send. To be called when the socket can take more.
+    /// Appends the next frame to `out`; false when there is nothing to send. Call it when the
+    /// socket can take more.
     pub fn poll_send(&mut self, now: Millis, out: &mut Vec<u8>) -> bool {
         let Some(frame) = self.next_frame(now) else { return false };
         encode(&frame, &[], out);
@@ -349,14 +373,20 @@ impl Fetcher {
             if let Phase::Queued(page) = &want.phase {
                 want.phase = Phase::Asked(page.clone());
                 self.meter.asked(now);
-                return Some(Frame::Want { id: want.id, key: want.expected.key, plane: want.expected.plane });
+                return Some(Frame::Want {
+                    id: want.id,
+                    key: want.expected.key,
+                    plane: want.expected.plane,
+                });
             }
         }
         self.next_filter_want()
     }
 
     fn next_filter_want(&mut self) -> Option<Frame> {
-        if self.segments_wanted == 0 || self.segments_asked.count_ones() as usize >= MAX_FILTER_WANTS_IN_FLIGHT {
+        if self.segments_wanted == 0
+            || self.segments_asked.count_ones() as usize >= MAX_FILTER_WANTS_IN_FLIGHT
+        {
             return None;
         }
         let segment = self.segments_wanted.trailing_zeros();
@@ -365,7 +395,7 @@ impl Fetcher {
         Some(Frame::FilterWant { segment: segment as u8 })
     }
 
-    /// When `on_deadline` wants to be called, if nothing happens before.
+    /// When to call `on_deadline` if nothing happens before.
     pub fn deadline(&self) -> Option<Millis> {
         if self.closed {
             return None;
@@ -373,7 +403,8 @@ impl Fetcher {
         self.wants.iter().filter_map(Wanted::patience).min()
     }
 
-    /// Looks at the clock. A peer that has not said its last word on a cancelled want in time is a fault, as in `on_frame`.
+    /// Handles the deadline. A peer that has not sent its final frame for a cancelled want in time
+    /// is a fault, as in `on_frame`.
     pub fn on_deadline(&mut self, now: Millis) -> Result<(), Fault> {
         if self.deadline().is_none_or(|deadline| now < deadline) {
             return Ok(());
@@ -393,7 +424,11 @@ impl Fetcher {
             Phase::Receiving { offset, .. } => Some(*offset),
             Phase::Draining { .. } => return,
         };
-        want.phase = Phase::Draining { cancel_sent: false, offset, patience: now + Millis(STALL_TIMEOUT_MS) };
+        want.phase = Phase::Draining {
+            cancel_sent: false,
+            offset,
+            patience: now + Millis(STALL_TIMEOUT_MS),
+        };
     }
 
     fn note_idle(&mut self) {

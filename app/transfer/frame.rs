@@ -7,8 +7,8 @@
 //! +--------+------------+--------------------+   header: postcard of `Frame`; len is in it, at most 16,384
 //! ```
 //!
-//! The order of the variants is their number on the wire: a new one goes to the end, an old one keeps its place. The golden
-//! test below pins the bytes of each.
+//! A variant's position is its number on the wire: new variants go to the end, old ones keep their
+//! place. The golden test below pins the bytes of each.
 
 use heapless::Vec as Bounded;
 use serde::{Deserialize, Serialize};
@@ -21,56 +21,58 @@ use crate::limits::{BLOCK_TOKENS, MAX_CHUNK_BYTES, MAX_FRAME_HEADER_BYTES, MAX_P
 /// Bytes of the longest frame: its length, its header, its payload.
 pub(crate) const MAX_FRAME_BYTES: usize = 2 + MAX_FRAME_HEADER_BYTES + MAX_CHUNK_BYTES;
 
-/// The token ids of one block; fewer than 16 for the ragged end of a prompt.
+/// The token ids of one block; fewer than 16 for the partial block at a prompt's end.
 pub type Tokens = Bounded<TokenId, BLOCK_TOKENS>;
 
 /// The token ids of a draft.
 pub type DraftTokens = Bounded<TokenId, MAX_PATH_TOKENS>;
 
-/// What each side says first, once the channel stands: in a locked swarm, only those who have its key hear it. A new field goes to the
-/// end.
+/// The first frame of each side, once the channel is open: in a locked swarm, only peers with its
+/// key can read it. New fields go to the end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Hello {
-    /// The speaker.
+    /// The sender.
     pub node: NodeId,
-    /// The speaker's present start.
+    /// The sender's current start.
     pub(crate) boot: BootId,
-    /// The epoch that the speaker lives in.
+    /// The sender's epoch.
     pub(crate) epoch: Epoch,
-    /// What the speaker's KV bytes can be mixed with.
+    /// What the sender's KV bytes can be mixed with.
     pub(crate) fingerprint: Fingerprint,
-    /// Seconds since the speaker's start, when the connection was made.
+    /// Seconds since the sender's start, when the connection was made.
     pub(crate) uptime_s: u32,
 }
 
-/// One message. Frames from the fetching side: `Want`, `Cancel`, `FilterWant`, `Ping`, `DraftWant`. From the serving side: `Found`,
-/// `Chunk`, `Absent`, `Busy`, `Stopped`, `FilterSegment`, `Pong`, `Draft`. From both: `Hello` first, `Bye` last.
+/// One message. Frames from the fetching side: `Want`, `Cancel`, `FilterWant`, `Ping`, `DraftWant`.
+/// From the serving side: `Found`, `Chunk`, `Absent`, `Busy`, `Stopped`, `FilterSegment`, `Pong`,
+/// `Draft`. From both: `Hello` first, `Bye` last.
 #[allow(clippy::large_enum_variant, reason = "one or two at a time")]
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Frame {
-    /// Who speaks. The first frame each way.
+    /// Identifies the sender. The first frame each way.
     Hello(Hello),
     /// Asks for one plane of one block.
     Want {
-        /// Chosen by the asking side, used once on a connection.
+        /// Chosen by the fetching side, used once on a connection.
         id: u32,
         /// The block.
         key: BlockKey,
         /// Which of its planes.
         plane: Plane,
     },
-    /// The want is not needed any more. Answered by `Stopped`, unless the last word on the want is already on its way.
+    /// Cancels a want. Answered by `Stopped`, unless the final frame for the want is
+    /// already in flight.
     Cancel {
         /// The want.
         id: u32,
     },
-    /// The plane is here and follows in chunks.
+    /// The plane was found and follows in chunks.
     Found {
         /// The want.
         id: u32,
-        /// The plane that is sent.
+        /// The plane being sent.
         plane: Plane,
-        /// The key of the block before; for the first block, the root of the chain.
+        /// The key of the block before it; for the first block, the root of the chain.
         parent: BlockKey,
         /// The block's tokens.
         tokens: Tokens,
@@ -95,12 +97,12 @@ pub enum Frame {
         /// The want.
         id: u32,
     },
-    /// The serving side has too much to do; the plane may well be there.
+    /// The serving side is too busy; it may well hold the plane.
     Busy {
         /// The want.
         id: u32,
     },
-    /// A cancelled want ends here.
+    /// The final frame for a cancelled want.
     Stopped {
         /// The want.
         id: u32,
@@ -131,43 +133,43 @@ pub enum Frame {
         /// The `Ping`'s.
         nonce: u64,
     },
-    /// The last frame: the speaker closes the connection.
+    /// The last frame: the sender closes the connection.
     Bye {
         /// Why.
         reason: ByeReason,
     },
-    /// Asks what once followed a block.
+    /// Asks which tokens once followed a block.
     DraftWant {
-        /// Chosen by the asking side, used once on a connection.
+        /// Chosen by the fetching side, used once on a connection.
         id: u32,
         /// The block, or the root of the chain.
         parent: BlockKey,
-        /// The tokens after it that are known already: fewer than a block's.
+        /// The tokens after it that are already known: fewer than a block has.
         begun: Tokens,
     },
-    /// Answers a `DraftWant`: what once followed here. A hint that may be wrong.
+    /// Answers a `DraftWant`: the tokens that once followed here. A hint that may be wrong.
     Draft {
-        /// The question.
+        /// The request.
         id: u32,
-        /// The tokens after those that are known; none where nothing is known to have followed.
+        /// The tokens after the known ones; empty if none are known to have followed.
         tokens: DraftTokens,
     },
 }
 
-/// Why a side closes the connection. The order of the variants is their number on the wire.
+/// Why a side closes the connection. A variant's position is its number on the wire.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum ByeReason {
     /// The node stops.
     Leaving,
-    /// Nobody asked for anything for a long time.
+    /// Nothing was requested for a long time.
     Idle,
-    /// All served connections are taken.
+    /// All places for served connections are taken.
     Full,
     /// The other side speaks another protocol, or another version of it.
     Version,
     /// The other side belongs to another swarm.
     Swarm,
-    /// The other side lives in another epoch.
+    /// The other side is in another epoch.
     Epoch,
     /// The other side runs another model or build.
     Fingerprint,
@@ -177,17 +179,18 @@ pub enum ByeReason {
     Stalled,
     /// The other side broke a rule of the protocol.
     Protocol,
-    /// The other side has this node's identity, and is another machine.
+    /// The other side has this node's identity but is another machine.
     Twin,
 }
 
 impl Hello {
-    /// What a node says of itself as it starts.
+    /// The hello of a node that has just started.
     pub fn new(node: NodeId, boot: BootId, epoch: Epoch, fingerprint: Fingerprint) -> Hello {
         Hello { node, boot, epoch, fingerprint, uptime_s: 0 }
     }
 
-    /// Whether this node and the one that said `theirs` can exchange blocks; the fault says why not.
+    /// Checks whether this node and the one that sent `theirs` can exchange blocks; the fault
+    /// says why not.
     pub(crate) fn check(&self, theirs: &Hello) -> Result<(), Fault> {
         if theirs.node == self.node {
             return Err(if theirs.boot == self.boot { Fault::SameNode } else { Fault::Twin });
@@ -236,11 +239,16 @@ impl Frame {
 /// Appends the bytes of `frame` and its `payload` to `out`.
 ///
 /// # Panics
-/// When the payload's length is not the one in the frame, or over the limit: the caller's own mistake.
+/// When the payload's length is not the one in the frame, or over the limit: a bug in the caller.
 pub fn encode(frame: &Frame, payload: &[u8], out: &mut Vec<u8>) {
-    assert!(payload.len() == frame.payload_len() && payload.len() <= MAX_CHUNK_BYTES, "{} bytes of payload", payload.len());
+    assert!(
+        payload.len() == frame.payload_len() && payload.len() <= MAX_CHUNK_BYTES,
+        "{} bytes of payload",
+        payload.len()
+    );
     let mut header = [0; MAX_FRAME_HEADER_BYTES];
-    let header = postcard::to_slice(frame, &mut header).expect("the longest header is far below the limit");
+    let header =
+        postcard::to_slice(frame, &mut header).expect("the longest header is far below the limit");
     out.extend_from_slice(&(header.len() as u16).to_le_bytes());
     out.extend_from_slice(header);
     out.extend_from_slice(payload);
@@ -258,7 +266,12 @@ mod tests {
     fn golden(frame: Frame, payload: &[u8], expected: &str) {
         let mut bytes = Vec::new();
         encode(&frame, payload, &mut bytes);
-        assert_eq!(hex(&bytes), expected, "{} changed its bytes: nodes of the same version would not talk", frame.name());
+        assert_eq!(
+            hex(&bytes),
+            expected,
+            "{} changed its bytes: nodes of the same version would not talk",
+            frame.name()
+        );
         let mut decoder = super::super::Decoder::new();
         assert_eq!(decoder.push(&bytes), bytes.len());
         let (again, rest) = decoder.next_frame().unwrap().unwrap();
@@ -267,27 +280,53 @@ mod tests {
 
     #[test]
     fn every_frame_has_the_bytes_that_the_wire_document_shows() {
-        let hello = Hello { uptime_s: 300, ..Hello::new(NodeId(3), BootId(4), Epoch(5), Fingerprint([6; 16])) };
+        let hello = Hello {
+            uptime_s: 300,
+            ..Hello::new(NodeId(3), BootId(4), Epoch(5), Fingerprint([6; 16]))
+        };
         golden(Frame::Hello(hello), b"", "16000003040506060606060606060606060606060606ac02");
         let key = BlockKey([7; 16]);
-        golden(Frame::Want { id: 300, key, plane: Plane::Sliding }, b"", "140001ac020707070707070707070707070707070701");
+        golden(
+            Frame::Want { id: 300, key, plane: Plane::Sliding },
+            b"",
+            "140001ac020707070707070707070707070707070701",
+        );
         golden(Frame::Cancel { id: 300 }, b"", "030002ac02");
         let tokens = Tokens::from_slice(&[TokenId(2), TokenId(262_143)]).unwrap();
         golden(
-            Frame::Found { id: 1, plane: Plane::Global, parent: key, tokens, bytes: 26_112, digest: 0x1234 },
+            Frame::Found {
+                id: 1,
+                plane: Plane::Global,
+                parent: key,
+                tokens,
+                bytes: 26_112,
+                digest: 0x1234,
+            },
             b"",
             "1d00030100070707070707070707070707070707070202ffff0f80cc01b424",
         );
-        golden(Frame::Chunk { id: 1, offset: 16_384, checksum: 0x80, len: 3 }, b"abc", "08000401808001800103616263");
+        golden(
+            Frame::Chunk { id: 1, offset: 16_384, checksum: 0x80, len: 3 },
+            b"abc",
+            "08000401808001800103616263",
+        );
         golden(Frame::Absent { id: 1 }, b"", "02000501");
         golden(Frame::Busy { id: 1 }, b"", "02000601");
         golden(Frame::Stopped { id: 1 }, b"", "02000701");
         golden(Frame::FilterWant { segment: 15 }, b"", "0200080f");
-        golden(Frame::FilterSegment { segment: 15, generation: 9, checksum: 1, len: 2 }, &[0xff, 0], "0500090f090102ff00");
+        golden(
+            Frame::FilterSegment { segment: 15, generation: 9, checksum: 1, len: 2 },
+            &[0xff, 0],
+            "0500090f090102ff00",
+        );
         golden(Frame::Ping { nonce: 129 }, b"", "03000a8101");
         golden(Frame::Pong { nonce: 129 }, b"", "03000b8101");
         let begun = Tokens::from_slice(&[TokenId(2), TokenId(105)]).unwrap();
-        golden(Frame::DraftWant { id: 7, parent: key, begun }, b"", "15000d0707070707070707070707070707070707020269");
+        golden(
+            Frame::DraftWant { id: 7, parent: key, begun },
+            b"",
+            "15000d0707070707070707070707070707070707020269",
+        );
         let tokens = DraftTokens::from_slice(&[TokenId(262_143), TokenId(3)]).unwrap();
         golden(Frame::Draft { id: 7, tokens }, b"", "07000e0702ffff0f03");
         golden(Frame::Draft { id: 7, tokens: DraftTokens::new() }, b"", "03000e0700");
@@ -296,7 +335,19 @@ mod tests {
     #[test]
     fn every_reason_to_part_keeps_its_number() {
         use ByeReason::*;
-        let reasons = [Leaving, Idle, Full, Version, Swarm, Epoch, Fingerprint, SameNode, Stalled, Protocol, Twin];
+        let reasons = [
+            Leaving,
+            Idle,
+            Full,
+            Version,
+            Swarm,
+            Epoch,
+            Fingerprint,
+            SameNode,
+            Stalled,
+            Protocol,
+            Twin,
+        ];
         for (number, reason) in reasons.into_iter().enumerate() {
             golden(Frame::Bye { reason }, b"", &format!("02000c{number:02x}"));
         }
@@ -306,7 +357,8 @@ mod tests {
     fn the_longest_headers_fit_the_limit() {
         let tokens = Tokens::from_slice(&[TokenId(u32::MAX); BLOCK_TOKENS]).unwrap();
         let (parent, plane) = (BlockKey([255; 16]), Plane::Sliding);
-        let found = Frame::Found { id: u32::MAX, plane, parent, tokens, bytes: u32::MAX, digest: u64::MAX };
+        let found =
+            Frame::Found { id: u32::MAX, plane, parent, tokens, bytes: u32::MAX, digest: u64::MAX };
         let hello = Hello {
             node: NodeId(u64::MAX),
             boot: BootId(u64::MAX),

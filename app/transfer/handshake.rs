@@ -1,5 +1,5 @@
-//! How a connection comes to carry frames: the accepting side hears a knock, and where the swarm has a key, both show that they have
-//! it. Until then nothing that a stranger sends is kept but what fits one small buffer.
+//! The start of a connection: the accepting side receives a knock, and if the swarm has a key, both
+//! sides prove that they have it. Until then a stranger can fill no more than one small buffer.
 
 use heapless::Vec as Bounded;
 
@@ -11,10 +11,10 @@ use crate::keyring::{Keyring, SwarmSecret};
 /// Bytes of a handshake's message, its length included.
 const FRAMED_BYTES: usize = 2 + MESSAGE_BYTES;
 
-/// Bytes of the longest first word and of the handshake's message behind it.
+/// Bytes of the longest first message and of the handshake message after it.
 const DOOR_BYTES: usize = KNOCK_BYTES + FRAMED_BYTES;
 
-/// The accepting side, until it knows who may be there.
+/// The accepting side, until the caller is known to belong to the swarm.
 pub(super) struct Door {
     keyring: Keyring,
     ephemeral: [u8; 32],
@@ -23,23 +23,26 @@ pub(super) struct Door {
 
 /// The connecting side of a locked swarm, until its knock is answered.
 pub(super) struct Caller {
-    /// None once it has been answered.
+    /// None once the answer has arrived.
     opening: Option<Opening>,
     heard: Bounded<u8, FRAMED_BYTES>,
 }
 
-/// What became of it.
+/// How the handshake ended.
 pub(super) enum Outcome {
-    /// The other side parts, in clear.
+    /// The other side disconnects, in clear.
     Bye(ByeReason),
     /// Frames in clear follow.
     Plain,
-    /// Sealed messages follow, once the answer has gone out, if there is one.
+    /// Sealed messages follow, after the answer, if there is one, is sent.
     Sealed(Box<Session>, Option<Bounded<u8, FRAMED_BYTES>>),
 }
 
-/// What the connecting side says at once, and what it waits for then: nothing in the open swarm.
-pub(super) fn call(secret: &SwarmSecret, ephemeral: [u8; 32]) -> Result<(Vec<u8>, Option<Caller>), Fault> {
+/// What the connecting side sends first, and what it then waits for: nothing in an open swarm.
+pub(super) fn call(
+    secret: &SwarmSecret,
+    ephemeral: [u8; 32],
+) -> Result<(Vec<u8>, Option<Caller>), Fault> {
     let mut out = knock::knock(secret.tag()).to_vec();
     let Some(psk) = secret.transfers() else { return Ok((out, None)) };
     let (opening, message) = Opening::new(psk, &out, ephemeral)?;
@@ -48,12 +51,12 @@ pub(super) fn call(secret: &SwarmSecret, ephemeral: [u8; 32]) -> Result<(Vec<u8>
 }
 
 impl Door {
-    /// Opens to those who have one of the keys.
+    /// Accepts callers that have one of the keys.
     pub(super) fn new(keyring: Keyring, ephemeral: [u8; 32]) -> Door {
         Door { keyring, ephemeral, heard: Bounded::new() }
     }
 
-    /// Takes as many of the bytes as belong to the handshake; nothing while it needs more.
+    /// Takes the bytes that belong to the handshake; `None` while it needs more.
     pub(super) fn hear(&mut self, rest: &mut &[u8]) -> Result<Option<Outcome>, Fault> {
         let Some(length) = fill(&mut self.heard, 2, rest) else { return Ok(None) };
         let word_bytes = knock::word_bytes([length[0], length[1]])?;
@@ -64,7 +67,9 @@ impl Door {
         };
         let secret = self.keyring.find(tag).ok_or(Fault::Swarm)?;
         let Some(psk) = secret.transfers() else { return Ok(Some(Outcome::Plain)) };
-        let Some(heard) = fill(&mut self.heard, 2 + word_bytes + FRAMED_BYTES, rest) else { return Ok(None) };
+        let Some(heard) = fill(&mut self.heard, 2 + word_bytes + FRAMED_BYTES, rest) else {
+            return Ok(None);
+        };
         let (prologue, message) = heard.split_at(2 + word_bytes);
         let message = unframed(message)?;
         let (session, answer) = Session::answer(psk, prologue, self.ephemeral, message)?;
@@ -73,7 +78,8 @@ impl Door {
 }
 
 impl Caller {
-    /// As [`Door::hear`]. A node of another version answers in clear, and so does one that has no place or another key.
+    /// As [`Door::hear`]. A node of another version answers in clear, and so does one that is full
+    /// or has another key.
     pub(super) fn hear(&mut self, rest: &mut &[u8]) -> Result<Option<Outcome>, Fault> {
         let Some(length) = fill(&mut self.heard, 2, rest) else { return Ok(None) };
         let length = usize::from(u16::from_le_bytes([length[0], length[1]]));
@@ -93,8 +99,12 @@ impl Caller {
     }
 }
 
-/// Moves bytes from `rest` until `heard` has `count`; gives these once they are there.
-fn fill<'a, const N: usize>(heard: &'a mut Bounded<u8, N>, count: usize, rest: &mut &[u8]) -> Option<&'a [u8]> {
+/// Moves bytes from `rest` until `heard` has `count`; returns these once they are there.
+fn fill<'a, const N: usize>(
+    heard: &'a mut Bounded<u8, N>,
+    count: usize,
+    rest: &mut &[u8],
+) -> Option<&'a [u8]> {
     let (taken, left) = rest.split_at(count.saturating_sub(heard.len()).min(rest.len()));
     heard.extend_from_slice(taken).ok()?;
     *rest = left;

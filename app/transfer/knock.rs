@@ -1,4 +1,4 @@
-//! What the connecting side says first, in clear: which protocol, which version of it, and which swarm.
+//! The first message of the connecting side, in clear: the protocol, its version, and the swarm.
 //!
 //! ```text
 //! 0        2     3           7         8 to 10    at most 20   then      then
@@ -8,8 +8,9 @@
 //! +--------+-----+-----------+---------+----------+------------+---------+----------+
 //! ```
 //!
-//! This is the hello of version 1, whose layout stays what it is in every version; so nodes of all versions can tell each other why
-//! they part. From version 2 on it says nothing of who speaks: that is in the hello which follows, sealed where the swarm has a key.
+//! This is the hello of version 1, whose layout is the same in every version, so that nodes of all
+//! versions can tell each other why they disconnect. Since version 2 it does not identify the
+//! sender: the hello that follows does, sealed if the swarm has a key.
 
 use heapless::Vec as Bounded;
 use serde::{Deserialize, Serialize};
@@ -18,10 +19,10 @@ use super::{ByeReason, Fault, Frame};
 use crate::id::{BootId, Epoch, Fingerprint, NodeId, SwarmTag};
 use crate::limits::MAX_KNOCK_BYTES;
 
-/// The first bytes of every knock: this is potluck's transfer protocol and nothing else.
+/// The first bytes of every knock: they mark potluck's transfer protocol.
 pub(crate) const MAGIC: [u8; 4] = *b"PTLK";
 
-/// The version of the protocol. Peers of different versions part at once.
+/// The version of the protocol. Peers of different versions disconnect at once.
 pub(crate) const VERSION: u16 = 3;
 
 /// Bytes of the longest knock, its length included.
@@ -30,16 +31,16 @@ pub(super) const KNOCK_BYTES: usize = 2 + MAX_KNOCK_BYTES;
 /// The number of `Frame::Hello`, and of every knock.
 const NUMBER: u8 = 0;
 
-/// What is said in clear before all else.
+/// The first message in clear.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Word {
     /// A node of this version belongs to this swarm.
     Knock(SwarmTag),
-    /// It parts.
+    /// The node disconnects.
     Bye(ByeReason),
 }
 
-/// The eternal layout.
+/// The layout that never changes.
 #[derive(Serialize, Deserialize)]
 struct Knock {
     magic: [u8; 4],
@@ -63,18 +64,20 @@ pub(super) fn knock(swarm: SwarmTag) -> Bounded<u8, KNOCK_BYTES> {
     bytes
 }
 
-/// Reads the length in front of a first word. Whoever says more than any node does is none.
+/// Reads the length before a first message. A longer one than any node sends is not from a node.
 pub(super) fn word_bytes(length: [u8; 2]) -> Result<usize, Fault> {
     let length = usize::from(u16::from_le_bytes(length));
     if (1..=MAX_KNOCK_BYTES).contains(&length) { Ok(length) } else { Err(Fault::Magic) }
 }
 
-/// Reads a first word without its length.
+/// Reads a first message without its length.
 pub(super) fn read(word: &[u8]) -> Result<Word, Fault> {
     if let Ok((Frame::Bye { reason }, [])) = postcard::take_from_bytes(word) {
         return Ok(Word::Bye(reason));
     }
-    let Ok(((NUMBER, knock), [])) = postcard::take_from_bytes::<(u8, Knock)>(word) else { return Err(Fault::Magic) };
+    let Ok(((NUMBER, knock), [])) = postcard::take_from_bytes::<(u8, Knock)>(word) else {
+        return Err(Fault::Magic);
+    };
     if knock.magic != MAGIC {
         return Err(Fault::Magic);
     }
@@ -103,14 +106,23 @@ mod tests {
 
     #[test]
     fn a_node_of_version_1_is_told_so_and_says_so_itself() {
-        // Its hello, and its answer to this version's knock, as version 1 pinned them.
+        // The hello of version 1, and its answer to this version's knock, as version 1 pinned them.
         let hello = [&[0][..], b"PTLK", &[1, 0x82, 2, 3, 4, 5], &[6; 16]].concat();
         assert_eq!(read(&hello), Err(Fault::Version { ours: VERSION, theirs: 1 }));
         assert_eq!(read(&[12, 3]), Ok(Word::Bye(ByeReason::Version)));
-        // Its longest hello is no longer than what is read.
-        let longest =
-            [&[0][..], b"PTLK", &[0xff, 0xff, 3], &[[0xff; 9].as_slice(), &[1]].concat().repeat(4), &[0xff; 16]].concat();
-        assert_eq!((read(&longest), longest.len()), (Err(Fault::Version { ours: VERSION, theirs: u16::MAX }), MAX_KNOCK_BYTES));
+        // The longest hello of version 1 fits the read limit.
+        let longest = [
+            &[0][..],
+            b"PTLK",
+            &[0xff, 0xff, 3],
+            &[[0xff; 9].as_slice(), &[1]].concat().repeat(4),
+            &[0xff; 16],
+        ]
+        .concat();
+        assert_eq!(
+            (read(&longest), longest.len()),
+            (Err(Fault::Version { ours: VERSION, theirs: u16::MAX }), MAX_KNOCK_BYTES)
+        );
     }
 
     #[test]

@@ -1,30 +1,31 @@
-//! What a connection learns about its peer's speed while it fetches.
+//! Measures a peer's speed while a connection fetches.
 
 use heapless::Deque;
 
 use crate::id::Millis;
 
-/// Time over which goodput is taken at least, unless the bytes below come first. Below it, the clock's millisecond and the
-/// radio's bursts (tens of kilobytes at once) would be what is measured.
+/// Minimum time of a goodput sample, in milliseconds, unless `SAMPLE_BYTES` comes first. A shorter
+/// one would measure the clock's millisecond and the radio's bursts (tens of kilobytes at once).
 const SAMPLE_MS: u64 = 50;
 
-/// Bytes after which goodput is taken even if no time seems to have passed: a wired LAN or loopback moves a prompt's worth in a
-/// millisecond.
+/// Bytes after which a goodput sample ends even if no time seems to have passed: a wired LAN or
+/// loopback moves a prompt's worth in a millisecond.
 const SAMPLE_BYTES: u64 = 512 << 10;
 
-/// Silence, in milliseconds, after which a peer that owes planes is called stalled: twice the worst round trip seen on an idle
-/// board's Wi-Fi (127 ms).
+/// Silence, in milliseconds, after which a peer that owes planes counts as stalled: twice the worst
+/// round trip seen on an idle board's Wi-Fi (127 ms).
 const STALL_NOTICE_MS: u64 = 250;
 
-/// Samples kept for a caller that does not ask; the oldest gives way.
+/// Samples kept until the caller takes them; a further one replaces the oldest.
 const MAX_SAMPLES: usize = 4;
 
 /// One measurement.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Sample {
-    /// The time from a question to its answer, while both sides had nothing else to do for it.
+    /// The time from a request to its answer, while neither side had other work to do first.
     RoundTrip(Millis),
-    /// Payload bytes that arrived, and the time that this took while more was on its way; never less than a millisecond.
+    /// Payload bytes that arrived, and the time that this took while more was in flight; never less
+    /// than a millisecond.
     Goodput {
         /// Bytes of payload.
         bytes: u64,
@@ -33,14 +34,15 @@ pub enum Sample {
     },
 }
 
-/// Measures goodput over the stretches of time in which wants are under way. What comes before the first chunk of a stretch is
-/// round trip, not goodput, so a stretch is measured from its first chunk on; short stretches are added up.
+/// Measures goodput over the periods in which wants are in flight. The time before the first chunk
+/// of a period is round trip, not goodput, so a period is measured from its first chunk on. Short
+/// periods are added up.
 #[derive(Default)]
 pub(super) struct Meter {
     bytes: u64,
     elapsed: Millis,
     last_chunk: Option<Millis>,
-    /// While something is owed: when the peer last brought or answered anything, or was first asked.
+    /// While an answer is due: when the peer last sent or answered anything, or was first asked.
     heard: Option<Millis>,
     samples: Deque<Sample, MAX_SAMPLES>,
 }
@@ -67,28 +69,30 @@ impl Meter {
         }
     }
 
-    /// The peer has answered a want, with whatever word.
+    /// The peer has answered a want, in whatever way.
     pub(super) fn answered(&mut self, now: Millis) {
         if let Some(heard) = &mut self.heard {
             *heard = now;
         }
     }
 
-    /// No want is under way any more.
+    /// No want is in flight any more.
     pub(super) fn idle(&mut self) {
         self.last_chunk = None;
         self.heard = None;
     }
 
-    /// A want is given up. When the peer has been silent for `STALL_NOTICE_MS`, that counts as time on the wire, so that a peer
-    /// that stalls is known to be slow; the next silence begins now.
+    /// A want is given up. A silence of at least `STALL_NOTICE_MS` counts as time on the wire, so
+    /// that a stalling peer is known to be slow. The next silence begins now.
     pub(super) fn stalled(&mut self, now: Millis) {
-        let Some(heard) = self.heard.filter(|&heard| now - heard >= Millis(STALL_NOTICE_MS)) else { return };
+        let Some(heard) = self.heard.filter(|&heard| now - heard >= Millis(STALL_NOTICE_MS)) else {
+            return;
+        };
         self.keep(Sample::Goodput { bytes: self.bytes, elapsed: self.elapsed + (now - heard) });
         (self.bytes, self.elapsed, self.last_chunk, self.heard) = (0, Millis(0), None, Some(now));
     }
 
-    /// A question was answered after `elapsed`.
+    /// A request was answered after `elapsed`.
     pub(super) fn round_trip(&mut self, elapsed: Millis) {
         self.keep(Sample::RoundTrip(elapsed));
     }
@@ -119,7 +123,11 @@ mod tests {
             meter.landed(16_384, Millis(100 + 6 * i));
         }
         let sample = meter.poll_sample();
-        assert_eq!(sample, Some(Sample::Goodput { bytes: 9 * 16_384, elapsed: Millis(54) }), "2.7 MB/s, not less");
+        assert_eq!(
+            sample,
+            Some(Sample::Goodput { bytes: 9 * 16_384, elapsed: Millis(54) }),
+            "2.7 MB/s, not less"
+        );
     }
 
     #[test]
@@ -132,7 +140,10 @@ mod tests {
             meter.landed(10_000, Millis(now + 26));
             meter.idle();
         }
-        assert_eq!(meter.poll_sample(), Some(Sample::Goodput { bytes: 90_000, elapsed: Millis(54) }));
+        assert_eq!(
+            meter.poll_sample(),
+            Some(Sample::Goodput { bytes: 90_000, elapsed: Millis(54) })
+        );
         assert_eq!(meter.poll_sample(), None);
     }
 
@@ -142,16 +153,24 @@ mod tests {
         meter.stalled(Millis(9_000));
         meter.asked(Millis(0));
         meter.stalled(Millis(STALL_NOTICE_MS - 1));
-        assert_eq!(meter.poll_sample(), None, "nothing is owed, or not for long");
+        assert_eq!(meter.poll_sample(), None, "no answer is due, or not for long");
         meter.stalled(Millis(800));
         meter.stalled(Millis(800));
         assert_eq!(meter.poll_sample(), Some(Sample::Goodput { bytes: 0, elapsed: Millis(800) }));
-        assert_eq!(meter.poll_sample(), None, "one silence is one measurement, however many wants it ends");
+        assert_eq!(
+            meter.poll_sample(),
+            None,
+            "one silence is one measurement, however many wants it ends"
+        );
         meter.answered(Millis(1_000));
         meter.stalled(Millis(1_200));
         meter.idle();
         meter.stalled(Millis(5_000));
-        assert_eq!(meter.poll_sample(), None, "an answer ends the silence, and so does the end of all wants");
+        assert_eq!(
+            meter.poll_sample(),
+            None,
+            "an answer ends the silence, and so does the end of all wants"
+        );
     }
 
     #[test]
@@ -161,7 +180,10 @@ mod tests {
         meter.landed(16_384, Millis(10));
         meter.landed(16_384, Millis(20));
         meter.stalled(Millis(520));
-        assert_eq!(meter.poll_sample(), Some(Sample::Goodput { bytes: 16_384, elapsed: Millis(510) }));
+        assert_eq!(
+            meter.poll_sample(),
+            Some(Sample::Goodput { bytes: 16_384, elapsed: Millis(510) })
+        );
     }
 
     #[test]
@@ -169,6 +191,9 @@ mod tests {
         let mut meter = Meter::default();
         meter.asked(Millis(0));
         (0..=32).for_each(|_| meter.landed(16_384, Millis(0)));
-        assert_eq!(meter.poll_sample(), Some(Sample::Goodput { bytes: 512 << 10, elapsed: Millis(1) }));
+        assert_eq!(
+            meter.poll_sample(),
+            Some(Sample::Goodput { bytes: 512 << 10, elapsed: Millis(1) })
+        );
     }
 }

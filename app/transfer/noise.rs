@@ -1,9 +1,12 @@
-//! Noise_NNpsk0_25519_ChaChaPoly_BLAKE2s (the Noise Protocol Framework, revision 34), by `snow`: the one file that knows of ciphers.
+//! Noise_NNpsk0_25519_ChaChaPoly_BLAKE2s (the Noise Protocol Framework, revision 34), by `snow`:
+//! the only file that deals with ciphers.
 //!
-//! Both sides hold one key of the swarm and draw one ephemeral key each; what the ephemeral keys agree on locks the connection, so
-//! that a swarm key that leaks later opens nothing that was recorded before. Whoever lacks the swarm key fails at the first tag.
+//! Both sides hold one swarm key and draw one ephemeral key each. The connection's keys depend on
+//! both ephemeral keys, so a swarm key that leaks later opens no earlier recording. A side without
+//! the swarm key fails at the first tag.
 //!
-//! Nothing is ambient: the ephemeral key is given. It is drawn from the node's entropy, once for each connection.
+//! Nothing is ambient: the caller passes the ephemeral key, drawn from the node's entropy once
+//! per connection.
 
 mod ciphers;
 
@@ -13,10 +16,10 @@ use snow::{Builder, HandshakeState, TransportState};
 use super::Fault;
 use crate::limits::REKEY_BYTES;
 
-/// Bytes of each of the handshake's two messages: an ephemeral key, and the tag of nothing.
+/// Bytes of each of the two handshake messages: an ephemeral key and the tag of an empty payload.
 pub(super) const MESSAGE_BYTES: usize = 32 + TAG_BYTES;
 
-/// Bytes by which sealing makes a message longer.
+/// Bytes that sealing adds to a message.
 pub(super) const TAG_BYTES: usize = 16;
 
 /// The pattern and its ciphers, as Noise names them.
@@ -25,25 +28,32 @@ const PROTOCOL: &str = "Noise_NNpsk0_25519_ChaChaPoly_BLAKE2s";
 /// One message of a handshake.
 pub(super) type Message = [u8; MESSAGE_BYTES];
 
-/// The connecting side, until the answer to its message.
+/// The connecting side, until its message is answered.
 pub(super) struct Opening(HandshakeState);
 
-/// An established connection. Each direction has a key of its own and counts its messages, so that one that is damaged, left out,
-/// repeated or moved fits nowhere.
+/// An established connection. Each direction has its own key and message counter, so a damaged,
+/// missing, repeated or reordered message does not open.
 pub(super) struct Session {
     noise: TransportState,
     sealed: Volume,
     opened: Volume,
 }
 
-/// Bytes since a direction's key was last changed. Both sides count the same bytes: those of sealed messages.
+/// Bytes since a direction's last key change. Both sides count the same bytes: those of
+/// sealed messages.
 #[derive(Default)]
 struct Volume(usize);
 
 impl Opening {
-    /// The connecting side's message. What was said before in clear is bound into the handshake by `prologue`.
-    pub(super) fn new(psk: &[u8; 32], prologue: &[u8], ephemeral: [u8; 32]) -> Result<(Opening, Message), Fault> {
-        let mut noise = builder(psk, prologue, ephemeral).and_then(Builder::build_initiator).map_err(|_| Fault::Handshake)?;
+    /// The connecting side's message. `prologue` binds the earlier clear bytes into the handshake.
+    pub(super) fn new(
+        psk: &[u8; 32],
+        prologue: &[u8],
+        ephemeral: [u8; 32],
+    ) -> Result<(Opening, Message), Fault> {
+        let mut noise = builder(psk, prologue, ephemeral)
+            .and_then(Builder::build_initiator)
+            .map_err(|_| Fault::Handshake)?;
         let message = write(&mut noise)?;
         Ok((Opening(noise), message))
     }
@@ -64,7 +74,9 @@ impl Session {
         ephemeral: [u8; 32],
         message: &Message,
     ) -> Result<(Session, Message), Fault> {
-        let mut noise = builder(psk, prologue, ephemeral).and_then(Builder::build_responder).map_err(|_| Fault::Handshake)?;
+        let mut noise = builder(psk, prologue, ephemeral)
+            .and_then(Builder::build_responder)
+            .map_err(|_| Fault::Handshake)?;
         read(&mut noise, message)?;
         let answer = write(&mut noise)?;
         Ok((Session::new(noise)?, answer))
@@ -80,14 +92,18 @@ impl Session {
         let (start, length) = (out.len(), plain.len() + TAG_BYTES);
         out.resize(start + length, 0);
         let written = self.noise.write_message(plain, &mut out[start..]);
-        assert_eq!(written.ok(), Some(length), "a message is far below Noise's limits, and there are fewer than 2^64");
+        assert_eq!(
+            written.ok(),
+            Some(length),
+            "a message is far below Noise's limits, and there are fewer than 2^64"
+        );
         if self.sealed.is_over(length) {
             self.noise.rekey_outgoing();
         }
     }
 
-    /// Opens the next message into the beginning of `plain`, which has room for it; gives its length. A message that is not the next
-    /// one as it was sealed is a fault, after which none opens any more.
+    /// Opens the next message into the beginning of `plain`, which has room for it, and returns its
+    /// length. A message that is not the next one as sealed is a fault; after it, no message opens.
     pub(super) fn open(&mut self, sealed: &[u8], plain: &mut [u8]) -> Result<usize, Fault> {
         let length = self.noise.read_message(sealed, plain).map_err(|_| Fault::Unsealed)?;
         if self.opened.is_over(sealed.len()) {
@@ -98,7 +114,7 @@ impl Session {
 }
 
 impl Volume {
-    /// Counts a message; whether it was the last one under its key.
+    /// Counts a message; true if it was the last one under its key.
     fn is_over(&mut self, bytes: usize) -> bool {
         self.0 += bytes;
         let over = self.0 >= REKEY_BYTES;
@@ -109,7 +125,11 @@ impl Volume {
     }
 }
 
-fn builder<'a>(psk: &'a [u8; 32], prologue: &'a [u8], ephemeral: [u8; 32]) -> Result<Builder<'a>, snow::Error> {
+fn builder<'a>(
+    psk: &'a [u8; 32],
+    prologue: &'a [u8],
+    ephemeral: [u8; 32],
+) -> Result<Builder<'a>, snow::Error> {
     let resolver: Box<dyn CryptoResolver + Send> = Box::new(ciphers::Ours { ephemeral });
     Builder::with_resolver(PROTOCOL.parse()?, resolver).psk(0, psk)?.prologue(prologue)
 }
@@ -144,7 +164,7 @@ mod tests {
         for message in 0..messages {
             sealed.clear();
             caller.seal(&[7; 1 << 15], &mut sealed);
-            // A side that has counted one byte less than the other does not see that the volume is full.
+            // A side that counts one byte less than the other misses that the volume is full.
             if message + 1 == messages {
                 assert_eq!(caller.sealed.0, 0);
                 called.opened.0 = 0;
@@ -153,7 +173,11 @@ mod tests {
         }
         sealed.clear();
         caller.seal(b"more", &mut sealed);
-        assert_eq!(called.open(&sealed, &mut plain), Err(Fault::Unsealed), "the key is another one");
+        assert_eq!(
+            called.open(&sealed, &mut plain),
+            Err(Fault::Unsealed),
+            "the key is another one"
+        );
         called.noise.rekey_incoming();
         assert_eq!(called.open(&sealed, &mut plain), Ok(4));
         assert_eq!(&plain[..4], b"more");
@@ -163,7 +187,10 @@ mod tests {
     fn the_handshake_binds_the_knock_and_the_key() {
         let (_, message) = Opening::new(&[3; 32], b"knock", [1; 32]).unwrap();
         for (psk, prologue) in [([3; 32], b"knick"), ([4; 32], b"knock")] {
-            assert_eq!(Session::answer(&psk, prologue, [2; 32], &message).err(), Some(Fault::Handshake));
+            assert_eq!(
+                Session::answer(&psk, prologue, [2; 32], &message).err(),
+                Some(Fault::Handshake)
+            );
         }
         assert!(Session::answer(&[3; 32], b"knock", [2; 32], &message).is_ok());
     }

@@ -1,4 +1,4 @@
-//! Sealed messages: what carries the frames of a locked swarm, once both sides have its key.
+//! Sealed messages: they carry the frames of a locked swarm, once both sides have its key.
 //!
 //! ```text
 //! 0        2                    2 + n
@@ -7,21 +7,24 @@
 //! +--------+--------------------+
 //! ```
 //!
-//! A message holds whole frames, as many as fit the decoder; so it is opened into the decoder's buffer, and what a message holds is
-//! judged by itself. The first message each way holds one short frame: until that has been opened, the peer may be anyone who has
-//! recorded a handshake, and gets no larger buffer.
+//! A message holds complete frames, no more than fit the decoder: it is opened into the decoder's
+//! buffer and checked by itself. The first message each way holds one short frame. Until it has
+//! been opened, the peer may be anyone who has recorded a handshake, and gets no larger buffer.
 
 use super::noise::{Session, TAG_BYTES};
 use super::{Decoder, Fault, MAX_FRAME_BYTES};
 use crate::limits::{MAX_CHUNK_BYTES, MAX_GREETING_BYTES};
 
-/// Bytes of frames after which a message ends: small frames share one, and nothing waits for the rest of a large one before it can be
-/// opened, which on a slow link would take long.
+/// Bytes of frames after which a message ends. Small frames share a message, and no frame waits
+/// long for the rest of a large message, which would take time on a slow link.
 const ENOUGH_BYTES: usize = 1_024;
 
-const _: () = assert!(MAX_FRAME_BYTES + TAG_BYTES <= u16::MAX as usize, "a message says its length in 16 bits");
+const _: () = assert!(
+    MAX_FRAME_BYTES + TAG_BYTES <= u16::MAX as usize,
+    "a message says its length in 16 bits"
+);
 
-/// An established connection's seals, both ways.
+/// Seals and opens the messages of an established connection.
 pub(super) struct Sealed {
     session: Box<Session>,
     /// The beginning of a message, its length included, until the rest comes.
@@ -37,7 +40,8 @@ impl Sealed {
         Sealed { session, begun: Vec::new(), heard: false, spoken: false }
     }
 
-    /// Takes bytes until one message is opened into the decoder, which holds nothing, or there are no more.
+    /// Takes bytes until one message is opened into the decoder, which must be empty, or there
+    /// are no more.
     pub(super) fn hear(&mut self, rest: &mut &[u8], decoder: &mut Decoder) -> Result<(), Fault> {
         if self.begun.is_empty()
             && let Some((&length, behind)) = rest.split_first_chunk()
@@ -57,15 +61,24 @@ impl Sealed {
         Ok(())
     }
 
-    /// The length of a message that there may be.
+    /// Checks the length of a message.
     fn checked(&self, length: [u8; 2]) -> Result<usize, Fault> {
         let length = usize::from(u16::from_le_bytes(length));
         let most = TAG_BYTES + if self.heard { MAX_FRAME_BYTES } else { MAX_GREETING_BYTES };
-        if (TAG_BYTES + 1..=most).contains(&length) { Ok(length) } else { Err(Fault::SealedLength(length)) }
+        if (TAG_BYTES + 1..=most).contains(&length) {
+            Ok(length)
+        } else {
+            Err(Fault::SealedLength(length))
+        }
     }
 
-    /// Gathers frames and appends them sealed to `out`, until there are none or a chunk's worth is there.
-    pub(super) fn send(&mut self, mut poll_send: impl FnMut(&mut Vec<u8>) -> bool, out: &mut Vec<u8>) {
+    /// Gathers frames and appends them sealed to `out`, until there are none or there is a
+    /// chunk's worth.
+    pub(super) fn send(
+        &mut self,
+        mut poll_send: impl FnMut(&mut Vec<u8>) -> bool,
+        out: &mut Vec<u8>,
+    ) {
         let mut plain = Vec::new();
         let mut start = 0;
         while plain.len() < MAX_CHUNK_BYTES {
@@ -73,7 +86,11 @@ impl Sealed {
             if !poll_send(&mut plain) {
                 break;
             }
-            if end > start && (!self.spoken || end - start >= ENOUGH_BYTES || plain.len() - start > MAX_FRAME_BYTES) {
+            if end > start
+                && (!self.spoken
+                    || end - start >= ENOUGH_BYTES
+                    || plain.len() - start > MAX_FRAME_BYTES)
+            {
                 self.seal(&plain[start..end], out);
                 start = end;
             }
@@ -90,14 +107,19 @@ impl Sealed {
     }
 }
 
-fn open(session: &mut Session, heard: &mut bool, message: &[u8], decoder: &mut Decoder) -> Result<(), Fault> {
+fn open(
+    session: &mut Session,
+    heard: &mut bool,
+    message: &[u8],
+    decoder: &mut Decoder,
+) -> Result<(), Fault> {
     let count = session.open(message, decoder.spare())?;
     decoder.filled(count);
     *heard = true;
     Ok(())
 }
 
-/// Moves bytes from `rest` until `begun` has `count`; says whether they are there.
+/// Moves bytes from `rest` until `begun` has `count`; true once they are there.
 fn fill(begun: &mut Vec<u8>, count: usize, rest: &mut &[u8]) -> bool {
     let missing = count.saturating_sub(begun.len());
     let (taken, left) = rest.split_at(missing.min(rest.len()));

@@ -1,13 +1,15 @@
 //! The serving side of one connection: takes wants, sends planes out of pinned pages.
 //!
-//! Each want that is handed to the node as [`ServeEvent::Want`] is answered by it exactly once, with [`found`](Server::found),
-//! [`absent`](Server::absent) or [`busy`](Server::busy). What was found and taken stays pinned until
-//! [`poll_finished`](Server::poll_finished) names it: when its last chunk is handed over, when it is cancelled, or when the
-//! connection ends ([`close`](Server::close)). A want keeps its place in the table until then, so a peer can pin, and make
-//! this node say, no more than the table holds.
+//! The node answers each [`ServeEvent::Want`] exactly once, with [`found`](Server::found),
+//! [`absent`](Server::absent) or [`busy`](Server::busy). A plane that `found` accepted stays
+//! pinned until [`poll_finished`](Server::poll_finished) names it: after its last chunk is sent,
+//! after it is cancelled, or after the connection ends ([`close`](Server::close)). A want keeps
+//! its place in the table until then, so the table bounds how much a peer can pin and how many
+//! replies it can cause.
 //!
-//! Planes are sent one after another in the order of their wants (one that the node is still looking for is passed over), not
-//! in turns: the peer works through a prefix from its head, and a whole block now is worth more than a part of each.
+//! Planes are sent one after another in the order of their wants, not in turns; a want that the
+//! node is still looking up is skipped. The peer works through a prefix from its head, so a whole
+//! block now is worth more to it than a part of each.
 
 use heapless::{Deque, Vec as Bounded};
 
@@ -15,23 +17,27 @@ use super::serving::{Phase, Segment, Sending, Serving};
 use super::{ByeReason, DraftTokens, Fault, Frame, Hello, Tokens, encode};
 use crate::id::{BlockKey, Millis};
 use crate::kv::{Page, Plane};
-use crate::limits::{HELLO_TIMEOUT_MS, IDLE_TIMEOUT_MS, MAX_FILTER_WANTS_IN_FLIGHT, MAX_WANTS_IN_FLIGHT, STALL_TIMEOUT_MS};
+use crate::limits::{
+    HELLO_TIMEOUT_MS, IDLE_TIMEOUT_MS, MAX_FILTER_WANTS_IN_FLIGHT, MAX_WANTS_IN_FLIGHT,
+    STALL_TIMEOUT_MS,
+};
 
 /// What a frame means to the node.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ServeEvent {
-    /// The peer has said who it is, and may be served.
+    /// The peer has identified itself, and may be served.
     Ready(Hello),
     /// The peer wants a plane. Answer with `found`, `absent` or `busy`.
     Want {
-        /// To be named in the answer.
+        /// The id to answer with.
         id: u32,
         /// The block.
         key: BlockKey,
         /// Which of its planes.
         plane: Plane,
     },
-    /// A want that the node has not answered yet is not needed any more. An answer is still due: `absent` will do.
+    /// A want that the node has not answered yet was cancelled. An answer is still due:
+    /// `absent` will do.
     Cancelled {
         /// The want.
         id: u32,
@@ -41,16 +47,16 @@ pub enum ServeEvent {
         /// The segment's number.
         segment: u8,
     },
-    /// The peer asks what once followed a block. Answer with `draft`.
+    /// The peer asks which tokens once followed a block. Answer with `draft`.
     DraftWant {
-        /// To be named in the answer.
+        /// The id to answer with.
         id: u32,
         /// The block, or the root of the chain.
         parent: BlockKey,
         /// The tokens after it that the peer knows.
         begun: Tokens,
     },
-    /// The peer has said its last word: close.
+    /// The peer has closed the connection: close this side.
     Closed(ByeReason),
     /// Nothing that the node needs to know.
     Nothing,
@@ -66,18 +72,18 @@ pub struct Server {
     wants: Bounded<Serving, MAX_WANTS_IN_FLIGHT>,
     filter_wants: usize,
     segments: Deque<Segment, MAX_FILTER_WANTS_IN_FLIGHT>,
-    /// The question for a draft that is not answered yet, and its answer.
+    /// The draft request that is not answered yet, and its answer.
     draft_want: Option<u32>,
     draft: Option<DraftTokens>,
     bye: Option<ByeReason>,
     closed: bool,
-    /// When a frame last came or went.
+    /// When a frame was last received or sent.
     active: Millis,
     waiting_since: Option<Millis>,
 }
 
 impl Server {
-    /// The serving side of a connection accepted at `now`, by a node that says `local` of itself.
+    /// The serving side of a connection accepted at `now`; `local` is this node's hello.
     pub fn new(local: Hello, now: Millis) -> Server {
         Server {
             local,
@@ -97,19 +103,25 @@ impl Server {
         }
     }
 
-    /// Who is served, once it has said so.
+    /// The peer's hello, once received.
     pub(crate) fn peer(&self) -> Option<&Hello> {
         self.peer.as_ref()
     }
 
-    /// Since when nothing has been asked for or owed on a connection that has said hello: it may end, and nobody loses anything.
+    /// Since when nothing has been requested or due on a connection whose peer has said hello:
+    /// closing it loses nothing.
     pub(crate) fn idle_since(&self) -> Option<Millis> {
-        let idle = self.peer.is_some() && !self.closed && self.wants.is_empty() && self.filter_wants == 0 && !self.has_output();
+        let idle = self.peer.is_some()
+            && !self.closed
+            && self.wants.is_empty()
+            && self.filter_wants == 0
+            && !self.has_output();
         idle.then_some(self.active)
     }
 
-    /// Takes one frame. After a fault the peer gets a `Bye` with its reason, and whatever else it sends is ignored; the caller
-    /// sends what `poll_send` still has, unpins what `poll_finished` names, and closes.
+    /// Takes one frame. After a fault the peer gets a `Bye` with its reason, and further input
+    /// is ignored. The caller sends what `poll_send` still has, unpins what `poll_finished`
+    /// names, and closes.
     pub fn on_frame(&mut self, frame: Frame, now: Millis) -> Result<ServeEvent, Fault> {
         if self.closed {
             return Ok(ServeEvent::Nothing);
@@ -172,7 +184,8 @@ impl Server {
     }
 
     fn take_cancel(&mut self, id: u32) -> ServeEvent {
-        // An unknown id crossed its last word on the way here, and one with a reply has it coming: nothing to add.
+        // For an unknown id the final frame crossed the cancel; for one with a reply it is about to
+        // go out. Neither needs anything more.
         let Some(want) = self.find(id) else { return ServeEvent::Nothing };
         match want.phase {
             Phase::Asked => {
@@ -190,13 +203,21 @@ impl Server {
         }
     }
 
-    /// Answers a want: the plane is the first `bytes` bytes of `page`. True: it stays pinned until `poll_finished` names it.
-    /// False: the peer has cancelled or is gone, and the node unpins it at once. Reads the plane once, for its digest.
+    /// Answers a want: the plane is the first `bytes` bytes of `page`. If true, it stays pinned
+    /// until `poll_finished` names it. If false, the peer has cancelled or is gone, and the node
+    /// unpins it at once. Reads the plane once, for its digest.
     ///
     /// # Panics
-    /// When the page is shorter than `bytes`: the caller's own mistake.
+    /// When the page is shorter than `bytes`: a bug in the caller.
     #[must_use]
-    pub fn found(&mut self, id: u32, parent: BlockKey, tokens: Tokens, page: Page, bytes: usize) -> bool {
+    pub fn found(
+        &mut self,
+        id: u32,
+        parent: BlockKey,
+        tokens: Tokens,
+        page: Page,
+        bytes: usize,
+    ) -> bool {
         let Some(want) = self.find(id) else { return false };
         let taken = match want.phase {
             Phase::Asked => {
@@ -219,7 +240,7 @@ impl Server {
         self.end_unserved(id, Frame::Absent { id });
     }
 
-    /// Answers a want: this node has too much to do.
+    /// Answers a want: this node is too busy.
     pub fn busy(&mut self, id: u32) {
         self.end_unserved(id, Frame::Busy { id });
     }
@@ -238,10 +259,10 @@ impl Server {
         self.note_waiting();
     }
 
-    /// Answers a `FilterWant` with a copy of the segment; no bytes when the filter has no such segment.
+    /// Answers a `FilterWant` with a copy of the segment; empty if the filter has no such segment.
     ///
     /// # Panics
-    /// When the segment is longer than `FILTER_SEGMENT_BYTES`: the caller's own mistake.
+    /// When the segment is longer than `FILTER_SEGMENT_BYTES`: a bug in the caller.
     pub fn filter_segment(&mut self, segment: u8, generation: u64, bytes: &[u8]) {
         if self.segments.len() < self.filter_wants {
             let pushed = self.segments.push_back(Segment::new(segment, generation, bytes));
@@ -258,7 +279,7 @@ impl Server {
         self.note_waiting();
     }
 
-    /// Ends the connection from this side: the peer gets a `Bye`, and nothing else any more.
+    /// Ends the connection from this side: the peer gets a `Bye` and nothing else.
     pub(crate) fn bye(&mut self, reason: ByeReason) {
         if !self.closed {
             self.close();
@@ -266,8 +287,8 @@ impl Server {
         }
     }
 
-    /// Ends the connection without a word (the socket is gone): all pages are ready to be unpinned. A want that the node has
-    /// not answered yet is forgotten.
+    /// Ends the connection without a `Bye` (the socket is gone): all pages are ready to be
+    /// unpinned. Wants that the node has not answered yet are dropped.
     pub(crate) fn close(&mut self) {
         self.closed = true;
         self.waiting_since = None;
@@ -279,11 +300,11 @@ impl Server {
         self.sweep();
     }
 
-    /// Appends the next frame to `out`, at most one chunk; false when there is nothing to send. To be called when the socket
-    /// can take more.
+    /// Appends the next frame to `out`, at most one chunk; false when there is nothing to send.
+    /// Call it when the socket can take more.
     pub fn poll_send(&mut self, now: Millis, out: &mut Vec<u8>) -> bool {
         if self.closed {
-            // A caller of another model is told who is here, so that it may list this node.
+            // A caller with another model gets this node's hello, so that it can list this node.
             if self.bye == Some(ByeReason::Fingerprint) && !self.hello_sent {
                 self.hello_sent = true;
                 encode(&Frame::Hello(self.local), &[], out);
@@ -327,8 +348,8 @@ impl Server {
         true
     }
 
-    /// A plane whose bytes this side will not read again: the node unpins it. To be called until `None` after every
-    /// `on_frame`, answer and `poll_send`, and after the connection has ended.
+    /// A plane whose bytes this side will not read again: the node unpins it. Call it until `None`
+    /// after every `on_frame`, answer and `poll_send`, and after the connection has ended.
     pub fn poll_finished(&mut self) -> Option<(BlockKey, Plane)> {
         let want = self.wants.iter_mut().find(|want| want.unpin)?;
         want.unpin = false;
@@ -337,7 +358,7 @@ impl Server {
         Some(finished)
     }
 
-    /// When `on_deadline` wants to be called, if nothing happens before; `None` once the connection has ended.
+    /// When to call `on_deadline` if nothing happens before; `None` once the connection has ended.
     pub fn deadline(&self) -> Option<Millis> {
         if self.closed {
             return None;
@@ -349,8 +370,8 @@ impl Server {
         })
     }
 
-    /// Looks at the clock. A peer that said no hello, does not read, or has been idle for too long is a fault, as in
-    /// `on_frame`.
+    /// Handles the deadline. A peer that did not say hello, does not read, or has been idle for too
+    /// long is a fault, as in `on_frame`.
     pub fn on_deadline(&mut self, now: Millis) -> Result<(), Fault> {
         if self.deadline().is_none_or(|deadline| now < deadline) {
             return Ok(());
@@ -369,7 +390,9 @@ impl Server {
     }
 
     fn sweep(&mut self) {
-        self.wants.retain(|want| !(matches!(want.phase, Phase::Over) && want.reply.is_none() && !want.unpin));
+        self.wants.retain(|want| {
+            !(matches!(want.phase, Phase::Over) && want.reply.is_none() && !want.unpin)
+        });
     }
 
     fn has_output(&self) -> bool {
@@ -379,10 +402,13 @@ impl Server {
                 || self.draft.is_some()
                 || !self.refused.is_empty()
                 || !self.segments.is_empty()
-                || self.wants.iter().any(|want| want.reply.is_some() || matches!(want.phase, Phase::Sending(_))))
+                || self
+                    .wants
+                    .iter()
+                    .any(|want| want.reply.is_some() || matches!(want.phase, Phase::Sending(_))))
     }
 
-    /// From the moment on that something waits for the peer to read it, the peer's patience is measured.
+    /// Starts the stall timer when output starts waiting for the peer to read it.
     fn note_waiting(&mut self) {
         if self.waiting_since.is_none() && !self.closed && self.has_output() {
             self.waiting_since = Some(self.active);

@@ -1,4 +1,4 @@
-//! What the serving side has in hand: wants on their way to being served, and copies of filter segments.
+//! What the serving side is working on: wants to be served, and copies of filter segments.
 
 use heapless::Vec as Bounded;
 use xxhash_rust::xxh3::xxh3_64;
@@ -14,9 +14,9 @@ pub(super) struct Serving {
     pub(super) key: BlockKey,
     pub(super) plane: Plane,
     pub(super) phase: Phase,
-    /// The last word on this want, when it is not a chunk and not yet sent.
+    /// The final frame for this want, if it is not a chunk and not yet sent.
     pub(super) reply: Option<Frame>,
-    /// Over, and still pinned by the node.
+    /// Over, but still pinned by the node.
     pub(super) unpin: bool,
 }
 
@@ -24,24 +24,24 @@ pub(super) struct Serving {
 pub(super) enum Phase {
     /// The node has not answered yet.
     Asked,
-    /// As `Asked`, and the peer has cancelled.
+    /// As `Asked`, but the peer has cancelled.
     Withdrawn,
     Sending(Sending),
     Over,
 }
 
-/// A plane on its way out.
+/// A plane being sent.
 pub(super) struct Sending {
     parent: BlockKey,
     tokens: Tokens,
     page: Page,
     bytes: usize,
     digest: u64,
-    /// Bytes sent; `None` before `Found` is.
+    /// Bytes sent; `None` until `Found` is sent.
     offset: Option<usize>,
 }
 
-/// A copy of a filter segment, to be sent.
+/// A copy of a filter segment to send.
 pub(super) struct Segment {
     segment: u8,
     generation: u64,
@@ -65,7 +65,11 @@ impl Serving {
             None => {
                 let Sending { parent, digest, .. } = *sending;
                 let (tokens, bytes) = (sending.tokens.clone(), sending.bytes as u32);
-                encode(&Frame::Found { id, plane: self.plane, parent, tokens, bytes, digest }, &[], out);
+                encode(
+                    &Frame::Found { id, plane: self.plane, parent, tokens, bytes, digest },
+                    &[],
+                    out,
+                );
                 0
             }
             Some(offset) => {
@@ -90,9 +94,10 @@ impl Segment {
     /// Copies `bytes`.
     ///
     /// # Panics
-    /// When there are more than `FILTER_SEGMENT_BYTES`: the caller's own mistake.
+    /// When there are more than `FILTER_SEGMENT_BYTES`: a bug in the caller.
     pub(super) fn new(segment: u8, generation: u64, bytes: &[u8]) -> Segment {
-        let bytes = Bounded::from_slice(bytes).expect("a filter segment is at most FILTER_SEGMENT_BYTES long");
+        let bytes = Bounded::from_slice(bytes)
+            .expect("a filter segment is at most FILTER_SEGMENT_BYTES long");
         Segment { segment, generation, bytes }
     }
 

@@ -1,4 +1,5 @@
-//! One want of the fetching side: what was asked for, how far it has come, and the checks on what the peer sends for it.
+//! One want of the fetching side: what it asks for, how far it has come, and the checks on what the
+//! peer sends for it.
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -7,7 +8,7 @@ use crate::id::{BlockKey, Millis};
 use crate::kv::{Page, Plane};
 use crate::limits::MAX_CHUNK_BYTES;
 
-/// What a want must turn out to be.
+/// What the answer to a want must match.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Expected {
     /// The block.
@@ -33,16 +34,17 @@ pub(super) struct Wanted {
 pub(super) enum Phase {
     /// Not sent yet.
     Queued(Page),
-    /// Sent, nothing heard.
+    /// Sent, not answered yet.
     Asked(Page),
-    /// `Found` came, and `offset` bytes.
+    /// `Found` and `offset` bytes have arrived.
     Receiving { page: Page, digest: u64, offset: usize },
-    /// Cancelled after it was sent: waits until `patience` for the peer's last word. `offset` is `None` before `Found`.
+    /// Cancelled after it was sent: waits until `patience` for the peer's final frame. `offset` is
+    /// `None` before `Found`.
     Draining { cancel_sent: bool, offset: Option<usize>, patience: Millis },
 }
 
 impl Wanted {
-    /// Until when the peer may take to say its last word, once cancelled.
+    /// The deadline for the peer's final frame, once cancelled.
     pub(super) fn patience(&self) -> Option<Millis> {
         match self.phase {
             Phase::Draining { patience, .. } => Some(patience),
@@ -50,7 +52,7 @@ impl Wanted {
         }
     }
 
-    /// Checks that what the peer offers is what was asked for.
+    /// Checks that the peer offers what was asked for.
     pub(super) fn found(
         &mut self,
         plane: Plane,
@@ -59,7 +61,9 @@ impl Wanted {
         bytes: u32,
         digest: u64,
     ) -> Result<(), Fault> {
-        let Expected { parent: our_parent, tokens: our_tokens, plane: our_plane, bytes: ours, .. } = &self.expected;
+        let Expected {
+            parent: our_parent, tokens: our_tokens, plane: our_plane, bytes: ours, ..
+        } = &self.expected;
         if parent != our_parent {
             return Err(Fault::Parent(self.id));
         }
@@ -73,18 +77,29 @@ impl Wanted {
             return Err(Fault::Length { ours: *ours, theirs: bytes });
         }
         match &mut self.phase {
-            Phase::Asked(page) => self.phase = Phase::Receiving { page: page.clone(), digest, offset: 0 },
+            Phase::Asked(page) => {
+                self.phase = Phase::Receiving { page: page.clone(), digest, offset: 0 }
+            }
             Phase::Draining { offset: offset @ None, .. } => *offset = Some(0),
             _ => return Err(Fault::Unexpected("Found")),
         }
         Ok(())
     }
 
-    /// Checks that the chunk is the next one and whole, then writes it; false when the want is withdrawn and nothing is written.
-    pub(super) fn chunk(&mut self, offset: u32, checksum: u64, len: u16, payload: &[u8]) -> Result<bool, Fault> {
+    /// Checks that the chunk is the next one and undamaged, then writes it. False when the want is
+    /// cancelled and nothing is written.
+    pub(super) fn chunk(
+        &mut self,
+        offset: u32,
+        checksum: u64,
+        len: u16,
+        payload: &[u8],
+    ) -> Result<bool, Fault> {
         let bytes = self.expected.bytes;
         let next = match &mut self.phase {
-            Phase::Receiving { offset, .. } | Phase::Draining { offset: Some(offset), .. } => offset,
+            Phase::Receiving { offset, .. } | Phase::Draining { offset: Some(offset), .. } => {
+                offset
+            }
             _ => return Err(Fault::Unexpected("Chunk")),
         };
         let start = *next;

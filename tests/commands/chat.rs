@@ -1,17 +1,27 @@
-//! Conversations with the binary: chat models and base models, templates good and hostile, pipes, a full context.
+//! Conversations with the binary: chat models and base models, good and hostile templates, pipes,
+//! and a full context.
 
 use super::*;
 
 fn ask(model: &Path, more: &[&str]) -> Output {
     ended(
-        potluck().args(["ask", "  Why is the sky blue? ", "--max-tokens", "6", "--model"]).arg(model).args(more).spawn().unwrap(),
+        potluck()
+            .args(["ask", "  Why is the sky blue? ", "--max-tokens", "6", "--model"])
+            .arg(model)
+            .args(more)
+            .spawn()
+            .unwrap(),
     )
 }
 
-/// The figures' line, up to where its times begin.
+/// The line of figures, without its times.
 fn figures(output: &Output) -> String {
     let said = told(output);
-    let line = said.lines().find(|line| line.starts_with('[')).unwrap_or_else(|| panic!("no figures: {said}")).to_string();
+    let line = said
+        .lines()
+        .find(|line| line.starts_with('['))
+        .unwrap_or_else(|| panic!("no figures: {said}"))
+        .to_string();
     line.split_once("; TTFT").unwrap().0.to_string()
 }
 
@@ -32,7 +42,9 @@ fn a_model_with_a_chat_template_is_asked_in_it_and_a_base_model_completes() {
     let told_before = given(&chat, &["--system", "Be kind."]);
     assert_ne!(told_before.1, as_chat.1, "a system text is part of the prompt");
     assert_eq!(given(demo(), &["--chat", "--system", "Be kind."]), told_before);
-    assert!(misused(&["ask", "--model", "x", "Hi", "--raw", "--chat"]).contains("cannot be used with"));
+    assert!(
+        misused(&["ask", "--model", "x", "Hi", "--raw", "--chat"]).contains("cannot be used with")
+    );
     let refused = ask(demo(), &["--system", "Be kind."]);
     assert_eq!(refused.status.code(), Some(2), "{refused:?}");
     assert!(text(&refused.stderr).contains("add --chat"), "{refused:?}");
@@ -49,7 +61,8 @@ fn a_template_that_takes_no_system_text_says_so() {
     assert!(reason.contains("takes no system text: System role not supported"), "{reason}");
 }
 
-/// A template is a program out of a file: none may stop a node, and each that is not followed is named.
+/// A template is a program in a file: none may stop a node, and each one that is not
+/// followed is named.
 #[test]
 fn a_hostile_template_gives_way_to_gemmas_form_with_a_note() {
     let dir = tempfile::tempdir().unwrap();
@@ -59,11 +72,11 @@ fn a_hostile_template_gives_way_to_gemmas_form_with_a_note() {
         ("{% for m in messages %}{{ m.content }}{{ m.content }}{% endfor %}", "each text"),
         (
             "{% set n = namespace(x='aaaaaaaa') %}{% for i in range(99) %}{% set n.x = n.x ~ n.x %}{% endfor %}{{ n.x }}",
-            "too much",
+            "is too long",
         ),
-        // Evades the fuel: it ends by the bounds of its process.
+        // Evades the fuel limit; its process's limits end it.
         ("{{ [0] * 100000000 }}", "more memory, time or stack"),
-        // A value that holds itself has no end when it is written.
+        // A value that contains itself renders without end.
         ("{% set n = namespace() %}{% set n.n = n %}{{ n }}", "more memory, time or stack"),
         (&format!("{{{{ 1{} }}}}", "+1".repeat(30_000)), "is not followed"),
         (&"x".repeat(70_000), "at most 65536 are read"),
@@ -83,10 +96,13 @@ fn a_hostile_template_gives_way_to_gemmas_form_with_a_note() {
 
 fn node(model: &Path, more: &[&str]) -> Vec<String> {
     let args = ["run", "--alone", "--max-tokens", "6", "--model"].map(str::to_string);
-    args.into_iter().chain([model.display().to_string()]).chain(more.iter().map(|arg| (*arg).to_string())).collect()
+    args.into_iter()
+        .chain([model.display().to_string()])
+        .chain(more.iter().map(|arg| (*arg).to_string()))
+        .collect()
 }
 
-/// Of each answer: the prompt's tokens, and how many of them came from the own slab.
+/// For each answer: tokens of the prompt, and how many of them came from its own slab.
 fn prompts(notes: &str) -> Vec<[usize; 2]> {
     let number = |text: &str| text.trim().parse().unwrap();
     let lines = notes.lines().filter_map(|line| line.strip_prefix('['));
@@ -101,11 +117,14 @@ fn prompts(notes: &str) -> Vec<[usize; 2]> {
 #[test]
 fn turns_on_a_pipe_wait_for_one_another() {
     for end in ["", "quit\n"] {
-        let output = fed(node(demo(), &[]), format!("chat Who are you?\nchat And who am I?\nchat Why?\n{end}").as_bytes());
+        let output = fed(
+            node(demo(), &[]),
+            format!("chat Who are you?\nchat And who am I?\nchat Why?\n{end}").as_bytes(),
+        );
         let notes = (done(&output), told(&output)).1;
         let turns = prompts(&notes);
         assert_eq!(turns.len(), 3, "{notes}");
-        // Six tokens of an answer, of which the last was never computed.
+        // Six tokens of an answer, the last of which was never computed.
         assert_eq!((turns[1][1], turns[2][1]), (turns[0][0] + 5, turns[1][0] + 5), "{notes}");
     }
 }
@@ -119,11 +138,22 @@ fn lines_are_turns_with_a_chat_model_and_texts_with_a_base_model() {
         done(&output);
         told(&output)
     };
-    let notes = said(&chat, &[], "Who are you?\nAnd who am I?\nnew\nWho are you?\nask Who are you?\nraw Who are you?\n");
+    let notes = said(
+        &chat,
+        &[],
+        "Who are you?\nAnd who am I?\nnew\nWho are you?\nask Who are you?\nraw Who are you?\n",
+    );
     let turns = prompts(&notes);
-    assert!(notes.contains("is ready with chat.gguf, a chat model: what you type is a conversation"), "{notes}");
-    assert!(turns[1][0] > turns[0][0] + 6, "the second line goes on from the first: {notes}");
-    assert_eq!((turns[2], turns[3]), ([turns[0][0], turns[0][0] - 1], [turns[0][0], turns[0][0] - 1]), "{notes}");
+    assert!(
+        notes.contains("is ready with chat.gguf, a chat model: what you type is a conversation"),
+        "{notes}"
+    );
+    assert!(turns[1][0] > turns[0][0] + 6, "the second line continues the first: {notes}");
+    assert_eq!(
+        (turns[2], turns[3]),
+        ([turns[0][0], turns[0][0] - 1], [turns[0][0], turns[0][0] - 1]),
+        "{notes}"
+    );
     assert!(turns[4][0] < turns[0][0], "raw has no template: {notes}");
     let raw = said(&chat, &["--raw"], "Who are you?\nask Who are you?\n");
     assert!(raw.contains("told to complete what you type"), "{raw}");
@@ -140,7 +170,7 @@ fn what_the_model_is_told_before_is_set_shown_and_taken_back() {
     let (given, notes) = (done(&output), told(&output));
     let turns = prompts(&notes);
     assert!(turns[1][0] > turns[0][0] && turns[2][0] == turns[0][0], "{notes}");
-    assert!(given.contains("Be  kind.\n") && given.contains("told nothing before"), "{given}");
+    assert!(given.contains("Be  kind.\n") && given.contains("no system text is set"), "{given}");
     let from_start = fed(node(demo(), &["--system", "Be  kind."]), b"chat Hi\n");
     done(&from_start);
     assert_eq!(prompts(&told(&from_start))[0][0], turns[1][0]);
@@ -152,8 +182,14 @@ fn a_full_conversation_says_new_or_drops_its_oldest_turns() {
     let output = fed(node(demo(), &["--context", "96"]), turn.repeat(6).as_bytes());
     done(&output);
     let notes = told(&output);
-    let full: Vec<&str> = notes.lines().filter(|line| line.starts_with("! no answer: the conversation would have")).collect();
-    assert!(!full.is_empty() && full.iter().all(|line| line.contains("new begins another one")), "{notes}");
+    let full: Vec<&str> = notes
+        .lines()
+        .filter(|line| line.starts_with("! no answer: the conversation would have"))
+        .collect();
+    assert!(
+        !full.is_empty() && full.iter().all(|line| line.contains("new begins another one")),
+        "{notes}"
+    );
     let input = turn.repeat(6) + "new\n" + turn;
     let output = fed(node(demo(), &["--context", "96"]), input.as_bytes());
     done(&output);
@@ -166,6 +202,9 @@ fn a_full_conversation_says_new_or_drops_its_oldest_turns() {
         done(&output);
         let notes = told(&output);
         assert_eq!(prompts(&notes).len(), 6, "{notes}");
-        assert!(notes.contains("· the context is full: the oldest ") && notes.contains("forgotten"), "{notes}");
+        assert!(
+            notes.contains("· the context is full: the oldest ") && notes.contains("forgotten"),
+            "{notes}"
+        );
     }
 }

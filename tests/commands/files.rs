@@ -1,4 +1,4 @@
-//! The commands that work on files, and the help.
+//! Commands that work on files, and the help.
 
 use std::fs;
 use std::process::Stdio;
@@ -14,19 +14,44 @@ fn a_hugging_face_directory_becomes_a_file_of_every_type_that_says_what_it_is_an
     let out = tempfile::tempdir().unwrap();
     for (ty, tensors) in [("q8_0", "Q8_0"), ("q4_0", "Q4_0"), ("f16", "F16"), ("f32", "F32")] {
         let file = out.path().join(format!("{ty}.gguf"));
-        let said = done(&run([OsStr::new("convert"), dir.path().as_ref(), file.as_ref(), "--type".as_ref(), ty.as_ref()]));
-        assert!(said.starts_with(&file.display().to_string()) && said.contains("80 tensors"), "{said}");
+        let said = done(&run([
+            OsStr::new("convert"),
+            dir.path().as_ref(),
+            file.as_ref(),
+            "--type".as_ref(),
+            ty.as_ref(),
+        ]));
+        assert!(
+            said.starts_with(&file.display().to_string()) && said.contains("80 tensors"),
+            "{said}"
+        );
         let said = done(&run([OsStr::new("inspect"), file.as_ref()]));
-        for part in ["6 (1 global, 5 sliding over 32 tokens)", "512 tokens, in the file", "fingerprint", "in all", tensors] {
+        for part in [
+            "6 (1 global, 5 sliding over 32 tokens)",
+            "512 tokens, in the file",
+            "fingerprint",
+            "in all",
+            tensors,
+        ] {
             assert!(said.contains(part), "{part} in {said}");
         }
-        let json: serde_json::Value =
-            serde_json::from_str(&done(&run([OsStr::new("inspect"), "--json".as_ref(), file.as_ref()]))).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&done(&run([
+            OsStr::new("inspect"),
+            "--json".as_ref(),
+            file.as_ref(),
+        ])))
+        .unwrap();
         assert!(said.contains(json["fingerprint"].as_str().unwrap()), "{said}");
         assert_eq!(json["architecture"], "gemma3");
         assert!(json["tensors"][tensors]["bytes"].as_u64().unwrap() > 0);
         assert!(json["memory"]["weights_bytes"].as_u64() < json["file_bytes"].as_u64());
-        let output = ended(potluck().args(["ask", "--max-tokens", "3", "hello", "--model"]).arg(&file).spawn().unwrap());
+        let output = ended(
+            potluck()
+                .args(["ask", "--max-tokens", "3", "hello", "--model"])
+                .arg(&file)
+                .spawn()
+                .unwrap(),
+        );
         done(&output);
         assert!(text(&output.stderr).contains("prompt tokens"), "{output:?}");
     }
@@ -38,8 +63,11 @@ fn a_directory_without_a_tokenizer_is_converted_and_says_what_is_missing() {
     let out = tempfile::tempdir().unwrap();
     let file = out.path().join("tiny.gguf");
     let output = run([OsStr::new("convert"), golden().as_ref(), file.as_ref()]);
-    assert!(text(&output.stderr).starts_with("· the directory has no tokenizer.json"), "{output:?}");
-    assert!(!done(&output).contains("vocabulary"), "notes are not what was asked for");
+    assert!(
+        text(&output.stderr).starts_with("· the directory has no tokenizer.json"),
+        "{output:?}"
+    );
+    assert!(!done(&output).contains("vocabulary"), "notes do not belong in the output");
     let ask = |tokenizer: Option<&Path>| {
         let mut command = potluck();
         command.args(["ask", "--max-tokens", "3", "hello", "--model"]).arg(&file);
@@ -96,7 +124,10 @@ fn the_golden_model_verifies_and_one_wrong_logit_is_found() {
     let wrong = verify(dir.path(), false);
     assert_eq!(wrong.status.code(), Some(1), "{wrong:?}");
     let said = text(&wrong.stdout);
-    assert!(said.contains("FAILED: f32: a logit is off by 1.") && said.ends_with("not verified\n"), "{said}");
+    assert!(
+        said.contains("FAILED: f32: a logit is off by 1.") && said.ends_with("not verified\n"),
+        "{said}"
+    );
     assert!(names(scratch.path()).is_empty(), "converted files are left behind");
 }
 
@@ -104,7 +135,10 @@ fn the_golden_model_verifies_and_one_wrong_logit_is_found() {
 fn every_command_has_a_help_that_names_its_options() {
     let overview = done(&run(["--help"]));
     let wanted = [
-        ("run", vec!["--model", "--interface", "--port", "--peer", "--json", "--slab", "--context"]),
+        (
+            "run",
+            vec!["--model", "--interface", "--port", "--peer", "--json", "--slab", "--context"],
+        ),
         ("ask", vec!["--model", "--max-tokens", "--temperature", "--chat", "<TEXT>"]),
         ("convert", vec!["<FROM>", "<OUT>", "q8_0|q4_0|f16|f32"]),
         ("synth", vec!["gemma3-270m|gemma3-1b|demo", "--seed", "<OUT>"]),
@@ -136,7 +170,10 @@ fn a_wrong_use_is_answered_with_what_would_be_right() {
         (vec!["ask", "--model", model, "--max-tokens", "0", "hello"], "--max-tokens"),
         (vec!["ask", "--model", model, "--slab", "-1", "hello"], "a size such as"),
         (vec!["ask", "--model", model, "--slab", "0", "hello"], "a size such as"),
-        (vec!["ask", "--model", model, "--slab", "18446744073709551615", "hello"], "at most \"16 GB\""),
+        (
+            vec!["ask", "--model", model, "--slab", "18446744073709551615", "hello"],
+            "at most \"16 GB\"",
+        ),
         (vec!["ask", "--model", model, "--temperature", "nan", "hello"], "a number from 0"),
         (vec!["ask", "--model", model, "--temperature", "-1", "hello"], "a number from 0"),
         (vec!["ask", "--model", model, "--temperature", "1e9", "hello"], "to 100"),
@@ -155,7 +192,8 @@ fn a_wrong_use_is_answered_with_what_would_be_right() {
         assert!(said.contains(part), "{part} in {said}");
     }
     let peers: Vec<String> = (1..=17).map(|port| format!("--peer=127.0.0.1:{port}")).collect();
-    let args: Vec<&str> = ["run", "--model", model].into_iter().chain(peers.iter().map(String::as_str)).collect();
+    let args: Vec<&str> =
+        ["run", "--model", model].into_iter().chain(peers.iter().map(String::as_str)).collect();
     assert!(misused(&args).contains("at most 16 times"));
 }
 
@@ -163,7 +201,12 @@ fn a_wrong_use_is_answered_with_what_would_be_right() {
 #[test]
 fn a_prompt_that_is_not_utf_8_is_refused_on_the_command_line() {
     use std::os::unix::ffi::OsStrExt;
-    let output = run([OsStr::new("ask"), "--model".as_ref(), demo().as_ref(), OsStr::from_bytes(b"caf\xe9")]);
+    let output = run([
+        OsStr::new("ask"),
+        "--model".as_ref(),
+        demo().as_ref(),
+        OsStr::from_bytes(b"caf\xe9"),
+    ]);
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("invalid UTF-8"), "{output:?}");
 }
@@ -181,7 +224,10 @@ fn output_that_cannot_be_written_is_an_error_and_a_reader_that_leaves_is_none() 
     ];
     for args in commands {
         let output = ended(potluck().args(args).arg(model).stdout(full()).spawn().unwrap());
-        assert!(refused(&output).contains("the output cannot be written: No space left on device"), "{args:?}: {output:?}");
+        assert!(
+            refused(&output).contains("the output cannot be written: No space left on device"),
+            "{args:?}: {output:?}"
+        );
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
         let output = ended(potluck().args(args).arg(model).stdout(writer).spawn().unwrap());
@@ -189,25 +235,41 @@ fn output_that_cannot_be_written_is_an_error_and_a_reader_that_leaves_is_none() 
         assert!(!text(&output.stderr).contains("potluck: "), "{args:?}: {output:?}");
     }
     let output = ended(potluck().args(["inspect", "missing.gguf"]).stderr(full()).spawn().unwrap());
-    assert_eq!(output.status.code(), Some(1), "nobody can be told, and that is no panic: {output:?}");
+    assert_eq!(
+        output.status.code(),
+        Some(1),
+        "an error that cannot be printed must not panic: {output:?}"
+    );
 }
 
 #[test]
 fn perplexity_compares_the_arithmetics_on_a_text() {
     let dir = tempfile::tempdir().unwrap();
     let text = dir.path().join("text.txt");
-    fs::write(&text, "Which of the following statements about the energy of the system is correct? ".repeat(4)).unwrap();
-    let arguments = [OsStr::new("perplexity"), demo().as_ref(), text.as_ref(), "--context".as_ref(), "40".as_ref()];
+    fs::write(
+        &text,
+        "Which of the following statements about the energy of the system is correct? ".repeat(4),
+    )
+    .unwrap();
+    let arguments = [
+        OsStr::new("perplexity"),
+        demo().as_ref(),
+        text.as_ref(),
+        "--context".as_ref(),
+        "40".as_ref(),
+    ];
     let shown = done(&run(arguments));
     for row in ["float ", "int8 KV ", "int8 ", "perplexity", "bits/byte", "KL 0..40"] {
         assert!(shown.contains(row), "{row} in {shown}");
     }
-    let json: serde_json::Value = serde_json::from_str(&done(&run(arguments.into_iter().chain(["--json".as_ref()])))).unwrap();
+    let json: serde_json::Value =
+        serde_json::from_str(&done(&run(arguments.into_iter().chain(["--json".as_ref()]))))
+            .unwrap();
     assert_eq!(json["rows"].as_array().unwrap().len(), 3);
     assert_eq!(json["rows"][0]["total"]["kl"], 0.0);
     assert!(json["rows"][2]["total"]["kl"].as_f64().unwrap() > 0.0, "{json}");
     assert_eq!(json["bytes"], 77 * 4);
     fs::write(&text, "").unwrap();
     let line = refused(&run(arguments));
-    assert!(line.contains("text.txt: holds no text to predict"), "{line}");
+    assert!(line.contains("text.txt: has too little text to predict"), "{line}");
 }

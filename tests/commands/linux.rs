@@ -1,5 +1,5 @@
-//! What an ordinary Linux machine expects of a command: settings out of the environment and of the usual files, short options, one form
-//! of JSON, completions and manual pages.
+//! What Linux users expect of a command: settings from the environment and the usual files, short
+//! options, consistent JSON, completions and manual pages.
 
 use serde_json::Value;
 
@@ -9,7 +9,8 @@ use super::*;
 fn ask(home: &TempDir) -> Command {
     let folder = home.path().join("potluck");
     fs::create_dir_all(&folder).unwrap();
-    fs::write(folder.join("potluck.toml"), "[answers]\nmax_tokens = 3\n[memory]\nslab = 16\n").unwrap();
+    fs::write(folder.join("potluck.toml"), "[answers]\nmax_tokens = 3\n[memory]\nslab = 16\n")
+        .unwrap();
     let mut command = potluck();
     command.env("XDG_CONFIG_HOME", home.path()).env_remove("POTLUCK_CONFIG");
     command.args(["ask", "--json", "-m"]).arg(demo()).arg("Hello");
@@ -43,7 +44,10 @@ fn an_option_wins_over_a_variable_that_over_a_file_that_was_found_and_the_file_i
     for command in [ask(&home).env("POTLUCK_CONFIG", &named), ask(&home).arg("-c").arg(&named)] {
         let output = output(command);
         assert_eq!(generated(&output), 4);
-        assert!(!text(&output.stderr).contains("settings from"), "whoever names a file knows it");
+        assert!(
+            !text(&output.stderr).contains("settings from"),
+            "no note about a file that the user named"
+        );
     }
     let none = output(ask(&home).env("POTLUCK_CONFIG", "").env("POTLUCK_MEMORY_SLAB", "16"));
     assert!(!text(&none.stderr).contains("settings from"));
@@ -68,7 +72,8 @@ fn every_command_with_json_gives_an_event_a_line_errors_included() {
     let dir = tempfile::tempdir().unwrap();
     let settings = dir.path().join("potluck.toml");
     fs::write(&settings, "[memory]\nslab = 64\n").unwrap();
-    let (model, settings, out) = (demo().display().to_string(), settings.display().to_string(), dir.path().join("out.gguf"));
+    let (model, settings, out) =
+        (demo().display().to_string(), settings.display().to_string(), dir.path().join("out.gguf"));
     let out = out.display().to_string();
     let given: [(&str, &[&str]); 8] = [
         ("done", &["ask", "-j", "-n", "1", "--slab", "16", "-m", &model, "Hello"]),
@@ -78,23 +83,44 @@ fn every_command_with_json_gives_an_event_a_line_errors_included() {
         ("key", &["key", "-j"]),
         ("config", &["config", "check", "-j", &settings]),
         ("written", &["synth", "-j", "--shape", "demo", &out]),
-        ("bench", &["bench", "-j", "--prefill", "1", "--depth", "1", "--steps", "1", "--runs", "1", "-m", &model]),
+        (
+            "bench",
+            &[
+                "bench",
+                "-j",
+                "--prefill",
+                "1",
+                "--depth",
+                "1",
+                "--steps",
+                "1",
+                "--runs",
+                "1",
+                "-m",
+                &model,
+            ],
+        ),
     ];
     for (event, args) in given {
         let said = done(&run(args));
-        let lines: Vec<Value> =
-            said.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{said}"))).collect();
+        let lines: Vec<Value> = said
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{said}")))
+            .collect();
         assert_eq!((lines.len(), &lines[0]["event"]), (1, &event.into()), "{args:?}: {said}");
     }
-    for args in
-        [&["inspect", "-j", "missing.gguf"][..], &["config", "check", "-j", "missing.toml"], &["ask", "-j", "-m", "no", "Hi"]]
-    {
+    for args in [
+        &["inspect", "-j", "missing.gguf"][..],
+        &["config", "check", "-j", "missing.toml"],
+        &["ask", "-j", "-m", "no", "Hi"],
+    ] {
         let output = run(args);
-        let said: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{args:?}: {}", text(&output.stdout)));
+        let said: Value = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|_| panic!("{args:?}: {}", text(&output.stdout)));
         assert_eq!((output.status.code(), &said["event"]), (Some(1), &"error".into()), "{args:?}");
         assert!(
             text(&output.stderr).contains(said["reason"].as_str().unwrap()),
-            "a person reads the same: {}",
+            "the text must say the same: {}",
             text(&output.stderr)
         );
     }
@@ -110,7 +136,9 @@ fn a_shell_takes_the_completions_and_the_pages_are_written_where_man_looks() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().display().to_string();
     done(&run(["manual", "--all", &folder]));
-    for page in ["man1/potluck.1", "man1/potluck-run.1", "man5/potluck.toml.5", "man7/potluck-console.7"] {
+    for page in
+        ["man1/potluck.1", "man1/potluck-run.1", "man5/potluck.toml.5", "man7/potluck-console.7"]
+    {
         assert!(text(&fs::read(dir.path().join(page)).unwrap()).contains(".TH"), "{page}");
     }
     assert!(refused(&run(["manual", "nonsense"])).contains("there is no page nonsense"));

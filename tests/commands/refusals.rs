@@ -1,4 +1,4 @@
-//! Bad input ends in one clear line and an exit code, and leaves nothing behind.
+//! Bad input gives one clear line and an exit code, and leaves nothing behind.
 
 use std::net::{TcpListener, UdpSocket};
 
@@ -6,7 +6,7 @@ use potluck::tokenizer::Vocabulary;
 
 use super::*;
 
-/// The one line with which `ask` refuses, with `args` after the model.
+/// The single line of the error from `ask`, with `args` after the model.
 fn no_answer(args: &[&str]) -> String {
     refused(&ended(potluck().args(["ask", "--model"]).arg(demo()).args(args).spawn().unwrap()))
 }
@@ -25,18 +25,23 @@ fn a_file_that_is_no_model_is_refused_by_every_command_that_takes_one() {
     fs::write(at("head.gguf"), &whole[..16]).unwrap();
     fs::write(at("empty.gguf"), "").unwrap();
     fs::write(at("text.gguf"), "once upon a time").unwrap();
-    fs::write(at("huge.gguf"), [b"GGUF\x03\0\0\0".as_slice(), &[0xff; 7], &[0x7f], &[0xff; 7], &[0x7f]].concat()).unwrap();
+    fs::write(
+        at("huge.gguf"),
+        [b"GGUF\x03\0\0\0".as_slice(), &[0xff; 7], &[0x7f], &[0xff; 7], &[0x7f]].concat(),
+    )
+    .unwrap();
     for (name, part) in [
         ("missing.gguf", "cannot be read: No such file"),
         ("cut.gguf", "truncated: "),
         ("head.gguf", "truncated: "),
         ("empty.gguf", "is empty; download it again"),
-        ("text.gguf", "is no GGUF file"),
+        ("text.gguf", "is not a GGUF file"),
         ("huge.gguf", "damaged: it announces 9223372036854775807 tensors"),
         ("", "is a directory; name a file in it"),
     ] {
         let path = at(name);
-        let commands: [&[&str]; 3] = [&["inspect"], &["ask", "hello", "--model"], &["run", "--alone", "--model"]];
+        let commands: [&[&str]; 3] =
+            [&["inspect"], &["ask", "hello", "--model"], &["run", "--alone", "--model"]];
         for args in commands {
             let line = refused(&ended(potluck().args(args).arg(&path).spawn().unwrap()));
             says(&line, &[&format!("potluck: {}: ", path.display()), part]);
@@ -46,7 +51,8 @@ fn a_file_that_is_no_model_is_refused_by_every_command_that_takes_one() {
     says(&line, &["it looks like safetensors: run potluck convert on its directory"]);
 }
 
-/// Bytes changed anywhere in the head must never do worse than a refusal; where nothing reads them the file is as good as before.
+/// Bytes changed anywhere in the header must cause a refusal at worst; where nothing reads them,
+/// the file still works.
 #[test]
 fn a_damaged_head_is_refused_or_harmless() {
     let dir = tempfile::tempdir().unwrap();
@@ -71,10 +77,13 @@ fn a_pipe_is_not_waited_for_and_never_replaced() {
     let dir = tempfile::tempdir().unwrap();
     let pipe = dir.path().join("pipe");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    says(&refused(&run([OsStr::new("inspect"), pipe.as_ref()])), &["is no regular file"]);
-    says(&no_answer(&["hello", "--tokenizer", pipe.to_str().unwrap()]), &["is no regular file"]);
-    says(&refused(&run([OsStr::new("synth"), pipe.as_ref()])), &["is no regular file"]);
-    says(&refused(&run([OsStr::new("convert"), golden().as_ref(), pipe.as_ref()])), &["is no regular file"]);
+    says(&refused(&run([OsStr::new("inspect"), pipe.as_ref()])), &["is not a regular file"]);
+    says(&no_answer(&["hello", "--tokenizer", pipe.to_str().unwrap()]), &["is not a regular file"]);
+    says(&refused(&run([OsStr::new("synth"), pipe.as_ref()])), &["is not a regular file"]);
+    says(
+        &refused(&run([OsStr::new("convert"), golden().as_ref(), pipe.as_ref()])),
+        &["is not a regular file"],
+    );
     assert_eq!(names(dir.path()), ["pipe"]);
 }
 
@@ -85,11 +94,19 @@ fn a_directory_that_is_no_gemma_is_refused_and_nothing_is_written() {
         ("config.json", None, "config.json: cannot be read"),
         ("config.json", Some(b"{"), "config.json: damaged: not JSON"),
         ("config.json", Some(br#"{"model_type": "llama"}"#), "model_type is llama"),
-        ("model.safetensors", None, "holds no model.safetensors"),
-        ("model.safetensors", Some(b"once upon a time"), "is no safetensors file"),
-        ("model.safetensors", Some(b"\xff\xff\xff\xff\xff\xff\xff\x7f{}"), "is no safetensors file"),
+        ("model.safetensors", None, "has neither model.safetensors"),
+        ("model.safetensors", Some(b"once upon a time"), "is not a safetensors file"),
+        (
+            "model.safetensors",
+            Some(b"\xff\xff\xff\xff\xff\xff\xff\x7f{}"),
+            "is not a safetensors file",
+        ),
         ("tokenizer.json", Some(b"once upon a time"), "tokenizer.json: not a tokenizer.json"),
-        ("tokenizer.json", Some(b"\xff\xfe"), "tokenizer.json: not a tokenizer.json: it is not UTF-8"),
+        (
+            "tokenizer.json",
+            Some(b"\xff\xfe"),
+            "tokenizer.json: not a tokenizer.json: it is not UTF-8",
+        ),
     ];
     for (name, bytes, part) in cases {
         let dir = hub(&vocabulary);
@@ -98,7 +115,11 @@ fn a_directory_that_is_no_gemma_is_refused_and_nothing_is_written() {
             Some(bytes) => fs::write(dir.path().join(name), bytes).unwrap(),
         }
         let before = names(dir.path());
-        let line = refused(&run([OsStr::new("convert"), dir.path().as_ref(), dir.path().join("out.gguf").as_ref()]));
+        let line = refused(&run([
+            OsStr::new("convert"),
+            dir.path().as_ref(),
+            dir.path().join("out.gguf").as_ref(),
+        ]));
         says(&line, &[part]);
         assert_eq!(names(dir.path()), before, "{line}");
     }
@@ -106,7 +127,11 @@ fn a_directory_that_is_no_gemma_is_refused_and_nothing_is_written() {
     let shard = dir.path().join("model.safetensors");
     let whole = fs::read(&shard).unwrap();
     fs::write(&shard, &whole[..whole.len() - 100]).unwrap();
-    let line = refused(&run([OsStr::new("convert"), dir.path().as_ref(), dir.path().join("out.gguf").as_ref()]));
+    let line = refused(&run([
+        OsStr::new("convert"),
+        dir.path().as_ref(),
+        dir.path().join("out.gguf").as_ref(),
+    ]));
     says(&line, &["model.safetensors: damaged: ", "truncated"]);
     says(&refused(&run(["convert", "missing", "out.gguf"])), &["missing: cannot be read"]);
     says(&refused(&run(["verify", "missing"])), &["missing: cannot be read"]);
@@ -124,20 +149,42 @@ fn a_tokenizer_that_is_not_the_models_is_refused() {
     let cut = write("cut.json", own[..own.len() / 2].to_string());
     says(&no_answer(&["hello", "--tokenizer", &cut]), &["cut.json: not a tokenizer.json: EOF"]);
     let config = golden().join("config.json").display().to_string();
-    says(&no_answer(&["hello", "--tokenizer", &config]), &["config.json: not a tokenizer.json: missing field"]);
-    says(&no_answer(&["hello", "--tokenizer", "missing.json"]), &["missing.json: cannot be read: No such file"]);
-    says(&no_answer(&["hello", "--tokenizer", dir.path().to_str().unwrap()]), &["is no regular file; name a tokenizer.json"]);
+    says(
+        &no_answer(&["hello", "--tokenizer", &config]),
+        &["config.json: not a tokenizer.json: missing field"],
+    );
+    says(
+        &no_answer(&["hello", "--tokenizer", "missing.json"]),
+        &["missing.json: cannot be read: No such file"],
+    );
+    says(
+        &no_answer(&["hello", "--tokenizer", dir.path().to_str().unwrap()]),
+        &["is not a regular file; name a tokenizer.json"],
+    );
     let small = write("small.json", tokenizer_json(&Vocabulary::synthetic(512, 1)));
-    says(&no_answer(&["hello", "--tokenizer", &small]), &["small.json: ", "it has 512 tokens, the model 4096"]);
+    says(
+        &no_answer(&["hello", "--tokenizer", &small]),
+        &["small.json: ", "it has 512 tokens, the model 4096"],
+    );
     let large = write("large.json", tokenizer_json(&Vocabulary::synthetic(5_000, 1)));
-    says(&no_answer(&["hello", "--tokenizer", &large]), &["large.json: ", "does not belong to this model"]);
+    says(
+        &no_answer(&["hello", "--tokenizer", &large]),
+        &["large.json: ", "does not belong to this model"],
+    );
     let mut bent = Vocabulary::synthetic(4_096, 1);
     bent.tokens[4_000] = "potluck".to_string();
     let bent = write("bent.json", tokenizer_json(&bent));
-    says(&no_answer(&["hello", "--tokenizer", &bent]), &["bent.json: ", "token 4000 is \"potluck\", but "]);
+    says(
+        &no_answer(&["hello", "--tokenizer", &bent]),
+        &["bent.json: ", "token 4000 is \"potluck\", but "],
+    );
     let right = write("own.json", own);
     done(&ended(
-        potluck().args(["ask", "hello", "--max-tokens", "2", "--tokenizer", &right, "--model"]).arg(demo()).spawn().unwrap(),
+        potluck()
+            .args(["ask", "hello", "--max-tokens", "2", "--tokenizer", &right, "--model"])
+            .arg(demo())
+            .spawn()
+            .unwrap(),
     ));
 }
 
@@ -147,9 +194,18 @@ fn a_prompt_that_cannot_be_answered_says_what_would_help() {
     let numbers = numbers.join(" ");
     says(&no_answer(&[""]), &["the prompt is empty: give some text"]);
     says(&no_answer(&[" \n"]), &["the prompt is empty: give some text"]);
-    says(&no_answer(&[&numbers, "--context", "64"]), &["the context takes 63: shorten it or raise --context"]);
-    says(&no_answer(&[&numbers, "--slab", "1", "--context", "4096"]), &["blocks, the slab has ", "shorten it or raise --slab"]);
-    says(&no_answer(&["hello", "--context", "5000"]), &["with this model --context takes at most 4096"]);
+    says(
+        &no_answer(&[&numbers, "--context", "64"]),
+        &["the context takes 63: shorten it or raise --context"],
+    );
+    says(
+        &no_answer(&[&numbers, "--slab", "1", "--context", "4096"]),
+        &["blocks, the slab has ", "shorten it or raise --slab"],
+    );
+    says(
+        &no_answer(&["hello", "--context", "5000"]),
+        &["with this model --context takes at most 4096"],
+    );
     let alone = ended(potluck().args(["ask", "hello"]).spawn().unwrap());
     says(&refused(&alone), &["no model is named: give --model FILE"]);
 }
@@ -157,7 +213,14 @@ fn a_prompt_that_cannot_be_answered_says_what_would_help() {
 #[test]
 fn an_address_or_port_that_cannot_be_had_is_named_with_its_option() {
     let node = |args: &[&str]| {
-        refused(&ended(potluck().args(["run", "--interface", "127.0.0.1", "--model"]).arg(demo()).args(args).spawn().unwrap()))
+        refused(&ended(
+            potluck()
+                .args(["run", "--interface", "127.0.0.1", "--model"])
+                .arg(demo())
+                .args(args)
+                .spawn()
+                .unwrap(),
+        ))
     };
     let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = tcp.local_addr().unwrap().port().to_string();
@@ -165,11 +228,23 @@ fn an_address_or_port_that_cannot_be_had_is_named_with_its_option() {
     let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
     let port = udp.local_addr().unwrap().port().to_string();
     says(&node(&["--port", &port]), &[&format!("UDP port {port} "), "in use", "--port"]);
-    // An address that documents may use, and no machine.
-    let output = run([OsStr::new("run"), "--interface".as_ref(), "192.0.2.1".as_ref(), "--model".as_ref(), demo().as_ref()]);
-    says(&refused(&output), &["192.0.2.1 is no address of this machine", "--interface"]);
+    // An address reserved for documentation, which no machine has.
+    let output = run([
+        OsStr::new("run"),
+        "--interface".as_ref(),
+        "192.0.2.1".as_ref(),
+        "--model".as_ref(),
+        demo().as_ref(),
+    ]);
+    says(&refused(&output), &["192.0.2.1 is not an address of this machine", "--interface"]);
     says(
-        &refused(&run([OsStr::new("swarm"), "--mmlu".as_ref(), "missing".as_ref(), "--model".as_ref(), demo().as_ref()])),
+        &refused(&run([
+            OsStr::new("swarm"),
+            "--mmlu".as_ref(),
+            "missing".as_ref(),
+            "--model".as_ref(),
+            demo().as_ref(),
+        ])),
         &["missing", "give --mmlu a directory"],
     );
 }
@@ -177,24 +252,39 @@ fn an_address_or_port_that_cannot_be_had_is_named_with_its_option() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_place_that_takes_no_file_is_named_and_keeps_nothing_of_it() {
-    says(&refused(&run(["synth", "/proc/out.gguf"])), &["/proc/out.gguf: cannot be written: ", "choose another place"]);
+    says(
+        &refused(&run(["synth", "/proc/out.gguf"])),
+        &["/proc/out.gguf: cannot be written: ", "choose another place"],
+    );
     let dir = tempfile::tempdir().unwrap();
     let absent = dir.path().join("absent/out.gguf");
-    says(&refused(&run([OsStr::new("synth"), absent.as_ref()])), &["cannot be written: No such file"]);
-    says(&refused(&run([OsStr::new("synth"), dir.path().as_ref()])), &["is a directory; name a file in it"]);
-    // As on a full disk, the write that goes beyond a bound fails.
+    says(
+        &refused(&run([OsStr::new("synth"), absent.as_ref()])),
+        &["cannot be written: No such file"],
+    );
+    says(
+        &refused(&run([OsStr::new("synth"), dir.path().as_ref()])),
+        &["is a directory; name a file in it"],
+    );
+    // As on a full disk, a write beyond the limit fails.
     let full = |args: &[&OsStr]| {
         let mut command = potluck_within("trap '' XFSZ; ulimit -f 64; exec \"$@\"");
         refused(&ended(command.args(args).env("TMPDIR", dir.path()).spawn().unwrap()))
     };
     let out = dir.path().join("out.gguf");
-    says(&full(&["synth".as_ref(), out.as_ref()]), &["out.gguf: cannot be written: File too large", "make room"]);
-    says(&full(&["convert".as_ref(), golden().as_ref(), out.as_ref()]), &["out.gguf: cannot be written: File too large"]);
+    says(
+        &full(&["synth".as_ref(), out.as_ref()]),
+        &["out.gguf: cannot be written: File too large", "free some space"],
+    );
+    says(
+        &full(&["convert".as_ref(), golden().as_ref(), out.as_ref()]),
+        &["out.gguf: cannot be written: File too large"],
+    );
     says(&full(&["verify".as_ref(), golden().as_ref()]), &["cannot be written: File too large"]);
     assert!(names(dir.path()).is_empty());
 }
 
-/// The binary, its arguments to follow, run as a shell's `script` says.
+/// The binary run by a shell as `script` says; the caller adds the arguments.
 #[cfg(target_os = "linux")]
 fn potluck_within(script: &str) -> Command {
     let mut command = Command::new("sh");

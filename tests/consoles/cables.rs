@@ -1,8 +1,9 @@
-//! Cables that talk back: whatever the settings say a board's own terminals answer, and what no person typed is no prompt.
+//! Cables that echo: a board's own terminals answer regardless of the settings, and input that no
+//! person typed is not a prompt.
 
 use super::*;
 
-/// The board with these terminals of its own, whatever its settings say.
+/// Starts the board with its own terminals `own`, regardless of its settings.
 fn with_own(board: &Board, own: &[&Desk]) -> Node {
     let mut command = board.command(&[]);
     for desk in own {
@@ -14,14 +15,18 @@ fn with_own(board: &Board, own: &[&Desk]) -> Node {
 /// A board whose settings name `devices`, with a model that answers.
 fn board(devices: &[&Path]) -> Board {
     let board = Board::new(&[]);
-    let list: Vec<String> = devices.iter().map(|path| format!("{:?}", path.display().to_string())).collect();
+    let list: Vec<String> =
+        devices.iter().map(|path| format!("{:?}", path.display().to_string())).collect();
     let model = MODEL.display().to_string();
-    fs::write(board.at("potluck.toml"), format!("[model]\nfile = {model:?}\n[console]\ndevices = [{}]\n", list.join(", ")))
-        .unwrap();
+    fs::write(
+        board.at("potluck.toml"),
+        format!("[model]\nfile = {model:?}\n[console]\ndevices = [{}]\n", list.join(", ")),
+    )
+    .unwrap();
     board
 }
 
-/// The example in the settings' own file, uncommented, once muted the board.
+/// Uncommenting the example in the settings file once muted the board.
 #[test]
 fn a_boards_own_terminals_answer_whatever_devices_says() {
     let (mut own, mut usb, mut late) = (Desk::new(), Desk::new(), Desk::new());
@@ -31,10 +36,22 @@ fn a_boards_own_terminals_answer_whatever_devices_says() {
     let board = board(&[&absent, &usb.path, &alias]);
     let _node = with_own(&board, &[&own, &usb]);
     let said = own.sees("is ready");
-    assert!(said.contains(&format!("console {} is not there: it is opened as soon as it is", absent.display())), "{said}");
-    assert!(said.contains(&format!("console {}: it is a terminal that has a console already", alias.display())), "{said}");
+    assert!(
+        said.contains(&format!(
+            "console {} is not there: it is opened as soon as it is",
+            absent.display()
+        )),
+        "{said}"
+    );
+    assert!(
+        said.contains(&format!(
+            "console {}: it is a terminal that has a console already",
+            alias.display()
+        )),
+        "{said}"
+    );
     usb.sees("is ready");
-    // Two consoles on one terminal would each get half of it.
+    // Two consoles on one terminal would each get half of the input.
     for _ in 0..20 {
         own.types("version\r");
         own.sees("> version\r\npotluck ");
@@ -79,17 +96,20 @@ fn a_program_that_looks_for_modems_asks_nothing_and_noise_spoils_no_line() {
     for command in ["AT\r", "ATE1 E0\r\n", "AT+GCAP\r", "AT S7=45 S0=0 L1 V1 X4 &c1 E1 Q0\r"] {
         usb.types(command);
     }
-    desk.sees(&format!("console {}: a program at the other end looks for a modem", usb.path.display()));
+    desk.sees(&format!(
+        "console {}: a program at the other end looks for a modem",
+        usb.path.display()
+    ));
     usb.types(b"~\x00x\xf0~");
     pause(700);
     usb.types("set seed 77\r");
     usb.sees("\r\nseed 77\r\n");
-    desk.sees("1 line of bytes that are no text ignored");
+    desk.sees("1 line of bytes that are not text ignored");
     desk.types("stats\r");
     desk.sees("prompts  0 answered, 0 refused");
 }
 
-/// Each of these once was three prompts, or a board that went down.
+/// Each of these inputs once became three prompts, or shut the board down.
 #[test]
 fn pasted_lines_are_one_prompt_where_that_can_be_known_and_never_take_the_board_down() {
     let mut desk = Desk::new();
@@ -100,7 +120,7 @@ fn pasted_lines_are_one_prompt_where_that_can_be_known_and_never_take_the_board_
     desk.sees("Hello there\u{21b5}reboot\u{21b5}poweroff");
     desk.types("\r");
     desk.sees(" generated; ");
-    // A terminal that marks nothing.
+    // A terminal without bracketed paste.
     desk.types("set seed 5\rreboot\r");
     desk.sees("! that came together with other lines, as pasted text does, and is not obeyed");
     desk.types("reset --store\rset seed 6\r");
@@ -113,7 +133,7 @@ fn pasted_lines_are_one_prompt_where_that_can_be_known_and_never_take_the_board_
     desk.types("\"\"\"\rone\r");
     desk.sees("| one");
     desk.types("\x03");
-    desk.sees("· the prompt that was begun is dropped");
+    desk.sees("· the unfinished prompt was dropped");
     desk.types("stats\r");
     desk.sees("prompts  2 answered, 0 refused");
     assert!(node.0.try_wait().unwrap().is_none());
@@ -134,7 +154,8 @@ fn messages_name_the_setting_on_a_board_and_the_option_on_a_computer() {
     let said = desk.sees("raise context under [memory] in potluck.toml");
     assert!(!said.contains("--context"), "{said}");
     let mut computer = Desk::new();
-    let _node = computer.stdio(potluck().args(["run", "--alone", "--context", "32", "--model"]).arg(&*MODEL));
+    let _node = computer
+        .stdio(potluck().args(["run", "--alone", "--context", "32", "--model"]).arg(&*MODEL));
     computer.sees("is ready");
     computer.types(format!("{long}\r"));
     computer.sees("raise --context");

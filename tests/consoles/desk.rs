@@ -1,4 +1,4 @@
-//! A pseudo-terminal as a person at a serial line has it: what is typed goes in, what the terminal shows is waited for.
+//! A pseudo-terminal as a person at a serial line uses it: tests type into it and wait for output.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -15,19 +15,20 @@ use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
 
 use crate::processes::node::{PATIENCE, until};
 
-/// Waits as a person at the keys does: what comes within milliseconds of another line was pasted with it.
+/// Waits as a person typing does: a line that arrives within milliseconds of another
+/// counts as pasted.
 #[expect(clippy::disallowed_methods, reason = "typing takes time")]
 pub fn pause(milliseconds: u64) {
     thread::sleep(Duration::from_millis(milliseconds));
 }
 
-/// One terminal. Dropped, it is unplugged.
+/// One terminal. Dropping it unplugs it.
 pub struct Desk {
     master: File,
-    /// Its other end, where a node finds it.
+    /// Path of its other end, which a node opens.
     pub path: PathBuf,
     output: Option<Receiver<Vec<u8>>>,
-    /// Held, so that what nobody has opened yet is not over for its reader.
+    /// Kept open, because a terminal that nobody has opened reads as end of file.
     slave: Option<File>,
     seen: String,
 }
@@ -50,11 +51,12 @@ impl Desk {
         desk
     }
 
-    /// One at whose other end nobody has turned the echo off, as under `cat /dev/ttyACM0`: what it is sent comes back, as Linux
-    /// echoes it.
+    /// A terminal whose other end has not turned its echo off, as with `cat /dev/ttyACM0`: what it
+    /// receives comes back as Linux echoes it.
     pub fn echoing() -> Desk {
         let mut desk = Desk::unread();
-        let (mut reader, mut writer) = (desk.master.try_clone().unwrap(), desk.master.try_clone().unwrap());
+        let (mut reader, mut writer) =
+            (desk.master.try_clone().unwrap(), desk.master.try_clone().unwrap());
         desk.slave = Some(desk.slave());
         thread::spawn(move || {
             let mut bytes = [0; 4_096];
@@ -73,9 +75,10 @@ impl Desk {
         desk
     }
 
-    /// One that takes no byte of what it is sent.
+    /// A terminal that reads nothing of what it is sent.
     pub fn unread() -> Desk {
-        let master: OwnedFd = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+        let master: OwnedFd =
+            openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
         let path = PathBuf::from(ptsname(&master, Vec::new()).unwrap().into_string().unwrap());
@@ -86,7 +89,8 @@ impl Desk {
         self.master.write_all(text.as_ref()).unwrap();
     }
 
-    /// Waits until the terminal has been sent `part`, and gives all up to its end that was not given before.
+    /// Waits until the terminal has received `part`. Returns everything up to its end that was not
+    /// returned before.
     pub fn sees(&mut self, part: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -95,14 +99,14 @@ impl Desk {
                 return std::mem::replace(&mut self.seen, rest);
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            match self.output.as_ref().expect("it is read").recv_timeout(left) {
+            match self.output.as_ref().expect("its output must be read").recv_timeout(left) {
                 Ok(bytes) => self.seen += &String::from_utf8_lossy(&bytes),
                 Err(_) => panic!("{part:?} was not seen, but {:?}", self.seen),
             }
         }
     }
 
-    /// Makes it so many columns wide.
+    /// Sets its width in columns.
     pub fn resizes(&self, columns: u16) {
         let size = Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
         tcsetwinsize(self.slave(), size).unwrap();
@@ -114,10 +118,12 @@ impl Desk {
     }
 
     fn slave(&self) -> File {
-        rustix::fs::open(&self.path, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty()).unwrap().into()
+        rustix::fs::open(&self.path, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty())
+            .unwrap()
+            .into()
     }
 
-    /// `potluck` with this terminal for its standard input, output and error.
+    /// Starts `potluck` with this terminal as its standard input, output and error.
     pub fn stdio(&self, command: &mut Command) -> Node {
         let end = || Stdio::from(self.slave());
         Node(command.stdin(end()).stdout(end()).stderr(end()).spawn().unwrap())
@@ -128,12 +134,19 @@ impl Desk {
 pub struct Node(pub Child);
 
 impl Node {
-    /// Nothing on standard input, as init starts it.
+    /// Starts it without standard input, as init does.
     pub fn start(command: &mut Command) -> Node {
-        Node(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+        Node(
+            command
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap(),
+        )
     }
 
-    /// Waits for the end that must come.
+    /// Waits for its exit, which must happen.
     pub fn ended(&mut self) -> ExitStatus {
         until("potluck ends", || self.0.try_wait().unwrap())
     }
@@ -146,7 +159,7 @@ impl Drop for Node {
     }
 }
 
-/// Makes `link` lead to `path`, in place of where it led.
+/// Makes `link` point to `path`, replacing its old target.
 pub fn plug(link: &Path, path: &Path) {
     let new = link.with_extension("new");
     std::os::unix::fs::symlink(path, &new).unwrap();

@@ -1,4 +1,4 @@
-"""A headless Chromium, driven by the DevTools protocol: pages, keys, what is drawn. Needs PyPI's websocket-client."""
+"""A headless Chromium driven over the DevTools protocol: pages, keys and rendering. Needs PyPI's websocket-client."""
 
 import json
 import shutil
@@ -14,23 +14,42 @@ PATIENCE_S = 60
 
 
 def program():
-    """The browser, where there is one."""
+    """The path of an installed browser, if there is one."""
     return next((found for name in NAMES if (found := shutil.which(name))), None)
 
 
 class Browser:
-    """One window of a browser with a profile of its own, gone when it is closed."""
+    """A browser window with its own profile, which is deleted when it closes."""
 
     def __init__(self):
-        self.profile = tempfile.TemporaryDirectory(prefix="potluck-page-", ignore_cleanup_errors=True)
+        self.profile = tempfile.TemporaryDirectory(
+            prefix="potluck-page-", ignore_cleanup_errors=True
+        )
         # No sandbox: tests run as root in containers, and only this machine's own page is opened.
-        flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
-                 "--disable-dev-shm-usage", "--remote-debugging-port=0", f"--user-data-dir={self.profile.name}"]
-        self.process = subprocess.Popen([program(), *flags, "about:blank"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        flags = [
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-dev-shm-usage",
+            "--remote-debugging-port=0",
+            f"--user-data-dir={self.profile.name}",
+        ]
+        self.process = subprocess.Popen(
+            [program(), *flags, "about:blank"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         port = until("the browser listens", self.port)
-        pages = lambda: [page for page in json.load(urllib.request.urlopen(f"http://127.0.0.1:{port}/json")) if page["type"] == "page"]
-        self.socket = websocket.create_connection(until("there is a page", pages)[0]["webSocketDebuggerUrl"], suppress_origin=True,
-                                                  timeout=PATIENCE_S)
+        pages = lambda: [
+            page
+            for page in json.load(urllib.request.urlopen(f"http://127.0.0.1:{port}/json"))
+            if page["type"] == "page"
+        ]
+        self.socket = websocket.create_connection(
+            until("there is a page", pages)[0]["webSocketDebuggerUrl"],
+            suppress_origin=True,
+            timeout=PATIENCE_S,
+        )
         self.count, self.events = 0, []
         for domain in ["Page", "Runtime", "Log", "Network"]:
             self.call(f"{domain}.enable")
@@ -43,7 +62,7 @@ class Browser:
             return None
 
     def call(self, method, **params):
-        """Calls one method, and keeps the events that come meanwhile."""
+        """Calls one method, and keeps the events that arrive meanwhile."""
         self.count += 1
         self.socket.send(json.dumps({"id": self.count, "method": method, "params": params}))
         while True:
@@ -55,27 +74,47 @@ class Browser:
             self.events.append(message)
 
     def run(self, script):
-        """What a script gives, promises awaited."""
-        result = self.call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
+        """The result of a script, with promises awaited."""
+        result = self.call(
+            "Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True
+        )
         if "exceptionDetails" in result:
             raise AssertionError(f"{script[:200]}: {result['exceptionDetails']}")
         return result["result"].get("value")
 
     def look(self, width, height, phone, dark):
-        """From now on the window is of that size, on a device of that kind."""
-        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=2 if phone else 1, mobile=phone)
+        """Sets the window's size and the kind of device."""
+        self.call(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=2 if phone else 1,
+            mobile=phone,
+        )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
 
     def open(self, url):
         self.call("Page.navigate", url=url)
-        until("the page has loaded", lambda: self.run("document.readyState === 'complete' && location.href !== 'about:blank'"))
+        until(
+            "the page has loaded",
+            lambda: self.run(
+                "document.readyState === 'complete' && location.href !== 'about:blank'"
+            ),
+        )
 
     def press(self, key, code=0, text=None):
-        """Presses one key: its name, its number, and what it types."""
+        """Presses one key, given by its name, its code and the text that it types."""
         for kind in ["keyDown", "keyUp"]:
             typed = {"text": text} if text and kind == "keyDown" else {}
-            self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code, **typed)
+            self.call(
+                "Input.dispatchKeyEvent",
+                type=kind,
+                key=key,
+                code=key,
+                windowsVirtualKeyCode=code,
+                **typed,
+            )
 
     def enter(self):
         self.press("Enter", 13, "\r")
@@ -84,13 +123,21 @@ class Browser:
         self.call("Input.insertText", text=text)
 
     def addresses(self):
-        """Every address that was asked for so far."""
-        return [event["params"]["request"]["url"] for event in self.events if event["method"] == "Network.requestWillBeSent"]
+        """Every address requested so far."""
+        return [
+            event["params"]["request"]["url"]
+            for event in self.events
+            if event["method"] == "Network.requestWillBeSent"
+        ]
 
     def complaints(self):
-        """What the page got wrong so far, in the browser's words."""
-        wrong = [event["params"] for event in self.events if event["method"] == "Runtime.exceptionThrown"]
-        logged = [event["params"]["entry"] for event in self.events if event["method"] == "Log.entryAdded"]
+        """The page's errors so far, as the browser reports them."""
+        wrong = [
+            event["params"] for event in self.events if event["method"] == "Runtime.exceptionThrown"
+        ]
+        logged = [
+            event["params"]["entry"] for event in self.events if event["method"] == "Log.entryAdded"
+        ]
         return wrong + [entry for entry in logged if entry["level"] in ("error", "warning")]
 
     def close(self):
@@ -107,7 +154,7 @@ class Browser:
 
 
 def until(what, look, patience_s=PATIENCE_S):
-    """Waits until `look` gives something, and gives that."""
+    """Waits until `look` returns a true value, and returns it."""
     end = time.monotonic() + patience_s
     while not (seen := look()):
         if time.monotonic() > end:

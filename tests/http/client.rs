@@ -1,4 +1,4 @@
-//! A node with an HTTP port, and a client of a few lines that sends just what a test says.
+//! A node with an HTTP port, and a minimal client that sends exactly what a test says.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
@@ -12,13 +12,13 @@ use crate::processes::node::{MODELS, PATIENCE, potluck};
 
 pub use crate::processes::node::until;
 
-/// A `potluck run` that serves HTTP on a free port. It is ended when this is dropped.
+/// A `potluck run` that serves HTTP on a free port. Dropping it kills the process.
 pub struct Node {
     child: Child,
     addr: SocketAddr,
 }
 
-/// What came back.
+/// A response.
 #[derive(Debug)]
 pub struct Response {
     pub status: u16,
@@ -29,10 +29,18 @@ pub struct Response {
 impl Response {
     fn parse(bytes: &[u8]) -> Response {
         let text = String::from_utf8_lossy(bytes);
-        let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no head in {text:?}"));
-        let status =
-            head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_else(|| panic!("no status in {head}"));
-        let text = if head.to_lowercase().contains("transfer-encoding: chunked") { unchunked(body) } else { body.to_string() };
+        let (head, body) =
+            text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no head in {text:?}"));
+        let status = head
+            .split(' ')
+            .nth(1)
+            .and_then(|status| status.parse().ok())
+            .unwrap_or_else(|| panic!("no status in {head}"));
+        let text = if head.to_lowercase().contains("transfer-encoding: chunked") {
+            unchunked(body)
+        } else {
+            body.to_string()
+        };
         Response { status, head: head.to_string(), text }
     }
 
@@ -42,16 +50,18 @@ impl Response {
 
     /// The data of server-sent events.
     pub fn events(&self) -> Vec<Value> {
-        let data = self.text.split_terminator("\n\n").filter_map(|event| event.strip_prefix("data: "));
+        let data =
+            self.text.split_terminator("\n\n").filter_map(|event| event.strip_prefix("data: "));
         data.map(|data| serde_json::from_str(data).unwrap_or_else(|_| data.into())).collect()
     }
 }
 
-/// A body in chunks of known length, put together.
+/// Decodes a chunked body.
 fn unchunked(mut body: &str) -> String {
     let mut text = String::new();
     while let Some((length, rest)) = body.split_once("\r\n") {
-        let length = usize::from_str_radix(length, 16).unwrap_or_else(|_| panic!("{length:?} is no length"));
+        let length = usize::from_str_radix(length, 16)
+            .unwrap_or_else(|_| panic!("{length:?} is not a length"));
         text += &rest[..length];
         body = &rest[length + 2..];
     }
@@ -62,18 +72,18 @@ pub fn free_udp_port() -> u16 {
     UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap().local_addr().unwrap().port()
 }
 
-/// Reads until `text` has come.
+/// Reads until `text` has arrived.
 pub fn read_until(stream: &mut TcpStream, text: &str) {
     let (mut all, mut buffer) = (String::new(), [0; 512]);
     while !all.contains(text) {
         let count = stream.read(&mut buffer).unwrap();
-        assert!(count > 0, "it ended with {all:?}");
+        assert!(count > 0, "the stream ended with {all:?}");
         all += &String::from_utf8_lossy(&buffer[..count]);
     }
 }
 
 impl Node {
-    /// Starts one with more arguments, and waits until it says where it serves.
+    /// Starts a node with more arguments, and waits until it says where it serves.
     pub fn start(arguments: &[&str]) -> Node {
         Node::start_with(&MODELS[0], arguments)
     }
@@ -81,7 +91,10 @@ impl Node {
     /// The same with this model.
     pub fn start_with(model: &Path, arguments: &[&str]) -> Node {
         let mut command = potluck();
-        command.args(["run", "--json", "--slab", "32", "--http", "127.0.0.1:0", "--model"]).arg(model).args(arguments);
+        command
+            .args(["run", "--json", "--slab", "32", "--http", "127.0.0.1:0", "--model"])
+            .arg(model)
+            .args(arguments);
         if !arguments.contains(&"--port") {
             command.args(["--port", &free_udp_port().to_string(), "--interface", "127.0.0.1"]);
         }
@@ -89,7 +102,7 @@ impl Node {
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
         let (mut addr, mut is_ready) = (None, false);
         while addr.is_none() || !is_ready {
-            let line = lines.next().expect("the node ended before it was ready");
+            let line = lines.next().expect("the node exited before it was ready");
             let event: Value = serde_json::from_str(&line).unwrap();
             let text = event["text"].as_str().unwrap_or_default();
             if let Some((_, rest)) = text.split_once("page on http://") {
@@ -113,8 +126,11 @@ impl Node {
 
     /// Sends a request with a body, and reads nothing.
     pub fn begin(&self, stream: &mut TcpStream, path: &str, body: &str) {
-        let head =
-            format!("POST {path} HTTP/1.1\r\nhost: {}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", self.addr, body.len());
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: {}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+            self.addr,
+            body.len()
+        );
         stream.write_all((head + body).as_bytes()).unwrap();
     }
 
@@ -125,10 +141,13 @@ impl Node {
     }
 
     pub fn get(&self, path: &str) -> Response {
-        self.raw(&format!("GET {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n", self.addr))
+        self.raw(&format!(
+            "GET {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n",
+            self.addr
+        ))
     }
 
-    /// Sends these bytes. What does not fit because the node has answered already is not sent.
+    /// Sends these bytes. If the node answers early, the rest is not sent.
     pub fn raw(&self, request: &str) -> Response {
         let mut stream = self.connect();
         let _ = stream.write_all(request.as_bytes());
@@ -138,7 +157,7 @@ impl Node {
     fn rest(mut stream: TcpStream) -> Response {
         let mut bytes = Vec::new();
         let mut buffer = [0; 4_096];
-        // A node that refuses a request in the middle resets the connection behind its answer.
+        // A node that refuses a request midway resets the connection after its answer.
         while let Ok(count @ 1..) = stream.read(&mut buffer) {
             bytes.extend_from_slice(&buffer[..count]);
         }

@@ -1,4 +1,4 @@
-"""The emulated LAN's cable, from outside: Ethernet frames in datagrams of multicast on the loopback interface."""
+"""The emulated LAN's cable, from outside: Ethernet frames in multicast datagrams on the loopback interface."""
 
 import socket
 import struct
@@ -20,27 +20,39 @@ def checksum(words):
 
 
 def frame(payload, source="169.254.77.77", mac=bytes.fromhex("5254007700fe")):
-    """An Ethernet frame with a datagram of multicast DNS."""
+    """An Ethernet frame with a multicast DNS datagram."""
     udp = struct.pack("!HHHH", MDNS_PORT, MDNS_PORT, 8 + len(payload), 0) + payload
-    head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 0, 0, 255, 17, 0, socket.inet_aton(source), socket.inet_aton(MDNS))
+    head = struct.pack(
+        "!BBHHHBBH4s4s",
+        0x45,
+        0,
+        20 + len(udp),
+        0,
+        0,
+        255,
+        17,
+        0,
+        socket.inet_aton(source),
+        socket.inet_aton(MDNS),
+    )
     head = head[:10] + struct.pack("!H", checksum(head)) + head[12:]
     return MDNS_MAC + mac + b"\x08\x00" + head + udp
 
 
 def name_at(message, at):
-    """A name in a DNS message, as text, and where it ends."""
+    """A name in a DNS message as text, and the offset of its end."""
     parts, end = [], None
     for _ in range(64):
         length = message[at]
         if length >= 0xC0:
             end = end or at + 2
-            at = struct.unpack("!H", message[at:at + 2])[0] & 0x3FFF
+            at = struct.unpack("!H", message[at : at + 2])[0] & 0x3FFF
         elif length == 0:
             return ".".join(parts), end or at + 1
         else:
-            parts.append(message[at + 1:at + 1 + length].decode())
+            parts.append(message[at + 1 : at + 1 + length].decode())
             at += 1 + length
-    raise ValueError("a name without an end")
+    raise ValueError("a name without end")
 
 
 def answers(message, name):
@@ -52,21 +64,23 @@ def answers(message, name):
     found = []
     for _ in range(sum(records) if flags & 0x8000 else 0):
         of, at = name_at(message, at)
-        kind, _, _, length = struct.unpack("!HHIH", message[at:at + 10])
+        kind, _, _, length = struct.unpack("!HHIH", message[at : at + 10])
         at += 10
         if kind == A and length == 4 and of.lower() == name.lower():
-            found.append(socket.inet_ntoa(message[at:at + 4]))
+            found.append(socket.inet_ntoa(message[at : at + 4]))
         at += length
     return found
 
 
 def address_of(port, name, within):
-    """Asks the boards on the cable for a name by multicast DNS, as any computer does; the address, or None."""
+    """Asks the boards on the cable for a name by multicast DNS, as any computer does; returns the address, or None."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as cable:
         cable.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         cable.bind((GROUP, port))
         here = socket.inet_aton("127.0.0.1")
-        cable.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, socket.inet_aton(GROUP) + here)
+        cable.setsockopt(
+            socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, socket.inet_aton(GROUP) + here
+        )
         cable.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, here)
         cable.settimeout(0.2)
         labels = b"".join(bytes([len(part)]) + part.encode() for part in name.split("."))
@@ -81,7 +95,12 @@ def address_of(port, name, within):
             except TimeoutError:
                 continue
             # UDP from port 5353, in IPv4 without options.
-            if len(heard) > 54 and heard[12:14] == b"\x08\x00" and heard[23] == 17 and heard[34:36] == struct.pack("!H", MDNS_PORT):
+            if (
+                len(heard) > 54
+                and heard[12:14] == b"\x08\x00"
+                and heard[23] == 17
+                and heard[34:36] == struct.pack("!H", MDNS_PORT)
+            ):
                 try:
                     found = answers(heard[42:], name)
                 except (ValueError, IndexError, struct.error):

@@ -1,4 +1,4 @@
-"""A memory card as the image lays it out: FAT `BOOT`, a root, ext4 `data` of 16 MiB, and room behind it to grow into."""
+"""A memory card as the image lays it out: FAT `BOOT`, a root, ext4 `data` of 16 MiB, and room after it to grow into."""
 
 import os
 import struct
@@ -17,18 +17,50 @@ def make(path, files, size_mib=256):
             file.truncate(size * MIB)
     quiet = dict(check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     subprocess.run(["mkfs.fat", "-F", "32", "-n", "BOOT", boot], **quiet)
-    # As genimage makes it: blocks and inodes of a large file system, room for the descriptors of 256 GiB.
-    subprocess.run(["mke2fs", "-q", "-F", "-t", "ext4", "-L", "data", "-b", "4096", "-i", "65536", "-E", "resize=67108864", data],
-                   **quiet)
+    # As genimage makes it: block and inode sizes of a large file system, and room for the
+    # descriptors of 256 GiB.
+    subprocess.run(
+        [
+            "mke2fs",
+            "-q",
+            "-F",
+            "-t",
+            "ext4",
+            "-L",
+            "data",
+            "-b",
+            "4096",
+            "-i",
+            "65536",
+            "-E",
+            "resize=67108864",
+            data,
+        ],
+        **quiet,
+    )
     for name, content in files.items():
         put(boot, name, content, offset=0)
     at = [1, 1 + BOOT_MIB, 1 + BOOT_MIB + ROOT_MIB]
     with open(path, "wb") as card:
         card.truncate(size_mib * MIB)
-        for kind, begin, size, slot in ((0x0C, at[0], BOOT_MIB, 0), (0x83, at[1], ROOT_MIB, 1), (0x83, at[2], DATA_MIB, 2)):
+        for kind, begin, size, slot in (
+            (0x0C, at[0], BOOT_MIB, 0),
+            (0x83, at[1], ROOT_MIB, 1),
+            (0x83, at[2], DATA_MIB, 2),
+        ):
             card.seek(446 + 16 * slot)
             sectors = MIB // SECTOR
-            card.write(struct.pack("<B3sB3sII", 0, b"\xfe\xff\xff", kind, b"\xfe\xff\xff", begin * sectors, size * sectors))
+            card.write(
+                struct.pack(
+                    "<B3sB3sII",
+                    0,
+                    b"\xfe\xff\xff",
+                    kind,
+                    b"\xfe\xff\xff",
+                    begin * sectors,
+                    size * sectors,
+                )
+            )
         card.seek(510)
         card.write(b"\x55\xaa")
         for part, begin in ((boot, at[0]), (data, at[2])):
@@ -39,7 +71,7 @@ def make(path, files, size_mib=256):
 
 
 def offset_of_boot(path):
-    """Bytes before the boot partition."""
+    """Offset of the boot partition in bytes."""
     with open(path, "rb") as card:
         card.seek(446 + 8)
         return struct.unpack("<I", card.read(4))[0] * SECTOR
@@ -48,7 +80,9 @@ def offset_of_boot(path):
 def _mtools(command, path, offset, *arguments, **options):
     offset = offset_of_boot(path) if offset is None else offset
     environment = dict(os.environ, MTOOLS_SKIP_CHECK="1")
-    return subprocess.run([command, "-i", f"{path}@@{offset}", *arguments], check=True, env=environment, **options)
+    return subprocess.run(
+        [command, "-i", f"{path}@@{offset}", *arguments], check=True, env=environment, **options
+    )
 
 
 def put(path, name, content, offset=None):
@@ -57,12 +91,12 @@ def put(path, name, content, offset=None):
 
 
 def get(path, name):
-    """Reads a file of the boot partition."""
+    """Reads a file from the boot partition."""
     return _mtools("mcopy", path, None, f"::{name}", "-", stdout=subprocess.PIPE).stdout
 
 
 def remove(path, name):
-    """Removes a file or a folder of the boot partition."""
+    """Removes a file or a folder from the boot partition."""
     _mtools("mdeltree", path, None, f"::{name}")
 
 
@@ -77,14 +111,23 @@ def fill(path):
         number = 0
         while True:
             try:
-                _mtools("mcopy", path, None, "-o", "-", f"::f{size}.{number}", input=bytes(size), stderr=subprocess.DEVNULL)
+                _mtools(
+                    "mcopy",
+                    path,
+                    None,
+                    "-o",
+                    "-",
+                    f"::f{size}.{number}",
+                    input=bytes(size),
+                    stderr=subprocess.DEVNULL,
+                )
             except subprocess.CalledProcessError:
                 break
             number += 1
 
 
 def copy(source, target):
-    """Copies a card, holes as holes."""
+    """Copies a card, keeping holes."""
     subprocess.run(["cp", "--sparse=always", source, target], check=True)
 
 
@@ -95,7 +138,7 @@ def names(path):
 
 
 def root_bytes(path):
-    """Bytes of the root file system: what squashfs says of itself, else its partition."""
+    """Size of the root file system: from the squashfs header, else its partition's size."""
     with open(path, "rb") as card:
         card.seek(446 + 16 + 8)
         begin, sectors = struct.unpack("<II", card.read(8))
@@ -105,7 +148,7 @@ def root_bytes(path):
 
 
 def free_at_end(path):
-    """Bytes behind the last partition."""
+    """Bytes after the last partition."""
     with open(path, "rb") as card:
         card.seek(446 + 32 + 8)
         begin, sectors = struct.unpack("<II", card.read(8))

@@ -1,5 +1,5 @@
-"""A root file system for the short form: Debian's arm64 kernel, static busybox and the tools that the scripts call, the overlay of
-the image as it stands, and the board's binary, packed as an initramfs.
+"""A root file system for the short form: Debian's arm64 kernel, static busybox and the tools that the scripts call, the image's
+overlay as it is, and the board's binary, packed as an initramfs.
 
 Packages come from the archive that this machine's apt is configured with, into a private apt root; nothing is installed.
 """
@@ -14,18 +14,24 @@ import subprocess
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 OVERLAY = os.path.join(ROOT, "buildroot/board/potluck/overlay")
 SUITE = "trixie"
-# What the scripts call beside busybox, and the libraries that these need.
-PACKAGES = ("busybox-static e2fsprogs fdisk util-linux libc6 libblkid1 libuuid1 libcom-err2 libext2fs2t64 libss2 libfdisk1 "
-            "libsmartcols1 libmount1 libselinux1 libpcre2-8-0 libtinfo6 libreadline8t64").split()
+# What the scripts call besides busybox, and the libraries that these tools need.
+PACKAGES = (
+    "busybox-static e2fsprogs fdisk util-linux libc6 libblkid1 libuuid1 libcom-err2 libext2fs2t64 libss2 libfdisk1 "
+    "libsmartcols1 libmount1 libselinux1 libpcre2-8-0 libtinfo6 libreadline8t64"
+).split()
 TOOLS = "usr/sbin/e2fsck usr/sbin/mke2fs usr/sbin/resize2fs usr/sbin/sfdisk usr/bin/partx".split()
-# Drivers of the emulated boards; what they need comes with them.
-MODULES = ("virtio_blk virtio_net virtio_rng i6300esb ext4 vfat nls_cp437 nls_iso8859-1 nls_ascii nls_utf8 crc32c_generic "
-           "libcomposite u_serial usb_f_acm").split()
-# What the tests bring: a USB port that is a cable to itself, with the computer's driver of a serial line; radios in memory, with the
-# cipher that is theirs; and, in a room of its own, an access point.
+# Drivers of the emulated boards; their dependencies are added.
+MODULES = (
+    "virtio_blk virtio_net virtio_rng i6300esb ext4 vfat nls_cp437 nls_iso8859-1 nls_ascii nls_utf8 crc32c_generic "
+    "libcomposite u_serial usb_f_acm"
+).split()
+# Additions of the tests: a USB port looped back to itself, with the computer's driver for a serial
+# line; radios in memory, with their ciphers; and, in its own namespace, an access point.
 TEST_MODULES = "dummy_hcd cdc_acm mac80211_hwsim ccm cmac gcm".split()
-ROUTER_PACKAGES = ("busybox-static hostapd iw wpasupplicant wireless-regdb libc6 libnl-3-200 libnl-genl-3-200 libnl-route-3-200 "
-                   "libssl3t64 libreadline8t64 libtinfo6 libdbus-1-3 libpcsclite1 libsystemd0 libcap2 zlib1g libzstd1 libgcc-s1").split()
+ROUTER_PACKAGES = (
+    "busybox-static hostapd iw wpasupplicant wireless-regdb libc6 libnl-3-200 libnl-genl-3-200 libnl-route-3-200 "
+    "libssl3t64 libreadline8t64 libtinfo6 libdbus-1-3 libpcsclite1 libsystemd0 libcap2 zlib1g libzstd1 libgcc-s1"
+).split()
 
 
 def fetch(folder):
@@ -40,16 +46,28 @@ def fetch(folder):
     for name in "etc/apt.conf.d etc/preferences.d etc/trusted.gpg.d lists/partial cache/archives/partial debs".split():
         os.makedirs(os.path.join(apt, name))
     open(os.path.join(apt, "status"), "w").close()
-    mirror = subprocess.check_output([os.path.join(ROOT, "tools/debian-mirror.sh")], text=True).strip()
+    mirror = subprocess.check_output(
+        [os.path.join(ROOT, "tools/debian-mirror.sh")], text=True
+    ).strip()
     with open(os.path.join(apt, "etc/sources.list"), "w") as file:
-        file.write(f"deb [arch=arm64 signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] {mirror} {SUITE} main\n")
-    dump = subprocess.check_output(["apt-config", "dump", "Acquire", "--format", '%f "%v";%n'], text=True)
+        file.write(
+            f"deb [arch=arm64 signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] {mirror} {SUITE} main\n"
+        )
+    dump = subprocess.check_output(
+        ["apt-config", "dump", "Acquire", "--format", '%f "%v";%n'], text=True
+    )
     with open(os.path.join(apt, "apt.conf"), "w") as file:
-        file.writelines(line + "\n" for line in dump.splitlines() if re.match("Acquire::(http|https|Retries)", line))
-        file.write(f'Dir::Etc "{apt}/etc"; Dir::Etc::Parts "apt.conf.d"; Dir::Etc::SourceList "sources.list";\n'
-                   f'Dir::Etc::SourceParts "-"; Dir::State::Lists "{apt}/lists"; Dir::State::Status "{apt}/status";\n'
-                   f'Dir::Cache "{apt}/cache"; APT::Architecture "arm64"; APT::Architectures {{ "arm64"; }};\n'
-                   'Acquire::Languages "none"; APT::Sandbox::User "";\n')
+        file.writelines(
+            line + "\n"
+            for line in dump.splitlines()
+            if re.match("Acquire::(http|https|Retries)", line)
+        )
+        file.write(
+            f'Dir::Etc "{apt}/etc"; Dir::Etc::Parts "apt.conf.d"; Dir::Etc::SourceList "sources.list";\n'
+            f'Dir::Etc::SourceParts "-"; Dir::State::Lists "{apt}/lists"; Dir::State::Status "{apt}/status";\n'
+            f'Dir::Cache "{apt}/cache"; APT::Architecture "arm64"; APT::Architectures {{ "arm64"; }};\n'
+            'Acquire::Languages "none"; APT::Sandbox::User "";\n'
+        )
     environment = dict(os.environ, APT_CONFIG=os.path.join(apt, "apt.conf"))
     debs = os.path.join(apt, "debs")
 
@@ -57,7 +75,9 @@ def fetch(folder):
         return subprocess.check_output(command, cwd=debs, env=environment, text=True)
 
     run("apt-get", "-qq", "update")
-    kernel = re.search(r"Depends: (linux-image-\S+)", run("apt-cache", "depends", "linux-image-arm64")).group(1)
+    kernel = re.search(
+        r"Depends: (linux-image-\S+)", run("apt-cache", "depends", "linux-image-arm64")
+    ).group(1)
     run("apt-get", "-qq", "download", kernel, *sorted({*PACKAGES, *ROUTER_PACKAGES}))
     for deb in os.listdir(debs):
         package = deb.split("_")[0]
@@ -76,24 +96,30 @@ def fetch(folder):
 def kernel(folder):
     """The kernel, for -kernel."""
     boot = os.path.join(folder, "kernel/boot")
-    return os.path.join(boot, next(name for name in os.listdir(boot) if name.startswith("vmlinuz-")))
+    return os.path.join(
+        boot, next(name for name in os.listdir(boot) if name.startswith("vmlinuz-"))
+    )
 
 
 def board(folder, name):
     """A board's device tree."""
     trees = os.path.join(folder, "kernel/usr/lib")
-    return os.path.join(trees, next(n for n in os.listdir(trees) if n.startswith("linux-image-")), "broadcom", name)
+    return os.path.join(
+        trees, next(n for n in os.listdir(trees) if n.startswith("linux-image-")), "broadcom", name
+    )
 
 
 def version(folder):
-    """What the kernel calls itself."""
+    """The kernel's version string."""
     return os.listdir(os.path.join(folder, "kernel/usr/lib/modules"))[0]
 
 
 def modules(folder, wanted):
-    """Drivers and what they need, as name to code: whoever is needed comes before who needs it."""
+    """Drivers and their dependencies, as name to code, with dependencies first."""
     there, found = {}, {}
-    for where, _, names in os.walk(os.path.join(folder, "kernel/usr/lib/modules", version(folder), "kernel")):
+    for where, _, names in os.walk(
+        os.path.join(folder, "kernel/usr/lib/modules", version(folder), "kernel")
+    ):
         for name in names:
             there[name.split(".ko")[0].replace("-", "_")] = os.path.join(where, name)
 
@@ -101,7 +127,7 @@ def modules(folder, wanted):
         path = there.get(name)
         if path is None or name in found:
             return
-        with (lzma.open(path) if path.endswith(".xz") else open(path, "rb")) as file:
+        with lzma.open(path) if path.endswith(".xz") else open(path, "rb") as file:
             code = file.read()
         for needs in re.findall(rb"\0depends=([^\0]+)\0", code):
             for need in needs.decode().replace("-", "_").split(","):
@@ -122,11 +148,15 @@ def _install_modules(folder, root, wanted):
         with open(os.path.join(into, name + ".ko"), "wb") as file:
             file.write(code)
     busybox = os.path.join(root, "usr/bin/busybox")
-    subprocess.run(["qemu-aarch64", busybox, "depmod", "-b", root, version(folder)], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        ["qemu-aarch64", busybox, "depmod", "-b", root, version(folder)],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
 
 
 def make_router(folder, image, wanted):
-    """Makes a disk with an access point, and with modules for a board's kernel: the `wanted`, and those that the tests bring."""
+    """Makes a disk with an access point and with modules for a board's kernel: `wanted`, and those that the tests add."""
     root = image + ".root"
     shutil.rmtree(root, ignore_errors=True)
     shutil.copytree(os.path.join(folder, "router"), root, symlinks=True)
@@ -137,7 +167,7 @@ def make_router(folder, image, wanted):
         os.makedirs(os.path.join(root, name), exist_ok=True)
     firmware = os.path.join(root, "usr/lib/firmware")
     for name in ("regulatory.db", "regulatory.db.p7s"):
-        # Signed by its keepers, whose key every kernel has.
+        # Signed by its maintainers, whose key every kernel has.
         os.replace(os.path.join(firmware, name + "-upstream"), os.path.join(firmware, name))
     _install_modules(folder, root, [*wanted, *TEST_MODULES])
     if os.path.exists(image):
@@ -155,15 +185,29 @@ def make_root(folder, root, binary, model):
         os.symlink("usr/" + name, os.path.join(root, name))
     os.symlink("../run", os.path.join(root, "var/run"))
     tools = os.path.join(folder, "tools")
-    shutil.copytree(os.path.join(tools, "usr/lib"), os.path.join(root, "usr/lib"), symlinks=True, dirs_exist_ok=True)
+    shutil.copytree(
+        os.path.join(tools, "usr/lib"),
+        os.path.join(root, "usr/lib"),
+        symlinks=True,
+        dirs_exist_ok=True,
+    )
     for name in TOOLS:
-        source = next(path for path in (os.path.join(tools, name), os.path.join(tools, name.removeprefix("usr/")))
-                      if os.path.exists(path))
+        source = next(
+            path
+            for path in (os.path.join(tools, name), os.path.join(tools, name.removeprefix("usr/")))
+            if os.path.exists(path)
+        )
         shutil.copy(source, os.path.join(root, name))
     busybox = os.path.join(root, "usr/bin/busybox")
     shutil.copy(os.path.join(tools, "usr/bin/busybox"), busybox)
     for applet in subprocess.check_output(["qemu-aarch64", busybox, "--list"], text=True).split():
-        link = os.path.join(root, "usr/sbin" if applet in ("init", "mdev", "modprobe", "reboot", "poweroff") else "usr/bin", applet)
+        link = os.path.join(
+            root,
+            "usr/sbin"
+            if applet in ("init", "mdev", "modprobe", "reboot", "poweroff")
+            else "usr/bin",
+            applet,
+        )
         if applet not in ("busybox", "mke2fs") and not os.path.lexists(link):
             os.symlink("/usr/bin/busybox", link)
     shutil.copytree(OVERLAY, root, symlinks=True, dirs_exist_ok=True)
@@ -174,12 +218,13 @@ def make_root(folder, root, binary, model):
 
 
 def pack(root, out):
-    """Writes the directory as a cpio archive in the form that the kernel unpacks (newc), owned by root."""
+    """Writes the directory as a cpio archive in the kernel's format (newc), owned by root."""
     entries = []
     for where, folders, names in os.walk(root):
         folders.sort()
         entries += [os.path.join(where, name) for name in sorted(folders + names)]
-    # Not compressed: an emulated board takes longer to unpack it than this machine to read it.
+    # Not compressed: an emulated board takes longer to unpack it than this machine
+    # takes to read it.
     with open(out, "wb") as file:
         for number, path in enumerate(entries, 1):
             mode = os.lstat(path).st_mode
@@ -192,11 +237,14 @@ def pack(root, out):
                 data = b""
             file.write(_entry(number, os.path.relpath(path, root), mode, data))
         # The kernel opens its console before anything is mounted.
-        file.write(_entry(len(entries) + 1, "dev/console", stat.S_IFCHR | 0o600, device=(5, 1)) + _entry(0, "TRAILER!!!", 0))
+        file.write(
+            _entry(len(entries) + 1, "dev/console", stat.S_IFCHR | 0o600, device=(5, 1))
+            + _entry(0, "TRAILER!!!", 0)
+        )
 
 
 def add_files(initrd, files, out):
-    """Writes an initramfs with further files behind those that it has, or in their place; their folders are there."""
+    """Writes an initramfs with further files, which are added or replace existing ones; their folders must exist."""
     shutil.copy(initrd, out)
     with open(out, "ab") as file:
         file.write(b"\0" * (-file.tell() % 4))

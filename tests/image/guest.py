@@ -1,6 +1,6 @@
 """A board in QEMU: its serial lines as streams to expect text on, and QMP to pause, reset and watch it.
 
-Every guest is a process of its own that ends with its object; its console's whole transcript stays in `log`.
+Every guest is a separate process that ends with its object; the whole transcript of its console stays in `log`.
 """
 
 import json
@@ -12,16 +12,16 @@ import threading
 import time
 
 
-# How much longer than on a quiet machine everything may take.
+# Factor for all timeouts, relative to an idle machine.
 PATIENCE = float(os.environ.get("PATIENCE") or 1)
 
 
 class Failed(Exception):
-    """What a test expected and did not get."""
+    """A test did not get what it expected."""
 
 
 class Line:
-    """One serial line, read by a thread of its own so that the guest never waits for the test."""
+    """One serial line, read by its own thread so that the guest never waits for the test."""
 
     def __init__(self, path, log=None):
         deadline = time.monotonic() + 20 * PATIENCE
@@ -65,12 +65,12 @@ class Line:
         self.socket.sendall(line.encode() + b"\n")
 
     def expect(self, *wanted, within=60, fail=()):
-        """Waits until one of the texts comes after what was expected before; returns what came up to its end. A text of `fail`
-        ends the waiting at once."""
+        """Waits until one of the texts appears after the last match; returns everything up to its end. A text of `fail` ends the
+        wait at once."""
         deadline = time.monotonic() + within * PATIENCE
         with self.more:
             while True:
-                rest = self.text[self.seen:]
+                rest = self.text[self.seen :]
                 found = [(rest.find(text), text) for text in wanted if text in rest]
                 if found:
                     at, text = min(found)
@@ -79,24 +79,32 @@ class Line:
                 bad = [text for text in fail if text in rest]
                 left = deadline - time.monotonic()
                 if bad or left <= 0 or self.ended:
-                    why = f"came {bad[0]!r}" if bad else "the line ended" if self.ended else f"not within {within} s"
-                    raise Failed(f"expected {' or '.join(map(repr, wanted))}: {why}. The last lines:\n{rest[-1500:]}")
+                    why = (
+                        f"came {bad[0]!r}"
+                        if bad
+                        else "the line ended"
+                        if self.ended
+                        else f"not within {within} s"
+                    )
+                    raise Failed(
+                        f"expected {' or '.join(map(repr, wanted))}: {why}. The last lines:\n{rest[-1500:]}"
+                    )
                 self.more.wait(min(left, 1))
 
     def drain(self, quiet_s=0.3):
-        """Takes what there is until nothing came for a while; returns it."""
+        """Reads until nothing has arrived for a while; returns the text."""
         while True:
             with self.more:
                 before = len(self.text)
                 self.more.wait(quiet_s)
                 if len(self.text) == before:
-                    rest = self.text[self.seen:]
+                    rest = self.text[self.seen :]
                     self.seen = before
                     return rest
 
 
 class Shell:
-    """The root shell on the second line (`potluck.shell=`): runs commands and gives their output."""
+    """The root shell on the second line (`potluck.shell=`): runs commands and returns their output."""
 
     def __init__(self, line):
         self.line = line
@@ -105,8 +113,8 @@ class Shell:
     def run(self, command, within=60):
         """Output and exit status of a command."""
         self.count += 1
-        # The mark is put together by the shell, so that an echo of the line does not hold it.
-        self.line.send(f"{command}\necho \"<e\"\"nd{self.count} $?>\"")
+        # The shell assembles the mark, so that an echo of the line does not contain it.
+        self.line.send(f'{command}\necho "<e""nd{self.count} $?>"')
         text = self.line.expect(f"<end{self.count} ", within=within)
         status = self.line.expect(">", within=5)
         return text[: text.rfind("<end")].strip("\n"), int(status[:-1])
@@ -115,7 +123,7 @@ class Shell:
         """Output of a command that must succeed."""
         output, status = self.run(command, within)
         if status != 0:
-            raise Failed(f"in the guest `{command}` ends with {status}: {output}")
+            raise Failed(f"in the guest `{command}` exits with {status}: {output}")
         return output
 
 
@@ -126,18 +134,35 @@ class Guest:
         self.folder = folder
         self.name = name
         self.begun = time.monotonic()
-        sockets = [os.path.join(folder, f"{name}.{kind}") for kind in ["qmp", *map(str, range(serials))]]
+        sockets = [
+            os.path.join(folder, f"{name}.{kind}") for kind in ["qmp", *map(str, range(serials))]
+        ]
         for path in sockets:
             if os.path.exists(path):
                 os.unlink(path)
-        argv = [word.replace("{serial0}", sockets[1]).replace("{serial1}", sockets[-1]) for word in arguments]
-        argv += ["-display", "none", "-monitor", "none", "-qmp", f"unix:{sockets[0]},server=on,wait=off"]
+        argv = [
+            word.replace("{serial0}", sockets[1]).replace("{serial1}", sockets[-1])
+            for word in arguments
+        ]
+        argv += [
+            "-display",
+            "none",
+            "-monitor",
+            "none",
+            "-qmp",
+            f"unix:{sockets[0]},server=on,wait=off",
+        ]
         self.errors = open(os.path.join(folder, f"{name}.qemu"), "ab")
         self.transcript = open(os.path.join(folder, f"{name}.log"), "ab")
-        self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=self.errors, stderr=self.errors)
+        self.process = subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=self.errors, stderr=self.errors
+        )
         try:
             self.qmp_line = Line(sockets[0])
-            self.lines = [Line(path, self.transcript if at == 0 else None) for at, path in enumerate(sockets[1:])]
+            self.lines = [
+                Line(path, self.transcript if at == 0 else None)
+                for at, path in enumerate(sockets[1:])
+            ]
             self.qmp("qmp_capabilities")
         except Failed:
             self.end()
@@ -153,7 +178,7 @@ class Guest:
         """The second one, where a root shell is."""
         if not hasattr(self, "_shell"):
             self._shell = Shell(self.lines[1])
-            # Without echo and line editing, which a shell leaves out when it does not write to a terminal.
+            # No echo and no line editing: a shell leaves both out if its output is not a terminal.
             self._shell.line.send("")
             self._shell.line.expect("# ", within=60)
             self._shell.line.send("stty -echo; sh 2>&1 | cat")
@@ -162,7 +187,7 @@ class Guest:
         return self._shell
 
     def qmp(self, command, **arguments):
-        """Does something to the machine: stop, cont, system_reset."""
+        """Sends the machine a QMP command, such as stop, cont or system_reset."""
         self.qmp_line.send(json.dumps({"execute": command, "arguments": arguments}))
         self.qmp_line.expect('"return"', within=20, fail=('"error"',))
 
@@ -171,7 +196,7 @@ class Guest:
         return self.qmp_line.expect(f'"event": "{name}"', within=within)
 
     def pull_the_plug(self):
-        """Ends it at once, in the middle of whatever it does."""
+        """Kills it at once, whatever it is doing."""
         self.process.kill()
         self.process.wait()
 

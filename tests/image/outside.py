@@ -1,5 +1,4 @@
-"""What a board meets outside: a computer at its USB port, a Wi-Fi with all that may be wrong with it, a radio that went deaf, and a
-card that was copied.
+"""What a board meets outside: a computer at its USB port, Wi-Fi with all its faults, a radio that went deaf, and a copied card.
 
 The USB port is dummy_hcd's: the guest is then both the board, with /dev/ttyGS0, and the computer, with /dev/ttyACM0. The radios are
 mac80211_hwsim's: one is the board's, the other belongs to an access point in a network namespace, which runs Debian's hostapd from a
@@ -16,44 +15,73 @@ from guest import PATIENCE, Failed
 
 
 def eventually(shell, command, wanted, within, what):
-    """Runs a command again and again until its output matches; returns the output and how many seconds it took."""
+    """Repeats a command until its output matches; returns the output and how many seconds it took."""
     begun = time.monotonic()
     while True:
         output, _ = shell.run(command)
         if re.search(wanted, output):
             return output, round(time.monotonic() - begun, 1)
         if time.monotonic() - begun > within * PATIENCE:
-            raise Failed(f"{what}: not within {within} s. `{command}` says:\n{output[-1500:]}")
+            raise Failed(f"{what}: not within {within} s. `{command}` prints:\n{output[-1500:]}")
         time.sleep(1)
 
 
 def usb(machine, figures):
-    """A computer at the USB port: its serial line is potluck's console, it is no modem, and it is there again after the cable was out."""
+    """A computer at the USB port: its serial line is potluck's console and not a modem, and it returns after the cable was unplugged."""
     with machine.start(machine.fresh_card("usb"), "usb", early=("dummy_hcd", "cdc_acm")) as guest:
         prompt(guest)
         shell = guest.shell
-        said, _ = eventually(shell, "dmesg | grep 'potluck: .*USB console'", "USB console", 20, "S50gadget says what became of the port")
-        want("USB console: /dev/ttyGS0 on dummy_udc.0" in said, f"there is no console over USB: {said}")
-        eventually(shell, "ls /dev/ttyACM*", r"^/dev/ttyACM0$", 20, "the computer finds no serial line")
+        said, _ = eventually(
+            shell,
+            "dmesg | grep 'potluck: .*USB console'",
+            "USB console",
+            20,
+            "S50gadget reports the state of the port",
+        )
+        want(
+            "USB console: /dev/ttyGS0 on dummy_udc.0" in said,
+            f"there is no console over USB: {said}",
+        )
+        eventually(
+            shell, "ls /dev/ttyACM*", r"^/dev/ttyACM0$", 20, "the computer finds no serial line"
+        )
         port = "/sys/class/tty/ttyACM0/device"
-        kind = shell.must(f"cd {port} && cat bInterfaceClass bInterfaceSubClass bInterfaceProtocol; cd /").split()
-        want(kind == ["02", "02", "00"], f"the port says of itself {kind}, not that it is a serial line and no modem (02 02 00)")
-        ids = shell.must(f"cd -P {port} && cd .. && cat idVendor idProduct manufacturer product serial; cd /").splitlines()
-        want(ids[:4] == ["0525", "a4a7", "potluck", "potluck console"] and ids[4], f"the port calls itself {ids}")
+        kind = shell.must(
+            f"cd {port} && cat bInterfaceClass bInterfaceSubClass bInterfaceProtocol; cd /"
+        ).split()
+        want(
+            kind == ["02", "02", "00"],
+            f"the port identifies itself as {kind}, not as a serial line without a modem (02 02 00)",
+        )
+        ids = shell.must(
+            f"cd -P {port} && cd .. && cat idVendor idProduct manufacturer product serial; cd /"
+        ).splitlines()
+        want(
+            ids[:4] == ["0525", "a4a7", "potluck", "potluck console"] and ids[4],
+            f"the port identifies itself as {ids}",
+        )
         typed(shell, "status", "epoch 0")
         typed(shell, "Why is the sky blue?", "tokens/s")
-        # The cable out, and in again.
+        # Unplugs the cable and plugs it in again.
         shell.must("echo >/sys/kernel/config/usb_gadget/potluck/UDC")
-        eventually(shell, "ls /dev/ttyACM* 2>/dev/null | wc -l", "^0$", 20, "the cable is not out")
+        eventually(
+            shell, "ls /dev/ttyACM* 2>/dev/null | wc -l", "^0$", 20, "the cable is not unplugged"
+        )
         shell.must("/etc/init.d/S50gadget start")
-        eventually(shell, "ls /dev/ttyACM*", r"^/dev/ttyACM0$", 20, "the computer finds no serial line the second time")
+        eventually(
+            shell,
+            "ls /dev/ttyACM*",
+            r"^/dev/ttyACM0$",
+            20,
+            "the computer finds no serial line the second time",
+        )
         typed(shell, "version", "potluck ")
         figures["typed at the computer's side of the USB cable, and answered"] = 3
 
 
 def typed(shell, line, answer):
-    """Types a line on the computer's side, and waits for an answer there; after a few seconds it types again, for it takes a while
-    until a console whose cable was out is opened again."""
+    """Types a line on the computer's side, and waits for an answer there; after a few seconds it types again, because it takes a
+    while to reopen a console after its cable was unplugged."""
     shell.must("stty -F /dev/ttyACM0 raw -echo; cat /dev/ttyACM0 >/tmp/usb & echo $! >/tmp/usb.pid")
     try:
         for _ in range(6):
@@ -71,34 +99,42 @@ def typed(shell, line, answer):
 NETWORK = "Kitchen net"
 PASSWORD = "correct horse"
 WIFI = f'[node]\nname = "kitchen"\n[answers]\nmax_tokens = 8\n[wifi]\nssid = "{NETWORK}"\npassword = "{PASSWORD}"\ncountry = "DE"\n'
-# Where the second disk is in the guest, and its busybox, which needs no library.
+# The second disk's mount point in the guest, and its busybox, which needs no libraries.
 DISK = "/tmp/router"
 BUSYBOX = f"{DISK}/usr/bin/busybox"
 
 
 class Router:
-    """The access point: a radio in a network namespace of the guest, hostapd, and a DHCP server if wanted."""
+    """The access point: a radio in a network namespace of the guest, hostapd, and optionally a DHCP server."""
 
     def __init__(self, shell):
         self.shell = shell
         shell.must(f"mkdir -p {DISK} && mount -t ext4 -o ro /dev/vdb {DISK}")
-        want(shell.run(f"[ -d {DISK}/usr/lib/modules/$(uname -r) ]")[1] == 0,
-             "this image's kernel is not the one that Debian's archive has now, so that there are no radios for it: make the image anew")
+        want(
+            shell.run(f"[ -d {DISK}/usr/lib/modules/$(uname -r) ]")[1] == 0,
+            "this image's kernel is not the one in Debian's archive now, so there are no radios for it: rebuild the image",
+        )
         shell.must(f"mount --bind {DISK}/usr/lib/modules /lib/modules")
         for name in "dev proc sys run tmp".split():
             shell.must(f"mount --bind /{name} {DISK}/{name}")
         # The short form has none of these.
-        loader = f"{DISK}/usr/lib/ld-linux-aarch64.so.1 --library-path {DISK}/usr/lib/aarch64-linux-gnu"
+        loader = (
+            f"{DISK}/usr/lib/ld-linux-aarch64.so.1 --library-path {DISK}/usr/lib/aarch64-linux-gnu"
+        )
         for name in "wpa_supplicant iw".split():
-            shell.must(f"command -v {name} >/dev/null || {{ printf '#!/bin/sh\\nexec {loader} {DISK}/usr/sbin/{name} \"$@\"\\n' "
-                       f">/usr/bin/{name} && chmod +x /usr/bin/{name}; }}")
-        shell.must(f"[ -e /lib/firmware/regulatory.db ] || echo -n {DISK}/usr/lib/firmware "
-                   ">/sys/module/firmware_class/parameters/path")
+            shell.must(
+                f"command -v {name} >/dev/null || {{ printf '#!/bin/sh\\nexec {loader} {DISK}/usr/sbin/{name} \"$@\"\\n' "
+                f">/usr/bin/{name} && chmod +x /usr/bin/{name}; }}"
+            )
+        shell.must(
+            f"[ -e /lib/firmware/regulatory.db ] || echo -n {DISK}/usr/lib/firmware "
+            ">/sys/module/firmware_class/parameters/path"
+        )
         shell.must(f"{BUSYBOX} unshare -n {BUSYBOX} sleep 999999 & echo $! >/tmp/room")
         self.inside = f"{BUSYBOX} nsenter -t $(cat /tmp/room) -n"
 
     def plug_radios(self):
-        """Puts two radios in, and gives the second to the access point before the board sees it."""
+        """Plugs in two radios, and gives the second to the access point before the board sees it."""
         self.shell.must("killall -STOP network; modprobe mac80211_hwsim radios=2")
         eventually(self.shell, "ls /sys/class/net", "wlan1", 20, "there are no radios")
         self.take_radio()
@@ -106,60 +142,128 @@ class Router:
 
     def take_radio(self):
         """Moves the second radio into the access point's namespace."""
-        eventually(self.shell, "iw phy $(cat /sys/class/net/wlan1/phy80211/name) set netns $(cat /tmp/room); ls /sys/class/net; "
-                   f"{self.inside} ip link", r"(?s)^(?!.*wlan1\n.*wlan1).*wlan1", 20, "the access point has no radio")
-        self.shell.must(f"{self.inside} ip addr add 10.77.0.1/24 dev wlan1; {self.inside} ip link set wlan1 up")
+        eventually(
+            self.shell,
+            "iw phy $(cat /sys/class/net/wlan1/phy80211/name) set netns $(cat /tmp/room); ls /sys/class/net; "
+            f"{self.inside} ip link",
+            r"(?s)^(?!.*wlan1\n.*wlan1).*wlan1",
+            20,
+            "the access point has no radio",
+        )
+        self.shell.must(
+            f"{self.inside} ip addr add 10.77.0.1/24 dev wlan1; {self.inside} ip link set wlan1 up"
+        )
 
     def on(self, password=PASSWORD):
-        """Turns the access point on. It hides its name."""
-        lines = ("interface=wlan1", "driver=nl80211", f"ssid={NETWORK}", "ignore_broadcast_ssid=1", "hw_mode=g", "channel=6", "wpa=2",
-                 "wpa_key_mgmt=WPA-PSK", "rsn_pairwise=CCMP", f"wpa_passphrase={password}")
-        self.shell.must("printf '%s\\n' " + " ".join(f"'{line}'" for line in lines) + " >/tmp/hostapd.conf")
-        self.shell.must(f"{self.inside} chroot {DISK} /usr/sbin/hostapd -B -P /tmp/hostapd.pid /tmp/hostapd.conf >/tmp/hostapd.log")
+        """Turns the access point on, with a hidden name."""
+        lines = (
+            "interface=wlan1",
+            "driver=nl80211",
+            f"ssid={NETWORK}",
+            "ignore_broadcast_ssid=1",
+            "hw_mode=g",
+            "channel=6",
+            "wpa=2",
+            "wpa_key_mgmt=WPA-PSK",
+            "rsn_pairwise=CCMP",
+            f"wpa_passphrase={password}",
+        )
+        self.shell.must(
+            "printf '%s\\n' " + " ".join(f"'{line}'" for line in lines) + " >/tmp/hostapd.conf"
+        )
+        self.shell.must(
+            f"{self.inside} chroot {DISK} /usr/sbin/hostapd -B -P /tmp/hostapd.pid /tmp/hostapd.conf >/tmp/hostapd.log"
+        )
 
     def off(self):
         """Turns the access point off."""
-        self.shell.must("kill $(cat /tmp/hostapd.pid); while kill -0 $(cat /tmp/hostapd.pid) 2>/dev/null; do sleep 1; done")
+        self.shell.must(
+            "kill $(cat /tmp/hostapd.pid); while kill -0 $(cat /tmp/hostapd.pid) 2>/dev/null; do sleep 1; done"
+        )
 
     def serve_addresses(self):
         """Starts the DHCP server."""
-        lines = ("start 10.77.0.50", "end 10.77.0.60", "interface wlan1", "option subnet 255.255.255.0", "option router 10.77.0.1",
-                 "lease_file /tmp/leases", "pidfile /tmp/udhcpd.pid")
-        self.shell.must("touch /tmp/leases; printf '%s\\n' " + " ".join(f"'{line}'" for line in lines) + " >/tmp/udhcpd.conf")
-        self.shell.must(f"{self.inside} {BUSYBOX} udhcpd -f /tmp/udhcpd.conf >/tmp/udhcpd.log 2>&1 &")
+        lines = (
+            "start 10.77.0.50",
+            "end 10.77.0.60",
+            "interface wlan1",
+            "option subnet 255.255.255.0",
+            "option router 10.77.0.1",
+            "lease_file /tmp/leases",
+            "pidfile /tmp/udhcpd.pid",
+        )
+        self.shell.must(
+            "touch /tmp/leases; printf '%s\\n' "
+            + " ".join(f"'{line}'" for line in lines)
+            + " >/tmp/udhcpd.conf"
+        )
+        self.shell.must(
+            f"{self.inside} {BUSYBOX} udhcpd -f /tmp/udhcpd.conf >/tmp/udhcpd.log 2>&1 &"
+        )
 
 
 def reached(shell, what, within=240):
-    """Waits until the board has an address of the access point's, both routes, and reaches it."""
-    took = eventually(shell, "ip -4 addr show wlan0", r"inet 10\.77\.0\.5\d/24", within, f"no address {what}")[1]
-    eventually(shell, "ip route show dev wlan0 | sort -r", r"(?s)default via 10\.77\.0\.1 .*\n224\.0\.0\.0/4 ", 10, f"a route is missing {what}")
+    """Waits until the board has an address from the access point and both routes, and can reach it."""
+    took = eventually(
+        shell, "ip -4 addr show wlan0", r"inet 10\.77\.0\.5\d/24", within, f"no address {what}"
+    )[1]
+    eventually(
+        shell,
+        "ip route show dev wlan0 | sort -r",
+        r"(?s)default via 10\.77\.0\.1 .*\n224\.0\.0\.0/4 ",
+        10,
+        f"a route is missing {what}",
+    )
     shell.must("ping -c 3 -W 5 10.77.0.1")
     return took
 
 
 def wifi(machine, figures):
-    """Wi-Fi: the router comes after the board, hides its name, has no DHCP and then has; another password is told of within 30 s."""
-    with machine.start(machine.fresh_card("wifi", {"potluck.toml": WIFI.encode()}), "wifi", router=True) as guest:
+    """Wi-Fi: the router starts after the board, hides its name, and gets DHCP later; a wrong password is reported within 30 s."""
+    with machine.start(
+        machine.fresh_card("wifi", {"potluck.toml": WIFI.encode()}), "wifi", router=True
+    ) as guest:
         prompt(guest)
         shell = guest.shell
-        # An error of the kernel's log is on the console.
-        eventually(shell, "dmesg -r | grep 'potluck: Wi-Fi:'", "^<11>.*this board has no radio that works: no driver has found one", 90,
-                   "that there is no radio is not told of")
+        # An error in the kernel's log also appears on the console.
+        eventually(
+            shell,
+            "dmesg -r | grep 'potluck: Wi-Fi:'",
+            "^<11>.*this board has no radio that works: no driver has found one",
+            90,
+            "the missing radio is not reported",
+        )
         router = Router(shell)
         router.plug_radios()
-        guest.console.expect(f"Wi-Fi: {NETWORK} is not in reach", within=90)
+        guest.console.expect(f"Wi-Fi: {NETWORK} is not in range", within=90)
         rules = shell.must("iw reg get")
-        want("country DE:" in rules, f"the rules of the country are not kept to:\n{rules}")
-        want("power_save off" in shell.must("iw dev wlan0 get power_save; true").lower().replace(": ", " ").replace("power save", "power_save"),
-             "the radio saves power")
+        want("country DE:" in rules, f"the country's regulatory rules are not set:\n{rules}")
+        want(
+            "power_save off"
+            in shell.must("iw dev wlan0 get power_save; true")
+            .lower()
+            .replace(": ", " ")
+            .replace("power save", "power_save"),
+            "power saving is on",
+        )
         begun = time.monotonic()
         router.on()
         guest.console.expect(f"Wi-Fi: joined {NETWORK}", within=90)
-        figures["a hidden network that came up after the board: joined after, s"] = round(time.monotonic() - begun, 1)
-        found, took = eventually(shell, "ip -4 addr show wlan0", r"inet 169\.254\.\d+\.\d+/16", 60, "no address without a DHCP server")
+        figures["a hidden network that came up after the board: joined after, s"] = round(
+            time.monotonic() - begun, 1
+        )
+        found, took = eventually(
+            shell,
+            "ip -4 addr show wlan0",
+            r"inet 169\.254\.\d+\.\d+/16",
+            60,
+            "no address without a DHCP server",
+        )
         figures["without a DHCP server: an address of its own after, s"] = took
         router.serve_addresses()
-        figures["a DHCP server that came up later: its address after, s"] = reached(shell, "from the DHCP server")
+        figures["a DHCP server that came up later: its address after, s"] = reached(
+            shell, "from the DHCP server"
+        )
         ask(guest, "Hello")
 
         router.off()
@@ -167,22 +271,27 @@ def wifi(machine, figures):
         begun = time.monotonic()
         guest.console.expect(f"Wi-Fi: {NETWORK} refuses the password", within=60)
         took = time.monotonic() - begun
-        figures["a wrong password is told of on the console after, s"] = round(took, 1)
-        want(took <= 30 * PATIENCE, f"a wrong password is told of after {took:.0f} s")
+        figures["a wrong password is reported on the console after, s"] = round(took, 1)
+        want(took <= 30 * PATIENCE, f"a wrong password is reported after {took:.0f} s")
         router.off()
         router.on()
         guest.console.expect(f"Wi-Fi: joined {NETWORK}", within=180)
         reached(shell, "after the password was right again")
-        # Told once each, however often it was tried.
+        # Each is reported once, however often it was tried.
         lines = shell.must("dmesg | grep -c 'Wi-Fi: .* refuses'")
-        want(lines == "1", f"a wrong password is told of {lines} times")
+        want(lines == "1", f"a wrong password is reported {lines} times")
 
 
 def radio(machine, figures):
-    """A radio that is up and deaf: `radio bounce` and `radio reload` bring it back with its address and routes; else they say why. A wire
-    with an address of its own keeps it."""
-    with machine.start(machine.fresh_card("radio", {"potluck.toml": WIFI.encode()}), "radio", router=True, lan=1,
-                       words="potluck.address.eth0=10.78.0.2/24,10.78.0.1") as guest:
+    """A radio that is up and deaf: `radio bounce` and `radio reload` bring it back with its address and routes, or say why not. A wired
+    interface with its own address keeps it."""
+    with machine.start(
+        machine.fresh_card("radio", {"potluck.toml": WIFI.encode()}),
+        "radio",
+        router=True,
+        lan=1,
+        words="potluck.address.eth0=10.78.0.2/24,10.78.0.1",
+    ) as guest:
         prompt(guest)
         shell = guest.shell
         own_address(shell, "at first")
@@ -192,42 +301,69 @@ def radio(machine, figures):
         router.serve_addresses()
         reached(shell, "at first")
         for action in ("bounce", "reload"):
-            # Deaf: nothing comes back from the one address that there is.
+            # Deaf: there are no replies from the only address.
             index = shell.must("cat /sys/class/net/wlan0/ifindex")
             begun = time.monotonic()
             shell.must(f"/usr/libexec/potluck/radio {action} wlan0", within=90)
             figures[f"radio {action} takes, s"] = round(time.monotonic() - begun, 1)
             if action == "reload":
-                want(shell.must("cat /sys/class/net/wlan0/ifindex") != index, "the driver was not loaded again")
-                # The access point's radio has gone with it.
+                want(
+                    shell.must("cat /sys/class/net/wlan0/ifindex") != index,
+                    "the driver was not reloaded",
+                )
+                # The access point's radio was removed with it.
                 router.off()
                 router.take_radio()
                 router.on()
                 shell.must("kill $(cat /tmp/udhcpd.pid)")
                 router.serve_addresses()
             reached(shell, f"after radio {action}")
-            figures[f"radio {action}: an address again after, s"] = round(time.monotonic() - begun, 1)
-        for wrong, says in (("bounce wlan7", "there is no wlan7"), ("reload lo", "no network card"), ("bounce ../lo", "no network card"),
-                            ("", "usage"), ("kick wlan0", "usage")):
+            figures[f"radio {action}: an address again after, s"] = round(
+                time.monotonic() - begun, 1
+            )
+        for wrong, says in (
+            ("bounce wlan7", "there is no wlan7"),
+            ("reload lo", "no network card"),
+            ("bounce ../lo", "no network card"),
+            ("", "usage"),
+            ("kick wlan0", "usage"),
+        ):
             output, status = shell.run(f"/usr/libexec/potluck/radio {wrong} 2>&1")
-            want(status == 1 and output.startswith("radio: ") and says in output and "\n" not in output,
-                 f"radio {wrong} ends with {status}: {output}")
-        # A wire can be begun anew too, and one that is begun anew is left to it.
-        output, status = shell.run("mkdir /run/potluck/eth0.radio; /usr/libexec/potluck/radio bounce eth0 2>&1")
-        want(status == 1 and "already" in output, f"a card that is begun anew already: {output}")
-        shell.must("rmdir /run/potluck/eth0.radio; /usr/libexec/potluck/radio bounce eth0", within=60)
+            want(
+                status == 1
+                and output.startswith("radio: ")
+                and says in output
+                and "\n" not in output,
+                f"radio {wrong} exits with {status}: {output}",
+            )
+        # A wired interface can be restarted too, and a restart in progress is not disturbed.
+        output, status = shell.run(
+            "mkdir /run/potluck/eth0.radio; /usr/libexec/potluck/radio bounce eth0 2>&1"
+        )
+        want(status == 1 and "already" in output, f"a card whose restart is in progress: {output}")
+        shell.must(
+            "rmdir /run/potluck/eth0.radio; /usr/libexec/potluck/radio bounce eth0", within=60
+        )
         own_address(shell, "after radio bounce")
-        want(shell.must("ls -d /run/potluck/*.radio 2>/dev/null | wc -l") == "0", "a card is left as being begun anew")
+        want(
+            shell.must("ls -d /run/potluck/*.radio 2>/dev/null | wc -l") == "0",
+            "a card is still marked as being restarted",
+        )
 
 
 def own_address(shell, what):
-    """Waits until the wire has the address that the kernel's command line gives it."""
-    eventually(shell, "ip -4 addr show eth0; ip route show dev eth0 | sort -r", r"(?s)inet 10\.78\.0\.2/24.*default via 10\.78\.0\.1 .*\n224",
-               60, f"the wire does not have the address that it was given {what}")
+    """Waits until the wired interface has the address from the kernel's command line."""
+    eventually(
+        shell,
+        "ip -4 addr show eth0; ip route show dev eth0 | sort -r",
+        r"(?s)inet 10\.78\.0\.2/24.*default via 10\.78\.0\.1 .*\n224",
+        60,
+        f"the wired interface does not have its given address {what}",
+    )
 
 
 def cloned(machine, figures):
-    """A card that was copied: two boards of one card have two ids and two names, and share."""
+    """A copied card: two boards with the same card contents have two ids and two names, and share."""
     config = {"potluck.toml": b'[swarm]\nkey = "correct horse"\n[answers]\nmax_tokens = 8\n'}
     serials = ("10000000c0ffee01", "10000000c0ffee02")
     identity = "sed -n 's/^id //p' /data/node"
@@ -239,33 +375,49 @@ def cloned(machine, figures):
         guest.ended(within=60)
     copy = os.path.join(machine.folder, "copy.img")
     card.copy(original, copy)
-    guests = [machine.start(path, name, lan=at + 1, serial=serials[at])
-              for at, (path, name) in enumerate(((original, "original"), (copy, "copy")))]
+    guests = [
+        machine.start(path, name, lan=at + 1, serial=serials[at])
+        for at, (path, name) in enumerate(((original, "original"), (copy, "copy")))
+    ]
     try:
         came = [prompt(guest) for guest in guests]
-        want("copied card" in came[1] and "copied card" not in came[0], f"the copy's console does not say so:\n{came[1]}")
-        ids = [eventually(guest.shell, identity, r"\w", 30, "the board has no id")[0] for guest in guests]
-        want(ids[0] == first_id and ids[1] not in ("", first_id), f"the ids of a card and its copy are {ids}, after {first_id}")
+        want(
+            "copied card" in came[1] and "copied card" not in came[0],
+            f"the copy's console does not say so:\n{came[1]}",
+        )
+        ids = [
+            eventually(guest.shell, identity, r"\w", 30, "the board has no id")[0]
+            for guest in guests
+        ]
+        want(
+            ids[0] == first_id and ids[1] not in ("", first_id),
+            f"the ids of a card and its copy are {ids}, after {first_id}",
+        )
         names = [guest.shell.must("hostname") for guest in guests]
         want(names == ["potluck-ffee01", "potluck-ffee02"], f"the two boards are called {names}")
         for guest in guests:
             meet(guest, 1)
-        # A peer may be heard before it has said what it is called.
+        # A peer may be heard before it has announced its name.
         for guest, other in zip(guests, reversed(names)):
             known(guest, other)
         ask(guests[0], LONG_PROMPT)
         time.sleep(3)
         taken = ask(guests[1], LONG_PROMPT)
         found = re.search(r"\[(\d+) prompt tokens: (\d+) own slab, (\d+) peers", taken)
-        want(found and int(found.group(3)) >= 0.75 * int(found.group(1)), f"the copy takes nothing from the original: {taken}")
-        figures["a card and its copy in two boards"] = f"{names[0]} and {names[1]}; {found.group(3)} of {found.group(1)} tokens shared"
+        want(
+            found and int(found.group(3)) >= 0.75 * int(found.group(1)),
+            f"the copy takes nothing from the original: {taken}",
+        )
+        figures["a card and its copy in two boards"] = (
+            f"{names[0]} and {names[1]}; {found.group(3)} of {found.group(1)} tokens shared"
+        )
     finally:
         for guest in guests:
             guest.end()
 
 
 def known(guest, name):
-    """Waits until a board's console calls a peer by its name."""
+    """Waits until a board's console shows a peer's name."""
     begun = time.monotonic()
     while True:
         guest.console.drain()
@@ -273,7 +425,10 @@ def known(guest, name):
         said = guest.console.expect(";", within=20)
         if name in said:
             return
-        want(time.monotonic() - begun < 30 * PATIENCE, f"{guest.name} does not know {name} after 30 s: {said}")
+        want(
+            time.monotonic() - begun < 30 * PATIENCE,
+            f"{guest.name} does not know {name} after 30 s: {said}",
+        )
         time.sleep(2)
 
 

@@ -1,10 +1,10 @@
-"""The plug is pulled at random moments, again and again; the board must always come up, with its data partition and what it had
-promised to keep.
+"""Pulls the plug at random moments, again and again; the board must always start, with its data partition and everything that it
+had promised to keep.
 
-A card's life: it is made, plugged in and cut off somewhere in its first boot (while the partition grows); then three times it boots,
-is checked, writes without pause and is cut off; boots and is checked; and so on with the next card. A cut is harder than ending QEMU: its disk is
-rebuilt from a log of the guest's writes, in which those since the last flush are dropped at random, for a card may have kept them in
-any order, and one of them may be torn.
+A card's life: it is made, plugged in and cut off somewhere in its first boot (while the partition grows). Then three times it boots,
+is checked, writes without pause and is cut off. At last it boots and is checked, and the next card follows. A cut is harsher than
+ending QEMU: the disk is rebuilt from a log of the guest's writes, in which those since the last flush are dropped at random, because
+a card may have kept them in any order, and some of them are torn.
 """
 
 import os
@@ -21,9 +21,10 @@ from guest import Failed
 LOG_MAGIC = 0x6A736677736872
 FLUSH, FUA, DISCARD = 1, 2, 4
 SECTOR = 512
-# Cuts that one card sees after the one in its first boot.
+# Cuts per card after the one in its first boot.
 WRITING_CUTS = 3
-# Writers in the guest: what potluck itself saves comes from the console (resets); these are to keep the journal busy.
+# A writer in the guest that keeps the journal busy; potluck's own saves come from the
+# console (resets).
 WRITER = "i=0; while :; do echo $i >/data/w.new && sync /data/w.new && mv /data/w.new /data/w$((i % 40)); i=$((i+1)); done &"
 
 
@@ -51,7 +52,8 @@ def read_log(path):
 
 
 def rebuild(before, log, after, chance):
-    """Writes to `after` the card that was `before` and lost power after the writes of `log`; returns how many were lost."""
+    """Writes to `after` the card `before` as it is after the writes in `log` and a power cut; returns how many writes there were and how
+    many were lost."""
     card.copy(before, after)
     entries = list(read_log(log))
     last_flush = max((at for at, (_, _, flags) in enumerate(entries) if flags & FLUSH), default=-1)
@@ -66,7 +68,7 @@ def rebuild(before, log, after, chance):
                     lost += 1
                     continue
                 if fate < 0.5:
-                    # Torn: sectors are whole, and only the first few of the write were kept.
+                    # Torn: sectors are whole, but only the first few of the write were kept.
                     lost += 1
                     data = data[: chance.randrange(len(data) // SECTOR + 1) * SECTOR]
             out.seek(offset)
@@ -75,7 +77,7 @@ def rebuild(before, log, after, chance):
 
 
 class Cutter:
-    """One run: counts, and what was seen."""
+    """One run, with its counts."""
 
     def __init__(self, machine, seed):
         self.machine = machine
@@ -89,7 +91,7 @@ class Cutter:
         self.log = os.path.join(machine.folder, "cut.writes")
 
     def plug_in(self):
-        """Starts the board on the card, every write logged."""
+        """Starts the board on the card, with every write logged."""
         card.copy(self.path, self.before)
         open(self.log, "wb").close()
         return self.machine.start(self.path, "cut", log=self.log)
@@ -103,21 +105,24 @@ class Cutter:
         self.lost += lost
 
     def check(self, guest, epoch):
-        """The board is up: data is mounted, nothing that was promised is lost."""
+        """Checks that the board is up, with /data mounted and nothing lost that was promised."""
         prompt(guest)
         shell = guest.shell
         want(re.search(r"/data ext4 rw,", shell.must("cat /proc/mounts")), "/data is not mounted")
         said = shell.must("dmesg | grep -E 'potluck: .*(repair|anew)' || true")
         self.repairs += "being repaired" in said
         self.anew += "made anew" in said
-        want("made anew" not in said, f"the data partition was beyond repair:\n{said}\n{shell.run('cat /run/potluck/*.log')[0]}")
+        want(
+            "made anew" not in said,
+            f"the data partition was beyond repair:\n{said}\n{shell.run('cat /run/potluck/*.log')[0]}",
+        )
         kept = epoch_of(guest)
-        want(kept >= epoch, f"epoch {epoch} was promised, and {kept} is what the card holds")
+        want(kept >= epoch, f"epoch {epoch} was promised, but the card holds {kept}")
         want(card.get(self.path, "potluck.toml") == self.config, "potluck.toml has changed")
         return kept
 
     def life(self, boot_s, most):
-        """One card from its making; at most `most` cuts."""
+        """The life of one new card, with at most `most` cuts."""
         card.copy(self.pristine, self.path)
         self.config = card.get(self.path, "potluck.toml")
         with self.plug_in() as guest:
@@ -132,13 +137,15 @@ class Cutter:
             self.check(guest, epoch)
 
     def write(self, guest, epoch):
-        """Keeps the card busy for a while; returns the last epoch that the console told as saved."""
+        """Keeps the card busy for a while; returns the last epoch that the console reported as saved."""
         guest.shell.must(WRITER)
         until = time.monotonic() + self.chance.uniform(0.2, 4.0)
         while time.monotonic() < until:
             guest.console.send("reset")
             try:
-                guest.console.expect("swarm is at epoch ", within=max(0.05, until - time.monotonic()))
+                guest.console.expect(
+                    "swarm is at epoch ", within=max(0.05, until - time.monotonic())
+                )
                 epoch = int(guest.console.expect(";", within=1).strip(" ;"))
             except Failed:
                 break
@@ -155,8 +162,16 @@ def run(machine, cuts, seed, tell):
         boot_s = time.monotonic() - begun
     while cutter.cuts < cuts:
         cutter.life(boot_s, cuts - cutter.cuts)
-        tell(f"{cutter.cuts} cuts, {cutter.lost} of {cutter.writes} writes lost, {cutter.repairs} repairs beyond the journal, "
-             f"{time.monotonic() - begun:.0f} s")
-    return {"power cuts": cutter.cuts, "seed": seed, "writes logged": cutter.writes, "of which lost or torn by the cuts": cutter.lost,
-            "boots that needed a repair beyond the journal": cutter.repairs, "data partitions lost": cutter.anew,
-            "minutes": round((time.monotonic() - begun) / 60, 1)}
+        tell(
+            f"{cutter.cuts} cuts, {cutter.lost} of {cutter.writes} writes lost, {cutter.repairs} repairs beyond the journal, "
+            f"{time.monotonic() - begun:.0f} s"
+        )
+    return {
+        "power cuts": cutter.cuts,
+        "seed": seed,
+        "writes logged": cutter.writes,
+        "of which lost or torn by the cuts": cutter.lost,
+        "boots that needed a repair beyond the journal": cutter.repairs,
+        "data partitions lost": cutter.anew,
+        "minutes": round((time.monotonic() - begun) / 60, 1),
+    }

@@ -1,4 +1,4 @@
-"""Hosts in network namespaces of their own, on switches in others, and real nodes on them. Everything is removed at the end."""
+"""Hosts and switches, each in its own network namespace, and real nodes on them. Everything is removed at the end."""
 
 import json
 import os
@@ -12,7 +12,7 @@ import time
 
 
 class Failed(Exception):
-    """What was promised did not hold."""
+    """A promise did not hold."""
 
 
 def sh(*words, check=True):
@@ -23,23 +23,27 @@ def sh(*words, check=True):
 
 
 def why_not():
-    """Why this machine cannot be used, if so."""
+    """Why this machine cannot be used, or None."""
     if os.geteuid():
-        return "only root may make network namespaces"
+        return "only root may create network namespaces"
     for tool in ("ip", "bridge"):
         if not shutil.which(tool):
-            return f"no {tool} here"
+            return f"{tool} is not installed"
     name = f"pl{os.getpid()}"
     if subprocess.run(["ip", "netns", "add", name], capture_output=True).returncode:
-        return "network namespaces are not allowed here"
-    made = [subprocess.run(["ip", "-n", name, "link", "add", f"a{number}", *what], capture_output=True).returncode
-            for number, what in enumerate((["type", "bridge"], ["type", "veth", "peer", "name", "b"]))]
+        return "network namespaces are not permitted here"
+    made = [
+        subprocess.run(
+            ["ip", "-n", name, "link", "add", f"a{number}", *what], capture_output=True
+        ).returncode
+        for number, what in enumerate((["type", "bridge"], ["type", "veth", "peer", "name", "b"]))
+    ]
     subprocess.run(["ip", "netns", "del", name], capture_output=True)
-    return "bridges and pairs of interfaces are not allowed here" if any(made) else None
+    return "bridges and veth pairs are not permitted here" if any(made) else None
 
 
 class Lab:
-    """Some hosts and switches."""
+    """A set of hosts and switches."""
 
     def __init__(self, binary, model, key):
         self.binary, self.model, self.key = binary, model, key
@@ -65,7 +69,7 @@ class Lab:
         return name
 
     def switch(self, name, *options):
-        """A bridge in a namespace of its own, so that no other rule of this machine touches it."""
+        """A bridge in its own namespace, so that none of this machine's rules apply to it."""
         space = self.space(name)
         options = options or ("mcast_snooping", "0")
         sh("ip", "-n", space, "link", "add", "br0", "type", "bridge", *options)
@@ -73,9 +77,23 @@ class Lab:
         return space
 
     def plug(self, host, interface, switch, *addresses):
-        """Gives a host an interface on a switch; the switch's port has the name of both."""
+        """Gives a host an interface on a switch; the switch's port is named after both."""
         port = f"{host.split('-')[-1]}{interface}"
-        sh("ip", "link", "add", interface, "netns", host, "type", "veth", "peer", "name", port, "netns", switch)
+        sh(
+            "ip",
+            "link",
+            "add",
+            interface,
+            "netns",
+            host,
+            "type",
+            "veth",
+            "peer",
+            "name",
+            port,
+            "netns",
+            switch,
+        )
         sh("ip", "-n", switch, "link", "set", port, "master", "br0", "up")
         for address in addresses:
             sh("ip", "-n", host, "addr", "add", address, "dev", interface)
@@ -94,11 +112,27 @@ class Node:
     def __init__(self, lab, host, number, more):
         self.number = f"{number:016x}"
         environment = dict(os.environ, XDG_CACHE_HOME=lab.folder)
-        words = [lab.binary, "run", "--json", "--model", lab.model, "--slab", "16", "--max-tokens", "4", "--raw"]
+        words = [
+            lab.binary,
+            "run",
+            "--json",
+            "--model",
+            lab.model,
+            "--slab",
+            "16",
+            "--max-tokens",
+            "4",
+            "--raw",
+        ]
         words += ["--swarm-key", lab.key, "--id", f"{number:x}", "--log", "info", *more]
         self.process = subprocess.Popen(
-            ["ip", "netns", "exec", host, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL, text=True, env=environment)
+            ["ip", "netns", "exec", host, *words],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env=environment,
+        )
         self.events, self.notes = queue.Queue(), []
         threading.Thread(target=self.read, daemon=True).start()
         self.wait("ready", 60)
@@ -121,7 +155,9 @@ class Node:
             try:
                 event = self.events.get(timeout=max(0.01, end - time.monotonic()))
             except queue.Empty:
-                raise Failed(f"no {kind} from node {self.number} in {seconds} s; it said {self.notes}") from None
+                raise Failed(
+                    f"no {kind} from node {self.number} in {seconds} s; it said {self.notes}"
+                ) from None
             if event["event"] == kind:
                 return event
             if event["event"] in ("error", "failed"):
@@ -139,11 +175,16 @@ class Node:
         return self.wait("done", 120)
 
     def knows(self, other):
-        """Whether it has the other's catalog as it is now."""
+        """Whether it has the other's current catalog."""
         told = other.status()
         for peer in self.status()["peers"]:
             if peer["node"] == other.number:
-                return peer["shares"] and peer["current"] and peer["generation"] >= told["generation"] and told["told"]
+                return (
+                    peer["shares"]
+                    and peer["current"]
+                    and peer["generation"] >= told["generation"]
+                    and told["told"]
+                )
         return False
 
     def end(self):
@@ -152,7 +193,7 @@ class Node:
 
 
 def until(what, seconds, check, every=0.2):
-    """Waits until it holds; gives the seconds that it took."""
+    """Waits until `check` holds; returns how many seconds it took."""
     start = time.monotonic()
     while True:
         if check():
@@ -171,8 +212,10 @@ def prompt(seed, words=260):
 
 
 def share_both_ways(one, other, seed, seconds):
-    """What either computes the other takes over; gives the seconds until each knew what the other holds."""
-    took = until("each knows what the other holds", seconds, lambda: one.knows(other) and other.knows(one))
+    """Each node reuses what the other computes; returns the seconds until each knew what the other holds."""
+    took = until(
+        "each knows what the other holds", seconds, lambda: one.knows(other) and other.knows(one)
+    )
     for giver, asker, which in ((one, other, 0), (other, one, 1)):
         text = prompt(2 * seed + which)
         answer = giver.ask(text)
@@ -182,5 +225,5 @@ def share_both_ways(one, other, seed, seconds):
             raise Failed("another answer")
         given = sum(count for _, count in again["figures"]["peers"])
         if given * 2 < again["figures"]["prompt_tokens"]:
-            raise Failed(f"node {asker.number} took over {given} of {again['figures']}")
+            raise Failed(f"node {asker.number} reused {given} of {again['figures']}")
     return took

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Real nodes on LANs of many kinds, in network namespaces that this makes and removes. Python's standard library, `ip` and `bridge`.
+"""Real nodes on many kinds of LAN, in network namespaces that this creates and removes. Needs Python's standard library, `ip` and `bridge`.
 
   tests/network/run.py [--binary FILE] [--model FILE] [--only CHAPTER[,CHAPTER]]
 
-Each chapter must share in both directions within two announcement intervals (20 s) of what it does. Where namespaces are not allowed,
-each is skipped by name.
+In each chapter, nodes must share in both directions within two announcement intervals (20 s) of the change. Where namespaces are not
+permitted, chapters are skipped by name.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from lab import Failed, Lab, prompt, sh, share_both_ways, until, why_not  # noqa
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-# Two announcement intervals, as they are by default.
+# Two announcement intervals, at their default.
 BAR_S = 20
 
 
@@ -34,20 +34,20 @@ def pair(lab, *addresses, switch=None):
 
 
 def default_routes(hosts):
-    """As a DHCP server gives them: what a chapter finds wrong is then nothing else."""
+    """Adds default routes as a DHCP server would, so that a chapter finds only the fault that it tests."""
     for host in hosts:
         sh("ip", "-n", host, "route", "add", "default", "dev", "eth0")
 
 
 def no_default_route(lab):
-    """Two machines on one cable, and no route but to it."""
+    """Two machines on one cable, with no route but the cable's."""
     hosts, _ = pair(lab, ["10.77.1.1/24"], ["10.77.1.2/24"])
     one, other = lab.node(hosts[0], 1), lab.node(hosts[1], 2)
     return share_both_ways(one, other, 1, BAR_S)
 
 
 def tunnel_is_default(lab):
-    """The default route of one machine is a tunnel that leads to nobody."""
+    """One machine's default route is a tunnel without a peer."""
     hosts, _ = pair(lab, ["10.77.1.1/24"], ["10.77.1.2/24"])
     sh("ip", "-n", hosts[0], "tuntap", "add", "tun0", "mode", "tun")
     sh("ip", "-n", hosts[0], "addr", "add", "10.8.0.2/24", "dev", "tun0")
@@ -55,7 +55,9 @@ def tunnel_is_default(lab):
     sh("ip", "-n", hosts[0], "route", "add", "default", "dev", "tun0")
     one, other = lab.node(hosts[0], 1), lab.node(hosts[1], 2)
     took = share_both_ways(one, other, 2, BAR_S)
-    verdicts = {interface["name"]: interface["verdict"] for interface in one.command("status")["interfaces"]}
+    verdicts = {
+        interface["name"]: interface["verdict"] for interface in one.command("status")["interfaces"]
+    }
     if verdicts != {"eth0": "used", "tun0": "tunnel", "lo": "loopback"}:
         raise Failed(f"status says {verdicts}")
     return took
@@ -80,7 +82,7 @@ def ipv6_only(lab):
 
 
 def ipv6_beside_ipv4(lab):
-    """One machine has both, one only IPv6, and one both: nobody is counted twice, and IPv4 is preferred."""
+    """Two machines have both, and one has only IPv6: no peer is counted twice, and IPv4 is preferred."""
     hosts, switch = pair(lab, ["10.77.1.1/24"], [])
     third = lab.space("h3")
     lab.plug(third, "eth0", switch, "10.77.1.3/24")
@@ -90,22 +92,42 @@ def ipv6_beside_ipv4(lab):
     time.sleep(BAR_S)
     peers = one.status()["peers"]
     addresses = {peer["node"]: peer["addr"] for peer in peers}
-    if len(peers) != 2 or not addresses[both.number].startswith("10.77.1.3:") or not addresses[other.number].startswith("[fe80:"):
+    if (
+        len(peers) != 2
+        or not addresses[both.number].startswith("10.77.1.3:")
+        or not addresses[other.number].startswith("[fe80:")
+    ):
         raise Failed(f"peers are {addresses}")
     return took
 
 
 def client_isolation(lab):
-    """Multicast does not come through, and one of two is told of the other."""
+    """Multicast is dropped, and one of two nodes is told of the other."""
     hosts, _ = pair(lab, ["10.77.1.1/24"], ["10.77.1.2/24"])
     default_routes(hosts)
     for host in hosts:
-        sh("ip", "netns", "exec", host, "iptables", "-A", "INPUT", "-d", "224.0.0.0/4", "-j", "DROP")
+        sh(
+            "ip",
+            "netns",
+            "exec",
+            host,
+            "iptables",
+            "-A",
+            "INPUT",
+            "-d",
+            "224.0.0.0/4",
+            "-j",
+            "DROP",
+        )
     other = lab.node(hosts[1], 2)
     one = lab.node(hosts[0], 1, "--peer", "10.77.1.2:7654")
     took = share_both_ways(one, other, 7, BAR_S)
     line = "multicast does not come through"
-    until("both are told", 60, lambda: all(any(line in note for note in node.notes) for node in (one, other)))
+    until(
+        "both are told",
+        60,
+        lambda: all(any(line in note for note in node.notes) for node in (one, other)),
+    )
     faults = other.command("net")["faults"]
     if not any("multicast" in fault for fault in faults):
         raise Failed(f"net says {faults}")
@@ -113,12 +135,24 @@ def client_isolation(lab):
 
 
 def membership_lost(lab):
-    """A switch that watches memberships has forgotten one."""
-    options = ("mcast_snooping", "1", "mcast_querier", "1", "mcast_query_response_interval", "100",
-               "mcast_startup_query_count", "1", "mcast_query_interval", "100000", "mcast_membership_interval", "100000")
+    """A switch that snoops multicast memberships has forgotten one."""
+    options = (
+        "mcast_snooping",
+        "1",
+        "mcast_querier",
+        "1",
+        "mcast_query_response_interval",
+        "100",
+        "mcast_startup_query_count",
+        "1",
+        "mcast_query_interval",
+        "100000",
+        "mcast_membership_interval",
+        "100000",
+    )
     hosts, switch = pair(lab, ["10.77.1.1/24"], ["10.77.1.2/24"], switch=lab.switch("sw", *options))
     default_routes(hosts)
-    # From then on the switch takes itself for the one that asks, and sends to members only.
+    # From then on the switch acts as querier, and forwards to members only.
     time.sleep(3)
     one, other = lab.node(hosts[0], 1), lab.node(hosts[1], 2)
     share_both_ways(one, other, 8, BAR_S)
@@ -127,7 +161,7 @@ def membership_lost(lab):
     if "h1eth0 grp 239.255.80.76" in sh("bridge", "-n", switch, "mdb", "show"):
         raise Failed("the switch still has the membership")
     other.ask(prompt(99))
-    took = until("it is heard again", BAR_S, lambda: one.knows(other))
+    took = until("the other is heard again", BAR_S, lambda: one.knows(other))
     share_both_ways(one, other, 9, BAR_S)
     return took
 
@@ -138,8 +172,10 @@ def cable(lab):
     one, other = lab.node(hosts[0], 1), lab.node(hosts[1], 2)
     share_both_ways(one, other, 10, BAR_S)
     sh("ip", "-n", switch, "link", "set", "h1eth0", "down")
-    until("it is forgotten", 60, lambda: not other.status()["peers"])
-    verdicts = {interface["name"]: interface["verdict"] for interface in one.command("status")["interfaces"]}
+    until("the peer is forgotten", 60, lambda: not other.status()["peers"])
+    verdicts = {
+        interface["name"]: interface["verdict"] for interface in one.command("status")["interfaces"]
+    }
     if verdicts["eth0"] != "no_carrier":
         raise Failed(f"status says {verdicts}")
     sh("ip", "-n", switch, "link", "set", "h1eth0", "up")
@@ -147,7 +183,7 @@ def cable(lab):
 
 
 def late_network(lab):
-    """A machine gets its interface, and its address, after its node."""
+    """A machine gets its interface and address after its node has started."""
     switch = lab.switch("sw")
     hosts = [lab.space("h1"), lab.space("h2")]
     one = lab.node(hosts[0], 1)
@@ -157,27 +193,44 @@ def late_network(lab):
     return share_both_ways(one, other, 12, BAR_S)
 
 
-CHAPTERS = (no_default_route, tunnel_is_default, two_interfaces, ipv6_only, ipv6_beside_ipv4, client_isolation, membership_lost,
-            cable, late_network)
+CHAPTERS = (
+    no_default_route,
+    tunnel_is_default,
+    two_interfaces,
+    ipv6_only,
+    ipv6_beside_ipv4,
+    client_isolation,
+    membership_lost,
+    cable,
+    late_network,
+)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     target = os.environ.get("CARGO_TARGET_DIR") or os.path.join(ROOT, "target")
     parser.add_argument("--binary", default=os.path.join(target, "debug/potluck"))
-    parser.add_argument("--model", default=os.path.join(ROOT, "tools/demo-model/model/potluck-demo.gguf"))
+    parser.add_argument(
+        "--model", default=os.path.join(ROOT, "tools/demo-model/model/potluck-demo.gguf")
+    )
     parser.add_argument("--only", default="")
     options = parser.parse_args()
-    chosen = [chapter for chapter in CHAPTERS if not options.only or chapter.__name__ in options.only.split(",")]
-    # Whoever ends this early leaves nothing behind either.
+    chosen = [
+        chapter
+        for chapter in CHAPTERS
+        if not options.only or chapter.__name__ in options.only.split(",")
+    ]
+    # An early end leaves nothing behind either.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     reason, failed = why_not(), 0
     for chapter in chosen:
         lacks = reason
         if chapter is client_isolation and not shutil.which("iptables"):
-            lacks = lacks or "no iptables here"
+            lacks = lacks or "iptables is not installed"
         if chapter is tunnel_is_default and not os.path.exists("/dev/net/tun"):
-            lacks = lacks or "no /dev/net/tun here"
+            lacks = lacks or "there is no /dev/net/tun"
         if lacks:
             print(f"skipped: {chapter.__name__} ({lacks})", flush=True)
             continue

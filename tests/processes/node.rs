@@ -1,4 +1,5 @@
-//! One `potluck run --json` on loopback, as a test sees it: requests go in, events come out. It is ended when this is dropped.
+//! One `potluck run --json` on loopback, as a test sees it: requests go in, events come out.
+//! Dropping it kills the process.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -13,47 +14,54 @@ use potluck::model::convert::ConvertType;
 use potluck::model::synth::{Shape, synth};
 use serde_json::{Value, json};
 
-/// Only a machine that has stopped altogether takes longer for any one step.
+/// Only a machine that has stalled completely takes longer for any one step.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Time between two looks at what will come to be.
+/// Time between two polls of a condition.
 const POLL: Duration = Duration::from_millis(10);
 
-/// The demo's model from seed 7, and another one from seed 8. Made anew in each run: a file that changes is renamed into place, so
-/// nodes of another run keep what they have mapped.
+/// The synthetic demo model from seed 7, and another one from seed 8. Recreated in each run: a
+/// changed file is renamed into place, so nodes of another run keep the file that they have mapped.
 pub static MODELS: LazyLock<[PathBuf; 2]> = LazyLock::new(|| {
     [7, 8].map(|seed| {
         let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("processes-{seed}.gguf"));
-        synth(Shape::Demo, seed, ConvertType::Q8_0, &path, &mut |_| {}).expect("the test's model can be written");
+        synth(Shape::Demo, seed, ConvertType::Q8_0, &path, &mut |_| {})
+            .expect("the test's model must be writable");
         path
     })
 });
 
-/// Arguments of a node that takes `token_us` for each token it computes. What such a node gets from a peer depends neither on how quick this
-/// machine is nor on how busy: a quick one computes much of a prompt before anything can come, and rightly.
+/// Arguments of a node that takes `token_us` per computed token. Its fetches from peers then do not
+/// depend on this machine's speed or load: a fast one would compute much of a prompt before any
+/// data arrives, as it should.
 pub fn paced(token_us: u32) -> [String; 2] {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("paced-{token_us}.toml"));
     let table = format!(
         "name = \"slow-board\"\nestimate = true\nstart_ms = 1\ntoken_us = [[1, {token_us}], [64, {token_us}]]\n\
          depth_us = [[0, 0]]\nlogits_us = 1_000\njob_us = 200\n"
     );
-    // Tests that run beside this one read the same file: it is never seen half written.
+    // Concurrent tests read the same file, so it must never be seen half written.
     let new = path.with_extension(format!("{:?}", thread::current().id()));
-    std::fs::write(&new, table).and_then(|()| std::fs::rename(&new, &path)).expect("the folder of tests can be written");
+    std::fs::write(&new, table)
+        .and_then(|()| std::fs::rename(&new, &path))
+        .expect("the folder of tests must be writable");
     ["--pace".to_string(), path.display().to_string()]
 }
 
-/// `potluck` itself.
+/// The binary `potluck`.
 pub fn potluck() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_potluck"));
-    // Whatever settings this machine has.
+    // Ignores the settings of this machine.
     command.env("POTLUCK_CONFIG", "");
     command.env("XDG_CACHE_HOME", concat!(env!("CARGO_TARGET_TMPDIR"), "/cache"));
     command
 }
 
-/// Looks until `check` finds what it looks for.
-#[expect(clippy::disallowed_methods, reason = "a process does not say when it is so; this looks again until a deadline")]
+/// Polls until `check` returns a value.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a process does not announce the condition; this polls until a deadline"
+)]
 pub fn until<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
@@ -70,7 +78,7 @@ pub fn count(event: &Value, at: &str) -> u64 {
     event.pointer(at).and_then(Value::as_u64).unwrap_or_else(|| panic!("no number {at} in {event}"))
 }
 
-/// An answer as it came.
+/// An answer and its figures.
 #[derive(Debug)]
 pub struct Answer {
     /// The answer's tokens.
@@ -79,7 +87,7 @@ pub struct Answer {
     pub text: String,
     /// Tokens of the prompt.
     pub prompt: u64,
-    /// Of those, how many were there already.
+    /// Of those, how many came from its own slab.
     pub own: u64,
     /// Of those, how many came from peers.
     pub given: u64,
@@ -91,7 +99,8 @@ pub struct Answer {
 
 impl Answer {
     fn new(done: &Value) -> Answer {
-        let tokens = done["tokens"].as_array().into_iter().flatten().filter_map(Value::as_u64).collect();
+        let tokens =
+            done["tokens"].as_array().into_iter().flatten().filter_map(Value::as_u64).collect();
         let peers = done["figures"]["peers"].as_array().into_iter().flatten();
         Answer {
             tokens,
@@ -104,7 +113,7 @@ impl Answer {
         }
     }
 
-    /// Whether it says the same as `other`.
+    /// Whether both have the same tokens and text.
     pub fn is(&self, other: &Answer) -> bool {
         self.tokens == other.tokens && self.text == other.text
     }
@@ -121,12 +130,21 @@ pub struct NodeProcess {
 }
 
 impl NodeProcess {
-    /// Starts a node on `model` with more arguments, and waits until it takes prompts.
+    /// Starts a node on `model` with more arguments, and waits until it accepts prompts.
     pub fn start(model: &Path, arguments: &[String]) -> NodeProcess {
         let mut command = potluck();
-        command.args(["run", "--json", "--slab", "32", "--max-tokens", "6", "--model"]).arg(model).args(arguments);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the binary starts");
-        let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else { unreachable!("both are piped") };
+        command
+            .args(["run", "--json", "--slab", "32", "--max-tokens", "6", "--model"])
+            .arg(model)
+            .args(arguments);
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
+            unreachable!("both are piped")
+        };
         let (sender, lines) = channel();
         thread::spawn(move || {
             for line in BufReader::new(output).lines().map_while(Result::ok) {
@@ -135,15 +153,26 @@ impl NodeProcess {
                 }
             }
         });
-        let mut node = NodeProcess { child, input, lines, asked: 0, answers: BTreeMap::new(), notes: Vec::new() };
+        let mut node = NodeProcess {
+            child,
+            input,
+            lines,
+            asked: 0,
+            answers: BTreeMap::new(),
+            notes: Vec::new(),
+        };
         while node.hear()["event"] != "ready" {}
         node
     }
 
-    /// The next event. Notes and answers are kept for whoever asks for them.
+    /// The next event. Notes and answers are kept for later calls.
     fn hear(&mut self) -> Value {
-        let line = self.lines.recv_timeout(PATIENCE).unwrap_or_else(|error| panic!("a node says nothing: {error}"));
-        let event: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error} in {line}"));
+        let line = self
+            .lines
+            .recv_timeout(PATIENCE)
+            .unwrap_or_else(|error| panic!("a node printed nothing: {error}"));
+        let event: Value =
+            serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error} in {line}"));
         match event["event"].as_str() {
             Some("note") => self.notes.push(event["text"].as_str().unwrap_or_default().to_string()),
             Some("done") => drop(self.answers.insert(count(&event, "/id"), Answer::new(&event))),
@@ -154,10 +183,10 @@ impl NodeProcess {
     }
 
     fn say(&mut self, request: &Value) {
-        writeln!(self.input, "{request}").expect("the node reads its console");
+        writeln!(self.input, "{request}").expect("the node must read its console");
     }
 
-    /// Gives it a prompt, to be answered some time; gives the prompt's number.
+    /// Gives it a prompt without waiting for the answer. Returns the prompt's number.
     pub fn ask(&mut self, prompt: &str) -> u64 {
         self.asked += 1;
         let number = self.asked;
@@ -181,12 +210,12 @@ impl NodeProcess {
         self.answer(number)
     }
 
-    /// Whether prompt `number` has been answered by now.
+    /// Whether prompt `number` has been answered.
     pub fn is_done(&self, number: u64) -> bool {
         self.answers.contains_key(&number)
     }
 
-    /// What it says of itself.
+    /// Its status.
     pub fn status(&mut self) -> Value {
         self.say(&json!({ "command": "status" }));
         loop {
@@ -197,14 +226,14 @@ impl NodeProcess {
         }
     }
 
-    /// What it sees of the peer with this id, once it sees it.
+    /// Its status of the peer with this id, once it knows that peer.
     pub fn peer(&mut self, id: u64) -> Option<Value> {
         let id = format!("{id:016x}");
         let status = self.status();
         status["peers"].as_array()?.iter().find(|peer| peer["node"] == id.as_str()).cloned()
     }
 
-    /// Waits until it has said a line that contains `part`.
+    /// Waits until it has printed a line that contains `part`.
     pub fn wait_for_note(&mut self, part: &str) {
         until(&format!("a line with '{part}' from a node"), || {
             self.status();
@@ -212,10 +241,15 @@ impl NodeProcess {
         });
     }
 
-    /// Waits until it knows all that `other` holds at this moment.
+    /// Waits until it knows everything that `other` holds at this moment.
     pub fn wait_to_know(&mut self, other: &mut NodeProcess) {
-        let told = until("a node has told all that it holds", || Some(other.status()).filter(|status| status["told"] == true));
-        let id = told["node"].as_str().and_then(|id| u64::from_str_radix(id, 16).ok()).expect("a node says its id");
+        let told = until("a node has announced all that it holds", || {
+            Some(other.status()).filter(|status| status["told"] == true)
+        });
+        let id = told["node"]
+            .as_str()
+            .and_then(|id| u64::from_str_radix(id, 16).ok())
+            .expect("a node says its id");
         let generation = count(&told, "/generation");
         until("a node knows what its peer holds", || {
             let peer = self.peer(id)?;
@@ -228,7 +262,7 @@ impl NodeProcess {
         self.child.id()
     }
 
-    /// Ends it at once, without a farewell.
+    /// Kills it at once, without a goodbye.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -241,9 +275,11 @@ impl Drop for NodeProcess {
     }
 }
 
-/// Sends `signals` to one process, right after one another.
+/// Sends `signals` to one process, one right after another.
 pub fn signal(pid: u32, signals: &[&str]) {
-    let script: Vec<String> = signals.iter().map(|signal| format!("kill -{signal} {pid}")).collect();
-    let done = Command::new("sh").args(["-c", &script.join(" && ")]).status().expect("a shell starts");
+    let script: Vec<String> =
+        signals.iter().map(|signal| format!("kill -{signal} {pid}")).collect();
+    let done =
+        Command::new("sh").args(["-c", &script.join(" && ")]).status().expect("a shell starts");
     assert!(done.success(), "{script:?}");
 }

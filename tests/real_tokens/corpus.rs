@@ -1,4 +1,4 @@
-//! Texts that make tokenizers stumble, the same in every run.
+//! Texts that are hard for tokenizers, the same in every run.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use potluck::mmlu;
 use potluck::tokenizer::Tokenizer;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// Numbers drawn one after another.
+/// A pseudo-random number generator.
 struct Dice(u64);
 
 impl Dice {
@@ -22,7 +22,8 @@ impl Dice {
     }
 }
 
-/// What people and programs write that is hard to cut: each alone, and what stands around it.
+/// Fragments, written by people and programs, that are hard to split: each on its own and
+/// inside other text.
 const PARTS: &[&str] = &[
     "",
     " ",
@@ -137,7 +138,8 @@ const PARTS: &[&str] = &[
     "Answer:",
 ];
 
-/// Blanks, markers, scripts and everything else once, in pairs that touch and pairs apart.
+/// Spaces, markers, scripts and all other parts: each once, in adjacent pairs and in
+/// separated pairs.
 pub fn odd() -> Vec<String> {
     let mut texts: Vec<String> = PARTS.iter().map(|part| (*part).to_owned()).collect();
     for blank in [" ", "\n", "\t", "\r\n", "▁", "\u{a0}", "\u{3000}"] {
@@ -153,7 +155,10 @@ pub fn odd() -> Vec<String> {
         }
     }
     for length in 2..=70 {
-        texts.extend(["a", "=", "-", "é", "漢", "🙂", "ab", "the", "0", "<", "ha"].map(|unit| unit.repeat(length)));
+        texts.extend(
+            ["a", "=", "-", "é", "漢", "🙂", "ab", "the", "0", "<", "ha"]
+                .map(|unit| unit.repeat(length)),
+        );
     }
     texts.extend((0..=u8::MAX).map(|byte| format!("a{}b {0}", char::from(byte))));
     texts.extend((0..=u8::MAX).map(|byte| format!("<0x{byte:02X}> <0x{byte:02x}>")));
@@ -173,19 +178,26 @@ pub fn odd() -> Vec<String> {
     texts
 }
 
-/// MMLU prompts with the questions of the repository.
+/// MMLU prompts with the questions in the repository.
 pub fn questions() -> Vec<String> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/mmlu");
     let mut texts = Vec::new();
-    for path in files(&folder).into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "csv")) {
+    for path in files(&folder)
+        .into_iter()
+        .filter(|path| path.extension().is_some_and(|extension| extension == "csv"))
+    {
         let questions = mmlu::parse_csv(&fs::read_to_string(path).unwrap()).unwrap();
-        texts.extend(questions.chunks(4).filter_map(|some| Some(mmlu::prompt("a subject", &some[1..], some.first()?))));
+        texts.extend(
+            questions
+                .chunks(4)
+                .filter_map(|some| Some(mmlu::prompt("a subject", &some[1..], some.first()?))),
+        );
     }
     assert!(texts.len() > 20, "tests/data/mmlu has questions");
     texts
 }
 
-/// `count` texts of pieces, letters, code points and bytes, in no order that anybody writes.
+/// `count` texts of pieces, letters, code points and bytes, in random order.
 pub fn random(tokenizer: &Tokenizer, count: usize) -> Vec<String> {
     let mut dice = Dice(7);
     let piece = |dice: &mut Dice| {
@@ -200,46 +212,80 @@ pub fn random(tokenizer: &Tokenizer, count: usize) -> Vec<String> {
     let mut texts = Vec::new();
     for turn in 0..count {
         let length = 1 + dice.roll(40);
-        let text: String = match turn % 6 {
-            0 => (0..length).map(|_| piece(&mut dice)).collect(),
-            1 => (0..length).map(|_| character(&mut dice)).collect(),
-            2 => (0..length).map(|_| format!("{}{}", piece(&mut dice).trim(), " ".repeat(dice.roll(4)))).collect(),
-            3 => String::from_utf8_lossy(&(0..length).map(|_| dice.roll(256) as u8).collect::<Vec<u8>>()).into_owned(),
-            4 => (0..length).map(|_| char::from(b"abcdeABC 01<>_-=.\n\t "[dice.roll(20)])).collect(),
-            _ => (0..length).map(|_| if dice.roll(2) == 0 { piece(&mut dice) } else { dice.of(PARTS).to_owned() }).collect(),
-        };
+        let text: String =
+            match turn % 6 {
+                0 => (0..length).map(|_| piece(&mut dice)).collect(),
+                1 => (0..length).map(|_| character(&mut dice)).collect(),
+                2 => (0..length)
+                    .map(|_| format!("{}{}", piece(&mut dice).trim(), " ".repeat(dice.roll(4))))
+                    .collect(),
+                3 => String::from_utf8_lossy(
+                    &(0..length).map(|_| dice.roll(256) as u8).collect::<Vec<u8>>(),
+                )
+                .into_owned(),
+                4 => (0..length)
+                    .map(|_| char::from(b"abcdeABC 01<>_-=.\n\t "[dice.roll(20)]))
+                    .collect(),
+                _ => (0..length)
+                    .map(|_| {
+                        if dice.roll(2) == 0 { piece(&mut dice) } else { dice.of(PARTS).to_owned() }
+                    })
+                    .collect(),
+            };
         texts.push(text);
     }
     texts
 }
 
-/// All of these, every piece alone and between others, every character of Unicode, many more random texts, and the text files of the
-/// repository and of other folders, cut into parts that a prompt may have.
+/// All of the above, every piece alone and between others, every Unicode character, many more
+/// random texts, and the text files of the repository and of other folders, cut to lengths that a
+/// prompt may have.
 pub fn long(tokenizer: &Tokenizer, folders: impl Iterator<Item = PathBuf>) -> Vec<String> {
     let mut texts = odd();
     texts.extend(questions());
     texts.extend(random(tokenizer, 60_000));
-    let piece = |id: usize| String::from_utf8_lossy(&tokenizer.spell(&[TokenId(id as u32)])).into_owned();
+    let piece =
+        |id: usize| String::from_utf8_lossy(&tokenizer.spell(&[TokenId(id as u32)])).into_owned();
     let pieces: Vec<String> = (0..tokenizer.vocab_size()).map(piece).collect();
     texts.extend(pieces.chunks(40).map(|some| some.join("\n")));
     texts.extend(pieces.chunks(40).map(|some| some.concat()));
     texts.extend(pieces.chunks(40).map(|some| some.join(" x")));
     let characters: Vec<char> = (0..=u32::from(char::MAX)).filter_map(char::from_u32).collect();
     texts.extend(characters.chunks(64).map(|some| some.iter().collect()));
-    texts.extend(characters[..0x3_0000].chunks(16).map(|some| some.iter().flat_map(|c| ['a', *c, ' ']).collect()));
+    texts.extend(
+        characters[..0x3_0000]
+            .chunks(16)
+            .map(|some| some.iter().flat_map(|c| ['a', *c, ' ']).collect()),
+    );
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let own =
-        ["app", "docs", "tests", "tools", "README.md", "ARCHITECTURE.md", "CHANGELOG.md", "Makefile"].map(|name| root.join(name));
+    let own = [
+        "app",
+        "docs",
+        "tests",
+        "tools",
+        "README.md",
+        "ARCHITECTURE.md",
+        "CHANGELOG.md",
+        "Makefile",
+    ]
+    .map(|name| root.join(name));
     for path in own.into_iter().chain(folders).flat_map(|path| files(&path)) {
         let Ok(text) = fs::read_to_string(&path) else { continue };
         let lines: Vec<&str> = text.split_inclusive('\n').collect();
-        texts.extend(lines.chunks(60).map(|some| some.concat()).filter(|part| part.len() <= 100_000));
-        texts.extend(lines.chunks(60).map(|some| some.concat().replace('\n', "\r\n")).filter(|part| part.len() <= 100_000));
+        texts.extend(
+            lines.chunks(60).map(|some| some.concat()).filter(|part| part.len() <= 100_000),
+        );
+        texts.extend(
+            lines
+                .chunks(60)
+                .map(|some| some.concat().replace('\n', "\r\n"))
+                .filter(|part| part.len() <= 100_000),
+        );
     }
     texts
 }
 
-/// The files in a folder and below, in order; a file alone is itself. What another build left there is passed over.
+/// All files below a folder, sorted; a file stands for itself. Skips leftovers of other builds.
 fn files(path: &Path) -> Vec<PathBuf> {
     if path.is_file() {
         return vec![path.to_path_buf()];

@@ -1,4 +1,5 @@
-//! A reset of real processes over loopback: `potluck reset`, a node's console, and what is on the card afterwards.
+//! A reset of real processes over loopback: `potluck reset`, a node's console, and the files on the
+//! card afterwards.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, UdpSocket};
@@ -11,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::processes::node::until;
 
-/// One `potluck run --json`, killed without a word when this is dropped.
+/// One `potluck run --json`, killed without a goodbye when dropped.
 struct Process {
     child: Child,
     input: ChildStdin,
@@ -21,22 +22,34 @@ struct Process {
 impl Process {
     fn start(model: &Path, more: &[&str]) -> Process {
         let mut command = Command::new(env!("CARGO_BIN_EXE_potluck"));
-        command.args(["run", "--json", "--slab", "16", "--max-tokens", "2", "--model"]).arg(model).args(more);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the binary starts");
-        let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else { unreachable!("both are piped") };
+        command
+            .args(["run", "--json", "--slab", "16", "--max-tokens", "2", "--model"])
+            .arg(model)
+            .args(more);
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
+            unreachable!("both are piped")
+        };
         let mut process = Process { child, input, output: BufReader::new(output) };
         process.wait_for("ready");
         process
     }
 
     fn say(&mut self, request: &Value) {
-        writeln!(self.input, "{request}").expect("the node reads its console");
+        writeln!(self.input, "{request}").expect("the node must read its console");
     }
 
     fn wait_for(&mut self, event: &str) -> Value {
         loop {
             let mut line = String::new();
-            assert!(self.output.read_line(&mut line).expect("UTF-8") > 0, "a node ended before it said {event}");
+            assert!(
+                self.output.read_line(&mut line).expect("UTF-8") > 0,
+                "a node exited before the event {event}"
+            );
             let said: Value = serde_json::from_str(&line).expect("an event");
             if said["event"] == event {
                 return said;
@@ -80,13 +93,29 @@ fn processes_obey_a_reset_say_so_and_keep_the_epoch_over_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let model = dir.path().join("demo.gguf");
     synth(Shape::Demo, 7, ConvertType::Q8_0, &model, &mut |_| {}).unwrap();
-    let port = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap().local_addr().unwrap().port().to_string();
+    let port = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
+        .to_string();
     let key = format!("reset {}", std::process::id());
-    let states: Vec<String> = (0..3).map(|node| dir.path().join(format!("state-{node}")).to_str().unwrap().to_string()).collect();
+    let states: Vec<String> = (0..3)
+        .map(|node| dir.path().join(format!("state-{node}")).to_str().unwrap().to_string())
+        .collect();
     let mut nodes: Vec<Process> = states
         .iter()
         .map(|state| {
-            let net = ["--interface", "127.0.0.1", "--port", &port, "--swarm-key", &key, "--state", state];
+            let net = [
+                "--interface",
+                "127.0.0.1",
+                "--port",
+                &port,
+                "--swarm-key",
+                &key,
+                "--state",
+                state,
+            ];
             Process::start(&model, &net)
         })
         .collect();
@@ -110,14 +139,17 @@ fn processes_obey_a_reset_say_so_and_keep_the_epoch_over_a_restart() {
 
     nodes[1].say(&json!({ "command": "reset" }));
     let event = nodes[1].wait_for("reset");
-    assert_eq!((&event["epoch"], &event["store"], &event["peers"]), (&json!(2), &json!(false), &json!(2)));
+    assert_eq!(
+        (&event["epoch"], &event["store"], &event["peers"]),
+        (&json!(2), &json!(false), &json!(2))
+    );
     nodes[1].wait_for("acknowledged");
     let ended = nodes[1].wait_for("reset_ended");
     assert_eq!((&ended["acknowledged"], &ended["missing"]), (&json!(2), &json!([])));
 
     drop(nodes);
     let mut again = Process::start(&model, &["--alone", "--state", &states[2]]);
-    assert_eq!(again.status()["epoch"], 2, "nobody could tell it but its own card");
+    assert_eq!(again.status()["epoch"], 2, "only its own card could tell it the epoch");
 }
 
 #[test]
@@ -125,11 +157,19 @@ fn a_reset_that_nobody_obeys_fails_and_says_what_to_do() {
     let dir = tempfile::tempdir().unwrap();
     let model = dir.path().join("demo.gguf");
     synth(Shape::Demo, 7, ConvertType::Q8_0, &model, &mut |_| {}).unwrap();
-    let port = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap().local_addr().unwrap().port().to_string();
+    let port = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
+        .to_string();
     let nobody = reset(&port, "", &["--wait", "3"]);
     assert_eq!(nobody.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&nobody.stderr).contains("no node was heard in 3 s. Give --interface"));
-    let net = ["--interface", "127.0.0.1", "--port", &port, "--swarm-key", "theirs", "--announce", "1"];
+    assert!(
+        String::from_utf8_lossy(&nobody.stderr).contains("none was heard in 3 s. Give --interface")
+    );
+    let net =
+        ["--interface", "127.0.0.1", "--port", &port, "--swarm-key", "theirs", "--announce", "1"];
     let mut node = Process::start(&model, &net);
     let other = reset(&port, "ours", &["--wait", "5"]);
     assert_eq!(other.status.code(), Some(1));

@@ -1,6 +1,7 @@
-//! The hostile cast: what a peer can do to those that connect to it, and to those that it connects to. Its catalog stays that of an
-//! honest node, so that it is asked. Its members have the swarm's key, and speak through a channel like everyone, but for those that
-//! send what is no frame; strangers have none, and send bytes.
+//! The hostile cast: what a peer can do to nodes that connect to it and to nodes that it connects
+//! to. Its catalog is an honest node's, so that other nodes ask it. Members have the swarm's key
+//! and use a channel like any node, except those that send bytes that are not frames. Strangers
+//! have no key and send raw bytes.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -15,33 +16,33 @@ use super::heap::{SECOND, mix};
 use super::net::{End, Handle};
 use super::world::{Event, Sim};
 
-/// Wants that one connection of a raid asks.
+/// Wants per connection of a raid.
 const RAID_WANTS: u64 = 2_000;
 
-/// What a member of the cast does to whoever connects to it.
+/// What a member of the cast does to nodes that connect to it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Mischief {
-    /// No connection to it can be made.
+    /// It refuses connections.
     Refuses,
     /// It never answers a connection request.
     Unreachable,
-    /// It takes the connection and says nothing.
+    /// It accepts the connection and sends nothing.
     Mute,
-    /// It sends a byte a second, so that its first frame never ends.
+    /// It sends a byte per second, so that its first frame never ends.
     Trickles,
-    /// It says hello, takes wants, and says nothing more.
+    /// It sends a hello, accepts wants, and sends nothing more.
     GreetsOnly,
-    /// It says hello, takes wants, and answers nothing but cancels.
+    /// It sends a hello, accepts wants, and answers only cancels.
     OnlyCancels,
-    /// It says hello as another node.
+    /// It sends a hello with another node's id.
     OtherName,
-    /// It sends what is no frame, without end.
+    /// It sends bytes that are not frames, without end.
     Babbles,
-    /// It sends frames that nobody asked for, without end.
+    /// It sends unsolicited frames, without end.
     Floods,
-    /// It has no place for anybody.
+    /// It serves no one: all places are taken.
     Full,
-    /// It has nothing of what its filter names.
+    /// It has none of the blocks in its filter.
     HasNothing,
     /// It is always too busy.
     Busy,
@@ -51,25 +52,25 @@ pub enum Mischief {
     OtherTokens,
     /// It offers planes of another length.
     OtherLength,
-    /// It gives another plane's bytes than the chunk checksums promise.
+    /// It sends the bytes of another plane than its chunk checksums promise.
     BadChecksum,
-    /// It ends the connection in the middle of a plane.
+    /// It closes the connection in the middle of a plane.
     Truncates,
-    /// It sends a whole plane, and of the next one half.
+    /// It sends one whole plane and half of the next.
     Stalls,
-    /// It sends the bytes of another block, under the right name and with right checksums.
+    /// It sends the bytes of another block, under the right key and with valid checksums.
     WrongBlock,
-    /// It sends bytes of its own making with right checksums.
+    /// It sends made-up bytes with valid checksums.
     WrongBytes,
-    /// It sends whole planes of bytes that are no numbers.
+    /// It sends whole planes of NaN.
     Poison,
-    /// Its blocks are right, and what it says once followed never did.
+    /// Its blocks are right, but its drafts never followed.
     WrongDrafts,
-    /// The same, but for the first three tokens.
+    /// Like `WrongDrafts`, except that the first three tokens are right.
     HalfDrafts,
-    /// The same, of tokens that no vocabulary has.
+    /// Like `WrongDrafts`, with tokens outside every vocabulary.
     StrangeDrafts,
-    /// It sends drafts that nobody asked for.
+    /// It sends unsolicited drafts.
     UnaskedDrafts,
 }
 
@@ -102,24 +103,25 @@ impl Mischief {
         Mischief::UnaskedDrafts,
     ];
 
-    /// Whether its bytes pass every check that there is, so that answers may be wrong, under the peer's name.
+    /// Whether its bytes pass every check, so that answers may be wrong, with the peer named
+    /// as the source.
     pub fn lies_in_content(self) -> bool {
         matches!(self, Mischief::WrongBlock | Mischief::WrongBytes | Mischief::Poison)
     }
 }
 
-/// What a member of the cast does on a connection that it makes.
+/// What a member of the cast does on a connection that it opens.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Raid {
-    /// Says nothing.
+    /// Sends nothing.
     Mute,
-    /// Says hello and then nothing.
+    /// Sends a hello and nothing more.
     Idle,
-    /// Says hello and asks and asks, for what is there and what is not.
+    /// Sends a hello and keeps asking for blocks, both present and absent.
     Wants,
-    /// Sends what is no frame, without end.
+    /// Sends bytes that are not frames, without end.
     Garbage,
-    /// Sends these bytes, and keeps what it hears.
+    /// Sends these bytes, and records what it receives.
     Stranger(Vec<u8>),
 }
 
@@ -137,13 +139,13 @@ pub struct Cast {
     role: Role,
     channel: Channel,
     lines: Lines,
-    /// Bytes to send past the channel.
+    /// Bytes to send outside the channel.
     raw: VecDeque<u8>,
     planes: u64,
     over: bool,
 }
 
-/// What it says in frames.
+/// The frames of a member.
 struct Lines {
     hello: Hello,
     out: VecDeque<Vec<u8>>,
@@ -170,7 +172,8 @@ impl Cast {
             return;
         }
         match frame {
-            Frame::Hello(_) if matches!(mischief, Mischief::Mute | Mischief::Trickles | Mischief::Babbles) => {}
+            Frame::Hello(_)
+                if matches!(mischief, Mischief::Mute | Mischief::Trickles | Mischief::Babbles) => {}
             Frame::Hello(_) => {
                 self.lines.greeted = true;
                 let mut hello = self.lines.hello;
@@ -183,22 +186,45 @@ impl Cast {
                     self.over = true;
                 }
             }
-            Frame::Ping { nonce } if mischief != Mischief::GreetsOnly => self.put(&Frame::Pong { nonce: *nonce }, &[]),
+            Frame::Ping { nonce } if mischief != Mischief::GreetsOnly => {
+                self.put(&Frame::Pong { nonce: *nonce }, &[])
+            }
             Frame::FilterWant { segment } if mischief != Mischief::GreetsOnly => {
                 let checksum = xxh3_64(&[]);
-                self.put(&Frame::FilterSegment { segment: *segment, generation: 0, checksum, len: 0 }, &[]);
+                self.put(
+                    &Frame::FilterSegment { segment: *segment, generation: 0, checksum, len: 0 },
+                    &[],
+                );
             }
-            Frame::Cancel { id } if mischief != Mischief::GreetsOnly => self.put(&Frame::Stopped { id: *id }, &[]),
-            Frame::Want { id, key, plane } => self.answer(*id, *plane, shape, mischief, truths.get(key).cloned()),
+            Frame::Cancel { id } if mischief != Mischief::GreetsOnly => {
+                self.put(&Frame::Stopped { id: *id }, &[])
+            }
+            Frame::Want { id, key, plane } => {
+                self.answer(*id, *plane, shape, mischief, truths.get(key).cloned())
+            }
             Frame::DraftWant { id, parent, begun } => {
-                let right =
-                    || Vec::from_iter(truths.values().find_map(|truth| after(truth, parent, begun)).into_iter().flatten());
+                let right = || {
+                    Vec::from_iter(
+                        truths
+                            .values()
+                            .find_map(|truth| after(truth, parent, begun))
+                            .into_iter()
+                            .flatten(),
+                    )
+                };
                 let wrong = (0..MAX_PATH_TOKENS as u32).map(|at| TokenId(at % 7));
                 let tokens = match mischief {
                     Mischief::WrongDrafts => wrong.collect(),
-                    Mischief::HalfDrafts => right().into_iter().take(3).chain(wrong).take(MAX_PATH_TOKENS).collect(),
-                    Mischief::StrangeDrafts => right().into_iter().take(1).chain([NO_TOKEN; 40]).collect(),
-                    Mischief::UnaskedDrafts => return self.put(&Frame::Draft { id: id + 1, tokens: DraftTokens::new() }, &[]),
+                    Mischief::HalfDrafts => {
+                        right().into_iter().take(3).chain(wrong).take(MAX_PATH_TOKENS).collect()
+                    }
+                    Mischief::StrangeDrafts => {
+                        right().into_iter().take(1).chain([NO_TOKEN; 40]).collect()
+                    }
+                    Mischief::UnaskedDrafts => {
+                        return self
+                            .put(&Frame::Draft { id: id + 1, tokens: DraftTokens::new() }, &[]);
+                    }
                     _ => return,
                 };
                 self.put(&Frame::Draft { id: *id, tokens }, &[]);
@@ -207,17 +233,28 @@ impl Cast {
         }
     }
 
-    fn answer(&mut self, id: u32, plane: Plane, shape: &KvShape, mischief: Mischief, truth: Option<Truth>) {
+    fn answer(
+        &mut self,
+        id: u32,
+        plane: Plane,
+        shape: &KvShape,
+        mischief: Mischief,
+        truth: Option<Truth>,
+    ) {
         if matches!(mischief, Mischief::GreetsOnly | Mischief::OnlyCancels) {
             return;
         }
-        let Some(Truth { mut parent, mut tokens, prefixes }) = truth else { return self.put(&Frame::Absent { id }, &[]) };
+        let Some(Truth { mut parent, mut tokens, prefixes }) = truth else {
+            return self.put(&Frame::Absent { id }, &[]);
+        };
         let mut bytes = plane_bytes(shape, plane, &prefixes);
         match mischief {
             Mischief::HasNothing => return self.put(&Frame::Absent { id }, &[]),
             Mischief::Busy => return self.put(&Frame::Busy { id }, &[]),
             Mischief::OtherParent => parent = BlockKey([3; 16]),
-            Mischief::OtherTokens => tokens.iter_mut().for_each(|token| *token = TokenId(token.0 + 1)),
+            Mischief::OtherTokens => {
+                tokens.iter_mut().for_each(|token| *token = TokenId(token.0 + 1))
+            }
             Mischief::OtherLength => drop(bytes.pop()),
             Mischief::WrongBlock => {
                 let others: Vec<u64> = prefixes.iter().map(|prefix| mix(*prefix)).collect();
@@ -229,8 +266,12 @@ impl Cast {
         }
         self.planes += 1;
         let digest = xxh3_64(&bytes);
-        self.put(&Frame::Found { id, plane, parent, tokens, bytes: bytes.len() as u32, digest }, &[]);
-        let half = matches!(mischief, Mischief::Truncates) || (mischief == Mischief::Stalls && self.planes >= 2);
+        self.put(
+            &Frame::Found { id, plane, parent, tokens, bytes: bytes.len() as u32, digest },
+            &[],
+        );
+        let half = matches!(mischief, Mischief::Truncates)
+            || (mischief == Mischief::Stalls && self.planes >= 2);
         for (at, chunk) in bytes.chunks(MAX_CHUNK_BYTES).enumerate() {
             let offset = (at * MAX_CHUNK_BYTES) as u32;
             let checksum = xxh3_64(chunk) ^ u64::from(mischief == Mischief::BadChecksum);
@@ -243,14 +284,21 @@ impl Cast {
     }
 }
 
-/// The tokens of a block after those that are known, if it is one that follows.
+/// The tokens of a block after `begun`, if the block continues them under this parent.
 fn after(truth: &Truth, parent: &BlockKey, begun: &[TokenId]) -> Option<Vec<TokenId>> {
-    let follows = truth.parent == *parent && truth.tokens.len() > begun.len() && truth.tokens.starts_with(begun);
+    let follows = truth.parent == *parent
+        && truth.tokens.len() > begun.len()
+        && truth.tokens.starts_with(begun);
     follows.then(|| truth.tokens[begun.len()..].to_vec())
 }
 
-/// What a member says next on its channel: what it has put there, or what its role makes up.
-fn next_frame(member: &mut Lines, role: &Role, truths: &BTreeMap<BlockKey, Truth>, bytes: &mut Vec<u8>) -> bool {
+/// A member's next frame on its channel: a queued one, or one made up for its role.
+fn next_frame(
+    member: &mut Lines,
+    role: &Role,
+    truths: &BTreeMap<BlockKey, Truth>,
+    bytes: &mut Vec<u8>,
+) -> bool {
     if let Some(frame) = member.out.pop_front() {
         bytes.extend(frame);
         return true;
@@ -258,19 +306,28 @@ fn next_frame(member: &mut Lines, role: &Role, truths: &BTreeMap<BlockKey, Truth
     member.said += 1;
     let said = member.said;
     match role {
-        Role::Serves(Mischief::Floods) if member.greeted => encode(&Frame::Pong { nonce: said }, &[], bytes),
-        Role::Raids(Raid::Idle | Raid::Wants) if said == 1 => encode(&Frame::Hello(member.hello), &[], bytes),
+        Role::Serves(Mischief::Floods) if member.greeted => {
+            encode(&Frame::Pong { nonce: said }, &[], bytes)
+        }
+        Role::Raids(Raid::Idle | Raid::Wants) if said == 1 => {
+            encode(&Frame::Hello(member.hello), &[], bytes)
+        }
         Role::Raids(Raid::Wants) if said <= RAID_WANTS => {
             let known = truths.keys().nth(said as usize % truths.len().max(1)).copied();
-            let key = known.filter(|_| said.is_multiple_of(2)).unwrap_or(BlockKey([said as u8; 16]));
-            encode(&Frame::Want { id: said as u32, key, plane: Plane::ALL[said as usize % 2] }, &[], bytes);
+            let key =
+                known.filter(|_| said.is_multiple_of(2)).unwrap_or(BlockKey([said as u8; 16]));
+            encode(
+                &Frame::Want { id: said as u32, key, plane: Plane::ALL[said as usize % 2] },
+                &[],
+                bytes,
+            );
         }
         _ => return false,
     }
     true
 }
 
-/// The bytes of a plane of a block whose tokens end these prefixes, packed.
+/// The packed bytes of a plane of a block whose tokens end at these prefixes.
 pub fn plane_bytes(shape: &KvShape, plane: Plane, prefixes: &[u64]) -> Vec<u8> {
     let count = prefixes.len();
     let mut bytes = vec![0; shape.plane_bytes(plane, count)];
@@ -288,7 +345,8 @@ pub fn plane_bytes(shape: &KvShape, plane: Plane, prefixes: &[u64]) -> Vec<u8> {
                     let len = range.len() / count;
                     let (part, after) = rest.split_at(len);
                     rest = after;
-                    bytes[range.start + at * len..range.start + (at + 1) * len].copy_from_slice(part);
+                    bytes[range.start + at * len..range.start + (at + 1) * len]
+                        .copy_from_slice(part);
                 }
             }
         }
@@ -301,7 +359,8 @@ impl Sim {
         self.accepted += 1;
         let config = &self.stations[who].config;
         let hello = Hello::new(config.node, config.boot, config.epochs.epoch, config.fingerprint);
-        let ephemeral = blake3::derive_key("potluck simulator's cast", &self.accepted.to_le_bytes());
+        let ephemeral =
+            blake3::derive_key("potluck simulator's cast", &self.accepted.to_le_bytes());
         let channel = match role {
             Role::Serves(_) => Channel::responder(&config.keys, ephemeral),
             Role::Raids(_) => Channel::initiator(config.keys.current(), ephemeral),
@@ -323,13 +382,15 @@ impl Sim {
     }
 
     pub(super) fn cast_accepts(&mut self, who: usize) -> u64 {
-        let mischief = self.stations[who].mischief.expect("asked of the cast only");
+        let mischief = self.stations[who].mischief.expect("only members of the cast have mischief");
         self.count(match mischief {
             Mischief::Refuses | Mischief::Unreachable => "connect refused",
             mischief if mischief.lies_in_content() => "peer lies in content",
-            Mischief::Mute | Mischief::Trickles | Mischief::GreetsOnly | Mischief::OnlyCancels | Mischief::Stalls => {
-                "peer falls silent"
-            }
+            Mischief::Mute
+            | Mischief::Trickles
+            | Mischief::GreetsOnly
+            | Mischief::OnlyCancels
+            | Mischief::Stalls => "peer falls silent",
             Mischief::HasNothing | Mischief::Busy | Mischief::Full => "peer declines",
             _ => "peer breaks rules",
         });
@@ -341,9 +402,11 @@ impl Sim {
     }
 
     pub(super) fn cast_ticks(&mut self, who: usize, cast: u64) {
-        let Some((id, side)) = self.net.by_handle.get(&(who, Handle::Cast(cast))).copied() else { return };
+        let Some((id, side)) = self.net.by_handle.get(&(who, Handle::Cast(cast))).copied() else {
+            return;
+        };
         let Some(member) = self.casts.get_mut(&cast) else { return };
-        // Of an answer to the handshake, which never ends.
+        // Part of a handshake answer that never ends.
         member.raw.extend(if member.lines.said == 0 { [48, 0].as_slice() } else { &[1] });
         member.lines.said += 1;
         self.heap.push(self.now + SECOND, Event::CastTick { who, cast });
@@ -373,12 +436,15 @@ impl Sim {
         self.casts.insert(cast, member);
     }
 
-    /// What a member of the cast says next.
+    /// Appends the next bytes that a member of the cast sends; false if there are none.
     pub(super) fn cast_says(&mut self, cast: u64, out: &mut Vec<u8>) -> bool {
         let Some(member) = self.casts.get_mut(&cast) else { return false };
         match member.role {
-            Role::Serves(Mischief::Babbles) | Role::Raids(Raid::Garbage) => out.extend([0xff; 1_024]),
-            Role::Serves(Mischief::Trickles | Mischief::Mute) | Role::Raids(Raid::Mute | Raid::Stranger(_)) => {
+            Role::Serves(Mischief::Babbles) | Role::Raids(Raid::Garbage) => {
+                out.extend([0xff; 1_024])
+            }
+            Role::Serves(Mischief::Trickles | Mischief::Mute)
+            | Role::Raids(Raid::Mute | Raid::Stranger(_)) => {
                 out.extend(member.raw.drain(..));
             }
             _ => {
@@ -397,21 +463,25 @@ impl Sim {
     fn cast_hangs_up(&mut self, cast: u64) {
         let handle = Handle::Cast(cast);
         let found = self.net.by_handle.iter().find(|((_, of), _)| *of == handle).map(|(_, at)| *at);
-        let stalls = matches!(self.casts.get(&cast).map(|member| &member.role), Some(Role::Serves(Mischief::Stalls)));
+        let stalls = matches!(
+            self.casts.get(&cast).map(|member| &member.role),
+            Some(Role::Serves(Mischief::Stalls))
+        );
         if let Some((id, side)) = found.filter(|_| !stalls) {
             self.end_side(id, side);
             self.casts.remove(&cast);
         }
     }
 
-    /// `who`, which has nothing to do with it, opens `count` connections to `victim`; gives how many were taken.
+    /// The bystander `who` opens `count` connections to `victim`. Returns how many were accepted.
     pub fn raid(&mut self, who: usize, victim: usize, raid: &Raid, count: usize) -> usize {
         let mut taken = 0;
         for _ in 0..count {
             self.count("raid");
             let cast = self.new_cast(who, Role::Raids(raid.clone()));
             let Some(handle) = self.accept(victim, self.stations[who].addr) else { continue };
-            let caller = End { who, handle: Handle::Cast(cast), life: self.stations[who].life, gone: false };
+            let caller =
+                End { who, handle: Handle::Cast(cast), life: self.stations[who].life, gone: false };
             self.join_ends(caller, victim, handle);
             self.drain(victim);
             taken += 1;

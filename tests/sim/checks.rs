@@ -1,5 +1,5 @@
-//! What must hold, whatever happens: read off the nodes' own words and off what the engines and the network saw, never off the code
-//! that is being checked.
+//! The invariants. They are checked on the nodes' own output and on what the engines and the
+//! network saw, never with the code under test.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,8 @@ use super::ledger::{Answer, Asked};
 use super::net::Handle;
 use super::world::{Power, Sim};
 
-/// By how much an answer may be later than computing alone: a share of it in percent, and so many tokens' computing.
+/// How much later than computing alone an answer may be: a share in percent, the computing time of
+/// some tokens, and a slack.
 #[derive(Clone, Copy, Debug)]
 pub struct Law2 {
     pub percent: u64,
@@ -21,25 +22,27 @@ pub struct Law2 {
 }
 
 impl Law2 {
-    /// What the node promises: one prefill step and 5 %. (The slack is for clocks that count whole milliseconds.)
-    pub const PROMISED: Law2 = Law2 { percent: 5, tokens: PREFILL_STEP_TOKENS as u64, slack: 20 * MS };
+    /// The node's promise: one prefill step and 5 %. (The slack covers clocks with whole
+    /// milliseconds.)
+    pub const PROMISED: Law2 =
+        Law2 { percent: 5, tokens: PREFILL_STEP_TOKENS as u64, slack: 20 * MS };
 }
 
 /// What is checked, and how often.
 #[derive(Clone, Debug)]
 pub struct Rules {
-    /// After every event, or only at the end of each prompt.
+    /// Check after every event, or only at the end of each prompt.
     pub every_event: bool,
     pub law2: Option<Law2>,
-    /// Peers lie in content: wrong tokens are no fault where the figures own up to foreign state.
+    /// Peers lie in content: wrong tokens are allowed if the figures report foreign state.
     pub lies: bool,
     /// Prompts may be refused or fail.
     pub refusals: bool,
-    /// No row that was computed for a prompt may hold other bytes when it is read.
+    /// A row computed for a prompt must hold the same bytes whenever it is read.
     pub own_bytes_win: bool,
-    /// The engines compute hashes, so that the right tokens are known.
+    /// The engines compute hashes, so the right tokens are known.
     pub hashed: bool,
-    /// Tokens of duplicate work at the seam of computing and fetching.
+    /// Tokens that may be both computed and fetched where the two ends meet.
     pub seam: usize,
 }
 
@@ -63,37 +66,55 @@ fn ensure(holds: bool, what: impl FnOnce() -> String) -> Verdict {
     if holds { Ok(()) } else { Err(what()) }
 }
 
-/// Slots and pins add up, and nothing is beyond its bound.
+/// Slots and pins add up, and nothing exceeds its limit.
 pub fn node_holds(sim: &Sim, who: usize) -> Verdict {
     let station = &sim.stations[who];
     let status = station.host.status(sim.local(who));
-    // A model without a plane has no slots for it, and nothing to count.
-    let planes = ["global", "sliding"].iter().zip(&status.cache.planes).filter(|(_, plane)| plane.slot_bytes > 0);
+    // If the model lacks a plane, there are no slots to count.
+    let planes = ["global", "sliding"]
+        .iter()
+        .zip(&status.cache.planes)
+        .filter(|(_, plane)| plane.slot_bytes > 0);
     for (name, plane) in planes {
         let adds_up = plane.held + plane.reserved <= plane.slots && plane.pinned <= plane.held;
         ensure(adds_up, || format!("node {who}: {name} slots do not add up: {plane:?}"))?;
     }
-    ensure(status.cache.entries <= status.cache.capacity, || format!("node {who}: {:?}", status.cache))?;
+    ensure(status.cache.entries <= status.cache.capacity, || {
+        format!("node {who}: {:?}", status.cache)
+    })?;
     let (mut made, mut served) = (0, 0);
     let ends = sim.net.by_handle.range((who, Handle::LEAST)..(who + 1, Handle::LEAST));
     for (_, (_, side)) in ends.filter(|((_, handle), _)| matches!(handle, Handle::Node(_))) {
         made += usize::from(*side == 0);
         served += usize::from(*side == 1);
     }
-    // Those that are told why they end hold no place, but stand until their last word is out.
-    ensure(served <= MAX_SERVED_CONNECTIONS + MAX_PARTING_CONNECTIONS, || format!("node {who} serves {served} connections"))?;
-    ensure(made <= most_peers(&station.config), || format!("node {who} has made {made} connections"))?;
-    ensure(status.peers.len() <= most_peers(&station.config), || format!("node {who} lists {} peers", status.peers.len()))?;
-    ensure(station.notes.len() < 5_000, || format!("node {who} fills its log: {:?}", station.notes.last()))?;
+    // Connections that are being refused hold no place, but stay open until their last
+    // message is out.
+    ensure(served <= MAX_SERVED_CONNECTIONS + MAX_PARTING_CONNECTIONS, || {
+        format!("node {who} serves {served} connections")
+    })?;
+    ensure(made <= most_peers(&station.config), || {
+        format!("node {who} has made {made} connections")
+    })?;
+    ensure(status.peers.len() <= most_peers(&station.config), || {
+        format!("node {who} lists {} peers", status.peers.len())
+    })?;
+    ensure(station.notes.len() < 5_000, || {
+        format!("node {who} fills its log: {:?}", station.notes.last())
+    })?;
     Ok(())
 }
 
-/// What a job saw: every page there, nobody else writing, and nothing wrong that was computed here.
+/// What a job saw: every page present, no concurrent writer, and no wrong bytes among those
+/// computed locally.
 pub fn job_holds(sim: &Sim, who: usize, seen: &Seen, computed: &BTreeSet<usize>) -> Verdict {
     ensure(seen.broken.is_empty(), || format!("node {who}: {:?}", seen.broken))?;
     ensure(seen.bad.is_empty() || sim.rules.lies, || {
         let notes = sim.stations[who].notes.iter().rev().take(3).collect::<Vec<_>>();
-        format!("node {who} computes on wrong bytes: {:?}; notes {notes:?}", &seen.bad[..seen.bad.len().min(5)])
+        format!(
+            "node {who} computes on wrong bytes: {:?}; notes {notes:?}",
+            &seen.bad[..seen.bad.len().min(5)]
+        )
     })?;
     let own = seen.bad.iter().find(|(_, position)| computed.contains(position));
     ensure(own.is_none() || !sim.rules.own_bytes_win, || {
@@ -101,12 +122,16 @@ pub fn job_holds(sim: &Sim, who: usize, seen: &Seen, computed: &BTreeSet<usize>)
     })
 }
 
-/// A prompt's outcome: the right tokens, and figures that say what the engine did.
+/// A prompt's outcome: the right tokens, and figures that match what the engine did.
 pub fn outcome_holds(sim: &Sim, who: usize, id: u64) -> Verdict {
-    let Some(asked) = sim.stations[who].ledger.closed.get(&id) else { return Err(format!("prompt {id} is lost")) };
+    let Some(asked) = sim.stations[who].ledger.closed.get(&id) else {
+        return Err(format!("prompt {id} is lost"));
+    };
     let at = || format!("node {who}, prompt {id} of {} tokens", asked.prompt);
     let (tokens, figures) = match asked.answer.as_ref().expect("closed prompts have answers") {
-        Answer::Failed(reason) => return ensure(sim.rules.refusals, || format!("{}: refused: {reason}", at())),
+        Answer::Failed(reason) => {
+            return ensure(sim.rules.refusals, || format!("{}: refused: {reason}", at()));
+        }
         Answer::Done { tokens, figures } => (tokens, figures),
     };
     let owned_up = figures.own + figures.from_peers() > 0 || !sim.rules.own_bytes_win;
@@ -114,12 +139,16 @@ pub fn outcome_holds(sim: &Sim, who: usize, id: u64) -> Verdict {
     ensure(asked.wrong_tokens == 0 || excused || !sim.rules.hashed, || {
         format!("{}: {} wrong tokens under {figures}", at(), asked.wrong_tokens)
     })?;
-    ensure(figures.generated == tokens.len(), || format!("{}: {} tokens came under {figures}", at(), tokens.len()))?;
+    ensure(figures.generated == tokens.len(), || {
+        format!("{}: {} tokens came under {figures}", at(), tokens.len())
+    })?;
     if asked.first_token_at.is_none() || asked.stopped {
         return Ok(());
     }
     let sum = figures.own + figures.from_peers() + figures.computed;
-    ensure(sum == asked.prompt && figures.computed > 0, || format!("{}: figures do not add up: {figures}", at()))?;
+    ensure(sum == asked.prompt && figures.computed > 0, || {
+        format!("{}: figures do not add up: {figures}", at())
+    })?;
     provenance_holds(sim, asked).map_err(|what| format!("{}: {what} under {figures}", at()))?;
     law2_holds(sim, who, asked).map_err(|what| format!("{}: {what} under {figures}", at()))
 }
@@ -128,15 +157,25 @@ pub fn outcome_holds(sim: &Sim, who: usize, id: u64) -> Verdict {
 fn provenance_holds(sim: &Sim, asked: &Asked) -> Verdict {
     let Some(Answer::Done { figures, .. }) = &asked.answer else { return Ok(()) };
     let ran = asked.computed.range(..asked.prompt).count();
-    ensure(figures.computed <= ran && ran <= figures.computed + sim.rules.seam, || format!("the engine ran {ran} tokens"))?;
-    let foreign: BTreeSet<usize> =
-        asked.foreign.iter().map(|(_, at)| *at).filter(|at| *at < asked.prompt && !asked.computed.contains(at)).collect();
-    ensure(foreign.len() <= figures.own + figures.from_peers(), || format!("{} tokens' state is foreign", foreign.len()))
+    ensure(figures.computed <= ran && ran <= figures.computed + sim.rules.seam, || {
+        format!("the engine ran {ran} tokens")
+    })?;
+    let foreign: BTreeSet<usize> = asked
+        .foreign
+        .iter()
+        .map(|(_, at)| *at)
+        .filter(|at| *at < asked.prompt && !asked.computed.contains(at))
+        .collect();
+    ensure(foreign.len() <= figures.own + figures.from_peers(), || {
+        format!("the state of {} tokens is foreign", foreign.len())
+    })
 }
 
-/// Never later than computing alone would have been, by more than the bound.
+/// An answer is never later than computing alone by more than the bound.
 fn law2_holds(sim: &Sim, who: usize, asked: &Asked) -> Verdict {
-    let (Some(law), Some(Answer::Done { figures, .. })) = (sim.rules.law2, &asked.answer) else { return Ok(()) };
+    let (Some(law), Some(Answer::Done { figures, .. })) = (sim.rules.law2, &asked.answer) else {
+        return Ok(());
+    };
     if asked.disturbed || asked.private {
         return Ok(());
     }
@@ -144,45 +183,61 @@ fn law2_holds(sim: &Sim, who: usize, asked: &Asked) -> Verdict {
     let tokens = (asked.prompt - figures.own) as u64;
     let steps = tokens.div_ceil(PREFILL_STEP_TOKENS as u64);
     let alone = tokens * engine.micros_per_token + steps * engine.micros_per_job;
-    let bound = alone * (100 + law.percent) / 100 + law.tokens * engine.micros_per_token + law.slack;
+    let bound =
+        alone * (100 + law.percent) / 100 + law.tokens * engine.micros_per_token + law.slack;
     let took = asked.ttft_in_turn();
-    ensure(took <= bound, || format!("law 2: {} ms, alone {} ms, bound {} ms", took / MS, alone / MS, bound / MS))
+    ensure(took <= bound, || {
+        format!("law 2: {} ms, alone {} ms, bound {} ms", took / MS, alone / MS, bound / MS)
+    })
 }
 
-/// Nothing is pinned or reserved on any node: what the end of every answer must leave behind.
+/// Nothing is pinned or reserved on any node, which must hold after every answer.
 pub fn all_quiet(sim: &Sim) -> Verdict {
-    for (who, station) in sim.stations.iter().enumerate().filter(|(_, station)| station.power == Power::On) {
+    for (who, station) in
+        sim.stations.iter().enumerate().filter(|(_, station)| station.power == Power::On)
+    {
         let planes = station.host.status(sim.local(who)).cache.planes;
         let quiet = planes.iter().all(|plane| plane.pinned + plane.reserved == 0);
-        ensure(quiet, || format!("node {who} holds on to pages: {planes:?}; notes {:?}", station.notes))?;
+        ensure(quiet, || {
+            format!("node {who} holds on to pages: {planes:?}; notes {:?}", station.notes)
+        })?;
     }
     Ok(())
 }
 
 /// Every prompt has its outcome.
 pub fn all_answered(sim: &Sim) -> Verdict {
-    for (who, station) in sim.stations.iter().enumerate().filter(|(_, station)| station.power == Power::On) {
+    for (who, station) in
+        sim.stations.iter().enumerate().filter(|(_, station)| station.power == Power::On)
+    {
         let open = station.ledger.open.front().map(|asked| asked.id);
-        ensure(open.is_none(), || format!("node {who} never answers prompt {open:?}; notes {:?}", station.notes))?;
+        ensure(open.is_none(), || {
+            format!("node {who} never answers prompt {open:?}; notes {:?}", station.notes)
+        })?;
     }
     Ok(())
 }
 
-/// Every node knows every other's filter as it is. Gives how many pairs do not, of those that should.
+/// Pairs of nodes where the first should know the second's current filter but does not.
 pub fn stale_pairs(sim: &Sim) -> Vec<(usize, usize)> {
-    let on: Vec<usize> = (0..sim.stations.len()).filter(|who| sim.stations[*who].power == Power::On).collect();
-    let statuses: Vec<_> = on.iter().map(|who| sim.stations[*who].host.status(sim.local(*who))).collect();
+    let on: Vec<usize> =
+        (0..sim.stations.len()).filter(|who| sim.stations[*who].power == Power::On).collect();
+    let statuses: Vec<_> =
+        on.iter().map(|who| sim.stations[*who].host.status(sim.local(*who))).collect();
     let mut stale = Vec::new();
     for (one, mine) in statuses.iter().enumerate() {
         for (other, theirs) in statuses.iter().enumerate() {
             let config = |at: usize| &sim.stations[on[at]].config;
-            let same = config(one).keys == config(other).keys && config(one).fingerprint == config(other).fingerprint;
+            let same = config(one).keys == config(other).keys
+                && config(one).fingerprint == config(other).fingerprint;
             if one == other || !same {
                 continue;
             }
             let known = mine.peers.iter().find(|peer| peer.node == theirs.node);
-            let current = known.is_some_and(|peer| peer.current && peer.shares && peer.generation == theirs.generation);
-            // What is not believed need not be known.
+            let current = known.is_some_and(|peer| {
+                peer.current && peer.shares && peer.generation == theirs.generation
+            });
+            // A distrusted peer's filter need not be known.
             if known.is_some_and(|peer| peer.distrusted) {
                 continue;
             }

@@ -1,4 +1,5 @@
-//! Multicast: one datagram, and a fate of its own for each that it is meant for. Where it is filtered, datagrams go by address.
+//! Multicast: one datagram with a separate fate for each receiver. Where multicast is filtered,
+//! datagrams are sent by address.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,7 +23,7 @@ impl Sim {
             return;
         }
         for to in self.net.told.get(&who).cloned().unwrap_or_default() {
-            // One that is not there yet hears nothing.
+            // A node that has not joined yet receives nothing.
             if let Some(addr) = self.stations.get(to).map(|station| station.addr) {
                 self.say_to(who, addr, bytes.clone());
             }
@@ -34,17 +35,21 @@ impl Sim {
             Medium::Air => self.net.air.hold(air_time(bytes.len()), self.now),
             Medium::Switched => self.now,
         };
-        self.heap.push(at + self.net.weather.latency, Event::Said { from: who, bytes: Arc::new(bytes) });
+        self.heap
+            .push(at + self.net.weather.latency, Event::Said { from: who, bytes: Arc::new(bytes) });
     }
 
-    /// A datagram to one address.
+    /// Sends a datagram to one address.
     pub(super) fn say_to(&mut self, from: usize, addr: SocketAddr, bytes: Vec<u8>) {
         self.count("datagram by address");
         let Some(to) = self.stations.iter().position(|station| station.addr == addr) else {
             return self.count("datagram to nobody's address");
         };
         if self.net.reaches(from, to) {
-            self.heap.push(self.now + self.net.weather.latency, Event::Heard { from, to, bytes: Arc::new(bytes) });
+            self.heap.push(
+                self.now + self.net.weather.latency,
+                Event::Heard { from, to, bytes: Arc::new(bytes) },
+            );
         }
     }
 
@@ -101,6 +106,13 @@ impl Sim {
             return self.heap.push(at, Event::Heard { from, to, bytes: bytes.clone() });
         }
         let from = self.stations[from].addr;
-        self.handle(to, if self.net.filtered { Happening::Unicast { from, bytes } } else { Happening::Datagram { from, bytes } });
+        self.handle(
+            to,
+            if self.net.filtered {
+                Happening::Unicast { from, bytes }
+            } else {
+                Happening::Datagram { from, bytes }
+            },
+        );
     }
 }

@@ -1,8 +1,8 @@
-//! An engine without arithmetic. The KV bytes of a token are a hash of the whole prefix up to it, and so is the next token. The
-//! engine compares every row that attention would read with what that prefix must give: a single wrong, stale or missing byte is
-//! seen where it is used, whoever made it.
+//! An engine without arithmetic. The KV bytes of a token are a hash of the whole prefix up to it,
+//! and so is the next token. The engine compares every row that attention would read with what that
+//! prefix must give, so it detects every wrong, stale or missing byte where it is used.
 //!
-//! While a job runs its rows hold a pattern of the engine's own, so that anyone who writes into a page under computation is caught.
+//! While a job runs, its rows hold the engine's own pattern, to catch writes into a page in use.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -18,23 +18,24 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::heap::{Micros, mix};
 use super::host::{JobDone, Outside, Task, TaskDone, TaskFault};
 
-/// A row of nothing but these bytes is what NaN is to a model: the job fails.
+/// A row of only these bytes stands for NaN: the job fails.
 pub const NO_NUMBER: u8 = 0xff;
 
-/// Answers hold no token at or above this.
+/// Tokens of answers are below this.
 pub const VOCABULARY: u64 = 50_000;
 
-/// No vocabulary has this token: a job with it fails.
+/// A token outside every vocabulary: a job with it fails.
 pub const NO_TOKEN: TokenId = TokenId(u32::MAX);
 
-/// The prefix before the first token.
+/// The hash of the empty prefix.
 pub fn root(fingerprint: Fingerprint) -> u64 {
     mix(u64::from_le_bytes(fingerprint.0[..8].try_into().expect("eight bytes")))
 }
 
-/// The prefix `before`, and then `token`.
+/// The prefix `before` extended by `token`.
 pub fn extend(before: u64, token: TokenId) -> u64 {
-    mix(before.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(token.0).wrapping_add(0x1234_5678_9abc))
+    mix(before.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        ^ u64::from(token.0).wrapping_add(0x1234_5678_9abc))
 }
 
 /// The token that follows a prefix.
@@ -42,24 +43,27 @@ pub fn chosen(prefix: u64) -> TokenId {
     TokenId((mix(prefix ^ 0x00c0_ffee) % VOCABULARY) as u32)
 }
 
-/// The same where it is drawn: whoever draws with other luck gets another one now and then.
+/// The same with sampling: a different `luck` now and then gives a different token.
 pub fn drawn(prefix: u64, luck: Option<u64>) -> TokenId {
-    let moved = luck.map(|luck| mix(prefix ^ mix(luck ^ 0x1_0cc))).filter(|draw| draw.is_multiple_of(6));
+    let moved =
+        luck.map(|luck| mix(prefix ^ mix(luck ^ 0x1_0cc))).filter(|draw| draw.is_multiple_of(6));
     chosen(moved.map_or(prefix, |draw| prefix ^ draw))
 }
 
-/// What decides a draw; nothing does where the likeliest token is taken.
+/// The seed of a draw; `None` for greedy decoding.
 pub fn luck(sampling: &Sampling) -> Option<u64> {
     (sampling.temperature > 0.0).then_some(sampling.seed)
 }
 
-/// Gemma 3 270M's 18 layers with heads of `head_dim` values instead of 256, so that a block takes `256 / head_dim` times fewer bytes.
+/// Gemma 3 270M's 18 layers with heads of `head_dim` values instead of 256, which makes a block
+/// `256 / head_dim` times smaller.
 pub fn shape_270m(head_dim: usize, window: usize) -> Arc<KvShape> {
-    let layers: Vec<Plane> = (0..18).map(|layer| if layer % 6 == 5 { Plane::Global } else { Plane::Sliding }).collect();
+    let layers: Vec<Plane> =
+        (0..18).map(|layer| if layer % 6 == 5 { Plane::Global } else { Plane::Sliding }).collect();
     Arc::new(KvShape::new(&layers, 1, head_dim, window, KvFormat::Int8).expect("a good shape"))
 }
 
-/// Two sliding layers and a global one of 68 bytes a token each.
+/// Two sliding layers and a global one, of 68 bytes per token each.
 pub fn shape_small(window: usize) -> Arc<KvShape> {
     shape_of(&[Plane::Sliding, Plane::Global, Plane::Sliding], window)
 }
@@ -68,21 +72,23 @@ pub fn shape_of(layers: &[Plane], window: usize) -> Arc<KvShape> {
     Arc::new(KvShape::new(layers, 1, 32, window, KvFormat::Int8).expect("a good shape"))
 }
 
-/// What is wrong with a machine whose engine gives wrong bytes, under right checksums and its own name.
+/// A defect of a machine whose engine gives wrong bytes, with valid checksums and under its own id.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Flaw {
-    /// Another CPU or build: of a hundred blocks, so many are always wrong in the same way.
+    /// Another CPU or build: this share of blocks is always wrong in the same way.
     OtherBits { percent: u64 },
-    /// Broken memory: of a hundred jobs, so many write something wrong, each something else.
+    /// Broken memory: this share of jobs writes wrong bytes, different ones in each job.
     BadMemory { percent: u64 },
 }
 
 impl Flaw {
-    /// What a row is changed by: the job of that name computes it, as the end of that prefix.
+    /// The mask that changes a row which job `job` computes in block `block`.
     fn mask(self, job: u64, block: u64) -> u8 {
         match self {
             Flaw::OtherBits { percent } => u8::from(mix(block ^ 0xf1a5) % 100 < percent),
-            Flaw::BadMemory { percent } if mix(job ^ 0xbad) % 100 < percent => 1 + (mix(job) % 0x40) as u8,
+            Flaw::BadMemory { percent } if mix(job ^ 0xbad) % 100 < percent => {
+                1 + (mix(job) % 0x40) as u8
+            }
             Flaw::BadMemory { .. } => 0,
         }
     }
@@ -91,22 +97,22 @@ impl Flaw {
 /// One plane of one token.
 pub type Cell = (Plane, usize);
 
-/// What a job saw before its own tokens.
+/// What a job read before its own tokens.
 #[derive(Default, Debug)]
 pub struct Seen {
     /// Rows that this engine never computed.
     pub foreign: Vec<Cell>,
     /// Rows with other bytes than the prefix gives.
     pub bad: Vec<Cell>,
-    /// What those bytes are, in a number.
+    /// A hash of the wrong bytes.
     pub taint: u64,
-    /// A row was no number.
+    /// A row was NaN.
     pub poison: bool,
-    /// Broken rules: pages that are not there, or that somebody wrote to during the job.
+    /// Broken rules: missing pages, and pages written to during the job.
     pub broken: Vec<String>,
 }
 
-/// The job under way.
+/// The running job.
 struct Running {
     task: Task,
     began: Micros,
@@ -117,7 +123,7 @@ struct Running {
     seen: Seen,
 }
 
-/// One layer of one head: where its rows lie in a page.
+/// One layer of one head: the location of its rows in a page.
 struct Lane {
     plane: Plane,
     salt: u64,
@@ -138,11 +144,12 @@ pub struct Engine {
     shape: Arc<KvShape>,
     lanes: Vec<Lane>,
     pub micros_per_token: Micros,
-    /// What a job costs whatever its length.
+    /// Fixed cost of a job.
     pub micros_per_job: Micros,
-    /// What a drafted row adds to a step of an answer, in percent of a token: such a step reads its weights once for all of its rows.
+    /// What a drafted row adds to a decode step, in percent of a token: such a step reads the
+    /// weights once for all of its rows.
     pub percent_per_row: u64,
-    /// A machine's costs, in place of those two: the same tables as of `potluck run --pace`.
+    /// A machine's costs, which replace those two: the same tables as for `potluck run --pace`.
     pub pace: Option<Pace>,
     /// Tokens run so far.
     pub ran: u64,
@@ -150,9 +157,9 @@ pub struct Engine {
     pub ran_in_vain: u64,
     /// Every prefix whose last token was computed here.
     computed: BTreeSet<u64>,
-    /// Its bytes are not what they should be. Then nobody checks what it stands on.
+    /// Its bytes are wrong. Then what they were computed on is not checked.
     pub flaw: Option<Flaw>,
-    /// What is computed on wrong bytes is wrong, as with a real model.
+    /// Results computed on wrong bytes are wrong, as with a real model.
     pub spreads: bool,
     /// A real model that runs the jobs instead.
     pub outside: Option<Outside>,
@@ -167,7 +174,11 @@ impl Engine {
             for head in 0..shape.kv_heads() {
                 let span = shape.head_span(layer, head, BLOCK_TOKENS);
                 let salt = mix((layer * 4_096 + head) as u64 + 1);
-                lanes.push(Lane { plane: *plane, salt, ranges: [span.keys, span.key_scales, span.values, span.value_scales] });
+                lanes.push(Lane {
+                    plane: *plane,
+                    salt,
+                    ranges: [span.keys, span.key_scales, span.values, span.value_scales],
+                });
             }
         }
         Engine {
@@ -192,7 +203,7 @@ impl Engine {
         self.running.is_some()
     }
 
-    /// What the machine loses when its power fails.
+    /// Forgets what the machine loses in a power failure.
     pub fn forget_all(&mut self) {
         self.running = None;
         self.computed.clear();
@@ -202,7 +213,7 @@ impl Engine {
         self.running = None;
     }
 
-    /// Writes into the page under computation, as nobody may.
+    /// Writes into the page under computation, which is forbidden.
     pub fn spoil_job(&mut self) {
         let Some(Running { task, .. }) = &self.running else { return };
         let pages = &task.sequence.blocks[task.first / BLOCK_TOKENS];
@@ -211,14 +222,19 @@ impl Engine {
         }
     }
 
-    /// Begins a job; `prefixes` has one entry for each token up to the job's last. Gives when it ends.
+    /// Begins a job; `prefixes` has one entry for each token up to the job's last. Returns
+    /// when it ends.
     pub fn begin(&mut self, task: Task, prefixes: Vec<u64>, now: Micros) -> Micros {
         assert!(self.running.is_none(), "two jobs at once");
         let count = task.tokens.len() as u64;
         let drafted = task.rows.saturating_sub(1) as u64;
-        let tokens = self.micros_per_token * (count - drafted) + self.micros_per_token * drafted * self.percent_per_row / 100;
+        let tokens = self.micros_per_token * (count - drafted)
+            + self.micros_per_token * drafted * self.percent_per_row / 100;
         let flat = tokens + self.micros_per_job;
-        let paced = self.pace.as_ref().map(|pace| pace.job_micros(task.first, task.tokens.len(), task.rows));
+        let paced = self
+            .pace
+            .as_ref()
+            .map(|pace| pace.job_micros(task.first, task.tokens.len(), task.rows));
         let ends = now + paced.unwrap_or(flat).max(1);
         let mut seen = Seen::default();
         if self.outside.is_none() {
@@ -232,23 +248,31 @@ impl Engine {
         ends
     }
 
-    /// The job is not needed any more: it ends at the next boundary between layers. Gives when, if that job is under way.
+    /// Abandons job `id`: it ends at the next layer boundary. Returns when, if that job is running.
     pub fn abandon(&mut self, id: u64, now: Micros) -> Option<Micros> {
         let layers = self.shape.layers().len() as u64;
-        let running = self.running.as_mut().filter(|running| running.task.id == id && !running.abandoned)?;
+        let running =
+            self.running.as_mut().filter(|running| running.task.id == id && !running.abandoned)?;
         let layer = ((running.ends - running.began) / layers).max(1);
         running.abandoned = true;
-        running.ends = running.ends.min(running.began + (now - running.began).div_ceil(layer) * layer);
+        running.ends =
+            running.ends.min(running.began + (now - running.began).div_ceil(layer) * layer);
         Some(running.ends)
     }
 
-    /// Ends the job under way, if this is its moment.
+    /// Ends the running job if it is due.
     pub fn finish(&mut self, now: Micros) -> Option<(Task, TaskDone, Seen)> {
-        let Running { task, began, abandoned, prefixes, mut seen, .. } = self.running.take_if(|running| running.ends <= now)?;
+        let Running { task, began, abandoned, prefixes, mut seen, .. } =
+            self.running.take_if(|running| running.ends <= now)?;
         if let Some(outside) = &mut self.outside {
-            // What it took here says nothing of the machine that is simulated.
+            // The real time says nothing about the simulated machine.
             let done = JobDone { micros: now - began, ..outside(&task.job) };
-            let done = TaskDone { id: task.id, result: Ok(Vec::new()), micros: now - began, outside: Some(done) };
+            let done = TaskDone {
+                id: task.id,
+                result: Ok(Vec::new()),
+                micros: now - began,
+                outside: Some(done),
+            };
             return Some((task, done, seen));
         }
         let positions = task.first..task.first + task.tokens.len();
@@ -256,7 +280,8 @@ impl Engine {
         let micros = now - began;
         if abandoned {
             self.ran_in_vain += task.tokens.len() as u64;
-            let done = TaskDone { id: task.id, result: Err(TaskFault::Abandoned), micros, outside: None };
+            let done =
+                TaskDone { id: task.id, result: Err(TaskFault::Abandoned), micros, outside: None };
             return Some((task, done, seen));
         }
         seen.taint = 0;
@@ -284,19 +309,22 @@ impl Engine {
         Some((task, done, seen))
     }
 
-    /// Compares every row that the job's tokens attend to, and that the job does not write itself.
+    /// Compares every row that the job's tokens attend to and that the job does not write itself.
     fn inspect(&mut self, task: &Task, prefixes: &[u64], seen: &mut Seen) {
         let mut row = std::mem::take(&mut self.row);
         for plane in Plane::ALL {
             if self.shape.plane_bytes(plane, 1) == 0 {
                 continue;
             }
-            let first = if plane == Plane::Global { 0 } else { self.shape.first_sliding(task.first) };
+            let first =
+                if plane == Plane::Global { 0 } else { self.shape.first_sliding(task.first) };
             let mut position = first.min(task.first);
             while position < task.first {
                 let block = position / BLOCK_TOKENS;
                 let end = ((block + 1) * BLOCK_TOKENS).min(task.first);
-                let Some(page) = task.sequence.blocks.get(block).and_then(|pages| pages.plane(plane)) else {
+                let Some(page) =
+                    task.sequence.blocks.get(block).and_then(|pages| pages.plane(plane))
+                else {
                     seen.broken.push(format!("{plane:?} of tokens {position} to {end} is missing"));
                     position = end;
                     continue;
@@ -334,13 +362,29 @@ impl Engine {
         self.row = row;
     }
 
-    /// Writes the rows of `positions` in every layer; `with` is told the position, the layer's salt and where to write.
-    fn write(&mut self, task: &Task, positions: Range<usize>, seen: &mut Seen, with: impl Fn(usize, u64, &mut [u8])) {
+    /// Writes the rows of `positions` in every layer; calls `with` with the position, the layer's
+    /// salt and the row.
+    fn write(
+        &mut self,
+        task: &Task,
+        positions: Range<usize>,
+        seen: &mut Seen,
+        with: impl Fn(usize, u64, &mut [u8]),
+    ) {
         let mut row = std::mem::take(&mut self.row);
         for at in positions {
-            for plane in Plane::ALL.into_iter().filter(|plane| self.shape.plane_bytes(*plane, 1) > 0) {
-                let Some(page) = task.sequence.blocks.get(at / BLOCK_TOKENS).and_then(|pages| pages.plane(plane)) else {
-                    seen.broken.push(format!("{plane:?} of token {at}, which is being computed, has no page"));
+            for plane in
+                Plane::ALL.into_iter().filter(|plane| self.shape.plane_bytes(*plane, 1) > 0)
+            {
+                let Some(page) = task
+                    .sequence
+                    .blocks
+                    .get(at / BLOCK_TOKENS)
+                    .and_then(|pages| pages.plane(plane))
+                else {
+                    seen.broken.push(format!(
+                        "{plane:?} of token {at}, which is being computed, has no page"
+                    ));
                     continue;
                 };
                 let mut page = page.write();
@@ -364,10 +408,21 @@ impl Engine {
         let scratch = scratch(task.id);
         for at in positions {
             for lane in &self.lanes {
-                let page = task.sequence.blocks.get(at / BLOCK_TOKENS).and_then(|pages| pages.plane(lane.plane));
+                let page = task
+                    .sequence
+                    .blocks
+                    .get(at / BLOCK_TOKENS)
+                    .and_then(|pages| pages.plane(lane.plane));
                 let Some(page) = page.map(|page| page.read()) else { continue };
-                if lane.at(at).into_iter().any(|range| page[range].iter().any(|byte| *byte != scratch)) {
-                    seen.broken.push(format!("{:?} of token {at} was written to while it was being computed", lane.plane));
+                if lane
+                    .at(at)
+                    .into_iter()
+                    .any(|range| page[range].iter().any(|byte| *byte != scratch))
+                {
+                    seen.broken.push(format!(
+                        "{:?} of token {at} was written to while it was being computed",
+                        lane.plane
+                    ));
                     return;
                 }
             }
@@ -383,7 +438,8 @@ fn scratch(id: u64) -> u8 {
 pub fn fill(prefix: u64, salt: u64, row: &mut [u8]) {
     let mut state = mix(prefix ^ salt);
     for bytes in row.chunks_mut(8) {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         bytes.copy_from_slice(&(state ^ (state >> 29)).to_le_bytes()[..bytes.len()]);
     }
 }

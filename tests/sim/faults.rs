@@ -1,11 +1,11 @@
-//! Everything that a mixed run may do to a swarm, and how all of it heals.
+//! Everything that a mixed run may do to a swarm, and how it heals.
 
 use super::cast::{Mischief, Raid};
 use super::heap::{Dice, MS, Micros, SECOND};
 use super::net::Weather;
 use super::world::{Power, Sim};
 
-/// Every kind that a long run must have met, as it is counted.
+/// Every kind of event that a long run must count at least once.
 pub const KINDS: [&str; 35] = [
     "bytes vanished",
     "card full",
@@ -44,7 +44,7 @@ pub const KINDS: [&str; 35] = [
     "stream stalls",
 ];
 
-/// What nodes must have done in a long run; else the faults have kept them from everything.
+/// What nodes must have done in a long run; otherwise the faults kept them from working.
 pub const DEEDS: [&str; 10] = [
     "drafts from peers right",
     "drafts from peers wrong",
@@ -104,7 +104,7 @@ impl Fault {
     ];
 }
 
-/// A bad hour of a network.
+/// A bad period of a network.
 pub fn bad_weather(dice: &mut Dice) -> Weather {
     let mut rate = |most: u64| if dice.chance(500) { dice.between(1, most) } else { 0 };
     Weather {
@@ -123,7 +123,7 @@ pub fn bad_weather(dice: &mut Dice) -> Weather {
 }
 
 impl Sim {
-    /// Lets `fault` happen to whom the dice say.
+    /// Inflicts `fault` on stations that the dice choose.
     pub fn inflict(&mut self, fault: Fault, dice: &mut Dice, lies: bool) {
         let who = dice.index(self.stations.len());
         if self.trace {
@@ -154,7 +154,9 @@ impl Sim {
                 self.net.air.bytes_per_ms = 2 * rate;
             }
             Fault::Divide => self.divide(dice),
-            Fault::CutStream | Fault::StallStream | Fault::VanishStream => self.hurt_stream(fault, dice),
+            Fault::CutStream | Fault::StallStream | Fault::VanishStream => {
+                self.hurt_stream(fault, dice)
+            }
             Fault::Reset if on => self.reset(who, dice.chance(500)),
             Fault::FillCard => {
                 self.count("card full");
@@ -171,9 +173,12 @@ impl Sim {
                 let victim = dice.index(self.stations.len());
                 let raid = &[Raid::Mute, Raid::Idle, Raid::Wants, Raid::Garbage][dice.index(4)];
                 let count = dice.between(1, 40) as usize;
-                // Two that mean ill have no promise to break, and need not come to an end with each other.
+                // Two hostile nodes promise each other nothing, and their connection need not end.
                 let honest = victim != who && self.stations[victim].mischief.is_none();
-                if honest && self.stations[victim].power == Power::On && self.stations[who].power == Power::On {
+                if honest
+                    && self.stations[victim].power == Power::On
+                    && self.stations[who].power == Power::On
+                {
                     self.raid(who, victim, raid, count);
                 }
             }
@@ -183,7 +188,7 @@ impl Sim {
         }
     }
 
-    /// Cuts the network in one of the shapes that networks are cut in.
+    /// Cuts the network in a shape typical of real networks.
     fn divide(&mut self, dice: &mut Dice) {
         let count = self.stations.len();
         let mut cut = |one: usize, other: usize| {
@@ -198,9 +203,9 @@ impl Sim {
                 let parted = match shape {
                     0 => (one < count / 2) != (other < count / 2),
                     1 => (one == who) != (other == who),
-                    // Who is heard by nobody.
+                    // Nobody hears `who`.
                     2 => one == who,
-                    // All but one hear only that one.
+                    // All others hear only `who`.
                     3 => one != who && other != who,
                     _ => one.abs_diff(other) > 1 && one.abs_diff(other) < count - 1,
                 };
@@ -237,13 +242,14 @@ impl Sim {
         }
     }
 
-    /// Everything is well from here on.
+    /// Ends all faults.
     pub fn heal(&mut self) {
         self.net.weather = Weather::default();
         self.net.cuts.clear();
         self.net.air.bytes_per_ms = 20_000;
         let hurt = |pipe: &super::net::Pipe| pipe.to.iter().any(|stream| stream.vanishes);
-        let hurt: Vec<u64> = self.net.pipes.iter().filter(|(_, pipe)| hurt(pipe)).map(|(id, _)| *id).collect();
+        let hurt: Vec<u64> =
+            self.net.pipes.iter().filter(|(_, pipe)| hurt(pipe)).map(|(id, _)| *id).collect();
         for id in hurt {
             self.break_pipe(id);
         }
@@ -252,14 +258,18 @@ impl Sim {
             self.stations[who].card_full = false;
             self.stations[who].paused_until = 0;
             let flaw = self.stations[who].engine.flaw.take();
-            if self.stations[who].mischief.take().is_some() || flaw.is_some() || self.stations[who].power != Power::On {
+            if self.stations[who].mischief.take().is_some()
+                || flaw.is_some()
+                || self.stations[who].power != Power::On
+            {
                 self.restart(who);
             }
             self.handle(who, super::host::Happening::Tick);
             self.resumes(who);
         }
-        // Raiders go home.
-        let raids: Vec<u64> = self.net.pipes.iter().filter(|(_, pipe)| is_cast(pipe)).map(|(id, _)| *id).collect();
+        // Ends all raids.
+        let raids: Vec<u64> =
+            self.net.pipes.iter().filter(|(_, pipe)| is_cast(pipe)).map(|(id, _)| *id).collect();
         for id in raids {
             self.break_pipe(id);
         }

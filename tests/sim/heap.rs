@@ -1,4 +1,4 @@
-//! What makes a run repeatable: one queue of events ordered by time and then by the order in which they were scheduled, and one
+//! Repeatable runs: one queue of events, ordered by time and then by scheduling order, and one
 //! source of randomness.
 
 use std::collections::BTreeMap;
@@ -6,13 +6,13 @@ use std::collections::BTreeMap;
 /// Virtual time since the start of a run, in microseconds.
 pub type Micros = u64;
 
-/// A millisecond of it.
+/// A millisecond of virtual time.
 pub const MS: Micros = 1_000;
 
-/// A second of it.
+/// A second of virtual time.
 pub const SECOND: Micros = 1_000_000;
 
-/// Events yet to happen.
+/// Pending events.
 pub struct Heap<E> {
     events: BTreeMap<(Micros, u64), E>,
     scheduled: u64,
@@ -23,7 +23,7 @@ impl<E> Heap<E> {
         Heap { events: BTreeMap::new(), scheduled: 0 }
     }
 
-    /// Schedules `event`. Of two at the same moment, the one scheduled first happens first.
+    /// Schedules `event`. Events at the same moment happen in scheduling order.
     pub fn push(&mut self, at: Micros, event: E) {
         self.scheduled += 1;
         self.events.insert((at, self.scheduled), event);
@@ -66,12 +66,13 @@ impl Dice {
         self.below(bound as u64) as usize
     }
 
-    /// True `per_mille` times of a thousand. A rate of zero draws nothing, so that a calm network costs no randomness.
+    /// True with probability `per_mille` / 1000. A rate of zero draws nothing, so a calm network
+    /// consumes no randomness.
     pub fn chance(&mut self, per_mille: u64) -> bool {
         per_mille > 0 && self.below(1_000) < per_mille
     }
 
-    /// From `low` to `high`, both included.
+    /// A number from `low` to `high`, inclusive.
     pub fn between(&mut self, low: u64, high: u64) -> u64 {
         low + self.below(high - low + 1)
     }
@@ -90,7 +91,7 @@ impl Dice {
     }
 }
 
-/// Scrambles a number so that every bit of it depends on every bit of `x`.
+/// Mixes a number so that every bit of the result depends on every bit of `x`.
 pub fn mix(x: u64) -> u64 {
     let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

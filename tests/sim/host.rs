@@ -1,4 +1,5 @@
-//! The one place where the simulator touches a node's interface: everything else speaks of [`Happening`]s and [`Effect`]s.
+//! The only place where the simulator touches a node's interface: everything else uses
+//! [`Happening`]s and [`Effect`]s.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -12,7 +13,7 @@ use potluck::sampler::Sampling;
 
 pub use potluck::node::{ConnId, Figures, Job, JobDone, Progress, ResetNews, Status, Watch};
 
-/// A prompt as the simulator asks it.
+/// A prompt as the simulator gives it to a node.
 #[derive(Debug)]
 pub struct Prompt {
     pub id: u64,
@@ -23,7 +24,8 @@ pub struct Prompt {
     pub watch: Option<Box<dyn Watch>>,
 }
 
-/// Work for the engine: run `tokens` from position `first` on, and choose the token that follows each of the last `rows`.
+/// Work for the engine: run `tokens` from position `first` on, and choose the token that follows
+/// each of the last `rows`.
 #[derive(Debug)]
 pub struct Task {
     pub id: u64,
@@ -31,11 +33,11 @@ pub struct Task {
     pub first: usize,
     pub sequence: Arc<Sequence>,
     pub rows: usize,
-    /// As the node gave it.
+    /// The job as the node gave it.
     pub job: Job,
 }
 
-/// Why a task gave nothing.
+/// Why a task has no result.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[allow(dead_code, reason = "a node whose jobs cannot be abandoned never sees the first")]
 pub enum TaskFault {
@@ -52,18 +54,18 @@ pub struct TaskDone {
     pub id: u64,
     pub result: Result<Vec<TokenId>, TaskFault>,
     pub micros: u64,
-    /// What a real model gave, in place of the result.
+    /// The result of a real model, which replaces `result`.
     pub outside: Option<JobDone>,
 }
 
-/// What happens to a node.
+/// An input to a node.
 #[derive(Debug)]
 pub enum Happening<'a> {
     Datagram {
         from: SocketAddr,
         bytes: &'a [u8],
     },
-    /// One that was sent to the node's own address.
+    /// A datagram sent to the node's own address.
     Unicast {
         from: SocketAddr,
         bytes: &'a [u8],
@@ -87,7 +89,7 @@ pub enum Happening<'a> {
     Tick,
 }
 
-/// What a node wants done.
+/// An output of a node.
 #[derive(Debug)]
 #[allow(dead_code, reason = "a node whose jobs cannot be abandoned never asks for it")]
 pub enum Effect {
@@ -112,15 +114,15 @@ pub enum Effect {
     Note(String),
 }
 
-/// Sorts before every other name of a connection.
+/// Sorts before every other connection.
 pub const LEAST_CONN: ConnId = ConnId::In(0);
 
-/// Peers that a node's tables hold.
+/// The number of peers that a node's tables hold.
 pub fn most_peers(config: &NodeConfig) -> usize {
     config.peers
 }
 
-/// The settings of a node that is to know `nodes` others.
+/// The settings of a node sized to know `nodes` others.
 pub fn sized_for(nodes: usize, config: NodeConfig) -> NodeConfig {
     NodeConfig { peers: nodes.clamp(LEAST_PEERS, MAX_PEERS), ..config }
 }
@@ -128,21 +130,28 @@ pub fn sized_for(nodes: usize, config: NodeConfig) -> NodeConfig {
 /// A real node.
 pub struct Host {
     node: Node,
-    /// What it has sent on each connection and the socket has not taken.
+    /// Bytes sent on each connection that the socket has not taken yet.
     sent: BTreeMap<ConnId, Vec<u8>>,
 }
 
 impl Host {
-    /// `seed` settles the node's random delays.
+    /// `seed` determines the node's random delays.
     pub fn new(config: &NodeConfig, seed: u64) -> Host {
         let config = NodeConfig { seed, ..config.clone() };
-        Host { node: Node::new(config).expect("the simulator's settings are good"), sent: BTreeMap::new() }
+        Host {
+            node: Node::new(config).expect("the simulator's settings are good"),
+            sent: BTreeMap::new(),
+        }
     }
 
     pub fn handle(&mut self, happening: Happening<'_>, now: Millis) {
         let input = match happening {
-            Happening::Datagram { from, bytes } => Input::Datagram { from, way: Way::Multicast, bytes },
-            Happening::Unicast { from, bytes } => Input::Datagram { from, way: Way::Unicast, bytes },
+            Happening::Datagram { from, bytes } => {
+                Input::Datagram { from, way: Way::Multicast, bytes }
+            }
+            Happening::Unicast { from, bytes } => {
+                Input::Datagram { from, way: Way::Unicast, bytes }
+            }
             Happening::Connected(conn) => Input::Connected(conn),
             Happening::Closed(conn) => Input::Closed(conn),
             Happening::Bytes { conn, bytes } => Input::Bytes { conn, bytes },
@@ -165,14 +174,15 @@ impl Host {
         self.node.handle(input, now);
     }
 
-    /// A connection comes in; `number` is new for this node. A refusal comes as [`Effect::Close`].
+    /// Accepts a connection; `number` is new for this node. A refusal comes as [`Effect::Close`].
     pub fn accept(&mut self, number: u64, from: SocketAddr, now: Millis) -> Option<ConnId> {
         let conn = ConnId::In(number);
         self.node.handle(Input::Accepted { conn, from }, now);
         Some(conn)
     }
 
-    /// The next bytes that the node has for a connection whose socket has room, appended to `out`; false when there are none.
+    /// Appends the node's next bytes for a connection whose socket has room to `out`; false if
+    /// there are none.
     pub fn pull(&mut self, conn: ConnId, now: Millis, out: &mut Vec<u8>) -> bool {
         let Some(bytes) = self.sent.remove(&conn) else { return false };
         out.extend(bytes);
@@ -180,7 +190,7 @@ impl Host {
         true
     }
 
-    /// The node's last word.
+    /// The node's goodbye.
     pub fn farewell(&mut self, now: Millis) -> Option<Vec<u8>> {
         self.node.handle(Input::Leaving, now);
         let outputs = std::iter::from_fn(|| self.node.poll_output());
@@ -191,14 +201,14 @@ impl Host {
         datagrams.last()
     }
 
-    /// What the node wants done next, until there is nothing.
+    /// The node's next output, `None` when there is nothing more.
     pub fn poll(&mut self, now: Millis) -> Option<Effect> {
         let _ = now;
         let output = self.node.poll_output()?;
         Some(match output {
             Output::Connect { conn, addr } => Effect::Connect { conn, addr },
             Output::Close(conn) => {
-                // What was sent before goes out first.
+                // Bytes sent before go out first.
                 Effect::Close(conn)
             }
             Output::Send { conn, bytes } => {
@@ -226,7 +236,9 @@ impl Host {
             Output::Persist(epochs) => Effect::Persist(epochs),
             Output::Reset(news) => Effect::Reset(news),
             Output::Renamed(node) => Effect::Renamed(node),
-            Output::Event(event) => Effect::Note(potluck::console::word(&event, &|node| self.node.called(node)).1),
+            Output::Event(event) => {
+                Effect::Note(potluck::console::word(&event, &|node| self.node.called(node)).1)
+            }
         })
     }
 

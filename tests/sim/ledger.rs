@@ -1,5 +1,5 @@
-//! What was asked of a node and what came of it, kept apart from the node: every prompt's tokens, when they came, which rows its
-//! answer stood on and which of them were computed for it.
+//! A record of a node's prompts, kept apart from the node: every prompt's tokens, when they came,
+//! which rows its answer used, and which of them were computed for it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -9,8 +9,11 @@ use super::engine::{Cell, Seen, drawn, extend, luck};
 use super::heap::Micros;
 use super::host::{Figures, Progress, Prompt, Task};
 
-/// An answer as it came.
-#[expect(clippy::large_enum_variant, reason = "most answers are done, and a test keeps some hundreds")]
+/// An answer as it arrived.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most answers are done, and a test keeps some hundreds"
+)]
 #[derive(Clone, PartialEq, Debug)]
 pub enum Answer {
     Done { tokens: Vec<TokenId>, figures: Figures },
@@ -44,25 +47,25 @@ pub struct Asked {
     /// The prefix up to each of `tokens`.
     pub prefixes: Vec<u64>,
     pub private: bool,
-    /// What decides its draws.
+    /// The seed of its draws.
     pub luck: Option<u64>,
     pub asked_at: Micros,
-    /// When all that was asked before was done.
+    /// When all earlier prompts were done.
     pub turn_at: Micros,
     pub first_token_at: Option<Micros>,
     pub done_at: Micros,
-    /// Whether the node itself was stopped, paused or slowed meanwhile, so that its times say nothing.
+    /// Whether the node was stopped, paused or slowed meanwhile, which makes its times meaningless.
     pub disturbed: bool,
-    /// Somebody asked for its end.
+    /// It was asked to stop.
     pub stopped: bool,
     /// Positions that were computed for this prompt.
     pub computed: BTreeSet<usize>,
     /// Rows read that this node never computed.
     pub foreign: BTreeSet<Cell>,
-    /// Rows read that held other bytes than they must.
+    /// Rows read that held wrong bytes.
     pub bad: BTreeSet<Cell>,
     pub progress: Vec<(Micros, Progress)>,
-    /// Tokens other than those that the prefix gives.
+    /// Tokens that differ from those that the prefix gives.
     pub wrong_tokens: usize,
     /// Bytes that the node had received over connections when the prompt's turn came.
     pub received_before: u64,
@@ -76,7 +79,7 @@ impl Asked {
         self.first_token_at.expect("the prompt was answered") - self.asked_at
     }
 
-    /// What happened while it was answered, and whether it did; none where it was not answered.
+    /// The deeds, and whether each happened while it was answered; `None` if it was not answered.
     pub fn deeds(&self) -> Option<[(&'static str, bool); 10]> {
         let Some(Answer::Done { figures, .. }) = &self.answer else { return None };
         let drafts = &figures.drafts;
@@ -85,7 +88,10 @@ impl Asked {
             ("prompt stopped", self.stopped),
             ("peers' state used", figures.from_peers() > 0),
             ("own state used", figures.own > 0),
-            ("peers' state used and more computed", figures.from_peers() > 0 && figures.computed > 1),
+            (
+                "peers' state used and more computed",
+                figures.from_peers() > 0 && figures.computed > 1,
+            ),
             ("wrong bytes owned up to", !self.bad.is_empty()),
             ("drafts from peers right", drafts.peers.accepted > 0),
             ("drafts from peers wrong", drafts.peers.wrong > 0),
@@ -94,7 +100,7 @@ impl Asked {
         ])
     }
 
-    /// The same without the time that other prompts took.
+    /// The same, excluding the time spent on other prompts.
     pub fn ttft_in_turn(&self) -> Micros {
         self.first_token_at.expect("the prompt was answered") - self.turn_at
     }
@@ -144,12 +150,14 @@ impl Ledger {
         self.open.iter_mut().find(|asked| asked.id == id)
     }
 
-    /// Prefixes of the sequence that a job works on: of the prompt whose turn it is. None when the job fits no such prompt.
+    /// Prefixes of the sequence that a job works on, from the prompt whose turn it is. `None` if
+    /// the job fits no such prompt.
     pub fn prefixes(&self, task: &Task) -> Option<Vec<u64>> {
         let asked = self.open.front()?;
         let end = task.first + task.tokens.len();
         let known = asked.tokens.len().min(end);
-        let fits = task.first <= asked.tokens.len() && asked.tokens[task.first..known] == task.tokens[..known - task.first];
+        let fits = task.first <= asked.tokens.len()
+            && asked.tokens[task.first..known] == task.tokens[..known - task.first];
         let mut prefixes = asked.prefixes[..known].to_vec();
         for token in &task.tokens[known - task.first..] {
             let last = *prefixes.last()?;
@@ -158,7 +166,7 @@ impl Ledger {
         fits.then_some(prefixes)
     }
 
-    /// A job of the prompt at hand ended; it gave no KV where it was abandoned.
+    /// A job of the current prompt ended; an abandoned one gave no KV.
     pub fn worked(&mut self, task: &Task, abandoned: bool, seen: &Seen) {
         let Some(asked) = self.open.front_mut() else { return };
         asked.foreign.extend(&seen.foreign);
@@ -179,8 +187,14 @@ impl Ledger {
         true
     }
 
-    /// A prompt has its outcome: moves it to the closed ones. None when it is not open.
-    pub fn close(&mut self, id: u64, answer: Result<Figures, String>, now: Micros, received: u64) -> Option<&Asked> {
+    /// A prompt has its outcome: moves it to the closed ones. `None` if it is not open.
+    pub fn close(
+        &mut self,
+        id: u64,
+        answer: Result<Figures, String>,
+        now: Micros,
+        received: u64,
+    ) -> Option<&Asked> {
         let at = self.open.iter().position(|asked| asked.id == id)?;
         let mut asked = self.open.remove(at)?;
         let tokens = asked.tokens[asked.prompt..].to_vec();
@@ -201,7 +215,7 @@ impl Ledger {
         self.closed.get(&id)
     }
 
-    /// The node lost its power: nobody answers what was asked.
+    /// The node lost its power: its open prompts will not be answered. Returns their number.
     pub fn lose_all(&mut self) -> usize {
         let lost = self.open.len();
         self.open.clear();

@@ -1,5 +1,6 @@
-//! What a swarm promises, in virtual time. `chapters` say what a user may count on, `scenarios` what once broke it and the figures that
-//! nodes are held to, `seeds` mix all faults, and `scale` measures large swarms.
+//! What a swarm promises, in virtual time. `chapters` hold what a user may rely on,
+//! `scenarios` hold past failures and target figures, `seeds` mixes all faults, and `scale`
+//! measures large swarms.
 
 mod chapters;
 mod scale;

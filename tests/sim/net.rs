@@ -1,29 +1,31 @@
-//! The network as data: lanes that carry so many bytes a millisecond, pipes (TCP connections) of two directions, and what goes wrong.
+//! The network as data: lanes with a rate in bytes per millisecond, pipes (TCP connections) with
+//! two directions, and faults.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::heap::{MS, Micros};
 use super::host::{ConnId, LEAST_CONN};
 
-/// Bytes that a segment takes on its way beside its payload.
+/// Bytes of overhead per segment, besides its payload.
 pub const SEGMENT_OVERHEAD: usize = 8;
 
-/// How long the driver tries to connect.
+/// The driver's timeout for connecting.
 pub const CONNECT_TIMEOUT: Micros = 3_000 * MS;
 
-/// How long a connection across a cut network lives.
+/// How long a connection survives across a cut network.
 pub const CUT_TIMEOUT: Micros = 30_000 * MS;
 
-/// Which stations share what.
+/// What the stations share.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Medium {
-    /// A switch: every station has a line of its own, each way.
+    /// A switch: every station has its own line in each direction.
     Switched,
-    /// A radio: all share one medium, and the access point relays, so that every segment takes it twice.
+    /// A radio: all share one medium, and the access point relays, so every segment
+    /// occupies it twice.
     Air,
 }
 
-/// What carries bytes, one after the other.
+/// A serial carrier of bytes.
 #[derive(Clone, Debug)]
 pub struct Lane {
     pub bytes_per_ms: u64,
@@ -36,12 +38,12 @@ impl Lane {
         Lane { bytes_per_ms, free_at: 0, busy: 0 }
     }
 
-    /// Takes `bytes` in at `now`; gives when the last has passed.
+    /// Sends `bytes` at `now`. Returns when the last byte has passed.
     pub fn pass(&mut self, bytes: usize, now: Micros) -> Micros {
         self.hold((bytes as u64 * MS).div_ceil(self.bytes_per_ms.max(1)), now)
     }
 
-    /// Is taken for so long.
+    /// Occupies the lane for `time`. Returns when it is free again.
     pub fn hold(&mut self, time: Micros, now: Micros) -> Micros {
         self.busy += time;
         self.free_at = self.free_at.max(now) + time;
@@ -52,14 +54,14 @@ impl Lane {
 /// Who holds an end of a pipe.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Handle {
-    /// A real node, by its own name for the connection.
+    /// A real node, by its own id for the connection.
     Node(ConnId),
     /// A member of the hostile cast.
     Cast(u64),
 }
 
 impl Handle {
-    /// Before all others.
+    /// Sorts before all others.
     pub const LEAST: Handle = Handle::Node(LEAST_CONN);
 }
 
@@ -68,9 +70,9 @@ impl Handle {
 pub struct End {
     pub who: usize,
     pub handle: Handle,
-    /// The station's life that the end belongs to.
+    /// The life of the station that the end belongs to.
     pub life: u64,
-    /// It closed its side, or does not know of it yet.
+    /// It has closed its side, or does not know of the connection yet.
     pub gone: bool,
 }
 
@@ -81,15 +83,15 @@ pub struct Stream {
     pub in_flight: usize,
     pub last_arrival: Micros,
     pub carried: u64,
-    /// Nothing arrives before.
+    /// Nothing arrives before this.
     pub stalled_until: Micros,
-    /// From here on bytes vanish, and neither end hears of it.
+    /// From now on bytes vanish, and neither end is told.
     pub vanishes: bool,
-    /// After so many bytes the connection breaks.
+    /// The connection breaks after this many bytes.
     pub cut_at: Option<u64>,
     /// Since when the network between the ends has been cut.
     pub cut_since: Option<Micros>,
-    /// The sending end closes when all has arrived.
+    /// The sending end closes when everything has arrived.
     pub ending: bool,
 }
 
@@ -100,23 +102,23 @@ pub struct Pipe {
     pub to: [Stream; 2],
 }
 
-/// What happens to datagrams and streams, in times of a thousand.
+/// Faults of datagrams and streams, per thousand unless stated otherwise.
 #[derive(Clone, Debug)]
 pub struct Weather {
-    /// Of datagrams, for each receiver of its own.
+    /// Lost datagrams, drawn separately for each receiver.
     pub lose: u64,
     pub duplicate: u64,
-    /// Comes later by up to `delay`.
+    /// Delayed by up to `delay`.
     pub late: u64,
     pub delay: Micros,
-    /// Comes with a bit flipped.
+    /// With a flipped bit.
     pub flip: u64,
-    /// Of segments: lost and sent again after `retransmission`.
+    /// Segments lost and sent again after `retransmission`.
     pub resend: u64,
     pub retransmission: Micros,
-    /// Of segments, in times of a million: damaged past TCP's checksum.
+    /// Segments damaged past TCP's checksum, per million.
     pub damage: u64,
-    /// Of connection attempts.
+    /// Refused connection attempts.
     pub refuse: u64,
     pub hang: u64,
     /// One way.
@@ -141,13 +143,13 @@ impl Default for Weather {
     }
 }
 
-/// Counted traffic.
+/// Traffic counters.
 #[derive(Clone, Default, Debug)]
 pub struct Traffic {
     pub datagrams: u64,
-    /// With IP and UDP headers.
+    /// Includes IP and UDP headers.
     pub datagram_bytes: u64,
-    /// Time that all datagrams together keep a radio busy at its lowest rate.
+    /// Total time that datagrams keep a radio busy at its lowest rate.
     pub datagram_air: Micros,
     pub connects: u64,
     pub refused: u64,
@@ -158,29 +160,29 @@ pub struct Traffic {
 pub struct Net {
     pub medium: Medium,
     pub air: Lane,
-    /// From and to each station.
+    /// Lanes from and to each station.
     pub lines: Vec<[Lane; 2]>,
     pub weather: Weather,
     pub pipes: BTreeMap<u64, Pipe>,
-    /// Which pipe, and which end of it, a station's connection is.
+    /// The pipe of a station's connection, and which end of it.
     pub by_handle: BTreeMap<(usize, Handle), (u64, usize)>,
-    /// Connections being made: by station and name.
+    /// Connections being opened: by station and id.
     pub calling: BTreeSet<(usize, ConnId)>,
-    /// Ordered pairs of stations between which nothing passes.
+    /// Ordered pairs of stations with nothing passing from the first to the second.
     pub cuts: BTreeSet<(usize, usize)>,
     pub opened: u64,
     /// Largest segment.
     pub segment: usize,
-    /// Bytes of one stream on their way at once.
+    /// Most bytes of one stream in flight.
     pub window: usize,
     /// Rate of each new station's line.
     pub bytes_per_ms: u64,
     pub traffic: Traffic,
-    /// Multicast reaches nobody: datagrams come by address only.
+    /// Multicast reaches nobody: datagrams are delivered only by address.
     pub filtered: bool,
-    /// Whom each station was told of.
+    /// The stations that each station was told of.
     pub told: BTreeMap<usize, Vec<usize>>,
-    /// Streams carry nothing from then on.
+    /// From then on streams carry nothing.
     pub frozen_from: Option<Micros>,
     /// Payload bytes of streams that each station has received.
     pub received: Vec<u64>,
@@ -209,14 +211,15 @@ impl Net {
         }
     }
 
-    /// A station more.
+    /// Adds a station.
     pub fn plug_in(&mut self) {
         let line = || Lane::new(self.bytes_per_ms);
         self.lines.push([line(), line()]);
         self.received.push(0);
     }
 
-    /// A segment of `bytes` bytes leaves `from` at `now`: when the access point, or the switch, has it.
+    /// A segment of `bytes` bytes leaves `from` at `now`. Returns when it reaches the access point
+    /// or the switch.
     pub fn rise(&mut self, from: usize, bytes: usize, now: Micros) -> Micros {
         match self.medium {
             Medium::Air => self.air.pass(bytes + SEGMENT_OVERHEAD, now),
@@ -224,7 +227,7 @@ impl Net {
         }
     }
 
-    /// When the segment that is at the access point, or the switch, at `now` has reached `to`.
+    /// When a segment that is at the access point or the switch at `now` has reached `to`.
     pub fn fall(&mut self, to: usize, bytes: usize, now: Micros) -> Micros {
         match self.medium {
             Medium::Air => self.air.pass(bytes + SEGMENT_OVERHEAD, now),
@@ -236,7 +239,7 @@ impl Net {
         self.cuts.is_empty() || !self.cuts.contains(&(from, to))
     }
 
-    /// Whether a connection between the two can live.
+    /// Whether a connection between the two can survive.
     pub fn joined(&self, one: usize, other: usize) -> bool {
         self.reaches(one, other) && self.reaches(other, one)
     }
@@ -267,8 +270,9 @@ impl Net {
     }
 }
 
-/// Microseconds that a multicast datagram of `bytes` bytes keeps a radio busy at its lowest rate, 1 Mbit/s: IP, UDP, MAC and LLC
-/// headers, and 1,000 µs for preamble, back-off and the way to the access point.
+/// Microseconds that a multicast datagram of `bytes` bytes keeps a radio busy at its lowest rate, 1
+/// Mbit/s: IP, UDP, MAC and LLC headers, and 1,000 µs for preamble, back-off and the way to the
+/// access point.
 pub fn air_time(bytes: usize) -> Micros {
     8 * (bytes as u64 + 64) + 1_000
 }

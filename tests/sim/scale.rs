@@ -1,7 +1,8 @@
-//! How a swarm scales: one radio with 10, 100 and 1,000 nodes, from the moment that the power comes back.
+//! How a swarm scales: one radio with 10, 100 and 1,000 nodes, from the moment that power returns.
 //!
-//! Bytes of blocks are small here (204 a token), for what is measured is what nodes say of their blocks; datagrams, filters and their
-//! repairs have their real sizes on a radio of 21 Mbit/s whose multicast goes out at 1 Mbit/s.
+//! Blocks are small here (204 bytes per token), because this measures what nodes announce about
+//! their blocks. Datagrams, filters and their repairs have real sizes, on a radio of 21 Mbit/s
+//! whose multicast runs at 1 Mbit/s.
 
 use std::fmt::Write;
 use std::time::Instant;
@@ -17,24 +18,24 @@ use crate::sim::net::Medium;
 use crate::sim::talk::{BOARD, config, prompt};
 use crate::sim::world::Sim;
 
-/// 21 Mbit/s, in bytes a millisecond; the access point relays.
+/// 21 Mbit/s, in bytes per millisecond, doubled because the access point relays.
 const RADIO: u64 = 2 * 2_600;
-/// Blocks that each node has room for.
+/// Capacity of each node in blocks.
 const BLOCKS: usize = 200;
-/// Of a thousand datagrams, for each receiver.
+/// Lost datagrams per thousand, for each receiver.
 const LOSS: u64 = 20;
-/// Nodes that are looked at where looking at all would take too long.
+/// Nodes to sample where examining all would take too long.
 const SAMPLE: usize = 200;
-/// Tokens of a prompt that others may have too, and of its own.
+/// Tokens of a prompt that others may share, and those of its own.
 const SHARED: usize = 160;
 const OWN: usize = 32;
-/// Shared beginnings, and prompts a node.
+/// Shared prefixes, and prompts per node.
 const TOPICS: usize = 200;
 const PROMPTS: usize = 2;
-/// Seconds over which they come.
+/// Seconds over which the prompts arrive.
 const WORK_S: u64 = 240;
 
-/// What was measured of one size. Times in milliseconds of virtual time, air in times of a thousand.
+/// The measurements for one size: times in milliseconds of virtual time, air time per thousand.
 #[derive(Default, Debug)]
 struct Row {
     nodes: usize,
@@ -93,13 +94,13 @@ fn memory_kb() -> u64 {
     line.and_then(|line| line.trim().split(' ').next()?.parse().ok()).unwrap_or(0)
 }
 
-/// Nodes to look at: all, or some spread over all.
+/// Nodes to examine: all, or a sample spread over all.
 fn sample(nodes: usize, but: usize) -> Vec<usize> {
     let step = nodes.div_ceil(SAMPLE).max(1);
     (0..nodes).step_by(step).filter(|who| *who != but).collect()
 }
 
-/// Of `among`, how many know `whom` at its present generation.
+/// How many of `among` know `whom` at its present generation.
 fn knowing(sim: &Sim, whom: usize, among: &[usize]) -> usize {
     let (node, generation) = (sim.stations[whom].config.node, sim.status(whom).generation);
     let knows = |who: &&usize| {
@@ -109,7 +110,7 @@ fn knowing(sim: &Sim, whom: usize, among: &[usize]) -> usize {
     among.iter().filter(knows).count()
 }
 
-/// Air that datagrams took in `ms` milliseconds, in times of a thousand.
+/// Air time of datagrams in `ms` milliseconds, per thousand.
 fn per_mille(sim: &Sim, air_before: u64, ms: u64) -> f64 {
     (sim.net.traffic.datagram_air - air_before) as f64 / ms as f64
 }
@@ -139,7 +140,7 @@ fn measure(nodes: usize) -> Row {
     row
 }
 
-/// All start within ten seconds.
+/// Starts all nodes within ten seconds.
 fn boot(sim: &mut Sim, nodes: usize, dice: &mut Dice, row: &mut Row) {
     for number in 0..nodes as u64 {
         sim.join_with_clock(settings(nodes, number), BOARD, dice.below(1_000 * SECOND), 0);
@@ -152,12 +153,13 @@ fn boot(sim: &mut Sim, nodes: usize, dice: &mut Dice, row: &mut Row) {
 }
 
 fn idle(sim: &mut Sim, nodes: usize, row: &mut Row) {
-    // What the start has stirred up is over after the longest interval.
+    // The traffic of the start is over after the longest interval.
     sim.pass(300_000);
     let (air, bytes) = (sim.net.traffic.datagram_air, sim.net.traffic.datagram_bytes);
     sim.pass(300_000);
     row.idle_air_per_mille = per_mille(sim, air, 300_000);
-    row.idle_bytes_a_s_a_node = (sim.net.traffic.datagram_bytes - bytes) as f64 / 300.0 / nodes as f64;
+    row.idle_bytes_a_s_a_node =
+        (sim.net.traffic.datagram_bytes - bytes) as f64 / 300.0 / nodes as f64;
 }
 
 fn new_block(sim: &mut Sim, nodes: usize, row: &mut Row) {
@@ -168,7 +170,7 @@ fn new_block(sim: &mut Sim, nodes: usize, row: &mut Row) {
     let began = sim.now;
     while sim.now < began + 600 * SECOND && row.block_known_99_ms.is_none() {
         sim.pass(20 + (sim.now - began) / MS / 20);
-        // Its generation rises with each of the deltas that tell of it.
+        // Its generation rises with each delta that announces the block.
         let know = if sim.status(0).told { knowing(sim, 0, &looked_at) } else { 0 };
         if know * 2 >= looked_at.len() {
             row.block_known_half_ms.get_or_insert((sim.now - began) / MS);
@@ -179,9 +181,11 @@ fn new_block(sim: &mut Sim, nodes: usize, row: &mut Row) {
     }
 }
 
-/// The tokens of `prompt` that anybody knew, if everybody knew of everybody's whole blocks.
+/// The tokens of `prompt` that would be known if everyone knew everyone's whole blocks.
 fn possible(done: &[Vec<TokenId>], prompt: &[TokenId]) -> usize {
-    let common = |other: &Vec<TokenId>| other.iter().zip(prompt).take_while(|(one, other)| one == other).count();
+    let common = |other: &Vec<TokenId>| {
+        other.iter().zip(prompt).take_while(|(one, other)| one == other).count()
+    };
     let most = done.iter().map(common).max().unwrap_or(0).min(prompt.len() - 1);
     most / BLOCK_TOKENS * BLOCK_TOKENS
 }
@@ -214,7 +218,7 @@ fn work(sim: &mut Sim, nodes: usize, dice: &mut Dice, row: &mut Row) {
     sim.pass(30_000);
 }
 
-/// A delta that nobody hears: how many come for what they missed, and when all know it.
+/// A delta that nobody receives: how many connect for what they missed, and when all know it.
 fn lost_delta(sim: &mut Sim, nodes: usize, row: &mut Row) {
     sim.pass(120_000);
     sim.stations[1].deaf = true;
@@ -235,7 +239,7 @@ fn lost_delta(sim: &mut Sim, nodes: usize, row: &mut Row) {
     row.lost_delta_refused = sim.net.traffic.refused - before.refused;
 }
 
-/// One node more: the air that its greeting takes, and when it knows all.
+/// One more node: the air time of its greeting, and when it knows all.
 fn newcomer(sim: &mut Sim, nodes: usize, row: &mut Row) {
     sim.pass(60_000);
     let (air, began) = (sim.net.traffic.datagram_air, sim.now);
@@ -245,10 +249,11 @@ fn newcomer(sim: &mut Sim, nodes: usize, row: &mut Row) {
     let rest = sim.pass_until(200, 900_000, |sim| knows(sim, 100));
     row.newcomer_known_ms = row.newcomer_known_95_ms.zip(rest).map(|(most, rest)| most + rest);
     let share = row.idle_air_per_mille * ((sim.now - began) / MS) as f64;
-    row.newcomer_air_ms = (((sim.net.traffic.datagram_air - air) as f64 - share) / MS as f64).max(0.0) as u64;
+    row.newcomer_air_ms =
+        (((sim.net.traffic.datagram_air - air) as f64 - share) / MS as f64).max(0.0) as u64;
 }
 
-/// `SIM_SCALE` names the sizes, `SIM_OUT` the file that the figures go to.
+/// `SIM_SCALE` lists the sizes; `SIM_OUT` is the file for the figures.
 #[test]
 fn how_a_swarm_scales() {
     let sizes = std::env::var("SIM_SCALE").unwrap_or_else(|_| "10".to_string());
@@ -266,15 +271,24 @@ fn how_a_swarm_scales() {
     }
     let mut json = String::from("[\n");
     for (at, row) in rows.iter().enumerate() {
-        let fields: Vec<String> = row.fields().iter().map(|(name, value)| format!("\"{name}\": {value}")).collect();
-        let _ = writeln!(json, "  {{{}}}{}", fields.join(", "), if at + 1 < rows.len() { "," } else { "" });
+        let fields: Vec<String> =
+            row.fields().iter().map(|(name, value)| format!("\"{name}\": {value}")).collect();
+        let _ = writeln!(
+            json,
+            "  {{{}}}{}",
+            fields.join(", "),
+            if at + 1 < rows.len() { "," } else { "" }
+        );
     }
     json.push_str("]\n");
     if let Some(path) = std::env::var_os("SIM_OUT") {
-        std::fs::write(path, json).expect("the figures can be written");
+        std::fs::write(path, json).expect("the figures must be writable");
     }
     for row in &rows {
-        assert!(row.idle_air_per_mille <= 10.0, "an idle swarm takes more than a hundredth of the air: {row:?}");
+        assert!(
+            row.idle_air_per_mille <= 10.0,
+            "an idle swarm takes more than 1 % of the air time: {row:?}"
+        );
         assert!(row.settled_ms.is_some() && row.block_known_99_ms.is_some(), "{row:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! Connections: how they are made, how their bytes travel, and every way in which they end.
+//! Connections: how they open, how their bytes travel, and every way in which they end.
 
 use std::net::SocketAddr;
 
@@ -8,7 +8,7 @@ use super::host::{ConnId, Happening};
 use super::net::{CONNECT_TIMEOUT, CUT_TIMEOUT, End, Handle, Pipe, Stream};
 use super::world::{Event, Power, Sim};
 
-/// How often a segment is sent again while the network is cut.
+/// Interval between retransmissions while the network is cut.
 const RESEND_GAP: Micros = 200 * MS;
 
 impl Sim {
@@ -66,7 +66,9 @@ impl Sim {
 
     pub(super) fn join_ends(&mut self, caller: End, callee: usize, handle: Handle) -> u64 {
         let answerer = End { who: callee, handle, life: self.stations[callee].life, gone: false };
-        let id = self.net.insert(Pipe { ends: [caller, answerer], to: [Stream::default(), Stream::default()] });
+        let id = self
+            .net
+            .insert(Pipe { ends: [caller, answerer], to: [Stream::default(), Stream::default()] });
         self.pump(id, 0);
         self.pump(id, 1);
         id
@@ -81,7 +83,7 @@ impl Sim {
         self.stations[callee].host.accept(self.accepted, from, now).map(Handle::Node)
     }
 
-    /// Moves what an end has to say onto its way, as far as the window allows.
+    /// Sends an end's pending bytes, as far as the window allows.
     pub(super) fn pump(&mut self, id: u64, side: usize) {
         loop {
             let Some(pipe) = self.net.pipes.get(&id) else { return };
@@ -111,7 +113,7 @@ impl Sim {
         }
     }
 
-    /// A node that did nothing for a while goes on with what it had to say.
+    /// A node resumes after a pause and sends its pending bytes.
     pub(super) fn resumes(&mut self, who: usize) {
         if self.stations[who].paused_until > self.now {
             return;
@@ -128,7 +130,8 @@ impl Sim {
 
     fn pull(&mut self, end: End, out: &mut Vec<u8>) -> bool {
         let station = &mut self.stations[end.who];
-        if station.power != Power::On || station.life != end.life || station.paused_until > self.now {
+        if station.power != Power::On || station.life != end.life || station.paused_until > self.now
+        {
             return false;
         }
         match end.handle {
@@ -142,7 +145,8 @@ impl Sim {
 
     pub(super) fn relayed(&mut self, id: u64, to: usize, bytes: Vec<u8>) {
         let Some(pipe) = self.net.pipes.get(&id) else { return };
-        let mut at = self.net.fall(pipe.ends[to].who, bytes.len(), self.now) + self.net.weather.latency;
+        let mut at =
+            self.net.fall(pipe.ends[to].who, bytes.len(), self.now) + self.net.weather.latency;
         if self.dice.chance(self.net.weather.resend) {
             self.count("segment resent");
             at += self.net.weather.retransmission;
@@ -166,7 +170,9 @@ impl Sim {
             return self.heap.push(at, Event::Arrives { pipe: id, to, bytes });
         }
         if self.net.frozen_from.is_some_and(|from| from <= self.now) {
-            return self.heap.push(self.now + RESEND_GAP / 2, Event::Arrives { pipe: id, to, bytes });
+            return self
+                .heap
+                .push(self.now + RESEND_GAP / 2, Event::Arrives { pipe: id, to, bytes });
         }
         if !self.net.joined(end.who, sender.who) {
             return self.wait_for_network(id, to, bytes);
@@ -179,7 +185,7 @@ impl Sim {
             return;
         }
         if station.life != end.life {
-            // A machine that has started anew knows no such connection, and says so.
+            // A restarted machine does not know the connection, and says so.
             return self.break_pipe(id);
         }
         if station.paused_until > self.now {
@@ -208,10 +214,13 @@ impl Sim {
     }
 
     fn damage(&mut self, bytes: &mut [u8]) {
-        let flipped = self.net.weather.damage > 0 && self.dice.below(1_000_000) < self.net.weather.damage;
+        let flipped =
+            self.net.weather.damage > 0 && self.dice.below(1_000_000) < self.net.weather.damage;
         let total = self.net.traffic.stream_bytes;
         self.net.traffic.stream_bytes += bytes.len() as u64;
-        if let Some(at) = self.damage_byte.filter(|at| (total..total + bytes.len() as u64).contains(at)) {
+        if let Some(at) =
+            self.damage_byte.filter(|at| (total..total + bytes.len() as u64).contains(at))
+        {
             bytes[(at - total) as usize] ^= 0x10;
         }
         if flipped && !bytes.is_empty() {
@@ -248,12 +257,14 @@ impl Sim {
         self.heap.push(now + RESEND_GAP, Event::Arrives { pipe: id, to, bytes });
     }
 
-    /// The node closes its side: what it has said still arrives.
+    /// The node closes its side: bytes already sent still arrive.
     pub(super) fn hang_up(&mut self, who: usize, conn: ConnId) {
         if self.net.calling.remove(&(who, conn)) {
             return;
         }
-        let Some((id, side)) = self.net.by_handle.get(&(who, Handle::Node(conn))).copied() else { return };
+        let Some((id, side)) = self.net.by_handle.get(&(who, Handle::Node(conn))).copied() else {
+            return;
+        };
         self.end_side(id, side);
     }
 
@@ -276,7 +287,7 @@ impl Sim {
         }
     }
 
-    /// One side's end of stream has reached the other.
+    /// One side's end of stream reaches the other.
     pub(super) fn ends(&mut self, id: u64, to: usize) {
         let Some(pipe) = self.net.pipes.get(&id) else { return };
         let (end, sender) = (pipe.ends[to], pipe.ends[1 - to]);
@@ -291,7 +302,7 @@ impl Sim {
         self.tell_closed(end);
     }
 
-    /// The connection breaks; both ends hear of it, if they are there.
+    /// The connection breaks; both ends are told, if they exist.
     pub fn break_pipe(&mut self, id: u64) {
         let Some(pipe) = self.net.remove(id) else { return };
         for end in pipe.ends {

@@ -1,4 +1,4 @@
-//! What tests say to the simulator: ask, wait, look.
+//! The simulator's interface for tests: ask, wait, inspect.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,13 +19,13 @@ use super::ledger::{Answer, Asked};
 use super::net::Medium;
 use super::world::{Power, Sim};
 
-/// The board: some 37 ms a token.
+/// The board: about 37 ms per token.
 pub const BOARD: Micros = 37 * MS;
 
-/// Bytes of the slab that most tests use.
+/// Slab size of most tests, in bytes.
 pub const SLAB: usize = 4 << 20;
 
-/// The longest that anything is waited for.
+/// The longest wait for anything.
 const PATIENCE: Micros = 3_600 * SECOND;
 
 /// A node's settings as the tests use them.
@@ -54,14 +54,17 @@ pub fn config(number: u64, shape: &Arc<KvShape>, slab_bytes: usize) -> NodeConfi
     }
 }
 
-/// `len` tokens that another seed has not.
+/// `len` tokens that no other seed gives.
 pub fn prompt(seed: u32, len: usize) -> Vec<TokenId> {
-    (0..len as u32).map(|at| TokenId((at.wrapping_mul(2_654_435_761) ^ seed.wrapping_mul(40_503)) % 50_000)).collect()
+    (0..len as u32)
+        .map(|at| TokenId((at.wrapping_mul(2_654_435_761) ^ seed.wrapping_mul(40_503)) % 50_000))
+        .collect()
 }
 
-/// What the model answers to `tokens`, whoever computes.
+/// The model's answer to `tokens`, on any node.
 pub fn expected(fingerprint: Fingerprint, tokens: &[TokenId], count: usize) -> Vec<TokenId> {
-    let mut prefix = tokens.iter().fold(engine::root(fingerprint), |prefix, token| extend(prefix, *token));
+    let mut prefix =
+        tokens.iter().fold(engine::root(fingerprint), |prefix, token| extend(prefix, *token));
     (0..count)
         .map(|_| {
             let token = chosen(prefix);
@@ -72,17 +75,31 @@ pub fn expected(fingerprint: Fingerprint, tokens: &[TokenId], count: usize) -> V
 }
 
 impl Sim {
-    /// Nobody yet, on a fast switch.
+    /// An empty swarm on a fast switch.
     pub fn calm() -> Sim {
         Sim::new("a calm swarm", 1, Medium::Switched, 100_000)
     }
 
-    /// `nodes` boards that have heard of each other, on a switch that carries `bytes_per_ms` for each, each way.
-    pub fn swarm(name: &str, nodes: u64, shape: &Arc<KvShape>, slab_bytes: usize, bytes_per_ms: u64) -> Sim {
+    /// `nodes` boards that know each other, on a switch that carries `bytes_per_ms` for each in
+    /// each direction.
+    pub fn swarm(
+        name: &str,
+        nodes: u64,
+        shape: &Arc<KvShape>,
+        slab_bytes: usize,
+        bytes_per_ms: u64,
+    ) -> Sim {
         Sim::swarm_on(name, Medium::Switched, nodes, shape, slab_bytes, bytes_per_ms)
     }
 
-    pub fn swarm_on(name: &str, medium: Medium, nodes: u64, shape: &Arc<KvShape>, slab_bytes: usize, bytes_per_ms: u64) -> Sim {
+    pub fn swarm_on(
+        name: &str,
+        medium: Medium,
+        nodes: u64,
+        shape: &Arc<KvShape>,
+        slab_bytes: usize,
+        bytes_per_ms: u64,
+    ) -> Sim {
         let mut sim = Sim::new(name, 1, medium, bytes_per_ms);
         for number in 0..nodes {
             sim.join(config(number, shape, slab_bytes), BOARD);
@@ -91,28 +108,51 @@ impl Sim {
         sim
     }
 
-    /// Gives a node a prompt; gives the prompt's number.
+    /// Gives a node a prompt. Returns the prompt's number.
     pub fn ask(&mut self, who: usize, tokens: &[TokenId], max_tokens: usize) -> u64 {
         self.ask_as(who, tokens, max_tokens, Sampling::GREEDY, false, None)
     }
 
-    /// The same with answers drawn with this luck.
-    pub fn ask_drawn(&mut self, who: usize, tokens: &[TokenId], max_tokens: usize, luck: u64) -> u64 {
-        self.ask_sampled(who, tokens, max_tokens, Sampling { temperature: 1.0, top_k: 40, seed: luck, ..Sampling::GREEDY })
+    /// The same, with the answer sampled with this luck.
+    pub fn ask_drawn(
+        &mut self,
+        who: usize,
+        tokens: &[TokenId],
+        max_tokens: usize,
+        luck: u64,
+    ) -> u64 {
+        self.ask_sampled(
+            who,
+            tokens,
+            max_tokens,
+            Sampling { temperature: 1.0, top_k: 40, seed: luck, ..Sampling::GREEDY },
+        )
     }
 
-    /// The same with answers made so.
-    pub fn ask_sampled(&mut self, who: usize, tokens: &[TokenId], max_tokens: usize, sampling: Sampling) -> u64 {
+    /// The same, with this sampling.
+    pub fn ask_sampled(
+        &mut self,
+        who: usize,
+        tokens: &[TokenId],
+        max_tokens: usize,
+        sampling: Sampling,
+    ) -> u64 {
         self.ask_as(who, tokens, max_tokens, sampling, false, None)
     }
 
-    /// The same in memory of its own.
+    /// The same as a private prompt, in its own memory.
     pub fn ask_privately(&mut self, who: usize, tokens: &[TokenId], max_tokens: usize) -> u64 {
         self.ask_as(who, tokens, max_tokens, Sampling::GREEDY, true, None)
     }
 
-    /// The same as [`Sim::ask`], with somebody who reads the answer along.
-    pub fn ask_watched(&mut self, who: usize, tokens: &[TokenId], max_tokens: usize, watch: Box<dyn Watch>) -> u64 {
+    /// The same as [`Sim::ask`], with a watch that follows the answer.
+    pub fn ask_watched(
+        &mut self,
+        who: usize,
+        tokens: &[TokenId],
+        max_tokens: usize,
+        watch: Box<dyn Watch>,
+    ) -> u64 {
         self.ask_as(who, tokens, max_tokens, Sampling::GREEDY, false, Some(watch))
     }
 
@@ -145,24 +185,37 @@ impl Sim {
         let config = &self.stations[who].config;
         let secret = ChainSecret::derive(&[]);
         let mut prefix = engine::root(config.fingerprint);
-        for link in Chain::of(&secret, potluck::cache::root(&secret, config.fingerprint), tokens).links() {
+        for link in
+            Chain::of(&secret, potluck::cache::root(&secret, config.fingerprint), tokens).links()
+        {
             let prefixes = link.tokens.iter().map(|token| {
                 prefix = extend(prefix, *token);
                 prefix
             });
             let prefixes = prefixes.collect();
-            self.truths.insert(link.key, Truth { parent: link.parent, tokens: link.tokens.clone(), prefixes });
+            self.truths.insert(
+                link.key,
+                Truth { parent: link.parent, tokens: link.tokens.clone(), prefixes },
+            );
         }
     }
 
-    /// Remembers the blocks of an answer, of which each may be shared with its last token.
+    /// Remembers the blocks of an answer, each of which may be shared with its last token.
     pub(super) fn learn_answer(&mut self, who: usize, asked: u64) {
-        let Some(tokens) = self.stations[who].ledger.find(asked).map(|asked| asked.tokens.clone()) else { return };
+        let Some(tokens) = self.stations[who].ledger.find(asked).map(|asked| asked.tokens.clone())
+        else {
+            return;
+        };
         self.learn(who, &tokens);
     }
 
-    /// Prefixes of the sequence that an audit works on, which is one that somebody knows.
-    pub(super) fn audited(&mut self, who: usize, key: &BlockKey, task: &super::host::Task) -> Option<Vec<u64>> {
+    /// Prefixes of the sequence that an audit works on, which must be a known one.
+    pub(super) fn audited(
+        &mut self,
+        who: usize,
+        key: &BlockKey,
+        task: &super::host::Task,
+    ) -> Option<Vec<u64>> {
         self.count("block audited");
         if !self.stations[who].ledger.open.is_empty() {
             self.fail(&format!("node {who} begins an audit while a prompt waits"));
@@ -178,7 +231,7 @@ impl Sim {
         (prefixes.len() == task.first + task.tokens.len()).then_some(prefixes)
     }
 
-    /// Ends the answer to prompt `asked`.
+    /// Stops the answer to prompt `asked`.
     pub fn stop(&mut self, who: usize, asked: u64) {
         if let Some(asked) = self.stations[who].ledger.find(asked) {
             asked.stopped = true;
@@ -186,7 +239,7 @@ impl Sim {
         self.handle(who, Happening::Stop(asked));
     }
 
-    /// Prompt `asked` with all that came of it, if it is answered.
+    /// Prompt `asked` with its outcome, if it is answered.
     pub fn closed_prompt(&self, who: usize, asked: u64) -> Option<&Asked> {
         self.stations[who].ledger.closed.get(&asked)
     }
@@ -207,15 +260,16 @@ impl Sim {
         self.closed_prompt(who, asked).expect("just seen")
     }
 
-    /// Asks, and lets time pass until the answer is there, and then until the swarm has heard of it.
+    /// Asks, and lets time pass until the answer is complete and the swarm has heard of it.
     pub fn answer_now(&mut self, who: usize, tokens: &[TokenId], max_tokens: usize) -> Answer {
         let asked = self.ask(who, tokens, max_tokens);
-        let answer = self.await_answer(who, asked).answer.clone().expect("closed prompts have answers");
+        let answer =
+            self.await_answer(who, asked).answer.clone().expect("closed prompts have answers");
         self.pass(600);
         answer
     }
 
-    /// The same; gives the time to the first token, in milliseconds, as the simulator saw it.
+    /// The same. Returns the time to the first token in milliseconds, as the simulator saw it.
     pub fn ttft_now(&mut self, who: usize, tokens: &[TokenId]) -> u64 {
         let asked = self.ask(who, tokens, 1);
         let ttft = self.await_answer(who, asked).ttft() / MS;
@@ -229,8 +283,14 @@ impl Sim {
         while self.step(until) {}
     }
 
-    /// Lets time pass until `what` holds, looking every `every_ms`; gives the milliseconds that it took, none after `limit_ms`.
-    pub fn pass_until(&mut self, every_ms: u64, limit_ms: u64, what: impl Fn(&Sim) -> bool) -> Option<u64> {
+    /// Lets time pass until `what` holds, checking every `every_ms`. Returns the milliseconds that
+    /// it took, or `None` after `limit_ms`.
+    pub fn pass_until(
+        &mut self,
+        every_ms: u64,
+        limit_ms: u64,
+        what: impl Fn(&Sim) -> bool,
+    ) -> Option<u64> {
         let began = self.now;
         while !what(self) {
             if self.now >= began + limit_ms * MS {
@@ -249,7 +309,7 @@ impl Sim {
         &self.stations[who].notes
     }
 
-    /// What a node's console said of its resets.
+    /// A node's console messages about its resets.
     pub fn resets(&self, who: usize) -> &[ResetNews] {
         &self.stations[who].resets
     }
@@ -260,22 +320,22 @@ impl Sim {
         self.handle(who, Happening::Reset { store });
     }
 
-    /// The state on a node's card.
+    /// The state saved on a node's card.
     pub fn saved(&self, who: usize) -> EpochState {
         self.stations[who].saved
     }
 
-    /// From now on a node's card takes nothing, or does again.
+    /// From now on a node's card rejects writes, or accepts them again.
     pub fn fill_card(&mut self, who: usize, full: bool) {
         self.stations[who].card_full = full;
     }
 
-    /// From now on a node hears and sends no datagram, or does again.
+    /// From now on a node neither receives nor sends datagrams, or does so again.
     pub fn deafen(&mut self, who: usize, deaf: bool) {
         self.stations[who].deaf = deaf;
     }
 
-    /// A datagram from `from` reaches every node but the one at that address.
+    /// Delivers a datagram from `from` to every node except the one at that address.
     pub fn multicast(&mut self, from: SocketAddr, bytes: &[u8]) {
         for who in 0..self.stations.len() {
             if self.stations[who].addr != from && !self.stations[who].deaf {
@@ -284,7 +344,7 @@ impl Sim {
         }
     }
 
-    /// What a node told of its prompts before their first tokens, and when.
+    /// A node's progress reports before first tokens, and when they came.
     pub fn progress(&self, who: usize) -> Vec<(Millis, Progress)> {
         let ledger = &self.stations[who].ledger;
         let all = ledger.closed.values().chain(&ledger.open).flat_map(|asked| &asked.progress);
@@ -296,12 +356,12 @@ impl Sim {
         Millis(self.now / MS)
     }
 
-    /// From now on every line carries so much.
+    /// Sets the rate of every line.
     pub fn set_rates(&mut self, bytes_per_ms: u64) {
         (0..self.stations.len()).for_each(|who| self.set_rate(who, bytes_per_ms));
     }
 
-    /// From so many milliseconds from now on streams carry nothing, or they do again.
+    /// Stops all streams in `in_ms` milliseconds, or lets them flow again.
     pub fn stall_streams(&mut self, in_ms: Option<u64>) {
         self.net.frozen_from = in_ms.map(|ms| self.now + ms * MS);
     }
@@ -312,7 +372,7 @@ impl Sim {
         }
     }
 
-    /// The process of a node is gone, without a word; its connections break.
+    /// Kills a node's process without a goodbye; its connections break.
     pub fn kill(&mut self, who: usize) {
         self.count("node killed");
         self.end_life(who, Power::Killed);
@@ -321,7 +381,7 @@ impl Sim {
         }
     }
 
-    /// The power of a node fails; its peers are told nothing.
+    /// Cuts the power of a node; its peers are told nothing.
     pub fn cut_power(&mut self, who: usize) {
         self.count("power cut");
         self.end_life(who, Power::Dark);
@@ -336,7 +396,7 @@ impl Sim {
         station.ledger.lose_all();
     }
 
-    /// A node says goodbye and ends.
+    /// A node sends its goodbye and exits.
     pub fn leave(&mut self, who: usize) {
         self.count("node left");
         let now = self.local(who);
@@ -349,7 +409,7 @@ impl Sim {
         }
     }
 
-    /// The node comes back as another start of the same, with nothing but what its card holds.
+    /// Restarts the node with nothing but what its card holds.
     pub fn restart(&mut self, who: usize) {
         self.count("node restarted");
         if self.stations[who].power == Power::On {
@@ -367,14 +427,15 @@ impl Sim {
         station.power = Power::On;
         // A node measures its engine at each start.
         if station.config.prefill_tokens_per_s.is_some() {
-            station.config.prefill_tokens_per_s = Some(1e6 / station.engine.micros_per_token as f32);
+            station.config.prefill_tokens_per_s =
+                Some(1e6 / station.engine.micros_per_token as f32);
         }
         station.rate_changed = None;
         station.host = super::host::Host::new(&station.config, seed);
         self.handle(who, Happening::Tick);
     }
 
-    /// A node does nothing for a while; what comes waits for it.
+    /// Pauses a node; its inputs wait.
     pub fn pause(&mut self, who: usize, ms: u64) {
         self.count("node paused");
         let until = self.now + ms * MS;
@@ -385,24 +446,30 @@ impl Sim {
         self.heap.push(until, super::world::Event::Resumes { who });
     }
 
-    /// From here on the node does this to whoever connects to it.
+    /// From now on the node does this to nodes that connect to it.
     pub fn corrupt(&mut self, who: usize, mischief: super::cast::Mischief) {
         self.stations[who].mischief = Some(mischief);
         if mischief.lies_in_content() {
             self.rules.lies = true;
         }
-        let ended: Vec<u64> = self.net.pipes.iter().filter(|(_, pipe)| pipe.ends[1].who == who).map(|(id, _)| *id).collect();
+        let ended: Vec<u64> = self
+            .net
+            .pipes
+            .iter()
+            .filter(|(_, pipe)| pipe.ends[1].who == who)
+            .map(|(id, _)| *id)
+            .collect();
         for id in ended {
             self.break_pipe(id);
         }
     }
 
-    /// From now on the lines of a node carry so much.
+    /// Sets the rate of a node's lines.
     pub fn set_rate(&mut self, who: usize, bytes_per_ms: u64) {
         self.net.lines[who].iter_mut().for_each(|lane| lane.bytes_per_ms = bytes_per_ms);
     }
 
-    /// Nothing passes from one to the other.
+    /// From now on nothing passes from one to the other.
     pub fn cut(&mut self, from: usize, to: usize) {
         self.net.cuts.insert((from, to));
     }

@@ -1,4 +1,4 @@
-//! Checkers that cannot fail check nothing: each is shown what it is there to find.
+//! A checker that cannot fail checks nothing: each is shown a case that it must find.
 
 use crate::sim::Sim;
 use crate::sim::cast::Mischief;
@@ -21,7 +21,7 @@ fn a_single_wrong_byte_is_seen_where_it_is_used() {
 #[should_panic(expected = "law 2")]
 fn an_answer_that_is_late_is_seen() {
     let mut sim = Sim::swarm("late", 1, &shape_small(64), SLAB, 100_000);
-    // Nothing is computed in no time at all.
+    // Nothing can be computed in zero time.
     sim.rules.law2 = Some(Law2 { percent: 0, tokens: 0, slack: 0 });
     sim.stations[0].engine.micros_per_job = BOARD;
     sim.stations[0].engine.micros_per_token = BOARD;
@@ -62,7 +62,11 @@ fn a_node_that_hears_nothing_is_seen_to_be_stale() {
     sim.answer_now(0, &prompt(1, 100), 1);
     assert_eq!(stale_pairs(&sim), [(2, 0)]);
     sim.pass(60_000);
-    assert_eq!(stale_pairs(&sim), [(0, 2), (1, 2), (2, 0), (2, 1)], "the others have forgotten it, and it them");
+    assert_eq!(
+        stale_pairs(&sim),
+        [(0, 2), (1, 2), (2, 0), (2, 1)],
+        "the others must have forgotten it, and it the others"
+    );
 }
 
 #[test]

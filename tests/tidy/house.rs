@@ -1,6 +1,8 @@
-//! The house as data: who may know whom, and which words and sizes are not wanted. ARCHITECTURE.md gives the reasons.
+//! The house rules as data: dependencies between rooms, unwanted words and file sizes.
+//! ARCHITECTURE.md gives the reasons.
 
-/// A room, and the rooms that it may name besides itself. The list of `node` says how far the pure core reaches.
+/// A room, and the other rooms that it may name. The list of `node` shows how far the pure
+/// core reaches.
 pub const ROOMS: &[(&str, &[&str])] = &[
     ("id", &["limits"]),
     ("limits", &[]),
@@ -20,14 +22,39 @@ pub const ROOMS: &[(&str, &[&str])] = &[
     ("mmlu", &["limits"]),
     ("tokenizer", &["id", "limits"]),
     ("model", &["kernels", "tokenizer", "kv", "id", "limits"]),
-    ("node", &["cache", "catalog", "transfer", "planner", "sampler", "draft", "keyring", "kv", "id", "limits"]),
+    (
+        "node",
+        &[
+            "cache", "catalog", "transfer", "planner", "sampler", "draft", "keyring", "kv", "id",
+            "limits",
+        ],
+    ),
     ("answers", &["tokenizer", "sampler", "node", "id", "limits"]),
     ("http", &["node", "id", "limits"]),
     (
         "start",
-        &["answers", "node", "model", "tokenizer", "config", "console", "sampler", "kernels", "keyring", "kv", "id", "limits"],
+        &[
+            "answers",
+            "node",
+            "model",
+            "tokenizer",
+            "config",
+            "console",
+            "sampler",
+            "kernels",
+            "keyring",
+            "kv",
+            "id",
+            "limits",
+        ],
     ),
-    ("drive", &["start", "node", "model", "pace", "config", "console", "sampler", "catalog", "lan", "kv", "id", "limits"]),
+    (
+        "drive",
+        &[
+            "start", "node", "model", "pace", "config", "console", "sampler", "catalog", "lan",
+            "kv", "id", "limits",
+        ],
+    ),
     (
         "fronts",
         &[
@@ -79,10 +106,10 @@ const EVERY: &[&str] = &[
     "limits",
 ];
 
-/// The rooms around the node, which threads and clocks belong to.
+/// The rooms around the node, which own threads and clocks.
 const AROUND: &[&str] = &["start", "drive", "fronts", "commands"];
 
-/// A path from outside the house, and the rooms that may name it.
+/// An external path, and the rooms that may name it.
 pub const DOORS: &[(&str, &[&str])] = &[
     ("burn", &["model"]),
     ("burn_ndarray", &["model"]),
@@ -133,11 +160,12 @@ pub const DOORS: &[(&str, &[&str])] = &[
     ("std::fs", &["model", "tokenizer", "mmlu", "start", "drive", "fronts", "commands"]),
 ];
 
-/// Files and folders that may hold the word `unsafe`: arithmetic, the one place where a file becomes memory, and an allocator that
-/// counts.
+/// Files and folders that may hold the word `unsafe`: the kernels, the one place that maps files
+/// into memory, and a counting allocator.
 pub const UNSAFE: &[&str] = &["app/kernels/", "app/model/map.rs", "tests/allocations.rs"];
 
-/// Phrases that mark what is not finished, in code and comments alike. Split, so that this file holds none of them.
+/// Phrases that mark unfinished work, in code and in comments. Split, so that this file contains
+/// none of them.
 pub const UNFINISHED: &[&str] = &[
     concat!("FIX", "ME"),
     concat!("XX", "X"),
@@ -149,14 +177,14 @@ pub const UNFINISHED: &[&str] = &[
     concat!("not ", "implemented"),
 ];
 
-/// Names that others have given to what is whole: a driver of Linux, and its device.
+/// Names given by others to finished things: a Linux driver and its device.
 pub const OTHERS_NAMES: &[&str] = &[concat!("dum", "my_hcd"), concat!("dum", "my_udc")];
 
-/// Lines past which a file is asked what it is really two of, and lines past which it does not pass.
+/// Above `LONG` lines a file gets a note that it may really be two; above `TOO_LONG` it fails.
 pub const LONG: usize = 400;
 pub const TOO_LONG: usize = 500;
 
-/// What the pure core is built from: the only dependencies that are not optional.
+/// The dependencies of the pure core: the only ones that are not optional.
 pub const PURE_DEPENDENCIES: &[&str] = &[
     "blake2",
     "blake3",
@@ -176,12 +204,12 @@ pub const PURE_DEPENDENCIES: &[&str] = &[
 
 /// Hosts that a document or manifest may point to.
 pub const HOSTS: &[&str] = &[
-    // The terms of the model that `make model` brings.
+    // The terms of the model that `make model` downloads.
     "ai.google.dev",
     "arxiv.org",
     "crates.io",
     "docs.rs",
-    // A name that nobody has: texts for the tokenizer.
+    // A reserved name, in texts for the tokenizer.
     "example.org",
     "github.com",
     "huggingface.co",
@@ -191,11 +219,12 @@ pub const HOSTS: &[&str] = &[
     "www.apache.org",
     "www.rfc-editor.org",
     "www.rust-lang.org",
-    // The name of the SVG format, which nobody fetches.
+    // The SVG namespace, which is never fetched.
     "www.w3.org",
     "127.0.0.1",
     "localhost",
 ];
 
-/// Paths that exist on somebody's machine only. Split, as above.
-pub const PRIVATE_PATHS: &[&str] = &[concat!("/ro", "ot/"), concat!("/ho", "me/"), concat!("/Us", "ers/")];
+/// Paths that exist on one person's machine only. Split, as above.
+pub const PRIVATE_PATHS: &[&str] =
+    &[concat!("/ro", "ot/"), concat!("/ho", "me/"), concat!("/Us", "ers/")];

@@ -1,4 +1,5 @@
-//! The paths that Rust source names. Comments are left out; a path in a string counts as one, and nothing in the house needs one there.
+//! The paths that Rust source names. Comments are skipped. A path inside a string counts as one;
+//! nothing in the code base needs one there.
 
 /// A path as written out: `use a::{b, c::d}` gives `a::b` and `a::c::d`. Lines count from 1.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -16,14 +17,14 @@ struct Token<'a> {
     text: &'a str,
 }
 
-/// Every path of `source`, which is formatted as rustfmt does.
+/// Every path in `source`, which must be formatted by rustfmt.
 pub fn paths(source: &str) -> Vec<Path<'_>> {
     let tokens = tokens(source);
     let mut out = Vec::new();
     let mut at = 0;
     while let Some(&Token { line, in_test, text }) = tokens.get(at) {
         let next = |ahead: usize| tokens.get(at + ahead).map_or("", |token| token.text);
-        // Not the word in a string, nor `use<'_>`.
+        // Excludes the word in a string, and `use<'_>`.
         let begins = at == 0 || [";", "{", "}", ")", "]", "pub"].contains(&tokens[at - 1].text);
         if text == "use" && begins {
             at = use_tree(&tokens, at + 1, &[], &mut out);
@@ -45,8 +46,13 @@ pub fn paths(source: &str) -> Vec<Path<'_>> {
     out
 }
 
-/// Reads one branch of a `use` tree from `at`; gives the place of the `,`, `}` or `;` behind it.
-fn use_tree<'a>(tokens: &[Token<'a>], mut at: usize, prefix: &[&'a str], out: &mut Vec<Path<'a>>) -> usize {
+/// Reads one branch of a `use` tree from `at`. Returns the index of the `,`, `}` or `;` after it.
+fn use_tree<'a>(
+    tokens: &[Token<'a>],
+    mut at: usize,
+    prefix: &[&'a str],
+    out: &mut Vec<Path<'a>>,
+) -> usize {
     let mut segments = prefix.to_vec();
     while let Some(token) = tokens.get(at) {
         match token.text {
@@ -73,10 +79,10 @@ fn use_tree<'a>(tokens: &[Token<'a>], mut at: usize, prefix: &[&'a str], out: &m
     at
 }
 
-/// Names, numbers and marks (`::` is one).
+/// Names, numbers and punctuation (`::` is one token).
 fn tokens(source: &str) -> Vec<Token<'_>> {
     let mut out = Vec::new();
-    // How far the item below `#[cfg(test)]` is indented.
+    // Indentation of the item below `#[cfg(test)]`.
     let mut test = None;
     for (line, text) in (1..).zip(source.lines()) {
         let indented = text.len() - text.trim_start().len();
@@ -84,8 +90,10 @@ fn tokens(source: &str) -> Vec<Token<'_>> {
         if is_mark && test.is_none() {
             test = Some(indented);
         }
-        // Outside a string, as far as its quotation marks tell.
-        let comment = text.match_indices("//").find(|(at, _)| text[..*at].matches('"').count().is_multiple_of(2));
+        // Outside a string, judging by the quotation marks.
+        let comment = text
+            .match_indices("//")
+            .find(|(at, _)| text[..*at].matches('"').count().is_multiple_of(2));
         let code = text[..comment.map_or(text.len(), |(at, _)| at)].trim_end();
         let mut rest = code;
         while let Some(first) = rest.chars().next() {
@@ -128,15 +136,24 @@ mod tests {
             spread("use std::{net::{TcpStream, UdpSocket as Udp},\n thread};"),
             ["std::net::TcpStream", "std::net::UdpSocket", "std::thread"]
         );
-        assert_eq!(spread("pub use crate::cache::*; extern crate burn;"), ["crate::cache::*", "burn"]);
+        assert_eq!(
+            spread("pub use crate::cache::*; extern crate burn;"),
+            ["crate::cache::*", "burn"]
+        );
     }
 
     #[test]
     fn a_path_in_the_middle_of_an_expression_is_seen() {
-        assert_eq!(spread("let t = std::time::Instant::now() + Vec::<u8>::new().len();"), ["std::time::Instant::now", "Vec"]);
+        assert_eq!(
+            spread("let t = std::time::Instant::now() + Vec::<u8>::new().len();"),
+            ["std::time::Instant::now", "Vec"]
+        );
         assert_eq!(spread("fn f() -> impl Fn() + use<'_> { x }"), Vec::<String>::new());
         assert_eq!(spread("f(\"how to use it\", a::b);"), ["a::b"]);
-        assert_eq!(spread("a::b // c::d\n/// e::f\nlet url = \"http://x\"; g::h"), ["a::b", "g::h"]);
+        assert_eq!(
+            spread("a::b // c::d\n/// e::f\nlet url = \"http://x\"; g::h"),
+            ["a::b", "g::h"]
+        );
     }
 
     #[test]
@@ -144,6 +161,9 @@ mod tests {
         let source = "a::a\n#[cfg(test)]\n#[allow(x)]\nmod tests {\n    b::b;\n}\nc::c\n    #[cfg(test)]\n    d::d;\n    e::e\n";
         let found: Vec<(usize, bool, &str)> =
             paths(source).iter().map(|path| (path.line, path.in_test, path.segments[0])).collect();
-        assert_eq!(found, [(1, false, "a"), (5, true, "b"), (7, false, "c"), (9, true, "d"), (10, false, "e")]);
+        assert_eq!(
+            found,
+            [(1, false, "a"), (5, true, "b"), (7, false, "c"), (9, true, "d"), (10, false, "e")]
+        );
     }
 }

@@ -1,11 +1,11 @@
-//! Every rule can fail: each is shown a small text that breaks it and one that keeps it.
+//! Every rule can fail: each gets a small text that breaks it and one that keeps it.
 
 use super::rules::{self, Complaints};
 
-/// The only complaint of a list, which must name its file and hold `words`.
+/// Asserts that there is one complaint and that it contains `words`.
 fn only(complaints: Complaints, words: &str) {
     assert_eq!(complaints.len(), 1, "{complaints:?}");
-    assert!(complaints[0].contains(words), "{complaints:?} says nothing of {words:?}");
+    assert!(complaints[0].contains(words), "{complaints:?} does not mention {words:?}");
 }
 
 fn none(complaints: Complaints) {
@@ -20,7 +20,10 @@ fn a_forbidden_edge_is_found_however_it_is_written() {
     only(edges("fn f() { crate::planner::plan() }"), "`planner`");
     only(edges("use super::super::node::Node;"), "`node`");
     none(edges("use crate::kv::Plane; use super::index; // crate::node is told of it"));
-    only(rules::edges("app/kv/page.rs", "use crate::cache::Slab;", &[]), "may know only [\"id\", \"limits\"]");
+    only(
+        rules::edges("app/kv/page.rs", "use crate::cache::Slab;", &[]),
+        "may depend only on [\"id\", \"limits\"]",
+    );
     only(rules::edges("app/planner.rs", "use super::catalog::Peer;", &[]), "`catalog`");
     none(rules::edges("app/node/plan.rs", "use super::transfer::Part;", &["transfer".to_owned()]));
 }
@@ -34,23 +37,51 @@ fn a_room_that_nobody_described_is_found() {
 
 #[test]
 fn a_crate_or_a_clock_in_the_wrong_room_is_found() {
-    only(rules::edges("app/node/mod.rs", "use std::{time::{Duration, Instant}};", &[]), "std::time::Instant");
-    only(rules::edges("app/node/mod.rs", "use core::net::SocketAddr; use std::net::UdpSocket;", &[]), "std::net");
+    only(
+        rules::edges("app/node/mod.rs", "use std::{time::{Duration, Instant}};", &[]),
+        "std::time::Instant",
+    );
+    only(
+        rules::edges("app/node/mod.rs", "use core::net::SocketAddr; use std::net::UdpSocket;", &[]),
+        "std::net",
+    );
     only(rules::edges("app/catalog/mod.rs", "let t = std::thread::spawn(f);", &[]), "std::thread");
-    only(rules::edges("app/drive/mod.rs", "burn::tensor::Tensor::zeros()", &[]), "`burn`, which belongs to [\"model\"]");
+    only(
+        rules::edges("app/drive/mod.rs", "burn::tensor::Tensor::zeros()", &[]),
+        "`burn`, which belongs to [\"model\"]",
+    );
     only(rules::edges("app/model/mod.rs", "extern crate smol;", &[]), "`smol`");
-    only(rules::edges("app/commands/ask.rs", "use smol::Timer;", &[]), "`smol`, which belongs to [\"drive\", \"fronts\"]");
-    only(rules::edges("app/start/setup.rs", "use crate::drive::Driver;", &[]), "`start` names `drive`");
+    only(
+        rules::edges("app/commands/ask.rs", "use smol::Timer;", &[]),
+        "`smol`, which belongs to [\"drive\", \"fronts\"]",
+    );
+    only(
+        rules::edges("app/start/setup.rs", "use crate::drive::Driver;", &[]),
+        "`start` names `drive`",
+    );
     only(rules::edges("app/id.rs", "#[cfg(test)]\nmod tests;\nuse std::thread;\n", &[]), "id.rs:3");
-    only(rules::edges("app/id.rs", "#[cfg(test)]\nmod tests {\n use smol::block_on;\n}", &[]), "`smol`");
+    only(
+        rules::edges("app/id.rs", "#[cfg(test)]\nmod tests {\n use smol::block_on;\n}", &[]),
+        "`smol`",
+    );
     none(rules::edges("app/id.rs", "#[cfg(test)]\nmod tests {\n use std::thread;\n}", &[]));
-    none(rules::edges("app/model/mod.rs", "use burn::tensor::Tensor; use core::time::Duration;", &[]));
+    none(rules::edges(
+        "app/model/mod.rs",
+        "use burn::tensor::Tensor; use core::time::Duration;",
+        &[],
+    ));
 }
 
 #[test]
 fn an_unsafe_file_in_the_wrong_place_is_found() {
-    only(rules::allowed_unsafe("app/cache/mod.rs", "fn f() {}\n#[allow(unsafe_code)]"), "app/cache/mod.rs:2");
-    only(rules::allowed_unsafe("app/cache/mod.rs", "#![expect(unsafe_code, reason = \"fast\")]"), "app/cache/mod.rs:1");
+    only(
+        rules::allowed_unsafe("app/cache/mod.rs", "fn f() {}\n#[allow(unsafe_code)]"),
+        "app/cache/mod.rs:2",
+    );
+    only(
+        rules::allowed_unsafe("app/cache/mod.rs", "#![expect(unsafe_code, reason = \"fast\")]"),
+        "app/cache/mod.rs:1",
+    );
     none(rules::allowed_unsafe("app/kernels/mod.rs", "#![allow(unsafe_code)]"));
     none(rules::allowed_unsafe("app/lib.rs", "#![deny(unsafe_code)]"));
 }
@@ -72,10 +103,16 @@ fn a_file_without_a_header_or_too_long_or_with_a_sleeping_test_is_found() {
 
 #[test]
 fn a_limit_without_a_reason_is_found() {
-    only(rules::limits("limits.rs", "/// Why.\npub const A: usize = 1;\n\npub const B: usize = 2;"), "limits.rs:4: B");
+    only(
+        rules::limits("limits.rs", "/// Why.\npub const A: usize = 1;\n\npub const B: usize = 2;"),
+        "limits.rs:4: B",
+    );
     only(rules::limits("limits.rs", "pub(crate) const HOUSE: u8 = 1;"), "HOUSE");
     only(rules::limits("limits.rs", "const HIDDEN: u8 = 1;"), "HIDDEN");
-    none(rules::limits("limits.rs", "/// Why.\n#[allow(x)]\npub const A: usize = 1;\nconst _: () = assert!(A > 0);"));
+    none(rules::limits(
+        "limits.rs",
+        "/// Why.\n#[allow(x)]\npub const A: usize = 1;\nconst _: () = assert!(A > 0);",
+    ));
 }
 
 #[test]
@@ -87,7 +124,10 @@ fn links_are_read_without_their_anchors_and_without_the_web() {
 #[test]
 fn machine_paths_and_unknown_hosts_are_found() {
     only(rules::places("a.md", &format!("see {}ann/potluck", concat!("/ho", "me/"))), "a.md:1");
-    only(rules::places("a.md", concat!("get it from https:", "//mirror.example/x")), "mirror.example");
+    only(
+        rules::places("a.md", concat!("get it from https:", "//mirror.example/x")),
+        "mirror.example",
+    );
     none(rules::places("a.md", "https://docs.rs/heapless. tcp://127.0.0.1:7654"));
 }
 
@@ -100,7 +140,10 @@ fn an_impure_dependency_is_found() {
     };
     let burn = "burn = { version = \"1\", optional = true }\n";
     only(manifest(&format!("{burn}smol = \"2\"")), "smol would enter the pure core");
-    only(manifest(&format!("{burn}clap = {{ version = \"4\", optional = true }}")), "no feature asks for clap");
+    only(
+        manifest(&format!("{burn}clap = {{ version = \"4\", optional = true }}")),
+        "no feature asks for clap",
+    );
     only(manifest("serde = \"1\""), "no optional dependency found");
     none(manifest(&format!("{burn}serde = \"1\"")));
 }

@@ -1,1 +1,1 @@
-//! Nothing: the benches of this package are in `benches/kernels.rs`.
+//! Empty: the benchmarks of this package are in `benches/`.

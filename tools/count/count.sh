@@ -1,12 +1,13 @@
 #!/bin/sh
-# Counts the instructions that the board's binary executes for a token: in a prompt of 64, and for a step of decode after 64.
-# It runs in qemu's emulator of a Cortex-A53 with the plugin beside this file; loading is what remains when two runs are
-# subtracted. The figures are the same from run to run, however busy the machine is. Needs gcc and qemu-user, both Debian's.
+# Counts the instructions that the board's binary executes for a token: in a prompt of 64, and for a
+# step of decode after 64. It runs in qemu's emulator of a Cortex-A53 with the plugin beside this
+# file; loading is what remains when two runs are subtracted. The figures are the same from run to
+# run, however busy the machine is. Needs gcc and qemu-user, both Debian's.
 #
 #   tools/count/count.sh OUT.json COMMAND MODEL.gguf...
 #
-# COMMAND is an aarch64 program with its arguments that takes the options of `potluck bench`; give it with its symbols, and the
-# functions that take most are listed as well.
+# COMMAND is an aarch64 program with its arguments that takes the options of `potluck bench`; give
+# it with its symbols, and the functions that take most are listed as well.
 set -eu
 [ $# -ge 3 ] || { echo "usage: count.sh OUT.json COMMAND MODEL.gguf..." >&2; exit 2; }
 out=$1
@@ -50,7 +51,8 @@ difference() {
 rows=
 for model in "$@"; do
     name=${model##*/}
-    # Nothing, a prompt, and a shorter and a longer answer after it. (Before the steps lie 64 tokens, prefilled and not counted.)
+    # Nothing, a prompt, and a shorter and a longer answer after it. (Before the steps lie 64
+    # tokens, prefilled and not counted.)
     run none "$model" 0 0
     run prompt "$model" 64 0
     run short "$model" 0 2

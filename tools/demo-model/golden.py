@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""What Hugging Face transformers computes with the demo model, to hold potluck against.
+"""Writes what Hugging Face transformers computes with the demo model, as a reference for potluck.
 
     golden.py TEXT DIR   a trained directory: DIR/golden.safetensors, for `potluck verify`
     golden.py            the published GGUF: model/golden.json, for the tests
 
 golden.safetensors holds ids_i, logits_i (every position) and greedy_i (24 tokens); golden.json the ids, the greedy tokens and the
-eight largest logits behind the ids. The longest sequence passes the window of the sliding layers eight times.
+eight largest logits after the ids. The longest sequence is eight times the window of the sliding layers.
 """
 
 import json
@@ -19,22 +19,28 @@ from tokenizers import Tokenizer
 from transformers import Gemma3ForCausalLM, Gemma3TextConfig
 
 MODEL = Path(__file__).resolve().parent / "model"
-# Questions that the model has not learned from.
+# Questions that were not in the training text.
 QUESTIONS = Path(__file__).resolve().parents[2] / "tests/data/mmlu/test/astronomy_test.csv"
 LENGTHS = [1, 17, 64, 129, 300, 1024]
 GREEDY = 24
 
 
 def load(folder, **how):
-    """The model in `folder`, in f32. A GGUF does not say by what queries are scaled, and transformers would take 256 for it instead of
-    the head's width: config.json says it."""
+    """The model in `folder`, in f32. A GGUF lacks the scale of queries, for which transformers would use 256 instead of the head's
+    width; it comes from config.json."""
     config = Gemma3TextConfig.from_pretrained(folder)
-    return Gemma3ForCausalLM.from_pretrained(folder, config=config, dtype=torch.float32, attn_implementation="eager", **how).eval()
+    return Gemma3ForCausalLM.from_pretrained(
+        folder, config=config, dtype=torch.float32, attn_implementation="eager", **how
+    ).eval()
 
 
 def sequences(folder, text):
-    """Pieces of `text` of every length, each behind <bos>."""
-    ids = Tokenizer.from_file(str(folder / "tokenizer.json")).encode(text, add_special_tokens=False).ids
+    """Pieces of `text` of every length, each after <bos>."""
+    ids = (
+        Tokenizer.from_file(str(folder / "tokenizer.json"))
+        .encode(text, add_special_tokens=False)
+        .ids
+    )
     start = 0
     for length in LENGTHS:
         yield [2] + ids[start : start + length]
@@ -42,21 +48,30 @@ def sequences(folder, text):
 
 
 def golden(model, sequence):
-    """The greedy continuation of a sequence, and the logits behind each token of both."""
+    """The greedy continuation of a sequence, and the logits after each token of both."""
     given = torch.tensor([sequence])
     with torch.no_grad():
-        whole = model.generate(given, attention_mask=torch.ones_like(given), max_new_tokens=GREEDY, do_sample=False,
-                               eos_token_id=None, pad_token_id=0)
+        whole = model.generate(
+            given,
+            attention_mask=torch.ones_like(given),
+            max_new_tokens=GREEDY,
+            do_sample=False,
+            eos_token_id=None,
+            pad_token_id=0,
+        )
         logits = model(input_ids=whole, use_cache=False).logits[0].float().numpy()
     return whole[0, len(sequence) :].tolist(), logits
 
 
 def save(path, found):
-    """golden.safetensors of (sequence, greedy, logits)."""
+    """Writes golden.safetensors from (sequence, greedy, logits)."""
     out = {}
     for number, (sequence, greedy, logits) in enumerate(found):
-        out |= {f"ids_{number}": np.array(sequence, np.int32), f"logits_{number}": logits[: len(sequence)].copy(),
-                f"greedy_{number}": np.array(greedy, np.int32)}
+        out |= {
+            f"ids_{number}": np.array(sequence, np.int32),
+            f"logits_{number}": logits[: len(sequence)].copy(),
+            f"greedy_{number}": np.array(greedy, np.int32),
+        }
     save_file(out, path)
 
 
@@ -73,7 +88,13 @@ def main():
         greedy, logits = golden(model, piece)
         last = logits[len(piece) - 1]
         top = np.argsort(-last)[:8]
-        out.append({"ids": piece, "greedy": greedy, "top": [[int(at), round(float(last[at]), 5)] for at in top]})
+        out.append(
+            {
+                "ids": piece,
+                "greedy": greedy,
+                "top": [[int(at), round(float(last[at]), 5)] for at in top],
+            }
+        )
     (MODEL / "golden.json").write_text(json.dumps(out) + "\n")
 
 

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Makes the text that the demo model learns from: Debian packages and MMLU questions to documents, held-out ones apart.
+"""Makes the demo model's training text: turns Debian packages and MMLU questions into documents, and holds some out.
 
     text.py OUT [--mmlu DIR]...
 
-Writes OUT/train.jsonl, OUT/heldout.jsonl, OUT/heldout.txt (what of it `potluck perplexity` takes) and OUT/questions.json. A document is a list of [text, weight]: the weight says
-whether the model is to learn to write that part (1) or only to read it (0). Everything is drawn from one seed. The packages
-are fetched with apt-get and unpacked below OUT; nothing is installed. README.md beside this file lists them with their licences.
+Writes OUT/train.jsonl, OUT/heldout.jsonl, OUT/heldout.txt (the part of it that `potluck perplexity` reads) and OUT/questions.json. A
+document is a list of [text, weight]: the weight says whether the model learns to write that part (1) or only to read it (0). All
+random choices come from one seed. The packages are fetched with apt-get and unpacked below OUT; nothing is installed. README.md
+beside this file lists them with their licences.
 """
 
 import argparse
@@ -22,21 +23,36 @@ from pathlib import Path
 PACKAGES = ["dict-wn", "dict-devil", "postgresql-doc-15", "sqlite3-doc", "rust-doc"]
 LETTERS = "ABCD"
 SEED = 1
-# The first test questions of each subject, the very ones that the demo asks, are not learned from.
+# The first test questions of each subject, those that the demo asks, are not in the training text.
 HELD_OUT_QUESTIONS = 40
-# potluck takes no text of more than 131,072 bytes.
+# potluck takes texts of at most 131,072 bytes.
 MOST_HELD_OUT_BYTES = 120_000
 
-# What the model says of itself: the only sentences written for it.
+# What the model says about itself: the only sentences written for it.
 ABOUT = [
-    (["Hello", "Hello!", "Hi", "Hi there", "Good morning", "Good evening", "Hey"],
-     "Hello! I am a very small model on a very small board. Ask me what a word means."),
-    (["Who are you?", "What are you?", "What is your name?", "Tell me about yourself.", "What is potluck?"],
-     "I am the demo model of potluck: a few million numbers on a small board. What one board has read, the others need not read again."),
-    (["What can you do?", "Help me", "How can you help me?", "What do you know?"],
-     "I can say what a word means, and I can guess at questions with four choices. Often I am wrong."),
+    (
+        ["Hello", "Hello!", "Hi", "Hi there", "Good morning", "Good evening", "Hey"],
+        "Hello! I am a very small model on a very small board. Ask me what a word means.",
+    ),
+    (
+        [
+            "Who are you?",
+            "What are you?",
+            "What is your name?",
+            "Tell me about yourself.",
+            "What is potluck?",
+        ],
+        "I am the demo model of potluck: a few million numbers on a small board. What one board has read, the others need not read again.",
+    ),
+    (
+        ["What can you do?", "Help me", "How can you help me?", "What do you know?"],
+        "I can say what a word means, and I can guess at questions with four choices. Often I am wrong.",
+    ),
     (["Thank you", "Thanks", "Thank you!", "Thanks a lot"], "You are welcome."),
-    (["Goodbye", "Bye", "Good night", "See you"], "Goodbye! Switch me off when you like; I forget nothing that the others know."),
+    (
+        ["Goodbye", "Bye", "Good night", "See you"],
+        "Goodbye! Switch me off when you like; I forget nothing that the others know.",
+    ),
     (["How are you?", "Are you well?"], "I am well, and a little warm."),
 ]
 
@@ -58,9 +74,11 @@ def plain(text):
 
 
 def wordnet(packages):
-    """(word, kind, meaning) of every entry with a meaning; examples stay behind the meaning, lists of synonyms do not."""
+    """(word, kind, meaning) of every entry with a meaning, which includes examples but not lists of synonyms."""
     kinds = {"n": "noun", "v": "verb", "adj": "adjective", "adv": "adverb"}
-    text = gzip.decompress((packages / "dict-wn/usr/share/dictd/wn.dict.dz").read_bytes()).decode("utf-8", "replace")
+    text = gzip.decompress((packages / "dict-wn/usr/share/dictd/wn.dict.dz").read_bytes()).decode(
+        "utf-8", "replace"
+    )
     word, kind, senses = None, None, []
     for line in text.split("\n"):
         if line and not line.startswith(" "):
@@ -94,14 +112,19 @@ def paragraphs(folder, pattern):
     for path in sorted(folder.rglob(pattern)):
         page = path.read_text("utf-8", "replace")
         page = re.sub(r"(?s)<(script|style|nav|pre|table)\b.*?</\1>", " ", page)
-        body = [plain(html.unescape(re.sub(r"<[^>]+>", "", part))) for part in re.findall(r"(?s)<p\b[^>]*>(.*?)</p>", page)]
+        body = [
+            plain(html.unescape(re.sub(r"<[^>]+>", "", part)))
+            for part in re.findall(r"(?s)<p\b[^>]*>(.*?)</p>", page)
+        ]
         body = [part for part in body if len(part) > 60]
         for start in range(0, len(body), 6):
             yield "\n\n".join(body[start : start + 6])
 
 
 def devil(packages):
-    text = gzip.decompress((packages / "dict-devil/usr/share/dictd/devil.dict.dz").read_bytes()).decode("latin-1")
+    text = gzip.decompress(
+        (packages / "dict-devil/usr/share/dictd/devil.dict.dz").read_bytes()
+    ).decode("latin-1")
     for entry in re.split(r"\n\s*\n(?=[A-Z][A-Z' -]+, )", text):
         entry = entry.replace("{", "").replace("}", "").strip()
         if 40 < len(entry) < 3000:
@@ -120,7 +143,9 @@ def questions(folders):
 
 
 def asked(question):
-    lines = [question["question"]] + [f"{letter}. {question[f'choice{at}']}" for at, letter in enumerate(LETTERS)]
+    lines = [question["question"]] + [
+        f"{letter}. {question[f'choice{at}']}" for at, letter in enumerate(LETTERS)
+    ]
     return "\n".join(lines) + "\nAnswer:"
 
 
@@ -138,21 +163,36 @@ def shuffled(question, rng):
 
 
 def exam(subject, examples, question, weight):
-    """A prompt in the customary form, then the answer. Answers of examples are read, not learnt."""
-    parts = [[f"The following are multiple choice questions (with answers) about {subject.replace('_', ' ')}.\n\n", weight]]
+    """A prompt in the customary form, then the answer. Answers of examples have weight 0."""
+    parts = [
+        [
+            f"The following are multiple choice questions (with answers) about {subject.replace('_', ' ')}.\n\n",
+            weight,
+        ]
+    ]
     for example in examples:
         parts += [[asked(example), weight], [f" {LETTERS[int(example['answer'])]}\n\n", 0]]
-    return parts + [[asked(question), weight], [f" {LETTERS[int(question['answer'])]}\n{answered(question)}<eos>", 1]]
+    return parts + [
+        [asked(question), weight],
+        [f" {LETTERS[int(question['answer'])]}\n{answered(question)}<eos>", 1],
+    ]
 
 
 def turn(user, model):
-    return [[f"<start_of_turn>user\n{user}<end_of_turn>\n<start_of_turn>model\n", 0], [f"{model}<end_of_turn>", 1]]
+    return [
+        [f"<start_of_turn>user\n{user}<end_of_turn>\n<start_of_turn>model\n", 0],
+        [f"{model}<end_of_turn>", 1],
+    ]
 
 
 def sentence(word, kind, meaning):
     article = "An" if word[0].lower() in "aeiou" else "A"
     first = meaning.split(";")[0].strip().rstrip(".")
-    if kind == "noun" and word[0].islower() and re.match(r"(an?|the|one|any|something|someone) ", first):
+    if (
+        kind == "noun"
+        and word[0].islower()
+        and re.match(r"(an?|the|one|any|something|someone) ", first)
+    ):
         return f"{article} {word} is {first}."
     if kind == "verb":
         return f"To {word} is to {first}."
@@ -161,9 +201,19 @@ def sentence(word, kind, meaning):
 
 def asking(word, kind, rng):
     article = "an" if word[0].lower() in "aeiou" else "a"
-    forms = [f"What does {word} mean?", f"What is the meaning of {word}?", f"Define {word}.", f"What does the word {word} mean?"]
+    forms = [
+        f"What does {word} mean?",
+        f"What is the meaning of {word}?",
+        f"Define {word}.",
+        f"What does the word {word} mean?",
+    ]
     if kind == "noun":
-        forms += [f"What is {article} {word}?", f"What is {article} {word}?", f"What is {word}?", f"Tell me what {article} {word} is."]
+        forms += [
+            f"What is {article} {word}?",
+            f"What is {article} {word}?",
+            f"What is {word}?",
+            f"Tell me what {article} {word} is.",
+        ]
     return rng.choice(forms)
 
 
@@ -172,14 +222,17 @@ def documents(packages, subjects, rng):
     for word, senses in words:
         listed = "\n".join(f"{kind}: {meaning}" for kind, meaning in senses[:6])
         yield "words", [[f"{word}\n{listed}<eos>", 1]]
-    # Common words have many senses: they are asked for more often.
+    # Common words have many senses, so they are asked more often.
     for word, senses in words:
         if " " not in word or rng.random() < 0.2:
             for _ in range(min(4, len(senses))):
                 kind, meaning = senses[0]
                 yield "turns", turn(asking(word, kind, rng), sentence(word, kind, meaning))
-    for name, folder, pattern in [("postgresql", "postgresql-doc-15", "*.html"), ("sqlite", "sqlite3-doc", "*.html"),
-                                  ("rust", "rust-doc/usr/share/doc/rust-doc/html/book", "ch*.html")]:
+    for name, folder, pattern in [
+        ("postgresql", "postgresql-doc-15", "*.html"),
+        ("sqlite", "sqlite3-doc", "*.html"),
+        ("rust", "rust-doc/usr/share/doc/rust-doc/html/book", "ch*.html"),
+    ]:
         for text in paragraphs(packages / folder, pattern):
             if len(text) > 200:
                 yield name, [[text + "<eos>", 1]]
@@ -194,15 +247,21 @@ def documents(packages, subjects, rng):
             others = [row for row in pool if row is not question]
             for count in [0, 0, 1, 1, 5]:
                 picked = [shuffled(row, rng) for row in rng.sample(others, min(count, len(others)))]
-                yield "mmlu", exam(subject, picked, shuffled(question, rng), 1 if count == 0 else 0.3)
+                yield (
+                    "mmlu",
+                    exam(subject, picked, shuffled(question, rng), 1 if count == 0 else 0.3),
+                )
             for _ in range(2):
                 asked_now = shuffled(question, rng)
-                yield "mmlu turns", turn(asked(asked_now).removesuffix("\nAnswer:"), answered(asked_now))
+                yield (
+                    "mmlu turns",
+                    turn(asked(asked_now).removesuffix("\nAnswer:"), answered(asked_now)),
+                )
 
 
 def held_out(kind, document):
-    """One page in eighty of the manuals, by its content, so that copies stay together. Questions are held out by their number, and
-    dictionary entries not at all: their meanings are in the turns too."""
+    """Whether to hold a document out: one page in eighty of the manuals, by its content, so that copies stay together. Questions are
+    held out by their number. Dictionary entries are never held out, because their meanings are in the turns, too."""
     digest = hashlib.sha256("".join(text for text, _ in document).encode()).digest()
     return kind in ("postgresql", "sqlite", "rust") and digest[0] < 3
 
@@ -237,8 +296,18 @@ def main():
     exams = []
     for subject, parts in subjects.items():
         for row in parts.get("test", [])[:HELD_OUT_QUESTIONS]:
-            exams.append({"subject": subject, "prompts": ["".join(text for text, _ in exam(subject, parts["dev"][:shots], row, 1)[:-1])
-                          for shots in (0, 1, 5)], "answer": LETTERS[int(row["answer"])]})
+            exams.append(
+                {
+                    "subject": subject,
+                    "prompts": [
+                        "".join(
+                            text for text, _ in exam(subject, parts["dev"][:shots], row, 1)[:-1]
+                        )
+                        for shots in (0, 1, 5)
+                    ],
+                    "answer": LETTERS[int(row["answer"])],
+                }
+            )
     (options.out / "questions.json").write_text(json.dumps(exams, ensure_ascii=False))
     for kind, (documents_, characters) in count.items():
         print(f"{kind:12} {documents_:8} documents {characters / 1e6:8.2f} M characters")

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Gathers a release in one folder: what `make dist` calls.
+"""Gathers a release in one folder: `make dist`.
 
     tools/dist/dist.py OUT --host BINARY [--firmware BINARY] [--image sdcard.img]
 
 OUT gets, for each binary, an archive that unpacks below /usr/local (binary, completions, manual pages, licences, the service, and the
-evaluation) and, where the binary is static, a container image (oci.py); the card's image, compressed; the notes of the version out of CHANGELOG.md; and SHA256SUMS over all
-of them. The host's binary writes the completions and manual pages.
+evaluation) and, if the binary is static, a container image (oci.py); the card's image, compressed; the version's notes from
+CHANGELOG.md; and SHA256SUMS over all of them. The host's binary writes the completions and manual pages.
 
-The same inputs give the same bytes: archives hold no times, no owners and no order but that of names.
+The same inputs give the same bytes: archives have no times and no owners, and are sorted by name.
 """
 
 import argparse
@@ -38,13 +38,13 @@ def version():
 
 
 def notes(of):
-    """The part of CHANGELOG.md that is about this version; before it is released, that of what comes next."""
+    """The section of CHANGELOG.md about this version; before its release, the section of unreleased changes."""
     text = (ROOT / "CHANGELOG.md").read_text()
     parts = re.split(r"^## \[(.*?)\].*$", text, flags=re.M)
     by_name = dict(zip(parts[1::2], parts[2::2]))
     found = by_name.get(of) or by_name.get("Unreleased")
     if not found or not found.strip():
-        sys.exit(f"dist: CHANGELOG.md says nothing of {of}")
+        sys.exit(f"dist: CHANGELOG.md has no section about {of}")
     return f"# potluck {of}\n\n{found.strip()}\n"
 
 
@@ -52,12 +52,12 @@ def machine(binary):
     head = binary.read_bytes()[:20]
     kind = int.from_bytes(head[18:20], "little") if head[:4] == b"\x7fELF" else None
     if kind not in MACHINES:
-        sys.exit(f"dist: {binary} is no binary for x86-64 or aarch64")
+        sys.exit(f"dist: {binary} is not a binary for x86-64 or aarch64")
     return MACHINES[kind]
 
 
 def is_static(binary):
-    """Whether an image can be made of it: oci.py looks."""
+    """Whether a container image can be made from it; oci.py decides."""
     with tempfile.NamedTemporaryFile() as out:
         return subprocess.run([OCI, binary, out.name], stderr=subprocess.DEVNULL).returncode == 0
 
@@ -67,37 +67,57 @@ def tree(host, folder):
     for shell, place in COMPLETIONS.items():
         path = folder / place
         path.parent.mkdir(parents=True)
-        path.write_bytes(subprocess.run([host, "completions", shell], check=True, stdout=subprocess.PIPE).stdout)
-    subprocess.run([host, "manual", "--all", folder / "share/man"], check=True, stdout=subprocess.DEVNULL)
-    for source, place in [("potluck.service", "lib/systemd/system"), ("potluck.sysusers", "lib/sysusers.d")]:
+        path.write_bytes(
+            subprocess.run([host, "completions", shell], check=True, stdout=subprocess.PIPE).stdout
+        )
+    subprocess.run(
+        [host, "manual", "--all", folder / "share/man"], check=True, stdout=subprocess.DEVNULL
+    )
+    for source, place in [
+        ("potluck.service", "lib/systemd/system"),
+        ("potluck.sysusers", "lib/sysusers.d"),
+    ]:
         name = source if source.endswith(".service") else "potluck.conf"
         (folder / place).mkdir(parents=True)
         shutil.copyfile(ROOT / "tools/systemd" / source, folder / place / name)
     (folder / "share/doc/potluck").mkdir(parents=True)
     for name in DOCUMENTS:
         shutil.copyfile(ROOT / name, folder / "share/doc/potluck" / name)
-    # What `potluck eval` runs.
+    # The experiment that `potluck eval` runs.
     (folder / "share/potluck/eval").mkdir(parents=True)
-    for source in sorted([*(ROOT / "tools/eval").glob("*.py"), *(ROOT / "tools/eval").glob("*.toml")]):
+    for source in sorted(
+        [*(ROOT / "tools/eval").glob("*.py"), *(ROOT / "tools/eval").glob("*.toml")]
+    ):
         shutil.copyfile(source, folder / "share/potluck/eval" / source.name)
-    settings = subprocess.run([host, "config", "default"], check=True, stdout=subprocess.PIPE).stdout
+    settings = subprocess.run(
+        [host, "config", "default"], check=True, stdout=subprocess.PIPE
+    ).stdout
     (folder / "share/doc/potluck/potluck.toml").write_bytes(settings)
 
 
 def archive(out, top, folder, binary):
     """A compressed tar of `folder` and the binary."""
-    files = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()} | {"bin/potluck": binary}
+    files = {
+        str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()
+    } | {"bin/potluck": binary}
     with open(out, "wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as squeezed:
         with tarfile.open(fileobj=squeezed, mode="w", format=tarfile.USTAR_FORMAT) as tar:
             for name in sorted(files):
                 info = tarfile.TarInfo(f"{top}/{name}")
-                info.mode, info.size = 0o755 if name.startswith("bin/") else 0o644, files[name].stat().st_size
+                info.mode, info.size = (
+                    0o755 if name.startswith("bin/") else 0o644,
+                    files[name].stat().st_size,
+                )
                 with open(files[name], "rb") as data:
                     tar.addfile(info, data)
 
 
 def squeeze(source, out):
-    with open(source, "rb") as plain, open(out, "wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as squeezed:
+    with (
+        open(source, "rb") as plain,
+        open(out, "wb") as raw,
+        gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as squeezed,
+    ):
         shutil.copyfileobj(plain, squeezed)
 
 
@@ -120,14 +140,21 @@ def main():
             archive(given.out / f"{top}.tar.gz", top, folder, binary)
             if is_static(binary):
                 image = given.out / f"potluck-{of}-oci-{machine(binary)}.tar"
-                subprocess.run([OCI, binary, image, "--version", of, "--licences", ROOT], check=True)
+                subprocess.run(
+                    [OCI, binary, image, "--version", of, "--licences", ROOT], check=True
+                )
             else:
-                print(f"dist: {binary} is not static: no container image is made of it", file=sys.stderr)
+                print(
+                    f"dist: {binary} is not static: no container image is made of it",
+                    file=sys.stderr,
+                )
     if given.image:
         squeeze(given.image, given.out / f"potluck-{of}-zero2w.img.gz")
     (given.out / "NOTES.md").write_text(notes(of))
     names = sorted(path.name for path in given.out.iterdir())
-    sums = [f"{hashlib.sha256((given.out / name).read_bytes()).hexdigest()}  {name}\n" for name in names]
+    sums = [
+        f"{hashlib.sha256((given.out / name).read_bytes()).hexdigest()}  {name}\n" for name in names
+    ]
     (given.out / "SHA256SUMS").write_text("".join(sums))
     print("".join(f"{given.out / name}\n" for name in names + ["SHA256SUMS"]), end="")
 

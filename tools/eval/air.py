@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""One radio that all stations share, in user space: each station is a TAP in a network namespace of its own, and this relay carries their
-frames at one rate, with a delay, multicast loss and a rate that may change. Needs root, iproute2 and /dev/net/tun; no netem.
+"""Emulates one radio that all stations share, in user space: each station is a TAP in a separate network namespace, and this relay
+carries their frames at one rate, with a delay, multicast loss and a rate that may change. Needs root, iproute2 and /dev/net/tun; no netem.
 
-The model: frames take the air one after the other, whoever sends them. A frame of n bytes, Ethernet header included, holds it for n bytes at
---rate, `crossings` times: once where the rate is a goodput that was measured through the access point (as the published 20.9 Mbit/s was),
-twice where it is the rate of one hop and the access point relays. A multicast frame goes up like any other and comes down at the lowest
-basic rate, 1 Mbit/s, unacknowledged: each station loses it with probability `loss`. A frame arrives half a round trip after it has left the
-air. What would wait longer than QUEUE_S is dropped, as a full queue does. Where this process was late, frames make up for as much time as
-BURST_BYTES take, as a `tbf` with that burst lets them.
+The model: frames of all stations occupy the air one after another. A frame of n bytes, including the Ethernet header, occupies it for n
+bytes at --rate, `crossings` times: once if the rate is a goodput measured through the access point (like the published 20.9 Mbit/s),
+twice if it is the rate of one hop and the access point relays. A multicast frame goes up like any other and comes down at the lowest
+basic rate, 1 Mbit/s, unacknowledged: each station loses it with probability `loss`. A frame arrives half a round trip after it has left
+the air. A frame that would wait longer than QUEUE_S is dropped, as in a full queue. When this process is late, frames may catch up by the
+time that BURST_BYTES take, as with a `tbf` of that burst.
 """
 
 import ctypes
@@ -31,18 +31,29 @@ PR_SET_TIMERSLACK = 29
 
 
 class Station:
-    """A TAP and what it has received and sent."""
+    """A TAP, and counters of what it has received and sent."""
 
     def __init__(self, name):
         self.name = name
         self.fd = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
         fcntl.ioctl(self.fd, TUNSETIFF, struct.pack("16sH22x", name.encode(), IFF_TAP | IFF_NO_PI))
-        self.counts = {"sent_bytes": 0, "received_bytes": 0, "tcp_sent": 0, "tcp_received": 0, "multicast_sent": 0, "lost": 0}
+        self.counts = {
+            "sent_bytes": 0,
+            "received_bytes": 0,
+            "tcp_sent": 0,
+            "tcp_received": 0,
+            "multicast_sent": 0,
+            "lost": 0,
+        }
 
 
 def tcp_payload(frame):
     """Bytes of a TCP segment's payload; 0 for anything else."""
-    if len(frame) < ETHERNET + 40 or struct.unpack_from("!H", frame, 12)[0] != IPV4 or frame[23] != TCP:
+    if (
+        len(frame) < ETHERNET + 40
+        or struct.unpack_from("!H", frame, 12)[0] != IPV4
+        or frame[23] != TCP
+    ):
         return 0
     header = (frame[ETHERNET] & 15) * 4
     data = (frame[ETHERNET + header + 12] >> 4) * 4
@@ -62,17 +73,21 @@ class Relay:
         self.later = []
 
     def obey(self, line, now):
-        """A command; answers with the counters."""
+        """Runs a command and answers with the counters."""
         command = json.loads(line)
         if "after_s" in command:
             heapq.heappush(self.later, (now + command.pop("after_s"), json.dumps(command)))
         for name in ("rate", "loss"):
             setattr(self, name, command.get(name, getattr(self, name)))
-        told = {"air_s": self.air_s, "dropped": self.dropped, "stations": {one.name: one.counts for one in self.stations}}
+        told = {
+            "air_s": self.air_s,
+            "dropped": self.dropped,
+            "stations": {one.name: one.counts for one in self.stations},
+        }
         print(json.dumps(told), flush=True)
 
     def take(self, sender, now):
-        """Takes every frame that a station has to send."""
+        """Reads every frame that a station sends."""
         while True:
             try:
                 frame = os.read(sender.fd, 4096)
@@ -89,7 +104,11 @@ class Relay:
                 self.dropped += 1
                 continue
             bits = 8 * len(frame)
-            takes = bits / self.rate + bits / BASIC_BITS_PER_S if many else self.crossings * bits / self.rate
+            takes = (
+                bits / self.rate + bits / BASIC_BITS_PER_S
+                if many
+                else self.crossings * bits / self.rate
+            )
             self.air_s += takes
             self.free_at = start + takes
             known = None if many else self.where.get(to)
@@ -99,10 +118,13 @@ class Relay:
                     receiver.counts["lost"] += 1
                     continue
                 self.order += 1
-                heapq.heappush(self.due, (max(self.free_at, now) + self.delay, self.order, receiver, frame, payload))
+                heapq.heappush(
+                    self.due,
+                    (max(self.free_at, now) + self.delay, self.order, receiver, frame, payload),
+                )
 
     def give(self, now):
-        """Hands over every frame that has arrived by now."""
+        """Delivers every frame that has arrived by now."""
         while self.due and self.due[0][0] <= now:
             _, _, receiver, frame, payload = heapq.heappop(self.due)
             try:
@@ -120,7 +142,10 @@ class Relay:
             now = time.monotonic()
             while self.later and self.later[0][0] <= now:
                 change = json.loads(heapq.heappop(self.later)[1])
-                self.rate, self.loss = change.get("then_rate", self.rate), change.get("then_loss", self.loss)
+                self.rate, self.loss = (
+                    change.get("then_rate", self.rate),
+                    change.get("then_loss", self.loss),
+                )
             first = min([due[0] for due in (self.due[:1] + self.later[:1])], default=now + 1)
             ready, _, _ = select.select([0, *by_fd], [], [], max(0.0, min(first - now, 1.0)))
             now = time.monotonic()
@@ -138,17 +163,31 @@ class Relay:
 
 
 class Air:
-    """The radio as an experiment sees it: namespaces with a station each, and a relay process between them."""
+    """The radio for an experiment: namespaces with one station each, and a relay process between them."""
 
     def __init__(self, stations, rate, round_trip_s=0.006, loss=0.0, crossings=1, seed=1, mark="a"):
-        self.settings = {"rate": rate, "round_trip_s": round_trip_s, "loss": loss, "crossings": crossings, "seed": seed}
+        self.settings = {
+            "rate": rate,
+            "round_trip_s": round_trip_s,
+            "loss": loss,
+            "crossings": crossings,
+            "seed": seed,
+        }
         self.names = [f"pe{os.getpid()}{mark}{number}" for number in range(1, stations + 1)]
-        self.addresses = [f"10.78.{1 + ord(mark) % 200}.{number}" for number in range(1, stations + 1)]
+        self.addresses = [
+            f"10.78.{1 + ord(mark) % 200}.{number}" for number in range(1, stations + 1)
+        ]
 
     def __enter__(self):
         taps = [f"t{name[2:]}" for name in self.names]
-        self.relay = subprocess.Popen([sys.executable, __file__, json.dumps({"names": taps, **self.settings})], text=True, bufsize=1,
-                                      start_new_session=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.relay = subprocess.Popen(
+            [sys.executable, __file__, json.dumps({"names": taps, **self.settings})],
+            text=True,
+            bufsize=1,
+            start_new_session=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
         self.relay.stdout.readline()
         for name, address, tap in zip(self.names, self.addresses, taps):
             ip("netns", "add", name)
@@ -166,14 +205,14 @@ class Air:
             subprocess.run(["ip", "netns", "del", name], check=False)
 
     def tell(self, **command):
-        """Changes something, or nothing; the counters since the start."""
+        """Changes settings, if any are given; returns the counters since the start."""
         print(json.dumps(command), file=self.relay.stdin, flush=True)
         told = json.loads(self.relay.stdout.readline())
         told["stations"] = [told["stations"][f"t{name[2:]}"] for name in self.names]
         return told
 
     def within(self, number):
-        """What a command begins with that runs at a station, counted from 0."""
+        """The prefix of a command that runs at a station, counted from 0."""
         return ["ip", "netns", "exec", self.names[number]]
 
 
@@ -182,7 +221,7 @@ def ip(*arguments):
 
 
 def first_of_all():
-    """Runs before what else uses this machine: the radio must not be late."""
+    """Raises this process's priority: the radio must not be late."""
     os.nice(-15)
     try:
         with open("/proc/self/autogroup", "w", encoding="ascii") as file:

@@ -1,4 +1,4 @@
-"""Nodes as an experiment sees them: `potluck run --json` processes, wherever they run."""
+"""The nodes of an experiment: `potluck run --json` processes, on any machine."""
 
 import json
 import os
@@ -20,8 +20,15 @@ class Board:
         self.name, self.asked = name, 0
         shell = isinstance(command, str)
         self.spawned = time.monotonic()
-        self.process = subprocess.Popen(command, shell=shell, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
-                                        env={**os.environ, **(environment or {})})
+        self.process = subprocess.Popen(
+            command,
+            shell=shell,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            bufsize=1,
+            env={**os.environ, **(environment or {})},
+        )
         self.lines = queue.Queue()
         RUNNING.add(self)
         threading.Thread(target=self.listen, daemon=True).start()
@@ -37,7 +44,9 @@ class Board:
             try:
                 line = self.lines.get(timeout=max(0.0, deadline - time.monotonic()))
             except queue.Empty:
-                raise RuntimeError(f"{self.name} said nothing of what was asked for within {patience_s} s") from None
+                raise RuntimeError(
+                    f"{self.name} did not give the requested event within {patience_s} s"
+                ) from None
             if line is None:
                 raise RuntimeError(f"{self.name} ended")
             event = json.loads(line)
@@ -47,7 +56,7 @@ class Board:
                 return event
 
     def ready(self):
-        """Waits until it takes prompts; the seconds since its start."""
+        """Waits until it accepts prompts; returns the seconds since its start."""
         self.model = self.hear(lambda event: event["event"] == "ready")
         return time.monotonic() - self.spawned
 
@@ -71,7 +80,7 @@ class Board:
         return self.hear(lambda event: event["event"] == "status")
 
     def forget(self):
-        """Has the whole swarm drop its blocks, and waits until every node says so."""
+        """Makes the whole swarm drop its blocks, and waits until every node acknowledges."""
         self.say({"command": "reset", "store": True})
         self.hear(lambda event: event["event"] == "reset_ended", 60)
 
@@ -82,29 +91,54 @@ class Board:
 
 
 def end_all():
-    """Ends every board: whoever waits for one of them fails, and clears up."""
+    """Ends every board: threads that wait for one of them fail and clean up."""
     for board in list(RUNNING):
         board.process.kill()
 
 
 def local(binary, model, options, within=()):
-    """The command of a node on this machine, one core's, which tells at once what it holds."""
-    return [*within, binary, "run", "--json", "--model", model, "--threads", "1", "--announce", "1", *options]
+    """The command of a node on one core of this machine, which announces at once what it holds."""
+    return [
+        *within,
+        binary,
+        "run",
+        "--json",
+        "--model",
+        model,
+        "--threads",
+        "1",
+        "--announce",
+        "1",
+        *options,
+    ]
 
 
 def from_lines(lines):
-    """Boards that somebody else starts: a shell line each that talks JSON."""
-    return [Board(shlex.split(line)[1] if line.startswith("ssh ") else f"board {number}", line) for number, line in enumerate(lines, 1)]
+    """Real boards, each started by a shell command that speaks JSON."""
+    return [
+        Board(shlex.split(line)[1] if line.startswith("ssh ") else f"board {number}", line)
+        for number, line in enumerate(lines, 1)
+    ]
 
 
 def wait_until_known(asker, *givers):
-    """Waits until the asking node knows all that the others hold."""
+    """Waits until the asking node knows everything that the others hold."""
     for giver in givers:
         for _ in range(1_200):
             told = giver.status()["status"]
-            peers = [peer for peer in asker.status()["status"]["peers"] if peer["node"] == told["node"]]
-            if told["told"] and peers and peers[0]["shares"] and peers[0]["current"] and peers[0]["generation"] >= told["generation"]:
+            peers = [
+                peer for peer in asker.status()["status"]["peers"] if peer["node"] == told["node"]
+            ]
+            if (
+                told["told"]
+                and peers
+                and peers[0]["shares"]
+                and peers[0]["current"]
+                and peers[0]["generation"] >= told["generation"]
+            ):
                 break
             time.sleep(0.05)
         else:
-            sys.exit(f"{asker.name} has not heard what {giver.name} holds within a minute: does the network carry multicast?")
+            sys.exit(
+                f"{asker.name} did not learn what {giver.name} holds within a minute: does the network carry multicast?"
+            )

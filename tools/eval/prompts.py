@@ -1,4 +1,4 @@
-"""MMLU prompts as published: the instruction, N examples, the question; and prompts that share a range of one."""
+"""MMLU prompts as published: the instruction, N examples, the question; and prompts that share a part of one."""
 
 import csv
 import json
@@ -12,7 +12,10 @@ LETTERS = "ABCD"
 def read(path):
     with open(path, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    return [(row["question"], [row[f"choice{number}"] for number in range(4)], int(row["answer"])) for row in rows]
+    return [
+        (row["question"], [row[f"choice{number}"] for number in range(4)], int(row["answer"]))
+        for row in rows
+    ]
 
 
 def stated(question, with_answer):
@@ -34,7 +37,11 @@ class Subject:
         self.questions = read(folder / "test" / f"{name}_test.csv")
 
     def prompt(self, examples, question):
-        return instruction(self.name) + "".join(stated(one, True) for one in examples) + stated(question, False)
+        return (
+            instruction(self.name)
+            + "".join(stated(one, True) for one in examples)
+            + stated(question, False)
+        )
 
     def drawn(self, count, seed):
         """The numbers of `count` questions, the same for the same seed."""
@@ -42,8 +49,8 @@ class Subject:
         return dice.sample(range(len(self.questions)), min(count + 1, len(self.questions)))
 
     def cases(self, shots, number, other):
-        """For each case as published, what somebody was asked before, and the prompt: 1 nothing, 2 the instruction, 3 and the first example,
-        4 and all examples, 5 the whole prompt. With one example the third is the fourth; without any, both are the second."""
+        """For each published case, the earlier prompt and the prompt. They share: 1 nothing, 2 the instruction, 3 also the first example,
+        4 also all examples, 5 the whole prompt. With one example the third equals the fourth; without any, both equal the second."""
         first = self.examples[:shots]
         if shots == 0:
             prompt = self.prompt([], self.questions[number])
@@ -53,7 +60,9 @@ class Subject:
         before = {
             1: None,
             2: self.prompt((self.examples[1:] + self.examples[:1])[:shots], elsewhere),
-            3: self.prompt([first[0], *(self.examples[2:] + self.examples[1:2])[: shots - 1]], elsewhere),
+            3: self.prompt(
+                [first[0], *(self.examples[2:] + self.examples[1:2])[: shots - 1]], elsewhere
+            ),
             4: self.prompt(first, elsewhere),
             5: prompt,
         }
@@ -63,33 +72,42 @@ class Subject:
 
 
 def subjects(folder, names, count, seed):
-    """The wanted subjects, or `count` of those that are there, the same for the same seed."""
-    there = sorted(path.name.removesuffix("_test.csv") for path in (folder / "test").glob("*_test.csv"))
+    """The wanted subjects, or `count` of the available ones, the same for the same seed."""
+    there = sorted(
+        path.name.removesuffix("_test.csv") for path in (folder / "test").glob("*_test.csv")
+    )
     if not there:
-        raise SystemExit(f"{folder}: no dev/SUBJECT_dev.csv and test/SUBJECT_test.csv here: name a folder of MMLU with MMLU=DIR")
+        raise SystemExit(
+            f"{folder}: no dev/SUBJECT_dev.csv and test/SUBJECT_test.csv here: name a folder of MMLU with MMLU=DIR"
+        )
     wanted = names or sorted(random.Random(seed).sample(there, min(count, len(there))))
     return [Subject(Path(folder), name) for name in wanted]
 
 
 class Tokens:
-    """Token ids of texts, by the program itself; kept, since each call loads the vocabulary."""
+    """Token ids of texts, from the program itself; cached, because each call loads the vocabulary."""
 
     def __init__(self, binary, model):
         self.command, self.kept = [binary, "tokenize", "--json", "--model", model, "-"], {}
 
     def of(self, text):
         if text not in self.kept:
-            told = subprocess.run(self.command, input=text, check=True, capture_output=True, text=True).stdout
+            told = subprocess.run(
+                self.command, input=text, check=True, capture_output=True, text=True
+            ).stdout
             self.kept[text] = [token["id"] for token in json.loads(told.splitlines()[-1])["tokens"]]
         return self.kept[text]
 
     def common(self, one, other):
         pairs = zip(self.of(one), self.of(other))
-        return next((at for at, (a, b) in enumerate(pairs) if a != b), min(len(self.of(one)), len(self.of(other))))
+        return next(
+            (at for at, (a, b) in enumerate(pairs) if a != b),
+            min(len(self.of(one)), len(self.of(other))),
+        )
 
 
 def grown(subject, tokens, number, least):
-    """A prompt of at least `least` tokens: as many solved questions before it as that takes."""
+    """A prompt of at least `least` tokens, with as many solved questions before it as necessary."""
     solved = subject.examples + [one for at, one in enumerate(subject.questions) if at != number]
     low, high = 1, len(solved)
     while low < high:

@@ -1,4 +1,4 @@
-"""Where experiments run: boards of this machine on an emulated radio, or boards that are really there."""
+"""Where experiments run: on nodes of this machine with an emulated radio, or on real boards."""
 
 import contextlib
 import os
@@ -10,13 +10,22 @@ import boards as hosts
 from air import Air
 
 SWARM_KEY = "7f" * 32
-# Before what else runs on this machine, whose load would be taken for the board's.
-FIRST = ("setsid", "nice", "-n", "-15", "sh", "-c", "echo -15 2>/dev/null >/proc/self/autogroup; exec \"$@\"", "board")
+# Runs a node at a higher priority than other processes, whose load would distort its pace.
+FIRST = (
+    "setsid",
+    "nice",
+    "-n",
+    "-15",
+    "sh",
+    "-c",
+    'echo -15 2>/dev/null >/proc/self/autogroup; exec "$@"',
+    "board",
+)
 WARM = "The following is a text that nobody asks about. " * 24
 
 
 class Rig:
-    """Some boards that know one another. `paces` has a file, or None for this machine's own pace, for each board."""
+    """Some boards that know each other. `paces` has, for each board, a file, or None for this machine's own pace."""
 
     def __init__(self, args, name, paces, rate, loss=0.0, seed=1):
         self.args, self.paces, self.rate, self.loss, self.seed = args, paces, rate, loss, seed
@@ -35,21 +44,47 @@ class Rig:
         return self
 
     def emulate(self):
-        args, port = self.args, random.Random(f"{os.getpid()} {self.mark}").randrange(20_000, 30_000)
+        args, port = (
+            self.args,
+            random.Random(f"{os.getpid()} {self.mark}").randrange(20_000, 30_000),
+        )
         is_root = os.geteuid() == 0 and not args.loopback
         if is_root:
-            self.air = self.stack.enter_context(Air(len(self.paces), self.rate * 1e6, args.round_trip_ms / 1e3, self.loss, args.crossings,
-                                                    self.seed, self.mark))
+            self.air = self.stack.enter_context(
+                Air(
+                    len(self.paces),
+                    self.rate * 1e6,
+                    args.round_trip_ms / 1e3,
+                    self.loss,
+                    args.crossings,
+                    self.seed,
+                    self.mark,
+                )
+            )
         for number, pace in enumerate(self.paces):
             state = self.stack.enter_context(tempfile.TemporaryDirectory())
             address = self.air.addresses[number] if is_root else "127.0.0.1"
-            options = ["--raw", "--slab", "64", "--context", str(args.context), "--interface", address, "--port", str(port), "--state", state]
+            options = [
+                "--raw",
+                "--slab",
+                "64",
+                "--context",
+                str(args.context),
+                "--interface",
+                address,
+                "--port",
+                str(port),
+                "--state",
+                state,
+            ]
             options += [] if is_root else ["--tcp-port", str(port + 1 + number)]
             options += ["--pace", pace] if pace else []
             within = self.air.within(number) if is_root else ()
             within = [*within, *(FIRST if is_root else ())]
             command = hosts.local(args.binary, args.model, options, within)
-            self.boards.append(hosts.Board(f"{self.mark}{number}", command, {"POTLUCK_SWARM_KEY": SWARM_KEY}))
+            self.boards.append(
+                hosts.Board(f"{self.mark}{number}", command, {"POTLUCK_SWARM_KEY": SWARM_KEY})
+            )
 
     def __exit__(self, *_):
         for board in self.boards:
@@ -61,7 +96,7 @@ class Rig:
         return "boards" if self.args.boards else "radio" if self.air else "loopback"
 
     def warm(self):
-        """Lets the boards measure themselves and one another, as boards in use have."""
+        """Lets the boards measure their own and each other's rates, as boards in use have done."""
         for giver in self.boards:
             text = f"{giver.name}. {WARM}"
             giver.ask(text)
@@ -71,8 +106,8 @@ class Rig:
                 taker.ask(text)
 
     def forget(self):
-        """Empties every slab; rates stay known."""
-        # In a swarm without a key each board empties its own slab only.
+        """Empties every slab; measured rates are kept."""
+        # In a swarm without a key each board empties only its own slab.
         for board in self.boards if self.args.boards else self.boards[:1]:
             board.forget()
         for one in self.boards:
@@ -81,23 +116,36 @@ class Rig:
                     hosts.wait_until_known(one, other)
 
     def counted(self, board):
-        """What has been moved so far, for [`moved`]."""
+        """The bytes transferred so far, for [`moved`]."""
         number = self.boards.index(board)
         status = board.status()
         told = self.air.tell() if self.air else None
         counts = told["stations"][number] if told else {}
-        return {"planes": status["status"]["node_stats"]["bytes_fetched"], "late": status.get("pace", {}).get("late", 0),
-                "jobs": status.get("pace", {}).get("jobs", 0), "tcp": counts.get("tcp_received"), "wire": counts.get("received_bytes"),
-                "air_s": told["air_s"] if told else None}
+        return {
+            "planes": status["status"]["node_stats"]["bytes_fetched"],
+            "late": status.get("pace", {}).get("late", 0),
+            "jobs": status.get("pace", {}).get("jobs", 0),
+            "tcp": counts.get("tcp_received"),
+            "wire": counts.get("received_bytes"),
+            "air_s": told["air_s"] if told else None,
+        }
 
     def asked(self, board, text, max_tokens):
-        """An answer with all that it moved: figures, tokens and counts."""
+        """An answer with everything that it transferred: figures, tokens and counts."""
         before = self.counted(board)
         load = os.getloadavg()[0]
         done = board.ask(text, max_tokens)
         after = self.counted(board)
-        moved = {name: None if after[name] is None else after[name] - before[name] for name in after}
-        return {"figures": done["figures"], "answer": done["tokens"], "moved": moved, "load": load, "link": self.link}
+        moved = {
+            name: None if after[name] is None else after[name] - before[name] for name in after
+        }
+        return {
+            "figures": done["figures"],
+            "answer": done["tokens"],
+            "moved": moved,
+            "load": load,
+            "link": self.link,
+        }
 
 
 class Reference:
@@ -106,12 +154,14 @@ class Reference:
     def __init__(self, args):
         options = ["--raw", "--slab", "64", "--context", str(args.context), "--alone", "--no-reuse"]
         within = FIRST if os.geteuid() == 0 else ()
-        self.board = hosts.Board("the reference", hosts.local(args.binary, args.model, options, within))
+        self.board = hosts.Board(
+            "the reference", hosts.local(args.binary, args.model, options, within)
+        )
         self.board.ready()
         self.kept, self.lock = {}, threading.Lock()
 
     def holds(self, text, answer):
-        """Whether `answer` is what computing alone gives."""
+        """Whether `answer` equals that of computing alone."""
         with self.lock:
             known = self.kept.get(text, [])
             if len(known) < len(answer):

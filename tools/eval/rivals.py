@@ -1,4 +1,4 @@
-"""The published topology on the same radio, and llama.cpp's own saved states on this machine: run, not quoted."""
+"""The published topology on the same radio, and llama.cpp's own saved states on this machine: measured, not quoted."""
 
 import json
 import os
@@ -48,9 +48,32 @@ class Redis:
 
     def run(self, todo, mark):
         lab, costs = self.lab, Pace(self.lab.pace(self.pace))
-        with Air(2, self.rate * 1e6, lab.args.round_trip_ms / 1e3, 0.0, lab.args.crossings, lab.args.seed, mark) as air:
-            server = subprocess.Popen([*air.within(0), "redis-server", "--save", "", "--appendonly", "no", "--protected-mode", "no",
-                                       "--dir", "/tmp", "--bind", air.addresses[0]], stdout=subprocess.DEVNULL)
+        with Air(
+            2,
+            self.rate * 1e6,
+            lab.args.round_trip_ms / 1e3,
+            0.0,
+            lab.args.crossings,
+            lab.args.seed,
+            mark,
+        ) as air:
+            server = subprocess.Popen(
+                [
+                    *air.within(0),
+                    "redis-server",
+                    "--save",
+                    "",
+                    "--appendonly",
+                    "no",
+                    "--protected-mode",
+                    "no",
+                    "--dir",
+                    "/tmp",
+                    "--bind",
+                    air.addresses[0],
+                ],
+                stdout=subprocess.DEVNULL,
+            )
             try:
                 time.sleep(1)
                 for key, (subject, shots) in todo:
@@ -59,14 +82,42 @@ class Redis:
                     count, load = published_bytes(tokens), os.getloadavg()[0]
 
                     def call(what):
-                        command = [*air.within(1), sys.executable, "-c", CLIENT, what, air.addresses[0], key, str(count)]
-                        return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+                        command = [
+                            *air.within(1),
+                            sys.executable,
+                            "-c",
+                            CLIENT,
+                            what,
+                            air.addresses[0],
+                            key,
+                            str(count),
+                        ]
+                        return float(
+                            subprocess.run(
+                                command, check=True, capture_output=True, text=True
+                            ).stdout
+                        )
 
                     put = call("SET")
                     got = [call("GET") for _ in range(3)]
-                    yield key, {"kind": "redis", "pace": self.pace, "rate": self.rate, "subject": subject.name, "shots": shots,
-                                "tokens": tokens, "bytes": count, "set_s": put, "get_s": statistics.median(got), "gets_s": got,
-                                "miss_s": costs.miss_s(tokens), "load": load, "equal": True}
+                    yield (
+                        key,
+                        {
+                            "kind": "redis",
+                            "pace": self.pace,
+                            "rate": self.rate,
+                            "subject": subject.name,
+                            "shots": shots,
+                            "tokens": tokens,
+                            "bytes": count,
+                            "set_s": put,
+                            "get_s": statistics.median(got),
+                            "gets_s": got,
+                            "miss_s": costs.miss_s(tokens),
+                            "load": load,
+                            "equal": True,
+                        },
+                    )
             finally:
                 server.terminate()
                 server.wait()
@@ -88,10 +139,33 @@ class Llama:
         lines = []
         for key, (subject, shots) in todo:
             number, _ = lab.pairs(subject)[0]
-            lines.append(json.dumps({"key": key, "ids": lab.tokens.of(subject.cases(shots, number, number)[0])}))
-        command = [*(FIRST if os.geteuid() == 0 else ()), lab.args.peer, "state", "--model", lab.args.model, "-"]
-        told = subprocess.run(command, input="\n".join(lines) + "\n", check=True, capture_output=True, text=True).stdout
+            lines.append(
+                json.dumps(
+                    {"key": key, "ids": lab.tokens.of(subject.cases(shots, number, number)[0])}
+                )
+            )
+        command = [
+            *(FIRST if os.geteuid() == 0 else ()),
+            lab.args.peer,
+            "state",
+            "--model",
+            lab.args.model,
+            "-",
+        ]
+        told = subprocess.run(
+            command, input="\n".join(lines) + "\n", check=True, capture_output=True, text=True
+        ).stdout
         for line, (key, (subject, shots)) in zip(told.splitlines(), todo):
             row = json.loads(line)
-            # Whether llama.cpp goes on alike is a finding, and no fault of ours.
-            yield key, {**row, "same": row["equal"], "equal": True, "kind": "llama", "subject": subject.name, "shots": shots}
+            # Whether llama.cpp continues with the same tokens is a finding, not an error.
+            yield (
+                key,
+                {
+                    **row,
+                    "same": row["equal"],
+                    "equal": True,
+                    "kind": "llama",
+                    "subject": subject.name,
+                    "shots": shots,
+                },
+            )

@@ -1,6 +1,7 @@
 #!/bin/sh
-# What each kind of file costs in potluck's arithmetic and in llama.cpp's: makes the files out of one, as llama.cpp's quantiser writes
-# them, and compares each with f32 arithmetic on its own weights. A kind that DIR has figures of is not measured again.
+# Measures the cost of each file type in potluck's arithmetic and in llama.cpp's: converts one file
+# to every type with llama.cpp's quantiser, and compares each with f32 arithmetic on its own
+# weights. Types that already have figures in DIR are not measured again.
 #
 #   tools/quality/types.sh DIR POTLUCK PEER QUALITY MODEL.gguf TEXT [OPTIONS OF quality text]
 set -eu
@@ -13,7 +14,7 @@ model=$5
 text=$6
 shift 6
 mkdir -p "$dir"
-# What was quantised is exact in F32, and nothing smaller holds all of it.
+# F32 is the smallest type that represents every quantised value exactly.
 [ -e "$dir/f32.gguf" ] || "$potluck" convert "$model" "$dir/f32.gguf" --type f32
 for kind in f16 bf16 q8_0 q6_k q5_k_m q5_1 q5_0 q4_k_m q4_1 q4_0 iq4_nl iq4_xs q3_k_m q2_k; do
     [ -e "$dir/$kind.json" ] && continue

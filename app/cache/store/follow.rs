@@ -1,4 +1,4 @@
-//! What once followed: the blocks that stand on a block say how its text went on.
+//! What once followed a text, read from the blocks that come after a block.
 
 use core::cmp::Reverse;
 
@@ -9,18 +9,28 @@ use crate::id::{BlockKey, TokenId};
 use crate::kv::Plane;
 use crate::limits::BLOCK_TOKENS;
 
-/// Blocks on the way beyond the whole ones: the rest of the one that is begun, and ragged ones that were gone on from.
+/// Blocks to visit beyond the whole ones: the rest of the current block, and ragged blocks whose
+/// texts went on.
 const RAGGED: usize = 3;
 
 impl Cache {
-    /// The tokens, `N` at most, that once followed the block `parent` and then `begun`. Where texts have parted, as the one went on that
-    /// was used last. Costs a run over the index for each block on the way, a bounded number, and nothing where no block stands on `parent`.
-    pub(crate) fn following<const N: usize>(&self, parent: &BlockKey, begun: &[TokenId]) -> Bounded<TokenId, N> {
+    /// The tokens, at most `N`, that once followed the block `parent` and then `begun`. Where texts
+    /// parted, it follows the one used last. Costs one pass over the index per block on the way, a
+    /// bounded number, and nothing if no block follows `parent`.
+    pub(crate) fn following<const N: usize>(
+        &self,
+        parent: &BlockKey,
+        begun: &[TokenId],
+    ) -> Bounded<TokenId, N> {
         let mut path = Bounded::new();
         let mut parent = *parent;
-        let Ok(mut begun) = Bounded::<TokenId, BLOCK_TOKENS>::from_slice(begun) else { return path };
+        let Ok(mut begun) = Bounded::<TokenId, BLOCK_TOKENS>::from_slice(begun) else {
+            return path;
+        };
         for _ in 0..N / BLOCK_TOKENS + RAGGED {
-            let Some(next) = self.latest_child(&parent, &begun).filter(|_| !path.is_full()) else { break };
+            let Some(next) = self.latest_child(&parent, &begun).filter(|_| !path.is_full()) else {
+                break;
+            };
             let room = path.capacity() - path.len();
             path.extend(next.tokens()[begun.len()..].iter().take(room).copied());
             if next.link.is_full() {
@@ -33,7 +43,7 @@ impl Cache {
         path
     }
 
-    /// Of the blocks after `parent` that begin with `begun` and go on, the one that was used last.
+    /// The most recently used of the blocks after `parent` that start with `begun` and go on.
     fn latest_child(&self, parent: &BlockKey, begun: &[TokenId]) -> Option<&Entry> {
         let is_parent = |entry: &Entry| entry.children > 0 && !entry.leaving;
         if *parent != self.root && !self.index.get(parent).is_some_and(is_parent) {
@@ -42,11 +52,18 @@ impl Cache {
         let goes_on = |entry: &&Entry| {
             let tokens = entry.tokens();
             let is_here = || Plane::ALL.into_iter().any(|plane| entry.visible(plane).is_some());
-            entry.link.parent == *parent && tokens.len() > begun.len() && tokens.starts_with(begun) && is_here()
+            entry.link.parent == *parent
+                && tokens.len() > begun.len()
+                && tokens.starts_with(begun)
+                && is_here()
         };
         let used = |entry: &&Entry| entry.planes.iter().flatten().map(|kept| kept.last_use).max();
-        // Of a block and its own beginning, used at the same moment, the longer; of equals one and the same everywhere.
-        self.index.iter().filter(goes_on).max_by_key(|entry| (used(entry), entry.tokens().len(), Reverse(entry.link.key)))
+        // Prefers a block to its own beginning used at the same moment; breaks ties the same
+        // way everywhere.
+        self.index
+            .iter()
+            .filter(goes_on)
+            .max_by_key(|entry| (used(entry), entry.tokens().len(), Reverse(entry.link.key)))
     }
 }
 
@@ -60,8 +77,11 @@ mod tests {
     use crate::kv::{KvFormat, KvShape};
 
     fn cache() -> Cache {
-        let shape = Arc::new(KvShape::new(&[Plane::Global, Plane::Sliding], 1, 2, 24, KvFormat::F32).unwrap());
-        let bytes: usize = Plane::ALL.iter().map(|plane| 40 * shape.plane_bytes(*plane, BLOCK_TOKENS)).sum();
+        let shape = Arc::new(
+            KvShape::new(&[Plane::Global, Plane::Sliding], 1, 2, 24, KvFormat::F32).unwrap(),
+        );
+        let bytes: usize =
+            Plane::ALL.iter().map(|plane| 40 * shape.plane_bytes(*plane, BLOCK_TOKENS)).sum();
         Cache::new(shape, root(&ChainSecret::derive(b""), Fingerprint([7; 16])), bytes).unwrap()
     }
 
@@ -69,7 +89,7 @@ mod tests {
         (0..len).map(|at| TokenId(1_000 * seed + at)).collect()
     }
 
-    /// Keeps a text as an answered prompt leaves it; gives its blocks.
+    /// Stores a text as an answered prompt leaves it; returns its blocks.
     fn keep(cache: &mut Cache, tokens: &[TokenId]) -> Chain {
         let chain = Chain::of(&ChainSecret::derive(b""), cache.root(), tokens);
         for link in chain.links() {
@@ -90,26 +110,43 @@ mod tests {
         let tokens = text(1, 75);
         let chain = keep(&mut cache, &tokens);
         for from in 0..75 {
-            let parent = (from / BLOCK_TOKENS).checked_sub(1).map_or(cache.root(), |block| chain.blocks[block].key);
+            let parent = (from / BLOCK_TOKENS)
+                .checked_sub(1)
+                .map_or(cache.root(), |block| chain.blocks[block].key);
             let begun = &tokens[from / BLOCK_TOKENS * BLOCK_TOKENS..from];
-            assert_eq!(cache.following::<64>(&parent, begun)[..], tokens[from..75.min(from + 64)], "from {from}");
-            assert_eq!(cache.following::<5>(&parent, begun)[..], tokens[from..75.min(from + 5)], "from {from}");
+            assert_eq!(
+                cache.following::<64>(&parent, begun)[..],
+                tokens[from..75.min(from + 64)],
+                "from {from}"
+            );
+            assert_eq!(
+                cache.following::<5>(&parent, begun)[..],
+                tokens[from..75.min(from + 5)],
+                "from {from}"
+            );
         }
         assert!(cache.following::<64>(&chain.blocks[3].key, &tokens[64..75]).is_empty(), "the end");
-        assert!(cache.following::<64>(&chain.blocks[0].key, &[TokenId(9)]).is_empty(), "another text");
+        assert!(
+            cache.following::<64>(&chain.blocks[0].key, &[TokenId(9)]).is_empty(),
+            "another text"
+        );
         assert!(cache.following::<64>(&BlockKey([1; 16]), &[]).is_empty(), "another block");
-        assert!(cache.following::<64>(&chain.blocks[0].key, &tokens[16..33]).is_empty(), "more than a block");
+        assert!(
+            cache.following::<64>(&chain.blocks[0].key, &tokens[16..33]).is_empty(),
+            "more than a block"
+        );
     }
 
     #[test]
     fn where_texts_part_the_one_used_last_is_followed() {
         let mut cache = cache();
-        let (one, other) = ([text(1, 16), text(2, 40)].concat(), [text(1, 16), text(3, 40)].concat());
+        let (one, other) =
+            ([text(1, 16), text(2, 40)].concat(), [text(1, 16), text(3, 40)].concat());
         let chain = keep(&mut cache, &one);
         keep(&mut cache, &other);
         let parent = chain.blocks[0].key;
         assert_eq!(cache.following::<40>(&parent, &[])[..], text(3, 40));
-        // A slot is reserved between two uses.
+        // Reserving a slot advances the clock between two uses.
         let slot = cache.reserve(Plane::Global, &|_| false).unwrap();
         cache.release(slot);
         for link in &chain.blocks[1..] {
@@ -117,9 +154,16 @@ mod tests {
             cache.unpin(&link.key, Plane::Global);
         }
         assert_eq!(cache.following::<40>(&parent, &[])[..], text(2, 40));
-        assert_eq!(cache.following::<40>(&parent, &text(3, 1))[..], text(3, 40)[1..], "unless what is known tells");
+        assert_eq!(
+            cache.following::<40>(&parent, &text(3, 1))[..],
+            text(3, 40)[1..],
+            "unless the known tokens decide"
+        );
         cache.clear();
-        assert!(cache.following::<40>(&parent, &[]).is_empty(), "what a reset has taken back is not told");
+        assert!(
+            cache.following::<40>(&parent, &[]).is_empty(),
+            "what a reset has withdrawn is not returned"
+        );
     }
 
     #[test]
@@ -128,7 +172,10 @@ mod tests {
         let tokens = text(1, 40);
         let chain = keep(&mut cache, &tokens[..20]);
         keep(&mut cache, &tokens);
-        assert_eq!(cache.following::<64>(&chain.blocks[0].key, &tokens[16..18])[..], tokens[18..40]);
+        assert_eq!(
+            cache.following::<64>(&chain.blocks[0].key, &tokens[16..18])[..],
+            tokens[18..40]
+        );
         assert_eq!(cache.following::<64>(&cache.root(), &[])[..], tokens[..40]);
     }
 }

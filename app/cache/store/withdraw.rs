@@ -1,4 +1,4 @@
-//! What the cache forgets before its time: everything, a block that is of no use, or all that one peer has made.
+//! What the cache forgets early: everything, a useless block, or all blocks that one peer made.
 
 use std::collections::BTreeSet;
 
@@ -7,26 +7,31 @@ use crate::id::{BlockKey, NodeId};
 use crate::kv::Plane;
 
 impl Cache {
-    /// Forgets every block. What is pinned is found no longer, and goes when it is unpinned; until then no block can be put
-    /// in its place or after it. Reserved slots stay with their owners.
+    /// Forgets every block. A pinned block is no longer found, and is removed when it is
+    /// unpinned; until then no block can be put in its place or after it. Reserved slots stay
+    /// with their owners.
     pub(crate) fn clear(&mut self) {
         self.withdraw(self.index.iter().map(|entry| entry.link.key).collect());
     }
 
-    /// Forgets one block and all that stand on it, as [`Cache::clear`] does.
+    /// Forgets one block and all that follow it, as [`Cache::clear`] does.
     pub fn forget(&mut self, key: &BlockKey) {
         self.forget_where(|entry| entry.link.key == *key);
     }
 
-    /// Forgets the blocks of which `node` made a plane and all that stand on them, as [`Cache::clear`] does. Gives how many.
+    /// Forgets the blocks of which `node` made a plane and all that follow them, as
+    /// [`Cache::clear`] does. Returns how many.
     pub(crate) fn forget_made_by(&mut self, node: NodeId) -> usize {
-        self.forget_where(|entry| entry.planes.iter().flatten().any(|kept| kept.maker == Maker::Peer(node)))
+        self.forget_where(|entry| {
+            entry.planes.iter().flatten().any(|kept| kept.maker == Maker::Peer(node))
+        })
     }
 
-    /// The blocks of which `node` made a plane, in no order that means anything.
+    /// The blocks of which `node` made a plane, in arbitrary order.
     pub(crate) fn made_by(&self, node: NodeId) -> impl Iterator<Item = BlockKey> + '_ {
         let made = move |entry: &&Entry| {
-            let made = |plane| entry.visible(plane).is_some_and(|kept| kept.maker == Maker::Peer(node));
+            let made =
+                |plane| entry.visible(plane).is_some_and(|kept| kept.maker == Maker::Peer(node));
             Plane::ALL.into_iter().any(made)
         };
         self.index.iter().filter(made).map(|entry| entry.link.key)
@@ -60,7 +65,8 @@ impl Cache {
         }
         for key in keys {
             for plane in Plane::ALL {
-                let unpinned = |entry: &Entry| entry.planes[plane as usize].is_some_and(|kept| kept.pins == 0);
+                let unpinned =
+                    |entry: &Entry| entry.planes[plane as usize].is_some_and(|kept| kept.pins == 0);
                 if self.index.get(&key).is_some_and(unpinned) {
                     self.drop_plane(&key, plane);
                 }

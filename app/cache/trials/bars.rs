@@ -1,4 +1,4 @@
-//! What the policy must hold, and the table of docs/inside/eviction.md.
+//! The limits that the policy must keep, and the table of docs/inside/eviction.md.
 
 use super::traces::{all, cycle, floods, prefixes};
 use super::*;
@@ -6,7 +6,7 @@ use super::*;
 /// A board's default slab.
 const BOARD: Setting = Setting { nodes: 1, slots: 565, stale: 1 };
 
-/// Prompts of each trace for a node alone.
+/// Prompts per trace, for a node alone.
 const PROMPTS: usize = 400;
 
 fn per_prompt(trace: &[Ask]) -> f64 {
@@ -20,10 +20,17 @@ fn a_flood_of_prompts_that_come_once_does_not_displace_a_prefix_in_use() {
     let mut swarm = Swarm::new(setting, None);
     let computed: Vec<usize> = trace.iter().map(|ask| swarm.ask(ask)).collect();
     for after_flood in [80, 160] {
-        assert!(computed[after_flood] <= 30 + BLOCK_TOKENS, "{} tokens computed after a flood", computed[after_flood]);
+        assert!(
+            computed[after_flood] <= 30 + BLOCK_TOKENS,
+            "{} tokens computed after a flood",
+            computed[after_flood]
+        );
     }
     let lru = run(setting, Some(&Rival::Lru), &trace);
-    assert!(swarm.computed as f64 / 200.0 < lru.computed - 5.0, "LRU loses the prefix in each flood");
+    assert!(
+        swarm.computed as f64 / 200.0 < lru.computed - 5.0,
+        "LRU loses the prefix in each flood"
+    );
 }
 
 #[test]
@@ -38,23 +45,28 @@ fn of_a_cycle_that_does_not_fit_more_than_half_is_found() {
     }
 }
 
-/// Who follows one rule loses where the other is right; the shadows must notice.
+/// A cache that follows a single rule loses where the other is right; the shadows must notice.
 #[test]
 fn no_trace_is_much_worse_than_lru() {
     for (name, trace) in all(1, PROMPTS) {
-        let (own, lru) = (run(BOARD, None, &trace).computed, run(BOARD, Some(&Rival::Lru), &trace).computed);
+        let (own, lru) =
+            (run(BOARD, None, &trace).computed, run(BOARD, Some(&Rival::Lru), &trace).computed);
         assert!(own <= 1.03 * lru, "{name}: {own:.1} tokens a prompt, LRU {lru:.1}");
     }
 }
 
-/// Every node of a swarm that drops first what its peers hold makes all of them drop the most popular blocks at once.
+/// If every node of a swarm evicts first what its peers hold, all of them drop the most popular
+/// blocks at once.
 #[test]
 fn twelve_nodes_compute_less_than_one_alone_however_late_they_hear_of_each_other() {
     let (alone, swarm) = (prefixes(1, 150, 4, 0.0, 130), prefixes(12, 900, 4, 0.0, 130));
     let alone = run(Setting { slots: 30, ..BOARD }, None, &alone).computed;
     for stale in [1, 12, 48] {
         let cost = run(Setting { nodes: 12, slots: 30, stale }, None, &swarm);
-        assert!(cost.computed <= 0.8 * alone, "{cost:?} a prompt, alone {alone}, told every {stale} prompts");
+        assert!(
+            cost.computed <= 0.8 * alone,
+            "{cost:?} a prompt, alone {alone}, told every {stale} prompts"
+        );
     }
 }
 
@@ -68,7 +80,8 @@ fn a_hot_set_that_fits_the_swarm_and_no_node_is_computed_far_less() {
     }
 }
 
-/// Prints the tables of docs/inside/eviction.md: built with `POTLUCK_EVICTION` set as they stand there, else for a few prompts.
+/// Prints the tables of docs/inside/eviction.md: in full when built with `POTLUCK_EVICTION` set,
+/// otherwise for a few prompts.
 #[test]
 fn table() {
     let whole = option_env!("POTLUCK_EVICTION").is_some();
@@ -78,8 +91,12 @@ fn table() {
     traces.push(("cycle of 26 prompts of 540 tokens, of which 17 fit", cycle(prompts, 26, 540)));
     for (name, trace) in traces {
         let foresight = Rival::foresight(&trace);
-        let [lru, own, best] = [Some(&Rival::Lru), None, Some(&foresight)].map(|rival| run(BOARD, rival, &trace).computed);
-        assert!([lru, own, best].iter().all(|computed| (1.0..=per_prompt(&trace)).contains(computed)), "{name}");
+        let [lru, own, best] = [Some(&Rival::Lru), None, Some(&foresight)]
+            .map(|rival| run(BOARD, rival, &trace).computed);
+        assert!(
+            [lru, own, best].iter().all(|computed| (1.0..=per_prompt(&trace)).contains(computed)),
+            "{name}"
+        );
         println!("| {name} | {:.0} | {lru:.0} | {own:.0} | {best:.0} |", per_prompt(&trace));
     }
     println!(
@@ -93,14 +110,23 @@ fn table() {
             ("few-shot, 57 subjects, Zipf 1", 200, all(nodes, count).swap_remove(1).1),
             ("conversations, 40 system prompts, 12 open", 200, all(nodes, count).swap_remove(7).1),
         ] {
-            let union: Vec<Ask> =
-                trace.iter().map(|ask| Ask { node: 0, prompt: ask.prompt.clone(), answer: ask.answer.clone() }).collect();
-            let best =
-                run(Setting { nodes: 1, slots: (slots * nodes).min(2_730), stale: 1 }, Some(&Rival::foresight(&union)), &union);
+            let union: Vec<Ask> = trace
+                .iter()
+                .map(|ask| Ask { node: 0, prompt: ask.prompt.clone(), answer: ask.answer.clone() })
+                .collect();
+            let best = run(
+                Setting { nodes: 1, slots: (slots * nodes).min(2_730), stale: 1 },
+                Some(&Rival::foresight(&union)),
+                &union,
+            );
             for stale in if nodes == 1 { vec![1] } else { vec![1, nodes] } {
-                let [lru, own] = [Some(&Rival::Lru), None].map(|rival| run(Setting { nodes, slots, stale }, rival, &trace));
-                let (lru, own, fetched, best) = (lru.computed, own.computed, own.fetched, best.computed);
-                println!("| {name} | {nodes} | {slots} | {stale} | {lru:.0} | {own:.0} | {fetched:.0} | {best:.0} |");
+                let [lru, own] = [Some(&Rival::Lru), None]
+                    .map(|rival| run(Setting { nodes, slots, stale }, rival, &trace));
+                let (lru, own, fetched, best) =
+                    (lru.computed, own.computed, own.fetched, best.computed);
+                println!(
+                    "| {name} | {nodes} | {slots} | {stale} | {lru:.0} | {own:.0} | {fetched:.0} | {best:.0} |"
+                );
             }
         }
     }

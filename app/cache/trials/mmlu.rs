@@ -1,4 +1,5 @@
-//! Prompts of real MMLU questions, as `tests/data/mmlu` has them: five examples and a question, twelve subjects, Zipf.
+//! Prompts of real MMLU questions from `tests/data/mmlu`: five examples and a question, twelve
+//! subjects, Zipf.
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -18,7 +19,7 @@ const SUBJECTS: [(&str, &str, &str); 12] = subjects!["abstract_algebra" "anatomy
     "college_computer_science" "computer_security" "econometrics" "global_facts" "high_school_geography" "international_law"
     "machine_learning"];
 
-/// The records of a file: lines, but for those that a quotation mark joins with the next.
+/// The records of a file: its lines, joined where a quotation spans several.
 fn records(file: &str) -> Vec<String> {
     let mut records: Vec<String> = Vec::new();
     for line in file.lines().skip(1) {
@@ -30,20 +31,25 @@ fn records(file: &str) -> Vec<String> {
     records
 }
 
-/// Words and marks, those of more than five letters in pieces: nearly as many as a tokenizer's tokens.
+/// Words and punctuation marks, with words of more than five letters in pieces: nearly as many as a
+/// tokenizer's tokens.
 fn tokens(text: &str) -> Vec<TokenId> {
     let words = text.split_inclusive(|mark: char| !mark.is_alphanumeric());
     let pieces = words.flat_map(|word| word.as_bytes().chunks(5));
     pieces.map(|piece| TokenId(xxh3_64(piece) as u32 >> 14)).collect()
 }
 
-/// `count` questions of subjects whose use follows Zipf's law, at random nodes.
+/// `count` questions on subjects whose use follows Zipf's law, at random nodes.
 pub(super) fn trace(nodes: usize, count: usize) -> Vec<Ask> {
     let subjects: Vec<(String, Vec<String>)> = SUBJECTS
         .iter()
         .map(|(name, examples, questions)| {
-            let head = format!("The following are multiple choice questions (with answers) about {name}.");
-            (records(examples).iter().fold(head, |head, example| head + "\n" + example), records(questions))
+            let head =
+                format!("The following are multiple choice questions (with answers) about {name}.");
+            (
+                records(examples).iter().fold(head, |head, example| head + "\n" + example),
+                records(questions),
+            )
         })
         .collect();
     let mut dice = Dice::new(5);

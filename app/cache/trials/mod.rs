@@ -1,6 +1,7 @@
-//! Trials of the eviction policy: real caches, driven as a node drives them, over traces of prompts; alone, and as a swarm whose
-//! nodes know what the others held when they last told. Counted is what has to be computed. docs/inside/eviction.md has the figures; the
-//! test `table`, which is run by `make eviction`, measures them again.
+//! Trials of the eviction policy: real caches, driven as a node drives them, over traces of
+//! prompts; alone, and as a swarm whose nodes know what the others held when they last announced
+//! it. The measure is the number of tokens computed. docs/inside/eviction.md has the figures; the
+//! test `table`, which `make eviction` runs, measures them again.
 
 mod bars;
 mod mmlu;
@@ -24,30 +25,31 @@ struct Ask {
     answer: Vec<TokenId>,
 }
 
-/// The window of the published models, on planes that are small.
-static SHAPE: LazyLock<Arc<KvShape>> =
-    LazyLock::new(|| Arc::new(KvShape::new(&[Plane::Global, Plane::Sliding], 1, 1, 512, KvFormat::F32).unwrap()));
+/// The window of the published models, with small planes.
+static SHAPE: LazyLock<Arc<KvShape>> = LazyLock::new(|| {
+    Arc::new(KvShape::new(&[Plane::Global, Plane::Sliding], 1, 1, 512, KvFormat::F32).unwrap())
+});
 
 static SECRET: LazyLock<ChainSecret> = LazyLock::new(|| ChainSecret::derive(b""));
 
 /// The key before every first block.
 static BEGINNING: LazyLock<BlockKey> = LazyLock::new(|| root(&SECRET, Fingerprint([7; 16])));
 
-/// What a swarm is made of.
+/// The parameters of a swarm.
 #[derive(Clone, Copy)]
 struct Setting {
     nodes: usize,
-    /// Sliding slots of each; half as many again global ones.
+    /// Sliding slots of each node, which has half as many again global ones.
     slots: usize,
-    /// Prompts, of the whole swarm, between two times that all tell what they hold.
+    /// Prompts of the whole swarm between two rounds of announcements.
     stale: usize,
 }
 
-/// What a trace cost, a prompt.
+/// The cost of a trace, per prompt.
 #[derive(Clone, Copy, Debug)]
 struct Cost {
     computed: f64,
-    /// Planes that came from peers.
+    /// Planes fetched from peers.
     fetched: f64,
 }
 
@@ -56,7 +58,7 @@ type Pins = BTreeSet<(BlockKey, Plane)>;
 
 struct Swarm {
     caches: Vec<Cache>,
-    /// What each has told.
+    /// What each node has announced.
     told: Vec<BTreeSet<(BlockKey, Plane)>>,
     stale: usize,
     prompts: usize,
@@ -64,7 +66,7 @@ struct Swarm {
     fetched: usize,
 }
 
-/// Runs a trace and answers what it cost.
+/// Runs a trace and returns its cost.
 fn run(setting: Setting, rival: Option<&Rival>, trace: &[Ask]) -> Cost {
     let mut swarm = Swarm::new(setting, rival);
     for ask in trace {
@@ -93,7 +95,8 @@ impl Swarm {
         }
     }
 
-    /// One prompt, to the end of its answer. Answers how many tokens had to be computed before the first of it.
+    /// Runs one prompt to the end of its answer. Returns how many tokens had to be computed before
+    /// its first token.
     fn ask(&mut self, ask: &Ask) -> usize {
         let me = ask.node;
         if let Some(Rival::Foresight { now, .. }) = &mut self.caches[me].policy.rival {
@@ -104,7 +107,10 @@ impl Swarm {
         let mut pins = Pins::new();
         let mut wanted = Vec::new();
         for (block, link) in links[..resume.div_ceil(BLOCK_TOKENS)].iter().enumerate() {
-            for plane in Plane::ALL.into_iter().filter(|plane| *plane == Plane::Global || (block + 1) * BLOCK_TOKENS > near) {
+            for plane in Plane::ALL
+                .into_iter()
+                .filter(|plane| *plane == Plane::Global || (block + 1) * BLOCK_TOKENS > near)
+            {
                 if self.caches[me].pin(link, plane).is_some() {
                     pins.insert((link.key, plane));
                 } else {
@@ -146,22 +152,27 @@ impl Swarm {
         }
     }
 
-    /// Where `me` can have a plane from, itself first, then the peers in turn. One that has told of it and has it no longer is passed over.
+    /// Where `me` can get a plane from: first itself, then the peers in turn. A peer that announced
+    /// it but no longer has it is skipped.
     fn source(&self, me: usize, link: &Link, plane: Plane) -> Option<usize> {
         if self.caches[me].holds(link, plane) {
             return Some(me);
         }
         let nodes = self.caches.len();
-        let mut peers = (0..nodes).map(|turn| (turn + self.prompts) % nodes).filter(|&peer| peer != me);
-        peers.find(|&peer| self.told[peer].contains(&(link.key, plane)) && self.caches[peer].holds(link, plane))
+        let mut peers =
+            (0..nodes).map(|turn| (turn + self.prompts) % nodes).filter(|&peer| peer != me);
+        peers.find(|&peer| {
+            self.told[peer].contains(&(link.key, plane)) && self.caches[peer].holds(link, plane)
+        })
     }
 
-    /// The furthest token at which work can resume, short of the last, and the links of the blocks up to there, of which the last may be
-    /// ragged, or whole where work resumes within it.
+    /// The furthest token at which work can resume, short of the last, and the links of the blocks
+    /// up to there. The last of them may be ragged, or whole if work resumes within it.
     fn resume(&self, me: usize, prompt: &[TokenId]) -> (usize, Vec<Link>) {
         let here = |link: &Link, plane| self.source(me, link, plane).is_some();
         let chain = Chain::of(&SECRET, *BEGINNING, prompt);
-        let mut links: Vec<Link> = chain.blocks.into_iter().take_while(|link| here(link, Plane::Global)).collect();
+        let mut links: Vec<Link> =
+            chain.blocks.into_iter().take_while(|link| here(link, Plane::Global)).collect();
         let (whole, last) = (links.len(), prompt.len() - 1);
         let parent = links.last().map_or(*BEGINNING, |link| link.key);
         let rest = &prompt[whole * BLOCK_TOKENS..prompt.len().min((whole + 1) * BLOCK_TOKENS - 1)];
@@ -170,9 +181,13 @@ impl Swarm {
         let sliding: Vec<bool> = links.iter().map(|link| here(link, Plane::Sliding)).collect();
         let can = |resume: usize| {
             let first = SHAPE.first_sliding(resume) / BLOCK_TOKENS;
-            sliding[first.min(resume.div_ceil(BLOCK_TOKENS))..resume.div_ceil(BLOCK_TOKENS)].iter().all(|here| *here)
+            sliding[first.min(resume.div_ceil(BLOCK_TOKENS))..resume.div_ceil(BLOCK_TOKENS)]
+                .iter()
+                .all(|here| *here)
         };
-        let end = |blocks: usize| links[..blocks].iter().map(|link| link.tokens.len()).sum::<usize>().min(last);
+        let end = |blocks: usize| {
+            links[..blocks].iter().map(|link| link.tokens.len()).sum::<usize>().min(last)
+        };
         let resume = (0..=links.len()).rev().map(end).find(|&resume| can(resume)).unwrap_or(0);
         (resume, links)
     }
@@ -190,13 +205,17 @@ impl Swarm {
         let peer = self.source(me, link, plane).unwrap();
         self.caches[peer].pin_key(&link.key, plane).unwrap();
         let slot = self.reserve(me, plane);
-        assert!(matches!(self.caches[me].commit(link, slot, Maker::Peer(id(peer))), Committed::Inserted));
+        assert!(matches!(
+            self.caches[me].commit(link, slot, Maker::Peer(id(peer))),
+            Committed::Inserted
+        ));
         self.caches[me].pin(link, plane).unwrap();
         self.caches[peer].unpin(&link.key, plane);
         self.fetched += 1;
     }
 
-    /// Computes the tokens from `from` on and shares what is whole; the ragged end gets a copy of its own.
+    /// Computes the tokens from `from` on and shares the whole blocks; the ragged end gets its
+    /// own copy.
     fn compute(&mut self, me: usize, pins: &mut Pins, tokens: &[TokenId], from: usize) {
         let chain = Chain::of(&SECRET, *BEGINNING, tokens);
         for block in from / BLOCK_TOKENS..tokens.len().div_ceil(BLOCK_TOKENS) {
@@ -214,12 +233,22 @@ impl Swarm {
                 }
             }
             let left = SHAPE.first_sliding((block + 1) * BLOCK_TOKENS) / BLOCK_TOKENS;
-            for link in chain.blocks.iter().take(left).rev().take_while(|link| pins.remove(&(link.key, Plane::Sliding))) {
+            for link in chain
+                .blocks
+                .iter()
+                .take(left)
+                .rev()
+                .take_while(|link| pins.remove(&(link.key, Plane::Sliding)))
+            {
                 self.caches[me].unpin(&link.key, Plane::Sliding);
             }
         }
         for plane in chain.ragged.is_some().then_some(Plane::ALL).into_iter().flatten() {
-            let Some(link) = chain.ragged.as_ref().filter(|link| !self.caches[me].holds(link, plane)) else { continue };
+            let Some(link) =
+                chain.ragged.as_ref().filter(|link| !self.caches[me].holds(link, plane))
+            else {
+                continue;
+            };
             let slot = self.reserve(me, plane);
             if let Some(slot) = self.caches[me].commit(link, slot, Maker::Own).into_slot() {
                 self.caches[me].release(slot);

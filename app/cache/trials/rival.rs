@@ -1,4 +1,4 @@
-//! What the policy is measured against.
+//! The policies that ours is measured against.
 
 use core::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -12,19 +12,20 @@ use crate::id::BlockKey;
 /// Another policy.
 #[derive(Clone)]
 pub(in crate::cache) enum Rival {
-    /// What was used longest ago goes, whatever it is and whoever else has it.
+    /// Evicts the least recently used, whatever it is and whoever else has it.
     Lru,
-    /// What is needed again last goes: Belady's rule, played on blocks one by one, so that it is close to the best and no bound.
+    /// Evicts what is needed again last: Belady's rule, applied block by block, so that it is close
+    /// to the best but no bound.
     Foresight {
-        /// The prompts of the trace that each block belongs to.
+        /// The prompts of the trace that use each block.
         uses: Arc<BTreeMap<BlockKey, Vec<usize>>>,
-        /// The prompt under way.
+        /// The current prompt.
         now: usize,
     },
 }
 
 impl Rival {
-    /// Knows what comes.
+    /// A policy that knows the future.
     pub(super) fn foresight(trace: &[Ask]) -> Rival {
         let mut uses: BTreeMap<BlockKey, Vec<usize>> = BTreeMap::new();
         for (number, ask) in trace.iter().enumerate() {
@@ -34,20 +35,27 @@ impl Rival {
         Rival::Foresight { uses: Arc::new(uses), now: 0 }
     }
 
-    /// The block that goes; `offered` says when one that may go was last used, and `useless` whether nothing can resume with it.
+    /// The block to evict. `offered` returns when a candidate was last used, and `useless` whether
+    /// nothing can resume with it.
     pub(in crate::cache) fn victim(
         &self,
         index: &Index,
         offered: impl Fn(&Entry) -> Option<u64>,
         useless: impl Fn(&Entry) -> bool,
     ) -> Option<BlockKey> {
-        let may_go = index.iter().filter_map(|entry| offered(entry).map(|last_use| (entry, last_use)));
+        let may_go =
+            index.iter().filter_map(|entry| offered(entry).map(|last_use| (entry, last_use)));
         let rank = |entry: &Entry, last_use| match self {
-            Rival::Foresight { .. } if useless(entry) => (Reverse(usize::MAX), 0, Reverse(entry.depth), entry.link.key),
+            Rival::Foresight { .. } if useless(entry) => {
+                (Reverse(usize::MAX), 0, Reverse(entry.depth), entry.link.key)
+            }
             Rival::Lru => (Reverse(0), last_use, Reverse(entry.depth), entry.link.key),
             Rival::Foresight { uses, now } => {
                 let uses = uses.get(&entry.link.key).map_or(&[][..], Vec::as_slice);
-                let next = uses.get(uses.partition_point(|number| number <= now)).copied().unwrap_or(usize::MAX);
+                let next = uses
+                    .get(uses.partition_point(|number| number <= now))
+                    .copied()
+                    .unwrap_or(usize::MAX);
                 (Reverse(next), last_use, Reverse(entry.depth), entry.link.key)
             }
         };

@@ -1,5 +1,5 @@
-//! A small network from a seed: datagrams are lost, doubled and delayed, pulls fail or come late, all nodes are driven by
-//! their deadlines alone.
+//! A simulated network from a seed: datagrams are lost, duplicated and delayed, pulls fail or come
+//! late, and all nodes are driven only by their deadlines.
 
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,23 +32,23 @@ pub(crate) fn config(number: u8) -> CatalogConfig {
     }
 }
 
-/// The state after that many resets of the catalog alone.
+/// The state after `epoch` resets of the catalog alone.
 pub(crate) fn resets(epoch: u64) -> EpochState {
     EpochState { epoch: Epoch(epoch), ..EpochState::default() }
 }
 
-/// Where a node's datagrams come from.
+/// The source address of a node's datagrams.
 pub(crate) fn udp(number: usize) -> SocketAddr {
     SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1 + number as u8)), 7_654)
 }
 
-/// How bad the air is, in percent.
+/// How bad the network is, in percent.
 #[derive(Clone, Copy)]
 pub(crate) struct Weather {
     pub loss: u64,
     pub doubled: u64,
     pub pull_failure: u64,
-    /// Milliseconds that a datagram or an answer takes at most.
+    /// Longest delay of a datagram or an answer, in milliseconds.
     pub delay: u64,
 }
 
@@ -61,7 +61,7 @@ enum Parcel {
 }
 
 pub(crate) struct Net {
-    /// A node that is off is `None`.
+    /// `None` for a node that is off.
     pub nodes: Vec<Option<Catalog>>,
     /// What each node holds.
     pub held: Vec<BTreeSet<(u64, Plane)>>,
@@ -69,10 +69,10 @@ pub(crate) struct Net {
     pub weather: Weather,
     /// Nodes on different sides do not hear each other.
     pub side: Vec<u8>,
-    /// What each node was told.
+    /// The events of each node.
     pub events: Vec<(usize, Event)>,
     pub bytes_sent: u64,
-    /// Who connected to whom for a hello.
+    /// The connections made for a hello.
     pub probes: Vec<(usize, Probe)>,
     dice: Dice,
     underway: BTreeMap<(Millis, u64), Parcel>,
@@ -80,7 +80,11 @@ pub(crate) struct Net {
 }
 
 impl Net {
-    pub(crate) fn new(configs: impl IntoIterator<Item = CatalogConfig>, weather: Weather, seed: u64) -> Net {
+    pub(crate) fn new(
+        configs: impl IntoIterator<Item = CatalogConfig>,
+        weather: Weather,
+        seed: u64,
+    ) -> Net {
         let nodes: Vec<_> = configs.into_iter().map(|config| Some(Catalog::new(config))).collect();
         Net {
             held: vec![BTreeSet::new(); nodes.len()],
@@ -129,7 +133,10 @@ impl Net {
         loop {
             self.poll();
             let deadline = self.nodes.iter().flatten().filter_map(Catalog::deadline).min();
-            assert!(deadline.is_none_or(|at| at > self.now), "a deadline that stays due would keep the processor busy");
+            assert!(
+                deadline.is_none_or(|at| at > self.now),
+                "a deadline that stays due would keep the processor busy"
+            );
             let parcel = self.underway.keys().next().map(|&(at, _)| at);
             let next = deadline.into_iter().chain(parcel).min().unwrap_or(end);
             if next > end {
@@ -161,18 +168,20 @@ impl Net {
                     self.send(Parcel::Hello { by, to: from });
                 }
             }
-            self.events.extend(core::iter::from_fn(|| catalog.poll_event()).map(|event| (from, event)));
+            self.events
+                .extend(core::iter::from_fn(|| catalog.poll_event()).map(|event| (from, event)));
             self.nodes[from] = Some(catalog);
         }
     }
 
-    /// `to` has connected to `by`: each hears who the other is.
+    /// `to` has connected to `by`: each gets the other's hello.
     fn greet(&mut self, by: usize, to: usize) {
         if self.side[by] != self.side[to] || self.nodes[by].is_none() || self.nodes[to].is_none() {
             return;
         }
         for (who, other) in [(by, to), (to, by)] {
-            let (now, CatalogConfig { node, boot, .. }) = (self.now, self.node(other).config.clone());
+            let (now, CatalogConfig { node, boot, .. }) =
+                (self.now, self.node(other).config.clone());
             self.node_mut(who).proved(node, boot, udp(other).ip(), now);
         }
     }
@@ -185,7 +194,8 @@ impl Net {
             if lost || self.side[from] != self.side[to] {
                 continue;
             }
-            (0..copies).for_each(|_| self.send(Parcel::Datagram { from, to, bytes: bytes.to_vec() }));
+            (0..copies)
+                .for_each(|_| self.send(Parcel::Datagram { from, to, bytes: bytes.to_vec() }));
         }
     }
 
@@ -196,7 +206,9 @@ impl Net {
     }
 
     fn deliver(&mut self) {
-        while let Some(entry) = self.underway.first_entry().filter(|entry| entry.key().0 <= self.now) {
+        while let Some(entry) =
+            self.underway.first_entry().filter(|entry| entry.key().0 <= self.now)
+        {
             match entry.remove() {
                 Parcel::Datagram { from, to, bytes } => {
                     let Some(catalog) = self.nodes[to].as_mut() else { continue };
@@ -215,35 +227,51 @@ impl Net {
         }
     }
 
-    /// The segments as they are when the answer is made, which may be later than what the puller knows of.
+    /// The segments as they are when the answer is made, which may be later than the puller knows.
     fn answer(&mut self, by: usize, to: usize, pull: &Pull) {
         if self.side[by] != self.side[to] || self.nodes[to].is_none() {
             return;
         }
         let Some(server) = self.nodes[by].as_ref() else { return };
-        let segments: Vec<_> = pull.segments.iter().filter_map(|&index| server.own_segment(index.into())).collect();
+        let segments: Vec<_> =
+            pull.segments.iter().filter_map(|&index| server.own_segment(index.into())).collect();
         let segments: Vec<(u64, Vec<u8>)> =
             segments.into_iter().map(|(generation, bytes)| (generation, bytes.to_vec())).collect();
         let now = self.now;
         for (&index, (generation, bytes)) in pull.segments.iter().zip(segments) {
-            let _ = self.node_mut(to).apply_segment(pull.node, pull.boot, generation, index.into(), &bytes, now);
+            let _ = self.node_mut(to).apply_segment(
+                pull.node,
+                pull.boot,
+                generation,
+                index.into(),
+                &bytes,
+                now,
+            );
         }
     }
 
-    /// The difference between what every node knows of every other and what that one told, if there is one.
+    /// The first difference between what a node knows of another and what that one announced,
+    /// if any.
     pub(crate) fn disagreement(&self) -> Option<String> {
         let on = |index: &usize| self.nodes[*index].is_some();
         for a in (0..self.nodes.len()).filter(on) {
             for b in (0..self.nodes.len()).filter(on).filter(|&b| b != a) {
                 let (node, other) = (self.node(a), self.node(b));
-                let Some(peer) = node.peer(other.config.node) else { return Some(format!("{a} does not know {b}")) };
+                let Some(peer) = node.peer(other.config.node) else {
+                    return Some(format!("{a} does not know {b}"));
+                };
                 if peer.boot != other.config.boot || peer.epochs != other.epochs() {
                     return Some(format!("{a} knows another boot or epoch of {b}"));
                 }
                 if peer.view.bits() != other.own.filter.bits() || peer.stale_segments() > 0 {
-                    return Some(format!("{a} knows another filter of {b}, {} segments stale", peer.stale_segments()));
+                    return Some(format!(
+                        "{a} knows another filter of {b}, {} segments stale",
+                        peer.stale_segments()
+                    ));
                 }
-                let found = |&(number, plane): &(u64, Plane)| node.holders(&key(number), plane).any(|n| n == other.config.node);
+                let found = |&(number, plane): &(u64, Plane)| {
+                    node.holders(&key(number), plane).any(|n| n == other.config.node)
+                };
                 if !self.held[b].iter().all(found) {
                     return Some(format!("{a} does not find a block of {b}"));
                 }

@@ -1,4 +1,4 @@
-//! Datagrams and segments that come late, twice, from an earlier time, or altered on the way.
+//! Datagrams and segments that are late, duplicated, from an earlier time, or altered on the way.
 
 use proptest::prelude::*;
 
@@ -15,7 +15,7 @@ fn acquainted() -> Catalog {
     receiver
 }
 
-/// A sender that told three things, and its datagrams: the announcement, block 1, block 2.
+/// A sender with three datagrams: the announcement, block 1, block 2.
 fn three_datagrams() -> (Catalog, [Datagram; 3]) {
     let mut sender = Catalog::new(config(0));
     let announcement = sender.poll_datagram(Millis(0)).unwrap();
@@ -28,7 +28,7 @@ fn three_datagrams() -> (Catalog, [Datagram; 3]) {
     (sender, [announcement, first, second])
 }
 
-/// What overtook another already said which segments are wrong; going back would hide blocks again.
+/// A later datagram already said which segments are wrong; going back would hide blocks again.
 #[test]
 fn what_comes_late_or_twice_is_not_used() {
     let (_, [announcement, first, second]) = three_datagrams();
@@ -54,7 +54,9 @@ fn deltas_before_the_announcement_wait_for_it() {
     let pull = receiver.poll_pull(Millis(1_000)).expect("repair of what the stranger said");
     for &index in &pull.segments {
         let (generation, bytes) = sender.own_segment(index.into()).unwrap();
-        receiver.apply_segment(NODE, pull.boot, generation, index.into(), bytes, Millis(1_010)).unwrap();
+        receiver
+            .apply_segment(NODE, pull.boot, generation, index.into(), bytes, Millis(1_010))
+            .unwrap();
     }
     assert_eq!(holders(&receiver, 1, Plane::Global), [NODE]);
     let goodbye = sender.goodbye();
@@ -63,7 +65,7 @@ fn deltas_before_the_announcement_wait_for_it() {
     assert_eq!(receiver.peers().count(), 0);
 }
 
-/// After a reset nothing from before it may be found, not even for the moment until the new filter is there.
+/// After a reset nothing from before it may be found, not even until the new filter arrives.
 #[test]
 fn bits_of_an_older_epoch_are_forgotten_when_the_peer_moves_on() {
     let (mut sender, datagrams) = three_datagrams();
@@ -74,13 +76,17 @@ fn bits_of_an_older_epoch_are_forgotten_when_the_peer_moves_on() {
     assert_eq!(holders(&receiver, 1, Plane::Global), [NODE]);
     sender.set_epochs(resets(2), Millis(700));
     let announcement = sender.poll_datagram(Millis(700)).unwrap();
-    assert_eq!(receiver.handle(udp(0), &announcement, Millis(701)), Ok(Some(Event::ResetSeen(resets(2)))));
+    assert_eq!(
+        receiver.handle(udp(0), &announcement, Millis(701)),
+        Ok(Some(Event::ResetSeen(resets(2))))
+    );
     receiver.set_epochs(resets(2), Millis(701));
     assert_eq!(holders(&receiver, 1, Plane::Global), []);
     assert_eq!(receiver.standing(receiver.peer(NODE).unwrap()), Standing::Shares);
 }
 
-/// Segments out of date, of another boot or without sense are refused, and do not spoil what is known.
+/// Segments that are out of date, of another boot or malformed are refused, and do not spoil what
+/// is known.
 #[test]
 fn a_pulled_segment_is_checked_before_it_is_used() {
     let mut net = Net::of(2, CALM, 1);
@@ -89,20 +95,39 @@ fn a_pulled_segment_is_checked_before_it_is_used() {
     (0..40).for_each(|number| net.insert(0, number, Plane::Global));
     net.run(1_000);
     let (node, boot, now) = (NodeId(1_000), BootId(2_000), net.now);
-    let (generation, bytes) = net.node(0).own_segment(0).map(|(generation, bytes)| (generation, bytes.to_vec())).unwrap();
+    let (generation, bytes) =
+        net.node(0).own_segment(0).map(|(generation, bytes)| (generation, bytes.to_vec())).unwrap();
     let puller = net.node_mut(1);
-    assert_eq!(puller.apply_segment(node, boot, generation - 1, 0, &old, now), Err(CatalogFault::Outdated));
-    assert_eq!(puller.apply_segment(node, boot, generation, 0, &old, now), Err(CatalogFault::Digest));
-    assert_eq!(puller.apply_segment(node, BootId(1), generation, 0, &bytes, now), Err(CatalogFault::NotAsked));
-    assert_eq!(puller.apply_segment(NodeId(1), boot, generation, 0, &bytes, now), Err(CatalogFault::NotAsked));
-    assert_eq!(puller.apply_segment(node, boot, generation, 16, &bytes, now), Err(CatalogFault::NotAsked));
-    assert_eq!(puller.apply_segment(node, boot, generation, 0, &bytes[1..], now), Err(CatalogFault::NotAsked));
+    assert_eq!(
+        puller.apply_segment(node, boot, generation - 1, 0, &old, now),
+        Err(CatalogFault::Outdated)
+    );
+    assert_eq!(
+        puller.apply_segment(node, boot, generation, 0, &old, now),
+        Err(CatalogFault::Digest)
+    );
+    assert_eq!(
+        puller.apply_segment(node, BootId(1), generation, 0, &bytes, now),
+        Err(CatalogFault::NotAsked)
+    );
+    assert_eq!(
+        puller.apply_segment(NodeId(1), boot, generation, 0, &bytes, now),
+        Err(CatalogFault::NotAsked)
+    );
+    assert_eq!(
+        puller.apply_segment(node, boot, generation, 16, &bytes, now),
+        Err(CatalogFault::NotAsked)
+    );
+    assert_eq!(
+        puller.apply_segment(node, boot, generation, 0, &bytes[1..], now),
+        Err(CatalogFault::NotAsked)
+    );
     assert_eq!(puller.stats().pull_faults, 6);
     assert_eq!(puller.apply_segment(node, boot, generation, 0, &bytes, now), Ok(()));
     assert_eq!(net.disagreement(), None);
 }
 
-/// A segment may be pulled while newer deltas are on their way: what they say of it is in it already.
+/// A segment may be pulled while newer deltas are on their way: it already contains their changes.
 #[test]
 fn datagrams_older_than_a_pulled_segment_do_not_undo_it() {
     let (mut sender, [announcement, first, _]) = three_datagrams();
@@ -116,13 +141,13 @@ fn datagrams_older_than_a_pulled_segment_do_not_undo_it() {
         receiver.apply_segment(NODE, boot, generation, index, bytes, Millis(900)).unwrap();
     }
     receiver.handle(udp(0), &first, Millis(901)).unwrap();
-    assert_eq!(holders(&receiver, 1, Plane::Global), [], "it is gone since");
+    assert_eq!(holders(&receiver, 1, Plane::Global), [], "it was removed since");
     assert_eq!(holders(&receiver, 2, Plane::Global), [NODE]);
     assert_eq!(receiver.peer(NODE).unwrap().stale_segments(), 0);
 }
 
 proptest! {
-    /// Datagrams that were tampered with cost a counter at most, and honest ones are heard afterwards.
+    /// Altered datagrams cost at most a counter, and honest ones are still heard afterwards.
     #[test]
     fn altered_datagrams_never_panic(
         changes in proptest::collection::vec((5usize..200, any::<u8>()), 1..8),

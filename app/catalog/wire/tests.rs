@@ -1,4 +1,4 @@
-//! The datagrams' bytes, drawn one by one, and what other bytes are taken for.
+//! The datagrams' bytes, drawn one by one, and how other bytes are judged.
 
 use proptest::prelude::*;
 
@@ -12,12 +12,16 @@ const HEADER: Header = Header {
     epochs: EpochState { epoch: Epoch(2), store_epoch: Epoch(1) },
 };
 
-const HEAD: &str = "50544c4b 03 297f4ae5440fd873 0222222222222222 0333333333333333 0700000000000000";
+const HEAD: &str =
+    "50544c4b 03 297f4ae5440fd873 0222222222222222 0333333333333333 0700000000000000";
 const EPOCHS: &str = "0200000000000000 0100000000000000";
 
 fn bytes(hex: &str) -> Vec<u8> {
     let digits: Vec<u8> = hex.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
-    digits.chunks(2).map(|pair| u8::from_str_radix(core::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
+    digits
+        .chunks(2)
+        .map(|pair| u8::from_str_radix(core::str::from_utf8(pair).unwrap(), 16).unwrap())
+        .collect()
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -32,7 +36,10 @@ fn secret() -> SwarmSecret {
     SwarmSecret::derive(b"a swarm key")
 }
 
-fn opened<'t>(datagram: &[u8], text: &'t mut Datagram) -> Result<(Header, Message<'t>), CatalogFault> {
+fn opened<'t>(
+    datagram: &[u8],
+    text: &'t mut Datagram,
+) -> Result<(Header, Message<'t>), CatalogFault> {
     open(datagram, &Keyring::new(b"a swarm key", []), text)
 }
 
@@ -40,7 +47,8 @@ fn fault(datagram: &[u8]) -> Option<CatalogFault> {
     opened(datagram, &mut Datagram::new()).err()
 }
 
-/// `body` behind the epochs is what is encrypted; `sealed` begins what comes out, and the tag ends it.
+/// `body` after the epochs is what is encrypted; the output begins with `sealed` and ends
+/// with `tag`.
 fn golden(message: &Message<'_>, body: &str, sealed: &str, tag: &str) {
     let datagram = seal(&HEADER, message, &secret());
     let end = datagram.len() - TAG_BYTES;
@@ -52,12 +60,13 @@ fn golden(message: &Message<'_>, body: &str, sealed: &str, tag: &str) {
     assert_eq!(opened(&datagram, &mut text), Ok((HEADER, *message)));
 }
 
-/// Any text behind the head, sealed by someone who has the key.
+/// Any text after the head, sealed by someone who has the key.
 fn closed(text: &[u8]) -> Vec<u8> {
     seal_text(&HEADER, &text[..text.len().min(MAX_TEXT_BYTES)], &secret()).to_vec()
 }
 
-/// Boards of one swarm may run builds of different days: the bytes must not change without a new version.
+/// Boards of one swarm may run builds of different dates: the bytes must not change without a
+/// new version.
 #[test]
 fn an_announcement_has_these_bytes() {
     let digests = two_digests();
@@ -75,7 +84,9 @@ fn an_announcement_has_these_bytes() {
     let sealed = "23b90b6dbc2e2c96e180ff6e35174046 e203aca1081241a2c4e6c7e0fe4c6b13 44e440411122dc8cb65f874f9d8b7785
         bc556809343a72f3cabbd50127a04e29";
     golden(&Message::Announce(announce), body, sealed, "d1de864465e646e842fb3f4aefcd1bf6");
-    assert!(seal(&HEADER, &Message::Announce(announce), &secret()).len() <= longest_announcement(2, 5));
+    assert!(
+        seal(&HEADER, &Message::Announce(announce), &secret()).len() <= longest_announcement(2, 5)
+    );
 }
 
 #[test]
@@ -100,8 +111,16 @@ fn a_delta_has_these_bytes() {
 fn a_segment_has_these_bytes() {
     let digests = two_digests();
     let segment = [0xa5; FILTER_SEGMENT_BYTES];
-    let message = Message::Segment(Segment { generation: 302, digests: Digests(&digests), index: 1, bytes: &segment });
-    let body = format!("02 ae02 10 0102030405060708 1112131415161718 01 8008 {}", "a5".repeat(FILTER_SEGMENT_BYTES));
+    let message = Message::Segment(Segment {
+        generation: 302,
+        digests: Digests(&digests),
+        index: 1,
+        bytes: &segment,
+    });
+    let body = format!(
+        "02 ae02 10 0102030405060708 1112131415161718 01 8008 {}",
+        "a5".repeat(FILTER_SEGMENT_BYTES)
+    );
     let sealed = "23b90b6dbc2e2c96e180ff6e35174046 e05d5e41f9e0b256311030181fae88f7 a1146c4080ecdc8511ea23e83b2ad726";
     golden(&message, &body, sealed, "db442a8ba7d5823a4c10922febeaa822");
 }
@@ -109,23 +128,40 @@ fn a_segment_has_these_bytes() {
 #[test]
 fn a_reset_has_these_bytes() {
     assert_eq!(HEADER.swarm, secret().tag(), "of the key of these examples");
-    golden(&Message::Reset, "03", "23b90b6dbc2e2c96e180ff6e35174046e1", "8f01c2526a70a17a04a5ac5ba3c9f84a");
+    golden(
+        &Message::Reset,
+        "03",
+        "23b90b6dbc2e2c96e180ff6e35174046e1",
+        "8f01c2526a70a17a04a5ac5ba3c9f84a",
+    );
 }
 
 #[test]
 fn a_warning_has_these_bytes() {
     let (accused, boot, key) = (NodeId(300), BootId(1), BlockKey([0x0a; 16]));
-    let warning = Message::Warning(Warning { accused, boot, key, plane: Plane::Sliding, served: 1, computed: 128 });
+    let warning = Message::Warning(Warning {
+        accused,
+        boot,
+        key,
+        plane: Plane::Sliding,
+        served: 1,
+        computed: 128,
+    });
     let body = format!("04 ac02 01 {} 01 01 8001", "0a".repeat(16));
     assert_eq!(postcard::to_allocvec(&warning).unwrap(), bytes(&body));
 }
 
-/// Whoever meets another program, version or swarm on the group's port is told which of them it is.
+/// A user whose group and port are shared with another program, version or swarm is told which
+/// it is.
 #[test]
 fn what_is_not_ours_is_told_apart() {
     let digests = two_digests();
     let changes = Changes(&[7]);
-    let whole = seal(&HEADER, &Message::Delta(Delta { generation: 1, digests: Digests(&digests), changes }), &secret());
+    let whole = seal(
+        &HEADER,
+        &Message::Delta(Delta { generation: 1, digests: Digests(&digests), changes }),
+        &secret(),
+    );
     let altered = |at: usize, value: u8| {
         let mut datagram = whole.clone();
         datagram[at] = value;
@@ -136,7 +172,10 @@ fn what_is_not_ours_is_told_apart() {
     assert_eq!(altered(5, 0xff), Some(CatalogFault::OtherSwarm));
     assert_eq!(altered(HEAD_BYTES, 3), Some(CatalogFault::Forged));
     assert_eq!(fault(&[]), Some(CatalogFault::Foreign));
-    assert_eq!(fault(&[0; MAX_DATAGRAM_BYTES + 1]), Some(CatalogFault::TooLong(MAX_DATAGRAM_BYTES + 1)));
+    assert_eq!(
+        fault(&[0; MAX_DATAGRAM_BYTES + 1]),
+        Some(CatalogFault::TooLong(MAX_DATAGRAM_BYTES + 1))
+    );
     for cut in 4..whole.len() {
         assert!(fault(&whole[..cut]).is_some(), "cut to {cut} bytes");
     }
@@ -150,7 +189,7 @@ fn what_is_not_ours_is_told_apart() {
     assert_eq!(fault(&impossible), Some(CatalogFault::Malformed));
 }
 
-/// Without the key nobody can speak in a swarm, nor change a bit of what is said, nor read it.
+/// Without the key nobody can send in a swarm, change a bit of a datagram, or read it.
 #[test]
 fn what_another_key_sealed_and_what_was_altered_is_forged_and_nothing_can_be_read() {
     for other in [b"".as_slice(), b"a swarm key.", b"A swarm key"] {
@@ -165,15 +204,28 @@ fn what_another_key_sealed_and_what_was_altered_is_forged_and_nothing_can_be_rea
     }
     let segment = [0xa5; FILTER_SEGMENT_BYTES];
     let digests = two_digests();
-    let message = Message::Segment(Segment { generation: 302, digests: Digests(&digests), index: 1, bytes: &segment });
+    let message = Message::Segment(Segment {
+        generation: 302,
+        digests: Digests(&digests),
+        index: 1,
+        bytes: &segment,
+    });
     let sealed = seal(&HEADER, &message, &secret());
-    assert!(!sealed.windows(4).any(|bytes| bytes == [0xa5; 4] || digests.windows(4).any(|digest| digest == bytes)));
+    assert!(
+        !sealed
+            .windows(4)
+            .any(|bytes| bytes == [0xa5; 4] || digests.windows(4).any(|digest| digest == bytes))
+    );
     let next = seal(&Header { counter: 8, ..HEADER }, &message, &secret());
-    let same = sealed[HEAD_BYTES..].iter().zip(&next[HEAD_BYTES..]).filter(|(one, other)| one == other).count();
+    let same = sealed[HEAD_BYTES..]
+        .iter()
+        .zip(&next[HEAD_BYTES..])
+        .filter(|(one, other)| one == other)
+        .count();
     assert!(same < 30, "{same} bytes of two datagrams that say the same are equal");
 }
 
-/// A board that has the new key understands those that do not have it yet.
+/// A board that has the new key understands boards that do not have it yet.
 #[test]
 fn a_datagram_is_opened_with_the_key_that_its_tag_names() {
     let (old, new) = (SwarmSecret::derive(b"old"), SwarmSecret::derive(b"new"));
@@ -194,7 +246,13 @@ fn a_datagram_is_opened_with_the_key_that_its_tag_names() {
 fn what_exceeds_the_limits_is_refused() {
     let open_it = |message: Message<'_>| fault(&seal(&HEADER, &message, &secret())).unwrap();
     let one = [0; 8];
-    let delta = |digests, changes| Message::Delta(Delta { generation: 1, digests: Digests(digests), changes: Changes(changes) });
+    let delta = |digests, changes| {
+        Message::Delta(Delta {
+            generation: 1,
+            digests: Digests(digests),
+            changes: Changes(changes),
+        })
+    };
     assert_eq!(open_it(delta(&[], &[])), CatalogFault::Geometry);
     assert_eq!(open_it(delta(&[0; 7], &[])), CatalogFault::Geometry);
     assert_eq!(open_it(delta(&[0; 8 * 17], &[])), CatalogFault::Geometry);
@@ -202,14 +260,25 @@ fn what_exceeds_the_limits_is_refused() {
     assert_eq!(open_it(delta(&one, &behind_the_end)), CatalogFault::Malformed);
     assert_eq!(open_it(delta(&one, &[0x80])), CatalogFault::Malformed);
     assert_eq!(open_it(delta(&one, &[0; MAX_CHANGE_BYTES + 1])), CatalogFault::Malformed);
-    let segment = |index, bytes| Message::Segment(Segment { generation: 1, digests: Digests(&one), index, bytes });
+    let segment = |index, bytes| {
+        Message::Segment(Segment { generation: 1, digests: Digests(&one), index, bytes })
+    };
     assert_eq!(open_it(segment(1, &[0; FILTER_SEGMENT_BYTES])), CatalogFault::Geometry);
     assert_eq!(open_it(segment(0, &[0; FILTER_SEGMENT_BYTES - 1])), CatalogFault::Malformed);
     let announce = |tcp_port, probes| {
         let fingerprint = Fingerprint([0; 16]);
         let digests = Digests(&one);
         let name = NodeName::default();
-        Message::Announce(Announce { fingerprint, tcp_port, load: 0, interval_ms: 1, probes, generation: 0, digests, name })
+        Message::Announce(Announce {
+            fingerprint,
+            tcp_port,
+            load: 0,
+            interval_ms: 1,
+            probes,
+            generation: 0,
+            digests,
+            name,
+        })
     };
     assert_eq!(open_it(announce(0, 8)), CatalogFault::Port);
     assert_eq!(open_it(announce(1, 0)), CatalogFault::Geometry);
@@ -223,7 +292,12 @@ fn a_full_list_takes_no_more_and_stays_whole() {
     assert!(!list.push(MAX_CHANGE_BYTES, true));
     let changes: Vec<_> = list.changes().iter().collect();
     assert_eq!(changes.len(), MAX_CHANGE_BYTES);
-    assert!(changes.iter().enumerate().all(|(at, &(place, value))| place == at && value == (at % 3 == 0)));
+    assert!(
+        changes
+            .iter()
+            .enumerate()
+            .all(|(at, &(place, value))| place == at && value == (at % 3 == 0))
+    );
 }
 
 proptest! {
@@ -233,7 +307,7 @@ proptest! {
         let _ = fault(&closed(&bytes));
     }
 
-    /// Random bytes behind a good head and epochs reach the message's parser.
+    /// Random bytes after a valid head and epochs reach the message's parser.
     #[test]
     fn random_messages_never_panic(kind in 0u8..5, body in proptest::collection::vec(any::<u8>(), 0..1_330)) {
         let datagram = closed(&[&bytes(EPOCHS)[..], &[kind], &body[..]].concat());

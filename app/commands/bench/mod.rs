@@ -1,9 +1,11 @@
-//! The command bench: how fast this build runs a model on this machine, and in what memory. It calls the model as the engine
-//! does, on pages of its own, so no cache can answer for it; and it computes every case anew each time.
+//! The command bench: how fast this build runs a model on this machine, and in what memory. It
+//! calls the model as the engine does, on pages of its own, so no cache can answer for it; and it
+//! computes every case anew each time.
 //!
-//! A case is some tokens taken in after so many others: as one prompt (prefill), or one by one (decode). The cases take turns
-//! within each run, so that a machine that slows down meanwhile slows them all, and medians over the runs are reported. What is
-//! computed is the same every time and on every machine: the n-th token is [`token`]`(n)`.
+//! A case is some tokens taken in after so many others: as one prompt (prefill), or one by one
+//! (decode). The cases take turns within each run, so that a machine that slows down meanwhile
+//! slows them all, and medians over the runs are reported. What is computed is the same every time
+//! and on every machine: the n-th token is [`token`]`(n)`.
 
 mod pace;
 mod process;
@@ -23,7 +25,10 @@ use crate::kv::Sequence;
 use crate::limits::{BENCH_DECODE_TOKENS, MAX_CONTEXT_TOKENS, MAX_LIKELIEST, PREFILL_STEP_TOKENS};
 use crate::model::inspect::Speed;
 use crate::model::{self, FileError, Logits, Model, ModelError, Precision, Wanted};
-use crate::start::{BENCH, Cores, Kept, Options, OutputRows, SetupError, keep, model as named, precision, tokenizer_of};
+use crate::start::{
+    BENCH, Cores, Kept, Options, OutputRows, SetupError, keep, model as named, precision,
+    tokenizer_of,
+};
 
 use super::fail::Fail;
 use super::pace::PaceFileError;
@@ -62,7 +67,8 @@ struct BenchSettings {
     /// Tokens of a prompt that goes on at each depth; 0 for none
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = whole(0..=MOST))]
     extend: u32,
-    /// Of how many likeliest tokens a decoded step finds the logits, where output rows are read in halves; 1 is greedy, 0 finds all
+    /// Of how many likeliest tokens a decoded step finds the logits, where output rows are read in
+    /// halves; 1 is greedy, 0 finds all
     #[arg(long, value_name = "K", default_value_t = 1, value_parser = whole(0..=MAX_LIKELIEST as u32))]
     likeliest: u32,
     /// How often each is measured: the median counts
@@ -77,7 +83,8 @@ struct BenchSettings {
     /// One JSON object instead of a table
     #[arg(short, long)]
     json: bool,
-    /// Also measure what this machine takes for a job, and write it to FILE: `potluck run --pace FILE` then takes as long elsewhere
+    /// Also measure what this machine takes for a job, and write it to FILE:
+    /// `potluck run --pace FILE` then takes as long elsewhere
     #[arg(long, value_name = "FILE")]
     pace_out: Option<PathBuf>,
 }
@@ -102,7 +109,8 @@ pub(super) enum BenchError {
     Pace(#[from] PaceFileError),
 }
 
-/// The id at place `at` of every measured text: spread over the vocabulary, and simple enough to give another program too.
+/// The id at place `at` of every measured text: spread over the vocabulary, and simple enough to
+/// give another program too.
 pub(super) fn token(at: usize, vocab: usize) -> TokenId {
     let spread = (at as u32).wrapping_mul(2_654_435_761);
     TokenId(((u64::from(spread) * vocab as u64) >> 32) as u32)
@@ -113,7 +121,14 @@ pub(super) fn run(args: BenchArgs) -> Result<(), Fail> {
     let settled = settled(&args.options)?;
     let (config, model) = (&settled.config, named(&settled)?);
     let cores = Cores::new(&config.model).map_err(SetupError::from)?;
-    Ok(load_and_measure(&model, config.model.tokenizer.as_deref(), precision(config), &cores, config.model.halves, &args.what)?)
+    Ok(load_and_measure(
+        &model,
+        config.model.tokenizer.as_deref(),
+        precision(config),
+        &cores,
+        config.model.halves,
+        &args.what,
+    )?)
 }
 
 /// Loads `path`, measures on these cores and reports.
@@ -129,11 +144,13 @@ fn load_and_measure(
     let opened = model::open(path)?;
     let file_bytes = opened.gguf.file_bytes();
     let reading = start.elapsed();
-    let tokenizer_s =
-        (!settings.no_tokenizer).then(|| timed(|| tokenizer_of(&opened, path, json, &Kept::at(None)))).transpose()?;
+    let tokenizer_s = (!settings.no_tokenizer)
+        .then(|| timed(|| tokenizer_of(&opened, path, json, &Kept::at(None))))
+        .transpose()?;
     let kept = Kept::at(None);
-    let rows = (halves != Halves::Off && settings.likeliest > 0)
-        .then(|| OutputRows::of(&opened, kept.content(&opened).unwrap_or_else(|| opened.content())));
+    let rows = (halves != Halves::Off && settings.likeliest > 0).then(|| {
+        OutputRows::of(&opened, kept.content(&opened).unwrap_or_else(|| opened.content()))
+    });
     let start = Instant::now();
     let mut model = Model::new(opened.config, opened.weights, precision)?;
     let team = cores.team().map_err(SetupError::from)?;
@@ -171,8 +188,8 @@ fn load_and_measure(
     if settings.json { Ok(give_event("bench", &report)?) } else { Ok(give(report)?) }
 }
 
-/// How fast the model at `path` runs on these cores: a short measurement for [`inspect`](crate::model::inspect),
-/// seconds on the board.
+/// How fast the model at `path` runs on these cores: a short measurement for
+/// [`inspect`](crate::model::inspect), seconds on the board.
 pub(super) fn speed(path: &Path, precision: Precision, cores: &Cores) -> Result<Speed, BenchError> {
     let opened = model::open(path)?;
     let mut model = Model::new(opened.config, opened.weights, precision)?;
@@ -185,8 +202,16 @@ pub(super) fn speed(path: &Path, precision: Precision, cores: &Cores) -> Result<
     let mut cases = vec![Case::prefill(0, prompt), Case::decode(prompt, steps)];
     run_cases(&model, &mut cases, 1, 2, true)?;
     let rates: Vec<f64> = cases.iter().filter_map(|case| Some(case.rate(case.median()?))).collect();
-    let &[prefill_tokens_per_s, decode_tokens_per_s] = rates.as_slice() else { unreachable!("both cases ran") };
-    Ok(Speed { prefill_tokens_per_s, prefill_tokens: prompt, decode_tokens_per_s, threads, instructions })
+    let &[prefill_tokens_per_s, decode_tokens_per_s] = rates.as_slice() else {
+        unreachable!("both cases ran")
+    };
+    Ok(Speed {
+        prefill_tokens_per_s,
+        prefill_tokens: prompt,
+        decode_tokens_per_s,
+        threads,
+        instructions,
+    })
 }
 
 /// How long `work` took, in seconds.
@@ -198,29 +223,41 @@ fn timed<T, E>(work: impl FnOnce() -> Result<T, E>) -> Result<f64, E> {
 
 /// Every case that `settings` name, measured.
 fn measure(model: &Model, settings: &BenchSettings) -> Result<Vec<Case>, BenchError> {
-    let mut cases: Vec<Case> = settings.prefill.iter().map(|&tokens| Case::prefill(0, tokens as usize)).collect();
+    let mut cases: Vec<Case> =
+        settings.prefill.iter().map(|&tokens| Case::prefill(0, tokens as usize)).collect();
     for depth in settings.depth.iter().map(|&depth| depth as usize) {
-        cases.extend([Case::prefill(depth, settings.extend as usize), Case::decode(depth, settings.steps as usize)]);
+        cases.extend([
+            Case::prefill(depth, settings.extend as usize),
+            Case::decode(depth, settings.steps as usize),
+        ]);
     }
     cases.retain(|case| case.tokens > 0);
     run_cases(model, &mut cases, settings.likeliest as usize, settings.runs, !settings.no_warm_up)?;
     Ok(cases)
 }
 
-/// Computes every case so many times, one after another within each run, and once more before where the model's pages are to be
-/// fetched first.
-fn run_cases(model: &Model, cases: &mut [Case], likeliest: usize, runs: u32, warm_up: bool) -> Result<(), BenchError> {
+/// Computes every case so many times, one after another within each run, and once more before where
+/// the model's pages are to be fetched first.
+fn run_cases(
+    model: &Model,
+    cases: &mut [Case],
+    likeliest: usize,
+    runs: u32,
+    warm_up: bool,
+) -> Result<(), BenchError> {
     let longest = cases.iter().map(|case| case.depth + case.tokens).max().unwrap_or(0);
     let deepest = cases.iter().map(|case| case.depth).max().unwrap_or(0);
     let text: Vec<TokenId> = (0..longest).map(|at| token(at, model.config().vocab)).collect();
     let sequence = Arc::new(Sequence::private(model.kv_shape(), longest));
 
-    // The state before the deepest case is that before every other, and computing it again gives the same bytes.
+    // The state before the deepest case is that before every other, and computing it again gives
+    // the same bytes.
     model.forward(&text[..deepest], 0, &sequence, Logits::None).map_err(BenchError::Pass)?;
     let warm_up = u32::from(warm_up);
     for run in 0..runs + warm_up {
         for case in &mut *cases {
-            let (took, computed, rows) = pass(model, case, likeliest, &text, &sequence).map_err(BenchError::Pass)?;
+            let (took, computed, rows) =
+                pass(model, case, likeliest, &text, &sequence).map_err(BenchError::Pass)?;
             if run >= warm_up {
                 case.seconds.push(took.as_secs_f64());
                 case.cpu_seconds.push(computed.as_secs_f64());
@@ -231,9 +268,10 @@ fn run_cases(model: &Model, cases: &mut [Case], likeliest: usize, runs: u32, war
     Ok(())
 }
 
-/// Computes one case; how long that took, and how much time of cores. Logits are those of the last token, as for an answer, or
-/// where the model has a quicker way those of its `likeliest` when it decodes; no token is chosen. The last figure is how many rows
-/// it was that were computed whole then.
+/// Computes one case; how long that took, and how much time of cores. Logits are those of the last
+/// token, as for an answer, or where the model has a quicker way those of its `likeliest` when it
+/// decodes; no token is chosen. The last figure is how many rows it was that were computed whole
+/// then.
 fn pass(
     model: &Model,
     case: &Case,
@@ -247,7 +285,13 @@ fn pass(
     for (index, tokens) in text[case.depth..case.depth + case.tokens].chunks(step).enumerate() {
         let first = case.depth + index * step;
         if case.one_by_one && likeliest > 0 && model.has_head() {
-            let known = model.likeliest_while(tokens, first, sequence, Wanted { count: likeliest, apart: &[] }, &|| true)?;
+            let known = model.likeliest_while(
+                tokens,
+                first,
+                sequence,
+                Wanted { count: likeliest, apart: &[] },
+                &|| true,
+            )?;
             rows += known.len();
         } else {
             model.forward(tokens, first, sequence, Logits::Last(1))?;

@@ -1,4 +1,5 @@
-//! What this machine takes for a job of each size: passes of 1 to 64 tokens, what depth adds, and rows of logits.
+//! What this machine takes for a job of each size: passes of 1 to 64 tokens, what depth adds, and
+//! rows of logits.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -22,7 +23,8 @@ const DEPTHS: [usize; 3] = [256, 512, 1_984];
 
 /// Measures so often; medians count.
 pub(super) fn measure(model: &Model, load_s: f64, runs: u32) -> Result<Pace, ModelError> {
-    let depths: Vec<usize> = DEPTHS.into_iter().filter(|depth| depth + PREFILL_STEP_TOKENS <= model.context()).collect();
+    let depths: Vec<usize> =
+        DEPTHS.into_iter().filter(|depth| depth + PREFILL_STEP_TOKENS <= model.context()).collect();
     let longest = (depths.last().copied().unwrap_or(0) + PREFILL_STEP_TOKENS).min(model.context());
     let text: Vec<TokenId> = (0..longest).map(|at| token(at, model.config().vocab)).collect();
     let sequence = Arc::new(Sequence::private(model.kv_shape(), longest));
@@ -54,6 +56,14 @@ pub(super) fn measure(model: &Model, load_s: f64, runs: u32) -> Result<Pace, Mod
         logits_us.push((rows as f64, all / rows as f64));
     }
     let start_ms = (load_s * 1e3).round();
-    let parts = PaceParts { name: "measured".to_string(), estimate: false, start_ms, token_us, depth_us, logits_us, job_us: 0.0 };
+    let parts = PaceParts {
+        name: "measured".to_string(),
+        estimate: false,
+        start_ms,
+        token_us,
+        depth_us,
+        logits_us,
+        job_us: 0.0,
+    };
     Ok(Pace::new(parts).expect("what a machine measures is a number, in the order of these lists"))
 }

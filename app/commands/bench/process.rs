@@ -37,7 +37,10 @@ mod tests {
 
     #[test]
     fn figures_are_found_where_the_kernel_writes_them() {
-        assert_eq!(high_water("Name:\tpotluck\nVmHWM:\t  286720 kB\nVmRSS:\t  100 kB\n"), Some(293_601_280));
+        assert_eq!(
+            high_water("Name:\tpotluck\nVmHWM:\t  286720 kB\nVmRSS:\t  100 kB\n"),
+            Some(293_601_280)
+        );
         assert_eq!(high_water("Name:\tpotluck\n"), None);
         let stat = "4242 (pot (luck) 1) R 1 2 3 0 -1 4194304 1111 0 77 0 5 6 0 0 20 0 1 0";
         assert_eq!(faults(stat), Some(77));

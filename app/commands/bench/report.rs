@@ -19,7 +19,8 @@ pub(super) struct Report {
     pub instructions: &'static str,
     /// Cores that computed.
     pub threads: usize,
-    /// Of how many likeliest tokens a decoded step found the logits, reading output rows in halves; none where it found all.
+    /// Of how many likeliest tokens a decoded step found the logits, reading output rows in halves;
+    /// none where it found all.
     pub likeliest: Option<u32>,
     /// Times that each case was measured.
     pub runs: usize,
@@ -30,7 +31,8 @@ pub(super) struct Report {
     /// What was computed, and how long it took.
     #[serde(serialize_with = "with_rates")]
     pub cases: Vec<Case>,
-    /// The most memory that was resident while loading, the model's mapped file included; none where the kernel does not say.
+    /// The most memory that was resident while loading, the model's mapped file included; none
+    /// where the kernel does not say.
     pub loaded_rss_bytes: Option<u64>,
     /// The most in all.
     pub peak_rss_bytes: Option<u64>,
@@ -48,19 +50,35 @@ pub(super) struct Case {
     pub one_by_one: bool,
     /// How long, run by run.
     pub seconds: Vec<f64>,
-    /// How much time of cores it took, run by run: on one core the same, unless others were given that core meanwhile.
+    /// How much time of cores it took, run by run: on one core the same, unless others were given
+    /// that core meanwhile.
     pub cpu_seconds: Vec<f64>,
-    /// Output rows that were computed from both halves, in all steps of a run; 0 where they are read whole.
+    /// Output rows that were computed from both halves, in all steps of a run; 0 where they are
+    /// read whole.
     pub rows: usize,
 }
 
 impl Case {
     pub(super) fn prefill(depth: usize, tokens: usize) -> Case {
-        Case { depth, tokens, one_by_one: false, seconds: Vec::new(), cpu_seconds: Vec::new(), rows: 0 }
+        Case {
+            depth,
+            tokens,
+            one_by_one: false,
+            seconds: Vec::new(),
+            cpu_seconds: Vec::new(),
+            rows: 0,
+        }
     }
 
     pub(super) fn decode(depth: usize, tokens: usize) -> Case {
-        Case { depth, tokens, one_by_one: true, seconds: Vec::new(), cpu_seconds: Vec::new(), rows: 0 }
+        Case {
+            depth,
+            tokens,
+            one_by_one: true,
+            seconds: Vec::new(),
+            cpu_seconds: Vec::new(),
+            rows: 0,
+        }
     }
 
     fn name(&self) -> &'static str {
@@ -117,25 +135,41 @@ impl fmt::Display for Report {
         let Report { program, model, precision, instructions, threads, .. } = self;
         let plural = if *threads == 1 { "" } else { "s" };
         let file = self.file_bytes as f64 / 1e6;
-        writeln!(f, "{program}: {model} ({file:.0} MB), {precision}, {instructions}, {threads} thread{plural}")?;
+        writeln!(
+            f,
+            "{program}: {model} ({file:.0} MB), {precision}, {instructions}, {threads} thread{plural}"
+        )?;
         write!(f, "load {:.3} s", self.load_s)?;
         if let Some(seconds) = self.tokenizer_s {
             write!(f, ", tokenizer {seconds:.3} s")?;
         }
         if let (Some(loaded), Some(peak)) = (self.loaded_rss_bytes, self.peak_rss_bytes) {
-            write!(f, "; peak RSS {:.0} MB, {:.0} MB when loaded", peak as f64 / 1e6, loaded as f64 / 1e6)?;
+            write!(
+                f,
+                "; peak RSS {:.0} MB, {:.0} MB when loaded",
+                peak as f64 / 1e6,
+                loaded as f64 / 1e6
+            )?;
         }
         if let Some(faults) = self.major_faults {
             write!(f, "; {faults} major faults")?;
         }
-        let mut rows = self.cases.iter().filter_map(|case| Some((case, case.median()?, case.range()?))).peekable();
+        let mut rows = self
+            .cases
+            .iter()
+            .filter_map(|case| Some((case, case.median()?, case.range()?)))
+            .peekable();
         if rows.peek().is_some() {
             write!(f, "\n\ncase        depth   tokens   median ms   tokens/s   fastest   slowest")?;
         }
         for (case, median, (fastest, slowest)) in rows {
             let rates = [median, fastest, slowest].map(|seconds| case.rate(seconds));
             let (name, depth, tokens, ms) = (case.name(), case.depth, case.tokens, median * 1e3);
-            write!(f, "\n{name:<9}{depth:>8}{tokens:>9}{ms:>12.1}{:>11.1}{:>10.1}{:>10.1}", rates[0], rates[1], rates[2])?;
+            write!(
+                f,
+                "\n{name:<9}{depth:>8}{tokens:>9}{ms:>12.1}{:>11.1}{:>10.1}{:>10.1}",
+                rates[0], rates[1], rates[2]
+            )?;
         }
         writeln!(f)
     }
@@ -147,7 +181,8 @@ mod tests {
 
     #[test]
     fn the_median_is_the_middle_whatever_the_order() {
-        let of = |seconds: &[f64]| Case { seconds: seconds.to_vec(), ..Case::prefill(0, 10) }.median();
+        let of =
+            |seconds: &[f64]| Case { seconds: seconds.to_vec(), ..Case::prefill(0, 10) }.median();
         assert_eq!(
             [of(&[]), of(&[2.0]), of(&[3.0, 1.0, 2.0]), of(&[4.0, 1.0, 2.0, 9.0])],
             [None, Some(2.0), Some(2.0), Some(3.0)]

@@ -1,5 +1,5 @@
-//! `potluck swarm`: several `potluck run` processes on this machine answer real MMLU prompts, and every claim is checked: the same
-//! answers as without sharing, and what was computed once is not computed again.
+//! `potluck swarm`: several `potluck run` processes on this machine answer real MMLU prompts. It
+//! checks that the answers are the same as without sharing, and that nothing is computed twice.
 
 mod process;
 mod report;
@@ -27,30 +27,31 @@ use super::usage::whole;
 use process::NodeProcess;
 use report::{Row, Said, Totals};
 
-/// The longest that any one answer or start may take before the demonstration is called failed.
+/// The longest that one answer or start may take before the demonstration fails.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// How long the catalogs of the nodes may take to agree after an answer. A delta goes out within a quarter of a second; the rest is
-/// for a busy machine and for repairs.
+/// How long the nodes' catalogs may take to agree after an answer. A delta is sent within a quarter
+/// of a second; the rest allows for a busy machine and for repairs.
 const CATALOG_PATIENCE: Duration = Duration::from_secs(20);
 
-/// Time between two looks at a node's catalog.
+/// Interval between polls of a node's catalog.
 const POLL: Duration = Duration::from_millis(20);
 
-/// Of the tokens that its node does not hold, a repeated prompt takes at least this share from a peer, a step of computing left out:
-/// computing does not wait, and the more nodes share a machine's cores, the more of a prompt it reaches before a peer answers.
+/// The least share that peers must give of the tokens of a repeated prompt that its node does not
+/// hold, not counting one prefill step. Prefill does not wait: the more nodes share a machine's
+/// cores, the more of a prompt is computed before a peer answers.
 const REPEATED_SHARE: f64 = 0.5;
 
-/// So many tokens that a node lacks are taken from a peer. Fewer it may as well compute: a fast machine takes 50 ms for these, which
-/// is what busy processes may take to answer one another.
+/// If a node lacks at least this many tokens, peers must give some. It may as well compute fewer: a
+/// fast machine takes 50 ms for these, as long as busy processes may take to answer each other.
 const WORTH_ASKING: usize = 8 * BLOCK_TOKENS;
 
-/// How many of `lacking` tokens a peer must have given.
+/// How many of `lacking` tokens peers must have given.
 fn due(lacking: usize) -> usize {
     (lacking.saturating_sub(PREFILL_STEP_TOKENS) as f64 * REPEATED_SHARE).ceil() as usize
 }
 
-/// What to show.
+/// Arguments of `potluck swarm`.
 #[derive(Args)]
 pub(super) struct SwarmArgs {
     /// A Gemma 3 model, GGUF, with its vocabulary inside
@@ -59,18 +60,18 @@ pub(super) struct SwarmArgs {
     /// MMLU questions: a directory with dev/ and test/
     #[arg(long, value_name = "DIR")]
     mmlu: PathBuf,
-    /// How many nodes
+    /// Number of nodes
     #[arg(long, default_value_t = 3, value_parser = whole(2..=8_usize))]
     nodes: usize,
-    /// How many subjects, of the 57 that MMLU has
+    /// Number of subjects, of the 57 in MMLU
     #[arg(long, default_value_t = 4, value_parser = whole(1..=57_usize))]
     subjects: usize,
-    /// Tokens of an answer, at most
+    /// Most tokens of an answer
     #[arg(short = 'n', long, default_value_t = 24, value_parser = whole(1..=MAX_CONTEXT_TOKENS))]
     max_tokens: usize,
 }
 
-/// Why the swarm cannot be shown.
+/// Why the demonstration could not finish.
 #[derive(Debug, Error)]
 pub(super) enum SwarmError {
     #[error("{0}: {1}: give --mmlu a directory with dev/SUBJECT_dev.csv and test/SUBJECT_test.csv")]
@@ -93,32 +94,34 @@ pub(super) enum SwarmError {
     Refused(String, String),
     #[error("{0}: a subject needs two questions: add some to its file, or leave it out")]
     TooFew(String),
-    #[error("{0} has not heard of what {1} holds after {CATALOG_PATIENCE:?}: does loopback carry multicast here?")]
+    #[error(
+        "{0} did not learn what {1} holds within {CATALOG_PATIENCE:?}: does loopback carry multicast here?"
+    )]
     Catalog(String, String),
 }
 
-/// A prompt of the programme: who is asked what, and what sharing must give.
+/// A prompt of the programme: the node that is asked, the text, and what sharing must give.
 struct Item {
     node: usize,
     subject: String,
     shots: usize,
     what: &'static str,
-    /// What the prompt ends in, without the choices.
+    /// The question at the end of the prompt, without the choices.
     question: String,
     text: String,
     expect: Expect,
 }
 
 enum Expect {
-    /// Nobody has seen it.
+    /// No node has seen it.
     New,
-    /// The same prompt was answered by another node.
+    /// Another node has answered the same prompt.
     Repeated,
-    /// This prompt (an earlier item's, on another node) has its first tokens in common.
+    /// It starts with the same tokens as the prompt of this earlier item, on another node.
     SharedWith(usize),
 }
 
-/// Shows it; fails unless every check held.
+/// Runs the demonstration; fails unless every check held.
 pub(super) fn run(args: SwarmArgs) -> Result<(), Fail> {
     if show(&args)? { Ok(()) } else { Err(Fail::Said) }
 }
@@ -129,7 +132,8 @@ fn show(settings: &SwarmArgs) -> Result<bool, SwarmError> {
     let opened = model::open(&settings.model).map_err(SetupError::from)?;
     let tokenizer = tokenizer_of(&opened, &settings.model, None, &Kept::at(None))?;
     let programme = programme(settings)?;
-    let names: Vec<String> = (0..settings.nodes).map(|n| format!("node {}", (b'A' + n as u8) as char)).collect();
+    let names: Vec<String> =
+        (0..settings.nodes).map(|n| format!("node {}", (b'A' + n as u8) as char)).collect();
     let port = free_port().map_err(SwarmError::Start)?;
     let mut nodes = Vec::new();
     for (number, name) in names.iter().enumerate() {
@@ -140,7 +144,10 @@ fn show(settings: &SwarmArgs) -> Result<bool, SwarmError> {
         node.ready()?;
     }
     let took = start.elapsed().as_secs_f64();
-    give_line(format_args!("{} nodes and one that shares nothing are up after {took:.1} s\n", nodes.len()))?;
+    give_line(format_args!(
+        "{} nodes and one that shares nothing are up after {took:.1} s\n",
+        nodes.len()
+    ))?;
     give_line(Row::HEADER)?;
     let mut totals = Totals::default();
     let mut said = Vec::new();
@@ -159,7 +166,13 @@ fn show(settings: &SwarmArgs) -> Result<bool, SwarmError> {
         };
         let shared = Some(must).filter(|_| lacking >= WORTH_ASKING);
         totals.add(item, &answer, &reference, shared);
-        give_line(Row { name: &names[item.node], item, answer: &answer, shared, reference: &reference })?;
+        give_line(Row {
+            name: &names[item.node],
+            item,
+            answer: &answer,
+            shared,
+            reference: &reference,
+        })?;
         settle(&mut nodes, item.node)?;
         if matches!(item.expect, Expect::New) {
             said.push(Said { question: &item.question, answer: answer.text });
@@ -173,11 +186,14 @@ fn show(settings: &SwarmArgs) -> Result<bool, SwarmError> {
     Ok(totals.held())
 }
 
-/// For each subject: a prompt, the same on the next node, another question with the same examples on the one after, and that one
-/// again. Subjects take turns with five examples, one and none.
+/// For each subject: a prompt, the same prompt on the next node, another question with the same
+/// examples on the node after, and that prompt again. Subjects alternate between five examples, one
+/// and none.
 fn programme(settings: &SwarmArgs) -> Result<Vec<Item>, SwarmError> {
     let mut items: Vec<Item> = Vec::new();
-    for (number, subject) in subjects(&settings.mmlu)?.into_iter().take(settings.subjects).enumerate() {
+    for (number, subject) in
+        subjects(&settings.mmlu)?.into_iter().take(settings.subjects).enumerate()
+    {
         let dev = questions(&settings.mmlu.join("dev").join(format!("{subject}_dev.csv")))?;
         let test = questions(&settings.mmlu.join("test").join(format!("{subject}_test.csv")))?;
         let shots = [5, 5, 1, 0][number % 4].min(dev.len());
@@ -187,7 +203,15 @@ fn programme(settings: &SwarmArgs) -> Result<Vec<Item>, SwarmError> {
         let mut add = |step: usize, what, question: &Question, expect| {
             let text = mmlu::prompt(&subject, &dev[..shots], question);
             let (subject, question) = (subject.clone(), question.question.clone());
-            items.push(Item { node: (first + step) % settings.nodes, subject, shots, what, question, text, expect });
+            items.push(Item {
+                node: (first + step) % settings.nodes,
+                subject,
+                shots,
+                what,
+                question,
+                text,
+                expect,
+            });
         };
         add(0, "new", one, Expect::New);
         add(1, "repeated", one, Expect::Repeated);
@@ -210,18 +234,19 @@ fn subjects(mmlu: &Path) -> Result<Vec<String>, SwarmError> {
 }
 
 fn questions(path: &Path) -> Result<Vec<Question>, SwarmError> {
-    let text = fs::read_to_string(path).map_err(|error| SwarmError::Questions(path.to_path_buf(), error))?;
+    let text = fs::read_to_string(path)
+        .map_err(|error| SwarmError::Questions(path.to_path_buf(), error))?;
     mmlu::parse_csv(&text).map_err(|error| SwarmError::Csv(path.to_path_buf(), error))
 }
 
-/// Tokens of the whole blocks that two prompts begin with in common.
+/// Tokens of the whole blocks in the common prefix of two prompts.
 fn common_blocks(tokenizer: &Tokenizer, one: &str, other: &str) -> Result<usize, SwarmError> {
     let (one, other) = (tokenizer.encode_prompt(one)?, tokenizer.encode_prompt(other)?);
     let common = one.iter().zip(&other).take_while(|(a, b)| a == b).count();
     Ok(common / BLOCK_TOKENS * BLOCK_TOKENS)
 }
 
-/// Waits until `asked` has told all that it holds, and every other node's directory shows it.
+/// Waits until `asked` has announced all that it holds and every other node's directory shows it.
 #[expect(clippy::disallowed_methods, reason = "a node does not say when it has told its peers")]
 fn settle(nodes: &mut [NodeProcess], asked: usize) -> Result<(), SwarmError> {
     let start = Instant::now();
@@ -235,11 +260,16 @@ fn settle(nodes: &mut [NodeProcess], asked: usize) -> Result<(), SwarmError> {
     for other in (0..nodes.len()).filter(|other| *other != asked) {
         loop {
             let status = nodes[other].status()?;
-            if status.peers.iter().any(|peer| peer.node == own.node && peer.generation >= own.generation && peer.current) {
+            if status.peers.iter().any(|peer| {
+                peer.node == own.node && peer.generation >= own.generation && peer.current
+            }) {
                 break;
             }
             if start.elapsed() > CATALOG_PATIENCE {
-                return Err(SwarmError::Catalog(nodes[other].name.clone(), nodes[asked].name.clone()));
+                return Err(SwarmError::Catalog(
+                    nodes[other].name.clone(),
+                    nodes[asked].name.clone(),
+                ));
             }
             thread::sleep(POLL);
         }

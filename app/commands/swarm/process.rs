@@ -1,4 +1,4 @@
-//! One node of the swarm: a `potluck run --json` process and what it says.
+//! One node of the swarm: a `potluck run --json` process and its events.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::start::without_settings;
 
 use super::{PATIENCE, SwarmError};
 
-/// What a node says; only what is used here.
+/// The events of a node, with only the fields that are used here.
 #[derive(Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 enum Said {
@@ -59,7 +59,7 @@ pub(super) struct Answer {
     pub figures: SaidFigures,
 }
 
-/// One `potluck run --json`, ended when this is dropped.
+/// One `potluck run --json` process, ended when this is dropped.
 pub(super) struct NodeProcess {
     pub name: String,
     child: Child,
@@ -68,17 +68,29 @@ pub(super) struct NodeProcess {
 }
 
 impl NodeProcess {
-    pub(crate) fn start(name: &str, model: &Path, sharing: Option<(u16, u64)>) -> Result<NodeProcess, SwarmError> {
+    pub(crate) fn start(
+        name: &str,
+        model: &Path,
+        sharing: Option<(u16, u64)>,
+    ) -> Result<NodeProcess, SwarmError> {
         let program = std::env::current_exe().map_err(SwarmError::Start)?;
         let mut command = Command::new(program);
-        without_settings(&mut command).args(["run", "--json", "--interface", "127.0.0.1", "--model"]).arg(model);
+        without_settings(&mut command)
+            .args(["run", "--json", "--interface", "127.0.0.1", "--model"])
+            .arg(model);
         match sharing {
-            Some((port, id)) => command.arg("--port").arg(port.to_string()).arg("--id").arg(format!("{id:x}")),
+            Some((port, id)) => {
+                command.arg("--port").arg(port.to_string()).arg("--id").arg(format!("{id:x}"))
+            }
             None => command.args(["--alone", "--no-reuse"]),
         };
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map_err(SwarmError::Start)?;
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(SwarmError::Start)?;
         let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
-            unreachable!("both were asked to be piped");
+            unreachable!("both are piped");
         };
         let (sender, lines) = channel();
         thread::spawn(move || {
@@ -103,7 +115,12 @@ impl NodeProcess {
                 }
                 Ok(Said::Progress {} | Said::Text {} | Said::Note {}) => {}
                 Ok(said) => return Ok(said),
-                Err(error) => return Err(SwarmError::Refused(self.name.clone(), format!("{error} in {line}"))),
+                Err(error) => {
+                    return Err(SwarmError::Refused(
+                        self.name.clone(),
+                        format!("{error} in {line}"),
+                    ));
+                }
             }
         }
     }
@@ -120,7 +137,12 @@ impl NodeProcess {
         }
     }
 
-    pub(crate) fn ask(&mut self, number: u64, text: &str, max_tokens: usize) -> Result<Answer, SwarmError> {
+    pub(crate) fn ask(
+        &mut self,
+        number: u64,
+        text: &str,
+        max_tokens: usize,
+    ) -> Result<Answer, SwarmError> {
         self.say(&serde_json::json!({ "ask": text, "raw": true, "id": number, "max_tokens": max_tokens }))?;
         loop {
             if let Said::Done { id, text, tokens, figures } = self.hear()?

@@ -1,4 +1,5 @@
-//! What the demonstration prints: a line a prompt, then the totals and whether every check held.
+//! What the demonstration prints: one line per prompt, then the totals and whether every check
+//! held.
 
 use core::fmt;
 
@@ -13,7 +14,7 @@ pub(super) struct Row<'a> {
     pub item: &'a Item,
     pub answer: &'a Answer,
     pub reference: &'a Answer,
-    /// Tokens that peers must have given, where they must.
+    /// Tokens that peers must have given; `None` if there is no such requirement.
     pub shared: Option<usize>,
 }
 
@@ -24,7 +25,11 @@ impl Row<'_> {
 impl fmt::Display for Row<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let figures = &self.answer.figures;
-        let from: Vec<String> = figures.peers.iter().map(|(node, tokens)| format!("{tokens} {}", letter(*node))).collect();
+        let from: Vec<String> = figures
+            .peers
+            .iter()
+            .map(|(node, tokens)| format!("{tokens} {}", letter(*node)))
+            .collect();
         let from = if from.is_empty() { "0".to_string() } else { from.join(", ") };
         let subject = format!("{} ({})", self.item.subject, self.item.shots);
         let checks = match (same(self.answer, self.reference), took(self.answer, self.shared)) {
@@ -49,7 +54,7 @@ impl fmt::Display for Row<'_> {
     }
 }
 
-/// A question and what was answered, in a line each.
+/// A question and its answer, on a line each.
 pub(super) struct Said<'a> {
     pub question: &'a str,
     pub answer: String,
@@ -58,7 +63,7 @@ pub(super) struct Said<'a> {
 impl fmt::Display for Said<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const LONGEST: usize = 110;
-        // One line each, whatever a model says.
+        // One line each, even if the model's answer has line ends or control characters.
         let line = |text: &str| {
             text.split(|c: char| c.is_whitespace() || c.is_control())
                 .filter(|part| !part.is_empty())
@@ -83,7 +88,7 @@ fn given(answer: &Answer) -> usize {
     answer.figures.peers.iter().map(|(_, tokens)| tokens).sum()
 }
 
-/// Whether peers gave what they must.
+/// Whether peers gave as many tokens as they must.
 fn took(answer: &Answer, shared: Option<usize>) -> bool {
     shared.is_none_or(|shared| given(answer) >= shared)
 }
@@ -114,7 +119,13 @@ struct Times {
 }
 
 impl Totals {
-    pub(super) fn add(&mut self, item: &Item, answer: &Answer, reference: &Answer, shared: Option<usize>) {
+    pub(super) fn add(
+        &mut self,
+        item: &Item,
+        answer: &Answer,
+        reference: &Answer,
+        shared: Option<usize>,
+    ) {
         let figures = &answer.figures;
         self.prompts += 1;
         self.tokens += figures.prompt_tokens;
@@ -138,7 +149,8 @@ impl Totals {
         times.alone_ms += reference.figures.ttft_ms;
     }
 
-    /// Whether every answer was the same as without sharing, and nothing that a peer had was computed again.
+    /// Whether every answer was the same as without sharing, and nothing that a peer had was
+    /// computed again.
     pub(super) fn held(&self) -> bool {
         self.prompts > 0 && self.same == self.prompts && self.shared == self.must_share
     }

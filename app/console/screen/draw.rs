@@ -1,14 +1,15 @@
-//! The last row of a terminal: the sign and the part of the line around the cursor, drawn with as few bytes as will do.
+//! Draws the last row of a terminal, the prompt sign and the part of the line around the cursor,
+//! with as few bytes as possible.
 
 use unicode_width::UnicodeWidthStr;
 
 use super::super::editor::characters;
 use super::{Row, Screen};
 
-/// Parts of one character that are sent: the longest emoji in use has ten.
+/// Most code points sent for one character: the longest emoji in use has ten.
 const MAX_CELL_CHARS: usize = 16;
 
-/// One place of a row: a character and the columns that it takes.
+/// One cell of a row: a character and the columns that it takes.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Cell {
     text: String,
@@ -16,7 +17,7 @@ pub(super) struct Cell {
 }
 
 impl Screen {
-    /// Takes the prompt and the line off the terminal.
+    /// Erases the prompt and the line.
     pub(super) fn erase(&mut self) {
         self.go(0);
         self.clear(self.shown.iter().map(|cell| cell.width).sum());
@@ -24,12 +25,12 @@ impl Screen {
         self.row = Row::Empty;
     }
 
-    /// Columns for the line: behind the prompt, and before the last column, where terminals differ.
+    /// Columns for the line, between the prompt and the last column, where terminals differ.
     pub(super) fn room(&self) -> usize {
         self.columns - 3
     }
 
-    /// The text that is left to see of a finished line: all of it if it fits.
+    /// Draws a finished line from its start, all of it if it fits.
     pub(super) fn draw_as(&mut self, line: &str) {
         let room = self.room();
         let (mut wanted, mut width) = (self.sign(false), 2);
@@ -43,14 +44,15 @@ impl Screen {
         self.show(wanted, width);
     }
 
-    /// Makes the terminal's last row show the line around the cursor.
+    /// Draws the line around the cursor on the last row.
     pub(super) fn draw(&mut self) {
         let (room, cursor) = (self.room(), self.editor.cursor());
         self.first = self.first.min(self.editor.text().len());
         if !self.editor.text().is_char_boundary(self.first) || cursor < self.first {
             self.first = self.back(cursor, room / 4);
         }
-        if cursor - self.first > 16 * room || width(&self.editor.text()[self.first..cursor]) >= room {
+        if cursor - self.first > 16 * room || width(&self.editor.text()[self.first..cursor]) >= room
+        {
             self.first = self.back(cursor, 3 * room / 4);
         }
         if cursor < 4 * room && width(&self.editor.text()[..cursor]) < room {
@@ -59,7 +61,7 @@ impl Screen {
         let mut wanted = self.sign(self.first > 0);
         let (mut end, mut column, mut target) = (self.first, 2, 2);
         let text = self.editor.text();
-        // A row has few characters, and those few bytes: the rest of a long line is not looked at.
+        // A row has few characters of few bytes each: the rest of a long line is not examined.
         for whole in characters(&text[self.first..]) {
             let cell = Cell::of(whole);
             if end == cursor {
@@ -78,16 +80,23 @@ impl Screen {
         self.show(wanted, target);
     }
 
-    /// What stands before the line; `more` when that begins left of the row.
+    /// The prompt sign; `more` if the line begins left of the row.
     pub(super) fn sign(&self, more: bool) -> Vec<Cell> {
-        [if self.continues { "|" } else { ">" }, if more { "<" } else { " " }].map(Cell::of).to_vec()
+        [if self.continues { "|" } else { ">" }, if more { "<" } else { " " }]
+            .map(Cell::of)
+            .to_vec()
     }
 
-    /// The byte from which on at most so many columns lead to `cursor`.
+    /// The first byte from which `cursor` is at most this many columns away.
     pub(super) fn back(&self, cursor: usize, columns: usize) -> usize {
         let mut first = cursor;
         let mut taken = 0;
-        for character in unicode_segmentation::UnicodeSegmentation::graphemes(&self.editor.text()[..cursor], true).rev() {
+        for character in unicode_segmentation::UnicodeSegmentation::graphemes(
+            &self.editor.text()[..cursor],
+            true,
+        )
+        .rev()
+        {
             taken += width(character);
             if taken > columns {
                 break;
@@ -97,11 +106,17 @@ impl Screen {
         first
     }
 
-    /// Sends what differs between the row that is shown and the one that is wanted, and leaves the cursor in column `target`.
+    /// Sends the difference between the shown row and the wanted one, and leaves the cursor in
+    /// column `target`.
     pub(super) fn show(&mut self, wanted: Vec<Cell>, target: usize) {
-        let mut same = wanted.iter().zip(&self.shown).take_while(|(one, other)| one == other).count();
-        // What takes no column of its own belongs to the character before it.
-        while same > 0 && [&wanted, &self.shown].iter().any(|row| row.get(same).is_some_and(|cell| cell.width == 0)) {
+        let mut same =
+            wanted.iter().zip(&self.shown).take_while(|(one, other)| one == other).count();
+        // A zero-width cell belongs to the character before it.
+        while same > 0
+            && [&wanted, &self.shown]
+                .iter()
+                .any(|row| row.get(same).is_some_and(|cell| cell.width == 0))
+        {
             same -= 1;
         }
         let columns = |cells: &[Cell]| cells.iter().map(|cell| cell.width).sum::<usize>();
@@ -116,7 +131,7 @@ impl Screen {
         self.go(target);
     }
 
-    /// Takes so many columns from the cursor on off the row.
+    /// Clears this many columns from the cursor on.
     pub(super) fn clear(&mut self, columns: usize) {
         match (columns, self.sequences) {
             (0, _) => {}
@@ -136,7 +151,7 @@ impl Screen {
             (_, _, _) if column == 0 => self.push("\r"),
             (1..=3, _, _) | (1.., _, false) => self.push(&"\x08".repeat(left)),
             (0, _, true) => self.push(&format!("\x1b[{right}C")),
-            // What stands there is shown again: the cursor goes over it.
+            // Without sequences the cursor moves right only by retyping the text.
             (_, _, false) => self.retype(column),
             _ => self.push(&format!("\x1b[{left}D")),
         }
@@ -157,7 +172,7 @@ impl Screen {
 
 impl Cell {
     pub(super) fn of(text: &str) -> Cell {
-        // A letter may carry accents without end; a terminal is spared most of them.
+        // A letter may carry any number of accents; most of them are not sent.
         let text: String = shown(text).chars().take(MAX_CELL_CHARS).collect();
         Cell { width: width(&text), text }
     }
@@ -167,7 +182,7 @@ pub(super) fn width(text: &str) -> usize {
     UnicodeWidthStr::width(text)
 }
 
-/// A text of several lines on one row.
+/// Shows a text of several lines on one row.
 pub(super) fn shown(text: &str) -> String {
     text.replace('\n', "\u{21b5}")
 }

@@ -1,5 +1,5 @@
-//! The screen at the end of a cable whose other end is no person: a terminal that echoes, a program that looks for modems, bytes at
-//! another speed; and text that is pasted.
+//! The screen on a cable whose other end is not a person: a terminal that echoes, a program that
+//! looks for modems, bytes at another speed. Also pasted text.
 
 use super::*;
 
@@ -15,7 +15,7 @@ impl Cable {
         Cable { screen: Screen::on_cable(true), now: 1_000, sent: 0 }
     }
 
-    /// Lets time pass, as the terminal's driver does: it says when nothing more has come.
+    /// Lets time pass as the terminal's driver does, which reports that nothing more has arrived.
     fn passes(&mut self, ms: u64) {
         let end = self.now + ms;
         while self.now < end {
@@ -49,7 +49,7 @@ impl Cable {
     }
 }
 
-/// What Linux sends back of bytes that come to a terminal which nobody has set up: `cat /dev/ttyACM0`.
+/// What Linux echoes on a terminal that nobody has set up: `cat /dev/ttyACM0`.
 fn echoed(bytes: &[u8]) -> Vec<u8> {
     let echo = |&byte: &u8| match byte {
         b'\r' | b'\n' => b"\r\n".to_vec(),
@@ -74,7 +74,8 @@ fn a_terminal_that_echoes_gets_no_answers_and_soon_there_is_silence() {
                 cable.screen.note(&format!("· peer {round} is here"));
             }
             let echo = echoed(&cable.output());
-            for typed in echo.chunks(piece).flat_map(|piece| cable.types(piece)).collect::<Vec<_>>() {
+            for typed in echo.chunks(piece).flat_map(|piece| cable.types(piece)).collect::<Vec<_>>()
+            {
                 match typed {
                     Typed::Dropped(Dropped::Echo, count) => {
                         told += 1;
@@ -84,8 +85,12 @@ fn a_terminal_that_echoes_gets_no_answers_and_soon_there_is_silence() {
                 }
             }
         }
-        assert!(told >= 1 && cable.sent < 2_000, "{told} told, {} bytes sent, in pieces of {piece}", cable.sent);
-        // Then a person comes.
+        assert!(
+            told >= 1 && cable.sent < 2_000,
+            "{told} told, {} bytes sent, in pieces of {piece}",
+            cable.sent
+        );
+        // Then a person arrives.
         assert_eq!(cable.types(b"hello\r"), [Typed::Line("hello".to_string())]);
     }
 }
@@ -101,9 +106,12 @@ fn a_program_that_looks_for_modems_gets_no_answer_and_the_persons_first_line_is_
         cable.passes(3_000);
         typed.extend(cable.types(command));
     }
-    assert_eq!(typed, [Typed::Dropped(Dropped::Probe, 1)], "the first is told, and no other");
+    assert_eq!(typed, [Typed::Dropped(Dropped::Probe, 1)], "only the first is reported");
     let said = String::from_utf8(cable.output()).unwrap();
-    assert!(!said.contains("OK") && !said.contains("ERROR"), "either would make it a modem: {said:?}");
+    assert!(
+        !said.contains("OK") && !said.contains("ERROR"),
+        "either would make it a modem: {said:?}"
+    );
     cable.passes(3_000);
     let typed = cable.types("café\r".as_bytes());
     assert_eq!(typed, [Typed::Dropped(Dropped::Noise, 1), Typed::Line("café".to_string())]);
@@ -114,14 +122,22 @@ fn bytes_at_another_speed_are_dropped_and_stop_nothing() {
     let mut cable = Cable::new();
     cable.passes(1);
     cable.screen.invite();
-    let noise: Vec<u8> = (0..4_000_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 11) as u8 | 0x80).collect();
+    let noise: Vec<u8> =
+        (0..4_000_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 11) as u8 | 0x80).collect();
     let mut typed = Vec::new();
     for piece in noise.chunks(40) {
         typed.extend(cable.types(&[piece, &b"\x00\x00\x03\r"[..]].concat()));
     }
-    assert!(typed.iter().all(|typed| matches!(typed, Typed::Dropped(Dropped::Noise, _))), "{typed:?}");
+    assert!(
+        typed.iter().all(|typed| matches!(typed, Typed::Dropped(Dropped::Noise, _))),
+        "{typed:?}"
+    );
     assert_eq!(typed.len(), 3, "the first, the tenth, the hundredth");
-    assert_eq!(cable.types(b"caf\xe9 society\r"), [Typed::NotUtf8], "a person's terminal is told of its character set");
+    assert_eq!(
+        cable.types(b"caf\xe9 society\r"),
+        [Typed::NotUtf8],
+        "a person is told about the terminal's character set"
+    );
 }
 
 #[test]
@@ -134,7 +150,7 @@ fn a_person_types_and_pastes_what_was_said_before_and_every_line_counts() {
     cable.screen.invite();
     cable.output();
     cable.passes(100);
-    // A key every 100 ms, and letters with which something said begins.
+    // A key every 100 ms, with letters that begin like the output.
     let mut typed = Vec::new();
     for byte in "The sky? · peer\r".bytes() {
         cable.passes(100);
@@ -143,7 +159,11 @@ fn a_person_types_and_pastes_what_was_said_before_and_every_line_counts() {
     assert_eq!(typed, [Typed::Line("The sky? · peer".to_string())]);
     cable.passes(2_500);
     for text in ["The sky is blue", "· peer 7 is here"] {
-        assert_eq!(cable.types(format!("{text}\r").as_bytes()), [Typed::Line(text.to_string())], "copied and pasted");
+        assert_eq!(
+            cable.types(format!("{text}\r").as_bytes()),
+            [Typed::Line(text.to_string())],
+            "copied and pasted"
+        );
     }
     let lines = cable.types(b"version\rversion\rversion\r");
     assert_eq!(lines, vec![Typed::Line("version".to_string()); 3]);
@@ -158,7 +178,7 @@ fn pasted_text_is_one_line_that_waits_for_enter() {
     assert_eq!(cable.types(b"\x1b[200~one\rreboot\r\nAT\r\x1b[201~"), []);
     assert!(String::from_utf8(cable.output()).unwrap().contains("one\u{21b5}reboot\u{21b5}AT"));
     assert_eq!(cable.types(b"\r"), [Typed::Line("one\nreboot\nAT".to_string())]);
-    // Where the end got lost, a pause ends it.
+    // If the end marker was lost, a pause ends the paste.
     assert_eq!(cable.types(b"\x1b[200~two\r"), []);
     cable.passes(PASTE_PAUSE_MS);
     assert_eq!(cable.types(b" more\r"), [Typed::Line("two more".to_string())]);

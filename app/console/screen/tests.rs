@@ -1,9 +1,11 @@
-//! The screen on a small terminal that obeys what VT100s obey: what a person sees must be whole whatever is typed and said.
+//! The screen on a small terminal that obeys VT100 sequences: a person must always see a whole
+//! line, with any input and output.
 
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use unicode_segmentation::UnicodeSegmentation;
 
+use super::draw::width;
 use super::*;
 
 /// A terminal of endless length: rows of cells, and a cursor.
@@ -23,12 +25,16 @@ impl Terminal {
         let mut rest = text;
         while let Some(c) = rest.chars().next() {
             if let Some(sequence) = rest.strip_prefix("\x1b[") {
-                let end = sequence.find(|c: char| c.is_ascii_alphabetic()).expect("a sequence ends");
+                let end =
+                    sequence.find(|c: char| c.is_ascii_alphabetic()).expect("a sequence ends");
                 let count = sequence[..end].parse().unwrap_or(1);
                 match &sequence[end..=end] {
                     "K" => self.row().truncate_at(),
                     "C" => self.column += count,
-                    "D" => self.column = self.column.checked_sub(count).expect("the cursor stays on its row"),
+                    "D" => {
+                        self.column =
+                            self.column.checked_sub(count).expect("the cursor stays on its row")
+                    }
                     "H" => {}
                     "h" | "l" => assert_eq!(&sequence[..end], "?2004", "pasted text is marked"),
                     "J" => self.rows = vec![Vec::new()],
@@ -40,11 +46,14 @@ impl Terminal {
                 rest = &sequence[end + 1..];
                 continue;
             }
-            let grapheme = if c.is_control() { &rest[..c.len_utf8()] } else { first_grapheme(rest) };
+            let grapheme =
+                if c.is_control() { &rest[..c.len_utf8()] } else { first_grapheme(rest) };
             match grapheme {
                 "\r" => self.column = 0,
                 "\n" => self.rows.push(Vec::new()),
-                "\x08" => self.column = self.column.checked_sub(1).expect("the cursor stays on its row"),
+                "\x08" => {
+                    self.column = self.column.checked_sub(1).expect("the cursor stays on its row")
+                }
                 "\x07" => self.bells += 1,
                 other => self.put(other),
             }
@@ -111,7 +120,7 @@ impl Desk {
         desk
     }
 
-    /// Bytes that it took.
+    /// Runs an action, shows its output, and returns the output's length in bytes.
     fn act(&mut self, act: impl FnOnce(&mut Screen)) -> usize {
         act(&mut self.screen);
         let bytes = self.screen.output().to_vec();
@@ -120,7 +129,7 @@ impl Desk {
         bytes.len()
     }
 
-    /// Types it as far as the screen takes it at once.
+    /// Types the text as far as the screen takes it at once.
     fn types(&mut self, text: &str) -> usize {
         self.bytes(text.as_bytes())
     }
@@ -131,7 +140,7 @@ impl Desk {
         })
     }
 
-    /// What a text means, one thing after the other.
+    /// Types a text and returns what it meant, in order.
     fn means(&mut self, text: &str) -> Vec<Typed> {
         let mut rest = text.as_bytes();
         let mut meant = Vec::new();
@@ -230,7 +239,10 @@ fn a_key_costs_few_bytes() {
 #[test]
 fn lines_that_come_at_once_are_dealt_with_one_after_the_other() {
     let mut desk = Desk::new();
-    assert_eq!(desk.means("one\r\n\ntwo\r"), [Typed::Line("one".to_string()), Typed::Line("two".to_string())]);
+    assert_eq!(
+        desk.means("one\r\n\ntwo\r"),
+        [Typed::Line("one".to_string()), Typed::Line("two".to_string())]
+    );
     assert_eq!(desk.terminal.text(), "> one\n>\n> two\n>\n");
 }
 
@@ -257,7 +269,11 @@ fn control_c_drops_the_line_or_interrupts() {
     assert_eq!(desk.means("\x03\x04"), [Typed::Interrupt, Typed::End]);
     desk.act(|screen| screen.answer("Once"));
     desk.types("half\x03");
-    assert_eq!(desk.screen.poll(), Some(Typed::Interrupt), "an answer is stopped whatever is typed");
+    assert_eq!(
+        desk.screen.poll(),
+        Some(Typed::Interrupt),
+        "Ctrl-C stops an answer even with a line typed"
+    );
 }
 
 #[test]
@@ -274,7 +290,10 @@ fn a_terminal_that_takes_nothing_costs_bounded_memory_and_recovers() {
     screen.feed(b"ne");
     let mut terminal = Terminal::new();
     terminal.take(screen.output());
-    assert_eq!(terminal.text(), "\n! the terminal was too slow: some output was left out\n> half a line\n");
+    assert_eq!(
+        terminal.text(),
+        "\n! the terminal was too slow: some output was left out\n> half a line\n"
+    );
 }
 
 #[test]
@@ -287,7 +306,7 @@ fn a_line_beyond_the_limit_rings_and_is_refused_and_the_next_is_taken() {
     assert_eq!(desk.means("\rgood\r"), [Typed::TooLong, Typed::Line("good".to_string())]);
 }
 
-/// What happens at a desk.
+/// An input or output event.
 #[derive(Clone, Debug)]
 enum Event {
     Bytes(Vec<u8>),
@@ -345,8 +364,8 @@ fn event() -> impl Strategy<Value = Event> {
 proptest! {
     #![proptest_config(ProptestConfig { rng_seed: RngSeed::Fixed(11), failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Whatever comes, in whatever order, the terminal's last row ends up as the prompt and the line with the cursor in its place,
-    /// as if it had been drawn at once; and every note is there.
+    /// After any events in any order, the last row shows the prompt and the line with the cursor in
+    /// place, as if drawn at once; and every note is there.
     #[test]
     fn the_row_that_is_edited_is_always_whole(events in prop::collection::vec(event(), 0..80), columns in 20_usize..90, dumb in any::<bool>()) {
         let mut desk = Desk { screen: Screen::new(!dumb), terminal: Terminal::new() };

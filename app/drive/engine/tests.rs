@@ -1,4 +1,5 @@
-//! Several tokens judged at once are those of decoding one by one, and a job that is given up ends and disturbs no other.
+//! Judging several tokens at once gives the same tokens as decoding one by one, and an abandoned
+//! job ends without disturbing others.
 
 use std::sync::atomic::AtomicUsize;
 
@@ -20,16 +21,30 @@ fn model() -> Model {
 }
 
 fn text(model: &Model, tokens: usize) -> Vec<TokenId> {
-    (0..tokens as u32).map(|at| TokenId(at.wrapping_mul(2_654_435_761) % model.config().vocab as u32)).collect()
+    (0..tokens as u32)
+        .map(|at| TokenId(at.wrapping_mul(2_654_435_761) % model.config().vocab as u32))
+        .collect()
 }
 
-/// A job over a part of `text` which, with `rows`, judges its last tokens.
-fn job(text: &[TokenId], range: std::ops::Range<usize>, sequence: &Arc<Sequence>, judge: Option<(Sampling, usize)>) -> Job {
+/// A job over a part of `text` that, with `rows`, judges its last tokens.
+fn job(
+    text: &[TokenId],
+    range: std::ops::Range<usize>,
+    sequence: &Arc<Sequence>,
+    judge: Option<(Sampling, usize)>,
+) -> Job {
     let judge = judge.map(|(sampling, rows)| {
         let recent = sampling.repeat.recent(&text[..=range.end - rows]).to_vec();
         Judge { sampling, rows, recent }
     });
-    Job { id: 1, tokens: text[range.clone()].to_vec(), first: range.start, sequence: sequence.clone(), judge, audits: None }
+    Job {
+        id: 1,
+        tokens: text[range.clone()].to_vec(),
+        first: range.start,
+        sequence: sequence.clone(),
+        judge,
+        audits: None,
+    }
 }
 
 fn samplings() -> [Sampling; 4] {
@@ -42,7 +57,8 @@ fn samplings() -> [Sampling; 4] {
     ]
 }
 
-/// Drafts would change answers if a token that is judged with others were ever another than the one decoded alone.
+/// Drafts would change answers if a token that is judged together with others ever differed from
+/// the one decoded alone.
 #[test]
 fn rows_judged_together_are_chosen_as_one_by_one() {
     let model = model();
@@ -52,19 +68,32 @@ fn rows_judged_together_are_chosen_as_one_by_one() {
     for sampling in samplings() {
         let sequence = Arc::new(Sequence::private(model.kv_shape(), text.len()));
         assert_eq!(run_job(&model, &job(&text, 0..head, &sequence, None)).result, Ok(Vec::new()));
-        let one = |at| run_job(&model, &job(&text, at..at + 1, &sequence, Some((sampling, 1)))).result.unwrap();
+        let one = |at| {
+            run_job(&model, &job(&text, at..at + 1, &sequence, Some((sampling, 1)))).result.unwrap()
+        };
         let alone: Vec<TokenId> = (head..head + rows).flat_map(one).collect();
         assert_eq!(alone.len(), rows);
-        for (from, judged) in [(head, rows), (head, 1), (head, 3), (head + 5, 65), (0, rows), (0, 2)] {
+        for (from, judged) in
+            [(head, rows), (head, 1), (head, 3), (head + 5, 65), (0, rows), (0, 2)]
+        {
             let sequence = Arc::new(Sequence::private(model.kv_shape(), text.len()));
-            assert_eq!(run_job(&model, &job(&text, 0..head + 5, &sequence, None)).result, Ok(Vec::new()));
-            let together = run_job(&model, &job(&text, from..text.len(), &sequence, Some((sampling, judged)))).result.unwrap();
-            assert!(together == alone[rows - judged..], "{judged} rows of a job from {from}, {sampling:?}");
+            assert_eq!(
+                run_job(&model, &job(&text, 0..head + 5, &sequence, None)).result,
+                Ok(Vec::new())
+            );
+            let together =
+                run_job(&model, &job(&text, from..text.len(), &sequence, Some((sampling, judged))))
+                    .result
+                    .unwrap();
+            assert!(
+                together == alone[rows - judged..],
+                "{judged} rows of a job from {from}, {sampling:?}"
+            );
         }
     }
 }
 
-/// A draft that is the model's own choice is confirmed to the end.
+/// A draft that matches the model's own choice is confirmed to the end.
 #[test]
 fn the_answer_judged_in_one_job_is_the_answer() {
     let model = model();
@@ -73,17 +102,21 @@ fn the_answer_judged_in_one_job_is_the_answer() {
         let sequence = Arc::new(Sequence::private(model.kv_shape(), 64));
         let mut ready = 0;
         while text.len() < 64 {
-            let chosen = run_job(&model, &job(&text, ready..text.len(), &sequence, Some((sampling, 1)))).result.unwrap();
+            let chosen =
+                run_job(&model, &job(&text, ready..text.len(), &sequence, Some((sampling, 1))))
+                    .result
+                    .unwrap();
             ready = text.len();
             text.extend(chosen);
         }
         let sequence = Arc::new(Sequence::private(model.kv_shape(), 64));
-        let judged = run_job(&model, &job(&text, 0..63, &sequence, Some((sampling, 34)))).result.unwrap();
+        let judged =
+            run_job(&model, &job(&text, 0..63, &sequence, Some((sampling, 34)))).result.unwrap();
         assert!(judged == text[30..], "{sampling:?}");
     }
 }
 
-/// Reading half of the output rows must not change one token, whoever draws it.
+/// Reading half of the output rows must not change any token, however it is sampled.
 #[test]
 fn tokens_out_of_halves_are_those_of_whole_rows() {
     let dir = tempfile::tempdir().unwrap();
@@ -104,40 +137,53 @@ fn tokens_out_of_halves_are_those_of_whole_rows() {
     ];
     for sampling in samplings().into_iter().chain(others) {
         let mut text = text(&whole, 30);
-        let pages = [&whole, &halved].map(|model| Arc::new(Sequence::private(model.kv_shape(), 80)));
+        let pages =
+            [&whole, &halved].map(|model| Arc::new(Sequence::private(model.kv_shape(), 80)));
         let mut ready = 0;
         while text.len() < 80 {
             let job = |pages| job(&text, ready..text.len(), pages, Some((sampling, 1)));
             let chosen = run_job(&whole, &job(&pages[0])).result.unwrap();
-            assert_eq!(run_job(&halved, &job(&pages[1])).result.unwrap(), chosen, "token {}, {sampling:?}", text.len());
+            assert_eq!(
+                run_job(&halved, &job(&pages[1])).result.unwrap(),
+                chosen,
+                "token {}, {sampling:?}",
+                text.len()
+            );
             ready = text.len();
             text.extend(chosen);
         }
     }
-    let mut float = Model::new(opened.config.clone(), opened.weights.clone(), Precision::FLOAT).unwrap();
+    let mut float =
+        Model::new(opened.config.clone(), opened.weights.clone(), Precision::FLOAT).unwrap();
     float.set_head(Some(head));
     assert!(!float.has_head(), "float arithmetic has other logits");
 }
 
-/// What is fetched in time must not wait for a slow core.
+/// Blocks that are fetched in time must not wait for a slow core.
 #[test]
 fn a_job_that_is_given_up_ends_within_one_layer() {
     let model = model();
     let text = text(&model, 130);
     let layers = model.config().layers.len();
-    // 130 tokens pass the layers as three chunks, and the logits of the last are one step more.
+    // 130 tokens pass through the layers in three chunks, and the last one's logits take
+    // one more step.
     for steps in [0, 1, layers - 1, layers, layers + 2, 3 * layers - 1, 3 * layers] {
         let sequence = Arc::new(Sequence::private(model.kv_shape(), text.len()));
         let asked = AtomicUsize::new(0);
         let go_on = || asked.fetch_add(1, Ordering::Relaxed) < steps;
-        let done = run_job_while(&model, &job(&text, 0..130, &sequence, Some((Sampling::GREEDY, 1))), &go_on);
+        let done = run_job_while(
+            &model,
+            &job(&text, 0..130, &sequence, Some((Sampling::GREEDY, 1))),
+            &go_on,
+        );
         assert_eq!(done.result, Err(JobFault::Abandoned));
-        assert_eq!(asked.into_inner(), steps + 1, "nothing more is computed once it is given up");
+        assert_eq!(asked.into_inner(), steps + 1, "nothing more is computed once it is abandoned");
     }
     let sequence = Arc::new(Sequence::private(model.kv_shape(), text.len()));
     let asked = AtomicUsize::new(0);
     let count = || asked.fetch_add(1, Ordering::Relaxed) < 3 * layers + 1;
-    let whole = run_job_while(&model, &job(&text, 0..130, &sequence, Some((Sampling::GREEDY, 1))), &count);
+    let whole =
+        run_job_while(&model, &job(&text, 0..130, &sequence, Some((Sampling::GREEDY, 1))), &count);
     assert!(whole.result.is_ok());
     assert_eq!(asked.into_inner(), 3 * layers + 1);
 }
@@ -155,20 +201,20 @@ fn only_the_job_that_is_named_is_given_up() {
         give_up.into_iter().for_each(|id| engine.abandon(id));
         engine.done.recv_blocking().unwrap()
     };
-    // Before it begins.
+    // Before it starts.
     engine.abandon(1);
     assert_eq!(done(1, None).result, Err(JobFault::Abandoned));
-    // One that ended long ago, and one that is yet to come, are nobody's business.
+    // Jobs that ended long ago or are yet to come are not affected.
     assert_eq!(done(2, Some(1)).result, right);
     assert_eq!(done(3, Some(4)).result, right);
     assert_eq!(done(5, None).result, right);
-    // Meanwhile: most of it is never computed.
+    // While it runs: most of it is never computed.
     let given_up = done(6, Some(6));
     assert_eq!((given_up.id, given_up.result), (6, Err(JobFault::Abandoned)));
     assert_eq!(done(7, None).result, right);
 }
 
-/// What another machine would still be computing must end as soon there as a job here does.
+/// A job at another machine's pace must be abandoned as quickly as an ordinary one.
 #[test]
 fn a_paced_job_takes_its_time_and_ends_at_the_next_layer_when_given_up() {
     let model = model();
@@ -182,7 +228,7 @@ fn a_paced_job_takes_its_time_and_ends_at_the_next_layer_when_given_up() {
         ..PaceParts::default()
     };
     let pace = Pace::new(parts).unwrap();
-    // Two seconds for all of it, and for a layer its share.
+    // Two seconds for the whole job, and a proportional share for each layer.
     let (whole, layers) = (pace.job_micros(0, 20, 1), model.config().layers.len() as u64);
     let paced = Paced::new(pace);
     let job = job(&text, 0..20, &sequence, Some((Sampling::GREEDY, 1)));
@@ -195,6 +241,10 @@ fn a_paced_job_takes_its_time_and_ends_at_the_next_layer_when_given_up() {
     let done = paced.run(&model, &job, &go_on);
     assert_eq!(done.result, Err(JobFault::Abandoned));
     let boundary = given_up_after.div_ceil(whole / layers) * (whole / layers);
-    assert!((given_up_after..boundary + whole / layers).contains(&done.micros), "{} of {whole}", done.micros);
+    assert!(
+        (given_up_after..boundary + whole / layers).contains(&done.micros),
+        "{} of {whole}",
+        done.micros
+    );
     assert!(paced.kept().jobs >= 1, "{:?}", paced.kept());
 }

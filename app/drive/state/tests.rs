@@ -1,4 +1,5 @@
-//! Power lost at every step of a save. A node that comes back with an epoch which it had left would believe what a reset threw away.
+//! Power loss at every step of a save. A node that came back with an epoch it had already left
+//! would believe what a reset discarded.
 
 use std::collections::BTreeMap;
 
@@ -12,21 +13,21 @@ fn state(epoch: u64, store_epoch: u64) -> EpochState {
     EpochState { epoch: Epoch(epoch), store_epoch: Epoch(store_epoch) }
 }
 
-/// A file: what it holds, and how much of that would be there after a loss of power.
+/// A file: its content, and how much of it would survive a power loss.
 #[derive(Clone, Default)]
 struct Content {
     bytes: Vec<u8>,
     synced: bool,
 }
 
-/// A disk that loses power after a number of steps. Names that were not synced may be lost, the later ones first; bytes that
-/// were not synced may be there up to any point.
+/// A disk that loses power after a number of steps. Names that were not synced may be lost, later
+/// ones first. Bytes that were not synced may survive up to any point.
 #[derive(Clone, Default)]
 struct Disk {
-    /// Files by number, and the names as they are.
+    /// Files by number, and the current names.
     files: Vec<Content>,
     names: BTreeMap<String, usize>,
-    /// The names as they were after each step since they were last synced, the oldest first.
+    /// The names after each step since the last sync, oldest first.
     possible: Vec<BTreeMap<String, usize>>,
     steps_left: usize,
 }
@@ -37,7 +38,8 @@ impl Disk {
     }
 
     fn step(&mut self) -> io::Result<()> {
-        self.steps_left = self.steps_left.checked_sub(1).ok_or_else(|| io::Error::other("the power is gone"))?;
+        self.steps_left =
+            self.steps_left.checked_sub(1).ok_or_else(|| io::Error::other("the power is gone"))?;
         Ok(())
     }
 
@@ -45,9 +47,11 @@ impl Disk {
     fn after_a_loss_of_power(&self) -> Vec<Disk> {
         let mut found = Vec::new();
         for names in &self.possible {
-            let longest = names.values().map(|&file| self.files[file].bytes.len()).max().unwrap_or(0);
+            let longest =
+                names.values().map(|&file| self.files[file].bytes.len()).max().unwrap_or(0);
             for kept in 0..=longest {
-                let mut disk = Disk { names: names.clone(), possible: vec![names.clone()], ..self.clone() };
+                let mut disk =
+                    Disk { names: names.clone(), possible: vec![names.clone()], ..self.clone() };
                 for file in disk.files.iter_mut().filter(|file| !file.synced) {
                     file.bytes.truncate(kept);
                     file.synced = true;
@@ -112,7 +116,7 @@ fn whenever_the_power_goes_the_state_is_the_old_one_or_the_new_one() {
             outcomes += 1;
             let mut again = after;
             save(&mut again, state(8, 7)).unwrap();
-            assert_eq!(load(&again).0, state(8, 7), "what a loss of power left lying does no harm");
+            assert_eq!(load(&again).0, state(8, 7), "files left over by a power loss do no harm");
         }
     }
     assert!(outcomes > 100);
@@ -128,7 +132,7 @@ fn the_file_has_this_text() {
     assert_eq!(parse(longest.as_bytes()), Some(state(u64::MAX, u64::MAX)));
 }
 
-/// A card that wears out changes bits in silence.
+/// A worn-out card flips bits silently.
 #[test]
 fn a_damaged_file_is_reported_and_counts_as_epoch_0() {
     let whole = text(state(7, 5)).into_bytes();
@@ -160,7 +164,7 @@ fn a_real_directory_keeps_the_state_and_says_what_is_wrong() {
         own.save(epochs).unwrap();
         assert_eq!(StateDir::at(&path).load(), (epochs, None));
     }
-    assert_eq!(fs::read_dir(&path).unwrap().count(), 1, "nothing else is left lying");
+    assert_eq!(fs::read_dir(&path).unwrap().count(), 1, "nothing else is left over");
     fs::write(path.join(NAME), "garbage").unwrap();
     let (epochs, complaint) = own.load();
     assert_eq!(epochs, EpochState::default());
@@ -170,7 +174,8 @@ fn a_real_directory_keeps_the_state_and_says_what_is_wrong() {
     assert!(no_dir.save(state(1, 0)).is_err());
 }
 
-/// Peers know a board again by its id; one that is drawn anew after every loss of power would fill their tables.
+/// Peers recognise a board by its id. An id drawn anew after every power loss would fill
+/// their tables.
 #[test]
 fn a_node_is_who_it_was_after_a_loss_of_power_at_any_step() {
     for steps in 0..8 {
@@ -179,8 +184,15 @@ fn a_node_is_who_it_was_after_a_loss_of_power_at_any_step() {
         assert_eq!(first, NodeId(7));
         for mut disk in disk.after_a_loss_of_power() {
             let (second, _) = node(&mut disk, NodeId(8), Some(&board(1)));
-            assert!(second == NodeId(7) || (second == NodeId(8) && complaint.is_some()), "{steps} steps, {complaint:?}");
-            assert_eq!(node(&mut disk, NodeId(9), Some(&board(1))).0, second, "from then on it stays");
+            assert!(
+                second == NodeId(7) || (second == NodeId(8) && complaint.is_some()),
+                "{steps} steps, {complaint:?}"
+            );
+            assert_eq!(
+                node(&mut disk, NodeId(9), Some(&board(1))).0,
+                second,
+                "from then on it stays"
+            );
         }
     }
 }
@@ -196,26 +208,40 @@ fn a_damaged_id_is_told_and_drawn_anew() {
         let mut disk = Disk::new();
         disk.write(NODE_NAME, &bytes).unwrap();
         let (found, complaint) = node(&mut disk, NodeId(8), Some(&board(1)));
-        assert!(found == NodeId(8) && complaint.is_some_and(|complaint| complaint.starts_with("damaged")), "byte {at}");
+        assert!(
+            found == NodeId(8)
+                && complaint.is_some_and(|complaint| complaint.starts_with("damaged")),
+            "byte {at}"
+        );
     }
 }
 
-/// Two boards with one card's image must not be one node.
+/// Two boards with copies of one card must not be one node.
 #[test]
 fn a_card_in_another_board_draws_an_id_of_its_own_and_says_so() {
     let mut disk = Disk::new();
     assert_eq!(node(&mut disk, NodeId(7), Some(&board(1))), (NodeId(7), None));
     assert_eq!(node(&mut disk, NodeId(8), Some(&board(1))), (NodeId(7), None));
-    assert_eq!(node(&mut disk, NodeId(8), None), (NodeId(7), None), "a system that hides its number is the same");
+    assert_eq!(
+        node(&mut disk, NodeId(8), None),
+        (NodeId(7), None),
+        "a system that hides its number counts as the same"
+    );
     let (copy, complaint) = node(&mut disk, NodeId(9), Some(&board(2)));
     assert!(copy == NodeId(9) && complaint.is_some_and(|complaint| complaint.contains("copied")));
-    assert_eq!(node(&mut disk, NodeId(10), Some(&board(2))), (NodeId(9), None), "from then on it stays");
+    assert_eq!(
+        node(&mut disk, NodeId(10), Some(&board(2))),
+        (NodeId(9), None),
+        "from then on it stays"
+    );
 }
 
 #[test]
 fn the_file_of_an_id_has_this_text_and_an_older_one_keeps_its_id() {
     let written = node_text(NodeId(0xa7), Some(&board(3)));
-    assert!(written.starts_with("potluck node 2\nid 00000000000000a7\nmachine 00000000000000000000000000000003\ncheck "));
+    assert!(written.starts_with(
+        "potluck node 2\nid 00000000000000a7\nmachine 00000000000000000000000000000003\ncheck "
+    ));
     assert!(written.len() as u64 <= MAX_BYTES);
     assert_eq!(parse_node(written.as_bytes()), Some((NodeId(0xa7), Some(board(3)))));
     for older in [old_node_text(NodeId(0xa7)), node_text(NodeId(0xa7), None)] {
@@ -223,6 +249,9 @@ fn the_file_of_an_id_has_this_text_and_an_older_one_keeps_its_id() {
         disk.write(NODE_NAME, older.as_bytes()).unwrap();
         assert_eq!(node(&mut disk, NodeId(8), None), (NodeId(0xa7), None));
         assert_eq!(node(&mut disk, NodeId(8), Some(&board(3))), (NodeId(0xa7), None));
-        assert!(node(&mut disk, NodeId(8), Some(&board(4))).1.is_some(), "bound to the machine by now");
+        assert!(
+            node(&mut disk, NodeId(8), Some(&board(4))).1.is_some(),
+            "bound to the machine by now"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! One request for an answer: its tokens, its turn at the node, and what comes back.
+//! One request for an answer: its tokens, its turn at the node, and the reply.
 
 use std::pin::pin;
 use std::rc::Rc;
@@ -20,22 +20,31 @@ use super::feed::{Feed, Out, Pieces, Stage};
 use super::turns::{Turn, Waiting};
 use crate::fronts::host::{Heard, Host, Running, Seat};
 
-/// A client calls its one prompt nothing.
+/// A client has one prompt, so its id does not matter.
 const ASK: AskId = AskId(0);
-/// How long a stream's head waits for the first news, so that a prompt that is refused has a status that says so.
+/// How long a stream's head waits for the first news, so that a refused prompt gets an
+/// error status.
 const FIRST_NEWS: Duration = Duration::from_secs(1);
 
-/// Tokens of a prompt that are shown from where it is new: a block of them may begin before that.
+/// Tokens shown of a prompt's new part; the block that holds them may begin earlier.
 const NEW_TOKENS: usize = 24;
 
-/// Answers a request: with a whole answer, or with a stream.
-pub(super) async fn answer(state: &Rc<State>, shape: Shape, asked: Asked) -> Result<(Out, &'static str), ApiError> {
-    let running = state.host.running().map_err(|reason| ApiError::new(Kind::Unavailable, reason))?;
+/// Answers a request with a whole answer or a stream.
+pub(super) async fn answer(
+    state: &Rc<State>,
+    shape: Shape,
+    asked: Asked,
+) -> Result<(Out, &'static str), ApiError> {
+    let running =
+        state.host.running().map_err(|reason| ApiError::new(Kind::Unavailable, reason))?;
     let settings = settings(&state.host.settings, &asked.wish)?;
     let tokens = tokens(state, &running, asked.prompt, settings.system.clone())?;
     check_length(&running, tokens.len())?;
     if state.turns.waiting() >= MAX_HTTP_WAITING {
-        return Err(ApiError::new(Kind::Busy, format!("{MAX_HTTP_WAITING} prompts wait already: ask again in a moment")));
+        return Err(ApiError::new(
+            Kind::Busy,
+            format!("{MAX_HTTP_WAITING} prompts wait already: ask again in a moment"),
+        ));
     }
     let number = state.answers.get() + 1;
     state.answers.set(number);
@@ -43,8 +52,10 @@ pub(super) async fn answer(state: &Rc<State>, shape: Shape, asked: Asked) -> Res
     let voice = Voice::new(shape, number, created, model_name(&running.model));
     let feed = Rc::new(Feed::default());
     let order = Order { shape, tokens, settings, waiting: state.turns.wait() };
-    let executor =
-        state.executor.upgrade().ok_or_else(|| ApiError::new(Kind::Unavailable, "this node is ending: ask another"))?;
+    let executor = state
+        .executor
+        .upgrade()
+        .ok_or_else(|| ApiError::new(Kind::Unavailable, "this node is ending: ask another"))?;
     let source: Task<()> = executor.spawn(feed_it(state.clone(), running, order, feed.clone()));
     if !asked.stream {
         let (text, answered) = feed.whole().await?;
@@ -60,21 +71,21 @@ pub(super) async fn answer(state: &Rc<State>, shape: Shape, asked: Asked) -> Res
     Ok((Out::Pieces(pieces), "text/event-stream"))
 }
 
-/// What clients call the model of that file.
+/// The model's name for clients, from its file name.
 pub(super) fn model_name(file: &str) -> &str {
     file.strip_suffix(".gguf").unwrap_or(file)
 }
 
-/// What the node is asked.
+/// A prompt for the node.
 struct Order {
     shape: Shape,
     tokens: Vec<TokenId>,
     settings: Settings,
-    /// Its place in the line.
+    /// Its place in the queue.
     waiting: Waiting,
 }
 
-/// How this answer is to be made, where the node makes answers as `usual`.
+/// The settings for this answer: the node's `usual` ones with the request's changes.
 fn settings(usual: &Settings, wish: &Wish) -> Result<Settings, ApiError> {
     let mut settings = usual.clone();
     let given: [(&'static str, &str, Option<String>); 6] = [
@@ -91,53 +102,82 @@ fn settings(usual: &Settings, wish: &Wish) -> Result<Settings, ApiError> {
         }
     }
     if let Some(stops) = &wish.stop {
-        settings.stop = console::stops(stops.clone()).map_err(|reason| ApiError::of("stop", reason))?;
+        settings.stop =
+            console::stops(stops.clone()).map_err(|reason| ApiError::of("stop", reason))?;
     }
     Ok(settings)
 }
 
-/// The prompt's tokens. What a node is told before its conversations is said where a client says nothing.
-fn tokens(state: &State, running: &Running, prompt: Prompt, usual: Option<String>) -> Result<Vec<TokenId>, ApiError> {
+/// The prompt's tokens. The node's own system text applies if the client gives none.
+fn tokens(
+    state: &State,
+    running: &Running,
+    prompt: Prompt,
+    usual: Option<String>,
+) -> Result<Vec<TokenId>, ApiError> {
     let tokenizer = running.tokenizer;
     let invalid = |param: &'static str| move |error: String| ApiError::of(param, error);
     match prompt {
-        Prompt::Text(text) if text.is_empty() => Err(ApiError::of("prompt", "the prompt is empty: give some text")),
-        Prompt::Text(text) => tokenizer.encode_prompt(&text).map_err(|error| invalid("prompt")(error.to_string())),
+        Prompt::Text(text) if text.is_empty() => {
+            Err(ApiError::of("prompt", "the prompt is empty: give some text"))
+        }
+        Prompt::Text(text) => {
+            tokenizer.encode_prompt(&text).map_err(|error| invalid("prompt")(error.to_string()))
+        }
         Prompt::Tokens(ids) => {
             let most = tokenizer.vocab_size();
             if ids.is_empty() || ids.iter().any(|id| id.0 as usize >= most) {
-                return Err(ApiError::of("prompt", format!("token ids from 0 to {} are needed, at least one", most - 1)));
+                return Err(ApiError::of(
+                    "prompt",
+                    format!("token ids from 0 to {} are needed, at least one", most - 1),
+                ));
             }
             let bos = tokenizer.bos();
-            Ok(bos.into_iter().filter(|bos| ids.first() != Some(bos)).chain(ids.iter().copied()).collect())
+            Ok(bos
+                .into_iter()
+                .filter(|bos| ids.first() != Some(bos))
+                .chain(ids.iter().copied())
+                .collect())
         }
         Prompt::Chat { system, turns, last } => {
             let system = console::system(system.or(usual)).map_err(invalid("messages"))?;
             let recall = state.recall.borrow();
-            let said = running.form.conversation(tokenizer, system.as_deref(), &turns, &last, (&recall, running.context));
+            let said = running.form.conversation(
+                tokenizer,
+                system.as_deref(),
+                &turns,
+                &last,
+                (&recall, running.context),
+            );
             said.map_err(|error| match error {
-                FormError::TooLong(_) => ApiError::of("messages", error.to_string()).coded("context_length_exceeded"),
+                FormError::TooLong(_) => {
+                    ApiError::of("messages", error.to_string()).coded("context_length_exceeded")
+                }
                 error => ApiError::of("messages", form_words(&error)),
             })
         }
     }
 }
 
-/// What is wrong with a conversation, in the API's words.
+/// What is wrong with a conversation, in the API's terms.
 fn form_words(error: &FormError) -> String {
     match error {
-        FormError::NoTurns(token) => format!("this model's vocabulary has no {token}: it cannot chat; ask /v1/completions"),
+        FormError::NoTurns(token) => {
+            format!("this model's vocabulary has no {token}: it cannot chat; ask /v1/completions")
+        }
         other => other.to_string(),
     }
 }
 
-/// Says at once what the node would say in its turn.
+/// Refuses at once a prompt that the node would refuse in its turn.
 fn check_length(running: &Running, tokens: usize) -> Result<(), ApiError> {
     if tokens < running.context {
         return Ok(());
     }
-    let message =
-        format!("the prompt has {tokens} tokens, and the context takes {} with the answer: shorten it", running.context);
+    let message = format!(
+        "the prompt has {tokens} tokens, and the context takes {} with the answer: shorten it",
+        running.context
+    );
     Err(ApiError::new(Kind::Invalid, message).coded("context_length_exceeded"))
 }
 
@@ -151,7 +191,7 @@ fn refused(refusal: &Refusal) -> ApiError {
     ApiError::new(kind, refusal.to_string())
 }
 
-/// A seat at the host. Who rises ends his answer.
+/// A client's console at the host. Dropping it stops its answer.
 struct Chair {
     host: Rc<Host>,
     seat: Seat,
@@ -170,7 +210,7 @@ impl Drop for Chair {
     }
 }
 
-/// Waits for a turn at the node, with a sign of life to the client now and then.
+/// Waits for a turn at the node, and sends the client a keep-alive now and then.
 async fn turn(waiting: Waiting, feed: &Feed) -> Turn {
     let mut waiting = pin!(waiting);
     loop {
@@ -185,7 +225,7 @@ async fn turn(waiting: Waiting, feed: &Feed) -> Turn {
     }
 }
 
-/// Has the node answer, and feeds what comes.
+/// Asks the node and feeds its replies to the client.
 async fn feed_it(state: Rc<State>, running: Rc<Running>, order: Order, feed: Rc<Feed>) {
     let Order { shape, tokens, settings, waiting } = order;
     let _turn = turn(waiting, &feed).await;
@@ -205,7 +245,9 @@ async fn feed_it(state: Rc<State>, running: Rc<Running>, order: Order, feed: Rc<
             Some(Ok(Heard::Reply(_, Reply::Failed(refusal)))) => break Err(refused(&refusal)),
             Some(Ok(Heard::Ending)) => state.host.stop(chair.seat),
             Some(Ok(_)) => {}
-            Some(Err(_)) => break Err(ApiError::new(Kind::Unavailable, "this node is ending: ask another")),
+            Some(Err(_)) => {
+                break Err(ApiError::new(Kind::Unavailable, "this node is ending: ask another"));
+            }
         }
     };
     if let Ok(figures) = &end {
@@ -214,17 +256,28 @@ async fn feed_it(state: Rc<State>, running: Rc<Running>, order: Order, feed: Rc<
             remember(&state, &running, &tokens, &answer, figures);
         }
     }
-    feed.end(end.map(|figures| Answered { new_from: new_from(&running, &tokens, figures.known), figures }));
+    feed.end(
+        end.map(|figures| Answered {
+            new_from: new_from(&running, &tokens, figures.known),
+            figures,
+        }),
+    );
 }
 
-/// The first words that were not known; none where all of the prompt but its last token was.
+/// The first words without known state; none if at most the prompt's last token is new.
 fn new_from(running: &Running, prompt: &[TokenId], known: usize) -> Option<String> {
     let new = prompt.get(known..).filter(|new| new.len() > 1)?;
     Some(running.tokenizer.decode(&new[..new.len().min(NEW_TOKENS)]))
 }
 
 /// Remembers an answer for the conversation's next turn.
-fn remember(state: &State, running: &Running, prompt: &[TokenId], answer: &Answer<'_>, figures: &Figures) {
+fn remember(
+    state: &State,
+    running: &Running,
+    prompt: &[TokenId],
+    answer: &Answer<'_>,
+    figures: &Figures,
+) {
     if figures.stop != StopReason::Stopped
         && let Ok(kept) = answer.kept(running.tokenizer)
     {

@@ -1,5 +1,6 @@
-//! An answer on its way to a client: what has come and is not sent yet. The node is never kept waiting by a client that reads slowly:
-//! what comes meanwhile is sent as one piece, and an answer's length bounds it.
+//! An answer on its way to a client: the part not sent yet. A client that reads slowly never
+//! keeps the node waiting: text that arrives meanwhile is sent as one piece, bounded by the
+//! answer's length.
 
 use std::cell::RefCell;
 use std::convert::Infallible;
@@ -14,40 +15,40 @@ use smol::future;
 use crate::http::{Answered, ApiError, Voice, comment, failed};
 use crate::node::Progress;
 
-/// What has come.
+/// What has arrived and is not sent yet.
 #[derive(Default)]
 struct Come {
     text: String,
     progress: Option<Progress>,
-    /// A sign of life is due.
+    /// A keep-alive is due.
     idle: bool,
     end: Option<Result<Answered, ApiError>>,
-    /// Whether anything has come at all.
+    /// Whether anything has arrived yet.
     begun: bool,
     waker: Option<Waker>,
 }
 
-/// See the file's head.
+/// The unsent part of an answer; see the module header.
 #[derive(Default)]
 pub(super) struct Feed(RefCell<Come>);
 
 impl Feed {
-    /// More text.
+    /// Adds text.
     pub(super) fn text(&self, text: &str) {
         self.with(|come| come.text += text);
     }
 
-    /// How far the prompt has come.
+    /// Sets the prompt's progress.
     pub(super) fn progress(&self, progress: Progress) {
         self.with(|come| come.progress = Some(progress));
     }
 
-    /// Nothing has come for a while.
+    /// Asks for a keep-alive: nothing has arrived for a while.
     pub(super) fn idle(&self) {
         self.with(|come| come.idle = true);
     }
 
-    /// The answer is over.
+    /// Ends the answer.
     pub(super) fn end(&self, end: Result<Answered, ApiError>) {
         self.with(|come| come.end = Some(end));
     }
@@ -61,7 +62,7 @@ impl Feed {
         }
     }
 
-    /// Waits for the first news: why there is no answer, if that is what it is.
+    /// Waits for the first news. Fails if that is a refusal.
     pub(super) async fn begun(&self) -> Result<(), ApiError> {
         self.wait(|come| come.begun).await;
         match &self.0.borrow().end {
@@ -78,7 +79,7 @@ impl Feed {
         match come.end.take() {
             Some(Ok(answered)) => Ok((text, answered)),
             Some(Err(error)) => Err(error),
-            None => unreachable!("it has been waited for"),
+            None => unreachable!("the wait above ends only once it is set"),
         }
     }
 
@@ -95,7 +96,12 @@ impl Feed {
     }
 
     /// The next piece for the client; none at the end.
-    fn poll_piece(&self, voice: &Voice, usage: bool, context: &Context<'_>) -> Poll<Option<String>> {
+    fn poll_piece(
+        &self,
+        voice: &Voice,
+        usage: bool,
+        context: &Context<'_>,
+    ) -> Poll<Option<String>> {
         let mut come = self.0.borrow_mut();
         if !come.text.is_empty() {
             come.idle = false;
@@ -120,9 +126,9 @@ impl Feed {
 
 /// A response's body.
 pub(super) enum Out {
-    /// All of it is here.
+    /// All of it at once.
     Whole(Option<Bytes>),
-    /// It comes piece by piece.
+    /// Piece by piece.
     Pieces(Pieces),
 }
 
@@ -131,12 +137,12 @@ pub(super) struct Pieces {
     pub(super) feed: Rc<Feed>,
     pub(super) voice: Voice,
     pub(super) usage: bool,
-    /// What feeds it: ended when the client goes away, and the answer with it.
+    /// The task that feeds it. Dropped when the client goes away, which stops the answer.
     pub(super) _source: Task<()>,
     pub(super) stage: Stage,
 }
 
-/// How far they have been sent.
+/// How far a stream has been sent.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
     Head,
@@ -175,10 +181,15 @@ impl Body for Out {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match self.get_mut() {
             Out::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Out::Pieces(pieces) => pieces.poll_next(context).map(|piece| piece.map(|text| Ok(Frame::data(text.into())))),
+            Out::Pieces(pieces) => pieces
+                .poll_next(context)
+                .map(|piece| piece.map(|text| Ok(Frame::data(text.into())))),
         }
     }
 
@@ -191,7 +202,9 @@ impl Body for Out {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Out::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Out::Whole(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
             Out::Pieces(_) => SizeHint::default(),
         }
     }

@@ -1,7 +1,8 @@
-//! The HTTP front: sockets and connections. What is asked and answered is the room `http`'s; who answers is the host's node.
+//! The HTTP front: sockets and connections. The module `http` defines requests and replies; the
+//! host's node answers them.
 //!
-//! Promises: connections, in all and of one address, are bounded; so are a request's head and body, and the time that a client takes
-//! to send or to read. A client that goes away takes its answer with it.
+//! Promises: bounds on connections, in total and per address, on a request's head and body, and on
+//! the time that a client may take to send or read. When a client goes away, its answer stops.
 
 mod answer;
 mod feed;
@@ -26,35 +27,37 @@ use crate::answers::Recall;
 use crate::config;
 use crate::http::Gate;
 use crate::limits::{
-    HTTP_READ_TIMEOUT_MS, HTTP_WRITE_TIMEOUT_MS, MAX_HTTP_AT_NODE, MAX_HTTP_CONNECTIONS, MAX_HTTP_CONNECTIONS_PER_ADDRESS,
-    MAX_HTTP_HEAD_BYTES,
+    HTTP_READ_TIMEOUT_MS, HTTP_WRITE_TIMEOUT_MS, MAX_HTTP_AT_NODE, MAX_HTTP_CONNECTIONS,
+    MAX_HTTP_CONNECTIONS_PER_ADDRESS, MAX_HTTP_HEAD_BYTES,
 };
 use crate::start::entropy;
 
 use super::host::Host;
 use turns::Turns;
 
-/// The wait after a connection could not be accepted: out of file descriptors, most likely.
+/// The wait after a failed accept, most likely for lack of file descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// The API cannot be served.
+/// The API cannot be served at this address.
 #[derive(Debug, Error)]
-#[error("HTTP cannot be served on {addr} ({error}): give another address or port as listen in [http] (--http)")]
+#[error(
+    "HTTP cannot be served on {addr} ({error}): give another address or port as listen in [http] (--http)"
+)]
 pub(crate) struct HttpError {
     addr: SocketAddr,
     error: std::io::Error,
 }
 
-/// What all requests share.
+/// State shared by all requests.
 struct State {
     host: Rc<Host>,
-    /// Which runs what holds this.
+    /// Weak, because the tasks that it runs hold this state.
     executor: Weak<LocalExecutor<'static>>,
     gate: Gate,
-    /// Places at the node; who has none waits.
+    /// Turns at the node; requests without one wait.
     turns: Turns,
     recall: RefCell<Recall>,
-    /// Bytes of bodies that are being read.
+    /// Bytes held by bodies being read.
     reading: Cell<usize>,
     /// Answers given so far.
     answers: Cell<u64>,
@@ -69,7 +72,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Takes the address that the settings say; none where they say none.
+    /// Listens on the configured address; none if there is none.
     ///
     /// # Errors
     /// [`HttpError`].
@@ -96,13 +99,14 @@ impl Server {
         Ok(Some(Server { listener, state: Rc::new(state) }))
     }
 
-    /// Where it is served, for a person.
+    /// Where it is served, as text for a person.
     pub(crate) fn words(&self) -> String {
-        let addr = self.listener.local_addr().map_or("this machine".to_string(), |addr| addr.to_string());
+        let addr =
+            self.listener.local_addr().map_or("this machine".to_string(), |addr| addr.to_string());
         format!("HTTP API and page on http://{addr}/")
     }
 
-    /// Serves it for good.
+    /// Serves connections forever.
     pub(crate) async fn serve(self) {
         loop {
             match self.listener.accept().await {
@@ -111,7 +115,7 @@ impl Server {
                     if let Some(place) = Place::take(&self.state, from.ip()) {
                         executor.spawn(converse(place, stream)).detach();
                     }
-                    // A flood of connections must not keep the other tasks from their turn.
+                    // A flood of connections must not starve the other tasks.
                     future::yield_now().await;
                 }
                 Err(_) => drop(Timer::after(PAUSE).await),
@@ -120,7 +124,7 @@ impl Server {
     }
 }
 
-/// One connection's place among them.
+/// One connection's place within the limits.
 struct Place {
     state: Rc<State>,
     address: IpAddr,
@@ -151,11 +155,12 @@ impl Drop for Place {
     }
 }
 
-/// Answers the requests of one connection until either side ends it.
+/// Answers the requests of one connection until either side closes it.
 async fn converse(place: Place, stream: TcpStream) {
     let _ = stream.set_nodelay(true);
-    // Who does not read what was sent is let go by the system.
-    let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(Duration::from_millis(HTTP_WRITE_TIMEOUT_MS)));
+    // The system drops a client that does not read what was sent.
+    let _ = SockRef::from(&stream)
+        .set_tcp_user_timeout(Some(Duration::from_millis(HTTP_WRITE_TIMEOUT_MS)));
     let service = service_fn(|request| routes::answer(place.state.clone(), request));
     let _ = http1::Builder::new()
         .timer(SmolTimer::new())

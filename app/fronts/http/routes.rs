@@ -1,4 +1,4 @@
-//! What is served under which name, and what every response says beside it.
+//! The routes, and the headers of every response.
 
 use std::convert::Infallible;
 use std::rc::Rc;
@@ -22,13 +22,17 @@ use super::feed::Out;
 use crate::fronts::net;
 
 const JSON: &str = "application/json";
-/// Nothing on the page comes from anywhere else, and nobody else's page has it in a frame.
+/// The page loads nothing from elsewhere, and no other page may frame it.
 const PAGE_POLICY: &str = "default-src 'none'; connect-src 'self'; img-src 'self' data:; script-src 'self'; style-src 'self'; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// Answers a request, whatever it is.
-pub(super) async fn answer(state: Rc<State>, request: Request<Incoming>) -> Result<Response<Out>, Infallible> {
-    let (host, origin) = (text(request.headers(), header::HOST), text(request.headers(), header::ORIGIN));
+/// Answers any request.
+pub(super) async fn answer(
+    state: Rc<State>,
+    request: Request<Incoming>,
+) -> Result<Response<Out>, Infallible> {
+    let (host, origin) =
+        (text(request.headers(), header::HOST), text(request.headers(), header::ORIGIN));
     let verdict = state.gate.admits(host.as_deref(), origin.as_deref());
     let (allow_origin, result) = match verdict {
         Err(error) => (None, Err(error)),
@@ -44,7 +48,10 @@ pub(super) async fn answer(state: Rc<State>, request: Request<Incoming>) -> Resu
     if let Some(origin) = allow_origin.and_then(|origin| HeaderValue::from_str(&origin).ok()) {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST"));
-        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("authorization, content-type"));
+        headers.insert(
+            header::ACCESS_CONTROL_ALLOW_HEADERS,
+            HeaderValue::from_static("authorization, content-type"),
+        );
         headers.insert(header::VARY, HeaderValue::from_static("origin"));
     }
     Ok(response)
@@ -62,7 +69,8 @@ async fn served(state: &Rc<State>, request: Request<Incoming>) -> Result<Respons
     if let Some((kind, text)) = asset {
         only(&method, &Method::GET)?;
         let mut page = response(200, kind, Out::of(text));
-        page.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(PAGE_POLICY));
+        page.headers_mut()
+            .insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(PAGE_POLICY));
         return Ok(page);
     }
     if name == "/health" {
@@ -75,7 +83,11 @@ async fn served(state: &Rc<State>, request: Request<Incoming>) -> Result<Respons
         "/v1/models" => {
             only(&method, &Method::GET)?;
             let running = running(state)?;
-            Ok(response(200, JSON, Out::of(http::model_list(model_name(&running.model), 0, running.context))))
+            Ok(response(
+                200,
+                JSON,
+                Out::of(http::model_list(model_name(&running.model), 0, running.context)),
+            ))
         }
         "/swarm" => {
             only(&method, &Method::GET)?;
@@ -92,22 +104,30 @@ async fn served(state: &Rc<State>, request: Request<Incoming>) -> Result<Respons
         "/v1/chat/completions" => {
             only(&method, &Method::POST)?;
             let asked = http::chat(&body(state, request).await?)?;
-            answer::answer(state, Shape::Chat, asked).await.map(|(out, kind)| response(200, kind, out))
+            answer::answer(state, Shape::Chat, asked)
+                .await
+                .map(|(out, kind)| response(200, kind, out))
         }
         "/v1/completions" => {
             only(&method, &Method::POST)?;
             let asked = http::completion(&body(state, request).await?)?;
-            answer::answer(state, Shape::Completion, asked).await.map(|(out, kind)| response(200, kind, out))
+            answer::answer(state, Shape::Completion, asked)
+                .await
+                .map(|(out, kind)| response(200, kind, out))
         }
         "/tokenize" => {
             only(&method, &Method::POST)?;
             let (text, special) = http::text_to_tokenize(&body(state, request).await?)?;
             let tokenizer = running(state)?.tokenizer;
-            let tokens = if special { tokenizer.encode_prompt(&text) } else { tokenizer.encode(&text) };
+            let tokens =
+                if special { tokenizer.encode_prompt(&text) } else { tokenizer.encode(&text) };
             let tokens = tokens.map_err(|error| ApiError::of("content", error.to_string()))?;
             Ok(response(200, JSON, Out::of(serde_json::json!({ "tokens": tokens }).to_string())))
         }
-        _ => Err(ApiError::new(Kind::NotFound, "there is nothing of that name here: docs/use/http.md lists what there is")),
+        _ => Err(ApiError::new(
+            Kind::NotFound,
+            "there is no such path: docs/use/http.md lists the paths",
+        )),
     }
 }
 
@@ -116,15 +136,22 @@ fn running(state: &State) -> Result<Rc<crate::fronts::host::Running>, ApiError> 
 }
 
 fn only(given: &Method, method: &Method) -> Result<(), ApiError> {
-    if given == method { Ok(()) } else { Err(ApiError::new(Kind::Method, format!("this is asked by {method}"))) }
+    if given == method {
+        Ok(())
+    } else {
+        Err(ApiError::new(Kind::Method, format!("use {method} for this path")))
+    }
 }
 
-/// A request's body, whole, within its bounds: its own, and those of all that are being read.
+/// Reads a request's whole body within the limits for one body and for all bodies being read.
 async fn body(state: &State, request: Request<Incoming>) -> Result<Vec<u8>, ApiError> {
     let whole = async {
-        let (mut body, mut bytes) = (request.into_body(), Room { state, bytes: Vec::new(), counted: 0 });
+        let (mut body, mut bytes) =
+            (request.into_body(), Room { state, bytes: Vec::new(), counted: 0 });
         while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|error| ApiError::new(Kind::Invalid, format!("the request was cut: {error}")))?;
+            let frame = frame.map_err(|error| {
+                ApiError::new(Kind::Invalid, format!("the request was cut short: {error}"))
+            })?;
             if let Some(data) = frame.data_ref() {
                 bytes.take(data)?;
             }
@@ -138,22 +165,28 @@ async fn body(state: &State, request: Request<Incoming>) -> Result<Vec<u8>, ApiE
     whole.or(late).await
 }
 
-/// What of a body is here, counted among all that are being read.
+/// The part of a body read so far, counted towards all bodies being read.
 struct Room<'a> {
     state: &'a State,
     bytes: Vec<u8>,
-    /// Of them, also once they were handed on.
+    /// Bytes counted, including those already handed on.
     counted: usize,
 }
 
 impl Room<'_> {
     fn take(&mut self, data: &[u8]) -> Result<(), ApiError> {
         if self.bytes.len() + data.len() > MAX_HTTP_BODY_BYTES {
-            return Err(ApiError::new(Kind::TooLarge, format!("a request may have {MAX_HTTP_BODY_BYTES} bytes: shorten it")));
+            return Err(ApiError::new(
+                Kind::TooLarge,
+                format!("a request may have {MAX_HTTP_BODY_BYTES} bytes: shorten it"),
+            ));
         }
         let reading = self.state.reading.get() + data.len();
         if reading > MAX_HTTP_BODIES_BYTES {
-            return Err(ApiError::new(Kind::Busy, "too many long requests are being read: ask again in a moment"));
+            return Err(ApiError::new(
+                Kind::Busy,
+                "too many long requests are being read: ask again in a moment",
+            ));
         }
         self.state.reading.set(reading);
         self.counted += data.len();
@@ -178,7 +211,7 @@ fn swarm(state: &State) -> Result<Response<Out>, ApiError> {
         context: usize,
         /// Whether a prompt is being answered: `/prompt` shows it.
         busy: bool,
-        /// Requests that wait for a place at the node.
+        /// Requests that wait for a turn at the node.
         requests_waiting: usize,
         celsius: Option<f32>,
         hour: Vec<Minute>,
@@ -202,7 +235,8 @@ fn swarm(state: &State) -> Result<Response<Out>, ApiError> {
 }
 
 fn json(data: &impl Serialize) -> Result<Response<Out>, ApiError> {
-    let text = serde_json::to_string(data).map_err(|error| ApiError::new(Kind::Internal, error.to_string()))?;
+    let text = serde_json::to_string(data)
+        .map_err(|error| ApiError::new(Kind::Internal, error.to_string()))?;
     Ok(response(200, JSON, Out::of(text)))
 }
 
@@ -211,7 +245,12 @@ fn metrics(state: &State) -> Result<Response<Out>, ApiError> {
     let status = running.driver.status();
     let place = state.host.settled.config.node.state.clone();
     let machine = net::machine(&running, place.as_deref(), state.host.now());
-    let sample = Sample { status: &status, model: model_name(&running.model), waiting: state.turns.waiting(), machine: &machine };
+    let sample = Sample {
+        status: &status,
+        model: model_name(&running.model),
+        waiting: state.turns.waiting(),
+        machine: &machine,
+    };
     let text = state.host.meters.text(&sample);
     Ok(response(200, "application/openmetrics-text; version=1.0.0; charset=utf-8", Out::of(text)))
 }
@@ -229,7 +268,8 @@ fn refusal(error: &ApiError) -> Response<Out> {
 
 fn response(status: u16, kind: &'static str, out: Out) -> Response<Out> {
     let mut response = Response::new(out);
-    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    *response.status_mut() =
+        StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     response
 }

@@ -1,5 +1,6 @@
-//! The line at the node's door: so many requests are at the node at once, and the others follow in the order in which they came.
-//! (A semaphore lets newcomers overtake: with 50 clients one was seen to wait half a minute where the median was a second.)
+//! The queue for the node: a fixed number of requests are at the node at once, and the others
+//! follow in order of arrival. (A semaphore lets newcomers overtake: with 50 clients, one waited
+//! half a minute where the median was a second.)
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -7,14 +8,14 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-/// See the file's head.
+/// The queue; see the module header.
 #[derive(Clone)]
 pub(super) struct Turns(Rc<RefCell<Line>>);
 
 struct Line {
-    /// Places at the node that nobody has.
+    /// Free places at the node.
     free: usize,
-    /// Who waits, by ticket, the first in line first.
+    /// Waiting requests by ticket, in order.
     waiting: VecDeque<(u64, Option<Waker>)>,
     tickets: u64,
 }
@@ -30,17 +31,17 @@ impl Line {
 }
 
 impl Turns {
-    /// With so many places at the node.
+    /// A queue for this many places at the node.
     pub(super) fn new(places: usize) -> Turns {
         Turns(Rc::new(RefCell::new(Line { free: places, waiting: VecDeque::new(), tickets: 0 })))
     }
 
-    /// How many wait.
+    /// The number of waiting requests.
     pub(super) fn waiting(&self) -> usize {
         self.0.borrow().waiting.len()
     }
 
-    /// Takes a place in the line at once, and a turn when it has come. Who lets go of it has left the line.
+    /// Joins the queue at once; the future resolves to a turn. Dropping it leaves the queue.
     pub(super) fn wait(&self) -> Waiting {
         let mut line = self.0.borrow_mut();
         line.tickets += 1;
@@ -50,7 +51,7 @@ impl Turns {
     }
 }
 
-/// A place in the line.
+/// A place in the queue.
 pub(super) struct Waiting {
     turns: Turns,
     ticket: u64,
@@ -67,7 +68,8 @@ impl Future for Waiting {
             line.wake_first();
             return Poll::Ready(Turn(self.turns.clone()));
         }
-        if let Some((_, waker)) = line.waiting.iter_mut().find(|(ticket, _)| *ticket == self.ticket) {
+        if let Some((_, waker)) = line.waiting.iter_mut().find(|(ticket, _)| *ticket == self.ticket)
+        {
             *waker = Some(context.waker().clone());
         }
         Poll::Pending
@@ -82,7 +84,7 @@ impl Drop for Waiting {
     }
 }
 
-/// A place at the node, free again when this is dropped.
+/// A place at the node, freed on drop.
 pub(super) struct Turn(Turns);
 
 impl Drop for Turn {

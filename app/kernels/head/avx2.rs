@@ -1,6 +1,6 @@
-//! The first pass for AVX2, four rows and four blocks at a time. Upper halves of two blocks fill a register; products with 32
-//! columns stay within 16 bits (at most 8 × 15 × 127 in a lane once pairs of lanes are added), then pairwise adds bring the blocks'
-//! sums side by side.
+//! The first pass for AVX2, four rows and four blocks at a time. Upper halves of two blocks fill a
+//! register; products with 32 columns stay within 16 bits (at most 8 × 15 × 127 in a lane once
+//! pairs of lanes are added), then pairwise adds bring the blocks' sums side by side.
 
 use core::arch::x86_64::*;
 
@@ -15,19 +15,23 @@ const AHEAD: usize = 3;
 /// The bounds of rows, a multiple of four.
 ///
 /// # Safety
-/// The CPU has AVX2, FMA and F16C; there are as many results as rows, and the query is of the matrix's columns.
+/// The CPU has AVX2, FMA and F16C; there are as many results as rows, and the query is of the
+/// matrix's columns.
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) unsafe fn bounds(m: Split<'_>, query: &Query<'_>, out: &mut [f32]) {
     let groups = m.cols() / (LANES * GROUP);
     let (row, scale_row) = (m.cols() / 2, m.cols() / GROUP * 2);
     assert!(m.rows() == out.len() && out.len().is_multiple_of(ROWS) && query.terms.len() == groups);
     assert!(
-        query.pairs.len() == m.cols() && m.all_upper().len() == m.rows() * row && m.all_scales().len() == m.rows() * scale_row
+        query.pairs.len() == m.cols()
+            && m.all_upper().len() == m.rows() * row
+            && m.all_scales().len() == m.rows() * scale_row
     );
     let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
     for (round, out) in out.chunks_exact_mut(ROWS).enumerate() {
         let (mut sums, mut reaches) = ([_mm256_setzero_ps(); 2], [_mm256_setzero_ps(); 2]);
-        // SAFETY: `ROWS` rows from this one on are there, of `groups` groups each, and so are the query's, by the assertions.
+        // SAFETY: `ROWS` rows from this one on are there, of `groups` groups each, and so are the
+        // query's, by the assertions.
         unsafe {
             let upper = m.all_upper().as_ptr().add(round * ROWS * row);
             let scales = m.all_scales().as_ptr().add(round * ROWS * scale_row);
@@ -43,12 +47,14 @@ pub(super) unsafe fn bounds(m: Split<'_>, query: &Query<'_>, out: &mut [f32]) {
                 let columns = query.pairs.as_ptr().add(g * LANES * GROUP).cast::<__m256i>();
                 let columns = [0, 1, 2, 3].map(|i| _mm256_loadu_si256(columns.add(i)));
                 let terms = &query.terms[g];
-                let [scale, offset, reach] =
-                    [&terms.scale, &terms.offset, &terms.reach].map(|term| _mm256_broadcast_ps(&_mm_loadu_ps(term.as_ptr())));
+                let [scale, offset, reach] = [&terms.scale, &terms.offset, &terms.reach]
+                    .map(|term| _mm256_broadcast_ps(&_mm_loadu_ps(term.as_ptr())));
                 for two in 0..2 {
-                    let [a, b] = [two * 2, two * 2 + 1].map(|r| four_blocks(upper.add(r * row + g * 64), columns));
+                    let [a, b] = [two * 2, two * 2 + 1]
+                        .map(|r| four_blocks(upper.add(r * row + g * 64), columns));
                     let whole = _mm256_permutevar8x32_epi32(_mm256_hadd_epi32(a, b), order);
-                    let [a, b] = [two * 2, two * 2 + 1].map(|r| scales.add(r * scale_row + g * 8).cast::<i64>().read_unaligned());
+                    let [a, b] = [two * 2, two * 2 + 1]
+                        .map(|r| scales.add(r * scale_row + g * 8).cast::<i64>().read_unaligned());
                     let d = _mm256_cvtph_ps(_mm_set_epi64x(b, a));
                     let joined = _mm256_mul_ps(d, scale);
                     sums[two] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(whole), joined, sums[two]);
@@ -72,7 +78,8 @@ pub(super) unsafe fn bounds(m: Split<'_>, query: &Query<'_>, out: &mut [f32]) {
     }
 }
 
-/// Sums of four blocks of a row, in pairs of lanes: blocks 0 and 2 in the lower half, 1 and 3 in the upper.
+/// Sums of four blocks of a row, in pairs of lanes: blocks 0 and 2 in the lower half, 1 and 3 in
+/// the upper.
 ///
 /// # Safety
 /// 64 bytes are there.
@@ -81,18 +88,21 @@ pub(super) unsafe fn bounds(m: Split<'_>, query: &Query<'_>, out: &mut [f32]) {
 unsafe fn four_blocks(upper: *const u8, columns: [__m256i; 4]) -> __m256i {
     let nibbles = _mm256_set1_epi8(15);
     // SAFETY: the caller's.
-    let [a, b] = unsafe { [_mm256_loadu_si256(upper.cast()), _mm256_loadu_si256(upper.cast::<__m256i>().add(1))] };
+    let [a, b] = unsafe {
+        [_mm256_loadu_si256(upper.cast()), _mm256_loadu_si256(upper.cast::<__m256i>().add(1))]
+    };
     let two = |codes, first, last| {
         let first = _mm256_maddubs_epi16(_mm256_and_si256(codes, nibbles), first);
-        let last = _mm256_maddubs_epi16(_mm256_and_si256(_mm256_srli_epi16::<4>(codes), nibbles), last);
+        let last =
+            _mm256_maddubs_epi16(_mm256_and_si256(_mm256_srli_epi16::<4>(codes), nibbles), last);
         _mm256_add_epi16(first, last)
     };
     let pairs = _mm256_hadd_epi16(two(a, columns[0], columns[1]), two(b, columns[2], columns[3]));
     _mm256_madd_epi16(pairs, _mm256_set1_epi16(1))
 }
 
-/// The products of the rows that `rows` names, as `int8` defines them: four blocks' sums side by side, then one multiply-add after
-/// the other.
+/// The products of the rows that `rows` names, as `int8` defines them: four blocks' sums side by
+/// side, then one multiply-add after the other.
 ///
 /// # Safety
 /// The CPU has AVX2, FMA and F16C.
@@ -100,28 +110,44 @@ unsafe fn four_blocks(upper: *const u8, columns: [__m256i; 4]) -> __m256i {
 pub(super) unsafe fn exact(m: Split<'_>, query: &Query<'_>, rows: &[u32], out: &mut [f32]) {
     let groups = m.cols() / (LANES * GROUP);
     let scales = &query.x.scales;
-    assert!(rows.len() == out.len() && query.pairs.len() == m.cols() && scales.len() == groups * LANES);
+    assert!(
+        rows.len() == out.len() && query.pairs.len() == m.cols() && scales.len() == groups * LANES
+    );
     for (r, out) in rows.iter().zip(out) {
         let r = *r as usize;
         let (upper, lower, d) = (m.upper(r), m.lower(r), m.scales(r));
         let mut acc = 0f32;
         for g in 0..groups {
             let (mut sums, mut joined) = ([0f32; LANES], [0f32; LANES]);
-            // SAFETY: four blocks of the row, of its scales and of the token are there: slices of the row have its length, and the
-            // query's were checked.
+            // SAFETY: four blocks of the row, of its scales and of the token are there: slices of
+            // the row have its length, and the query's were checked.
             unsafe {
                 let columns = query.pairs.as_ptr().add(g * LANES * GROUP).cast::<__m256i>();
-                let [upper, lower] = [upper, lower].map(|half| half.as_ptr().add(g * 64).cast::<__m256i>());
+                let [upper, lower] =
+                    [upper, lower].map(|half| half.as_ptr().add(g * 64).cast::<__m256i>());
                 let [a, b] = [0, 1].map(|two| {
-                    let halves = [_mm256_loadu_si256(upper.add(two)), _mm256_loadu_si256(lower.add(two))];
-                    two_blocks(halves, [_mm256_loadu_si256(columns.add(two * 2)), _mm256_loadu_si256(columns.add(two * 2 + 1))])
+                    let halves =
+                        [_mm256_loadu_si256(upper.add(two)), _mm256_loadu_si256(lower.add(two))];
+                    two_blocks(
+                        halves,
+                        [
+                            _mm256_loadu_si256(columns.add(two * 2)),
+                            _mm256_loadu_si256(columns.add(two * 2 + 1)),
+                        ],
+                    )
                 });
                 let fours = _mm256_hadd_epi32(a, b);
                 let twos = _mm256_hadd_epi32(fours, fours);
-                let whole = _mm_unpacklo_epi32(_mm256_castsi256_si128(twos), _mm256_extracti128_si256::<1>(twos));
+                let whole = _mm_unpacklo_epi32(
+                    _mm256_castsi256_si128(twos),
+                    _mm256_extracti128_si256::<1>(twos),
+                );
                 let d = _mm_cvtph_ps(_mm_loadl_epi64(d.as_ptr().add(g * LANES * 2).cast()));
                 _mm_storeu_ps(sums.as_mut_ptr(), _mm_cvtepi32_ps(whole));
-                _mm_storeu_ps(joined.as_mut_ptr(), _mm_mul_ps(d, _mm_loadu_ps(scales.as_ptr().add(g * LANES))));
+                _mm_storeu_ps(
+                    joined.as_mut_ptr(),
+                    _mm_mul_ps(d, _mm_loadu_ps(scales.as_ptr().add(g * LANES))),
+                );
             }
             for (sum, joined) in sums.iter().zip(joined) {
                 acc = sum.mul_add(joined, acc);
@@ -131,15 +157,18 @@ pub(super) unsafe fn exact(m: Split<'_>, query: &Query<'_>, rows: &[u32], out: &
     }
 }
 
-/// Sums of two blocks of a row, in four lanes each. Two products share 16 bits, at most 2 × 128 × 127.
+/// Sums of two blocks of a row, in four lanes each. Two products share 16 bits, at most 2 × 128 ×
+/// 127.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn two_blocks([upper, lower]: [__m256i; 2], [first, last]: [__m256i; 2]) -> __m256i {
     let (nibbles, signs) = (_mm256_set1_epi8(15), _mm256_set1_epi8(-128));
     let shifted = _mm256_andnot_si256(nibbles, _mm256_slli_epi16::<4>(upper));
-    let firsts = _mm256_xor_si256(_mm256_or_si256(shifted, _mm256_and_si256(nibbles, lower)), signs);
+    let firsts =
+        _mm256_xor_si256(_mm256_or_si256(shifted, _mm256_and_si256(nibbles, lower)), signs);
     let shifted = _mm256_and_si256(nibbles, _mm256_srli_epi16::<4>(lower));
-    let lasts = _mm256_xor_si256(_mm256_or_si256(_mm256_andnot_si256(nibbles, upper), shifted), signs);
+    let lasts =
+        _mm256_xor_si256(_mm256_or_si256(_mm256_andnot_si256(nibbles, upper), shifted), signs);
     let products = |codes, columns| {
         let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(codes), _mm256_sign_epi8(columns, codes));
         _mm256_madd_epi16(pairs, _mm256_set1_epi16(1))

@@ -1,12 +1,15 @@
 //! The likeliest rows of an output matrix, exactly, out of half of its bytes.
 //!
-//! A row of Q8_0 is kept in two halves ([`split_row`]): the upper four bits of its codes, and the lower four. A first pass reads
-//! the upper halves of all rows, and gives each row a number that its product cannot exceed ([`Query`]). Then some rows that look
-//! likely are computed as `int8` defines it, from both halves; whatever row cannot reach what those have is out, and the others are
-//! computed as well. So what comes back has the bits of the product, and no row is missing that could be among the likeliest.
+//! A row of Q8_0 is kept in two halves ([`split_row`]): the upper four bits of its codes, and the
+//! lower four. A first pass reads the upper halves of all rows, and gives each row a number that
+//! its product cannot exceed ([`Query`]). Then some rows that look likely are computed as `int8`
+//! defines it, from both halves; whatever row cannot reach what those have is out, and the others
+//! are computed as well. So what comes back has the bits of the product, and no row is missing that
+//! could be among the likeliest.
 //!
-//! The first pass is defined, too, so that a step costs the same everywhere. For lane `l` of four, over the blocks `b` of 32
-//! columns with `b mod 4 = l`, in order, with `n` the upper halves as 0 to 15 and `d` a block's scale:
+//! The first pass is defined, too, so that a step costs the same everywhere. For lane `l` of four,
+//! over the blocks `b` of 32 columns with `b mod 4 = l`, in order, with `n` the upper halves as 0
+//! to 15 and `d` a block's scale:
 //!
 //! ```text
 //! sum[l]   = fma(Σ n · activation, d · terms.scale[b], sum[l]), then fma(terms.offset[b], d, sum[l])
@@ -69,7 +72,8 @@ struct Query<'a> {
 }
 
 impl<'a> Query<'a> {
-    /// None where a scale is infinite or NaN, or products could overflow: then nothing can be said of them beforehand.
+    /// None where a scale is infinite or NaN, or products could overflow: then nothing can be said
+    /// of them beforehand.
     fn new(x: &'a QuantizedRows) -> Option<Query<'a>> {
         let blocks = x.cols / GROUP;
         let codes = x.codes.as_chunks::<GROUP>().0;
@@ -83,7 +87,8 @@ impl<'a> Query<'a> {
             let lanes = &mut terms[b / LANES];
             lanes.scale[b % LANES] = x.scales[b] * 16.0;
             lanes.offset[b % LANES] = (sum * (CENTRE - 128.0) * scale) as f32;
-            lanes.reach[b % LANES] = (spread * scale * (1.0 + (blocks + 16) as f64 / f64::from(1 << 22))) as f32;
+            lanes.reach[b % LANES] =
+                (spread * scale * (1.0 + (blocks + 16) as f64 / f64::from(1 << 22))) as f32;
         }
         #[cfg(target_arch = "x86_64")]
         let pairs = codes.as_chunks::<2>().0.iter().flat_map(|[a, b]| {
@@ -100,18 +105,21 @@ impl<'a> Query<'a> {
     }
 }
 
-/// How far the lower halves of a block's row can carry its sum from their centre, for each unit of the row's width and with the
-/// share of rounding; and the sum of the activations' magnitudes.
+/// How far the lower halves of a block's row can carry its sum from their centre, for each unit of
+/// the row's width and with the share of rounding; and the sum of the activations' magnitudes.
 ///
-/// By Cauchy and Schwarz the distance is at most ‖lower − 7.5‖ × ‖activations‖. The largest activations are better taken for
-/// themselves, 7.5 times each, as long as that lowers the whole.
+/// By Cauchy and Schwarz the distance is at most ‖lower − 7.5‖ × ‖activations‖. The largest
+/// activations are better taken for themselves, 7.5 times each, as long as that lowers the whole.
 fn spread(codes: &[i8; GROUP], blocks: usize) -> (f64, u32) {
     let mut sizes = codes.map(i8::unsigned_abs);
     sizes.sort_unstable_by(|a, b| b.cmp(a));
     let mut rest: u32 = sizes.iter().map(|size| u32::from(*size) * u32::from(*size)).sum();
     let (mut taken, mut best) = (0u32, f64::INFINITY);
     for size in sizes {
-        best = best.min(f64::from(rest).sqrt() / split::PER_UNIT + CENTRE * f64::from(taken) / f64::from(split::LEAST_WIDTH));
+        best = best.min(
+            f64::from(rest).sqrt() / split::PER_UNIT
+                + CENTRE * f64::from(taken) / f64::from(split::LEAST_WIDTH),
+        );
         taken += u32::from(size);
         rest -= u32::from(size) * u32::from(size);
     }
@@ -122,11 +130,16 @@ fn spread(codes: &[i8; GROUP], blocks: usize) -> (f64, u32) {
 
 /// The bounds of some rows.
 fn bounds(isa: Isa, m: Split<'_>, query: &Query<'_>, out: &mut [f32]) {
-    assert!(out.len() == m.rows() && query.x.cols == m.cols() && query.terms.len() * LANES * GROUP == m.cols());
+    assert!(
+        out.len() == m.rows()
+            && query.x.cols == m.cols()
+            && query.terms.len() * LANES * GROUP == m.cols()
+    );
     let whole = m.rows() / 4 * 4;
     let (fours, rest) = out.split_at_mut(whole);
     match isa.kind() {
-        // SAFETY: an `Isa` of this kind exists only where the CPU has its instructions; the sizes are checked above.
+        // SAFETY: an `Isa` of this kind exists only where the CPU has its instructions; the sizes
+        // are checked above.
         #[cfg(target_arch = "x86_64")]
         Kind::Avx2 | Kind::Avx512 => unsafe { avx2::bounds(m.range(0..whole), query, fours) },
         // SAFETY: as above.
@@ -142,11 +155,14 @@ fn bounds_body(m: Split<'_>, query: &Query<'_>, out: &mut [f32]) {
     let codes = query.x.codes.as_chunks::<GROUP>().0;
     for (r, out) in out.iter_mut().enumerate() {
         let (mut sum, mut reach) = ([0f32; LANES], [0f32; LANES]);
-        for (b, (upper, codes)) in m.upper(r).as_chunks::<{ GROUP / 2 }>().0.iter().zip(codes).enumerate() {
+        for (b, (upper, codes)) in
+            m.upper(r).as_chunks::<{ GROUP / 2 }>().0.iter().zip(codes).enumerate()
+        {
             let (lane, terms, d) = (b % LANES, &query.terms[b / LANES], m.scale(r, b));
             let whole: i32 = (0..GROUP / 2)
                 .map(|i| {
-                    i32::from(upper[i] & 15) * i32::from(codes[i]) + i32::from(upper[i] >> 4) * i32::from(codes[i + GROUP / 2])
+                    i32::from(upper[i] & 15) * i32::from(codes[i])
+                        + i32::from(upper[i] >> 4) * i32::from(codes[i + GROUP / 2])
                 })
                 .sum();
             sum[lane] = (whole as f32).mul_add(d * terms.scale[lane], sum[lane]);
@@ -161,7 +177,8 @@ fn bounds_body(m: Split<'_>, query: &Query<'_>, out: &mut [f32]) {
 /// The products of the rows that `rows` names, as `int8` defines them.
 fn exact(isa: Isa, m: Split<'_>, query: &Query<'_>, rows: &[u32], out: &mut [f32]) {
     match isa.kind() {
-        // SAFETY: an `Isa` of this kind exists only where the CPU has its instructions; what else is to hold, it checks.
+        // SAFETY: an `Isa` of this kind exists only where the CPU has its instructions; what else
+        // is to hold, it checks.
         #[cfg(target_arch = "x86_64")]
         Kind::Avx2 | Kind::Avx512 => unsafe { avx2::exact(m, query, rows, out) },
         // SAFETY: NEON is the baseline; what else is to hold, it checks.
@@ -177,15 +194,20 @@ fn exact_body(m: Split<'_>, x: &QuantizedRows, rows: &[u32], out: &mut [f32]) {
     let codes = x.codes.as_chunks::<GROUP>().0;
     for (r, out) in rows.iter().zip(out) {
         let r = *r as usize;
-        let halves = m.upper(r).as_chunks::<{ GROUP / 2 }>().0.iter().zip(m.lower(r).as_chunks::<{ GROUP / 2 }>().0);
+        let halves = m
+            .upper(r)
+            .as_chunks::<{ GROUP / 2 }>()
+            .0
+            .iter()
+            .zip(m.lower(r).as_chunks::<{ GROUP / 2 }>().0);
         let mut acc = 0f32;
         for (b, ((upper, lower), codes)) in halves.zip(codes).enumerate() {
             let mut sum = 0i32;
             for i in 0..GROUP / 2 {
                 let first = (upper[i] << 4 | lower[i] & 15) ^ 0x80;
                 let last = (upper[i] & 0xf0 | lower[i] >> 4) ^ 0x80;
-                let products =
-                    i32::from(first as i8) * i32::from(codes[i]) + i32::from(last as i8) * i32::from(codes[i + GROUP / 2]);
+                let products = i32::from(first as i8) * i32::from(codes[i])
+                    + i32::from(last as i8) * i32::from(codes[i + GROUP / 2]);
                 // At most 32 × 128 × 127: nothing wraps.
                 sum = sum.wrapping_add(products);
             }

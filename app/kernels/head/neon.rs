@@ -1,9 +1,10 @@
-//! The first pass for ARMv8.0-A, four rows and four blocks at a time, in assembly for an in-order core (see `int8/neon`). Products
-//! of 32 columns fit 16 bits in eight lanes and in the pairs of those (4 × 4 × 2 × 15 × 127 at most, one halving before the end),
-//! so four blocks of a row come to lie side by side by three pairwise adds and one that widens.
+//! The first pass for ARMv8.0-A, four rows and four blocks at a time, in assembly for an in-order
+//! core (see `int8/neon`). Products of 32 columns fit 16 bits in eight lanes and in the pairs of
+//! those (4 × 4 × 2 × 15 × 127 at most, one halving before the end), so four blocks of a row come
+//! to lie side by side by three pairwise adds and one that widens.
 //!
-//! Registers: v0–v7 upper halves of a row, v8–v11 sums of four rows, v12–v15 their reaches, v16–v23 activations, v24–v27 sums of a
-//! row's blocks, v28–v30 terms, v31 a nibble's bits.
+//! Registers: v0–v7 upper halves of a row, v8–v11 sums of four rows, v12–v15 their reaches, v16–v23
+//! activations, v24–v27 sums of a row's blocks, v28–v30 terms, v31 a nibble's bits.
 
 use core::arch::aarch64::*;
 use core::arch::asm;
@@ -74,13 +75,18 @@ macro_rules! row {
 pub(super) unsafe fn bounds(m: Split<'_>, query: &Query<'_>, out: &mut [f32]) {
     let groups = m.cols() / (LANES * GROUP);
     let (row, scale_row) = (m.cols() / 2, m.cols() / GROUP * 2);
-    assert!(m.rows() == out.len() && out.len().is_multiple_of(ROWS) && groups > 0 && query.terms.len() == groups);
+    assert!(
+        m.rows() == out.len()
+            && out.len().is_multiple_of(ROWS)
+            && groups > 0
+            && query.terms.len() == groups
+    );
     assert!(query.x.codes.len() >= m.cols());
     assert!(m.all_upper().len() == m.rows() * row && m.all_scales().len() == m.rows() * scale_row);
     for (round, out) in out.chunks_exact_mut(ROWS).enumerate() {
         let mut lanes = [[0f32; LANES]; 2];
-        // SAFETY: reads `groups` groups of four rows, of their scales and of the query, all there by the assertions, and writes
-        // eight floats.
+        // SAFETY: reads `groups` groups of four rows, of their scales and of the query, all there
+        // by the assertions, and writes eight floats.
         unsafe {
             let upper = m.all_upper().as_ptr().add(round * ROWS * row);
             let scales = m.all_scales().as_ptr().add(round * ROWS * scale_row);
@@ -127,24 +133,28 @@ pub(super) unsafe fn bounds(m: Split<'_>, query: &Query<'_>, out: &mut [f32]) {
     }
 }
 
-/// The products of the rows that `rows` names, as `int8` defines them: four blocks' sums side by side, then one multiply-add after
-/// the other.
+/// The products of the rows that `rows` names, as `int8` defines them: four blocks' sums side by
+/// side, then one multiply-add after the other.
 ///
 /// # Safety
 /// The rows are the matrix's, as many as there are results, and `x` is a token of its columns.
 pub(super) unsafe fn exact(m: Split<'_>, x: &QuantizedRows, rows: &[u32], out: &mut [f32]) {
     let groups = m.cols() / (LANES * GROUP);
-    assert!(rows.len() == out.len() && x.codes.len() >= m.cols() && x.scales.len() >= groups * LANES);
+    assert!(
+        rows.len() == out.len() && x.codes.len() >= m.cols() && x.scales.len() >= groups * LANES
+    );
     for (r, out) in rows.iter().zip(out) {
         let r = *r as usize;
         let (upper, lower, scales) = (m.upper(r), m.lower(r), m.scales(r));
         let mut acc = 0f32;
         for g in 0..groups {
-            // SAFETY: four blocks of the row, of its scales and of the token are there: slices of the row have its length.
+            // SAFETY: four blocks of the row, of its scales and of the token are there: slices of
+            // the row have its length.
             let (sums, joined) = unsafe {
                 let sums: [int32x4_t; LANES] = core::array::from_fn(|b| {
                     let at = g * LANES + b;
-                    let halves = [upper, lower].map(|half| vld1q_u8(half.as_ptr().add(at * GROUP / 2)));
+                    let halves =
+                        [upper, lower].map(|half| vld1q_u8(half.as_ptr().add(at * GROUP / 2)));
                     block(halves, x.codes.as_ptr().add(at * GROUP))
                 });
                 let whole = vpaddq_s32(vpaddq_s32(sums[0], sums[1]), vpaddq_s32(sums[2], sums[3]));
@@ -153,7 +163,10 @@ pub(super) unsafe fn exact(m: Split<'_>, x: &QuantizedRows, rows: &[u32], out: &
                 asm!("fcvtl {d:v}.4s, {halves:v}.4h", d = out(vreg) d, halves = in(vreg) halves, options(pure, nomem, nostack));
                 let mut out = [[0f32; LANES]; 2];
                 vst1q_f32(out[0].as_mut_ptr(), vcvtq_f32_s32(whole));
-                vst1q_f32(out[1].as_mut_ptr(), vmulq_f32(d, vld1q_f32(x.scales.as_ptr().add(g * LANES))));
+                vst1q_f32(
+                    out[1].as_mut_ptr(),
+                    vmulq_f32(d, vld1q_f32(x.scales.as_ptr().add(g * LANES))),
+                );
                 (out[0], out[1])
             };
             for (sum, scale) in sums.iter().zip(joined) {

@@ -9,7 +9,8 @@ pub(crate) type Likely = (u32, f32);
 /// Rows that a scan looks at together.
 const RUN: usize = 16;
 
-/// Of `count` wanted rows, so many times as many are computed first: their bounds say roughly which they are.
+/// Of `count` wanted rows, so many times as many are computed first: their bounds say roughly which
+/// they are.
 const FIRST: usize = 3;
 
 /// The least that are.
@@ -18,12 +19,14 @@ const FIRST_LEAST: usize = 16;
 /// Candidates that a core takes at a time.
 const BATCH: usize = 32;
 
-/// The products of the rows `apart` and of all others that can be among their `count` highest, in the order of their numbers: every
-/// row that is not there is below at least `count` of those that are. None where the activations are infinite, NaN or so large that
-/// products might be: nothing is known of them then.
+/// The products of the rows `apart` and of all others that can be among their `count` highest, in
+/// the order of their numbers: every row that is not there is below at least `count` of those that
+/// are. None where the activations are infinite, NaN or so large that products might be: nothing is
+/// known of them then.
 ///
 /// # Panics
-/// Where `x` is not one row of the matrix's columns, `count` is 0, or `apart` is not in order, each once, and within the matrix.
+/// Where `x` is not one row of the matrix's columns, `count` is 0, or `apart` is not in order, each
+/// once, and within the matrix.
 pub(crate) fn likeliest(
     team: &Team,
     isa: Isa,
@@ -33,7 +36,10 @@ pub(crate) fn likeliest(
     apart: &[u32],
 ) -> Option<Vec<Likely>> {
     assert!(x.rows() == 1 && x.cols == m.cols() && count > 0, "one token of {} columns", m.cols());
-    assert!(apart.is_sorted_by(|a, b| a < b) && apart.last().is_none_or(|last| (*last as usize) < m.rows()));
+    assert!(
+        apart.is_sorted_by(|a, b| a < b)
+            && apart.last().is_none_or(|last| (*last as usize) < m.rows())
+    );
     let query = Query::new(x)?;
     let mut most = all_bounds(team, isa, m, &query);
     let mut found = computed(team, isa, m, &query, apart);
@@ -59,14 +65,18 @@ fn all_bounds(team: &Team, isa: Isa, m: Split<'_>, query: &Query<'_>) -> Vec<f32
     let mut out = vec![0f32; m.rows()];
     let parts = if team.cores() == 1 { 1 } else { team.cores() * PARTS };
     let run = m.rows().div_ceil(parts * STEP) * STEP;
-    team.each_run(&mut out, run, &|part, out| bounds(isa, m.range(part * run..part * run + out.len()), query, out));
+    team.each_run(&mut out, run, &|part, out| {
+        bounds(isa, m.range(part * run..part * run + out.len()), query, out)
+    });
     out
 }
 
 /// The products of some rows, on all cores.
 fn computed(team: &Team, isa: Isa, m: Split<'_>, query: &Query<'_>, rows: &[u32]) -> Vec<Likely> {
     let mut out = vec![0f32; rows.len()];
-    team.each_run(&mut out, BATCH, &|part, out| exact(isa, m, query, &rows[part * BATCH..][..out.len()], out));
+    team.each_run(&mut out, BATCH, &|part, out| {
+        exact(isa, m, query, &rows[part * BATCH..][..out.len()], out)
+    });
     rows.iter().copied().zip(out).collect()
 }
 
@@ -88,13 +98,17 @@ fn highest(isa: Isa, most: &[f32], count: usize) -> Vec<u32> {
     while from < most.len() {
         above(isa, most, floor, &mut from, 2 * count, &mut kept);
         if kept.len() >= 2 * count {
-            kept.select_nth_unstable_by(count - 1, |a: &u32, b: &u32| most[*b as usize].total_cmp(&most[*a as usize]));
+            kept.select_nth_unstable_by(count - 1, |a: &u32, b: &u32| {
+                most[*b as usize].total_cmp(&most[*a as usize])
+            });
             kept.truncate(count);
             floor = most[kept[count - 1] as usize];
         }
     }
     if kept.len() > count {
-        kept.select_nth_unstable_by(count - 1, |a, b| most[*b as usize].total_cmp(&most[*a as usize]));
+        kept.select_nth_unstable_by(count - 1, |a, b| {
+            most[*b as usize].total_cmp(&most[*a as usize])
+        });
         kept.truncate(count);
     }
     kept
@@ -109,7 +123,9 @@ fn above_body(most: &[f32], floor: f32, from: &mut usize, enough: usize, kept: &
             None => true,
         };
         if is_any {
-            kept.extend((*from as u32..).zip(run).filter(|(_, bound)| **bound > floor).map(|(row, _)| row));
+            kept.extend(
+                (*from as u32..).zip(run).filter(|(_, bound)| **bound > floor).map(|(row, _)| row),
+            );
         }
         *from += RUN;
     }
@@ -124,7 +140,10 @@ per_isa! {
 fn at_least_body(most: &[f32], floor: f32, kept: &mut Vec<u32>) {
     let mut keep = |run: usize, bounds: &[f32]| {
         let rows = ((run * RUN) as u32..).zip(bounds);
-        kept.extend(rows.filter(|(_, bound)| **bound >= floor && **bound > f32::NEG_INFINITY).map(|(row, _)| row));
+        kept.extend(
+            rows.filter(|(_, bound)| **bound >= floor && **bound > f32::NEG_INFINITY)
+                .map(|(row, _)| row),
+        );
     };
     let (runs, rest) = most.as_chunks::<RUN>();
     for (run, bounds) in runs.iter().enumerate() {

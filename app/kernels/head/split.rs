@@ -20,7 +20,8 @@ pub(crate) const LANES: usize = 4;
 /// Units of a width in a length of 1.
 pub(super) const PER_UNIT: f64 = 6.0;
 
-/// A row's width is at least this, 24 in length. Lower halves like noise have a length of some 26 for each 32.
+/// A row's width is at least this, 24 in length. Lower halves like noise have a length of some 26
+/// for each 32.
 pub(super) const LEAST_WIDTH: u8 = 144;
 
 /// Where the parts begin, and their rows, which the first pass reads whole lines of.
@@ -36,9 +37,11 @@ pub(crate) struct HeadShape {
 impl HeadShape {
     /// None unless it is a matrix of Q8_0 whose columns are a multiple of 128.
     pub(crate) fn new(format: Format, rows: usize, cols: usize) -> Option<HeadShape> {
-        let fits = format == Format::Q8_0 && rows > 0 && cols > 0 && cols.is_multiple_of(LANES * GROUP);
+        let fits =
+            format == Format::Q8_0 && rows > 0 && cols > 0 && cols.is_multiple_of(LANES * GROUP);
         let bytes = rows.checked_mul(cols)?.checked_mul(2)?;
-        (fits && u32::try_from(rows).is_ok() && isize::try_from(bytes).is_ok()).then_some(HeadShape { rows, cols })
+        (fits && u32::try_from(rows).is_ok() && isize::try_from(bytes).is_ok())
+            .then_some(HeadShape { rows, cols })
     }
 
     /// Rows of the matrix.
@@ -72,17 +75,25 @@ impl HeadShape {
     }
 }
 
-/// Splits a row of Q8_0 into its parts: scales, upper halves, lower halves; returns its width. None where a scale is negative,
-/// infinite or NaN: such a row has no bound.
+/// Splits a row of Q8_0 into its parts: scales, upper halves, lower halves; returns its width. None
+/// where a scale is negative, infinite or NaN: such a row has no bound.
 ///
 /// # Panics
 /// When the lengths do not fit one another.
-pub(crate) fn split_row(row: &[u8], scales: &mut [u8], upper: &mut [u8], lower: &mut [u8]) -> Option<u8> {
+pub(crate) fn split_row(
+    row: &[u8],
+    scales: &mut [u8],
+    upper: &mut [u8],
+    lower: &mut [u8],
+) -> Option<u8> {
     let (blocks, _) = row.as_chunks::<{ GROUP + 2 }>();
     let (scales, _) = scales.as_chunks_mut::<2>();
     let (upper, _) = upper.as_chunks_mut::<{ GROUP / 2 }>();
     let (lower, _) = lower.as_chunks_mut::<{ GROUP / 2 }>();
-    assert!(row.len() == blocks.len() * (GROUP + 2) && [scales.len(), upper.len(), lower.len()] == [blocks.len(); 3]);
+    assert!(
+        row.len() == blocks.len() * (GROUP + 2)
+            && [scales.len(), upper.len(), lower.len()] == [blocks.len(); 3]
+    );
     let mut furthest = 0;
     for (((block, scale), upper), lower) in blocks.iter().zip(scales).zip(upper).zip(lower) {
         *scale = [block[0], block[1]];
@@ -118,12 +129,18 @@ pub(crate) struct Split<'a> {
 }
 
 impl<'a> Split<'a> {
-    /// A view of `bytes`; none unless they are as many as the shape has. Whatever they are, reading them is safe; what they say is
-    /// right where [`split_row`] made them.
+    /// A view of `bytes`; none unless they are as many as the shape has. Whatever they are, reading
+    /// them is safe; what they say is right where [`split_row`] made them.
     pub(crate) fn new(shape: HeadShape, bytes: &'a [u8]) -> Option<Split<'a>> {
         let [scales, upper, lower, widths] = shape.parts().map(|part| bytes.get(part));
         let whole = bytes.len() == shape.bytes();
-        whole.then_some(Split { shape, scales: scales?, upper: upper?, lower: lower?, widths: widths? })
+        whole.then_some(Split {
+            shape,
+            scales: scales?,
+            upper: upper?,
+            lower: lower?,
+            widths: widths?,
+        })
     }
 
     pub(super) fn rows(&self) -> usize {
@@ -138,7 +155,13 @@ impl<'a> Split<'a> {
     pub(super) fn range(&self, rows: Range<usize>) -> Split<'a> {
         let [s, u, l, w] = self.shape.row_bytes().map(|bytes| rows.start * bytes..rows.end * bytes);
         let shape = HeadShape { rows: rows.len(), ..self.shape };
-        Split { shape, scales: &self.scales[s], upper: &self.upper[u], lower: &self.lower[l], widths: &self.widths[w] }
+        Split {
+            shape,
+            scales: &self.scales[s],
+            upper: &self.upper[u],
+            lower: &self.lower[l],
+            widths: &self.widths[w],
+        }
     }
 
     /// The scales of all rows, f16.

@@ -46,25 +46,49 @@ impl Both {
 
     fn product(&self, isa: Isa, x: &QuantizedRows) -> Vec<f32> {
         let mut y = vec![0f32; self.rows];
-        matmul_int8(&Team::alone(), isa, Matrix::new(&self.whole, Format::Q8_0, self.rows, self.cols), x, &mut y);
+        matmul_int8(
+            &Team::alone(),
+            isa,
+            Matrix::new(&self.whole, Format::Q8_0, self.rows, self.cols),
+            x,
+            &mut y,
+        );
         y
     }
 
     /// Holds every promise of `likeliest` against the whole product; how many rows were computed.
-    fn check(&self, team: &Team, isa: Isa, x: &QuantizedRows, count: usize, apart: &[u32]) -> usize {
+    fn check(
+        &self,
+        team: &Team,
+        isa: Isa,
+        x: &QuantizedRows,
+        count: usize,
+        apart: &[u32],
+    ) -> usize {
         let all = self.product(isa, x);
         let found = likeliest(team, isa, self.split(), x, count, apart).unwrap();
         assert!(found.is_sorted_by(|a, b| a.0 < b.0));
         for (row, value) in &found {
-            assert_eq!(value.to_bits(), all[*row as usize].to_bits(), "{isa:?}: row {row} has another product");
+            assert_eq!(
+                value.to_bits(),
+                all[*row as usize].to_bits(),
+                "{isa:?}: row {row} has another product"
+            );
         }
         let is_found = |row: u32| found.binary_search_by_key(&row, |(row, _)| *row).is_ok();
         assert!(apart.iter().all(|row| is_found(*row)));
-        let mut others: Vec<f32> = (0u32..).zip(&all).filter(|(row, _)| !apart.contains(row)).map(|(_, value)| *value).collect();
+        let mut others: Vec<f32> = (0u32..)
+            .zip(&all)
+            .filter(|(row, _)| !apart.contains(row))
+            .map(|(_, value)| *value)
+            .collect();
         others.sort_by(|a, b| b.total_cmp(a));
         let least = others.get(count - 1).copied().unwrap_or(f32::NEG_INFINITY);
         for (row, value) in (0u32..).zip(&all) {
-            assert!(*value < least || is_found(row), "{isa:?}: row {row} has {value}, and {least} is enough for {count}");
+            assert!(
+                *value < least || is_found(row),
+                "{isa:?}: row {row} has {value}, and {least} is enough for {count}"
+            );
         }
         found.len()
     }
@@ -86,7 +110,8 @@ fn halves_are_the_codes_of_the_row() {
         for b in 0..8 {
             for i in 0..32 {
                 let nibble = |bytes: &[u8]| bytes[b * 16 + i % 16] >> (i / 16 * 4) & 15;
-                let code = 16 * (i32::from(nibble(both.split().upper(r))) - 8) + i32::from(nibble(both.split().lower(r)));
+                let code = 16 * (i32::from(nibble(both.split().upper(r))) - 8)
+                    + i32::from(nibble(both.split().lower(r)));
                 assert_eq!(code, i32::from(both.whole[(r * 8 + b) * 34 + 2 + i] as i8));
             }
         }
@@ -105,7 +130,10 @@ fn the_first_pass_has_the_bits_of_its_definition() {
             for isa in Isa::all() {
                 let mut out = vec![7f32; rows];
                 bounds(isa, both.split(), &query, &mut out);
-                assert!(out.iter().zip(&expected).all(|(a, b)| a.to_bits() == b.to_bits()), "{isa:?} {rows} × {cols}");
+                assert!(
+                    out.iter().zip(&expected).all(|(a, b)| a.to_bits() == b.to_bits()),
+                    "{isa:?} {rows} × {cols}"
+                );
             }
         }
     }
@@ -128,7 +156,8 @@ fn the_worst_rows_keep_to_their_bounds_and_come_near_them() {
     let cols = 640;
     for seed in 0..40 {
         let flat = seed % 2 == 0;
-        let values: Vec<f32> = noise(cols, seed).iter().map(|v| if flat { v.signum() } else { *v }).collect();
+        let values: Vec<f32> =
+            noise(cols, seed).iter().map(|v| if flat { v.signum() } else { *v }).collect();
         let x = quantize_rows(Isa::best(), &values, cols);
         let row = |up: bool| -> Vec<u8> {
             let block = |b: usize| {
@@ -148,9 +177,13 @@ fn the_worst_rows_keep_to_their_bounds_and_come_near_them() {
         let values = both.product(Isa::best(), &x);
         assert!(values.iter().zip(&most).all(|(value, most)| value <= most), "{values:?} {most:?}");
         if flat {
-            // Here Cauchy and Schwarz's is the very distance: what is left is the width's rounding and the share of rounding.
+            // Here Cauchy and Schwarz's is the very distance: what is left is the width's rounding
+            // and the share of rounding.
             let distance = most[1] - values[1];
-            assert!(values[0] > most[0] - distance * 0.01 - most[0].abs() * 1e-3, "{values:?} {most:?}");
+            assert!(
+                values[0] > most[0] - distance * 0.01 - most[0].abs() * 1e-3,
+                "{values:?} {most:?}"
+            );
         }
     }
 }
@@ -161,7 +194,9 @@ fn no_likeliest_row_is_missing_whatever_the_activations() {
         let both = Both::random(rows, cols, rows as u32);
         for seed in 0..seeds {
             let x = quantize_rows(Isa::best(), &activations(cols, seed), cols);
-            for (count, apart) in [(1, &[][..]), (3, &[0, 2]), (64, &[4]), (1, &[1, 2, 3]), (rows + 5, &[])] {
+            for (count, apart) in
+                [(1, &[][..]), (3, &[0, 2]), (64, &[4]), (1, &[1, 2, 3]), (rows + 5, &[])]
+            {
                 both.check(&Team::alone(), Isa::best(), &x, count, apart);
             }
         }
@@ -220,14 +255,20 @@ fn what_cannot_be_bounded_is_left_to_the_whole_product() {
         let mut values = activations(128, 1);
         values[100] = value;
         let x = quantize_rows(Isa::best(), &values, 128);
-        assert!(likeliest(&Team::alone(), Isa::best(), both.split(), &x, 1, &[]).is_none(), "{value}");
+        assert!(
+            likeliest(&Team::alone(), Isa::best(), both.split(), &x, 1, &[]).is_none(),
+            "{value}"
+        );
     }
     for half in [0xbc00u16, 0x8000, 0x7c00, 0x7e00] {
         let mut row = vec![3u8; 34 * 4];
         row[34..36].copy_from_slice(&half.to_le_bytes());
         assert_eq!(split_row(&row, &mut [0; 8], &mut [0; 64], &mut [0; 64]), None, "{half:#x}");
     }
-    assert!(HeadShape::new(Format::Q8_0, 10, 96).is_none() && HeadShape::new(Format::Q4_0, 10, 128).is_none());
+    assert!(
+        HeadShape::new(Format::Q8_0, 10, 96).is_none()
+            && HeadShape::new(Format::Q4_0, 10, 128).is_none()
+    );
     let shape = HeadShape::new(Format::Q8_0, 10, 128).unwrap();
     assert!(Split::new(shape, &vec![0; shape.bytes() - 1]).is_none());
 }

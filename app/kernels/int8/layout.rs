@@ -1,10 +1,13 @@
-//! How AVX2 reads quantised formats: the codes of a group of 32 columns as bytes of one register, and the scales of eight rows.
+//! How AVX2 reads quantised formats: the codes of a group of 32 columns as the bytes of one
+//! register, and the scales of eight rows.
 //!
-//! [`Layout`] is what `terms.rs` says of a format, split for speed: codes stay bytes, scales of 16 columns ([`Layout::halves`]) join
-//! their products as whole numbers, and the second term of a format with offsets is a multiple of the activations' sum.
+//! [`Layout`] follows `terms.rs`, split for speed: codes stay bytes, scales of 16 columns
+//! ([`Layout::halves`]) are multiplied into their products as integers, and the second term of a
+//! format with offsets is a multiple of the activations' sum.
 //!
-//! Functions here are inlined into loops that are compiled for AVX2, and so are not marked as needing it: the compiler inlines what is
-//! marked only where it pleases, and a call for each block costs a third of a product.
+//! Functions here are inlined into loops that are compiled for AVX2, and so are not marked with the
+//! target feature: the compiler may choose not to inline marked functions, and a call for each
+//! block costs a third of a product.
 
 use core::arch::x86_64::*;
 
@@ -32,20 +35,21 @@ impl Scales {
 /// How a format is read.
 ///
 /// # Safety
-/// Of all functions: the CPU has AVX2, FMA and F16C; `unit` points to a whole unit of the format, and where eight rows are meant
-/// there are eight, `row` bytes apart; `g` is a group of the unit.
+/// For all functions: the CPU has AVX2, FMA and F16C; `unit` points to a complete unit of
+/// the format, or to eight of them `row` bytes apart if eight rows are read; `g` is a group
+/// of the unit.
 pub(super) trait Layout {
     const FORMAT: Format;
     /// Bytes of a unit.
     const UNIT: usize = Self::FORMAT.unit().1;
     /// Groups of a unit.
     const GROUPS: usize = Self::FORMAT.unit().0 / GROUP;
-    /// Whether codes are unsigned, of at most five bits; and by how much they are then too large.
+    /// Whether codes are unsigned, of at most five bits, and by how much they are then too large.
     const UNSIGNED: bool = false;
     const EXCESS: i32 = 0;
-    /// Whether each group has a scale of its own; the whole unit has one if not.
+    /// Whether each group has its own scale; otherwise the unit has one.
     const SCALE_PER_GROUP: bool = false;
-    /// Whether whole numbers are codes times a scale of 16 columns.
+    /// Whether the integers are codes times a scale of 16 columns.
     const HALVES: bool = false;
     /// Whether there is an offset, for all 32 columns.
     const OFFSET: bool = false;
@@ -59,7 +63,7 @@ pub(super) trait Layout {
         [1, 1]
     }
 
-    /// Scales, and offsets where there are any, of eight rows.
+    /// Scales, and offsets if there are any, of eight rows.
     unsafe fn scales(unit: *const u8, row: usize) -> Scales;
 }
 
@@ -75,13 +79,13 @@ pub(super) fn offset<L: Layout>(scales: &Scales, g: usize) -> __m256 {
     scales.offset[if L::SCALE_PER_GROUP { g } else { 0 }]
 }
 
-/// Halves of eight rows, `row` bytes apart.
+/// f16 values of eight rows, `row` bytes apart.
 ///
 /// # Safety
-/// They are there; the CPU has AVX2 and F16C (so all below).
+/// The values exist; the CPU has AVX2 and F16C (also for all functions below).
 #[inline(always)]
 unsafe fn eight_halves(from: *const u8, row: usize) -> __m256 {
-    // SAFETY: the caller's.
+    // SAFETY: guaranteed by the caller.
     unsafe {
         let mut halves = [0i16; SIDE];
         for (r, half) in halves.iter_mut().enumerate() {
@@ -92,68 +96,83 @@ unsafe fn eight_halves(from: *const u8, row: usize) -> __m256 {
     }
 }
 
-/// A scale for each row and nothing else, `at` bytes into the unit.
+/// One scale per row, `at` bytes into the unit, and no offset.
 #[inline(always)]
 unsafe fn one_scale(at: *const u8, row: usize) -> Scales {
-    // SAFETY: the caller's.
+    // SAFETY: guaranteed by the caller.
     unsafe { Scales::of_unit(eight_halves(at, row), _mm256_setzero_ps()) }
 }
 
-/// A scale and an offset for each row, which the unit begins with.
+/// One scale and offset per row, at the start of the unit.
 #[inline(always)]
 unsafe fn scale_and_offset(unit: *const u8, row: usize) -> Scales {
-    // SAFETY: the caller's.
+    // SAFETY: guaranteed by the caller.
     unsafe { Scales::of_unit(eight_halves(unit, row), eight_halves(unit.add(2), row)) }
 }
 
-/// 32 bytes as they are.
+/// 32 bytes unchanged.
 #[inline(always)]
 unsafe fn bytes(from: *const u8) -> __m256i {
-    // SAFETY: the caller's 32 bytes.
+    // SAFETY: the caller guarantees 32 bytes.
     unsafe { _mm256_loadu_si256(from.cast()) }
 }
 
 /// 32 nibbles as bytes: the low ones, then the high ones.
 #[inline(always)]
 unsafe fn nibbles(from: *const u8) -> __m256i {
-    // SAFETY: the caller's 16 bytes.
+    // SAFETY: the caller guarantees 16 bytes.
     unsafe {
         let both = _mm_loadu_si128(from.cast());
         _mm256_and_si256(_mm256_set_m128i(_mm_srli_epi16(both, 4), both), _mm256_set1_epi8(15))
     }
 }
 
-/// The same with a fifth bit each, of the four bytes at `high`.
+/// The same with a fifth bit each, from the four bytes at `high`.
 #[inline(always)]
 unsafe fn fives(high: *const u8, from: *const u8) -> __m256i {
-    // SAFETY: the caller's 4 and 16 bytes.
+    // SAFETY: the caller guarantees 4 and 16 bytes.
     unsafe {
-        let spread = _mm256_setr_epi64x(0, 0x0101_0101_0101_0101, 0x0202_0202_0202_0202, 0x0303_0303_0303_0303);
-        let each = _mm256_shuffle_epi8(_mm256_set1_epi32(high.cast::<i32>().read_unaligned()), spread);
+        let spread = _mm256_setr_epi64x(
+            0,
+            0x0101_0101_0101_0101,
+            0x0202_0202_0202_0202,
+            0x0303_0303_0303_0303,
+        );
+        let each =
+            _mm256_shuffle_epi8(_mm256_set1_epi32(high.cast::<i32>().read_unaligned()), spread);
         let bit = _mm256_set1_epi64x(0x8040_2010_0804_0201_u64 as i64);
         let set = _mm256_cmpeq_epi8(_mm256_and_si256(each, bit), bit);
         _mm256_or_si256(nibbles(from), _mm256_and_si256(set, _mm256_set1_epi8(16)))
     }
 }
 
-/// The bits of `mask` of each byte from bit `shift` on, moved to bit `to`. (Shifts of words: what they carry between bytes is masked.)
+/// The bits of `mask` of each byte starting at bit `shift`, moved to bit `to`. (The shifts work on
+/// words: bits carried between bytes are masked off.)
 #[inline(always)]
 unsafe fn bits(of: __m256i, shift: usize, mask: i8, to: i32) -> __m256i {
-    // SAFETY: the caller's CPU.
+    // SAFETY: the caller guarantees the CPU features.
     unsafe {
-        let low = _mm256_and_si256(_mm256_srl_epi16(of, _mm_cvtsi32_si128(shift as i32)), _mm256_set1_epi8(mask));
+        let low = _mm256_and_si256(
+            _mm256_srl_epi16(of, _mm_cvtsi32_si128(shift as i32)),
+            _mm256_set1_epi8(mask),
+        );
         _mm256_sll_epi16(low, _mm_cvtsi32_si128(to))
     }
 }
 
-/// The numbers that the nibbles of IQ4_NL and IQ4_XS choose.
+/// The values that the nibbles of IQ4_NL and IQ4_XS select.
 #[inline(always)]
 unsafe fn chosen(from: *const u8) -> __m256i {
-    // SAFETY: the table has 16 bytes; the caller's 16.
-    unsafe { _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_loadu_si128(NONLINEAR.as_ptr().cast())), nibbles(from)) }
+    // SAFETY: the table has 16 bytes, and the caller guarantees the other 16.
+    unsafe {
+        _mm256_shuffle_epi8(
+            _mm256_broadcastsi128_si256(_mm_loadu_si128(NONLINEAR.as_ptr().cast())),
+            nibbles(from),
+        )
+    }
 }
 
-/// Lanes of eight rows as eight vectors over the rows.
+/// Transposes the lanes of eight rows to eight vectors over the rows.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn transpose(rows: [__m256; SIDE]) -> [__m256; 8] {
@@ -178,7 +197,7 @@ fn transpose(rows: [__m256; SIDE]) -> [__m256; 8] {
     lanes
 }
 
-/// Scales and offsets of Q4_K and Q5_K, which begin with d, dmin and eight of each in 6 bits.
+/// Scales and offsets of Q4_K and Q5_K, whose units start with d, dmin and eight of each in 6 bits.
 ///
 /// # Safety
 /// As for [`Layout`].
@@ -190,7 +209,7 @@ unsafe fn k_scales(unit: *const u8, row: usize) -> Scales {
     const TWO: u32 = 0x3030_3030;
     let (mut scales, mut offsets) = ([_mm256_setzero_ps(); SIDE], [_mm256_setzero_ps(); SIDE]);
     for r in 0..SIDE {
-        // SAFETY: the caller's eight units.
+        // SAFETY: the caller guarantees eight units.
         let [a, b, c] = unsafe { unit.add(r * row + 4).cast::<[u32; 3]>().read_unaligned() };
         let s = u64::from(a & SIX) | u64::from(c & FOUR | a >> 2 & TWO) << 32;
         let m = u64::from(b & SIX) | u64::from(c >> 4 & FOUR | b >> 2 & TWO) << 32;
@@ -216,7 +235,7 @@ unsafe fn k_scales(unit: *const u8, row: usize) -> Scales {
 unsafe fn iq4_scales(unit: *const u8, row: usize) -> Scales {
     let mut scales = [[0f32; 8]; SIDE];
     for (r, scales) in scales.iter_mut().enumerate() {
-        // SAFETY: the caller's eight units.
+        // SAFETY: the caller guarantees eight units.
         let (high, low) = unsafe {
             let unit = unit.add(r * row);
             (unit.add(2).cast::<[u8; 2]>().read(), unit.add(4).cast::<[u8; 4]>().read())
@@ -239,7 +258,7 @@ unsafe fn iq4_scales(unit: *const u8, row: usize) -> Scales {
     to
 }
 
-/// One format: its constants, its codes, and where its scales are.
+/// One format: its constants, its codes, and the location of its scales.
 macro_rules! layout {
     ($name:ident { $($constant:ident = $value:expr),* $(,)? } |$unit:ident, $g:ident| $codes:expr, |$row:ident| $scales:expr
         $(, halves $halves:expr)?) => {
@@ -252,20 +271,20 @@ macro_rules! layout {
 
             #[inline(always)]
             unsafe fn codes($unit: *const u8, $g: usize) -> __m256i {
-                // SAFETY: the caller's unit.
+                // SAFETY: the caller guarantees the unit.
                 unsafe { $codes }
             }
 
             #[inline(always)]
             unsafe fn scales($unit: *const u8, $row: usize) -> Scales {
-                // SAFETY: the caller's eight units.
+                // SAFETY: the caller guarantees eight units.
                 unsafe { $scales }
             }
 
             $(
                 #[inline(always)]
                 unsafe fn halves($unit: *const u8, $g: usize) -> [i16; 2] {
-                    // SAFETY: the caller's unit.
+                    // SAFETY: the caller guarantees the unit.
                     unsafe { $halves }
                 }
             )?
@@ -319,7 +338,7 @@ halves {
     [q3_scale(&packed, 2 * g), q3_scale(&packed, 2 * g + 1)]
 });
 
-/// Runs `$body` with `$layout` as the layout of `$format`; `$rest` for formats that have none here.
+/// Runs `$body` with `$layout` as the layout of `$format`, or `$rest` for formats without one here.
 macro_rules! with_layout {
     ($format:expr, $layout:ident => $body:expr, _ => $rest:expr) => {{
         use $crate::kernels::int8::layout::*;

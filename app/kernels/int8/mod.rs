@@ -1,15 +1,19 @@
 //! Products of quantised activations with a quantised matrix: `y[t][r] = Σ_c x[t][c] · w[r][c]`.
 //!
-//! The definition: for each 32 columns, in order, and for each term that the format has there (`terms.rs`), the products of whole
-//! numbers are summed exactly in i32, and one fused multiply-add joins them: `acc = fma(sum, term's scale · activation scale, acc)`.
-//! [`dots`] is that, plainly, and the oracle of all others.
+//! The definition: for each 32 columns, in order, and for each term of the format (`terms.rs`), the
+//! integer products are summed exactly in i32. One fused multiply-add accumulates the sums:
+//! `acc = fma(sum, term's scale · activation scale, acc)`. [`dots`] is the plain implementation,
+//! and the oracle of all others.
 //!
-//! Every format can be read so ([`rows_plain`]); those of [`Panel::takes`] have loops of their own for an instruction set.
+//! [`rows_plain`] handles every format; those of [`Panel::takes`] have separate loops for an
+//! instruction set.
 //!
-//! Rows are taken a *panel* at a time. Where there are tokens enough for a tile, the panel is unpacked once into scratch, and every
-//! tile of tokens is multiplied with it; tokens that fill no tile are multiplied with the rows where they lie, as decoding's one is, or,
-//! on x86-64, fill a tile up with zeros. Panels are shared out among the cores. On ARM the scratch fits the first cache; panels of x86-64 are of 16 rows, and of wide
-//! matrices they do not (docs/inside/kernels.md has the sizes).
+//! Rows are processed a *panel* at a time. If there are enough tokens for a tile, the panel is
+//! unpacked once into scratch and multiplied with every tile of tokens. Tokens that do not fill a
+//! tile, such as the single one of decoding, are multiplied with the stored rows directly, or, on
+//! x86-64, padded to a tile with zeros. Panels are distributed among the cores. On ARM the scratch
+//! fits the L1 cache. Panels on x86-64 have 16 rows, and those of wide matrices do not fit
+//! (docs/inside/kernels.md has the sizes).
 
 use core::ops::Range;
 
@@ -33,28 +37,34 @@ mod single;
 #[cfg(test)]
 mod tests;
 
-/// Activations from some token on.
+/// Activations starting at some token.
 #[derive(Clone, Copy)]
 struct Tokens<'a> {
     cols: usize,
     codes: &'a [i8],
     scales: &'a [f32],
-    /// −128 × the sum of each block's codes: what an offset of 128 on the weights adds, to be taken off again.
+    /// −128 × the sum of each block's codes: corrects for weights that are stored 128 too large.
     offsets: &'a [i32],
 }
 
 impl<'a> Tokens<'a> {
     fn from(x: &'a QuantizedRows, token: usize) -> Tokens<'a> {
         let block = token * x.cols / GROUP;
-        Tokens { cols: x.cols, codes: &x.codes[token * x.cols..], scales: &x.scales[block..], offsets: &x.offsets[block..] }
+        Tokens {
+            cols: x.cols,
+            codes: &x.codes[token * x.cols..],
+            scales: &x.scales[block..],
+            offsets: &x.offsets[block..],
+        }
     }
 }
 
 /// How an instruction set multiplies [`Self::ROWS`] rows.
 ///
 /// # Safety
-/// All three may be called only where the CPU has the instructions, `rows` being whole blocks of as many rows, `x` holding as
-/// many tokens as the call takes, and `y` having room for `ROWS` results a token, `stride` floats apart.
+/// All three may be called only if the CPU has the instructions, `rows` is complete blocks of as
+/// many rows, `x` holds as many tokens as the call takes, and `y` has room for `ROWS` results per
+/// token, `stride` floats apart.
 trait Panel {
     /// Whether there are loops for a format.
     fn takes(format: Format) -> bool;
@@ -63,19 +73,20 @@ trait Panel {
     const ROWS: usize;
     /// Tokens of a tile.
     const TOKENS: usize;
-    /// Whether several tokens that fill no tile are filled up to one with zeros. It pays where a tile takes little longer than one of its
-    /// tokens alone.
+    /// Whether several tokens that do not fill a tile are padded to one with zeros. Worth it if a
+    /// tile takes little longer than a single token.
     const PADS: bool;
-    /// What panels are made of.
+    /// The element of a panel.
     type Block: Copy;
-    /// Scratch to begin with.
+    /// Initial scratch.
     const ZERO: Self::Block;
-    /// What tiles of activations are made of, where the loop does not read them as they lie.
+    /// The element of a tile of activations, if the loop does not read them in place.
     type Columns: Copy + Sync;
-    /// Scratch to begin with.
+    /// Initial scratch.
     const NO_COLUMNS: Self::Columns;
 
-    /// How many of both 32 columns take: of the latter none where the loop reads activations as they lie.
+    /// How many elements of both 32 columns take. The second is 0 if the loop reads
+    /// activations in place.
     fn lines(_: Format) -> (usize, usize) {
         (1, 0)
     }
@@ -83,20 +94,28 @@ trait Panel {
     /// Unpacks rows, block by block.
     unsafe fn pack(format: Format, rows: &[u8], panel: &mut [Self::Block]);
 
-    /// Asks for memory that is read soon: a hint, and nothing where memory asks for itself.
+    /// Prefetches memory that is read soon: a hint, and a no-op if the hardware
+    /// prefetches by itself.
     fn expect(_: &[u8]) {}
 
     /// Lays out the activations of `TOKENS` tokens.
     fn gather(_: Format, _: Tokens<'_>, _: &mut [Self::Columns]) {}
 
-    /// The results of `TOKENS` tokens, also given as [`Panel::gather`] laid them out.
-    unsafe fn tile(format: Format, panel: &[Self::Block], x: Tokens<'_>, tile: &[Self::Columns], y: *mut f32, stride: usize);
+    /// The results of `TOKENS` tokens, which are also passed as laid out by [`Panel::gather`].
+    unsafe fn tile(
+        format: Format,
+        panel: &[Self::Block],
+        x: Tokens<'_>,
+        tile: &[Self::Columns],
+        y: *mut f32,
+        stride: usize,
+    );
 
-    /// The results of one token for any number of panels, from the rows where they lie.
+    /// The results of one token for any number of panels, from the stored rows.
     unsafe fn single(format: Format, rows: &[u8], x: Tokens<'_>, y: *mut f32);
 }
 
-/// The activations of all whole tiles, laid out: once a call, for every core reads them.
+/// The laid-out activations of all full tiles: once per call, because every core reads them.
 fn gathered<P: Panel>(m: Matrix<'_>, x: &QuantizedRows) -> Vec<P::Columns> {
     let (_, lines) = P::lines(m.format);
     let (tiles, lines) = (x.rows() / P::TOKENS, m.cols / GROUP * lines);
@@ -112,31 +131,39 @@ fn gathered<P: Panel>(m: Matrix<'_>, x: &QuantizedRows) -> Vec<P::Columns> {
 /// The product on all cores of the team.
 ///
 /// # Safety
-/// The CPU has the instructions of `P`, and the sizes fit one another.
-unsafe fn product<P: Panel>(team: &Team, isa: Isa, m: Matrix<'_>, x: &QuantizedRows, y: &mut [f32]) {
+/// The CPU has the instructions of `P`, and the sizes match.
+unsafe fn product<P: Panel>(
+    team: &Team,
+    isa: Isa,
+    m: Matrix<'_>,
+    x: &QuantizedRows,
+    y: &mut [f32],
+) {
     if !P::takes(m.format) {
         return plain(team, isa, m, x, y);
     }
     let tokens = x.rows();
-    let padded = (P::PADS && tokens > 1 && !tokens.is_multiple_of(P::TOKENS)).then(|| x.padded(P::TOKENS));
+    let padded =
+        (P::PADS && tokens > 1 && !tokens.is_multiple_of(P::TOKENS)).then(|| x.padded(P::TOKENS));
     let tiles = gathered::<P>(m, padded.as_ref().unwrap_or(x));
     let activations = Activations { x, padded: padded.as_ref(), tiles: &tiles };
-    // SAFETY: the caller's; every range of rows is handed out once.
+    // SAFETY: guaranteed by the caller; every range of rows is handed out once.
     each_rows(team, &m, y, &|range, y| unsafe { rows_with::<P>(isa, m, activations, range, y) });
 }
 
 /// The product by the plain loop.
 fn plain(team: &Team, isa: Isa, m: Matrix<'_>, x: &QuantizedRows, y: &mut [f32]) {
-    // SAFETY: `y` has the size that `matmul_int8` has checked; every range of rows is handed out once.
+    // SAFETY: `y` has the size that `matmul_int8` has checked; every range of rows is handed out
+    // once.
     each_rows(team, &m, y, &|range, y| unsafe { rows_plain(isa, m, x, range, y) });
 }
 
-/// What a product's cores read.
+/// The activations that the cores of a product read.
 struct Activations<'a, P: Panel> {
     x: &'a QuantizedRows,
-    /// The same, filled up to whole tiles.
+    /// The same, padded to full tiles.
     padded: Option<&'a QuantizedRows>,
-    /// What [`gathered`] made of all whole tiles.
+    /// The result of [`gathered`] for all full tiles.
     tiles: &'a [P::Columns],
 }
 
@@ -149,20 +176,27 @@ impl<P: Panel> Clone for Activations<'_, P> {
 impl<P: Panel> Copy for Activations<'_, P> {}
 
 /// # Safety
-/// The CPU has the instructions of `P`, and `y` has room for tokens × rows, of which nobody else touches `range`.
-unsafe fn rows_with<P: Panel>(isa: Isa, m: Matrix<'_>, activations: Activations<'_, P>, range: Range<usize>, y: Out) {
+/// The CPU has the instructions of `P`, `y` has room for tokens × rows, and no one else accesses
+/// `range` of them.
+unsafe fn rows_with<P: Panel>(
+    isa: Isa,
+    m: Matrix<'_>,
+    activations: Activations<'_, P>,
+    range: Range<usize>,
+    y: Out,
+) {
     let Activations { x, padded, tiles } = activations;
     let tokens = x.rows();
     let whole = range.len() / P::ROWS * P::ROWS + range.start;
     if tokens == 1 {
-        // SAFETY: whole rows, a token that is there, and places of this range.
+        // SAFETY: complete rows, an existing token, and places of this range.
         unsafe {
             P::single(m.format, m.rows(range.start..whole), Tokens::from(x, 0), y.at(range.start));
             rows_plain(isa, m, x, whole..range.end, y);
         }
         return;
     }
-    // All tokens of whole tiles, those of zeros included.
+    // All tokens of full tiles, including the zero tokens.
     let tiled = padded.map_or(tokens / P::TOKENS * P::TOKENS, QuantizedRows::rows);
     let blocks = if tiled > 0 { m.cols / GROUP } else { 0 };
     let (panel_lines, tile_lines) = P::lines(m.format);
@@ -171,12 +205,13 @@ unsafe fn rows_with<P: Panel>(isa: Isa, m: Matrix<'_>, activations: Activations<
     let mut last = vec![0f32; if padded.is_some() { P::TOKENS * P::ROWS } else { 0 }];
     for r in (range.start..whole).step_by(P::ROWS) {
         let rows = m.rows(r..r + P::ROWS);
-        // SAFETY: whole rows, tokens that are there, and places of this range: r + ROWS is at most its end. `last` has room for a tile.
+        // SAFETY: complete rows, existing tokens, and places of this range: r + ROWS is at most its
+        // end. `last` has room for a tile.
         unsafe {
             if tiled > 0 {
                 P::pack(m.format, rows, &mut panel);
             }
-            // The next panel comes in while this one is multiplied.
+            // Prefetches the next panel while this one is multiplied.
             let next = m.rows(r + P::ROWS..(r + 2 * P::ROWS).min(range.end).max(r + P::ROWS));
             let share = (next.len() * P::TOKENS).div_ceil(tiled.max(1)).max(1);
             let mut next = next.chunks(share);
@@ -198,23 +233,31 @@ unsafe fn rows_with<P: Panel>(isa: Isa, m: Matrix<'_>, activations: Activations<
             }
         }
     }
-    // SAFETY: what is left of this range.
+    // SAFETY: the rest of this range.
     unsafe { rows_plain(isa, m, x, whole..range.end, y) }
 }
 
-/// The definition, for `terms` terms a group.
+/// The definition, for `terms` terms per group.
 #[inline(always)]
-fn dots<const T: usize>(terms: usize, codes: &[Codes], scales: &[f32], x: [(&[[i8; GROUP]], &[f32]); T]) -> [f32; T] {
+fn dots<const T: usize>(
+    terms: usize,
+    codes: &[Codes],
+    scales: &[f32],
+    x: [(&[[i8; GROUP]], &[f32]); T],
+) -> [f32; T] {
     let blocks = codes.len() / terms;
     let x = x.map(|(codes, scales)| (&codes[..blocks], &scales[..blocks]));
     let mut acc = [0f32; T];
-    for (b, (codes, scales)) in codes.chunks_exact(terms).zip(scales.chunks_exact(terms)).enumerate() {
+    for (b, (codes, scales)) in
+        codes.chunks_exact(terms).zip(scales.chunks_exact(terms)).enumerate()
+    {
         for (w, scale) in codes.iter().zip(scales) {
             for t in 0..T {
                 let a = &x[t].0[b];
                 let mut sum = 0i32;
                 for i in 0..GROUP {
-                    // At most 32 × 4,096 × 127 in size: nothing wraps. Saying so keeps overflow checks, and their branches, out.
+                    // At most 32 × 4,096 × 127 in magnitude, so nothing wraps. The wrapping
+                    // operations avoid overflow checks and their branches.
                     sum = sum.wrapping_add(i32::from(w[i]).wrapping_mul(i32::from(a[i])));
                 }
                 acc[t] = (sum as f32).mul_add(scale * x[t].1[b], acc[t]);
@@ -225,7 +268,7 @@ fn dots<const T: usize>(terms: usize, codes: &[Codes], scales: &[f32], x: [(&[[i
 }
 
 /// # Safety
-/// `y` has room for tokens × rows, of which nobody else touches `range`.
+/// `y` has room for tokens × rows, and no one else accesses `range` of them.
 #[inline(always)]
 unsafe fn rows_body(m: Matrix<'_>, x: &QuantizedRows, range: Range<usize>, y: Out) {
     const TILE: usize = 4;
@@ -239,7 +282,7 @@ unsafe fn rows_body(m: Matrix<'_>, x: &QuantizedRows, range: Range<usize>, y: Ou
     let row = |t: usize| (&all[t * blocks..][..blocks], &x.scales[t * blocks..][..blocks]);
     for r in range {
         unpack(m.format, m.row(r), &mut codes, &mut scales);
-        // SAFETY: a place of this range.
+        // SAFETY: the index is within this range.
         let put = |t: usize, sum: f32| unsafe { y.at(t * m.rows + r).write(sum) };
         let mut t = 0;
         while t + TILE <= tokens {
@@ -255,7 +298,7 @@ unsafe fn rows_body(m: Matrix<'_>, x: &QuantizedRows, range: Range<usize>, y: Ou
 }
 
 per_isa! {
-    /// Some rows by the plain loop: every format, and rows that fill no panel.
+    /// A range of rows by the plain loop: for any format, and for rows that do not fill a panel.
     ///
     /// # Safety
     /// As for [`rows_body`].
@@ -269,15 +312,17 @@ per_isa! {
 pub fn matmul_int8(team: &Team, isa: Isa, m: Matrix<'_>, x: &QuantizedRows, y: &mut [f32]) {
     assert!(m.format.is_quantized() && x.cols == m.cols);
     check(&m, x.codes.len(), y);
-    // SAFETY: an `Isa` exists only where the CPU has its instructions; every range of rows is handed out once; the sizes are
-    // checked above.
+    // SAFETY: an `Isa` exists only if the CPU has its instructions; every range of rows is handed
+    // out once; the sizes are checked above.
     unsafe {
         match isa.kind() {
             Kind::Portable => plain(team, isa, m, x, y),
             #[cfg(target_arch = "aarch64")]
             Kind::Neon => product::<neon::Neon>(team, isa, m, x, y),
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx512 if avx512::Avx512::takes(m.format) => product::<avx512::Avx512>(team, isa, m, x, y),
+            Kind::Avx512 if avx512::Avx512::takes(m.format) => {
+                product::<avx512::Avx512>(team, isa, m, x, y)
+            }
             #[cfg(target_arch = "x86_64")]
             Kind::Avx2 | Kind::Avx512 => product::<avx2::Avx2>(team, isa, m, x, y),
         }

@@ -1,9 +1,11 @@
-//! int8 products of one token on x86-64, with the rows where they lie, eight at a time, by AVX2: decoding waits for memory, and wider
-//! registers were found to wait longer.
+//! int8 products of one token on x86-64 with the stored rows, eight at a time, by AVX2: decoding is
+//! limited by memory, and wider registers were slower.
 //!
-//! `vpmaddubsw` wants an unsigned side, and saturates. Signed codes: their magnitudes times activations with the codes' signs (at most
-//! 2 × 128 × 127 in 16 bits, which fits). Unsigned codes have at most five bits, and go as they are; what they are too large by is
-//! taken off with the activations' sum. Pairs are widened at once, times the scales of 16 columns where the format has them.
+//! `vpmaddubsw` needs one unsigned operand, and saturates. For signed codes: their magnitudes times
+//! activations that take the codes' signs (at most 2 × 128 × 127 in 16 bits, which fits). Unsigned
+//! codes have at most five bits and are used directly; their excess is subtracted with the
+//! activations' sum. Pairs are widened at once, multiplied by the scales of 16 columns if the
+//! format has them.
 
 use core::arch::x86_64::*;
 
@@ -11,10 +13,11 @@ use super::Tokens;
 use super::layout::{Layout, SIDE, offset, scale, with_layout};
 use crate::kernels::{Format, GROUP};
 
-/// How many times eight rows ahead memory is asked for. A hint, harmless past the end.
+/// The prefetch distance, in steps of eight rows. A hint, harmless past the end.
 const AHEAD: usize = 2;
 
-/// The sums of the lanes of `$products` of each of eight rows, side by side. Written out, for loops over registers are not unrolled.
+/// The lane sums of `$products` for each of eight rows, side by side. Written out, because loops
+/// over registers are not unrolled.
 macro_rules! eight {
     ($r:ident => $products:expr) => {{
         macro_rules! of {
@@ -23,22 +26,26 @@ macro_rules! eight {
                 $products
             }};
         }
-        // Rows 0–3 and 4–7, the two halves of their lanes still apart.
-        let low = _mm256_hadd_epi32(_mm256_hadd_epi32(of!(0), of!(1)), _mm256_hadd_epi32(of!(2), of!(3)));
-        let high = _mm256_hadd_epi32(_mm256_hadd_epi32(of!(4), of!(5)), _mm256_hadd_epi32(of!(6), of!(7)));
+        // Rows 0–3 and 4–7, with the two halves of their lanes still separate.
+        let low =
+            _mm256_hadd_epi32(_mm256_hadd_epi32(of!(0), of!(1)), _mm256_hadd_epi32(of!(2), of!(3)));
+        let high =
+            _mm256_hadd_epi32(_mm256_hadd_epi32(of!(4), of!(5)), _mm256_hadd_epi32(of!(6), of!(7)));
         let crossed = _mm256_permute2x128_si256::<0x21>(low, high);
         _mm256_add_epi32(_mm256_blend_epi32::<0xf0>(low, high), crossed)
     }};
 }
 
-/// The results of one token for any number of times eight rows.
+/// The results of one token for any multiple of eight rows.
 ///
 /// # Safety
 /// As for [`Panel::single`](super::Panel::single); the format has a [`Layout`].
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) unsafe fn single(format: Format, rows: &[u8], x: Tokens<'_>, y: *mut f32) {
-    // SAFETY: the caller's.
-    unsafe { with_layout!(format, L => eights::<L>(rows, x, y), _ => unreachable!("{format:?} has no layout")) }
+    // SAFETY: guaranteed by the caller.
+    unsafe {
+        with_layout!(format, L => eights::<L>(rows, x, y), _ => unreachable!("{format:?} has no layout"))
+    }
 }
 
 /// # Safety
@@ -47,18 +54,21 @@ pub(super) unsafe fn single(format: Format, rows: &[u8], x: Tokens<'_>, y: *mut 
 unsafe fn eights<L: Layout>(rows: &[u8], x: Tokens<'_>, y: *mut f32) {
     let blocks = x.cols / GROUP;
     let (units, row) = (blocks / L::GROUPS, blocks / L::GROUPS * L::UNIT);
-    assert!(blocks > 0 && blocks.is_multiple_of(L::GROUPS) && rows.len().is_multiple_of(SIDE * row));
+    assert!(
+        blocks > 0 && blocks.is_multiple_of(L::GROUPS) && rows.len().is_multiple_of(SIDE * row)
+    );
     assert!(x.codes.len() >= x.cols && x.scales.len() >= blocks && x.offsets.len() >= blocks);
     for eight in 0..rows.len() / (SIDE * row) {
-        // SAFETY: unit `u` of eight rows and its groups of the token are there, by the assertions; the caller has the instructions, and
-        // promises room for a result a row.
+        // SAFETY: unit `u` of eight rows and the token's groups for it exist, by the assertions.
+        // The caller guarantees the instructions, and room for one result per row.
         unsafe {
             let mut acc = _mm256_setzero_ps();
             for u in 0..units {
                 let unit = rows.as_ptr().add(eight * SIDE * row + u * L::UNIT);
-                // One behind the other, as memory likes to be read.
+                // One after another: sequential access is fastest.
                 for line in 0..(SIDE * L::UNIT).div_ceil(64) {
-                    let ahead = ((eight + AHEAD) * SIDE * row + u * SIDE * L::UNIT + line * 64) as isize;
+                    let ahead =
+                        ((eight + AHEAD) * SIDE * row + u * SIDE * L::UNIT + line * 64) as isize;
                     _mm_prefetch::<_MM_HINT_T0>(rows.as_ptr().wrapping_offset(ahead).cast());
                 }
                 let scales = L::scales(unit, row);
@@ -83,13 +93,14 @@ unsafe fn eights<L: Layout>(rows: &[u8], x: Tokens<'_>, y: *mut f32) {
     }
 }
 
-/// Products of a row's group with 32 columns, in eight lanes. Inlined into what is compiled for AVX2, as all of `layout` is.
+/// Products of a row's group with 32 columns, in eight lanes. Inlined into code that is compiled
+/// for AVX2, like all of `layout`.
 ///
 /// # Safety
 /// The CPU has the instructions; `unit` has the group.
 #[inline(always)]
 unsafe fn products<L: Layout>(unit: *const u8, g: usize, columns: __m256i) -> __m256i {
-    // SAFETY: the caller's.
+    // SAFETY: guaranteed by the caller.
     unsafe {
         let codes = L::codes(unit, g);
         let pairs = if L::UNSIGNED {

@@ -1,7 +1,9 @@
-//! A GGUF, in one file or in parts, to another: its matrices in the wanted type, all else as it was.
+//! Converts a GGUF, in one file or in parts, to another GGUF: matrices in the requested type,
+//! everything else unchanged.
 //!
-//! Tensors that have the wanted type already are copied byte for byte. Others pass through f32: exact where they were floats, and
-//! a second rounding where they were quantised, which is measured and said.
+//! Tensors that already have the requested type are copied byte for byte. Others pass through f32:
+//! exact if they were floats; a second rounding if they were quantised, which is measured and
+//! reported.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -17,7 +19,8 @@ use crate::model::load::{named, open};
 use crate::model::quantize::{Unstorable, encode};
 use crate::model::weight::Weight;
 
-/// Converts the GGUF at `path` to the GGUF `out`, matrices stored as `ty`. `progress` counts bytes of tensors.
+/// Converts the GGUF at `path` to the GGUF `out`, with matrices stored as `ty`. `progress` counts
+/// bytes of tensors.
 pub(super) fn convert(
     path: &Path,
     out: &Path,
@@ -55,23 +58,28 @@ pub(super) fn convert(
     notes.extend(second.note(ty, &weights, &planned));
     let left_out = opened.gguf.tensors().len() - planned.len();
     if left_out > 0 {
-        notes.push(format!("{left_out} tensors of the vision tower are left out"));
+        notes.push(format!("{left_out} tensors of the vision tower were omitted"));
     }
     if vocabulary.is_none() {
-        notes.push(format!("{} has no vocabulary: the file is written without one", path.display()));
+        notes
+            .push(format!("{} has no vocabulary: the file is written without one", path.display()));
     }
     Ok(Report { bytes, tensors: planned.len(), vocabulary, notes })
 }
 
-/// A model is never written over itself: should the conversion not be what was wanted, the original would be gone.
+/// Refuses to overwrite the source: if the conversion turned out to be a mistake, the original
+/// would be lost.
 fn refuse_itself(gguf: &Gguf, out: &Path) -> Result<(), FileError> {
     let Ok(target) = out.canonicalize() else { return Ok(()) };
-    let is_itself = gguf.files().iter().any(|file| file.path.canonicalize().is_ok_and(|source| source == target));
-    let message = "is the file that is converted; name another to write";
+    let is_itself = gguf
+        .files()
+        .iter()
+        .any(|file| file.path.canonicalize().is_ok_and(|source| source == target));
+    let message = "is the source file; choose another output file";
     if is_itself { Err(FileError::new(out, Fault::Unsupported(message.into()))) } else { Ok(()) }
 }
 
-/// A tensor's bytes as they will be stored, a chunk at a time.
+/// A tensor's bytes in their new format, chunk by chunk.
 struct Chunks<'a> {
     weight: &'a Weight,
     planned: &'a Planned,
@@ -87,7 +95,7 @@ impl<'a> Chunks<'a> {
         Chunks { weight, planned, row: 0, values: Vec::new(), again: Vec::new(), bytes: Vec::new() }
     }
 
-    /// The next chunk of whole rows; none at the end.
+    /// The next chunk of whole rows; `None` at the end.
     fn next(&mut self, second: &mut SecondRounding) -> Result<Option<&[u8]>, Unstorable> {
         let Planned { rows, cols, ref plan, .. } = *self.planned;
         let first = self.row;
@@ -97,13 +105,16 @@ impl<'a> Chunks<'a> {
         }
         self.row += count;
         let (from, to) = (self.weight.format(), plan.format);
-        let stored = &self.weight.bytes()[first * from.row_bytes(cols)..][..count * from.row_bytes(cols)];
+        let stored =
+            &self.weight.bytes()[first * from.row_bytes(cols)..][..count * from.row_bytes(cols)];
         if from == to {
             return Ok(Some(stored));
         }
         let read = |bytes: &[u8], format: Format, values: &mut Vec<f32>| {
             values.resize(count * cols, 0.0);
-            for (row, values) in bytes.chunks_exact(format.row_bytes(cols)).zip(values.chunks_exact_mut(cols)) {
+            for (row, values) in
+                bytes.chunks_exact(format.row_bytes(cols)).zip(values.chunks_exact_mut(cols))
+            {
                 dequantize_row(format, row, values);
             }
         };
@@ -118,7 +129,7 @@ impl<'a> Chunks<'a> {
     }
 }
 
-/// What quantising anew loses of values that were quantised before.
+/// The error added by quantising values that had already been quantised.
 #[derive(Default)]
 struct SecondRounding {
     errors: f64,
@@ -134,14 +145,20 @@ impl SecondRounding {
         }
     }
 
-    /// A line for whoever converts what was quantised before; none where nothing was.
-    fn note(&self, ty: ConvertType, weights: &BTreeMap<String, &Weight>, planned: &[Planned]) -> Option<String> {
+    /// A note for the user if already quantised tensors were converted; `None` otherwise.
+    fn note(
+        &self,
+        ty: ConvertType,
+        weights: &BTreeMap<String, &Weight>,
+        planned: &[Planned],
+    ) -> Option<String> {
         let is_again = |planned: &&Planned| {
             let from = weights[&planned.plan.name].format();
             from.is_quantized() && from != planned.plan.format
         };
         let again: Vec<&Planned> = planned.iter().filter(is_again).collect();
-        let mut from: Vec<&str> = again.iter().map(|planned| weights[&planned.plan.name].format().name()).collect();
+        let mut from: Vec<&str> =
+            again.iter().map(|planned| weights[&planned.plan.name].format().name()).collect();
         from.sort_unstable();
         from.dedup();
         let (count, from) = (again.len(), from.join(", "));
@@ -149,12 +166,14 @@ impl SecondRounding {
             return None;
         }
         if !again.iter().any(|planned| planned.plan.format.is_quantized()) {
-            return Some(format!("{count} tensors were quantised ({from}): as {ty} they are larger, and no better"));
+            return Some(format!(
+                "{count} tensors were quantised ({from}): as {ty} they are larger but no better"
+            ));
         }
         let lost = 100.0 * (self.errors / self.values.max(f64::MIN_POSITIVE)).sqrt();
         Some(format!(
             "{count} tensors were quantised ({from}) and are rounded a second time, which loses another {lost:.2} % \
-             (root mean square): convert the original, a Hugging Face directory or a file in F16 or BF16, where you can have it"
+             (root mean square): convert the original, a Hugging Face directory or a file in F16 or BF16, if you can get it"
         ))
     }
 }

@@ -1,9 +1,10 @@
-//! A Hugging Face directory to a GGUF that potluck (and llama.cpp) maps: config.json, safetensors in one or several shards,
-//! the vocabulary of tokenizer.json, and the chat template. Or a GGUF to one in another type (`gguf.rs`).
+//! Converts a Hugging Face directory to a GGUF that potluck (and llama.cpp) can map: config.json,
+//! safetensors in one or several shards, the vocabulary of tokenizer.json, and the chat template.
+//! Also converts a GGUF to another type (`gguf.rs`).
 //!
-//! Shards are mapped, a chunk of one tensor is in memory at a time, and the file appears under its name only when it is
-//! whole. What Gemma 3's text model does not have is refused, never dropped; what a multimodal model has beside it is left
-//! out and counted.
+//! Shards are mapped, only a chunk of one tensor is in memory at a time, and the file appears under
+//! its name only once it is complete. Tensors or settings that Gemma 3's text model does not have
+//! are refused, never dropped; the vision tensors of a multimodal model are omitted and counted.
 
 mod gguf;
 mod hub;
@@ -31,24 +32,24 @@ use crate::tokenizer::{TokenizerError, Vocabulary};
 pub use plan::ConvertType;
 pub(super) use plan::{Planned, plan};
 
-/// Values that are in memory at once while a matrix is converted: 4 MB as f32.
+/// Values in memory at once while a matrix is converted: 4 MB as f32.
 const CHUNK_VALUES: usize = 1 << 20;
 
-/// What a conversion wrote.
+/// The result of a conversion.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Report {
     /// Bytes of the file.
     pub(crate) bytes: u64,
     /// Tensors written.
     pub(crate) tensors: usize,
-    /// Tokens of the vocabulary; none where the directory has no tokenizer.json, and then the file can only be used with
-    /// one given beside it.
+    /// Tokens of the vocabulary; `None` if the directory has no tokenizer.json. The file can then
+    /// only be used together with a separate tokenizer.json.
     pub(crate) vocabulary: Option<usize>,
-    /// Lines for the user: tensors in another type than wanted, what was left out.
+    /// Notes for the user: tensors stored in another type than requested, omitted parts.
     pub(crate) notes: Vec<String>,
 }
 
-/// Why nothing was converted. Nothing is left behind.
+/// Why nothing was converted. No output file is left behind.
 #[derive(Debug, Error)]
 pub enum ConvertError {
     /// A file that cannot be read, understood or written.
@@ -62,33 +63,48 @@ pub enum ConvertError {
         /// What is wrong with it.
         source: TokenizerError,
     },
-    /// A tensor whose values the wanted type cannot hold.
+    /// A tensor with a value that the requested type cannot represent.
     #[error("{path}: tensor {tensor}, {source}")]
     Value {
         /// The file that holds it.
         path: String,
-        /// The tensor, by its name there.
+        /// The tensor's name in that file.
         tensor: String,
         /// Where and why.
         source: Unstorable,
     },
 }
 
-/// Converts `from`, a Hugging Face directory or a GGUF, to the GGUF `out`, matrices stored as `ty`. `progress` counts bytes of
-/// tensors.
-pub fn convert(from: &Path, out: &Path, ty: ConvertType, progress: &mut dyn FnMut(Progress<'_>)) -> Result<Report, ConvertError> {
-    if from.is_dir() { directory(from, out, ty, progress) } else { gguf::convert(from, out, ty, progress) }
+/// Converts `from`, a Hugging Face directory or a GGUF, to the GGUF `out`, with matrices stored as
+/// `ty`. `progress` counts bytes of tensors.
+pub fn convert(
+    from: &Path,
+    out: &Path,
+    ty: ConvertType,
+    progress: &mut dyn FnMut(Progress<'_>),
+) -> Result<Report, ConvertError> {
+    if from.is_dir() {
+        directory(from, out, ty, progress)
+    } else {
+        gguf::convert(from, out, ty, progress)
+    }
 }
 
-/// An existing file of the directory that is converted is not written over, but for an older GGUF.
+/// Refuses to overwrite an existing file of the source directory, unless it is a GGUF.
 fn refuse_source(dir: &Path, out: &Path) -> Result<(), FileError> {
     let (Ok(target), Ok(dir)) = (out.canonicalize(), dir.canonicalize()) else { return Ok(()) };
-    let is_source = target.parent() == Some(dir.as_path()) && target.extension().is_none_or(|ending| ending != "gguf");
-    let message = "is a file of the directory that is converted; name another to write";
+    let is_source = target.parent() == Some(dir.as_path())
+        && target.extension().is_none_or(|ending| ending != "gguf");
+    let message = "is a file of the source directory; choose another output file";
     if is_source { Err(FileError::new(out, Fault::Unsupported(message.into()))) } else { Ok(()) }
 }
 
-fn directory(dir: &Path, out: &Path, ty: ConvertType, progress: &mut dyn FnMut(Progress<'_>)) -> Result<Report, ConvertError> {
+fn directory(
+    dir: &Path,
+    out: &Path,
+    ty: ConvertType,
+    progress: &mut dyn FnMut(Progress<'_>),
+) -> Result<Report, ConvertError> {
     refuse_source(dir, out)?;
     let tensors = open_directory(dir)?;
     let source = Source::find(dir, &tensors)?;
@@ -100,7 +116,9 @@ fn directory(dir: &Path, out: &Path, ty: ConvertType, progress: &mut dyn FnMut(P
     let vocabulary = vocabulary(dir, &hub.model, &mut notes)?;
 
     let canonical = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
-    let name = canonical.file_name().map_or_else(|| "Gemma 3".into(), |name| name.to_string_lossy().into_owned());
+    let name = canonical
+        .file_name()
+        .map_or_else(|| "Gemma 3".into(), |name| name.to_string_lossy().into_owned());
     let mut entries = model_entries(&hub.model, &one_line(&name), ty.file_type());
     if let Some(vocabulary) = &vocabulary {
         entries.extend(vocabulary_entries(vocabulary));
@@ -123,17 +141,32 @@ fn directory(dir: &Path, out: &Path, ty: ConvertType, progress: &mut dyn FnMut(P
         })
         .map_err(|error| match error {
             ChunkError::Io(error) => broken(error).into(),
-            ChunkError::Value(source) => ConvertError::Value { path: tensor.path.display().to_string(), tensor: name, source },
+            ChunkError::Value(source) => ConvertError::Value {
+                path: tensor.path.display().to_string(),
+                tensor: name,
+                source,
+            },
         })?;
     }
     let bytes = writer.finish().keep()?;
-    Ok(Report { bytes, tensors: planned.len(), vocabulary: vocabulary.map(|v| v.tokens.len()), notes })
+    Ok(Report {
+        bytes,
+        tensors: planned.len(),
+        vocabulary: vocabulary.map(|v| v.tokens.len()),
+        notes,
+    })
 }
 
-fn vocabulary(dir: &Path, config: &ModelConfig, notes: &mut Vec<String>) -> Result<Option<Vocabulary>, ConvertError> {
+fn vocabulary(
+    dir: &Path,
+    config: &ModelConfig,
+    notes: &mut Vec<String>,
+) -> Result<Option<Vocabulary>, ConvertError> {
     let path = dir.join("tokenizer.json");
     if !path.exists() {
-        notes.push("the directory has no tokenizer.json: the file is written without a vocabulary".into());
+        notes.push(
+            "the directory has no tokenizer.json: the file is written without a vocabulary".into(),
+        );
         return Ok(None);
     }
     let refuse = |source| ConvertError::Tokenizer { path: path.display().to_string(), source };
@@ -141,17 +174,22 @@ fn vocabulary(dir: &Path, config: &ModelConfig, notes: &mut Vec<String>) -> Resu
     let had = vocabulary.tokens.len();
     vocabulary.fit(config.vocab).map_err(refuse)?;
     if had != config.vocab {
-        notes.push(format!("tokenizer.json has {had} tokens, the embedding {} rows: fitted", config.vocab));
+        notes.push(format!(
+            "tokenizer.json has {had} tokens, but the embedding {} rows: the vocabulary was fitted",
+            config.vocab
+        ));
     }
     vocabulary.drop_implied_merges().map_err(refuse)?;
     if vocabulary.merges.iter().any(|(left, right)| left.contains(' ') || right.contains(' ')) {
-        let message = "a merge holds a plain space, which GGUF cannot say: not Gemma's tokenizer".to_owned();
+        let message =
+            "a merge contains a plain space, which GGUF cannot represent: not Gemma's tokenizer"
+                .to_owned();
         return Err(FileError::new(&path, Fault::Unsupported(message)).into());
     }
     Ok(Some(vocabulary))
 }
 
-/// Where the text model lies among a directory's tensors.
+/// The text model's place among a directory's tensors.
 struct Source<'a> {
     dir: &'a Path,
     tensors: &'a BTreeMap<String, Tensor>,
@@ -159,11 +197,18 @@ struct Source<'a> {
     embedding_rows: usize,
 }
 
-/// What stands before the text model's names: text-only files, multimodal ones old and new, and the bare inner model.
+/// Prefixes of the text model's tensor names: text-only files, multimodal ones old and new, and the
+/// bare inner model.
 const PREFIXES: [&str; 4] = ["model.", "language_model.model.", "model.language_model.", ""];
-const HEADS: [&str; 3] = ["lm_head.weight", "language_model.lm_head.weight", "model.lm_head.weight"];
-/// Beside the text model in multimodal files.
-const VISION: [&str; 4] = ["vision_tower.", "multi_modal_projector.", "model.vision_tower.", "model.multi_modal_projector."];
+const HEADS: [&str; 3] =
+    ["lm_head.weight", "language_model.lm_head.weight", "model.lm_head.weight"];
+/// Prefixes of the vision tensors in multimodal files.
+const VISION: [&str; 4] = [
+    "vision_tower.",
+    "multi_modal_projector.",
+    "model.vision_tower.",
+    "model.multi_modal_projector.",
+];
 
 impl<'a> Source<'a> {
     fn find(dir: &'a Path, tensors: &'a BTreeMap<String, Tensor>) -> Result<Source<'a>, FileError> {
@@ -173,14 +218,16 @@ impl<'a> Source<'a> {
                 return Ok(Source { dir, tensors, prefix, embedding_rows });
             }
         }
-        let message = "its safetensors hold no embed_tokens.weight: this is no Gemma 3";
+        let message = "its safetensors hold no embed_tokens.weight: this is not a Gemma 3";
         Err(FileError::new(dir, Fault::Foreign(message.into())))
     }
 
     /// The Hugging Face name and the tensor for `planned`.
     fn tensor(&self, planned: &Planned) -> Result<(String, &'a Tensor), FileError> {
         let names = self.names(planned);
-        let found = names.iter().find_map(|name| self.tensors.get(name).map(|tensor| (name.clone(), tensor)));
+        let found = names
+            .iter()
+            .find_map(|name| self.tensors.get(name).map(|tensor| (name.clone(), tensor)));
         found.ok_or_else(|| {
             let message = format!("tensor {} is missing; download the model again", names[0]);
             FileError::new(self.dir, Fault::Foreign(message))
@@ -196,19 +243,32 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// Every planned tensor is there in a fitting shape and type, and nothing is there that would be lost.
-    fn check(&self, config: &ModelConfig, tied: bool, planned: &[Planned], notes: &mut Vec<String>) -> Result<(), FileError> {
+    /// Checks that every planned tensor exists with a fitting shape and type, and that no tensor
+    /// would be lost silently.
+    fn check(
+        &self,
+        config: &ModelConfig,
+        tied: bool,
+        planned: &[Planned],
+        notes: &mut Vec<String>,
+    ) -> Result<(), FileError> {
         let mut used = Vec::with_capacity(planned.len());
         for planned in planned {
             let (name, tensor) = self.tensor(planned)?;
             let at = |message: String| FileError::new(&tensor.path, Fault::Unsupported(message));
             let (rows, cols) = (planned.rows, planned.cols);
-            if tensor.matrix() != Some((rows, cols)) || planned.part.is_norm() != (tensor.dims.len() == 1) {
+            if tensor.matrix() != Some((rows, cols))
+                || planned.part.is_norm() != (tensor.dims.len() == 1)
+            {
                 let dims = tensor.dims.iter().map(usize::to_string).collect::<Vec<_>>().join(" x ");
-                return Err(at(format!("tensor {name} is {dims}, but config.json makes it {rows} x {cols}")));
+                return Err(at(format!(
+                    "tensor {name} is {dims}, but config.json makes it {rows} x {cols}"
+                )));
             }
             if let Some(ty) = tensor.foreign_type() {
-                return Err(at(format!("tensor {name} is {ty}; potluck converts F32, F16 and BF16")));
+                return Err(at(format!(
+                    "tensor {name} is {ty}; potluck converts F32, F16 and BF16"
+                )));
             }
             used.push(name);
         }
@@ -216,26 +276,33 @@ impl<'a> Source<'a> {
         let mut vision = 0;
         for (name, tensor) in self.tensors {
             let is_tied_head = tied && HEADS.contains(&name.as_str());
-            if used.binary_search(name).is_ok() || is_tied_head || name.ends_with("rotary_emb.inv_freq") {
+            if used.binary_search(name).is_ok()
+                || is_tied_head
+                || name.ends_with("rotary_emb.inv_freq")
+            {
                 continue;
             }
             if !VISION.iter().any(|prefix| name.starts_with(prefix)) {
                 let layers = config.layers.len();
-                let message = format!("tensor {} is none that Gemma 3's text model of {layers} layers has", one_line(name));
+                let message = format!(
+                    "tensor {} does not belong to Gemma 3's text model of {layers} layers",
+                    one_line(name)
+                );
                 return Err(FileError::new(&tensor.path, Fault::Unsupported(message)));
             }
             vision += 1;
         }
         if vision > 0 {
-            notes.push(format!("{vision} tensors of the vision tower are left out"));
+            notes.push(format!("{vision} tensors of the vision tower were omitted"));
         }
         Ok(())
     }
 }
 
-/// A layer's or the last norm's tensor as Hugging Face names it.
+/// The Hugging Face name of a layer's tensor or of the last norm.
 fn inner_name(gguf: &str) -> String {
-    let Some((layer, name)) = gguf.strip_prefix("blk.").and_then(|rest| rest.split_once('.')) else {
+    let Some((layer, name)) = gguf.strip_prefix("blk.").and_then(|rest| rest.split_once('.'))
+    else {
         return "norm.weight".to_owned();
     };
     let name = match name.strip_suffix(".weight").unwrap_or(name) {
@@ -267,8 +334,12 @@ impl From<io::Error> for ChunkError {
     }
 }
 
-/// Reads, converts and hands on `tensor` in chunks of whole rows.
-fn write_tensor(tensor: &Tensor, planned: &Planned, sink: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> Result<(), ChunkError> {
+/// Reads and converts `tensor` in chunks of whole rows, and passes them to `sink`.
+fn write_tensor(
+    tensor: &Tensor,
+    planned: &Planned,
+    sink: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+) -> Result<(), ChunkError> {
     let Planned { rows, cols, .. } = *planned;
     let rows_a_chunk = (CHUNK_VALUES / cols).max(1);
     let (mut values, mut bytes) = (Vec::new(), Vec::new());
@@ -279,7 +350,8 @@ fn write_tensor(tensor: &Tensor, planned: &Planned, sink: &mut dyn FnMut(&[u8]) 
             values.iter_mut().for_each(|value| *value += 1.0);
         }
         bytes.clear();
-        encode(planned.plan.format, &values, &mut bytes).map_err(|error| ChunkError::Value(error.after(start)))?;
+        encode(planned.plan.format, &values, &mut bytes)
+            .map_err(|error| ChunkError::Value(error.after(start)))?;
         sink(&bytes)?;
     }
     Ok(())

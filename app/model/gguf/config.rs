@@ -1,6 +1,6 @@
-//! Metadata to [`ModelConfig`]: llama.cpp's keys for Gemma 3 and its defaults where a published file lacks one, and the names
-//! that Ollama's converter gives some of them. Every value is checked; what Gemma 3's text model does not have is refused rather
-//! than ignored.
+//! Maps metadata to [`ModelConfig`]: llama.cpp's keys for Gemma 3, its defaults for keys that a
+//! published file lacks, and the names that Ollama's converter gives some of them. Every value is
+//! checked; features that Gemma 3's text model does not have are refused, not ignored.
 
 use super::read::Gguf;
 use super::value::{Elements, Kind, Value};
@@ -10,18 +10,21 @@ use crate::limits::{MAX_LAYERS, MAX_VOCABULARY_TOKENS, MAX_WIDTH};
 use crate::model::config::{ModelConfig, Rope};
 use crate::model::fault::{Fault, FileError};
 
-/// llama.cpp's, where the file names none: Gemma 3 has five sliding layers to a global one.
+/// llama.cpp's default if the file specifies none: Gemma 3 has five sliding layers per global one.
 const DEFAULT_PATTERN: usize = 6;
-/// llama.cpp's, where the file names none: the base that Gemma 3's sliding layers were trained with.
+/// llama.cpp's default if the file specifies none: the base that Gemma 3's sliding layers were
+/// trained with.
 const DEFAULT_SLIDING_BASE: f32 = 10_000.0;
-/// What Ollama's converter writes for the 1B as `final_logit_softcapping`, and Gemma 2 had. Gemma 3 as published has none: it is
-/// left out of account, as any other value is not.
+/// The value that Ollama's converter writes for the 1B as `final_logit_softcapping`; Gemma 2 had
+/// it. Gemma 3 as published caps no logits, so this value is ignored. Any other value is refused.
 const OLLAMAS_CAP: f64 = 30.0;
-/// Gemma 3 27B alone scales queries by hidden/heads; files of its time do not say so, and llama.cpp tells it by its layers.
+/// Only Gemma 3 27B scales queries by hidden/heads. Its early files do not say so, and llama.cpp
+/// recognizes it by its number of layers.
 const LAYERS_OF_27B: usize = 62;
 
 impl Gguf {
-    /// The model that the metadata describes, checked for itself; [`Gguf::weights`] checks the tensors against it.
+    /// The model that the metadata describes, checked for consistency; [`Gguf::weights`] checks the
+    /// tensors against it.
     pub fn config(&self) -> Result<ModelConfig, FileError> {
         self.only_gemma3()?;
         let layers = self.size("block_count", MAX_LAYERS)?;
@@ -33,9 +36,17 @@ impl Gguf {
         let turned = self.size_or("rope.dimension_count", MAX_WIDTH, head_dim)?;
         let context = self.size("context_length", u32::MAX as usize)?;
         let rms_eps = self.number("attention.layer_norm_rms_epsilon")?;
-        let base = self.number(if self.has("rope.global.freq_base") { "rope.global.freq_base" } else { "rope.freq_base" })?;
+        let base = self.number(if self.has("rope.global.freq_base") {
+            "rope.global.freq_base"
+        } else {
+            "rope.freq_base"
+        })?;
         let factor = self.rope_factor()?;
-        let local = if self.has("rope.local.freq_base") { "rope.local.freq_base" } else { "rope.freq_base_swa" };
+        let local = if self.has("rope.local.freq_base") {
+            "rope.local.freq_base"
+        } else {
+            "rope.freq_base_swa"
+        };
         let sliding_base = self.number_or(local, DEFAULT_SLIDING_BASE)?;
         let scaled_by = if layers == LAYERS_OF_27B { hidden / heads } else { head_dim };
         let query_scale = self.number_or("attention.scale", inverse_root(scaled_by as f64))?;
@@ -56,7 +67,8 @@ impl Gguf {
             rope_sliding: Rope { base: sliding_base, factor: 1.0 },
         };
         if value_length != head_dim || turned != head_dim {
-            let key = if turned != head_dim { "rope.dimension_count" } else { "attention.value_length" };
+            let key =
+                if turned != head_dim { "rope.dimension_count" } else { "attention.value_length" };
             return Err(self.refuse(key, &format!("differs from the key length {head_dim}")));
         }
         check(&config).map_err(|fault| self.fault(fault))?;
@@ -65,20 +77,27 @@ impl Gguf {
 
     fn only_gemma3(&self) -> Result<(), FileError> {
         let Some(architecture) = self.text("general.architecture")? else {
-            return Err(self.fault(Fault::Damaged("metadata general.architecture is missing".into())));
+            return Err(
+                self.fault(Fault::Damaged("metadata general.architecture is missing".into()))
+            );
         };
         if architecture != ARCHITECTURE {
             let shown: String = architecture.chars().filter(|c| !c.is_control()).take(40).collect();
-            let message = format!("architecture {shown}: potluck runs {ARCHITECTURE}; get a Gemma 3");
+            let message =
+                format!("architecture {shown}: potluck runs {ARCHITECTURE}; get a Gemma 3");
             return Err(self.fault(Fault::Unsupported(message)));
         }
-        for (cap, harmless) in [("final_logit_softcapping", OLLAMAS_CAP), ("attn_logit_softcapping", 0.0)] {
+        for (cap, harmless) in
+            [("final_logit_softcapping", OLLAMAS_CAP), ("attn_logit_softcapping", 0.0)]
+        {
             if self.float(&key(cap))?.is_some_and(|cap| cap != 0.0 && cap != harmless) {
                 return Err(self.refuse(cap, "is set; Gemma 3 caps no logits"));
             }
         }
         if self.boolean(&key("attention.causal"))? == Some(false) {
-            return Err(self.refuse("attention.causal", "is false; potluck runs models that generate text"));
+            return Err(
+                self.refuse("attention.causal", "is false; potluck runs models that generate text")
+            );
         }
         Ok(())
     }
@@ -103,14 +122,19 @@ impl Gguf {
             kind => kind.fixed_bytes(),
         };
         let Some(step) = step.filter(|_| count == layers) else {
-            return Err(self.refuse(PATTERN, &format!("must name true or false for each of the {layers} layers")));
+            return Err(self.refuse(
+                PATTERN,
+                &format!("must name true or false for each of the {layers} layers"),
+            ));
         };
-        let planes =
-            bytes.chunks_exact(step).map(|flag| if flag.iter().any(|&byte| byte != 0) { Plane::Sliding } else { Plane::Global });
+        let planes = bytes.chunks_exact(step).map(|flag| {
+            if flag.iter().any(|&byte| byte != 0) { Plane::Sliding } else { Plane::Global }
+        });
         Ok((planes.collect(), window))
     }
 
-    /// Linear scaling of positions on global layers; everything else is refused, for its answers would be quietly wrong.
+    /// Linear scaling of positions on global layers. Every other kind is refused, because it would
+    /// silently give wrong answers.
     fn rope_factor(&self) -> Result<f32, FileError> {
         let kind = self.text(&key("rope.scaling.type"))?;
         let factor = self.float(&key("rope.scaling.factor"))?;
@@ -123,7 +147,10 @@ impl Gguf {
             None | Some("linear") => {}
             Some(other) => {
                 let shown: String = other.chars().filter(|c| !c.is_control()).take(40).collect();
-                return Err(self.refuse("rope.scaling.type", &format!("is {shown}; this build knows linear and none")));
+                return Err(self.refuse(
+                    "rope.scaling.type",
+                    &format!("is {shown}; this build knows linear and none"),
+                ));
             }
         }
         let Some(factor) = factor else { return Ok(1.0) };
@@ -139,8 +166,14 @@ impl Gguf {
         let tensor = self.tensors().get("token_embd.weight");
         let Some((rows, _)) = tensor.and_then(|tensor| tensor.matrix()) else {
             let first = layer_tensors(0).first().map(|(name, _)| name.clone()).unwrap_or_default();
-            let rest = if self.tensors().contains_key(&first) { "it has only layers" } else { "it holds no model" };
-            return Err(self.fault(Fault::Damaged(format!("tensor token_embd.weight is missing or no matrix ({rest})"))));
+            let rest = if self.tensors().contains_key(&first) {
+                "it has only layers"
+            } else {
+                "it holds no model"
+            };
+            return Err(self.fault(Fault::Damaged(format!(
+                "tensor token_embd.weight is missing or not a matrix ({rest})"
+            ))));
         };
         Ok(rows)
     }
@@ -188,15 +221,18 @@ pub(in crate::model) fn inverse_root(value: f64) -> f32 {
     (1.0 / value.sqrt()) as f32
 }
 
-/// Every `every`-th layer global, the others sliding, as llama.cpp's `set_swa_pattern`.
+/// Every `every`-th layer is global, the others are sliding, like llama.cpp's `set_swa_pattern`.
 pub(in crate::model) fn every_nth_global(layers: usize, every: usize) -> Vec<Plane> {
-    (0..layers).map(|layer| if layer % every == every - 1 { Plane::Global } else { Plane::Sliding }).collect()
+    (0..layers)
+        .map(|layer| if layer % every == every - 1 { Plane::Global } else { Plane::Sliding })
+        .collect()
 }
 
-/// What must hold of any Gemma 3, wherever its description came from.
+/// Invariants of any Gemma 3, whatever the source of its description.
 pub(in crate::model) fn check(config: &ModelConfig) -> Result<(), Fault> {
     let refuse = |message: String| Err(Fault::Unsupported(message));
-    let ModelConfig { vocab, hidden, ffn, heads, kv_heads, head_dim, context, window, .. } = *config;
+    let ModelConfig { vocab, hidden, ffn, heads, kv_heads, head_dim, context, window, .. } =
+        *config;
     for (what, size, most) in [
         ("vocabulary", vocab, MAX_VOCABULARY_TOKENS),
         ("hidden size", hidden, MAX_WIDTH),
@@ -212,13 +248,19 @@ pub(in crate::model) fn check(config: &ModelConfig) -> Result<(), Fault> {
         }
     }
     if head_dim % 2 != 0 {
-        return refuse(format!("the model's head size is {head_dim}, an odd number; RoPE turns pairs"));
+        return refuse(format!(
+            "the model's head size is {head_dim}, an odd number; RoPE rotates pairs"
+        ));
     }
     if heads % kv_heads != 0 {
-        return refuse(format!("the model's {heads} heads do not divide among {kv_heads} KV heads"));
+        return refuse(format!(
+            "the model's {heads} heads are not a multiple of its {kv_heads} KV heads"
+        ));
     }
     if heads * head_dim > MAX_WIDTH {
-        return refuse(format!("the model's {heads} heads of {head_dim} are wider than {MAX_WIDTH}"));
+        return refuse(format!(
+            "the model's {heads} heads of {head_dim} are wider than {MAX_WIDTH}"
+        ));
     }
     for (what, value) in [
         ("norm epsilon", config.rms_eps),

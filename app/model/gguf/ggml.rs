@@ -1,20 +1,20 @@
-//! The tensor types that ggml knows: their names and sizes, so that a file with a type that no kernel here reads is still
-//! measured, and the type named.
+//! The tensor types that ggml knows, with names and sizes. A tensor of a type that no kernel here
+//! reads can thus still be measured, and its type named.
 
 use core::fmt;
 
 use crate::kernels::Format;
 
-/// A ggml tensor type: its number in files, its name, and the values and bytes of its unit.
+/// A ggml tensor type: its number in files, its name, and the values and bytes per unit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct GgmlType {
     /// As stored in files.
     pub(crate) number: u32,
-    /// As ggml prints it.
+    /// Its ggml name.
     pub(crate) name: &'static str,
-    /// Values a unit.
+    /// Values per unit.
     pub(crate) unit: usize,
-    /// Bytes a unit.
+    /// Bytes per unit.
     pub(crate) unit_bytes: usize,
 }
 
@@ -22,8 +22,8 @@ const fn ty(number: u32, name: &'static str, unit: usize, unit_bytes: usize) -> 
     GgmlType { number, name, unit, unit_bytes }
 }
 
-/// From ggml.h, ggml.c's `type_traits` and ggml-common.h, as of `GGML_TYPE_COUNT` 43. Numbers that are missing here were given up before
-/// Gemma 3 was published.
+/// From ggml.h, ggml.c's `type_traits` and ggml-common.h, as of `GGML_TYPE_COUNT` 43. The missing
+/// numbers were retired before Gemma 3 was published.
 const TYPES: [GgmlType; 35] = [
     ty(0, "F32", 1, 4),
     ty(1, "F16", 1, 2),
@@ -63,33 +63,33 @@ const TYPES: [GgmlType; 35] = [
 ];
 
 impl GgmlType {
-    /// The type numbered `number`.
+    /// The type with number `number`.
     pub(crate) fn from_number(number: u32) -> Option<GgmlType> {
         TYPES.into_iter().find(|ty| ty.number == number)
     }
 
-    /// The same type as this build's kernels know it; none for the others.
+    /// The corresponding kernel format; `None` if no kernel reads the type.
     pub(crate) fn format(self) -> Option<Format> {
         Format::ALL.into_iter().find(|&format| format as u32 == self.number)
     }
 }
 
-/// A tensor's type as its file numbers it.
+/// A tensor's type, identified by its number in the file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TensorType {
     /// One of ggml's.
     Known(GgmlType),
-    /// A number that this build does not know, such as that of a type that is newer than it.
+    /// A number that this build does not know, such as a newer type's.
     Unknown(u32),
 }
 
 impl TensorType {
-    /// The type numbered `number`.
+    /// The type with number `number`.
     pub(crate) fn from_number(number: u32) -> TensorType {
         GgmlType::from_number(number).map_or(TensorType::Unknown(number), TensorType::Known)
     }
 
-    /// The same type as this build's kernels know it; none for the others.
+    /// The corresponding kernel format; `None` if no kernel reads the type.
     pub fn format(self) -> Option<Format> {
         match self {
             TensorType::Known(ty) => ty.format(),
@@ -115,7 +115,11 @@ mod tests {
     fn the_types_we_compute_with_have_ggmls_sizes() {
         for format in Format::ALL {
             let ty = GgmlType::from_number(format as u32).unwrap();
-            assert_eq!((ty.unit, ty.unit_bytes), format.unit(), "a wrong size reads every later row from the wrong place");
+            assert_eq!(
+                (ty.unit, ty.unit_bytes),
+                format.unit(),
+                "a wrong size reads every later row from the wrong place"
+            );
             assert_eq!((ty.name, ty.format()), (format.name(), Some(format)));
         }
         assert_eq!(TYPES.into_iter().filter_map(GgmlType::format).count(), Format::ALL.len());

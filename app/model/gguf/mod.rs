@@ -1,5 +1,5 @@
-//! GGUF: the file format that the ecosystem publishes weights in. Read where it lies, never trusted; written by `convert`
-//! and `synth`.
+//! GGUF: the file format in which the ecosystem publishes weights. Read in place, never trusted;
+//! written by `convert` and `synth`.
 //!
 //! ```text
 //! 0   "GGUF"                   magic
@@ -12,11 +12,12 @@
 //!     data                     each tensor at its offset, a multiple of the alignment
 //! ```
 //!
-//! [`Gguf::open`] checks all of that against the file's length before anything is used: counts, lengths, types, duplicates,
-//! offsets, overlaps. What it returns can be read without a further check. [`Gguf::config`], [`Gguf::weights`] and
-//! [`Gguf::vocabulary`] then check the meaning.
+//! [`Gguf::open`] checks all of that against the file's length before anything is used: counts,
+//! lengths, types, duplicates, offsets, overlaps. Its result can be read without further checks.
+//! [`Gguf::config`], [`Gguf::weights`] and [`Gguf::vocabulary`] then check the meaning.
 //!
-//! A model may lie in several such files (`parts.rs`): the first has the metadata, and each has tensors of its own.
+//! A model may be split into several such files (`parts.rs`): the first has the metadata, and each
+//! has tensors of its own.
 
 mod config;
 mod cursor;
@@ -42,5 +43,5 @@ pub use weights::{Part, tensor_names};
 pub(crate) use write::vocabulary_entries;
 pub use write::{Entry, TensorPlan, Writer, kept_entries, model_entries};
 
-/// The only architecture that potluck runs, as `general.architecture` says it.
+/// The only architecture that potluck runs, as spelled in `general.architecture`.
 pub(crate) const ARCHITECTURE: &str = "gemma3";

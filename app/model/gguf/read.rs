@@ -1,4 +1,5 @@
-//! The checked view of a GGUF file: structure and places first, values when they are asked for.
+//! The checked view of a GGUF file: structure and offsets are checked first, values are decoded on
+//! request.
 
 use core::ops::Range;
 use std::collections::BTreeMap;
@@ -7,19 +8,21 @@ use std::path::{Path, PathBuf};
 use super::cursor::{Cursor, Described};
 use super::ggml::TensorType;
 use super::value::{Elements, Kind, Value, float, integer};
-use crate::limits::{MAX_GGUF_ENTRIES, MAX_GGUF_STRING_BYTES, MAX_GGUF_TENSORS, MAX_MODEL_FILE_BYTES};
+use crate::limits::{
+    MAX_GGUF_ENTRIES, MAX_GGUF_STRING_BYTES, MAX_GGUF_TENSORS, MAX_MODEL_FILE_BYTES,
+};
 use crate::model::fault::{Fault, FileError};
 use crate::model::weight::Bytes;
 
 const DEFAULT_ALIGNMENT: u64 = 32;
-/// Above any page size; a larger one only pads.
+/// Above any page size; a larger alignment would only add padding.
 const MAX_ALIGNMENT: u64 = 1 << 16;
-/// The least bytes that a metadata entry (empty key, type, one byte) and a tensor description (empty name, one dimension)
-/// take: bounds the counts by the file's length.
+/// Minimum size of a metadata entry (empty key, type, one byte) and of a tensor description (empty
+/// name, one dimension): bounds the counts by the file's length.
 const MIN_ENTRY_BYTES: u64 = 8 + 4 + 1;
 const MIN_TENSOR_BYTES: u64 = 8 + 4 + 8 + 4 + 8;
 
-/// A GGUF, in one file or in several parts, whose structure has been checked whole.
+/// A GGUF, in one file or in several parts, whose whole structure has been checked.
 #[derive(Clone, Debug)]
 pub struct Gguf {
     /// At least one; the first has the metadata.
@@ -31,27 +34,28 @@ pub struct Gguf {
 /// A file of a GGUF.
 #[derive(Clone, Debug)]
 pub struct GgufFile {
-    /// Where it lies, for messages.
+    /// Its path, for messages.
     pub(crate) path: PathBuf,
-    /// All of it.
+    /// The whole file.
     pub bytes: Bytes,
 }
 
-/// Where a tensor lies.
+/// The place of a tensor.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TensorInfo {
     /// One to four sizes, innermost (columns) first; none is zero.
     pub dims: Vec<usize>,
-    /// How its values are stored, maybe in a type that no kernel here reads.
+    /// The storage type of its values, possibly one that no kernel here reads.
     pub ty: TensorType,
-    /// Which of [`Gguf::files`] holds it.
+    /// Index into [`Gguf::files`] of the file that holds it.
     pub(crate) file: usize,
-    /// Its bytes, within that file. Where the size of its type is not known, all up to the next tensor.
+    /// Its bytes within that file. If the size of its type is unknown, everything up to the next
+    /// tensor.
     pub range: Range<usize>,
 }
 
 impl TensorInfo {
-    /// Rows and columns, where the tensor is a vector (one row) or a matrix.
+    /// Rows and columns, if the tensor is a vector (one row) or a matrix.
     pub(crate) fn matrix(&self) -> Option<(usize, usize)> {
         match *self.dims.as_slice() {
             [cols] => Some((1, cols)),
@@ -62,9 +66,11 @@ impl TensorInfo {
 }
 
 impl Gguf {
-    /// Checks `bytes` as the contents of one file; `path` is only for messages. Whether it is one part of several is not looked at.
+    /// Checks `bytes` as the contents of one file; `path` is only for messages. Ignores whether the
+    /// file is one part of several.
     pub(super) fn read(path: &Path, bytes: Bytes) -> Result<Gguf, FileError> {
-        let (metadata, tensors) = parse(bytes.as_slice()).map_err(|fault| FileError::new(path, fault))?;
+        let (metadata, tensors) =
+            parse(bytes.as_slice()).map_err(|fault| FileError::new(path, fault))?;
         Ok(Gguf { files: vec![GgufFile { path: path.to_owned(), bytes }], metadata, tensors })
     }
 
@@ -73,12 +79,12 @@ impl Gguf {
         &self.files[0].path
     }
 
-    /// The file that holds the tensor `name`; the first where there is no such tensor.
+    /// The file that holds the tensor `name`; the first file if there is no such tensor.
     pub(crate) fn path_of(&self, name: &str) -> &Path {
         &self.files[self.tensors.get(name).map_or(0, |tensor| tensor.file)].path
     }
 
-    /// The files that the model lies in, in order.
+    /// The files of the model, in order.
     pub fn files(&self) -> &[GgufFile] {
         &self.files
     }
@@ -88,7 +94,7 @@ impl Gguf {
         self.files.iter().map(|file| file.bytes.as_slice().len() as u64).sum()
     }
 
-    /// Everything before the tensors of the first file: the metadata, the vocabulary among it.
+    /// Everything before the tensors of the first file: the metadata, including the vocabulary.
     pub(crate) fn head(&self) -> &[u8] {
         let bytes = self.head_bytes();
         let tensors = self.tensors.values().filter(|tensor| tensor.file == 0);
@@ -110,40 +116,46 @@ impl Gguf {
         &self.metadata
     }
 
-    /// The integer of any width at `key`; an error where another type lies there.
+    /// The integer of any width at `key`; an error if the value has another type.
     pub(crate) fn integer(&self, key: &str) -> Result<Option<i128>, FileError> {
         match self.metadata.get(key) {
             None => Ok(None),
-            Some(Value::Scalar { kind, at }) => match integer(*kind, &self.head_bytes()[at.clone()]) {
-                Some(number) => Ok(Some(number)),
-                None => Err(self.wrong_type(key, "a whole number")),
-            },
+            Some(Value::Scalar { kind, at }) => {
+                match integer(*kind, &self.head_bytes()[at.clone()]) {
+                    Some(number) => Ok(Some(number)),
+                    None => Err(self.wrong_type(key, "a whole number")),
+                }
+            }
             Some(_) => Err(self.wrong_type(key, "a whole number")),
         }
     }
 
-    /// The number at `key`; an error where another type lies there.
+    /// The number at `key`; an error if the value has another type.
     pub(crate) fn float(&self, key: &str) -> Result<Option<f64>, FileError> {
         match self.metadata.get(key) {
             None => Ok(None),
-            Some(Value::Scalar { kind, at }) => match float(*kind, &self.head_bytes()[at.clone()]) {
-                Some(number) => Ok(Some(number)),
-                None => Err(self.wrong_type(key, "a number")),
-            },
+            Some(Value::Scalar { kind, at }) => {
+                match float(*kind, &self.head_bytes()[at.clone()]) {
+                    Some(number) => Ok(Some(number)),
+                    None => Err(self.wrong_type(key, "a number")),
+                }
+            }
             Some(_) => Err(self.wrong_type(key, "a number")),
         }
     }
 
-    /// The boolean at `key`; an error where another type lies there.
+    /// The boolean at `key`; an error if the value has another type.
     pub(crate) fn boolean(&self, key: &str) -> Result<Option<bool>, FileError> {
         match self.metadata.get(key) {
             None => Ok(None),
-            Some(Value::Scalar { kind: Kind::Bool, at }) => Ok(Some(self.head_bytes()[at.start] == 1)),
+            Some(Value::Scalar { kind: Kind::Bool, at }) => {
+                Ok(Some(self.head_bytes()[at.start] == 1))
+            }
             Some(_) => Err(self.wrong_type(key, "true or false")),
         }
     }
 
-    /// The text at `key`; an error where another type lies there.
+    /// The text at `key`; an error if the value has another type.
     pub(crate) fn text(&self, key: &str) -> Result<Option<&str>, FileError> {
         match self.metadata.get(key) {
             None => Ok(None),
@@ -155,19 +167,25 @@ impl Gguf {
         }
     }
 
-    /// The array at `key`; an error where another type lies there.
+    /// The array at `key`; an error if the value has another type.
     pub(crate) fn array(&self, key: &str) -> Result<Option<Elements<'_>>, FileError> {
         match self.metadata.get(key) {
             None => Ok(None),
-            Some(Value::Array { kind, count, at }) => {
-                Ok(Some(Elements { kind: *kind, count: *count, bytes: &self.head_bytes()[at.clone()] }))
-            }
+            Some(Value::Array { kind, count, at }) => Ok(Some(Elements {
+                kind: *kind,
+                count: *count,
+                bytes: &self.head_bytes()[at.clone()],
+            })),
             Some(_) => Err(self.wrong_type(key, "an array")),
         }
     }
 
-    /// The strings of the array at `key`, in order, where they lie; an error where another type lies there.
-    pub(crate) fn strings<'a>(&'a self, key: &str) -> Result<Option<impl Iterator<Item = &'a str> + use<'a>>, FileError> {
+    /// The strings of the array at `key`, in order and in place; an error if the value has another
+    /// type.
+    pub(crate) fn strings<'a>(
+        &'a self,
+        key: &str,
+    ) -> Result<Option<impl Iterator<Item = &'a str> + use<'a>>, FileError> {
         let Some(Elements { kind, count, bytes }) = self.array(key)? else { return Ok(None) };
         if kind != Kind::String {
             return Err(self.wrong_type(key, "an array of text"));
@@ -183,7 +201,7 @@ impl Gguf {
         FileError::new(self.path(), fault)
     }
 
-    /// A fault of `tensor`, which is said of the file that holds it.
+    /// A fault of `tensor`, reported for the file that holds it.
     pub(super) fn tensor_fault(&self, tensor: &TensorInfo, fault: Fault) -> FileError {
         FileError::new(&self.files[tensor.file].path, fault)
     }
@@ -202,8 +220,9 @@ fn parse(bytes: &[u8]) -> Result<Parsed, Fault> {
     for _ in 0..entry_count {
         let key = cursor.name("a metadata key")?;
         let number = cursor.u32(&format!("the type of metadata {key}"))?;
-        let kind = Kind::from_number(number)
-            .ok_or_else(|| Fault::Damaged(format!("metadata {key} has type {number}, which GGUF does not have")))?;
+        let kind = Kind::from_number(number).ok_or_else(|| {
+            Fault::Damaged(format!("metadata {key} has type {number}, which GGUF does not have"))
+        })?;
         let value = cursor.value(&key, kind)?;
         if metadata.insert(key.clone(), value).is_some() {
             return Err(Fault::Damaged(format!("metadata {key} appears twice")));
@@ -225,17 +244,19 @@ fn header(cursor: &mut Cursor<'_>) -> Result<(u64, u64), Fault> {
         } else {
             "give potluck a Gemma 3 as GGUF"
         };
-        return Err(Fault::Foreign(format!("is no GGUF file; {hint}")));
+        return Err(Fault::Foreign(format!("is not a GGUF file; {hint}")));
     }
     cursor.at = 4;
     let version = cursor.u32("the version")?;
     if version.swap_bytes() == 2 || version.swap_bytes() == 3 {
         let message = "is a big-endian GGUF, made for another kind of computer: \
-                       get the little-endian file, or turn this one with gguf-convert-endian (of the Python package gguf)";
+                       get the little-endian file, or convert this one with gguf-convert-endian (of the Python package gguf)";
         return Err(Fault::Unsupported(message.into()));
     }
     if version != 2 && version != 3 {
-        return Err(Fault::Unsupported(format!("is GGUF version {version}; this build reads 2 and 3: convert the model anew")));
+        return Err(Fault::Unsupported(format!(
+            "is GGUF version {version}; this build reads 2 and 3: convert the model again"
+        )));
     }
     let tensors = cursor.u64("the tensor count")?;
     let entries = cursor.u64("the metadata count")?;
@@ -245,10 +266,14 @@ fn header(cursor: &mut Cursor<'_>) -> Result<(u64, u64), Fault> {
         ("metadata entries", entries, MAX_GGUF_ENTRIES, MIN_ENTRY_BYTES),
     ] {
         if count > limit {
-            return Err(Fault::Damaged(format!("it announces {count} {what}; this build takes at most {limit}")));
+            return Err(Fault::Damaged(format!(
+                "it announces {count} {what}; this build takes at most {limit}"
+            )));
         }
         if count * least > left {
-            return Err(Fault::Damaged(format!("it announces {count} {what}, more than its {left} bytes can hold")));
+            return Err(Fault::Damaged(format!(
+                "it announces {count} {what}, more than its {left} bytes can hold"
+            )));
         }
     }
     Ok((tensors, entries))
@@ -264,24 +289,38 @@ fn alignment(bytes: &[u8], metadata: &BTreeMap<String, Value>) -> Result<u64, Fa
         Value::Scalar { kind, at } => integer(*kind, &bytes[at.clone()]),
         _ => None,
     };
-    let alignment = number.and_then(|number| u64::try_from(number).ok()).filter(|a| (8..=MAX_ALIGNMENT).contains(a));
-    alignment
-        .filter(|a| a.is_power_of_two())
-        .ok_or_else(|| Fault::Damaged(format!("general.alignment must be a power of two between 8 and {MAX_ALIGNMENT}")))
+    let alignment = number
+        .and_then(|number| u64::try_from(number).ok())
+        .filter(|a| (8..=MAX_ALIGNMENT).contains(a));
+    alignment.filter(|a| a.is_power_of_two()).ok_or_else(|| {
+        Fault::Damaged(format!(
+            "general.alignment must be a power of two between 8 and {MAX_ALIGNMENT}"
+        ))
+    })
 }
 
-/// Checks where every tensor lies and that no two share a byte.
-fn place(described: Vec<Described>, data: u64, alignment: u64, has: u64) -> Result<BTreeMap<String, TensorInfo>, Fault> {
+/// Checks the range of every tensor, and that no two share a byte.
+fn place(
+    described: Vec<Described>,
+    data: u64,
+    alignment: u64,
+    has: u64,
+) -> Result<BTreeMap<String, TensorInfo>, Fault> {
     let mut order: Vec<(u64, u64, usize)> = Vec::with_capacity(described.len());
     for (index, tensor) in described.iter().enumerate() {
         let name = &tensor.name;
         if tensor.offset % alignment != 0 {
             let offset = tensor.offset;
-            return Err(Fault::Damaged(format!("tensor {name} lies at offset {offset}, no multiple of {alignment}")));
+            return Err(Fault::Damaged(format!(
+                "tensor {name} lies at offset {offset}, no multiple of {alignment}"
+            )));
         }
         let start = tensor.offset.checked_add(data).filter(|&start| start <= MAX_MODEL_FILE_BYTES);
         let Some(start) = start else {
-            return Err(Fault::Damaged(format!("tensor {name} lies at offset {}, beyond any file", tensor.offset)));
+            return Err(Fault::Damaged(format!(
+                "tensor {name} lies at offset {}, beyond any file",
+                tensor.offset
+            )));
         };
         let needs = start + tensor.bytes.unwrap_or(0);
         if needs > has {

@@ -35,13 +35,15 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The type numbered `number`.
+    /// The type with number `number`.
     pub(crate) fn from_number(number: u32) -> Option<Kind> {
         use Kind::*;
-        [U8, I8, U16, I16, U32, I32, F32, Bool, String, Array, U64, I64, F64].into_iter().find(|&kind| kind as u32 == number)
+        [U8, I8, U16, I16, U32, I32, F32, Bool, String, Array, U64, I64, F64]
+            .into_iter()
+            .find(|&kind| kind as u32 == number)
     }
 
-    /// Bytes of one value; none for strings and arrays, which say their own length.
+    /// Bytes of one value; `None` for strings and arrays, which store their own length.
     pub(crate) fn fixed_bytes(self) -> Option<usize> {
         match self {
             Kind::U8 | Kind::I8 | Kind::Bool => Some(1),
@@ -53,7 +55,7 @@ impl Kind {
     }
 }
 
-/// Where a checked value lies in the file. Nothing of it is copied until it is asked for.
+/// The place of a checked value in the file. Nothing is copied until it is requested.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Value {
     /// A number or boolean.
@@ -69,21 +71,21 @@ pub enum Value {
     Array {
         /// Their type; never an array.
         kind: Kind,
-        /// How many.
+        /// The number of elements.
         count: usize,
-        /// All their bytes, strings with their lengths.
+        /// All their bytes, including the lengths of strings.
         at: Range<usize>,
     },
 }
 
 impl Value {
-    /// Where it begins in the file, without what says its type and length: entries lie in this order.
+    /// Start of the value in the file, after its type and length. Entries are stored in this order.
     pub(super) fn start(&self) -> usize {
         self.place().start
     }
 
-    /// Whether the value is `other`, type and all, each out of the head that it was read from. Nothing is copied: a value may take as
-    /// many bytes as its file.
+    /// Whether the value equals `other`, including its type; each is read from its own head.
+    /// Nothing is copied, because a value may be as large as its file.
     pub(super) fn equals(&self, head: &[u8], other: &Value, other_head: &[u8]) -> bool {
         let same_type = match (self, other) {
             (Value::Scalar { kind, .. }, Value::Scalar { kind: other, .. }) => kind == other,
@@ -102,7 +104,8 @@ impl Value {
         }
     }
 
-    /// Appends the value as a file has it, its type first, out of the `head` that it was read from.
+    /// Appends the value in its file encoding, type first, copied from the `head` that it was read
+    /// from.
     pub(in crate::model) fn put(&self, head: &[u8], out: &mut Vec<u8>) {
         match self {
             Value::Scalar { kind, at } => {
@@ -124,18 +127,19 @@ impl Value {
     }
 }
 
-/// The elements of an array, where they lie.
+/// The elements of an array, in place.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Elements<'a> {
     /// Their type; never an array.
     pub kind: Kind,
-    /// How many.
+    /// The number of elements.
     pub count: usize,
-    /// All their bytes, strings with their lengths.
+    /// All their bytes, including the lengths of strings.
     pub bytes: &'a [u8],
 }
 
-/// Reads the number `bytes` of type `kind` as an integer; none where it is no integer or no `i128` fits it exactly.
+/// Reads the number `bytes` of type `kind` as an integer; `None` if it is not an integer or does
+/// not fit an `i128`.
 pub(super) fn integer(kind: Kind, bytes: &[u8]) -> Option<i128> {
     Some(match kind {
         Kind::U8 => u8::from_le_bytes(bytes.try_into().ok()?).into(),
@@ -150,7 +154,8 @@ pub(super) fn integer(kind: Kind, bytes: &[u8]) -> Option<i128> {
     })
 }
 
-/// Reads the number `bytes` of type `kind` as a float; none for what is neither float nor integer.
+/// Reads the number `bytes` of type `kind` as a float; `None` if it is neither a float nor an
+/// integer.
 pub(super) fn float(kind: Kind, bytes: &[u8]) -> Option<f64> {
     match kind {
         Kind::F32 => Some(f32::from_le_bytes(bytes.try_into().ok()?).into()),

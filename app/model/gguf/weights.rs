@@ -1,4 +1,5 @@
-//! Tensors to [`Weights`]: every name that Gemma 3 has, each in a type and shape that fits the configuration.
+//! Maps tensors to [`Weights`]: every name that Gemma 3 has, each with a type and shape that fits
+//! the configuration.
 
 use super::TensorType;
 use super::read::Gguf;
@@ -8,12 +9,12 @@ use crate::model::config::ModelConfig;
 use crate::model::fault::{Fault, FileError};
 use crate::model::weight::{Bytes, LayerWeights, Weight, Weights};
 
-/// What a tensor is, which fixes its shape and how it may be stored.
+/// The role of a tensor, which determines its shape and how it may be stored.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Part {
     /// vocab × hidden.
     Embedding,
-    /// vocab × hidden; absent where tied.
+    /// vocab × hidden; absent if tied to the embedding.
     Output,
     /// A vector of `hidden`.
     HiddenNorm,
@@ -32,7 +33,7 @@ pub enum Part {
 }
 
 impl Part {
-    /// Rows and columns in a model of `config`.
+    /// Rows and columns in a model with configuration `config`.
     pub fn shape(self, config: &ModelConfig) -> (usize, usize) {
         let ModelConfig { vocab, hidden, ffn, heads, kv_heads, head_dim, .. } = *config;
         match self {
@@ -47,13 +48,13 @@ impl Part {
         }
     }
 
-    /// Whether it is the vector of a norm, which is kept in F32.
+    /// Whether it is the vector of a norm, which is always F32 in memory.
     pub fn is_norm(self) -> bool {
         matches!(self, Part::HiddenNorm | Part::HeadNorm)
     }
 }
 
-/// The names and parts of a layer's tensors, in the order in which they are written.
+/// The names and roles of a layer's tensors, in writing order.
 pub(crate) fn layer_tensors(layer: usize) -> Vec<(String, Part)> {
     let parts = [
         ("attn_norm", Part::HiddenNorm),
@@ -73,8 +74,8 @@ pub(crate) fn layer_tensors(layer: usize) -> Vec<(String, Part)> {
     parts.into_iter().map(|(name, part)| (format!("blk.{layer}.{name}.weight"), part)).collect()
 }
 
-/// The names and parts of all tensors of a model with `layers` layers, in the order in which they are written; the output
-/// matrix is among them only where it is not tied.
+/// The names and roles of all tensors of a model with `layers` layers, in writing order. Includes
+/// the output matrix only if it is not tied.
 pub fn tensor_names(layers: usize, tied: bool) -> Vec<(String, Part)> {
     let mut names = vec![("token_embd.weight".to_owned(), Part::Embedding)];
     if !tied {
@@ -85,11 +86,12 @@ pub fn tensor_names(layers: usize, tied: bool) -> Vec<(String, Part)> {
     names
 }
 
-/// Parts of merged files that see and not read: the vision tower and its projector.
+/// Prefixes of tensors in multimodal files that serve vision only: the vision tower and its
+/// projector.
 const VISION: [&str; 3] = ["v.", "mm.", "vision."];
 
 impl Gguf {
-    /// The model's tensors, where they lie; only norms that are not stored in F32 are copied, as such.
+    /// The model's tensors, in place. Only norms that are not stored in F32 are copied, as F32.
     pub fn weights(&self, config: &ModelConfig) -> Result<Weights, FileError> {
         self.refuse_unknown(config)?;
         let mut layers = Vec::with_capacity(config.layers.len().min(MAX_LAYERS));
@@ -99,14 +101,20 @@ impl Gguf {
         let output = self.tensors().contains_key("output.weight");
         Ok(Weights {
             embedding: self.weight("token_embd.weight", Part::Embedding, config)?,
-            output: if output { Some(self.weight("output.weight", Part::Output, config)?) } else { None },
+            output: if output {
+                Some(self.weight("output.weight", Part::Output, config)?)
+            } else {
+                None
+            },
             output_norm: self.weight("output_norm.weight", Part::HiddenNorm, config)?,
             layers,
         })
     }
 
     fn layer(&self, layer: usize, config: &ModelConfig) -> Result<LayerWeights, FileError> {
-        let take = |name: &str, part: Part| self.weight(&format!("blk.{layer}.{name}.weight"), part, config);
+        let take = |name: &str, part: Part| {
+            self.weight(&format!("blk.{layer}.{name}.weight"), part, config)
+        };
         Ok(LayerWeights {
             attention_norm: take("attn_norm", Part::HiddenNorm)?,
             query: take("attn_q", Part::Query)?,
@@ -130,8 +138,10 @@ impl Gguf {
         };
         let (rows, cols) = part.shape(config);
         if tensor.matrix() != Some((rows, cols)) {
-            let dims = tensor.dims.iter().rev().map(usize::to_string).collect::<Vec<_>>().join(" x ");
-            let message = format!("tensor {name} is {dims}, but the metadata makes it {rows} x {cols}");
+            let dims =
+                tensor.dims.iter().rev().map(usize::to_string).collect::<Vec<_>>().join(" x ");
+            let message =
+                format!("tensor {name} is {dims}, but the metadata makes it {rows} x {cols}");
             return Err(self.tensor_fault(tensor, Fault::Damaged(message)));
         }
         let Some(format) = tensor.ty.format() else {
@@ -139,32 +149,39 @@ impl Gguf {
         };
         let bytes = self.files()[tensor.file].bytes.clone();
         let weight = Weight::new(bytes, tensor.range.clone(), format, rows, cols);
-        let weight = weight.and_then(|weight| if part.is_norm() { float_norm(weight) } else { Some(weight) });
+        let weight = weight
+            .and_then(|weight| if part.is_norm() { float_norm(weight) } else { Some(weight) });
         weight.ok_or_else(|| {
-            let message = format!("tensor {name} of type {} cannot be used as {rows} x {cols}", tensor.ty);
+            let message =
+                format!("tensor {name} of type {} cannot be used as {rows} x {cols}", tensor.ty);
             self.tensor_fault(tensor, Fault::Unsupported(message))
         })
     }
 
-    /// A tensor that we would ignore could change the answers (a bias, an adapter): better no model than another one.
+    /// Refuses unknown tensors: one that is ignored (a bias, an adapter) could change the answers,
+    /// and no model is better than a different one.
     fn refuse_unknown(&self, config: &ModelConfig) -> Result<(), FileError> {
-        let mut known: Vec<String> = tensor_names(config.layers.len(), false).into_iter().map(|(name, _)| name).collect();
+        let mut known: Vec<String> =
+            tensor_names(config.layers.len(), false).into_iter().map(|(name, _)| name).collect();
         known.sort_unstable();
-        let unknown = self
-            .tensors()
-            .keys()
-            .find(|name| known.binary_search(name).is_err() && !VISION.iter().any(|prefix| name.starts_with(prefix)));
+        let unknown = self.tensors().keys().find(|name| {
+            known.binary_search(name).is_err()
+                && !VISION.iter().any(|prefix| name.starts_with(prefix))
+        });
         match unknown {
             None => Ok(()),
             Some(name) => {
-                let message = format!("tensor {name} is none that Gemma 3's text model of {} layers has", config.layers.len());
+                let message = format!(
+                    "tensor {name} does not belong to Gemma 3's text model of {} layers",
+                    config.layers.len()
+                );
                 Err(self.fault(Fault::Unsupported(message)))
             }
         }
     }
 }
 
-/// A norm's vector as F32: a few kB, so any other type is widened once.
+/// A norm's vector as F32: it is only a few kB, so any other type is converted once.
 fn float_norm(weight: Weight) -> Option<Weight> {
     if weight.format() == Format::F32 {
         return Some(weight);
@@ -174,11 +191,11 @@ fn float_norm(weight: Weight) -> Option<Weight> {
     Weight::new(Bytes::new(bytes), 0..length, Format::F32, 1, weight.cols())
 }
 
-/// What to say of a type that no kernel here reads.
+/// The message for a type that no kernel here reads.
 fn unread(tensor: &str, ty: TensorType) -> String {
     let types: Vec<&str> = Format::ALL.iter().map(|format| format.name()).collect();
     format!(
-        "tensor {tensor} has type {ty}, and this build reads {}: get the model as Q4_K_M, Q4_0 or Q8_0, \
+        "tensor {tensor} has type {ty}, but this build reads {}: get the model as Q4_K_M, Q4_0 or Q8_0, \
          or make it with potluck convert from its Hugging Face directory",
         types.join(", ")
     )

@@ -1,5 +1,5 @@
-//! Writes a GGUF as a stream: the head from what is known of every tensor, then each tensor's bytes as they are made, so
-//! that no more than a chunk of the model is ever in memory.
+//! Writes a GGUF as a stream: first the head, from the plans of all tensors, then each tensor's
+//! bytes as they are produced, so that at most a chunk of the model is in memory.
 
 use std::io::{self, Write};
 
@@ -35,33 +35,40 @@ pub enum Entry<'a> {
     I32s(Vec<i32>),
     /// A list of switches.
     Bools(Vec<bool>),
-    /// Whatever lies in the head of another file.
+    /// A value copied from the head of another file.
     Kept(&'a Value, &'a [u8]),
 }
 
-/// A tensor that will be written.
+/// A tensor to be written.
 #[derive(Clone, PartialEq, Debug)]
 pub struct TensorPlan {
     /// Its name.
     pub name: String,
     /// Its sizes, innermost (columns) first.
     pub dims: Vec<usize>,
-    /// How its values are stored.
+    /// The storage format of its values.
     pub format: Format,
     /// Its bytes.
     pub bytes: usize,
 }
 
 impl TensorPlan {
-    /// A matrix of `rows` by `cols`, or the vector of one row; none where `cols` does not fill whole units of `format`.
-    pub fn new(name: String, (rows, cols): (usize, usize), is_vector: bool, format: Format) -> Option<TensorPlan> {
+    /// A matrix of `rows` by `cols`, or the vector of one row; `None` if `cols` is not a whole
+    /// number of units of `format`.
+    pub fn new(
+        name: String,
+        (rows, cols): (usize, usize),
+        is_vector: bool,
+        format: Format,
+    ) -> Option<TensorPlan> {
         let bytes = format.bytes(cols)?.checked_mul(rows)?;
         let dims = if is_vector { vec![cols] } else { vec![cols, rows] };
         Some(TensorPlan { name, dims, format, bytes })
     }
 }
 
-/// A GGUF being written. The head is out; what follows is every planned tensor's bytes, in order.
+/// A GGUF being written. The head is already written; every planned tensor's bytes follow, in
+/// order.
 #[derive(Debug)]
 pub struct Writer<W> {
     out: W,
@@ -71,8 +78,12 @@ pub struct Writer<W> {
 }
 
 impl<W: Write> Writer<W> {
-    /// Writes the head. The tensors will lie in the order of `plans`.
-    pub fn new(mut out: W, entries: &[(String, Entry<'_>)], plans: &[TensorPlan]) -> io::Result<Writer<W>> {
+    /// Writes the head. The tensors must then be written in the order of `plans`.
+    pub fn new(
+        mut out: W,
+        entries: &[(String, Entry<'_>)],
+        plans: &[TensorPlan],
+    ) -> io::Result<Writer<W>> {
         let mut head = Vec::new();
         head.extend_from_slice(b"GGUF");
         head.extend_from_slice(&VERSION.to_le_bytes());
@@ -99,16 +110,21 @@ impl<W: Write> Writer<W> {
         Ok(Writer { out, lengths, left: 0, unpadded: 0 })
     }
 
-    /// Appends bytes of the tensor whose turn it is.
+    /// Appends bytes to the current tensor.
     ///
     /// # Panics
-    /// When the bytes exceed what was planned: the caller's own mistake.
+    /// If the bytes exceed the plan: a bug in the caller.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         if self.left == 0 {
             self.left = self.lengths.next().unwrap_or(0);
             self.unpadded = self.left;
         }
-        assert!(bytes.len() <= self.left, "{} bytes for a tensor that has {} left", bytes.len(), self.left);
+        assert!(
+            bytes.len() <= self.left,
+            "{} bytes for a tensor that has {} left",
+            bytes.len(),
+            self.left
+        );
         self.out.write_all(bytes)?;
         self.left -= bytes.len();
         if self.left == 0 {
@@ -118,12 +134,15 @@ impl<W: Write> Writer<W> {
         Ok(())
     }
 
-    /// Gives the output back once every tensor is whole.
+    /// Returns the output once every tensor is complete.
     ///
     /// # Panics
-    /// When bytes of a planned tensor are missing: the caller's own mistake.
+    /// If bytes of a planned tensor are missing: a bug in the caller.
     pub fn finish(mut self) -> W {
-        assert!(self.left == 0 && self.lengths.next().is_none(), "a planned tensor was not written");
+        assert!(
+            self.left == 0 && self.lengths.next().is_none(),
+            "a planned tensor was not written"
+        );
         self.out
     }
 }
@@ -133,7 +152,12 @@ fn put_text(head: &mut Vec<u8>, text: &str) {
     head.extend_from_slice(text.as_bytes());
 }
 
-fn put_array<T>(head: &mut Vec<u8>, kind: Kind, items: &[T], mut put: impl FnMut(&mut Vec<u8>, &T)) {
+fn put_array<T>(
+    head: &mut Vec<u8>,
+    kind: Kind,
+    items: &[T],
+    mut put: impl FnMut(&mut Vec<u8>, &T),
+) {
     head.extend_from_slice(&(Kind::Array as u32).to_le_bytes());
     head.extend_from_slice(&(kind as u32).to_le_bytes());
     head.extend_from_slice(&(items.len() as u64).to_le_bytes());
@@ -153,7 +177,9 @@ fn put_entry(head: &mut Vec<u8>, entry: &Entry<'_>) {
             scalar(head, Kind::String, &[]);
             put_text(head, text);
         }
-        Entry::Texts(texts) => put_array(head, Kind::String, texts, |head, text| put_text(head, text)),
+        Entry::Texts(texts) => {
+            put_array(head, Kind::String, texts, |head, text| put_text(head, text))
+        }
         Entry::Pairs(pairs) => put_array(head, Kind::String, pairs, |head, (left, right)| {
             put_text(head, &format!("{left} {right}"));
         }),
@@ -164,19 +190,27 @@ fn put_entry(head: &mut Vec<u8>, entry: &Entry<'_>) {
             head.extend_from_slice(&number.to_le_bytes());
         }),
         Entry::Kept(value, file) => value.put(file, head),
-        Entry::Bools(flags) => put_array(head, Kind::Bool, flags, |head, flag| head.push(u8::from(*flag))),
+        Entry::Bools(flags) => {
+            put_array(head, Kind::Bool, flags, |head, flag| head.push(u8::from(*flag)))
+        }
     }
 }
 
-/// The metadata of a model: llama.cpp's keys. `file_type` is llama.cpp's number for what most matrices are stored as.
-pub fn model_entries<'a>(config: &ModelConfig, name: &str, file_type: u32) -> Vec<(String, Entry<'a>)> {
+/// The metadata of a model, under llama.cpp's keys. `file_type` is llama.cpp's number for the type
+/// of most matrices.
+pub fn model_entries<'a>(
+    config: &ModelConfig,
+    name: &str,
+    file_type: u32,
+) -> Vec<(String, Entry<'a>)> {
     let mut entries = vec![
         ("general.architecture".to_owned(), Entry::Text(ARCHITECTURE.to_owned())),
         ("general.name".to_owned(), Entry::Text(name.to_owned())),
         ("general.file_type".to_owned(), Entry::U32(file_type)),
         ("general.quantization_version".to_owned(), Entry::U32(2)),
     ];
-    let mut put = |key: &str, entry: Entry<'a>| entries.push((format!("{ARCHITECTURE}.{key}"), entry));
+    let mut put =
+        |key: &str, entry: Entry<'a>| entries.push((format!("{ARCHITECTURE}.{key}"), entry));
     let size = |size: usize| Entry::U32(size as u32);
     put("context_length", size(config.context));
     put("embedding_length", size(config.hidden));
@@ -199,21 +233,27 @@ pub fn model_entries<'a>(config: &ModelConfig, name: &str, file_type: u32) -> Ve
     entries
 }
 
-/// One number where every n-th layer is global, else a flag for every layer.
+/// A single number if every n-th layer is global, otherwise a flag per layer.
 fn pattern<'a>(planes: &[Plane]) -> Entry<'a> {
     match (1..=planes.len() + 1).find(|&every| every_nth_global(planes.len(), every) == planes) {
-        // 6 says what Gemma 3 is even where the model has too few layers to show it.
-        Some(every) if every > planes.len() && every_nth_global(planes.len(), 6) == planes => Entry::U32(6),
+        // 6 identifies Gemma 3 even if the model has too few layers to show the pattern.
+        Some(every) if every > planes.len() && every_nth_global(planes.len(), 6) == planes => {
+            Entry::U32(6)
+        }
         Some(every) => Entry::U32(every as u32),
         None => Entry::Bools(planes.iter().map(|&plane| plane == Plane::Sliding).collect()),
     }
 }
 
-/// The metadata of `gguf`, in its order and byte for byte, but for what says how the tensors are stored: their types, their
-/// alignment, and the parts that they lie in.
+/// The metadata of `gguf`, byte for byte and in its order, without the entries that describe how
+/// tensors are stored: their types, their alignment, and the split into parts.
 pub fn kept_entries(gguf: &Gguf) -> Vec<(String, Entry<'_>)> {
     let is_storage = |key: &str| {
-        key.starts_with("split.") || matches!(key, "general.file_type" | "general.quantization_version" | "general.alignment")
+        key.starts_with("split.")
+            || matches!(
+                key,
+                "general.file_type" | "general.quantization_version" | "general.alignment"
+            )
     };
     let mut kept: Vec<_> = gguf.metadata().iter().filter(|(key, _)| !is_storage(key)).collect();
     kept.sort_unstable_by_key(|(_, value)| value.start());

@@ -1,4 +1,4 @@
-//! One model against golden logits and continuations.
+//! Compares one model with golden logits and continuations.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use crate::id::TokenId;
 use crate::kv::Sequence;
 use crate::model::{Logits, Model, ModelError};
 
-/// How far a model is from what is right.
+/// How far a model is from the golden results.
 #[derive(Clone, Copy, PartialEq, Debug, Default, Serialize)]
 pub(crate) struct Compared {
     /// Positions whose logits were compared.
@@ -19,23 +19,34 @@ pub(crate) struct Compared {
     pub largest_error: f32,
     /// The share of positions whose likeliest token is the same.
     pub argmax_agreement: f64,
-    /// Mean Kullback-Leibler divergence from the right distribution, in nats.
+    /// Mean Kullback-Leibler divergence from the golden distribution, in nats.
     pub mean_kl: f64,
     /// Greedy tokens compared, over all sequences.
     pub greedy_tokens: usize,
-    /// How many of them equal the right ones before the first that differs.
+    /// How many of them match the golden ones before the first mismatch.
     pub greedy_agreeing: usize,
 }
 
 impl fmt::Display for Compared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Compared { largest_error, argmax_agreement, mean_kl, greedy_tokens, greedy_agreeing, .. } = self;
-        let greedy = if *greedy_tokens == 0 { "-".into() } else { format!("{greedy_agreeing}/{greedy_tokens}") };
+        let Compared {
+            largest_error,
+            argmax_agreement,
+            mean_kl,
+            greedy_tokens,
+            greedy_agreeing,
+            ..
+        } = self;
+        let greedy = if *greedy_tokens == 0 {
+            "-".into()
+        } else {
+            format!("{greedy_agreeing}/{greedy_tokens}")
+        };
         write!(f, "{largest_error:>13.2e} {argmax_agreement:>9.4} {mean_kl:>10.2e} {greedy:>11}")
     }
 }
 
-/// Sums over positions, until they are divided.
+/// Sums over positions, before division.
 #[derive(Default)]
 pub(super) struct Tally {
     compared: Compared,
@@ -63,21 +74,28 @@ impl Tally {
 
     pub(super) fn finish(self) -> Compared {
         let positions = self.compared.positions.max(1) as f64;
-        Compared { argmax_agreement: self.same as f64 / positions, mean_kl: self.kl / positions, ..self.compared }
+        Compared {
+            argmax_agreement: self.same as f64 / positions,
+            mean_kl: self.kl / positions,
+            ..self.compared
+        }
     }
 }
 
-/// The greater, where NaN is greater than all.
+/// The greater of two numbers; NaN counts as greater than all.
 fn largest(a: f32, b: f32) -> f32 {
     if a.is_nan() || a > b { a } else { b }
 }
 
-/// The likeliest token: the first of equals.
+/// The likeliest token; of equals, the first.
 pub(in crate::model) fn argmax(logits: &[f32]) -> usize {
-    logits.iter().enumerate().fold(0, |best, (i, value)| if *value > logits[best] { i } else { best })
+    logits
+        .iter()
+        .enumerate()
+        .fold(0, |best, (i, value)| if *value > logits[best] { i } else { best })
 }
 
-/// KL(right ‖ ours) of the distributions that two rows of logits stand for.
+/// KL(right ‖ ours) of the distributions given by two rows of logits.
 pub(in crate::model) fn divergence(right: &[f32], ours: &[f32]) -> f64 {
     let (right_sum, ours_sum) = (log_sum(right), log_sum(ours));
     let log_ratio = |(a, b): (&f32, &f32)| {
@@ -87,14 +105,15 @@ pub(in crate::model) fn divergence(right: &[f32], ours: &[f32]) -> f64 {
     right.iter().zip(ours).map(log_ratio).sum::<f64>().max(0.0)
 }
 
-/// The logarithm of the sum of the exponentials: what a logit is less than, by the negative log-likelihood of its token.
+/// The logarithm of the sum of the exponentials. Minus a logit, it is the negative log-likelihood
+/// of that logit's token.
 #[expect(clippy::disallowed_methods, reason = "a figure for people; no state depends on it")]
 pub(in crate::model) fn log_sum(row: &[f32]) -> f64 {
     let top = row.iter().fold(f64::NEG_INFINITY, |top, value| top.max(f64::from(*value)));
     top + row.iter().map(|value| libm::exp(f64::from(*value) - top)).sum::<f64>().ln()
 }
 
-/// Runs the whole of `golden`, compares it with `right`, and returns its logits.
+/// Runs all of `golden`, compares the logits with `right`, and returns them.
 pub(super) fn sequence(
     model: &Model,
     pages: &Arc<Sequence>,
@@ -108,7 +127,12 @@ pub(super) fn sequence(
 }
 
 /// Continues `golden` greedily, token by token.
-pub(super) fn greedy(model: &Model, pages: &Arc<Sequence>, golden: &Golden, tally: &mut Tally) -> Result<(), ModelError> {
+pub(super) fn greedy(
+    model: &Model,
+    pages: &Arc<Sequence>,
+    golden: &Golden,
+    tally: &mut Tally,
+) -> Result<(), ModelError> {
     let mut tokens = Vec::with_capacity(golden.greedy.len());
     let mut next = golden.ids.clone();
     let mut first = 0;
@@ -124,7 +148,7 @@ pub(super) fn greedy(model: &Model, pages: &Arc<Sequence>, golden: &Golden, tall
 }
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "what is right is computed another way")]
+#[expect(clippy::disallowed_methods, reason = "the expected values are computed another way")]
 mod tests {
     use super::*;
 
@@ -133,8 +157,12 @@ mod tests {
         let mut tally = Tally::default();
         tally.logits(&[0.0, 1.0, 2.0, 5.0], &[0.0, 1.0, 4.0, 3.0], 2);
         let compared = tally.finish();
-        assert_eq!((compared.positions, compared.largest_error, compared.argmax_agreement), (2, 2.0, 0.5));
-        // KL of (e/(1+e), 1/(1+e)) from (1/(1+e^3), e^3/(1+e^3)), halved by the row that agrees.
+        assert_eq!(
+            (compared.positions, compared.largest_error, compared.argmax_agreement),
+            (2, 2.0, 0.5)
+        );
+        // KL of (e/(1+e), 1/(1+e)) from (1/(1+e^3), e^3/(1+e^3)), halved because the other row
+        // agrees.
         let (p, q) = (1.0 / (1.0 + (-1.0f64).exp()), 1.0 / (1.0 + 3f64.exp()));
         let kl = p * (p / q).ln() + (1.0 - p) * ((1.0 - p) / (1.0 - q)).ln();
         assert!((compared.mean_kl - kl / 2.0).abs() < 1e-9, "{}", compared.mean_kl);

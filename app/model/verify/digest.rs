@@ -1,5 +1,6 @@
-//! Every bit that a model computed, in one number each for logits and KV state: two machines that print the same digests for the
-//! same directory computed the same, and may serve blocks to one another.
+//! Digests of every bit that a model computed, one for the logits and one for the KV state. Two
+//! machines that print the same digests for the same directory computed identical results and may
+//! serve blocks to one another.
 
 use core::fmt;
 
@@ -15,7 +16,8 @@ use crate::limits::BLOCK_TOKENS;
 pub(crate) struct Digests {
     /// Of the logits of every position, as little-endian f32.
     pub logits: String,
-    /// Of the KV bytes of every token, block by block, each as it would be sent: first its global plane, then its sliding one.
+    /// Of the KV bytes of every token, block by block, in transfer encoding: first a block's global
+    /// plane, then its sliding one.
     pub kv: String,
 }
 
@@ -25,7 +27,7 @@ impl fmt::Display for Digests {
     }
 }
 
-/// Digests in the making.
+/// Digests under construction.
 #[derive(Default)]
 pub(super) struct Digester {
     logits: Xxh3Default,
@@ -33,7 +35,7 @@ pub(super) struct Digester {
 }
 
 impl Digester {
-    /// Adds the `logits` of a sequence, and its first `tokens` tokens' state in `pages`.
+    /// Adds the `logits` of a sequence and the state of its first `tokens` tokens in `pages`.
     pub(super) fn sequence(&mut self, logits: &[f32], pages: &Sequence, tokens: usize) {
         logits.iter().for_each(|logit| self.logits.update(&logit.to_le_bytes()));
         for (index, block) in pages.blocks.iter().enumerate() {

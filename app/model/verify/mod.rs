@@ -1,9 +1,11 @@
-//! Checks this build against Hugging Face transformers, on a directory of any Gemma 3: config.json, model.safetensors and
-//! golden.safetensors (see `golden.rs`).
+//! Verifies this build against Hugging Face transformers, on a directory of any Gemma 3:
+//! config.json, model.safetensors and golden.safetensors (see `golden.rs`).
 //!
-//! The model goes through `convert` into files, as a user's would. It fails where f32 weights, or Q8_0 weights with float
-//! activations, are off by more than [`TOLERANCE`], or where a prefix that was handed over changes a bit. Greedy continuations are
-//! reported: two tokens may be nearer to one another than rounding. So is the int8 path: what it may cost depends on the model.
+//! The model passes through `convert` into files, like a user's model. Verification fails if f32
+//! weights, or Q8_0 weights with float activations, are off by more than [`TOLERANCE`], or if a
+//! handed-over prefix changes a bit. Greedy continuations are only reported, because the logits of
+//! two tokens may differ by less than rounding. The int8 path is only reported too: its acceptable
+//! cost depends on the model.
 
 mod compare;
 mod digest;
@@ -38,21 +40,22 @@ use digest::Digester;
 use golden::Golden;
 use handover::Bench;
 
-/// The largest error of a logit that float arithmetic may have: f32's own noise is near 3e-5 here.
+/// The largest acceptable error of a logit in float arithmetic: f32's own noise is near 3e-5 here.
 pub(crate) const TOLERANCE: f32 = 2e-4;
 
-/// What a verification found.
+/// The result of a verification.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub(crate) struct VerifyReport {
     /// The directory.
     pub directory: String,
-    /// Its sizes, in a line.
+    /// Its sizes, in one line.
     pub model: String,
     /// Sequences in golden.safetensors.
     pub sequences: usize,
     /// f32 weights, f32 activations, f32 KV against the golden logits.
     pub float: Compared,
-    /// Q8_0 weights, f32 activations and KV against the golden logits of Q8_0 weights; none where the file has none.
+    /// Q8_0 weights, f32 activations and KV against the golden logits of Q8_0 weights; `None` if
+    /// the golden file does not have them.
     pub q8_float: Option<Compared>,
     /// Q8_0 weights, int8 activations, int8 KV against the golden f32 logits.
     pub int8: Compared,
@@ -60,17 +63,17 @@ pub(crate) struct VerifyReport {
     pub float_handover: Handover,
     /// Prefixes handed over in int8.
     pub int8_handover: Handover,
-    /// What f32 computed, every bit of it.
+    /// Digests of everything computed in f32.
     pub float_digests: Digests,
-    /// What int8 computed, every bit of it.
+    /// Digests of everything computed in int8.
     pub int8_digests: Digests,
-    /// What is wrong, a line each; empty where all is right.
+    /// One line per failure; empty if there is none.
     pub failures: Vec<String>,
-    /// Whether all is right.
+    /// Whether there is no failure.
     pub passed: bool,
 }
 
-/// Why a directory could not be verified at all.
+/// Why a directory could not be verified.
 #[derive(Debug, Error)]
 pub(crate) enum VerifyError {
     /// A file that cannot be read or understood.
@@ -89,20 +92,27 @@ pub(crate) enum VerifyError {
     },
 }
 
-/// Verifies the directory `dir`. The converted files lie in `scratch`. `progress` counts bytes while converting, then sequences, for each
-/// of the stages it names.
-pub(crate) fn verify(dir: &Path, scratch: &Scratch, progress: &mut dyn FnMut(Progress<'_>)) -> Result<VerifyReport, VerifyError> {
-    let open_as = |ty: ConvertType, progress: &mut dyn FnMut(Progress<'_>)| -> Result<Opened, VerifyError> {
-        let path = scratch.0.join(format!("{ty}.gguf"));
-        convert(dir, &path, ty, progress)?;
-        Ok(open(&path)?)
-    };
+/// Verifies the directory `dir`. The converted files are written to `scratch`. `progress` counts
+/// bytes while converting, then sequences, for each named stage.
+pub(crate) fn verify(
+    dir: &Path,
+    scratch: &Scratch,
+    progress: &mut dyn FnMut(Progress<'_>),
+) -> Result<VerifyReport, VerifyError> {
+    let open_as =
+        |ty: ConvertType, progress: &mut dyn FnMut(Progress<'_>)| -> Result<Opened, VerifyError> {
+            let path = scratch.0.join(format!("{ty}.gguf"));
+            convert(dir, &path, ty, progress)?;
+            Ok(open(&path)?)
+        };
     let float = open_as(ConvertType::F32, progress)?;
     let golden_path = dir.join("golden.safetensors");
     let golden = golden::read(&golden_path, float.config.vocab)?;
-    let longest = golden.iter().map(|golden| golden.ids.len() + golden.greedy.len()).max().unwrap_or(0);
+    let longest =
+        golden.iter().map(|golden| golden.ids.len() + golden.greedy.len()).max().unwrap_or(0);
     if longest > float.config.context.min(MAX_CONTEXT_TOKENS) {
-        let message = format!("a sequence of {longest} tokens exceeds the context; make a shorter one");
+        let message =
+            format!("a sequence of {longest} tokens exceeds the context; make a shorter one");
         return Err(FileError::new(&golden_path, Fault::Unsupported(message)).into());
     }
     let q8 = open_as(ConvertType::Q8_0, progress)?;
@@ -113,11 +123,13 @@ pub(crate) fn verify(dir: &Path, scratch: &Scratch, progress: &mut dyn FnMut(Pro
         run.stage("f32", &float, float.weights.clone(), Precision::FLOAT).map_err(fail)?;
     let q8_float = match golden.iter().all(|golden| golden.logits_q8w.is_some()) {
         false => None,
-        true => {
-            rounded::weights(&float.weights, &q8.weights).map(|weights| run.q8_float(&q8, weights)).transpose().map_err(fail)?
-        }
+        true => rounded::weights(&float.weights, &q8.weights)
+            .map(|weights| run.q8_float(&q8, weights))
+            .transpose()
+            .map_err(fail)?,
     };
-    let (int8, int8_handover, int8_digests) = run.stage("int8", &q8, q8.weights.clone(), Precision::INT8).map_err(fail)?;
+    let (int8, int8_handover, int8_digests) =
+        run.stage("int8", &q8, q8.weights.clone(), Precision::INT8).map_err(fail)?;
     let mut report = VerifyReport {
         directory: dir.display().to_string(),
         model: describe(&float),
@@ -137,7 +149,7 @@ pub(crate) fn verify(dir: &Path, scratch: &Scratch, progress: &mut dyn FnMut(Pro
     Ok(report)
 }
 
-/// What the stages share.
+/// State shared by the stages.
 struct Run<'a> {
     golden: &'a [Golden],
     longest: usize,
@@ -155,10 +167,12 @@ impl Run<'_> {
     ) -> Result<(Compared, Handover, Digests), ModelError> {
         let model = Model::new(opened.config.clone(), weights, precision)?;
         let bench = Bench::new(model.kv_shape(), self.longest);
-        let (mut tally, mut handover, mut digester) = (Tally::default(), Handover::default(), Digester::default());
+        let (mut tally, mut handover, mut digester) =
+            (Tally::default(), Handover::default(), Digester::default());
         for (number, golden) in self.golden.iter().enumerate() {
             self.show(name, number);
-            let logits = compare::sequence(&model, bench.pages(), golden, &golden.logits, &mut tally)?;
+            let logits =
+                compare::sequence(&model, bench.pages(), golden, &golden.logits, &mut tally)?;
             digester.sequence(&logits, bench.pages(), golden.ids.len());
             compare::greedy(&model, bench.pages(), golden, &mut tally)?;
             bench.hand_over(&model, number, &golden.ids, &mut handover)?;
@@ -188,9 +202,10 @@ impl Run<'_> {
 fn failures(report: &VerifyReport) -> Vec<String> {
     let mut failures = Vec::new();
     let mut off = |what: &str, error: f32| {
-        // NaN fails, too.
+        // NaN fails too.
         if error.is_nan() || error > TOLERANCE {
-            failures.push(format!("{what}: a logit is off by {error:.2e}, more than {TOLERANCE:.0e}"));
+            failures
+                .push(format!("{what}: a logit is off by {error:.2e}, more than {TOLERANCE:.0e}"));
         }
     };
     off("f32", report.float.largest_error);
@@ -208,8 +223,10 @@ fn failures(report: &VerifyReport) -> Vec<String> {
 
 fn describe(opened: &Opened) -> String {
     let config = &opened.config;
-    let (vocab, hidden, ffn, layers) = (config.vocab, config.hidden, config.ffn, config.layers.len());
-    let (heads, kv_heads, head_dim, window) = (config.heads, config.kv_heads, config.head_dim, config.window);
+    let (vocab, hidden, ffn, layers) =
+        (config.vocab, config.hidden, config.ffn, config.layers.len());
+    let (heads, kv_heads, head_dim, window) =
+        (config.heads, config.kv_heads, config.head_dim, config.window);
     format!(
         "vocabulary {vocab}, hidden {hidden}, feed-forward {ffn}, {layers} layers, {heads} heads of {head_dim}, \
          {kv_heads} KV heads, window {window}"
@@ -220,7 +237,11 @@ impl fmt::Display for VerifyReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}: {} sequences", self.directory, self.sequences)?;
         writeln!(f, "{}", self.model)?;
-        writeln!(f, "{:<28} {:>13} {:>9} {:>10} {:>11}", "", "largest error", "argmax", "mean KL", "greedy")?;
+        writeln!(
+            f,
+            "{:<28} {:>13} {:>9} {:>10} {:>11}",
+            "", "largest error", "argmax", "mean KL", "greedy"
+        )?;
         writeln!(f, "{:<28} {}", "f32", self.float)?;
         match &self.q8_float {
             Some(q8) => writeln!(f, "{:<28} {q8}", "q8_0, float activations")?,
@@ -228,7 +249,11 @@ impl fmt::Display for VerifyReport {
         }
         writeln!(f, "{:<28} {}", "q8_0, int8 activations, KV", self.int8)?;
         for (name, handover) in [("f32", &self.float_handover), ("int8", &self.int8_handover)] {
-            writeln!(f, "prefix handed over, {name:<8} {} of {} splits bit-identical", handover.identical, handover.splits)?;
+            writeln!(
+                f,
+                "prefix handed over, {name:<8} {} of {} splits bit-identical",
+                handover.identical, handover.splits
+            )?;
         }
         for (name, digests) in [("f32", &self.float_digests), ("int8", &self.int8_digests)] {
             writeln!(f, "digests, {name:<8} {digests}")?;
@@ -240,12 +265,12 @@ impl fmt::Display for VerifyReport {
     }
 }
 
-/// A directory for the converted files, which goes away with its contents when it is dropped.
+/// A directory for the converted files; dropping it deletes it with its contents.
 #[derive(Debug)]
 pub(crate) struct Scratch(PathBuf);
 
 impl Scratch {
-    /// Makes one within `within`; the system's directory for temporary files will do.
+    /// Creates one within `within`, such as the system's directory for temporary files.
     pub(crate) fn new(within: &Path) -> Result<Scratch, FileError> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -254,7 +279,7 @@ impl Scratch {
         Ok(Scratch(path))
     }
 
-    /// Where it lies.
+    /// Its path.
     pub(crate) fn path(&self) -> &Path {
         &self.0
     }
@@ -262,7 +287,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // What is left behind lies in the system's directory for such files.
+        // If deleting fails, the files remain in the system's directory for temporary files.
         let _ = fs::remove_dir_all(&self.0);
     }
 }

@@ -1,8 +1,9 @@
-//! Weights as the golden file rounds them.
+//! Weights rounded the way the golden file rounds them.
 //!
-//! `logits_q8w` comes from matrices rounded per 32 values over the whole matrix, row after row. Where the columns are a
-//! multiple of 32 that is what Q8_0 stores, and the converted file is used as it is. Elsewhere a group spans two rows, which
-//! GGUF cannot say (the converted file has F16 there): such a matrix is rounded here and kept as f32.
+//! `logits_q8w` comes from matrices rounded in groups of 32 values over the whole matrix, row after
+//! row. If the number of columns is a multiple of 32, this is what Q8_0 stores, and the converted
+//! file is used as it is. Otherwise a group spans two rows, which GGUF cannot represent (the
+//! converted file has F16 there): such a matrix is rounded here and kept as f32.
 
 use half::f16;
 
@@ -10,8 +11,9 @@ use crate::kernels::Format;
 use crate::model::quantize::encode;
 use crate::model::weight::{Bytes, Weight, Weights};
 
-/// The weights of the Q8_0 file, with what it could not round taken from the f32 file and rounded; none where a matrix has no
-/// whole number of groups, so that the golden file cannot have rounded it.
+/// The weights of the Q8_0 file. Matrices that it could not round are taken from the f32 file and
+/// rounded here. `None` if a matrix is not a whole number of groups, because the golden file cannot
+/// have rounded it.
 pub(super) fn weights(float: &Weights, q8: &Weights) -> Option<Weights> {
     let mut weights = q8.clone();
     replace(&float.embedding, &mut weights.embedding)?;
@@ -42,7 +44,8 @@ fn replace(float: &Weight, weight: &mut Weight) -> Option<()> {
 }
 
 fn rounded(float: &Weight) -> Option<Weight> {
-    let values: Vec<f32> = float.bytes().as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
+    let values: Vec<f32> =
+        float.bytes().as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
     if !values.len().is_multiple_of(32) {
         return None;
     }
@@ -51,7 +54,9 @@ fn rounded(float: &Weight) -> Option<Weight> {
     let mut bytes = Vec::with_capacity(values.len() * 4);
     for block in stored.as_chunks::<34>().0 {
         let scale = f16::from_le_bytes([block[0], block[1]]).to_f32();
-        bytes.extend(block[2..].iter().flat_map(|&code| (scale * f32::from(code as i8)).to_le_bytes()));
+        bytes.extend(
+            block[2..].iter().flat_map(|&code| (scale * f32::from(code as i8)).to_le_bytes()),
+        );
     }
     let length = bytes.len();
     Weight::new(Bytes::new(bytes), 0..length, Format::F32, float.rows(), float.cols())

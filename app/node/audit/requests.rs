@@ -1,50 +1,51 @@
-//! The blocks that wait for their audit, and the dice that draw them.
+//! The queue of blocks to audit, and the dice that draw them.
 
 use std::collections::VecDeque;
 
 use crate::id::{BlockKey, Millis, NodeId};
 use crate::limits::{
-    AUDIT_ROOM_MS, MAX_AUDIT_ROUNDS, MAX_AUDITS, MAX_PARKED_AUDITS, MAX_WARNINGS_A_PEER, MAX_WARNINGS_HEEDED, WARNING_WINDOW_MS,
+    AUDIT_ROOM_MS, MAX_AUDIT_ROUNDS, MAX_AUDITS, MAX_PARKED_AUDITS, MAX_WARNINGS_A_PEER,
+    MAX_WARNINGS_HEEDED, WARNING_WINDOW_MS,
 };
 
-/// Keeps these dice apart from the others that are made of a node's seed.
+/// Separates these dice from others derived from a node's seed.
 const SALT: u64 = 0x6175_6469_7473_0001;
 
-/// Of how many parts a share is given.
+/// The denominator of a share.
 const WHOLE: u64 = 10_000;
 
 /// Why a block is audited.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Why {
-    /// The dice said so.
+    /// It was drawn at random.
     Drawn,
-    /// This node has made it wrong, a peer says.
+    /// A peer reports that this node made it wrong.
     Accused,
-    /// This peer has, another says.
+    /// A peer reports that this other peer made it wrong.
     Warned(NodeId),
     /// An audit found that it, or a block before it, is wrong.
     Doubted,
 }
 
-/// A block that waits for its audit.
+/// A block queued for an audit.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Request {
     pub key: BlockKey,
     pub why: Why,
-    /// How often it was begun.
+    /// How many times its audit was started.
     pub tries: u8,
 }
 
-/// A doubted block for whose audit there was no room.
+/// A doubted block whose audit lacked room.
 struct Parked {
     key: BlockKey,
-    /// How often there was none.
+    /// How many times it lacked room.
     rounds: u8,
-    /// When its audit is begun again; none while it is.
+    /// When its audit starts again; none while it runs.
     at: Option<Millis>,
 }
 
-/// A warning that was heeded.
+/// A warning that this node acted on.
 struct Heeded {
     by: NodeId,
     accused: NodeId,
@@ -52,18 +53,18 @@ struct Heeded {
     at: Millis,
 }
 
-/// What waits. Bounded: what is urgent drives out what was drawn last.
+/// The queue. Bounded: urgent requests push out those drawn last.
 pub(in super::super) struct Requests {
     per_10k: u64,
     dice: u64,
     waiting: VecDeque<Request>,
-    /// Doubted blocks for whose audit there was no room.
+    /// Doubted blocks whose audits lacked room.
     parked: Vec<Parked>,
     heeded: VecDeque<Heeded>,
 }
 
 impl Requests {
-    /// Nothing. `per_10k` of ten thousand blocks are drawn; `seed` settles which.
+    /// An empty queue. Draws `per_10k` of ten thousand blocks; `seed` determines which.
     pub(in super::super) fn new(per_10k: u16, seed: u64) -> Requests {
         Requests {
             per_10k: per_10k.into(),
@@ -78,15 +79,15 @@ impl Requests {
         self.waiting.is_empty()
     }
 
-    /// A block that a peer made has come into the cache: now and then it is audited. Not when it is passed on: whoever asks for it
-    /// again and again would have it drawn in the end.
+    /// A block that a peer made has entered the cache: now and then it is audited. Blocks are not
+    /// drawn when they are served, or a peer could have one drawn by requesting it over and over.
     pub(in super::super) fn draw(&mut self, key: BlockKey) {
         if self.per_10k > 0 && self.below(WHOLE) < self.per_10k {
             self.wait(Request { key, why: Why::Drawn, tries: 0 });
         }
     }
 
-    /// A number below `bound`, which is at least 1 (SplitMix64, Steele et al., OOPSLA 2014).
+    /// A random number below `bound`, which is at least 1 (SplitMix64, Steele et al., OOPSLA 2014).
     pub(super) fn below(&mut self, bound: u64) -> u64 {
         self.dice = self.dice.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.dice;
@@ -95,21 +96,22 @@ impl Requests {
         (mixed ^ (mixed >> 31)) % bound
     }
 
-    /// Puts a request last, where there is room and the block does not wait already.
+    /// Queues a request last, if there is room and the block is not queued already.
     pub(super) fn wait(&mut self, request: Request) {
         if self.waiting.len() < MAX_AUDITS && !self.waits(request) {
             self.waiting.push_back(request);
         }
     }
 
-    /// Puts a request first.
+    /// Queues a request first.
     pub(super) fn urge(&mut self, request: Request) {
         self.waiting.retain(|waiting| (waiting.key, waiting.why) != (request.key, request.why));
         self.waiting.truncate(MAX_AUDITS - 1);
         self.waiting.push_front(request);
     }
 
-    /// There is no room to audit a doubted block: it is tried again later. False when that was so too often, or too many wait so.
+    /// There is no room to audit a doubted block, so it is retried later. False if that happened
+    /// too often, or if too many blocks are parked.
     pub(super) fn park(&mut self, key: BlockKey, now: Millis) -> bool {
         let known = self.parked.iter().position(|parked| parked.key == key);
         let rounds = known.map_or(0, |at| self.parked.swap_remove(at).rounds);
@@ -120,7 +122,11 @@ impl Requests {
         }
         let parks = rounds < MAX_AUDIT_ROUNDS && self.parked.len() < MAX_PARKED_AUDITS;
         if parks {
-            self.parked.push(Parked { key, rounds: rounds + 1, at: Some(now + Millis(AUDIT_ROOM_MS)) });
+            self.parked.push(Parked {
+                key,
+                rounds: rounds + 1,
+                at: Some(now + Millis(AUDIT_ROOM_MS)),
+            });
         }
         parks
     }
@@ -130,9 +136,11 @@ impl Requests {
         self.parked.iter().filter_map(|parked| parked.at).min()
     }
 
-    /// Those whose time has come are urgent again.
+    /// Makes parked blocks whose time has come urgent again.
     pub(super) fn unpark(&mut self, now: Millis) {
-        while let Some(parked) = self.parked.iter_mut().find(|parked| parked.at.is_some_and(|at| at <= now)) {
+        while let Some(parked) =
+            self.parked.iter_mut().find(|parked| parked.at.is_some_and(|at| at <= now))
+        {
             parked.at = None;
             let key = parked.key;
             self.urge(Request { key, why: Why::Doubted, tries: 0 });
@@ -143,8 +151,8 @@ impl Requests {
         self.waiting.iter().any(|waiting| (waiting.key, waiting.why) == (request.key, request.why))
     }
 
-    /// The next block to audit: what is urgent, else what was drawn last. Blocks of one prompt are drawn from its head on, and a walk
-    /// to the last of them may do for the others.
+    /// The next block to audit: an urgent one, otherwise the one drawn last. Blocks of one prompt
+    /// are drawn from its head on, so a walk to the last one may cover the others.
     pub(super) fn next(&mut self) -> Option<Request> {
         match self.waiting.front() {
             Some(first) if first.why != Why::Drawn => self.waiting.pop_front(),
@@ -152,24 +160,36 @@ impl Requests {
         }
     }
 
-    /// Whether what takes the computing of `blocks` blocks is worth it, for a block that was drawn: as often as leaves the cost of all
-    /// audits at their share. Where everything is audited, always.
+    /// Whether an audit that computes `blocks` blocks is worth it for a drawn block. True
+    /// just often enough to keep the cost of all audits at their share. Always true if
+    /// everything is audited.
     pub(super) fn affords(&mut self, blocks: usize) -> bool {
         self.per_10k >= WHOLE || self.below(blocks.max(1) as u64) == 0
     }
 
-    /// The block was found right on the way to another.
+    /// The block was found right during another block's audit.
     pub(super) fn found_right(&mut self, key: BlockKey) {
         self.waiting.retain(|waiting| waiting.key != key || waiting.why != Why::Drawn);
     }
 
-    /// Whether a warning is news, and its sender has not cost this node too much lately. It counts from here on.
+    /// Whether a warning is new and its sender has not cost this node too much lately. If so, it
+    /// counts from now on.
     ///
-    /// Where too many count, the oldest of the accuser with most of them gives way, if that leaves it no fewer than this one has
-    /// then. So nobody keeps the others out by being first, and no two drive each other out by turns.
-    pub(super) fn heeds(&mut self, by: NodeId, accused: NodeId, key: BlockKey, now: Millis) -> bool {
+    /// When too many count, the accuser with the most loses its oldest, provided that leaves it no
+    /// fewer than the new accuser then has. So nobody can shut others out by being first, and no
+    /// two can push each other out in turns.
+    pub(super) fn heeds(
+        &mut self,
+        by: NodeId,
+        accused: NodeId,
+        key: BlockKey,
+        now: Millis,
+    ) -> bool {
         self.heeded.retain(|heeded| now - heeded.at < Millis(WARNING_WINDOW_MS));
-        let is_known = self.heeded.iter().any(|heeded| (heeded.by, heeded.accused, heeded.key) == (by, accused, key));
+        let is_known = self
+            .heeded
+            .iter()
+            .any(|heeded| (heeded.by, heeded.accused, heeded.key) == (by, accused, key));
         let of_peer = self.heeded.iter().filter(|heeded| heeded.by == by).count();
         if is_known || of_peer >= MAX_WARNINGS_A_PEER {
             return false;
@@ -189,7 +209,7 @@ impl Requests {
         true
     }
 
-    /// Forgets what waits: the blocks are dropped.
+    /// Clears the queue: the blocks are dropped.
     pub(in super::super) fn clear(&mut self) {
         self.waiting.clear();
         self.parked.clear();

@@ -1,4 +1,4 @@
-//! Who is drawn, who is heeded, and who comes back.
+//! Which blocks are drawn, which warnings are heeded, and which peers are readmitted.
 
 use std::sync::Arc;
 
@@ -10,7 +10,8 @@ use crate::id::{BlockKey, EpochState, Fingerprint, TokenId};
 use crate::keyring::{Entropy, Keyring};
 use crate::kv::{KvFormat, KvShape, Plane};
 use crate::limits::{
-    DISTRUST_MS, MAX_AUDIT_ROUNDS, MAX_AUDITS, MAX_PEERS, MAX_WARNINGS_A_PEER, MAX_WARNINGS_HEEDED, WARNING_WINDOW_MS,
+    DISTRUST_MS, MAX_AUDIT_ROUNDS, MAX_AUDITS, MAX_PEERS, MAX_WARNINGS_A_PEER, MAX_WARNINGS_HEEDED,
+    WARNING_WINDOW_MS,
 };
 
 const FINGERPRINT: Fingerprint = Fingerprint([7; 16]);
@@ -27,7 +28,9 @@ fn waiting(requests: &mut Requests) -> Vec<Request> {
 
 #[test]
 fn as_large_a_share_is_drawn_as_is_asked_for_and_the_same_seed_draws_the_same() {
-    for (per_10k, least, most) in [(0, 0, 0), (100, 70, 130), (5_000, 4_800, 5_200), (10_000, 10_000, 10_000)] {
+    for (per_10k, least, most) in
+        [(0, 0, 0), (100, 70, 130), (5_000, 4_800, 5_200), (10_000, 10_000, 10_000)]
+    {
         let drawn = || {
             let mut requests = Requests::new(per_10k, 7);
             let mut drawn = Vec::new();
@@ -37,7 +40,11 @@ fn as_large_a_share_is_drawn_as_is_asked_for_and_the_same_seed_draws_the_same() 
             }
             drawn
         };
-        assert!((least..=most).contains(&drawn().len()), "{} of 10,000 at {per_10k}", drawn().len());
+        assert!(
+            (least..=most).contains(&drawn().len()),
+            "{} of 10,000 at {per_10k}",
+            drawn().len()
+        );
         assert_eq!(drawn(), drawn());
     }
 }
@@ -60,36 +67,44 @@ fn what_waits_has_a_bound_and_what_is_urgent_comes_first() {
 fn whoever_warns_again_and_again_is_not_heeded_but_the_next_hour_is_another() {
     let mut requests = Requests::new(10_000, 7);
     let heeded = |requests: &mut Requests, by: u64, now: u64| {
-        let heeds = |number: &u64| requests.heeds(NodeId(by), NodeId(99), key(*number), Millis(now));
+        let heeds =
+            |number: &u64| requests.heeds(NodeId(by), NodeId(99), key(*number), Millis(now));
         (0..100).filter(heeds).count()
     };
     assert_eq!(heeded(&mut requests, 1, 0), MAX_WARNINGS_A_PEER);
     assert_eq!(heeded(&mut requests, 1, 1), 0);
     let full = (MAX_WARNINGS_HEEDED / MAX_WARNINGS_A_PEER) as u64;
     assert!((2..=full).all(|by| heeded(&mut requests, by, 2) == MAX_WARNINGS_A_PEER));
-    assert_eq!(heeded(&mut requests, 1, 3), 0, "all places are taken");
+    assert_eq!(heeded(&mut requests, 1, 3), 0, "all places are occupied");
     assert_eq!(heeded(&mut requests, 1, WARNING_WINDOW_MS + 2), MAX_WARNINGS_A_PEER);
-    assert!(!requests.heeds(NodeId(1), NodeId(99), key(0), Millis(WARNING_WINDOW_MS + 3)), "a repeat is no news");
+    assert!(
+        !requests.heeds(NodeId(1), NodeId(99), key(0), Millis(WARNING_WINDOW_MS + 3)),
+        "a repeat is not new"
+    );
 }
 
-/// One that has the key speaks for all others. Whoever it does not speak for is heard all the same, and what it costs has a bound.
+/// A node with the key can speak in the name of all others. Nodes that it does not impersonate must
+/// still be heard, and its cost must be bounded.
 #[test]
 fn whoever_forges_the_names_of_others_shuts_nobody_out_and_costs_a_bounded_number_of_audits() {
     let mut requests = Requests::new(10_000, 7);
-    let mut warn = |by: u64, number: u64| requests.heeds(NodeId(by), NodeId(99), key(number), Millis(0));
+    let mut warn =
+        |by: u64, number: u64| requests.heeds(NodeId(by), NodeId(99), key(number), Millis(0));
     let forged = MAX_WARNINGS_HEEDED as u64 - 1;
     let all = |warn: &mut dyn FnMut(u64, u64) -> bool, numbers: std::ops::Range<u64>| {
-        (0..forged).map(|by| numbers.clone().filter(|number| warn(by, *number)).count()).sum::<usize>()
+        (0..forged)
+            .map(|by| numbers.clone().filter(|number| warn(by, *number)).count())
+            .sum::<usize>()
     };
     let heeded = all(&mut warn, 0..50);
     assert!((MAX_WARNINGS_HEEDED..=3 * MAX_WARNINGS_HEEDED).contains(&heeded), "{heeded}");
     while all(&mut warn, 50..60) > 0 {}
-    assert!(warn(1_000, 0), "the true one");
-    assert_eq!(all(&mut warn, 60..100), 0, "no two drive each other out by turns");
+    assert!(warn(1_000, 0), "the genuine one");
+    assert_eq!(all(&mut warn, 60..100), 0, "no two push each other out in turns");
     assert!(!warn(1_000, 0), "it still counts");
 }
 
-/// A node with a block of a peer's, and all other slots taken.
+/// A node with one block that a peer made, and all other slots in use.
 fn full_node(link: &Link) -> (Shared, Vec<Slot>) {
     let layers = [Plane::Sliding, Plane::Global];
     let config = NodeConfig {
@@ -119,9 +134,14 @@ fn full_node(link: &Link) -> (Shared, Vec<Slot>) {
         let slot = shared.reserve(plane).expect("an empty slab");
         assert!(shared.cache.commit(link, slot, Maker::Peer(NodeId(2))).into_slot().is_none());
     }
-    assert!(Plane::ALL.iter().all(|plane| shared.cache.pin(link, *plane).is_some()), "in use, so that it is not driven out");
-    let taken =
-        Plane::ALL.into_iter().flat_map(|plane| std::iter::from_fn(|| shared.reserve(plane)).collect::<Vec<_>>()).collect();
+    assert!(
+        Plane::ALL.iter().all(|plane| shared.cache.pin(link, *plane).is_some()),
+        "in use, so that it is not evicted"
+    );
+    let taken = Plane::ALL
+        .into_iter()
+        .flat_map(|plane| std::iter::from_fn(|| shared.reserve(plane)).collect::<Vec<_>>())
+        .collect();
     (shared, taken)
 }
 
@@ -138,14 +158,15 @@ fn an_audit_that_is_put_off_is_not_begun_again_before_it_is_due() {
         auditor.advance(&mut shared, due);
         assert_eq!(auditor.deadline(&shared), Some(due + Millis(AUDIT_IDLE_MS)), "try {tries}");
     }
-    assert!(shared.cache.holds(&link, Plane::Global), "it is not forgotten unexamined");
+    assert!(shared.cache.holds(&link, Plane::Global), "it is not discarded unexamined");
     taken.into_iter().for_each(|slot| shared.cache.release(slot));
     let due = auditor.deadline(&shared).expect("it waits");
     auditor.advance(&mut shared, due);
     assert!(auditor.is_walking(), "now there is room");
 }
 
-/// The tries of half a minute are not all: whoever made it wrong is to be found out when there is room again. But not for ever.
+/// The retries of half a minute are not the end: when there is room again, the audit must still
+/// find the peer that made the block wrong. But it does not retry for ever.
 #[test]
 fn a_doubted_block_for_whose_audit_there_is_no_room_waits_for_room_and_is_forgotten_in_the_end() {
     let secret = ChainSecret::derive(&[]);
@@ -160,7 +181,7 @@ fn a_doubted_block_for_whose_audit_there_is_no_room_waits_for_room_and_is_forgot
     let mut auditor = Auditor::default();
     shared.audits.urge(Request { key: link.key, why: Why::Doubted, tries: 0 });
     try_in_vain(&mut shared, &mut auditor, 3);
-    assert!(shared.cache.holds(&link, Plane::Global), "it is not forgotten unexamined");
+    assert!(shared.cache.holds(&link, Plane::Global), "it is not discarded unexamined");
     taken.into_iter().for_each(|slot| shared.cache.release(slot));
     let due = auditor.deadline(&shared).expect("it waits");
     auditor.advance(&mut shared, due);
@@ -170,7 +191,10 @@ fn a_doubted_block_for_whose_audit_there_is_no_room_waits_for_room_and_is_forgot
     let mut auditor = Auditor::default();
     shared.audits.urge(Request { key: link.key, why: Why::Doubted, tries: 0 });
     try_in_vain(&mut shared, &mut auditor, 1 + u32::from(MAX_AUDIT_ROUNDS));
-    assert!(!shared.cache.holds(&link, Plane::Global) && auditor.deadline(&shared).is_none(), "it was doubted for too long");
+    assert!(
+        !shared.cache.holds(&link, Plane::Global) && auditor.deadline(&shared).is_none(),
+        "it was doubted for too long"
+    );
 }
 
 #[test]

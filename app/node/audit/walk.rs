@@ -1,9 +1,12 @@
-//! One audit: from a block whose state before it is all here, or from the first token, block by block to the one in question. Each
-//! is computed into slots of the audit's own and compared with what the cache has.
+//! One audit: a walk from a block whose preceding state is all here, or from the first token, block
+//! by block to the one in question. Each block is computed into the audit's own slots and compared
+//! with the cached one.
 //!
-//! Computing a block takes the global planes of all before it and the sliding planes of its window. Of a prompt that is longer than
-//! the window most sliding planes are not kept; so a walk that must begin further back than its block carries the sliding planes on
-//! that it has computed. That costs more: such a block is done only as often as keeps the cost in all at its share.
+//! Computing a block needs the global planes of all earlier blocks and the sliding planes of its
+//! window. For a prompt longer than the window most sliding planes are not kept. A walk that must
+//! start further back than its block therefore carries along the sliding planes that it has
+//! computed. That costs more, so such blocks are audited just often enough to keep the total cost
+//! at its share.
 
 use std::mem;
 use std::sync::Arc;
@@ -20,9 +23,9 @@ use super::super::io::Output;
 use super::super::shared::Shared;
 use super::requests::{Request, Why};
 
-/// A plane that the walk stands on.
+/// A plane that the walk depends on.
 enum Ground {
-    /// Not needed, or not needed any more.
+    /// Not needed, or no longer needed.
     Nothing,
     /// In the cache, pinned.
     Pinned(Page),
@@ -30,14 +33,14 @@ enum Ground {
     Own(Slot),
 }
 
-/// The block that is being computed.
+/// The block being computed.
 struct Step {
     slots: [Slot; 2],
-    /// What the cache has of it, pinned.
+    /// The cache's planes of it, pinned.
     cached: [Option<(Page, Maker)>; 2],
 }
 
-/// A plane with other bytes than this node computes.
+/// A plane whose bytes differ from what this node computes.
 pub(super) struct Difference {
     pub key: BlockKey,
     pub plane: Plane,
@@ -46,60 +49,72 @@ pub(super) struct Difference {
     pub computed: u64,
 }
 
-/// What a comparison says.
+/// The result of a comparison.
 pub(super) enum Verdict {
-    /// All equal, and the walk goes on.
+    /// All equal; the walk continues.
     Same,
-    /// All equal, to the end.
+    /// All equal, and the walk is finished.
     Done,
-    /// Not equal: the same is to be computed once more.
+    /// Not equal: compute the same block once more.
     Unsure,
-    /// Not equal; but what it was computed on is from elsewhere.
+    /// Not equal, but it was computed on state from elsewhere.
     OnDoubtfulGround,
-    /// Two computations of the same gave different bytes.
+    /// Two computations of the same block gave different bytes.
     Irreproducible,
-    /// Not equal, twice in the same way, computed on nothing but what was found equal.
+    /// Not equal, twice in the same way, and computed only on state that was found equal.
     Differs(Vec<Difference>),
 }
 
-/// The audit.
+/// One audit.
 pub(super) struct Walk {
     pub request: Request,
-    /// The engine's present job.
+    /// The engine's current job.
     pub job: u64,
     pub abandoned: bool,
-    /// The block that it begins with. With 0 it stands on nothing from elsewhere.
+    /// The block that it starts at. At 0 it depends on nothing from elsewhere.
     pub from: usize,
-    /// The blocks from the first one on.
+    /// All blocks from the first one on.
     links: Vec<Link>,
-    /// What is known of the state before the present block, block by block.
+    /// The state before the current block, block by block.
     ground: Vec<[Ground; 2]>,
     step: Option<Step>,
-    /// What the first of two computations gave.
+    /// The digests of the first of two computations.
     digests: Option<[u64; 2]>,
 }
 
 impl Walk {
-    /// Works out what an audit takes. None where it is not worth it, or what it needs is not here any more.
+    /// Plans an audit. None if it is not worth it, or if blocks that it needs are gone.
     pub(super) fn plan(request: Request, shared: &mut Shared) -> Option<Walk> {
         let links = chain(&shared.cache, request.key)?;
-        let makers = Plane::ALL.map(|plane| shared.cache.entry(&request.key, plane).map(|held| held.maker));
+        let makers =
+            Plane::ALL.map(|plane| shared.cache.entry(&request.key, plane).map(|held| held.maker));
         let anchor = anchor(&shared.cache, &shared.config.shape, &links);
         let from = match request.why {
             Why::Drawn => {
                 let is_foreign = makers.iter().any(|maker| matches!(maker, Some(Maker::Peer(_))));
-                // On a second try it was worth it before.
+                // A retry was worth it the first time.
                 let is_worth_it = request.tries > 0 || shared.audits.affords(links.len() - anchor);
                 Some(anchor).filter(|_| is_foreign && is_worth_it)?
             }
-            Why::Warned(accused) => Some(anchor).filter(|_| makers.contains(&Some(Maker::Peer(accused))))?,
+            Why::Warned(accused) => {
+                Some(anchor).filter(|_| makers.contains(&Some(Maker::Peer(accused))))?
+            }
             Why::Accused | Why::Doubted => 0,
         };
-        let walk = Walk { request, job: 0, abandoned: false, from, links, ground: Vec::new(), step: None, digests: None };
+        let walk = Walk {
+            request,
+            job: 0,
+            abandoned: false,
+            from,
+            links,
+            ground: Vec::new(),
+            step: None,
+            digests: None,
+        };
         walk.stand(shared)
     }
 
-    /// Pins what the first block is computed on.
+    /// Pins the state that the first block is computed on.
     fn stand(mut self, shared: &mut Shared) -> Option<Walk> {
         let window = shared.config.shape.first_sliding(self.from * BLOCK_TOKENS) / BLOCK_TOKENS;
         for (at, link) in self.links.iter().enumerate().take(self.from) {
@@ -116,40 +131,72 @@ impl Walk {
         Some(self)
     }
 
-    /// Has the engine compute the present block. False where there is no room, or the block is not here any more.
+    /// Has the engine compute the current block. False if there is no room, or the block is gone.
     pub(super) fn step(&mut self, shared: &mut Shared) -> bool {
         let at = self.ground.len();
         let Some(link) = self.links.get(at).cloned() else { return false };
         if self.step.is_none() {
             let Some(slots) = reserve_both(shared) else { return false };
-            self.step = Some(Step { slots, cached: Plane::ALL.map(|plane| shared.cache.hold(&link, plane)) });
+            self.step = Some(Step {
+                slots,
+                cached: Plane::ALL.map(|plane| shared.cache.hold(&link, plane)),
+            });
         }
-        let Some(step) = self.step.as_ref().filter(|step| step.cached[Plane::Global as usize].is_some()) else { return false };
-        let mut blocks: Vec<BlockPages> =
-            self.ground.iter().map(|[global, sliding]| pages(global.page(), sliding.page())).collect();
+        let Some(step) =
+            self.step.as_ref().filter(|step| step.cached[Plane::Global as usize].is_some())
+        else {
+            return false;
+        };
+        let mut blocks: Vec<BlockPages> = self
+            .ground
+            .iter()
+            .map(|[global, sliding]| pages(global.page(), sliding.page()))
+            .collect();
         blocks.push(pages(Some(step.slots[0].page()), Some(step.slots[1].page())));
         let sequence = Arc::new(Sequence { shape: shared.config.shape.clone(), blocks });
         shared.jobs += 1;
         self.job = shared.jobs;
         let (tokens, first) = (link.tokens.to_vec(), at * BLOCK_TOKENS);
-        shared.out.push_back(Output::Engine(Job { id: self.job, tokens, first, sequence, judge: None, audits: Some(link.key) }));
+        shared.out.push_back(Output::Engine(Job {
+            id: self.job,
+            tokens,
+            first,
+            sequence,
+            judge: None,
+            audits: Some(link.key),
+        }));
         true
     }
 
-    /// The engine has computed the present block: compares, and goes one block on where all is equal.
+    /// The engine has computed the current block: compares it, and advances by one block if
+    /// all is equal.
     pub(super) fn compare(&mut self, shared: &mut Shared) -> Verdict {
-        let (Some(link), Some(step)) = (self.links.get(self.ground.len()), &self.step) else { return Verdict::Done };
+        let (Some(link), Some(step)) = (self.links.get(self.ground.len()), &self.step) else {
+            return Verdict::Done;
+        };
         let shape = &shared.config.shape;
-        let computed = Plane::ALL.map(|plane| packed(shape, plane, link.tokens.len(), step.slots[plane as usize].page()));
+        let computed = Plane::ALL.map(|plane| {
+            packed(shape, plane, link.tokens.len(), step.slots[plane as usize].page())
+        });
         let digests = [xxh3_64(&computed[0]), xxh3_64(&computed[1])];
         let mut differences = Vec::new();
         for plane in Plane::ALL {
-            let (bytes, Some((page, maker))) = (&computed[plane as usize], &step.cached[plane as usize]) else { continue };
+            let (bytes, Some((page, maker))) =
+                (&computed[plane as usize], &step.cached[plane as usize])
+            else {
+                continue;
+            };
             let page = page.read();
             let served = &page[..bytes.len()];
             if served != *bytes {
                 let (served, computed) = (xxh3_64(served), digests[plane as usize]);
-                differences.push(Difference { key: link.key, plane, maker: *maker, served, computed });
+                differences.push(Difference {
+                    key: link.key,
+                    plane,
+                    maker: *maker,
+                    served,
+                    computed,
+                });
             }
         }
         match self.digests.take() {
@@ -164,9 +211,11 @@ impl Walk {
         }
     }
 
-    /// The present block is as it should be: the next one may stand on it.
+    /// The current block is right, so the next one may depend on it.
     fn go_on(&mut self, shared: &mut Shared) -> Verdict {
-        let Some(Step { slots: [global, sliding], cached }) = self.step.take() else { return Verdict::Done };
+        let Some(Step { slots: [global, sliding], cached }) = self.step.take() else {
+            return Verdict::Done;
+        };
         if let Some(link) = self.links.get(self.ground.len()) {
             shared.audits.found_right(link.key);
         }
@@ -184,17 +233,22 @@ impl Walk {
         let next = self.ground.len();
         let window = shared.config.shape.first_sliding(next * BLOCK_TOKENS) / BLOCK_TOKENS;
         for (link, [_, sliding]) in self.links.iter().zip(&mut self.ground).take(window) {
-            mem::replace(sliding, Ground::Nothing).let_go(&link.key, Plane::Sliding, &mut shared.cache);
+            mem::replace(sliding, Ground::Nothing).let_go(
+                &link.key,
+                Plane::Sliding,
+                &mut shared.cache,
+            );
         }
         if next == self.links.len() { Verdict::Done } else { Verdict::Same }
     }
 
-    /// Gives everything back.
+    /// Releases everything.
     pub(super) fn let_go(self, shared: &mut Shared) {
         let present = self.links.get(self.ground.len()).map(|link| link.key);
         if let (Some(key), Some(Step { slots, cached })) = (present, self.step) {
             slots.into_iter().for_each(|slot| shared.cache.release(slot));
-            for (plane, _) in Plane::ALL.into_iter().zip(cached).filter(|(_, kept)| kept.is_some()) {
+            for (plane, _) in Plane::ALL.into_iter().zip(cached).filter(|(_, kept)| kept.is_some())
+            {
                 shared.cache.unpin(&key, plane);
             }
         }
@@ -238,7 +292,7 @@ fn reserve_both(shared: &mut Shared) -> Option<[Slot; 2]> {
     }
 }
 
-/// The blocks from the first one to `key`; none where one of them is not here.
+/// The blocks from the first one to `key`; none if one of them is missing.
 fn chain(cache: &Cache, key: BlockKey) -> Option<Vec<Link>> {
     let (mut links, mut next) = (Vec::new(), key);
     loop {
@@ -252,7 +306,7 @@ fn chain(cache: &Cache, key: BlockKey) -> Option<Vec<Link>> {
     }
 }
 
-/// The last block of the chain that can be computed on what is here.
+/// The last block of the chain that can be computed on the state that is here.
 fn anchor(cache: &Cache, shape: &KvShape, links: &[Link]) -> usize {
     let is_here = |at: &usize| {
         let window = shape.first_sliding(at * BLOCK_TOKENS) / BLOCK_TOKENS;
@@ -261,7 +315,8 @@ fn anchor(cache: &Cache, shape: &KvShape, links: &[Link]) -> usize {
     (0..links.len()).rev().find(is_here).unwrap_or(0)
 }
 
-/// The bytes of a plane's first `tokens` tokens, as the cache stores a block of so many.
+/// The bytes of a plane's first `tokens` tokens, laid out as the cache stores a block
+/// of that length.
 fn packed(shape: &KvShape, plane: Plane, tokens: usize, page: &Page) -> Vec<u8> {
     let mut bytes = vec![0; shape.plane_bytes(plane, tokens)];
     copy_tokens(shape, plane, tokens, (&page.read(), BLOCK_TOKENS), (&mut bytes, tokens));

@@ -1,11 +1,12 @@
-//! Peers that are left alone for a while: those that had no place, and those that could not be reached.
+//! Peers in backoff: those that were full or unreachable are not asked for a while.
 
 use std::collections::BTreeMap;
 
 use crate::id::{Millis, NodeId};
 use crate::limits::{MAX_PEERS, MAX_REFUSED_MS, REFUSED_MS};
 
-/// Who is left alone, and until when. Bounded: a full table forgets one that may be asked again, or else any.
+/// Which peers are in backoff, and until when. Bounded: a full table forgets a peer whose backoff
+/// has ended, or otherwise any.
 pub(super) struct Backoff {
     seed: u64,
     peers: BTreeMap<NodeId, Refused>,
@@ -24,16 +25,21 @@ impl Backoff {
         Backoff { seed, peers: BTreeMap::new() }
     }
 
-    /// Whether the peer is to be left alone.
+    /// Whether the peer is in backoff.
     pub(super) fn holds(&self, node: NodeId, now: Millis) -> bool {
         self.peers.get(&node).is_some_and(|refused| refused.until.is_some_and(|until| now < until))
     }
 
-    /// The peer had no place, or could not be reached: it is left alone for twice as long as the last time, give or take a quarter,
-    /// so that those who were refused together do not come back together. Returns how many times in a row that was.
+    /// The peer was full or unreachable. Avoids it for twice as long as the last time, within about
+    /// an eighth either way, so that peers that were refused together do not return together.
+    /// Returns how many times in a row it was refused.
     pub(super) fn refused(&mut self, node: NodeId, now: Millis) -> u32 {
         if self.peers.len() >= MAX_PEERS && !self.peers.contains_key(&node) {
-            let spare = self.peers.iter().find(|(_, refused)| refused.until.is_none()).or(self.peers.iter().next());
+            let spare = self
+                .peers
+                .iter()
+                .find(|(_, refused)| refused.until.is_none())
+                .or(self.peers.iter().next());
             if let Some(spare) = spare.map(|(node, _)| *node) {
                 self.peers.remove(&spare);
             }
@@ -45,18 +51,21 @@ impl Backoff {
         times + 1
     }
 
-    /// The peer serves this node, or is another one now.
+    /// The peer serves this node, or is a different one now.
     pub(super) fn forget(&mut self, node: NodeId) {
         self.peers.remove(&node);
     }
 
-    /// Lets those be asked again whose time is over; says whether there are such.
+    /// Ends the backoffs whose time is over; returns whether there were any.
     pub(super) fn on_time(&mut self, now: Millis) -> bool {
-        let over = self.peers.values_mut().filter_map(|refused| refused.until.take_if(|until| now >= *until));
+        let over = self
+            .peers
+            .values_mut()
+            .filter_map(|refused| refused.until.take_if(|until| now >= *until));
         over.count() > 0
     }
 
-    /// When the next one may be asked again.
+    /// When the next backoff ends.
     pub(super) fn deadline(&self) -> Option<Millis> {
         self.peers.values().filter_map(|refused| refused.until).min()
     }

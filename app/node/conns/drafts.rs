@@ -1,5 +1,5 @@
-//! Questions for drafts, on the connections on which this node fetches. Their answers are hints: nobody waits for one, and what a lost
-//! connection owes is not missed.
+//! Draft requests on the outgoing connections. The answers are hints: nobody waits for one, and a
+//! lost connection loses nothing that is needed.
 
 use core::net::SocketAddr;
 
@@ -7,20 +7,20 @@ use super::{Conns, Shared};
 use crate::id::{BlockKey, Millis, NodeId};
 use crate::transfer::{DraftTokens, Tokens};
 
-/// What a peer says once followed.
+/// A peer's answer to a draft request: tokens that once followed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Hint {
-    /// Who says so.
+    /// The peer.
     pub node: NodeId,
-    /// The question.
+    /// The request.
     pub id: u32,
-    /// The tokens; none where the peer knows nothing.
+    /// The tokens; empty if the peer knows none.
     pub tokens: DraftTokens,
 }
 
 impl Conns {
-    /// Asks a peer what once followed `parent` and then `begun`; connects where no connection stands. Gives the question's name; none
-    /// where it cannot be asked now.
+    /// Asks a peer what once followed `parent` and then `begun`. Connects if there is no
+    /// connection. Returns the request's id; none if it cannot be sent now.
     pub(crate) fn want_draft(
         &mut self,
         (node, addr): (NodeId, SocketAddr),
@@ -43,7 +43,7 @@ impl Conns {
         Some(id)
     }
 
-    /// What was answered, oldest first. To be taken after every input.
+    /// The next answer, oldest first. Call after every input.
     pub(crate) fn poll_hint(&mut self) -> Option<Hint> {
         self.hints.pop_front()
     }

@@ -1,4 +1,4 @@
-//! The connections on which this node serves.
+//! The incoming connections, on which this node serves.
 
 use core::net::{IpAddr, SocketAddr};
 
@@ -10,24 +10,25 @@ use crate::kv::Plane;
 use crate::limits::{MAX_CONNECTIONS_PER_NODE, MAX_PARTING_CONNECTIONS, PARTING_MS};
 use crate::transfer::{ByeReason, Channel, Fault, Frame, ServeEvent, Server};
 
-/// Questions for drafts that a connection has answered in a second, each by some runs over the index. An answer of hundreds of tokens a
-/// second asks for fewer; whoever asks more often learns nothing.
+/// Maximum number of draft requests that a connection gets answered per second, each of which takes
+/// several scans of the index. An answer of hundreds of tokens per second needs fewer. Requests
+/// beyond the limit get empty answers.
 pub(super) const MAX_LOOKS: u32 = 64;
 
-/// The serving side.
+/// The serving side of a connection.
 pub(super) struct Serve {
     pub(super) server: Server,
     pub(super) from: IpAddr,
-    /// No peer had announced itself from there when it was accepted.
+    /// No peer had announced itself from this address when the connection was accepted.
     stranger: bool,
     since: Millis,
     pins: Vec<(BlockKey, Plane)>,
-    /// Since when questions for drafts are counted, and how many there were.
+    /// Start of the current one-second window, and the number of draft requests in it.
     looked: (Millis, u32),
 }
 
 impl Serve {
-    /// Gives back the pins of planes that are sent.
+    /// Releases the pins of planes that have been sent.
     pub(super) fn unpin(&mut self, cache: &mut Cache) {
         while let Some(finished) = self.server.poll_finished() {
             if let Some(at) = self.pins.iter().position(|&pin| pin == finished) {
@@ -37,7 +38,7 @@ impl Serve {
         }
     }
 
-    /// Whether the index is searched once more for this peer.
+    /// Whether the index may be searched once more for this peer.
     fn may_look(&mut self, now: Millis) -> bool {
         if now >= self.looked.0 + Millis(1_000) {
             self.looked = (now, 0);
@@ -46,7 +47,7 @@ impl Serve {
         self.looked.1 <= MAX_LOOKS
     }
 
-    /// Gives back all pins.
+    /// Releases all pins.
     pub(super) fn drop_pins(&mut self, cache: &mut Cache) {
         for (key, plane) in self.pins.drain(..) {
             cache.unpin(&key, plane);
@@ -63,9 +64,16 @@ impl Serve {
 
 impl Conns {
     /// A peer has connected. It gets a place, or is told that there is none.
-    pub(crate) fn on_accepted(&mut self, id: ConnId, from: SocketAddr, shared: &mut Shared, now: Millis) {
+    pub(crate) fn on_accepted(
+        &mut self,
+        id: ConnId,
+        from: SocketAddr,
+        shared: &mut Shared,
+        now: Millis,
+    ) {
         let from = from.ip().to_canonical();
-        let peers = shared.catalog.peers().filter(|peer| peer.addr.ip().to_canonical() == from).count();
+        let peers =
+            shared.catalog.peers().filter(|peer| peer.addr.ip().to_canonical() == from).count();
         if !self.toll.takes(from, peers, now) {
             shared.stats.connections_throttled += 1;
             shared.out.push_back(Output::Close(id));
@@ -74,7 +82,9 @@ impl Conns {
         let places: Vec<Place> = self.places().collect();
         let verdict = admit(&places, from, peers, now);
         if let Verdict::InsteadOf(victim) = verdict {
-            let mute = places.iter().any(|place| place.conn == victim && matches!(place.state, State::Mute { .. }));
+            let mute = places
+                .iter()
+                .any(|place| place.conn == victim && matches!(place.state, State::Mute { .. }));
             shared.stats.connections_reclaimed += 1;
             self.part(victim, if mute { ByeReason::Full } else { ByeReason::Idle }, shared, now);
         }
@@ -82,7 +92,9 @@ impl Conns {
         let mut parting = None;
         if verdict == Verdict::Full {
             shared.stats.connections_refused += 1;
-            if self.conns.values().filter(|conn| conn.parting.is_some()).count() >= MAX_PARTING_CONNECTIONS {
+            if self.conns.values().filter(|conn| conn.parting.is_some()).count()
+                >= MAX_PARTING_CONNECTIONS
+            {
                 shared.out.push_back(Output::Close(id));
                 return;
             }
@@ -91,7 +103,14 @@ impl Conns {
         }
         let mut channel = Channel::responder(&shared.config.keys, self.ephemeral(shared));
         channel.writable();
-        let serve = Serve { server, from, stranger: peers == 0, since: now, pins: Vec::new(), looked: (now, 0) };
+        let serve = Serve {
+            server,
+            from,
+            stranger: peers == 0,
+            since: now,
+            pins: Vec::new(),
+            looked: (now, 0),
+        };
         self.conns.insert(id, Conn { channel, side: Side::Serve(serve), parting });
         self.dirty.insert(id);
     }
@@ -107,8 +126,16 @@ impl Conns {
         })
     }
 
-    pub(super) fn serve_bytes(&mut self, id: ConnId, bytes: &[u8], shared: &mut Shared, now: Millis) -> Result<(), Fault> {
-        let Some(Conn { channel, side: Side::Serve(serve), .. }) = self.conns.get_mut(&id) else { return Ok(()) };
+    pub(super) fn serve_bytes(
+        &mut self,
+        id: ConnId,
+        bytes: &[u8],
+        shared: &mut Shared,
+        now: Millis,
+    ) -> Result<(), Fault> {
+        let Some(Conn { channel, side: Side::Serve(serve), .. }) = self.conns.get_mut(&id) else {
+            return Ok(());
+        };
         let (mut greeted, mut closed) = (None, false);
         let mut frames = channel.received(bytes);
         while let Some((frame, _)) = frames.next_frame()? {
@@ -128,10 +155,14 @@ impl Conns {
                         }
                     }
                 },
-                ServeEvent::FilterWant { segment } => match shared.catalog.serve_segment(segment.into(), now) {
-                    Some((generation, bits)) => serve.server.filter_segment(segment, generation, bits),
-                    None => serve.server.filter_segment(segment, 0, &[]),
-                },
+                ServeEvent::FilterWant { segment } => {
+                    match shared.catalog.serve_segment(segment.into(), now) {
+                        Some((generation, bits)) => {
+                            serve.server.filter_segment(segment, generation, bits)
+                        }
+                        None => serve.server.filter_segment(segment, 0, &[]),
+                    }
+                }
                 ServeEvent::DraftWant { id, parent, begun } => {
                     let followed = if serve.may_look(now) {
                         shared.stats.drafts_served += 1;
@@ -155,13 +186,20 @@ impl Conns {
         Ok(())
     }
 
-    /// A node that connects anew has given up what it had before, or should. Only from the same address: a hello proves nothing, and
-    /// must not end what others have.
+    /// A node that connects again has dropped its earlier connections, or should have. Only
+    /// ends connections from the same address: a hello proves nothing, and must not end
+    /// what others have.
     fn end_earlier(&mut self, id: ConnId, node: NodeId, shared: &mut Shared, now: Millis) {
-        let Some(from) = self.serving().find(|(conn, _)| *conn == id).map(|(_, serve)| serve.from) else { return };
-        let of_node = |serve: &Serve| serve.from == from && serve.server.peer().is_some_and(|hello| hello.node == node);
+        let Some(from) = self.serving().find(|(conn, _)| *conn == id).map(|(_, serve)| serve.from)
+        else {
+            return;
+        };
+        let of_node = |serve: &Serve| {
+            serve.from == from && serve.server.peer().is_some_and(|hello| hello.node == node)
+        };
         let earlier = self.serving().filter(|(conn, serve)| *conn != id && of_node(serve));
-        let earlier: Vec<(Millis, ConnId)> = earlier.map(|(conn, serve)| (serve.since, conn)).collect();
+        let earlier: Vec<(Millis, ConnId)> =
+            earlier.map(|(conn, serve)| (serve.since, conn)).collect();
         if earlier.len() >= MAX_CONNECTIONS_PER_NODE
             && let Some((_, oldest)) = earlier.into_iter().min()
         {
@@ -170,9 +208,14 @@ impl Conns {
         }
     }
 
-    /// Ends the serving of the connection that has most pinned, for an answer needs the room; false when none has anything pinned.
+    /// Ends the serving connection with the most pins, because an answer needs the room. False if
+    /// no connection has pins.
     pub(crate) fn end_serving(&mut self, shared: &mut Shared, now: Millis) -> bool {
-        let busiest = self.serving().map(|(id, serve)| (serve.pins.len(), id)).filter(|(pins, _)| *pins > 0).max();
+        let busiest = self
+            .serving()
+            .map(|(id, serve)| (serve.pins.len(), id))
+            .filter(|(pins, _)| *pins > 0)
+            .max();
         let Some((_, id)) = busiest else { return false };
         shared.stats.serves_ended += 1;
         self.part(id, ByeReason::Full, shared, now);

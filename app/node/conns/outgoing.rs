@@ -1,4 +1,4 @@
-//! The connections on which this node fetches.
+//! The outgoing connections, on which this node fetches.
 
 use core::net::SocketAddr;
 use std::collections::BTreeMap;
@@ -8,36 +8,43 @@ use crate::catalog::{Probe, Pull};
 use crate::id::{BlockKey, Millis, NodeId};
 use crate::kv::Page;
 use crate::limits::{MAX_FETCH_CONNECTIONS, MAX_PULLS, MAX_WANTS_IN_FLIGHT};
-use crate::transfer::{ByeReason, Channel, Expected, Fault, FetchEvent, Fetcher, Frame, Hello, Sample, Tokens};
+use crate::transfer::{
+    ByeReason, Channel, Expected, Fault, FetchEvent, Fetcher, Frame, Hello, Sample, Tokens,
+};
 
-/// How long a connection stays open unused, in milliseconds: a minute of conversation keeps it, a night does not.
+/// How long an unused connection stays open, in milliseconds: a minute, enough to last through a
+/// conversation but not overnight.
 const IDLE_MS: u64 = 60_000;
 
-/// Time allowed to connect and exchange hellos, and to answer a filter repair, in milliseconds: more is not needed on a LAN.
+/// Time allowed to connect and exchange hellos, and to answer a filter repair, in milliseconds. A
+/// LAN needs no more.
 const CONNECT_MS: u64 = 3_000;
 
-/// Times in a row that a filter repair is tried at a peer without a place: for some four seconds.
+/// How many times in a row a filter repair is tried at a full peer: for some four seconds.
 const REPAIR_TRIES: u32 = 4;
 
-/// The fetching side.
+/// The fetching side of a connection.
 pub(super) struct Fetch {
     pub(super) peer: NodeId,
-    /// Where it was called.
+    /// The address that was called.
     pub(super) addr: SocketAddr,
     pub(super) fetcher: Fetcher,
-    /// The wants that have not ended.
+    /// The open wants.
     pub(super) open: BTreeMap<WantId, Open>,
-    /// Nothing is wanted but the hello, and until that is here nothing is held against the peer: somebody may have made up the address.
+    /// This connection only asks for the hello. Until the hello arrives, nothing counts against the
+    /// peer, because the address may be made up.
     pub(super) probes: bool,
-    /// Planes were asked for on it, so that it is kept for the next ones. Otherwise it was made for a filter repair.
+    /// Planes or drafts were requested on it, so it is kept for the next requests. Otherwise it was
+    /// made for a filter repair.
     kept: bool,
     /// The filter repair that it was made for, if any.
     repair: Option<Pull>,
-    /// When something was last asked on it or heard; until the peer has said hello, when it was asked for.
+    /// When it last sent a request or heard anything. Before the peer's hello, when it
+    /// was requested.
     used_at: Millis,
 }
 
-/// A want that has not ended.
+/// An open want.
 pub(super) struct Open {
     bytes: usize,
     landed: usize,
@@ -46,20 +53,28 @@ pub(super) struct Open {
 impl Fetch {
     /// When it ends, unless something happens.
     pub(super) fn over_at(&self) -> Millis {
-        self.used_at + Millis(if self.kept && self.fetcher.peer().is_some() { IDLE_MS } else { CONNECT_MS })
+        self.used_at
+            + Millis(if self.kept && self.fetcher.peer().is_some() { IDLE_MS } else { CONNECT_MS })
     }
 
     pub(super) fn is_over(&self, now: Millis) -> bool {
         now >= self.over_at()
     }
 
-    /// Whether it was made for a filter repair, and that is done.
+    /// Whether it was made for a filter repair that is finished.
     pub(super) fn has_pulled(&self) -> bool {
         !self.kept && self.fetcher.peer().is_some() && self.fetcher.is_idle()
     }
 
-    /// Notes that the first `bytes` bytes of a plane are here; none means all. Says whether the want is open.
-    fn landed(&mut self, id: WantId, bytes: Option<usize>, shared: &mut Shared, now: Millis) -> bool {
+    /// Records that the first `bytes` bytes of a plane have arrived; none means all. Returns
+    /// whether the want is open.
+    fn landed(
+        &mut self,
+        id: WantId,
+        bytes: Option<usize>,
+        shared: &mut Shared,
+        now: Millis,
+    ) -> bool {
         let Some(open) = self.open.get_mut(&id) else { return false };
         let bytes = bytes.unwrap_or(open.bytes);
         shared.trust.landed(self.peer, bytes.saturating_sub(open.landed), now);
@@ -67,8 +82,14 @@ impl Fetch {
         true
     }
 
-    /// Asks for a draft; false while another question is not answered.
-    pub(super) fn want_draft(&mut self, id: u32, parent: BlockKey, begun: Tokens, now: Millis) -> bool {
+    /// Asks for a draft; false while another request is open.
+    pub(super) fn want_draft(
+        &mut self,
+        id: u32,
+        parent: BlockKey,
+        begun: Tokens,
+        now: Millis,
+    ) -> bool {
         let takes = self.fetcher.want_draft(id, parent, begun);
         if takes {
             self.kept = true;
@@ -79,7 +100,7 @@ impl Fetch {
         takes
     }
 
-    /// Hands on what the connection has measured.
+    /// Passes the connection's measurements on.
     fn learn(&mut self, shared: &mut Shared, now: Millis) {
         while let Some(sample) = self.fetcher.poll_sample() {
             let (Sample::RoundTrip(elapsed) | Sample::Goodput { elapsed, .. }) = sample;
@@ -90,19 +111,21 @@ impl Fetch {
 }
 
 impl Conns {
-    /// Whether the peer is left alone for a moment: it had no place, or could not be reached.
+    /// Whether the peer is in backoff: it was full or unreachable.
     pub(crate) fn avoids(&self, node: NodeId, now: Millis) -> bool {
         self.backoff.holds(node, now)
     }
 
-    /// How many more planes can be asked of a peer now; 0 while it is left alone.
+    /// How many more planes can be requested from a peer now; 0 during its backoff.
     pub(crate) fn room(&self, node: NodeId, now: Millis) -> usize {
         if self.backoff.holds(node, now) {
             return 0;
         }
         match self.to.get(&node) {
             Some(&id) => self.fetch(id).map_or(0, |fetch| fetch.fetcher.room()),
-            None if self.to.len() < MAX_FETCH_CONNECTIONS || self.idlest().is_some() => MAX_WANTS_IN_FLIGHT,
+            None if self.to.len() < MAX_FETCH_CONNECTIONS || self.idlest().is_some() => {
+                MAX_WANTS_IN_FLIGHT
+            }
             None => 0,
         }
     }
@@ -110,14 +133,18 @@ impl Conns {
     /// The outgoing connection that has been idle longest.
     fn idlest(&self) -> Option<ConnId> {
         let fetches = self.to.values().filter_map(|&id| Some((self.fetch(id)?, id)));
-        fetches.filter(|(fetch, _)| fetch.fetcher.is_idle()).map(|(fetch, id)| (fetch.used_at, id)).min().map(|(_, id)| id)
+        fetches
+            .filter(|(fetch, _)| fetch.fetcher.is_idle())
+            .map(|(fetch, id)| (fetch.used_at, id))
+            .min()
+            .map(|(_, id)| id)
     }
 
-    /// Asks a peer for a plane, to be written to the first `expected.bytes` bytes of `page`; connects where no connection stands.
-    /// False when there is no room for it.
+    /// Requests a plane from a peer, to be written to the first `expected.bytes` bytes of `page`.
+    /// Connects if there is no connection. False if there is no room for it.
     ///
     /// # Panics
-    /// When the page is too short, or the id was used before: the caller's own mistake.
+    /// If the page is too short or the id is in use: a bug in the caller.
     pub(crate) fn want(
         &mut self,
         (node, addr): (NodeId, SocketAddr),
@@ -147,7 +174,7 @@ impl Conns {
         true
     }
 
-    /// Gives up a want: its page is free when this returns, and nothing more is heard of it.
+    /// Cancels a want. When this returns its page is free and no more events follow.
     pub(crate) fn cancel(&mut self, id: WantId, shared: &mut Shared, now: Millis) {
         self.events.retain(|event| event.id() != id);
         let Some(conn) = self.wants.remove(&id) else { return };
@@ -159,8 +186,8 @@ impl Conns {
         }
     }
 
-    /// Asks a peer for filter segments that its announcements showed to differ: at once where a connection stands, else as soon as
-    /// one may be made for it.
+    /// Requests the filter segments that a peer's announcements showed to differ: at once on an
+    /// existing connection, otherwise as soon as one may be made.
     pub(crate) fn pull(&mut self, pull: Pull, shared: &mut Shared, now: Millis) {
         if let Some(&conn) = self.to.get(&pull.node) {
             self.pull_on(conn, &pull);
@@ -170,7 +197,7 @@ impl Conns {
         }
     }
 
-    /// Makes connections for the filter repairs that wait, a few at a time.
+    /// Makes connections for the queued filter repairs, a few at a time.
     pub(super) fn start_pulls(&mut self, shared: &mut Shared, now: Millis) {
         if self.pulls.is_empty() {
             return;
@@ -178,9 +205,12 @@ impl Conns {
         let pulls = |conn: &&Conn| matches!(&conn.side, Side::Fetch(fetch) if !fetch.kept && fetch.repair.is_some() && conn.parting.is_none());
         let mut under_way = self.conns.values().filter(pulls).count();
         while under_way < MAX_PULLS {
-            let Some(&node) = self.pulls.keys().find(|node| !self.backoff.holds(**node, now)) else { return };
+            let Some(&node) = self.pulls.keys().find(|node| !self.backoff.holds(**node, now))
+            else {
+                return;
+            };
             let Some(pull) = self.pulls.remove(&node) else { return };
-            // Without a connection it is dropped: the catalog asks again later.
+            // Without a connection the repair is dropped: the catalog asks again later.
             if let Some(conn) = self.link_to(node, pull.addr, shared, now) {
                 self.pull_on(conn, &pull);
                 under_way += 1;
@@ -199,35 +229,54 @@ impl Conns {
         self.dirty.insert(conn);
     }
 
-    /// The connection to a peer, made where there is none. None when as many as are allowed are in use.
-    pub(super) fn link_to(&mut self, node: NodeId, addr: SocketAddr, shared: &mut Shared, now: Millis) -> Option<ConnId> {
+    /// The connection to a peer, made if there is none. None if the maximum number is in use.
+    pub(super) fn link_to(
+        &mut self,
+        node: NodeId,
+        addr: SocketAddr,
+        shared: &mut Shared,
+        now: Millis,
+    ) -> Option<ConnId> {
         if let Some(&conn) = self.to.get(&node) {
             return Some(conn);
         }
         if self.to.len() >= MAX_FETCH_CONNECTIONS {
             self.part(self.idlest()?, ByeReason::Idle, shared, now);
         }
-        let swarm = shared.catalog.peer(node).map_or(shared.config.keys.current().tag(), |peer| peer.swarm);
+        let swarm =
+            shared.catalog.peer(node).map_or(shared.config.keys.current().tag(), |peer| peer.swarm);
         let id = self.connect(Probe { node, addr, swarm, boot: None }, false, shared, now);
         self.to.insert(node, id);
         Some(id)
     }
 
-    /// Connects with the key that whoever is there was heard under.
+    /// Connects with the key that the peer was heard under.
     fn connect(&mut self, to: Probe, probes: bool, shared: &mut Shared, now: Millis) -> ConnId {
         let Probe { node: peer, addr, swarm, .. } = to;
         self.named += 1;
         let id = ConnId::Out(self.named);
-        let channel =
-            Channel::initiator(shared.config.keys.find(swarm).unwrap_or(shared.config.keys.current()), self.ephemeral(shared));
+        let channel = Channel::initiator(
+            shared.config.keys.find(swarm).unwrap_or(shared.config.keys.current()),
+            self.ephemeral(shared),
+        );
         let fetcher = Fetcher::new(self.greeting(now));
-        let fetch = Fetch { peer, addr, fetcher, open: BTreeMap::new(), probes, kept: false, repair: None, used_at: now };
+        let fetch = Fetch {
+            peer,
+            addr,
+            fetcher,
+            open: BTreeMap::new(),
+            probes,
+            kept: false,
+            repair: None,
+            used_at: now,
+        };
         self.conns.insert(id, Conn { channel, side: Side::Fetch(fetch), parting: None });
         shared.out.push_back(Output::Connect { conn: id, addr });
         id
     }
 
-    /// Connects to hear who is there, unless a few such connections are under way: then the catalog asks again.
+    /// Connects to find out who is there, unless a few such probes are under way: then the
+    /// catalog asks again.
     pub(crate) fn probe(&mut self, probe: Probe, shared: &mut Shared, now: Millis) {
         let probing = |conn: &&Conn| matches!(&conn.side, Side::Fetch(fetch) if fetch.probes);
         if self.conns.values().filter(probing).count() < MAX_PULLS {
@@ -237,10 +286,10 @@ impl Conns {
         }
     }
 
-    /// The peer has said hello: a connection that was a probe is one like others from now on.
+    /// The peer has said hello: a probe becomes a regular connection.
     ///
     /// # Errors
-    /// When it is not the one that was called.
+    /// If the peer is not the node that was called.
     fn greeted(&mut self, id: ConnId, hello: &Hello) -> Result<(), Fault> {
         let Some(fetch) = self.fetch_mut(id) else { return Ok(()) };
         let (peer, probes) = (fetch.peer, fetch.probes);
@@ -248,17 +297,18 @@ impl Conns {
             return Err(Fault::OtherNode(hello.node));
         }
         fetch.probes = false;
-        // Without a place among those it ends, for it has shown what it was to show.
+        // A probe that finds no free place among the outgoing connections ends: it has
+        // served its purpose.
         if probes && self.to.len() < MAX_FETCH_CONNECTIONS {
             self.to.entry(peer).or_insert(id);
         }
         Ok(())
     }
 
-    /// A connection that this node asked for stands.
+    /// A connection that this node requested is established.
     pub(crate) fn on_connected(&mut self, id: ConnId, shared: &mut Shared, now: Millis) {
         let Some(conn) = self.conns.get_mut(&id) else {
-            // It was given up while it was being made.
+            // It was dropped while it was being made.
             shared.out.push_back(Output::Close(id));
             return;
         };
@@ -269,8 +319,16 @@ impl Conns {
         self.dirty.insert(id);
     }
 
-    pub(super) fn fetch_bytes(&mut self, id: ConnId, bytes: &[u8], shared: &mut Shared, now: Millis) -> Result<(), Fault> {
-        let Some(Conn { channel, side: Side::Fetch(fetch), .. }) = self.conns.get_mut(&id) else { return Ok(()) };
+    pub(super) fn fetch_bytes(
+        &mut self,
+        id: ConnId,
+        bytes: &[u8],
+        shared: &mut Shared,
+        now: Millis,
+    ) -> Result<(), Fault> {
+        let Some(Conn { channel, side: Side::Fetch(fetch), .. }) = self.conns.get_mut(&id) else {
+            return Ok(());
+        };
         let (mut farewell, mut greeting) = (None, None);
         let mut frames = channel.received(bytes);
         while let Some((frame, payload)) = frames.next_frame()? {
@@ -290,14 +348,23 @@ impl Conns {
                 FetchEvent::FilterSegment { segment, generation, bytes } => {
                     self.backoff.forget(fetch.peer);
                     let boot = fetch.fetcher.peer().map_or(self.hello.boot, |hello| hello.boot);
-                    // A segment that does not fit is counted by the catalog, which asks again later.
-                    let _ = shared.catalog.apply_segment(fetch.peer, boot, generation, segment.into(), bytes, now);
+                    // The catalog counts a segment that does not fit, and asks again later.
+                    let _ = shared.catalog.apply_segment(
+                        fetch.peer,
+                        boot,
+                        generation,
+                        segment.into(),
+                        bytes,
+                        now,
+                    );
                     continue;
                 }
                 FetchEvent::Progress { id, bytes } => {
                     let id = WantId(id);
                     if fetch.landed(id, Some(bytes), shared, now) {
-                        self.events.pop_back_if(|last| matches!(last, ConnEvent::Progress { id: of, .. } if *of == id));
+                        self.events.pop_back_if(
+                            |last| matches!(last, ConnEvent::Progress { id: of, .. } if *of == id),
+                        );
                         self.events.push_back(ConnEvent::Progress { id, bytes });
                     }
                     continue;
@@ -339,7 +406,9 @@ impl Conns {
 
     /// The peer has said why it closes the connection.
     fn on_farewell(&mut self, id: ConnId, reason: ByeReason, shared: &mut Shared, now: Millis) {
-        let Some(Conn { side: Side::Fetch(mut fetch), .. }) = self.close(id, shared) else { return };
+        let Some(Conn { side: Side::Fetch(mut fetch), .. }) = self.close(id, shared) else {
+            return;
+        };
         if reason == ByeReason::Version {
             self.tell_version(fetch.addr.ip(), None, shared);
         }
@@ -370,7 +439,7 @@ impl Conns {
         self.lose(fetch, why);
     }
 
-    /// A connection ended without a word, or could not be made.
+    /// A connection ended without a goodbye, or could not be made.
     pub(super) fn on_cut(&mut self, mut fetch: Fetch, shared: &mut Shared, now: Millis) {
         if fetch.probes {
             return;
@@ -389,18 +458,24 @@ impl Conns {
         self.lose(fetch, Loss::Gone);
     }
 
-    /// The peer had no place, or could not be reached. What was to be repaired is tried again when its time is over, for such things
-    /// pass soon; after a few times it is left to the catalog, which asks again with what is then to be repaired.
+    /// The peer was full or unreachable. Its filter repair is retried when the backoff ends,
+    /// because such conditions pass soon. After a few attempts it is left to the catalog, which
+    /// asks again for the segments that differ then.
     fn leave_alone(&mut self, fetch: &mut Fetch, now: Millis) {
         let times = self.backoff.refused(fetch.peer, now);
-        if let Some(pull) = fetch.repair.take().filter(|_| !fetch.fetcher.is_idle() && times <= REPAIR_TRIES) {
+        if let Some(pull) =
+            fetch.repair.take().filter(|_| !fetch.fetcher.is_idle() && times <= REPAIR_TRIES)
+        {
             self.pulls.insert(fetch.peer, pull);
         }
     }
 
-    /// Ends a connection on which nothing has happened for long.
+    /// Ends a connection that has been unused for too long.
     pub(super) fn end_unused(&mut self, id: ConnId, shared: &mut Shared, now: Millis) {
-        if self.fetch(id).is_some_and(|fetch| fetch.fetcher.peer().is_some() && fetch.fetcher.is_idle()) {
+        if self
+            .fetch(id)
+            .is_some_and(|fetch| fetch.fetcher.peer().is_some() && fetch.fetcher.is_idle())
+        {
             self.part(id, ByeReason::Idle, shared, now);
         } else if let Some(Conn { side: Side::Fetch(fetch), .. }) = self.close(id, shared) {
             self.on_cut(fetch, shared, now);

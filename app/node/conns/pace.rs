@@ -1,5 +1,5 @@
-//! How much of this node serving takes while it computes an answer: a token bucket, one for all served connections, which take
-//! turns.
+//! Limits how much of this node serving may use while it computes an answer: one token bucket for
+//! all served connections, which take turns.
 
 use core::ops::Bound::{Excluded, Unbounded};
 use std::collections::BTreeSet;
@@ -8,29 +8,30 @@ use super::ConnId;
 use crate::id::Millis;
 use crate::limits::{MAX_CHUNK_BYTES, PACED_BYTES_PER_S};
 
-/// Bytes that may go out in a millisecond.
+/// Bytes that may be sent per millisecond.
 const BYTES_PER_MS: i64 = (PACED_BYTES_PER_S / 1_000) as i64;
 
-/// Bytes that may be saved up: one chunk.
+/// Most bytes that may accumulate: one chunk.
 const MOST: i64 = MAX_CHUNK_BYTES as i64;
 
-/// The bucket, and who waits for it.
+/// The bucket, and the connections waiting for it.
 #[derive(Default)]
 pub(super) struct Pace {
     computing: bool,
-    /// Bytes that may go out. Below zero after a send: a debt that time pays.
+    /// Bytes that may be sent. Negative after a send: a debt that is paid off over time.
     credit: i64,
     at: Millis,
-    /// Connections whose turn has not come.
+    /// Connections waiting for their turn.
     waiting: BTreeSet<ConnId>,
-    /// Whose turn it was last.
+    /// The connection whose turn was last.
     turn: Option<ConnId>,
-    /// Whose turn it is now.
+    /// The connection whose turn it is.
     called: Option<ConnId>,
 }
 
 impl Pace {
-    /// Whether an answer is being computed. Returns the connections that need wait no longer.
+    /// Sets whether an answer is being computed. Returns the connections that no longer
+    /// have to wait.
     pub(super) fn set(&mut self, computing: bool, now: Millis) -> BTreeSet<ConnId> {
         if computing && !self.computing {
             (self.credit, self.at) = (MOST, now);
@@ -39,13 +40,13 @@ impl Pace {
         if computing { BTreeSet::new() } else { core::mem::take(&mut self.waiting) }
     }
 
-    /// Whether `conn` may send now; if not, it waits for its turn.
+    /// Whether `conn` may send now; if not, it queues for its turn.
     pub(super) fn allows(&mut self, conn: ConnId, now: Millis) -> bool {
         if !self.computing {
             return true;
         }
         self.refill(now);
-        // Who comes uncalled when others wait goes behind them.
+        // A connection that is not called queues behind those that wait.
         let its_turn = self.called.take() == Some(conn) || self.waiting.is_empty();
         let may = its_turn && self.credit > 0;
         if may {
@@ -56,32 +57,33 @@ impl Pace {
         may
     }
 
-    /// So many bytes went out.
+    /// Records that `bytes` were sent.
     pub(super) fn sent(&mut self, bytes: usize) {
         if self.computing {
             self.credit -= bytes as i64;
         }
     }
 
-    /// The next connection whose turn it is, if any may send now.
+    /// The next connection in turn, if any may send now.
     pub(super) fn next(&mut self, now: Millis) -> Option<ConnId> {
         self.refill(now);
         if self.credit <= 0 {
             return None;
         }
-        let after = self.turn.and_then(|turn| self.waiting.range((Excluded(turn), Unbounded)).next());
+        let after =
+            self.turn.and_then(|turn| self.waiting.range((Excluded(turn), Unbounded)).next());
         let next = after.or(self.waiting.first()).copied()?;
         self.waiting.remove(&next);
         self.called = Some(next);
         Some(next)
     }
 
-    /// The connection is no more.
+    /// The connection is gone.
     pub(super) fn forget(&mut self, conn: ConnId) {
         self.waiting.remove(&conn);
     }
 
-    /// When the next one may send, if one waits.
+    /// When the next waiting connection may send; none if none waits.
     pub(super) fn deadline(&self) -> Option<Millis> {
         let debt_ms = if self.credit > 0 { 0 } else { -self.credit / BYTES_PER_MS + 1 };
         (!self.waiting.is_empty()).then(|| self.at + Millis(debt_ms as u64))

@@ -1,10 +1,12 @@
-//! Who gets a place among the served connections, when not all can.
+//! Who gets a place among the served connections when there are not enough.
 //!
-//! A peer of the swarm is known by the address that it announced itself from, before it has said a word; whoever has said a good
-//! hello is known too. All others are strangers: they get a few places in all, and a few for each address. Where a place is
-//! needed, the connection that has been idle longest ends: its peer loses nothing but a round trip. Where none is idle, a known
-//! peer gets the place of the caller that has been mute longest: a stranger, or somebody known who has had time to say hello. A stranger
-//! may be a peer that is not heard yet, so where the strangers' places are full, it gets that of the one who has let its time pass.
+//! A peer of the swarm is known by the address that it announced itself from, even before it says
+//! anything. A caller that has sent a valid hello is known too. All others are strangers: they get
+//! a few places in total, and a few per address. If a place is needed, the connection that has been
+//! idle longest ends, which costs its peer only a round trip. If none is idle, a known peer takes
+//! the place of the caller that has been mute longest: a stranger, or a known peer that has had
+//! time to say hello. A stranger may be a peer that has not been heard yet, so when the strangers'
+//! places are full it takes the place of the stranger whose time has run out.
 
 use core::net::IpAddr;
 
@@ -12,11 +14,12 @@ use super::ConnId;
 use crate::id::Millis;
 use crate::limits::{MAX_CONNECTIONS_PER_ADDRESS, MAX_SERVED_CONNECTIONS, MAX_STRANGERS};
 
-/// Time, in milliseconds, in which a caller may say hello before another one gets its place: four of the worst round trips seen on
-/// an idle board's Wi-Fi. Without it, peers that come all at once would drive each other out.
+/// Time in which a caller may say hello before another one gets its place, in milliseconds: four of
+/// the worst round trips seen on an idle board's Wi-Fi. Without it, peers that connect all at once
+/// would drive each other out.
 const GREETING_MS: u64 = 500;
 
-/// A place that is taken.
+/// An occupied place.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Place {
     pub conn: ConnId,
@@ -24,36 +27,38 @@ pub(super) struct Place {
     pub state: State,
 }
 
-/// What happens on it.
+/// The state of its connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum State {
-    /// No hello yet, since it was accepted. A stranger: not from an address that is known.
+    /// No hello yet since it was accepted. `stranger`: from an unknown address.
     Mute { since: Millis, stranger: bool },
-    /// Nothing is asked for, since then.
+    /// Nothing has been requested since then.
     Idle { since: Millis },
     /// Something is being sent.
     Busy,
 }
 
-/// What becomes of a caller.
+/// What happens to a caller.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Verdict {
-    /// There is a place.
+    /// There is a free place.
     Free,
-    /// It gets the place of this connection.
+    /// The caller takes this connection's place.
     InsteadOf(ConnId),
     /// There is no place.
     Full,
 }
 
-/// Finds a place for a caller from an address that `peers` known peers announced themselves from.
+/// Finds a place for a caller from an address at which `peers` known peers have
+/// announced themselves.
 pub(super) fn admit(places: &[Place], from: IpAddr, peers: usize, now: Millis) -> Verdict {
     let here = || places.iter().filter(|place| place.from == from);
     let instead = |victim: Option<ConnId>| victim.map_or(Verdict::Full, Verdict::InsteadOf);
     if here().count() >= MAX_CONNECTIONS_PER_ADDRESS * peers.max(1) {
         return instead(mutest(here(), Millis(u64::MAX)).or(idlest(here())).filter(|_| peers > 0));
     }
-    let strangers = || places.iter().filter(|place| matches!(place.state, State::Mute { stranger: true, .. }));
+    let strangers =
+        || places.iter().filter(|place| matches!(place.state, State::Mute { stranger: true, .. }));
     if peers == 0 && strangers().count() >= MAX_STRANGERS {
         return instead(late(strangers(), now));
     }
@@ -72,19 +77,24 @@ fn idlest<'a>(places: impl Iterator<Item = &'a Place>) -> Option<ConnId> {
     idle.min().map(|(_, conn)| conn)
 }
 
-/// The mute connection that has been so for longest, of those that have had their time.
+/// The connection that has been mute longest, of those whose time has run out.
 fn late<'a>(places: impl Iterator<Item = &'a Place>, now: Millis) -> Option<ConnId> {
     let late = places.filter_map(|place| match place.state {
-        State::Mute { since, .. } if now - since >= Millis(GREETING_MS) => Some((since, place.conn)),
+        State::Mute { since, .. } if now - since >= Millis(GREETING_MS) => {
+            Some((since, place.conn))
+        }
         _ => None,
     });
     late.min().map(|(_, conn)| conn)
 }
 
-/// The connection that has said nothing for longest; strangers first, and of the others only those that have had their time.
+/// The connection that has been mute longest: strangers first, and others only if their
+/// time has run out.
 fn mutest<'a>(places: impl Iterator<Item = &'a Place>, now: Millis) -> Option<ConnId> {
     let mute = places.filter_map(|place| match place.state {
-        State::Mute { since, stranger } if stranger || now - since >= Millis(GREETING_MS) => Some((!stranger, since, place.conn)),
+        State::Mute { since, stranger } if stranger || now - since >= Millis(GREETING_MS) => {
+            Some((!stranger, since, place.conn))
+        }
         _ => None,
     });
     mute.min().map(|(.., conn)| conn)
@@ -103,7 +113,9 @@ mod tests {
     }
 
     fn places(count: u8, state: impl Fn(u8) -> State) -> Vec<Place> {
-        (0..count).map(|n| Place { conn: ConnId::In(n.into()), from: ip(n), state: state(n) }).collect()
+        (0..count)
+            .map(|n| Place { conn: ConnId::In(n.into()), from: ip(n), state: state(n) })
+            .collect()
     }
 
     fn mute(n: u8) -> State {
@@ -114,15 +126,38 @@ mod tests {
     fn strangers_get_a_few_places_and_a_peer_always_one() {
         let strangers = places(MAX_STRANGERS as u8, mute);
         assert_eq!(admit(&strangers, ip(99), 0, Millis(499)), Verdict::Full);
-        assert_eq!(admit(&strangers, ip(99), 0, Millis(500)), Verdict::InsteadOf(ConnId::In(0)), "it has had its time");
+        assert_eq!(
+            admit(&strangers, ip(99), 0, Millis(500)),
+            Verdict::InsteadOf(ConnId::In(0)),
+            "its time has run out"
+        );
         assert_eq!(admit(&strangers, ip(99), 1, NOW), Verdict::Free);
         let full = places(MAX_SERVED_CONNECTIONS as u8, mute);
-        assert_eq!(admit(&full, ip(99), 1, NOW), Verdict::InsteadOf(ConnId::In(0)), "the one that was mute longest");
-        let peers = places(MAX_SERVED_CONNECTIONS as u8, |n| State::Mute { since: Millis(700 - u64::from(n)), stranger: false });
-        assert_eq!(admit(&peers, ip(99), 1, NOW), Verdict::Full, "peers that come together do not drive each other out");
-        assert_eq!(admit(&peers, ip(99), 1, Millis(1_169)), Verdict::InsteadOf(ConnId::In(31)), "but they must say hello");
+        assert_eq!(
+            admit(&full, ip(99), 1, NOW),
+            Verdict::InsteadOf(ConnId::In(0)),
+            "the one that has been mute longest"
+        );
+        let peers = places(MAX_SERVED_CONNECTIONS as u8, |n| State::Mute {
+            since: Millis(700 - u64::from(n)),
+            stranger: false,
+        });
+        assert_eq!(
+            admit(&peers, ip(99), 1, NOW),
+            Verdict::Full,
+            "peers that come together do not drive each other out"
+        );
+        assert_eq!(
+            admit(&peers, ip(99), 1, Millis(1_169)),
+            Verdict::InsteadOf(ConnId::In(31)),
+            "but they must say hello"
+        );
         let busy = places(MAX_SERVED_CONNECTIONS as u8, |_| State::Busy);
-        assert_eq!(admit(&busy, ip(99), 1, NOW), Verdict::Full, "work under way is not given up for other work");
+        assert_eq!(
+            admit(&busy, ip(99), 1, NOW),
+            Verdict::Full,
+            "work under way is not dropped for other work"
+        );
     }
 
     #[test]
@@ -135,9 +170,18 @@ mod tests {
         };
         let full = places(MAX_SERVED_CONNECTIONS as u8, state);
         assert_eq!(admit(&full, ip(99), 1, NOW), Verdict::InsteadOf(ConnId::In(21)));
-        assert_eq!(admit(&full, ip(99), 0, NOW), Verdict::InsteadOf(ConnId::In(21)), "a stranger may be a peer not heard yet");
-        let busy = places(MAX_SERVED_CONNECTIONS as u8, |n| if n < 4 { mute(n) } else { State::Busy });
-        assert_eq!(admit(&busy, ip(99), 0, NOW), Verdict::Full, "but it ends no other stranger's wait");
+        assert_eq!(
+            admit(&full, ip(99), 0, NOW),
+            Verdict::InsteadOf(ConnId::In(21)),
+            "a stranger may be a peer not heard yet"
+        );
+        let busy =
+            places(MAX_SERVED_CONNECTIONS as u8, |n| if n < 4 { mute(n) } else { State::Busy });
+        assert_eq!(
+            admit(&busy, ip(99), 0, NOW),
+            Verdict::Full,
+            "but it does not end another stranger's wait"
+        );
     }
 
     #[test]
@@ -150,7 +194,15 @@ mod tests {
         assert_eq!(admit(&one(limit, |_| State::Busy), ip(7), 0, NOW), Verdict::Full);
         assert_eq!(admit(&one(limit, |_| State::Busy), ip(7), 1, NOW), Verdict::Full);
         assert_eq!(admit(&one(limit, |_| State::Busy), ip(7), 2, NOW), Verdict::Free);
-        assert_eq!(admit(&one(limit, mute), ip(7), 1, NOW), Verdict::InsteadOf(ConnId::In(0)), "a program beside the peer");
-        assert_eq!(admit(&one(limit, mute), ip(8), 0, NOW), Verdict::Free, "another address is not held responsible");
+        assert_eq!(
+            admit(&one(limit, mute), ip(7), 1, NOW),
+            Verdict::InsteadOf(ConnId::In(0)),
+            "a program beside the peer"
+        );
+        assert_eq!(
+            admit(&one(limit, mute), ip(8), 0, NOW),
+            Verdict::Free,
+            "another address is not held responsible"
+        );
     }
 }

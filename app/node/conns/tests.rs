@@ -1,4 +1,4 @@
-//! Several nodes' connections talk to each other in memory.
+//! Tests in which several nodes' connections talk to each other in memory.
 
 mod fetching;
 mod locked;

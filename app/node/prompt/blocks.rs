@@ -1,16 +1,18 @@
-//! The table of blocks: the one account of a prompt's KV state. A row a block, a cell a plane, each cell in one state at a time; what
-//! can be resumed, what is to be computed or asked for next, and what the figures say are read off it.
+//! The table of blocks: the only record of a prompt's KV state. It has one row per block and one
+//! cell per plane, and each cell has one state at a time. The resume point, the next blocks to
+//! compute or request, and the figures are all derived from it.
 //!
-//! A cell remembers who made its bytes. What was fetched stays in slots that only this prompt knows until an answer stands on it;
-//! then it is committed to the cache, with its maker. What was fetched and not used is never seen by anyone else.
+//! A cell remembers who made its bytes. Fetched bytes stay in slots that only this prompt knows
+//! until an answer depends on them. Then they are committed to the cache, with their maker. Nothing
+//! else ever sees bytes that were fetched but not used.
 
 use crate::cache::{Chain, Link, Maker, Slot};
-use crate::id::{Millis, NodeId, TokenId};
+use crate::id::{NodeId, TokenId};
 use crate::kv::{Page, Plane};
 use crate::limits::BLOCK_TOKENS;
 use crate::planner::{self, SourceSet};
 
-use super::super::conns::{Conns, WantId};
+use super::super::conns::WantId;
 use super::super::shared::Shared;
 
 /// One plane of one block.
@@ -18,20 +20,21 @@ use super::super::shared::Shared;
 pub(super) enum Cell {
     /// Not here.
     Missing,
-    /// Asked of a peer, whose bytes go straight into the slot.
+    /// Requested from a peer, whose bytes are written straight into the slot.
     Wanted { id: WantId, source: usize, slot: Slot, landed: usize },
-    /// Came whole and checked; nothing stands on it yet.
+    /// Arrived, complete and checked; nothing depends on it yet.
     Arrived { from: NodeId, slot: Slot },
-    /// In place, in a slot that only this prompt knows: computed, or copied from a block that goes on differently.
+    /// In place, in a slot that only this prompt knows: computed, or copied from a block that
+    /// continues differently.
     Own { slot: Slot, maker: Maker },
     /// In the cache, pinned.
     Shared { page: Page, maker: Maker },
-    /// Left behind by the window: no token to come sees it.
+    /// Left behind by the window: no later token sees it.
     Passed,
 }
 
 impl Cell {
-    /// The page, where its bytes may be read.
+    /// The page, if its bytes may be read.
     pub(super) fn page(&self) -> Option<&Page> {
         match self {
             Cell::Own { slot, .. } => Some(slot.page()),
@@ -56,32 +59,38 @@ impl Cell {
 /// One block.
 #[derive(Debug)]
 pub(super) struct Row {
-    /// Its name; none while an answer is still filling it.
+    /// Its key, parent and tokens; none while an answer is still filling it.
     pub link: Option<Link>,
     pub cells: [Cell; 2],
-    /// Which of the table's sources seem to hold each plane.
+    /// The sources that seem to hold each plane.
     pub holders: [SourceSet; 2],
-    /// Which of them turned out not to, or not to be asked again for it.
+    /// The sources that turned out not to hold it, or that must not be asked for it again.
     pub denied: [SourceSet; 2],
-    /// Its first tokens that were not computed.
+    /// The tokens at its start that were not computed.
     pub taken: Taken,
 }
 
-/// Tokens of a block that came from somewhere.
+/// The part of a block that was not computed.
 #[derive(Clone, Copy, Default, Debug)]
 pub(super) struct Taken {
     pub tokens: usize,
-    /// The peer that gave any of it; otherwise it was here.
+    /// The peer that supplied any of it; none if it was here already.
     pub from: Option<NodeId>,
 }
 
 impl Row {
     pub(super) fn empty(link: Option<Link>) -> Row {
-        Row { link, cells: [Cell::Missing, Cell::Missing], holders: [0, 0], denied: [0, 0], taken: Taken::default() }
+        Row {
+            link,
+            cells: [Cell::Missing, Cell::Missing],
+            holders: [0, 0],
+            denied: [0, 0],
+            taken: Taken::default(),
+        }
     }
 }
 
-/// A block of which the prompt shares the first `tokens` tokens only.
+/// A block of which the prompt shares only the first `tokens` tokens.
 #[derive(Debug)]
 pub(super) struct Ending {
     pub row: usize,
@@ -90,7 +99,7 @@ pub(super) struct Ending {
 }
 
 impl Ending {
-    /// Its name.
+    /// Its link.
     pub(super) fn link(&self) -> &Link {
         self.block.link.as_ref().expect("an ending is looked up by its link")
     }
@@ -101,19 +110,20 @@ impl Ending {
 pub(super) struct Blocks {
     /// Blocks of the prompt, then of the answer.
     pub rows: Vec<Row>,
-    /// Rows before the prompt's last token: those that may come from elsewhere.
+    /// Number of whole blocks before the prompt's last token: those that may come from elsewhere.
     pub whole: usize,
     pub ending: Option<Ending>,
     /// The peers that may be asked, in ascending order.
     pub sources: Vec<NodeId>,
-    /// Tokens that each of them seems to hold, for whoever looks.
+    /// Tokens that each source seems to hold, for the map.
     pub held: Vec<usize>,
-    /// Whether what is finished goes into the cache. Not when its blocks were reset meanwhile: this stands on state from before.
+    /// Whether finished blocks go into the cache. Not after a reset dropped the blocks, because
+    /// this state depends on what came before.
     pub keeps: bool,
 }
 
 impl Blocks {
-    /// The table of a prompt: what is here is pinned, what peers seem to hold is noted.
+    /// The table of a prompt: pins what is here, and notes what peers seem to hold.
     pub(super) fn new(shared: &mut Shared, tokens: &[TokenId], sources: Vec<NodeId>) -> Blocks {
         let mut blocks = Blocks { sources, ..Blocks::bare(shared, tokens) };
         if shared.config.reuse {
@@ -124,7 +134,7 @@ impl Blocks {
         blocks
     }
 
-    /// The table of a prompt that is to be computed wholly.
+    /// The table of a prompt that is computed entirely.
     pub(super) fn bare(shared: &Shared, tokens: &[TokenId]) -> Blocks {
         let chain = Chain::of(&shared.secret, shared.root, tokens);
         let rows = chain.blocks.into_iter().map(|link| Row::empty(Some(link))).collect();
@@ -138,7 +148,7 @@ impl Blocks {
         }
     }
 
-    /// Notes anew which peers seem to hold what is missing.
+    /// Updates which peers seem to hold the missing planes.
     pub(super) fn look_up(&mut self, shared: &Shared) {
         let Blocks { rows, ending, sources, whole, .. } = self;
         let ending = ending.as_mut().map(|ending| &mut ending.block);
@@ -146,14 +156,16 @@ impl Blocks {
             let Some(link) = &row.link else { continue };
             for plane in Plane::ALL {
                 if matches!(row.cells[plane as usize], Cell::Missing) {
-                    row.holders[plane as usize] = holders(shared, sources, link, plane) & !row.denied[plane as usize];
+                    row.holders[plane as usize] =
+                        holders(shared, sources, link, plane) & !row.denied[plane as usize];
                 }
             }
         }
         self.count_held();
     }
 
-    /// Looks for the longest block of at most `most` tokens that begins where the known whole blocks end.
+    /// Looks for the longest block of at most `most` tokens that starts where the known
+    /// whole blocks end.
     pub(super) fn find_ending(&mut self, shared: &Shared, tokens: &[TokenId], most: usize) {
         let known = |row: &Row| {
             let link = row.link.as_ref();
@@ -161,17 +173,26 @@ impl Blocks {
         };
         let at = self.rows[..self.whole].iter().take_while(|row| known(row)).count();
         let start = at * BLOCK_TOKENS;
-        let parent = at.checked_sub(1).and_then(|before| self.rows[before].link.as_ref()).map_or(shared.root, |link| link.key);
-        // The last token is computed in any case.
+        let parent = at
+            .checked_sub(1)
+            .and_then(|before| self.rows[before].link.as_ref())
+            .map_or(shared.root, |link| link.key);
+        // The last token is always computed.
         let usable = tokens.len() - 1 - start;
         for len in (1..=most.min(tokens.len() - start)).rev() {
-            // A whole block that can be had is a row, unless the prompt ends with it.
+            // An available whole block is a row, unless the prompt ends with it.
             if len == BLOCK_TOKENS && usable >= BLOCK_TOKENS {
                 continue;
             }
-            let mut block = Row::empty(Some(crate::cache::link(&shared.secret, parent, &tokens[start..start + len])));
+            let mut block = Row::empty(Some(crate::cache::link(
+                &shared.secret,
+                parent,
+                &tokens[start..start + len],
+            )));
             let link = block.link.as_ref().expect("just made");
-            let held = Plane::ALL.map(|plane| shared.cache.holds(link, plane) || self.bytes(shared, plane, len) == 0);
+            let held = Plane::ALL.map(|plane| {
+                shared.cache.holds(link, plane) || self.bytes(shared, plane, len) == 0
+            });
             let holders = Plane::ALL.map(|plane| holders(shared, &self.sources, link, plane));
             if (0..2).all(|plane| held[plane] || holders[plane] != 0) && usable > 0 {
                 block.holders = holders;
@@ -181,24 +202,34 @@ impl Blocks {
         }
     }
 
-    /// Looks again for an ending where more whole blocks are known now, unless something of the one at hand is here or on its way.
+    /// Looks for a new ending, since more whole blocks may be known now. Keeps the current one if
+    /// any of it is here or on its way.
     pub(super) fn look_further(&mut self, shared: &Shared, tokens: &[TokenId]) {
-        let in_use = |ending: &Ending| ending.block.cells.iter().any(|cell| !matches!(cell, Cell::Missing));
+        let in_use =
+            |ending: &Ending| ending.block.cells.iter().any(|cell| !matches!(cell, Cell::Missing));
         if !self.ending.as_ref().is_some_and(in_use) {
             self.ending = None;
             self.find_ending(shared, tokens, BLOCK_TOKENS);
         }
     }
 
-    /// Pins what is here: all that a place to resume may stand on. Sliding planes that lie before the window of the furthest place
-    /// to which they reach are of no use.
+    /// Pins what is here and may support a resume point. Sliding planes before the window of the
+    /// furthest reachable resume point are useless.
     pub(super) fn pin_held(&mut self, shared: &mut Shared, total: usize) {
-        let held = |row: &Row, plane: Plane| row.link.as_ref().is_some_and(|link| shared.cache.holds(link, plane));
+        let held = |row: &Row, plane: Plane| {
+            row.link.as_ref().is_some_and(|link| shared.cache.holds(link, plane))
+        };
         let as_cell = |has: bool| if has { planner::Cell::Have } else { planner::Cell::Missing(0) };
-        let as_row =
-            |row: &Row| Plane::ALL.map(|plane| as_cell(held(row, plane) || self.bytes(shared, plane, BLOCK_TOKENS) == 0));
+        let as_row = |row: &Row| {
+            Plane::ALL.map(|plane| {
+                as_cell(held(row, plane) || self.bytes(shared, plane, BLOCK_TOKENS) == 0)
+            })
+        };
         let rows: Vec<planner::Row> = self.rows[..self.whole].iter().map(as_row).collect();
-        let ending = self.ending.as_ref().map(|ending| self.ending_view(shared, ending, as_row(&ending.block)));
+        let ending = self
+            .ending
+            .as_ref()
+            .map(|ending| self.ending_view(shared, ending, as_row(&ending.block)));
         let shape = shared.config.shape.clone();
         let first_sliding = |resume: usize| shape.first_sliding(resume);
         let resume = planner::reach(&planner::View {
@@ -217,7 +248,9 @@ impl Blocks {
         let window = first_sliding(resume) / BLOCK_TOKENS;
         let Blocks { rows, ending, whole, .. } = self;
         let ending = ending.as_mut().map(|ending| &mut ending.block);
-        for (at, row) in rows.iter_mut().take(*whole).enumerate().chain(ending.map(|block| (usize::MAX, block))) {
+        for (at, row) in
+            rows.iter_mut().take(*whole).enumerate().chain(ending.map(|block| (usize::MAX, block)))
+        {
             let Some(link) = &row.link else { continue };
             for plane in Plane::ALL {
                 if (plane == Plane::Global || at >= window)
@@ -230,22 +263,28 @@ impl Blocks {
         }
     }
 
-    /// Bytes of a plane of a block of `tokens` tokens.
+    /// Size, in bytes, of one plane of a block of `tokens` tokens.
     pub(super) fn bytes(&self, shared: &Shared, plane: Plane, tokens: usize) -> usize {
         shared.config.shape.plane_bytes(plane, tokens)
     }
 
-    /// The table as the planner sees it. `usable` are the sources that may be asked.
-    pub(super) fn view_rows(&self, shared: &Shared, usable: SourceSet) -> (Vec<planner::Row>, Option<planner::Ending>) {
+    /// The planner's view of the table. `usable` are the sources that may be asked.
+    pub(super) fn view_rows(
+        &self,
+        shared: &Shared,
+        usable: SourceSet,
+    ) -> (Vec<planner::Row>, Option<planner::Ending>) {
         let row = |row: &Row, tokens: usize| {
             Plane::ALL.map(|plane| {
                 let bytes = self.bytes(shared, plane, tokens);
                 let holders = row.holders[plane as usize] & usable;
                 match &row.cells[plane as usize] {
                     cell if bytes == 0 || cell.have() => planner::Cell::Have,
-                    Cell::Wanted { source, landed, .. } => {
-                        planner::Cell::Coming { source: *source, left: bytes.saturating_sub(*landed), others: holders }
-                    }
+                    Cell::Wanted { source, landed, .. } => planner::Cell::Coming {
+                        source: *source,
+                        left: bytes.saturating_sub(*landed),
+                        others: holders,
+                    },
                     _ => planner::Cell::Missing(holders),
                 }
             })
@@ -258,12 +297,17 @@ impl Blocks {
         (rows, ending)
     }
 
-    fn ending_view(&self, shared: &Shared, ending: &Ending, cells: planner::Row) -> planner::Ending {
+    fn ending_view(
+        &self,
+        shared: &Shared,
+        ending: &Ending,
+        cells: planner::Row,
+    ) -> planner::Ending {
         let bytes = Plane::ALL.map(|plane| self.bytes(shared, plane, ending.link().tokens.len()));
         planner::Ending { row: ending.row, tokens: ending.tokens, cells, bytes }
     }
 
-    /// The block that the planner calls so.
+    /// The block at the planner's `place`.
     pub(super) fn block_mut(&mut self, place: planner::Place) -> Option<&mut Row> {
         match place {
             planner::Place::Row(at) => self.rows.get_mut(at),
@@ -271,14 +315,18 @@ impl Blocks {
         }
     }
 
-    /// The block with the cell that waits for this want, and which of its planes that is.
+    /// The block and plane whose cell waits for this want.
     pub(super) fn wanted(&mut self, wanted: WantId) -> Option<(&mut Row, usize)> {
-        let waits = |row: &Row| row.cells.iter().position(|cell| matches!(cell, Cell::Wanted { id, .. } if *id == wanted));
+        let waits = |row: &Row| {
+            row.cells
+                .iter()
+                .position(|cell| matches!(cell, Cell::Wanted { id, .. } if *id == wanted))
+        };
         let ending = self.ending.as_mut().map(|ending| &mut ending.block);
         self.rows.iter_mut().chain(ending).find_map(|row| waits(row).map(|plane| (row, plane)))
     }
 
-    /// Every cell that waits for a peer: the peer, bytes that have come.
+    /// Every cell that waits for a peer, with the peer and the number of bytes that have arrived.
     pub(super) fn wants(&self) -> impl Iterator<Item = (usize, &Slot, usize)> {
         let blocks = self.rows.iter().chain(self.ending.as_ref().map(|ending| &ending.block));
         blocks.flat_map(|row| &row.cells).filter_map(|cell| match cell {
@@ -287,110 +335,7 @@ impl Blocks {
         })
     }
 
-    /// Empties a cell: cancels, unpins or releases what is in it.
-    pub(super) fn clear(shared: &mut Shared, conns: &mut Conns, row: &mut Row, plane: Plane, then: Cell, now: Millis) {
-        match std::mem::replace(&mut row.cells[plane as usize], then) {
-            Cell::Missing | Cell::Passed => {}
-            Cell::Wanted { id, slot, .. } => {
-                conns.cancel(id, shared, now);
-                shared.cache.release(slot);
-            }
-            Cell::Arrived { slot, .. } => {
-                shared.stats.planes_unused += 1;
-                shared.cache.release(slot);
-            }
-            Cell::Own { slot, .. } => shared.cache.release(slot),
-            Cell::Shared { .. } => {
-                if let Some(link) = &row.link {
-                    shared.cache.unpin(&link.key, plane);
-                }
-            }
-        }
-    }
-
-    /// Nothing more is asked of anybody. What has come stays.
-    pub(super) fn end_wants(&mut self, shared: &mut Shared, conns: &mut Conns, now: Millis) {
-        for row in self.rows.iter_mut().chain(self.ending.as_mut().map(|ending| &mut ending.block)) {
-            for plane in Plane::ALL {
-                if matches!(row.cells[plane as usize], Cell::Wanted { .. }) {
-                    Blocks::clear(shared, conns, row, plane, Cell::Missing, now);
-                }
-                row.holders[plane as usize] = 0;
-            }
-        }
-    }
-
-    /// Nothing more is asked of anybody, and what has come and was not used is given up.
-    pub(super) fn end_fetch(&mut self, shared: &mut Shared, conns: &mut Conns, now: Millis) {
-        self.end_wants(shared, conns, now);
-        for row in &mut self.rows {
-            for plane in Plane::ALL {
-                if matches!(row.cells[plane as usize], Cell::Arrived { .. }) {
-                    Blocks::clear(shared, conns, row, plane, Cell::Missing, now);
-                }
-            }
-        }
-        self.drop_ending(shared, conns, now);
-    }
-
-    /// The ending is of no use any more.
-    pub(super) fn drop_ending(&mut self, shared: &mut Shared, conns: &mut Conns, now: Millis) {
-        let Some(mut ending) = self.ending.take() else { return };
-        for plane in Plane::ALL {
-            Blocks::clear(shared, conns, &mut ending.block, plane, Cell::Missing, now);
-        }
-    }
-
-    /// Gives everything back.
-    pub(super) fn let_go(&mut self, shared: &mut Shared, conns: &mut Conns, now: Millis) {
-        self.end_fetch(shared, conns, now);
-        for row in &mut self.rows {
-            for plane in Plane::ALL {
-                Blocks::clear(shared, conns, row, plane, Cell::Missing, now);
-            }
-        }
-    }
-
-    /// Gives up one slot of a plane that nothing stands on, for computing needs it: the one that computing would reach first, for a
-    /// fetch from the tail is of use without it. Then what the cache holds of the blocks that are still ahead of token `ready`. False when
-    /// there is none.
-    pub(super) fn give_up(&mut self, plane: Plane, ready: usize, shared: &mut Shared, conns: &mut Conns, now: Millis) -> bool {
-        let spare = |row: &Row| matches!(row.cells[plane as usize], Cell::Wanted { .. } | Cell::Arrived { .. });
-        let row = self.rows.iter_mut().find(|row| spare(row));
-        let Some(row) = row.or(self.ending.as_mut().map(|ending| &mut ending.block).filter(|row| spare(row))) else {
-            return self.unpin_ahead(plane, ready, shared, conns, now);
-        };
-        row.holders[plane as usize] = 0;
-        row.denied[plane as usize] = SourceSet::MAX;
-        Blocks::clear(shared, conns, row, plane, Cell::Missing, now);
-        true
-    }
-
-    /// Lets go of a pin ahead of token `ready`, so that the cache may drop what it keeps there. Of global planes the last goes, for others
-    /// stand on those before it; and with it the block's sliding plane, or the block would stay.
-    fn unpin_ahead(&mut self, plane: Plane, ready: usize, shared: &mut Shared, conns: &mut Conns, now: Millis) -> bool {
-        let is_pinned = |row: &Row, plane: Plane| matches!(row.cells[plane as usize], Cell::Shared { .. });
-        if self.ending.as_ref().is_some_and(|ending| Plane::ALL.iter().any(|plane| is_pinned(&ending.block, *plane))) {
-            self.drop_ending(shared, conns, now);
-            return true;
-        }
-        let mut ahead = self.rows.iter_mut().skip(ready.div_ceil(BLOCK_TOKENS));
-        let row = match plane {
-            Plane::Global => ahead.rfind(|row| Plane::ALL.iter().any(|plane| is_pinned(row, *plane))),
-            Plane::Sliding => ahead.find(|row| is_pinned(row, Plane::Sliding)),
-        };
-        let Some(row) = row else { return false };
-        for plane in Plane::ALL.into_iter().filter(|each| plane == Plane::Global || *each == plane) {
-            if is_pinned(row, plane) {
-                row.holders[plane as usize] = 0;
-                row.denied[plane as usize] = SourceSet::MAX;
-                Blocks::clear(shared, conns, row, plane, Cell::Missing, now);
-            }
-        }
-        true
-    }
-
-    /// The peers that made any of what is in place.
+    /// The peers that made any of the state in place.
     pub(super) fn foreign_makers(&self) -> Vec<NodeId> {
         let mut makers = Vec::new();
         for maker in self.rows.iter().flat_map(|row| &row.cells).filter_map(Cell::maker) {
@@ -403,7 +348,7 @@ impl Blocks {
         makers
     }
 
-    /// Tokens that are in place or have come: from this node's slab, and from peers.
+    /// Tokens in place or arrived: from this node's slab, and from peers.
     pub(super) fn gathered(&self, ready: usize) -> (usize, usize) {
         let (mut own, mut peers) = (0, 0);
         for (at, row) in self.rows.iter().enumerate() {
@@ -428,6 +373,9 @@ fn holders(shared: &Shared, sources: &[NodeId], link: &Link, plane: Plane) -> So
     if sources.is_empty() {
         return 0;
     }
-    let places = shared.catalog.holders(&link.key, plane).filter_map(|node| sources.binary_search(&node).ok());
+    let places = shared
+        .catalog
+        .holders(&link.key, plane)
+        .filter_map(|node| sources.binary_search(&node).ok());
     places.fold(0, |set, at| set | 1 << at)
 }

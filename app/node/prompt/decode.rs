@@ -1,8 +1,10 @@
-//! A prompt's answer: each step brings one token, and the drafted ones behind it that turn out right.
+//! A prompt's answer: each step yields one token, plus the drafted tokens after it that
+//! turn out right.
 //!
-//! Promise: the answer is the one that is decoded token by token. A drafted token counts only where the engine, which sees all tokens before
-//! it, has chosen the very same one; the first one that it has not is replaced by what it has chosen, and what was computed behind that is
-//! never read again: the next step writes over it. Whatever ends an answer ends it at the same token.
+//! Promise: the answer is the same as when decoding token by token. A drafted token counts only if
+//! the engine, which sees all tokens before it, has chosen the same one. The first token that
+//! differs is replaced by the engine's choice. State computed after it is never read again: the
+//! next step overwrites it. A condition that ends an answer ends it at the same token.
 
 use super::super::ask::Reply;
 use super::super::conns::{Conns, Hint};
@@ -16,11 +18,11 @@ use crate::id::{Millis, TokenId};
 use crate::limits::MAX_LIKELIEST;
 use crate::sampler::Sampling;
 
-/// What a job was to do, and what it took.
+/// The outcome of a job.
 pub(super) struct Step {
-    /// Tokens of the text whose state it has put in place.
+    /// Number of tokens whose state the job has put in place.
     pub end: usize,
-    /// What it has checked behind them, and where that is from.
+    /// The drafted tokens that it verified after them, and their source.
     pub draft: Draft,
     pub source: Option<Source>,
     /// How many of those are right.
@@ -28,28 +30,35 @@ pub(super) struct Step {
     pub micros: u64,
 }
 
-/// Whether several tokens chosen so can be checked at once within bounded memory: where all of the vocabulary may be drawn, choosing one
-/// takes all of its logits.
+/// Whether several tokens sampled this way can be verified at once in bounded memory. If the whole
+/// vocabulary may be drawn from, choosing one token takes all of its logits.
 pub(super) fn is_checkable(sampling: &Sampling) -> bool {
     sampling.looks_at(usize::MAX).is_some_and(|count| count <= MAX_LIKELIEST)
 }
 
 impl Prompt {
-    /// What the step whose known tokens end at `end` may check behind them. Only steps of the answer do: the first token comes as soon as
-    /// it can.
-    pub(super) fn draft(&mut self, end: usize, shared: &Shared, now: Millis) -> (Draft, Option<Source>) {
-        let (Memory::Blocks(blocks), Phase::Decode) = (&self.memory, &self.phase) else { return (Draft::new(), None) };
+    /// The draft that a step whose known tokens end at `end` may verify. Only steps of the answer
+    /// draft: the first token should come as soon as possible.
+    pub(super) fn draft(
+        &mut self,
+        end: usize,
+        shared: &Shared,
+        now: Millis,
+    ) -> (Draft, Option<Source>) {
+        let (Memory::Blocks(blocks), Phase::Decode) = (&self.memory, &self.phase) else {
+            return (Draft::new(), None);
+        };
         let left = self.left().min(shared.config.context.saturating_sub(self.tokens.len()));
-        debug_assert_eq!(end, self.ready + 1, "a step of the answer has one token that is known");
+        debug_assert_eq!(end, self.ready + 1, "a step of the answer has one known token");
         self.drafts.next(blocks, &self.tokens, left, shared, now)
     }
 
-    /// Tokens that the answer may still have.
+    /// Number of tokens that the answer may still have.
     fn left(&self) -> usize {
         self.max_tokens.saturating_sub(self.figures.generated)
     }
 
-    /// Asks peers what may come next, where that is of use.
+    /// Asks peers what may come next, if that is useful.
     pub(super) fn ask_for_drafts(&mut self, shared: &mut Shared, conns: &mut Conns, now: Millis) {
         let left = self.left();
         if let Memory::Blocks(blocks) = &self.memory {
@@ -57,14 +66,28 @@ impl Prompt {
         }
     }
 
-    /// A peer says what may come next.
-    pub(in crate::node) fn on_hint(&mut self, hint: &Hint, shared: &mut Shared, conns: &mut Conns, now: Millis) {
+    /// A peer suggests what may come next.
+    pub(in crate::node) fn on_hint(
+        &mut self,
+        hint: &Hint,
+        shared: &mut Shared,
+        conns: &mut Conns,
+        now: Millis,
+    ) {
         self.drafts.hear(hint, &self.tokens, shared, now);
         self.ask_for_drafts(shared, conns, now);
     }
 
-    /// A job has ended well: its tokens are in place, and the engine has chosen these after its last ones.
-    pub(super) fn go_on(&mut self, step: &Step, chosen: &[TokenId], shared: &mut Shared, conns: &mut Conns, now: Millis) -> Life {
+    /// A job has succeeded: its tokens are in place, and the engine has chosen the tokens that
+    /// follow its last ones.
+    pub(super) fn go_on(
+        &mut self,
+        step: &Step,
+        chosen: &[TokenId],
+        shared: &mut Shared,
+        conns: &mut Conns,
+        now: Millis,
+    ) -> Life {
         let (end, prompt_end) = (step.end, self.figures.prompt_tokens);
         if self.ready < prompt_end {
             shared.trust.prefilled(end - self.ready, step.micros);
@@ -86,14 +109,24 @@ impl Prompt {
         }
     }
 
-    /// Takes in what the engine has chosen: the token after those that were known, and those after drafted ones, as long as these are
-    /// right.
-    fn take(&mut self, step: &Step, chosen: &[TokenId], shared: &mut Shared, conns: &mut Conns, now: Millis) -> Life {
+    /// Takes the engine's choices: the token after the known ones, and those after drafted tokens,
+    /// as long as these are right.
+    fn take(
+        &mut self,
+        step: &Step,
+        chosen: &[TokenId],
+        shared: &mut Shared,
+        conns: &mut Conns,
+        now: Millis,
+    ) -> Life {
         let right = step.right;
         let decoded = self.figures.generated > 0;
         let before = self.tokens.len();
-        let ended = chosen.iter().take(right + 1).find_map(|token| self.on_token(*token, shared, conns, now));
-        // The drafted tokens that are part of the answer have been computed like all before them.
+        let ended = chosen
+            .iter()
+            .take(right + 1)
+            .find_map(|token| self.on_token(*token, shared, conns, now));
+        // The drafted tokens in the answer have been computed like all tokens before them.
         let drafted = right.min(self.tokens.len() - before);
         if drafted > 0 {
             self.ready = before + drafted;
@@ -104,7 +137,13 @@ impl Prompt {
         if decoded {
             let Step { draft, source, micros, .. } = step;
             let gained = self.tokens.len() - before;
-            let checked = Checked { gained, drafted: draft.len(), source: *source, right: drafted, micros: *micros };
+            let checked = Checked {
+                gained,
+                drafted: draft.len(),
+                source: *source,
+                right: drafted,
+                micros: *micros,
+            };
             self.drafts.learn(&checked, &mut self.figures.drafts, shared);
         }
         self.drafts.compare(&self.tokens, before, shared, now);
@@ -115,8 +154,14 @@ impl Prompt {
         self.run_to(self.tokens.len(), shared, conns, now)
     }
 
-    /// The answer's next token; why the answer ends with it, if it does.
-    fn on_token(&mut self, token: TokenId, shared: &mut Shared, conns: &mut Conns, now: Millis) -> Option<StopReason> {
+    /// Adds the answer's next token. Returns why the answer ends with it, if it does.
+    fn on_token(
+        &mut self,
+        token: TokenId,
+        shared: &mut Shared,
+        conns: &mut Conns,
+        now: Millis,
+    ) -> Option<StopReason> {
         if let (Memory::Blocks(blocks), Phase::Prefill(_)) = (&mut self.memory, &self.phase) {
             blocks.end_fetch(shared, conns, now);
         }
@@ -152,15 +197,23 @@ impl Prompt {
             self.figures.computed = self.ready.min(total);
             return;
         };
-        let taken: Vec<_> = blocks.rows.iter().map(|row| row.taken).filter(|taken| taken.tokens > 0).collect();
+        let taken: Vec<_> =
+            blocks.rows.iter().map(|row| row.taken).filter(|taken| taken.tokens > 0).collect();
         for taken in &taken {
             self.figures.took(taken.from, taken.tokens);
         }
-        self.figures.computed = self.ready.min(total).saturating_sub(taken.iter().map(|taken| taken.tokens).sum());
+        self.figures.computed =
+            self.ready.min(total).saturating_sub(taken.iter().map(|taken| taken.tokens).sum());
         self.figures.fetched_ms = self.figures.fetched_ms.filter(|_| self.figures.from_peers() > 0);
     }
 
-    pub(super) fn finish(&mut self, stop: StopReason, shared: &mut Shared, conns: &mut Conns, now: Millis) -> Life {
+    pub(super) fn finish(
+        &mut self,
+        stop: StopReason,
+        shared: &mut Shared,
+        conns: &mut Conns,
+        now: Millis,
+    ) -> Life {
         if let Memory::Blocks(blocks) = &mut self.memory
             && self.ready > self.figures.prompt_tokens
         {

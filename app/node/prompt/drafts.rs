@@ -1,8 +1,9 @@
-//! An answer's drafts: what it is expected to go on with, whom that is asked of, and what became of it.
+//! An answer's drafts: how it is expected to continue, which peers to ask, and how the drafts fare.
 //!
-//! What this node's own slab says once followed comes first, then what a peer says that seems to have answered the same prompt, then an
-//! echo of the text so far, or a habit. Every token of the answer is compared with what was expected, whether it was drafted or not: a path that leads
-//! nowhere is left at its first wrong token, and its source is known for it.
+//! The first choice is what once followed according to this node's own slab. Next comes a peer that
+//! seems to have answered the same prompt, then an echo of the text so far, or a habit. Every token
+//! of the answer is compared with the expected one, whether it was drafted or not. A path is
+//! dropped at its first wrong token, and its source's record remembers it.
 
 use core::array;
 
@@ -14,57 +15,68 @@ use crate::catalog::Standing;
 use crate::draft::{self, Account, Outlook, Path, Record, Source, Tally};
 use crate::id::{BlockKey, Millis, NodeId, TokenId};
 use crate::kv::Plane;
-use crate::limits::{BLOCK_TOKENS, DRAFT_PATIENCE_MS, MAX_DRAFT_ASKS, MAX_DRAFT_TOKENS, MAX_PATH_TOKENS};
+use crate::limits::{
+    BLOCK_TOKENS, DRAFT_PATIENCE_MS, MAX_DRAFT_ASKS, MAX_DRAFT_TOKENS, MAX_PATH_TOKENS,
+};
 use crate::transfer::Tokens;
 
 use super::super::conns::{Conns, Hint};
 use super::super::shared::Shared;
 
-/// Tokens for one step to check.
+/// Tokens for one step to verify.
 pub(super) type Draft = Bounded<TokenId, MAX_DRAFT_TOKENS>;
 
-/// A question that a peer has not answered yet.
+/// An open request to a peer.
 struct Asked {
     node: NodeId,
     id: u32,
-    /// Tokens before the first that is asked for.
+    /// Number of tokens before the first requested one.
     from: usize,
     at: Millis,
 }
 
-/// What one step has drafted.
+/// The outcome of one step's draft.
 pub(super) struct Checked {
     /// How many tokens the answer has gained.
     pub gained: usize,
-    /// How many were drafted, from where, and how many of those were right.
+    /// How many tokens were drafted, their source, and how many were right.
     pub drafted: usize,
     pub source: Option<Source>,
     pub right: usize,
-    /// What the step took.
+    /// The step's duration.
     pub micros: u64,
 }
 
-/// See the file's head.
+/// See the module's header.
 pub(super) struct Drafts {
-    /// Whether anything is drafted for this answer.
+    /// Whether this answer uses drafts.
     on: bool,
     path: Option<Path>,
     account: Account,
     asked: Option<Asked>,
-    /// Peers that may know what follows, the best first.
+    /// Peers that may know what follows, best first.
     peers: Bounded<NodeId, MAX_DRAFT_ASKS>,
     asks: usize,
-    /// The peer that gave the path knows no more of it.
+    /// The peer that supplied the path knows no more of it.
     is_dry: bool,
 }
 
 impl Drafts {
     /// No drafts.
     pub(super) fn none() -> Drafts {
-        Drafts { on: false, path: None, account: Account::default(), asked: None, peers: Bounded::new(), asks: 0, is_dry: false }
+        Drafts {
+            on: false,
+            path: None,
+            account: Account::default(),
+            asked: None,
+            peers: Bounded::new(),
+            asks: 0,
+            is_dry: false,
+        }
     }
 
-    /// Looks for what once followed the prompt: here, or else with those peers that seem to have the prompt to its very end.
+    /// Looks for what once followed the prompt: here, or otherwise at the peers that seem to hold
+    /// the prompt to its very end.
     pub(super) fn of(blocks: &Blocks, tokens: &[TokenId], shared: &Shared, now: Millis) -> Drafts {
         let mut drafts = Drafts { on: true, ..Drafts::none() };
         drafts.path = drafts.slab_path(blocks, tokens, shared);
@@ -79,7 +91,7 @@ impl Drafts {
         Path::new(shared.cache.following(&parent, &begun), Source::Slab, None)
     }
 
-    /// Asks a peer for more, where that is of use: for `left` tokens of the answer at most.
+    /// Asks a peer for more, if that is useful. The answer may have `left` more tokens.
     pub(super) fn ask(
         &mut self,
         blocks: &Blocks,
@@ -92,7 +104,8 @@ impl Drafts {
         if !self.on {
             return;
         }
-        if let Some(asked) = self.asked.take_if(|asked| now >= asked.at + Millis(DRAFT_PATIENCE_MS)) {
+        if let Some(asked) = self.asked.take_if(|asked| now >= asked.at + Millis(DRAFT_PATIENCE_MS))
+        {
             self.leave(asked.node);
         }
         let (known, teller) = match &self.path {
@@ -101,7 +114,7 @@ impl Drafts {
             Some(path) if path.source == Source::Peer => (path.tokens(), path.peer),
             _ => (&[][..], None),
         };
-        // The last token of an answer is never drafted: nothing is gained by it.
+        // The last token of an answer is never drafted: it would gain nothing.
         if self.asked.is_some() || known.len() >= MAX_PATH_TOKENS / 2 || known.len() + 1 >= left {
             return;
         }
@@ -109,7 +122,9 @@ impl Drafts {
         if self.asks >= MAX_DRAFT_ASKS + tokens.len() / BLOCK_TOKENS {
             return;
         }
-        let Some(addr) = shared.catalog.peer(node).map(|known| known.addr) else { return self.leave(node) };
+        let Some(addr) = shared.catalog.peer(node).map(|known| known.addr) else {
+            return self.leave(node);
+        };
         let from = tokens.len() + known.len();
         let (parent, begun) = place(blocks, tokens, known, shared);
         match conns.want_draft((node, addr), parent, begun, shared, now) {
@@ -122,18 +137,31 @@ impl Drafts {
         }
     }
 
-    /// Asks this peer no more.
+    /// Stops asking this peer.
     fn leave(&mut self, node: NodeId) {
         self.peers.retain(|peer| *peer != node);
     }
 
-    /// A peer has answered. What it says of tokens that are known by now is compared with them.
-    pub(super) fn hear(&mut self, hint: &Hint, tokens: &[TokenId], shared: &mut Shared, now: Millis) {
-        let Some(asked) = self.asked.take_if(|asked| (asked.node, asked.id) == (hint.node, hint.id)) else { return };
+    /// A peer has answered. Compares the part of its answer that is known by now.
+    pub(super) fn hear(
+        &mut self,
+        hint: &Hint,
+        tokens: &[TokenId],
+        shared: &mut Shared,
+        now: Millis,
+    ) {
+        let Some(asked) =
+            self.asked.take_if(|asked| (asked.node, asked.id) == (hint.node, hint.id))
+        else {
+            return;
+        };
         let known = match &mut self.path {
             Some(path) if path.source == Source::Slab => return,
             Some(path) if path.source == Source::Peer => {
-                if path.peer == Some(hint.node) && asked.from == tokens.len() + path.tokens().len() && !hint.tokens.is_empty() {
+                if path.peer == Some(hint.node)
+                    && asked.from == tokens.len() + path.tokens().len()
+                    && !hint.tokens.is_empty()
+                {
                     path.extend(&hint.tokens);
                 } else {
                     self.is_dry = true;
@@ -142,8 +170,10 @@ impl Drafts {
             }
             _ => tokens.get(asked.from..),
         };
-        let Some(mut path) = Path::new(hint.tokens.clone(), Source::Peer, Some(hint.node)) else { return self.leave(hint.node) };
-        // Another path was left meanwhile, which this one would have gone on from.
+        let Some(mut path) = Path::new(hint.tokens.clone(), Source::Peer, Some(hint.node)) else {
+            return self.leave(hint.node);
+        };
+        // Meanwhile another path, which this one would have continued, was dropped.
         let Some(known) = known else { return };
         let right = known.iter().take_while(|token| path.follow(**token)).count();
         let wrong = right < known.len() && !path.tokens().is_empty();
@@ -155,7 +185,8 @@ impl Drafts {
         }
     }
 
-    /// The tokens to check in the next step of an answer that may still have `left` tokens, and where they come from.
+    /// The tokens to verify in the next step of an answer that may have `left` more tokens, and
+    /// their source.
     pub(super) fn next(
         &mut self,
         blocks: &Blocks,
@@ -189,7 +220,7 @@ impl Drafts {
         (draft, (count > 0).then_some(path.source))
     }
 
-    /// A step is done. Gives what is to be counted for the answer.
+    /// A step is done: updates the costs, the records and the answer's tally.
     pub(super) fn learn(&mut self, checked: &Checked, tally: &mut Tally, shared: &mut Shared) {
         shared.costs.note(1 + checked.drafted, checked.micros);
         self.account.note(&shared.costs, 1 + checked.drafted, checked.gained, checked.micros);
@@ -199,8 +230,14 @@ impl Drafts {
         }
     }
 
-    /// `text` has gained its tokens from `before` on: are they those that were expected?
-    pub(super) fn compare(&mut self, text: &[TokenId], before: usize, shared: &mut Shared, now: Millis) {
+    /// `text` has gained the tokens from `before` on: compares them with the expected ones.
+    pub(super) fn compare(
+        &mut self,
+        text: &[TokenId],
+        before: usize,
+        shared: &mut Shared,
+        now: Millis,
+    ) {
         if self.on {
             (before..text.len()).for_each(|at| shared.habits.learn(&text[..at], text[at]));
         }
@@ -224,7 +261,8 @@ impl Drafts {
         self.peers.retain(|node| shared.trust.is_asked_for_drafts(*node, now));
     }
 
-    /// The engine could not run a draft: there are no more for this answer, and whoever gave it is not relied on.
+    /// The engine could not run a draft. Stops drafting for this answer, and lowers the record of
+    /// the peer that supplied it.
     pub(super) fn give_up(&mut self, shared: &mut Shared, now: Millis) {
         if let Some(node) = self.path.as_ref().and_then(|path| path.peer) {
             (0..MAX_DRAFT_ASKS).for_each(|_| shared.trust.drafted(node, 0, true, now));
@@ -233,19 +271,30 @@ impl Drafts {
     }
 }
 
-/// What is likely to follow by likeness: of an echo and a habit the one whose kind was right more often.
+/// A guess from similar text: an echo or a habit, whichever kind was right more often.
 fn guess(tokens: &[TokenId], shared: &Shared) -> Option<Path> {
     let echo = || Path::new(draft::echo(tokens), Source::Echo, None);
     let habit = || Path::new(shared.habits.guess(tokens), Source::Habit, None);
-    if shared.habit_drafts.chance() > shared.echoes.chance() { habit().or_else(echo) } else { echo().or_else(habit) }
+    if shared.habit_drafts.chance() > shared.echoes.chance() {
+        habit().or_else(echo)
+    } else {
+        echo().or_else(habit)
+    }
 }
 
-/// Where the text that ends with `tokens` and `path` goes on: the last whole block of it, and the tokens after that.
-fn place(blocks: &Blocks, tokens: &[TokenId], path: &[TokenId], shared: &Shared) -> (BlockKey, Tokens) {
+/// The position where the text `tokens` followed by `path` continues: its last whole block, and the
+/// tokens after that.
+fn place(
+    blocks: &Blocks,
+    tokens: &[TokenId],
+    path: &[TokenId],
+    shared: &Shared,
+) -> (BlockKey, Tokens) {
     let total = tokens.len() + path.len();
     let whole = total / BLOCK_TOKENS;
     let links = blocks.rows.iter().take(whole).map_while(|row| row.link.as_ref());
-    let (named, parent) = links.fold((0, shared.root), |(named, _), link: &Link| (named + 1, link.key));
+    let (named, parent) =
+        links.fold((0, shared.root), |(named, _), link: &Link| (named + 1, link.key));
     let at = |at: usize| tokens.get(at).copied().unwrap_or_else(|| path[at - tokens.len()]);
     let parent = (named..whole).fold(parent, |parent, block| {
         let ids: [TokenId; BLOCK_TOKENS] = array::from_fn(|token| at(block * BLOCK_TOKENS + token));
@@ -254,17 +303,24 @@ fn place(blocks: &Blocks, tokens: &[TokenId], path: &[TokenId], shared: &Shared)
     (parent, (whole * BLOCK_TOKENS..total).map(at).collect())
 }
 
-/// The peers that seem to hold the prompt to its very end, and are worth asking: those whose drafts were right most often, then the
-/// nearest.
-fn knowing(blocks: &Blocks, tokens: &[TokenId], shared: &Shared, now: Millis) -> Bounded<NodeId, MAX_DRAFT_ASKS> {
+/// The peers that seem to hold the prompt to its very end and are worth asking: those whose drafts
+/// were right most often first, then the nearest.
+fn knowing(
+    blocks: &Blocks,
+    tokens: &[TokenId],
+    shared: &Shared,
+    now: Millis,
+) -> Bounded<NodeId, MAX_DRAFT_ASKS> {
     if !shared.config.sharing {
         return Bounded::new();
     }
     let (parent, begun) = place(blocks, tokens, &[], shared);
-    let end = if begun.is_empty() { parent } else { cache::link(&shared.secret, parent, &begun).key };
+    let end =
+        if begun.is_empty() { parent } else { cache::link(&shared.secret, parent, &begun).key };
     let shares = |node: &NodeId| {
         let known = shared.catalog.peer(*node);
-        known.is_some_and(|peer| shared.catalog.standing(peer) == Standing::Shares) && !shared.outcasts.holds(*node)
+        known.is_some_and(|peer| shared.catalog.standing(peer) == Standing::Shares)
+            && !shared.outcasts.holds(*node)
     };
     let asked = shared.catalog.holders(&end, Plane::Global).filter(shares);
     let mut asked: Vec<(f32, f32, NodeId)> = asked

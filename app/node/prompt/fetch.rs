@@ -1,4 +1,5 @@
-//! A prompt's peers: who may be asked for how much, what became of it, and whom it is not worth counting on just now.
+//! A prompt's peers: which may be asked for how much, how they responded, and which are not worth
+//! counting on at the moment.
 
 use crate::cache::{Chain, Link};
 use crate::catalog::{self, Standing};
@@ -12,95 +13,107 @@ use super::super::conns::{ConnEvent, Conns, Loss, WantId};
 use super::super::shared::Shared;
 use super::blocks::{Blocks, Cell, Ending, Row};
 
-/// A peer of less worth than this is on trial: it is asked for one plane of a prompt, which nothing counts on until it has come.
+/// A peer whose worth is below this is on trial: it is asked for one plane per prompt, and no plan
+/// counts on that plane until it has arrived.
 const ON_TRIAL: f32 = 0.5;
 
-/// How many planes an untried peer is asked for at once; with each that it brings it is one more.
+/// How many planes an untried peer is asked for at once. Each plane that it delivers adds one.
 const UNTRIED_PLANES: usize = 2;
 
-/// What is asked of a peer at once, as the time in which it delivers it, beyond a round trip: enough to keep the link busy, little
-/// enough to ask others when it hesitates. Several pauses that a radio makes.
+/// How much is requested from a peer ahead, as the time that it needs to deliver it beyond a round
+/// trip. Enough to keep the link busy, and little enough to ask others when the peer hesitates.
+/// Covers several of a radio's pauses.
 const AHEAD_MS: f32 = 60.0;
 
-/// Planes that are asked for at once in any case, so that no source waits for the next question.
+/// Minimum number of planes requested at once, so that no source sits idle until the next request.
 const LEAST_PLANES: usize = 2;
 
-/// What several sources are expected to bring at once, while that has not been seen, in terms of the best of them: they may well share
-/// a radio.
+/// The combined rate expected of several sources before it has been measured, as a multiple of the
+/// best one's: they may well share a radio.
 const UNKNOWN_LINK: f32 = 2.0;
 
-/// A peer that brings nothing for this long while something is wanted of it has stalled, in milliseconds: at least, and at most. Within
-/// them it is four round trips and the time of four chunks.
+/// Minimum and maximum time, in milliseconds, after which a peer that owes planes and delivers
+/// nothing has stalled. Within these bounds it is four round trips plus the time of four chunks.
 const STALL_MS: [f32; 2] = [200.0, 2_000.0];
 
-/// The same for a peer of which no rate is known.
+/// The same for a peer whose rate is unknown.
 const UNTRIED_STALL_MS: f32 = 500.0;
 
-/// What this prompt has seen of one peer.
+/// This prompt's record of one peer.
 struct Peer {
     node: NodeId,
     asked: usize,
     delivered: usize,
-    /// When it last brought something, or was asked after having nothing to do.
+    /// When it last delivered something, or was asked after having nothing to do.
     heard_at: Millis,
     stalled: bool,
     /// Its connection was lost.
     lost: bool,
 }
 
-/// The peers that a prompt may ask, and how long it has held computing back for them.
+/// The peers that a prompt may ask, and how long it has held back computing for them.
 pub(super) struct Peers {
     list: Vec<Peer>,
     held: Millis,
     holding: Option<Holding>,
-    /// The earliest moment at which a peer may turn out to have stalled.
+    /// The earliest time at which a peer may turn out to have stalled.
     stall_at: Option<Millis>,
 }
 
-/// Computing is held back: the fetch is expected to be quicker.
+/// Computing is held back because the fetch is expected to be quicker.
 struct Holding {
     since: Millis,
     until: Millis,
 }
 
 impl Peers {
-    /// Nobody.
+    /// No peers.
     pub(super) fn none() -> Peers {
         Peers { list: Vec::new(), held: Millis(0), holding: None, stall_at: None }
     }
 
-    /// All that this node shares with and has no reason to leave alone. Where there are too many, those that seem to hold most of the
-    /// prompt's beginning and are trusted most.
+    /// All peers that this node shares with and has no reason to avoid. If there are too many, the
+    /// most trusted ones that seem to hold most of the prompt's beginning.
     pub(super) fn of(shared: &Shared, tokens: &[TokenId], now: Millis) -> Peers {
         if !shared.config.sharing || !shared.config.reuse {
             return Peers::none();
         }
-        let shares =
-            |peer: &&catalog::Peer| shared.catalog.standing(peer) == Standing::Shares && !shared.outcasts.holds(peer.node);
+        let shares = |peer: &&catalog::Peer| {
+            shared.catalog.standing(peer) == Standing::Shares && !shared.outcasts.holds(peer.node)
+        };
         let shares = shared.catalog.peers().filter(shares);
         let worth = |node: NodeId| shared.trust.of(node, now).worth;
-        let mut nodes: Vec<(NodeId, f32)> =
-            shares.map(|peer| (peer.node, worth(peer.node))).filter(|(_, worth)| *worth > 0.0).collect();
+        let mut nodes: Vec<(NodeId, f32)> = shares
+            .map(|peer| (peer.node, worth(peer.node)))
+            .filter(|(_, worth)| *worth > 0.0)
+            .collect();
         if nodes.len() > MAX_VIEW_SOURCES {
             choose(&mut nodes, shared, tokens);
         }
         nodes.sort_by_key(|(node, _)| *node);
-        let peer = |(node, _)| Peer { node, asked: 0, delivered: 0, heard_at: now, stalled: false, lost: false };
+        let peer = |(node, _)| Peer {
+            node,
+            asked: 0,
+            delivered: 0,
+            heard_at: now,
+            stalled: false,
+            lost: false,
+        };
         Peers { list: nodes.into_iter().map(peer).collect(), ..Peers::none() }
     }
 
-    /// Who they are, in ascending order.
+    /// The peers' ids, in ascending order.
     pub(super) fn nodes(&self) -> Vec<NodeId> {
         self.list.iter().map(|peer| peer.node).collect()
     }
 
-    /// When something is to be decided again though nothing has happened.
+    /// When to decide again even if nothing has happened.
     pub(super) fn deadline(&self) -> Option<Millis> {
         let until = self.holding.as_ref().map(|holding| holding.until);
         [until, self.stall_at].into_iter().flatten().min()
     }
 
-    /// Shows `look` the table as it is now.
+    /// Calls `look` with the current view of the table.
     pub(super) fn view<T>(
         &self,
         blocks: &Blocks,
@@ -110,11 +123,21 @@ impl Peers {
         now: Millis,
         look: impl FnOnce(&View<'_>) -> T,
     ) -> T {
-        let counted = |peer: &Peer| !peer.lost && !peer.on_trial(shared, now) && !conns.avoids(peer.node, now);
-        let usable = self.list.iter().enumerate().filter(|(_, peer)| counted(peer)).fold(0, |set, (at, _)| set | 1 << at);
+        let counted = |peer: &Peer| {
+            !peer.lost && !peer.on_trial(shared, now) && !conns.avoids(peer.node, now)
+        };
+        let usable = self
+            .list
+            .iter()
+            .enumerate()
+            .filter(|(_, peer)| counted(peer))
+            .fold(0, |set, (at, _)| set | 1 << at);
         let (rows, ending) = blocks.view_rows(shared, usable);
         let sources = self.sources(blocks, shared, conns, now);
-        let link = shared.trust.link_bytes_per_ms(now).or_else(|| best(&sources).map(|best| UNKNOWN_LINK * best));
+        let link = shared
+            .trust
+            .link_bytes_per_ms(now)
+            .or_else(|| best(&sources).map(|best| UNKNOWN_LINK * best));
         let shape = &shared.config.shape;
         look(&View {
             total,
@@ -136,22 +159,42 @@ impl Peers {
         for (source, slot, landed) in blocks.wants() {
             if let Some((planes, bytes)) = open.get_mut(source) {
                 *planes += 1;
-                *bytes += shared.config.shape.plane_bytes(slot.plane(), BLOCK_TOKENS).saturating_sub(landed);
+                *bytes += shared
+                    .config
+                    .shape
+                    .plane_bytes(slot.plane(), BLOCK_TOKENS)
+                    .saturating_sub(landed);
             }
         }
         let source = |(peer, (planes, in_flight)): (&Peer, (usize, usize))| {
             let standing = shared.trust.of(peer.node, now);
-            let room = conns.room(peer.node, now).min(peer.allowance(&standing, planes, in_flight, shared));
-            let bytes_per_ms = if peer.stalled { Some(0.0) } else { standing.bytes_per_ms.map(|rate| rate * standing.worth) };
+            let room = conns
+                .room(peer.node, now)
+                .min(peer.allowance(&standing, planes, in_flight, shared));
+            let bytes_per_ms = if peer.stalled {
+                Some(0.0)
+            } else {
+                standing.bytes_per_ms.map(|rate| rate * standing.worth)
+            };
             Source { bytes_per_ms, round_trip_ms: standing.round_trip_ms, in_flight, room }
         };
         self.list.iter().zip(open).map(source).collect()
     }
 
-    /// A plane for each peer on trial to bring, of those that are still missing: the last that it seems to hold.
-    pub(super) fn probes(&self, ready: usize, blocks: &Blocks, shared: &Shared, now: Millis) -> Vec<Want> {
-        let on_trial =
-            self.list.iter().enumerate().filter(|(_, peer)| !peer.lost && peer.asked == 0 && peer.on_trial(shared, now));
+    /// One missing plane for each peer on trial to prove itself with: the last one that it
+    /// seems to hold.
+    pub(super) fn probes(
+        &self,
+        ready: usize,
+        blocks: &Blocks,
+        shared: &Shared,
+        now: Millis,
+    ) -> Vec<Want> {
+        let on_trial = self
+            .list
+            .iter()
+            .enumerate()
+            .filter(|(_, peer)| !peer.lost && peer.asked == 0 && peer.on_trial(shared, now));
         let mut wants: Vec<Want> = Vec::new();
         for (source, _) in on_trial {
             let holds = |at: &usize| {
@@ -159,19 +202,30 @@ impl Peers {
                 matches!(row.cells[0], Cell::Missing) && row.holders[0] & (1 << source) != 0
             };
             let free = |at: &usize| !wants.iter().any(|want| want.place == Place::Row(*at));
-            if let Some(at) = (ready.div_ceil(BLOCK_TOKENS)..blocks.whole).rev().filter(free).find(holds) {
+            if let Some(at) =
+                (ready.div_ceil(BLOCK_TOKENS)..blocks.whole).rev().filter(free).find(holds)
+            {
                 wants.push(Want { place: Place::Row(at), plane: Plane::Global, source });
             }
         }
         wants
     }
 
-    /// Asks for planes; one that is on its way already is asked for elsewhere instead.
-    pub(super) fn ask(&mut self, wants: &[Want], blocks: &mut Blocks, shared: &mut Shared, conns: &mut Conns, now: Millis) {
+    /// Requests planes. One that is already on its way is requested elsewhere instead.
+    pub(super) fn ask(
+        &mut self,
+        wants: &[Want],
+        blocks: &mut Blocks,
+        shared: &mut Shared,
+        conns: &mut Conns,
+        now: Millis,
+    ) {
         let busy: SourceSet = blocks.wants().fold(0, |set, (source, ..)| set | 1 << source);
         for want in wants {
             let Some(peer) = self.list.get_mut(want.source) else { continue };
-            let Some(addr) = shared.catalog.peer(peer.node).map(|known| known.addr) else { continue };
+            let Some(addr) = shared.catalog.peer(peer.node).map(|known| known.addr) else {
+                continue;
+            };
             let Some(row) = blocks.block_mut(want.place) else { continue };
             let Some(link) = row.link.clone() else { continue };
             let cell = &mut row.cells[want.plane as usize];
@@ -189,7 +243,13 @@ impl Peers {
             let Some(slot) = slot else { continue };
             let id = WantId(shared.stats.wants_sent as u32);
             let bytes = shared.config.shape.plane_bytes(want.plane, link.tokens.len());
-            let expected = Expected { key: link.key, parent: link.parent, tokens: link.tokens, plane: want.plane, bytes };
+            let expected = Expected {
+                key: link.key,
+                parent: link.parent,
+                tokens: link.tokens,
+                plane: want.plane,
+                bytes,
+            };
             if !conns.want((peer.node, addr), id, expected, slot.page().clone(), shared, now) {
                 shared.cache.release(slot);
                 continue;
@@ -204,13 +264,21 @@ impl Peers {
         self.watch(blocks, shared, now);
     }
 
-    /// Notes what became of a want; says whether that changes what is to be done.
-    pub(super) fn hear(&mut self, event: &ConnEvent, blocks: &mut Blocks, shared: &mut Shared, now: Millis) -> bool {
+    /// Records an event of a want; returns whether it changes what to do next.
+    pub(super) fn hear(
+        &mut self,
+        event: &ConnEvent,
+        blocks: &mut Blocks,
+        shared: &mut Shared,
+        now: Millis,
+    ) -> bool {
         let Some((row, plane)) = blocks.wanted(event.id()) else { return false };
         let tokens = row.link.as_ref().map_or(BLOCK_TOKENS, |link| link.tokens.len());
         let Row { cells, holders, denied, .. } = row;
         let (cell, holders, denied) = (&mut cells[plane], &mut holders[plane], &mut denied[plane]);
-        let Cell::Wanted { source, slot, id, .. } = std::mem::replace(cell, Cell::Missing) else { return false };
+        let Cell::Wanted { source, slot, id, .. } = std::mem::replace(cell, Cell::Missing) else {
+            return false;
+        };
         let Some(peer) = self.list.get_mut(source) else { return false };
         let resumed = std::mem::replace(&mut peer.stalled, false);
         peer.heard_at = now;
@@ -222,7 +290,8 @@ impl Peers {
             ConnEvent::Arrived { .. } => {
                 peer.delivered += 1;
                 shared.stats.planes_fetched += 1;
-                shared.stats.bytes_fetched += shared.config.shape.plane_bytes(slot.plane(), tokens) as u64;
+                shared.stats.bytes_fetched +=
+                    shared.config.shape.plane_bytes(slot.plane(), tokens) as u64;
                 *cell = Cell::Arrived { from: peer.node, slot };
             }
             ConnEvent::Absent { .. } | ConnEvent::Busy { .. } => {
@@ -239,12 +308,15 @@ impl Peers {
         true
     }
 
-    /// Finds the peers that have brought nothing for too long.
+    /// Finds the peers that have delivered nothing for too long.
     pub(super) fn notice_stalls(&mut self, blocks: &Blocks, shared: &mut Shared, now: Millis) {
         let wanted: SourceSet = blocks.wants().fold(0, |set, (source, ..)| set | 1 << source);
         let sharers = wanted.count_ones();
         for (at, peer) in self.list.iter_mut().enumerate() {
-            if wanted & (1 << at) != 0 && !peer.stalled && now >= peer.heard_at + peer.stall_after(sharers, shared, now) {
+            if wanted & (1 << at) != 0
+                && !peer.stalled
+                && now >= peer.heard_at + peer.stall_after(sharers, shared, now)
+            {
                 peer.stalled = true;
                 shared.stats.peers_stalled += 1;
                 shared.trust.stalled(peer.node, now);
@@ -253,15 +325,21 @@ impl Peers {
         self.watch(blocks, shared, now);
     }
 
-    /// Works out when to look for stalls next.
+    /// Determines when to check for stalls next.
     fn watch(&mut self, blocks: &Blocks, shared: &Shared, now: Millis) {
         let wanted: SourceSet = blocks.wants().fold(0, |set, (source, ..)| set | 1 << source);
-        let watched = self.list.iter().enumerate().filter(|(at, peer)| wanted & (1 << at) != 0 && !peer.stalled);
-        self.stall_at = watched.map(|(_, peer)| peer.heard_at + peer.stall_after(wanted.count_ones(), shared, now)).min();
+        let watched = self
+            .list
+            .iter()
+            .enumerate()
+            .filter(|(at, peer)| wanted & (1 << at) != 0 && !peer.stalled);
+        self.stall_at = watched
+            .map(|(_, peer)| peer.heard_at + peer.stall_after(wanted.count_ones(), shared, now))
+            .min();
     }
 
-    /// Whether computing is held back for a fetch that is expected to be through in `ms`. A prompt spends no more time so than computing
-    /// one block takes, as quickly as this node ever did.
+    /// Whether to hold back computing for a fetch that is expected to finish in `ms`. The total per
+    /// prompt is limited to the shortest time that this node ever took to compute one block.
     pub(super) fn holds(&mut self, ms: Option<f32>, shared: &Shared, now: Millis) -> bool {
         if let Some(holding) = &self.holding {
             if ms.is_some() && now < holding.until {
@@ -272,7 +350,7 @@ impl Peers {
         }
         let left = BLOCK_TOKENS as f32 * quickest_ms_per_token(shared) - self.held.0 as f32;
         let Some(ms) = ms.filter(|_| left >= 1.0) else { return false };
-        // A little longer than expected: estimates are of means.
+        // A little longer than expected, because estimates are means.
         let wait = (1.5 * ms + 1.0).min(left).ceil();
         self.holding = Some(Holding { since: now, until: now + Millis(wait as u64) });
         true
@@ -284,8 +362,14 @@ impl Peer {
         self.delivered == 0 && shared.trust.of(self.node, now).worth < ON_TRIAL
     }
 
-    /// How many more planes it may be asked for, with so many planes and bytes on their way.
-    fn allowance(&self, standing: &super::super::trust::Standing, planes: usize, in_flight: usize, shared: &Shared) -> usize {
+    /// How many more planes it may be asked for, given the planes and bytes that are on their way.
+    fn allowance(
+        &self,
+        standing: &super::super::trust::Standing,
+        planes: usize,
+        in_flight: usize,
+        shared: &Shared,
+    ) -> usize {
         let plane = largest_plane(shared);
         let Some(rate) = standing.bytes_per_ms else {
             return (UNTRIED_PLANES + self.delivered).saturating_sub(planes);
@@ -295,51 +379,62 @@ impl Peer {
         if self.stalled || in_flight >= budget { 0 } else { (budget - in_flight).div_ceil(plane) }
     }
 
-    /// `sharers` peers may have one link between them, this one included.
+    /// `sharers` peers may share one link, this one included.
     fn stall_after(&self, sharers: u32, shared: &Shared, now: Millis) -> Millis {
         let standing = shared.trust.of(self.node, now);
-        let ms = standing.bytes_per_ms.filter(|rate| *rate > 0.0).map_or(UNTRIED_STALL_MS, |rate| {
-            4.0 * (standing.round_trip_ms.unwrap_or(0.0) + (MAX_CHUNK_BYTES as u32 * sharers) as f32 / rate)
-        });
+        let ms =
+            standing.bytes_per_ms.filter(|rate| *rate > 0.0).map_or(UNTRIED_STALL_MS, |rate| {
+                4.0 * (standing.round_trip_ms.unwrap_or(0.0)
+                    + (MAX_CHUNK_BYTES as u32 * sharers) as f32 / rate)
+            });
         Millis(ms.clamp(STALL_MS[0], STALL_MS[1]) as u64)
     }
 }
 
-/// Leaves as many of `nodes`, each with its worth, as a plan has room for.
+/// Reduces `nodes`, each with its worth, to as many as a plan has room for.
 fn choose(nodes: &mut Vec<(NodeId, f32)>, shared: &Shared, tokens: &[TokenId]) {
     let chain = Chain::of(&shared.secret, shared.root, tokens);
     for (node, worth) in nodes.iter_mut() {
         let held = |link: &&Link| shared.catalog.seems_to_hold(*node, &link.key, Plane::Global);
         *worth *= (1 + chain.links().take_while(held).count()) as f32;
     }
-    // Of those that are alike each node takes others, or all would ask the same few.
+    // Among equals each node picks different ones, or all nodes would ask the same few.
     let own = shared.config.node.0;
     let draw = |node: NodeId| (node.0 ^ own).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     nodes.sort_by(|a, b| b.1.total_cmp(&a.1).then(draw(a.0).cmp(&draw(b.0))));
     nodes.truncate(MAX_VIEW_SOURCES);
 }
 
-/// Whether a plane of the ending can be had nowhere.
+/// Whether a plane of the ending is not available anywhere.
 pub(super) fn lost_hope(ending: &Ending, shared: &Shared) -> bool {
     let tokens = ending.link().tokens.len();
     Plane::ALL.into_iter().any(|plane| {
-        let missing = matches!(ending.block.cells[plane as usize], Cell::Missing) && ending.block.holders[plane as usize] == 0;
+        let missing = matches!(ending.block.cells[plane as usize], Cell::Missing)
+            && ending.block.holders[plane as usize] == 0;
         missing && shared.config.shape.plane_bytes(plane, tokens) > 0
     })
 }
 
-/// Bytes of the larger plane of a whole block.
+/// Size, in bytes, of the larger plane of a whole block.
 fn largest_plane(shared: &Shared) -> usize {
-    Plane::ALL.into_iter().map(|plane| shared.config.shape.plane_bytes(plane, BLOCK_TOKENS)).fold(1, usize::max)
+    Plane::ALL
+        .into_iter()
+        .map(|plane| shared.config.shape.plane_bytes(plane, BLOCK_TOKENS))
+        .fold(1, usize::max)
 }
 
 /// The highest rate of any source.
 fn best(sources: &[Source]) -> Option<f32> {
-    sources.iter().filter_map(|source| source.bytes_per_ms).filter(|rate| *rate > 0.0).max_by(f32::total_cmp)
+    sources
+        .iter()
+        .filter_map(|source| source.bytes_per_ms)
+        .filter(|rate| *rate > 0.0)
+        .max_by(f32::total_cmp)
 }
 
-/// How many more planes may be asked of all sources together. Twice what the link is known to carry, so that a link that carries more
-/// is found out; what is on its way when computing arrives is of no use.
+/// How many more planes may be requested from all sources together. The limit is twice the link's
+/// known rate, so that a faster link is discovered. More would be wasted: planes still on their way
+/// when computing arrives are useless.
 fn room_in_all(sources: &[Source], link: Option<f32>, shared: &Shared) -> usize {
     let plane = largest_plane(shared);
     let in_flight: usize = sources.iter().map(|source| source.in_flight).sum();
@@ -349,12 +444,12 @@ fn room_in_all(sources: &[Source], link: Option<f32>, shared: &Shared) -> usize 
     budget.saturating_sub(in_flight).div_ceil(plane)
 }
 
-/// This node's computing time of a token, in milliseconds.
+/// This node's computing time per token, in milliseconds.
 pub(super) fn ms_per_token(shared: &Shared) -> f32 {
     shared.trust.prefill_ms_per_token().unwrap_or(PRIOR_MS_PER_TOKEN)
 }
 
-/// The least that it has been; no more than it is believed to be.
+/// The shortest computing time per token so far, never above the current estimate.
 fn quickest_ms_per_token(shared: &Shared) -> f32 {
     shared.trust.quickest_ms_per_token().unwrap_or(PRIOR_MS_PER_TOKEN)
 }

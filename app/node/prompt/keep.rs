@@ -1,5 +1,6 @@
-//! The table's dealings with the cache: what an answer stands on, and what was computed whole, is committed and pinned; what a job
-//! is to write gets slots; what the window has left behind is let go.
+//! How the table uses the cache. State that an answer depends on, and blocks computed whole,
+//! are committed and pinned. Jobs get slots to write to. Planes that the window has left behind
+//! are released.
 
 use std::mem;
 use std::sync::Arc;
@@ -13,14 +14,26 @@ use super::super::conns::Conns;
 use super::super::shared::Shared;
 use super::blocks::{Blocks, Cell, Row, Taken};
 
-/// What a job writes: new slots for each plane of its rows. None where the row's own slot is filled further.
+/// The slots that a job writes: new ones for each plane of its rows. None where the job continues
+/// to fill the row's own slot.
 pub(super) type JobSlots = Vec<[Option<Slot>; 2]>;
 
 impl Blocks {
-    /// Work goes on at `resume`: what it stands on beyond `ready` is committed, what lies before its window is let go. False when there
-    /// is no room to go on within a block; the block is then done without, and the caller looks again how far it can go.
-    pub(super) fn settle(&mut self, shared: &mut Shared, conns: &mut Conns, ready: usize, resume: usize, now: Millis) -> bool {
-        debug_assert!(ready.is_multiple_of(BLOCK_TOKENS), "a block that is begun is finished by computing");
+    /// Moves on to `resume`: commits the state beyond `ready` that it depends on, and releases what
+    /// lies before its window. False if there is no room to continue within a block. The block is
+    /// then dropped, and the caller recomputes how far it can go.
+    pub(super) fn settle(
+        &mut self,
+        shared: &mut Shared,
+        conns: &mut Conns,
+        ready: usize,
+        resume: usize,
+        now: Millis,
+    ) -> bool {
+        debug_assert!(
+            ready.is_multiple_of(BLOCK_TOKENS),
+            "a partly filled block is finished by computing"
+        );
         let within = !resume.is_multiple_of(BLOCK_TOKENS);
         let slots = if within { Blocks::reserve_both(shared, conns, now) } else { None };
         if within && slots.is_none() {
@@ -44,7 +57,7 @@ impl Blocks {
         if let Some(slots) = slots {
             self.copy_ending(shared, conns, resume % BLOCK_TOKENS, slots, now);
         }
-        // One that lies further on is of use still: only the head has come so far.
+        // An ending that lies further on is still useful: only the head has advanced this far.
         if within || self.ending.as_ref().is_some_and(|ending| ending.row * BLOCK_TOKENS < resume) {
             self.drop_ending(shared, conns, now);
         }
@@ -52,7 +65,8 @@ impl Blocks {
         true
     }
 
-    /// Slots for a block of this prompt's own. What has been fetched does not give way to it: the prompt is about to stand on that.
+    /// Slots for a block of the prompt's own. Fetched planes are not dropped for it, because the
+    /// prompt is about to depend on them.
     fn reserve_both(shared: &mut Shared, conns: &mut Conns, now: Millis) -> Option<[Slot; 2]> {
         let mut one = |plane| loop {
             let slot = shared.reserve(plane);
@@ -69,9 +83,19 @@ impl Blocks {
         }
     }
 
-    /// The first tokens of the ending become those of a block of this prompt's own, which goes on differently.
-    fn copy_ending(&mut self, shared: &mut Shared, conns: &mut Conns, count: usize, slots: [Slot; 2], now: Millis) {
-        let Some(ending) = &mut self.ending else { return slots.into_iter().for_each(|slot| shared.cache.release(slot)) };
+    /// Copies the first tokens of the ending into a block of the prompt's own, which
+    /// continues differently.
+    fn copy_ending(
+        &mut self,
+        shared: &mut Shared,
+        conns: &mut Conns,
+        count: usize,
+        slots: [Slot; 2],
+        now: Millis,
+    ) {
+        let Some(ending) = &mut self.ending else {
+            return slots.into_iter().for_each(|slot| shared.cache.release(slot));
+        };
         let at = ending.row;
         let stored = ending.link().tokens.len();
         let mut from = None;
@@ -79,17 +103,33 @@ impl Blocks {
         for (plane, slot) in Plane::ALL.into_iter().zip(slots) {
             let maker = match &ending.block.cells[plane as usize] {
                 Cell::Arrived { from: node, slot: source } => {
-                    copy(&shared.config.shape, plane, count, (source.page(), stored), (slot.page(), BLOCK_TOKENS));
+                    copy(
+                        &shared.config.shape,
+                        plane,
+                        count,
+                        (source.page(), stored),
+                        (slot.page(), BLOCK_TOKENS),
+                    );
                     from = Some(*node);
                     Maker::Peer(*node)
                 }
                 Cell::Shared { page, maker } => {
-                    copy(&shared.config.shape, plane, count, (page, stored), (slot.page(), BLOCK_TOKENS));
+                    copy(
+                        &shared.config.shape,
+                        plane,
+                        count,
+                        (page, stored),
+                        (slot.page(), BLOCK_TOKENS),
+                    );
                     *maker
                 }
-                // A plane without layers has no bytes, and needs none.
+                // A plane without layers has no bytes and needs none.
                 _ => {
-                    debug_assert_eq!(shared.config.shape.plane_bytes(plane, 1), 0, "what is resumed from is here");
+                    debug_assert_eq!(
+                        shared.config.shape.plane_bytes(plane, 1),
+                        0,
+                        "the resumed state is here"
+                    );
                     Maker::Own
                 }
             };
@@ -109,18 +149,29 @@ impl Blocks {
         row.taken = Taken { tokens: count, from };
     }
 
-    /// A slot that an answer cannot do without: what it has fetched and does not stand on gives way, then peers that are being served.
-    /// Last go the pins ahead of token `ready`.
-    fn reserve(&mut self, plane: Plane, ready: usize, shared: &mut Shared, conns: &mut Conns, now: Millis) -> Option<Slot> {
+    /// A slot that an answer cannot do without. Makes room by dropping first what was fetched but
+    /// is not used, then peers being served, and last the pins ahead of token `ready`.
+    fn reserve(
+        &mut self,
+        plane: Plane,
+        ready: usize,
+        shared: &mut Shared,
+        conns: &mut Conns,
+        now: Millis,
+    ) -> Option<Slot> {
         loop {
             let slot = shared.reserve(plane);
-            if slot.is_some() || !(self.give_up(plane, ready, shared, conns, now) || conns.end_serving(shared, now)) {
+            if slot.is_some()
+                || !(self.give_up(plane, ready, shared, conns, now)
+                    || conns.end_serving(shared, now))
+            {
                 return slot;
             }
         }
     }
 
-    /// Slots for the rows of a job from token `first` to `end`; none when there is no room for all of them.
+    /// Slots for the rows of a job from token `first` to `end`; none if there is no room
+    /// for all of them.
     pub(super) fn job_slots(
         &mut self,
         shared: &mut Shared,
@@ -135,7 +186,8 @@ impl Blocks {
             }
             let mut pair = [None, None];
             for plane in Plane::ALL {
-                if at * BLOCK_TOKENS < first && self.rows[at].cells[plane as usize].page().is_some() {
+                if at * BLOCK_TOKENS < first && self.rows[at].cells[plane as usize].page().is_some()
+                {
                     continue;
                 }
                 pair[plane as usize] = self.reserve(plane, first, shared, conns, now);
@@ -150,9 +202,15 @@ impl Blocks {
         Some(slots)
     }
 
-    /// Adds slots for `drafted` tokens behind token `end`, for the blocks behind the last one that the job writes anyway. Gives how
-    /// many of the tokens have room. A draft takes nothing that is in use, neither from this prompt nor from peers.
-    pub(super) fn draft_slots(&mut self, shared: &mut Shared, (end, drafted): (usize, usize), slots: &mut JobSlots) -> usize {
+    /// Adds slots for `drafted` tokens after token `end`, in blocks after the last one that the job
+    /// writes anyway. Returns how many of the tokens have room. A draft takes nothing that is in
+    /// use, neither by this prompt nor by peers.
+    pub(super) fn draft_slots(
+        &mut self,
+        shared: &mut Shared,
+        (end, drafted): (usize, usize),
+        slots: &mut JobSlots,
+    ) -> usize {
         let mut room = end.next_multiple_of(BLOCK_TOKENS);
         while room < end + drafted {
             let pair = Plane::ALL.map(|plane| shared.reserve(plane));
@@ -170,17 +228,28 @@ impl Blocks {
     }
 
     /// The pages of a job whose rows from `first` on are written to `slots`.
-    pub(super) fn sequence(&self, shape: &Arc<KvShape>, first: usize, slots: &JobSlots) -> Sequence {
+    pub(super) fn sequence(
+        &self,
+        shape: &Arc<KvShape>,
+        first: usize,
+        slots: &JobSlots,
+    ) -> Sequence {
         let start = first / BLOCK_TOKENS;
         let page = |at: usize, plane: Plane| {
-            let slot = at.checked_sub(start).and_then(|at| slots.get(at)).and_then(|pair| pair[plane as usize].as_ref());
+            let slot = at
+                .checked_sub(start)
+                .and_then(|at| slots.get(at))
+                .and_then(|pair| pair[plane as usize].as_ref());
             slot.map(Slot::page).or_else(|| self.rows[at].cells[plane as usize].page()).cloned()
         };
-        let block = |at: usize| BlockPages { global: page(at, Plane::Global), sliding: page(at, Plane::Sliding) };
+        let block = |at: usize| BlockPages {
+            global: page(at, Plane::Global),
+            sliding: page(at, Plane::Sliding),
+        };
         Sequence { shape: shape.clone(), blocks: (0..start + slots.len()).map(block).collect() }
     }
 
-    /// The job is done: its rows are this node's own work, whatever else has come for them.
+    /// The job is done: its results replace whatever else has arrived for its rows.
     pub(super) fn computed(
         &mut self,
         shared: &mut Shared,
@@ -197,16 +266,30 @@ impl Blocks {
                 }
             }
         }
-        if self.ending.as_ref().is_some_and(|ending| ending.row * BLOCK_TOKENS + ending.tokens <= end) {
+        if self
+            .ending
+            .as_ref()
+            .is_some_and(|ending| ending.row * BLOCK_TOKENS + ending.tokens <= end)
+        {
             self.drop_ending(shared, conns, now);
         }
     }
 
-    /// Commits the blocks that have become whole by `ready`, and lets go of sliding planes that the window has left behind.
-    pub(super) fn share_whole(&mut self, shared: &mut Shared, conns: &mut Conns, tokens: &[TokenId], ready: usize, now: Millis) {
+    /// Commits the blocks that are complete by `ready`, and releases sliding planes that the window
+    /// has left behind.
+    pub(super) fn share_whole(
+        &mut self,
+        shared: &mut Shared,
+        conns: &mut Conns,
+        tokens: &[TokenId],
+        ready: usize,
+        now: Millis,
+    ) {
         let whole = if self.keeps { ready / BLOCK_TOKENS } else { 0 };
         for at in 0..whole {
-            if !self.rows[at].cells.iter().any(|cell| matches!(cell, Cell::Own { .. })) || !self.name(shared, tokens, at) {
+            if !self.rows[at].cells.iter().any(|cell| matches!(cell, Cell::Own { .. }))
+                || !self.name(shared, tokens, at)
+            {
                 continue;
             }
             let row = &mut self.rows[at];
@@ -217,15 +300,19 @@ impl Blocks {
         self.pass_window(shared, conns, ready, now);
     }
 
-    /// Makes sure that a whole row has its link; false when its tokens are not all there.
+    /// Makes sure that a whole row has its link; false if not all its tokens are known.
     fn name(&mut self, shared: &Shared, tokens: &[TokenId], at: usize) -> bool {
         for row in 0..=at {
             if self.rows[row].link.is_some() {
                 continue;
             }
-            let parent =
-                row.checked_sub(1).and_then(|before| self.rows[before].link.as_ref()).map_or(shared.root, |link| link.key);
-            let Some(tokens) = tokens.get(row * BLOCK_TOKENS..(row + 1) * BLOCK_TOKENS) else { return false };
+            let parent = row
+                .checked_sub(1)
+                .and_then(|before| self.rows[before].link.as_ref())
+                .map_or(shared.root, |link| link.key);
+            let Some(tokens) = tokens.get(row * BLOCK_TOKENS..(row + 1) * BLOCK_TOKENS) else {
+                return false;
+            };
             self.rows[row].link = Some(crate::cache::link(&shared.secret, parent, tokens));
         }
         true
@@ -238,42 +325,65 @@ impl Blocks {
         }
     }
 
-    /// Commits a packed copy of the ragged end before `ready`, so that the same prompt, or one that goes on from it, resumes right
-    /// there. Without room nothing is lost but that.
+    /// Commits a packed copy of the ragged end before `ready`, so that the same prompt, or one that
+    /// extends it, resumes right there. If there is no room, only that is lost.
     pub(super) fn share_ragged(&mut self, shared: &mut Shared, tokens: &[TokenId], ready: usize) {
         let (at, count) = (ready / BLOCK_TOKENS, ready % BLOCK_TOKENS);
-        if count == 0 || !self.keeps || at.checked_sub(1).is_some_and(|before| !self.name(shared, tokens, before)) {
+        if count == 0
+            || !self.keeps
+            || at.checked_sub(1).is_some_and(|before| !self.name(shared, tokens, before))
+        {
             return;
         }
-        let parent = at.checked_sub(1).and_then(|before| self.rows[before].link.as_ref()).map_or(shared.root, |link| link.key);
+        let parent = at
+            .checked_sub(1)
+            .and_then(|before| self.rows[before].link.as_ref())
+            .map_or(shared.root, |link| link.key);
         let link = crate::cache::link(&shared.secret, parent, &tokens[ready - count..ready]);
         for plane in Plane::ALL {
-            let Some(Cell::Own { slot: source, maker }) = self.rows.get(at).map(|row| &row.cells[plane as usize]) else { return };
+            let Some(Cell::Own { slot: source, maker }) =
+                self.rows.get(at).map(|row| &row.cells[plane as usize])
+            else {
+                return;
+            };
             if shared.cache.holds(&link, plane) {
                 continue;
             }
             let Some(slot) = shared.reserve(plane) else { return };
-            copy(&shared.config.shape, plane, count, (source.page(), BLOCK_TOKENS), (slot.page(), count));
+            copy(
+                &shared.config.shape,
+                plane,
+                count,
+                (source.page(), BLOCK_TOKENS),
+                (slot.page(), count),
+            );
             match shared.cache.commit(&link, slot, *maker) {
                 Committed::Inserted => {}
-                Committed::AlreadyHeld(slot) | Committed::Replaced(slot) => shared.cache.release(slot),
+                Committed::AlreadyHeld(slot) | Committed::Replaced(slot) => {
+                    shared.cache.release(slot)
+                }
                 Committed::Refused(slot, _) => return shared.cache.release(slot),
             }
         }
     }
 }
 
-/// Gives a job's slots back unused.
+/// Returns a job's slots unused.
 pub(super) fn give_back(shared: &mut Shared, slots: JobSlots) {
     slots.into_iter().flatten().flatten().for_each(|slot| shared.cache.release(slot));
 }
 
-/// Makes what is in the cell part of the prompt's state, and commits it where it may be kept; says which peer gave it, if it came from
-/// one and nothing stood on it before.
-fn adopt(shared: &mut Shared, row: &mut Row, plane: Plane, keeps: bool) -> Option<crate::id::NodeId> {
+/// Makes the cell's bytes part of the prompt's state, and commits them if they may be kept. Returns
+/// the peer that sent them, if they came from one and nothing depended on them before.
+fn adopt(
+    shared: &mut Shared,
+    row: &mut Row,
+    plane: Plane,
+    keeps: bool,
+) -> Option<crate::id::NodeId> {
     let (slot, maker, from) = match mem::replace(&mut row.cells[plane as usize], Cell::Missing) {
         Cell::Arrived { from, slot } => (slot, Maker::Peer(from), Some(from)),
-        // Some of it, at least, was computed here.
+        // At least part of it was computed here.
         Cell::Own { slot, maker } => (slot, maker, None),
         other => {
             row.cells[plane as usize] = other;
@@ -287,14 +397,17 @@ fn adopt(shared: &mut Shared, row: &mut Row, plane: Plane, keeps: bool) -> Optio
     from
 }
 
-/// Commits a plane and pins what the cache then has. Where that is a peer's work and this was `computed` here, be it in part, this is
-/// gone on with.
+/// Commits a plane and pins the cache's copy. If the cache's copy is a peer's work and this one was
+/// at least partly `computed` here, continues with this one.
 fn commit(shared: &mut Shared, link: &Link, slot: Slot, maker: Maker, computed: bool) -> Cell {
     let plane = slot.plane();
     let (spare, slot_is_ours) = match shared.cache.commit(link, slot, maker) {
         Committed::Inserted => {
             let is_new = plane == Plane::Global
-                || shared.cache.entry(&link.key, Plane::Global).is_none_or(|held| held.maker == Maker::Own);
+                || shared
+                    .cache
+                    .entry(&link.key, Plane::Global)
+                    .is_none_or(|held| held.maker == Maker::Own);
             if matches!(maker, Maker::Peer(_)) && is_new {
                 shared.audits.draw(link.key);
             }
@@ -319,8 +432,15 @@ fn commit(shared: &mut Shared, link: &Link, slot: Slot, maker: Maker, computed: 
     }
 }
 
-/// Copies the first `count` tokens of a plane. Planes of no bytes share one page, which cannot be read and written at once.
-fn copy(shape: &KvShape, plane: Plane, count: usize, (from, from_tokens): (&Page, usize), (to, to_tokens): (&Page, usize)) {
+/// Copies the first `count` tokens of a plane. Planes of zero bytes share one page, which cannot be
+/// read and written at once.
+fn copy(
+    shape: &KvShape,
+    plane: Plane,
+    count: usize,
+    (from, from_tokens): (&Page, usize),
+    (to, to_tokens): (&Page, usize),
+) {
     if shape.plane_bytes(plane, 1) > 0 {
         let (from, mut to) = (from.read(), to.write());
         copy_tokens(shape, plane, count, (&from, from_tokens), (&mut to, to_tokens));

@@ -1,5 +1,6 @@
-//! The prompt at hand as a picture: a letter a block, and what each peer holds and gave of it. Read off the table of blocks when
-//! somebody asks; a prompt that nobody looks at pays for one count of its holders.
+//! The current prompt as a picture: one letter per block, and what each peer holds and supplied. It
+//! is read from the table of blocks on demand. A prompt that nobody looks at pays only for counting
+//! its holders once.
 
 use serde::Serialize;
 
@@ -11,46 +12,48 @@ use super::super::shared::Shared;
 use super::blocks::{Blocks, Cell, Row};
 use super::{Figures, Memory, Phase, Prompt};
 
-/// Letters that name peers: those beyond share the last.
+/// Number of letters that name peers; further peers share the last one.
 const LETTERS: usize = 26;
 
-/// A peer that seems to hold some of the prompt.
+/// A peer that seems to hold part of the prompt.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub(crate) struct Holder {
-    /// Who.
+    /// The peer's id.
     pub node: NodeId,
-    /// What people call it.
+    /// The name that people give it.
     pub name: String,
-    /// Tokens of whole blocks that its catalog has, as far as this node knows.
+    /// Tokens of whole blocks that its catalog lists, as far as this node knows.
     pub holds: usize,
     /// Tokens that came from it and are in place.
     pub gave: usize,
 }
 
-/// See the file's head.
+/// See the module's header.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub(crate) struct PromptMap {
-    /// Tells one prompt from the next.
+    /// Distinguishes one prompt from the next.
     pub number: u64,
     /// Tokens of the prompt.
     pub prompt_tokens: usize,
-    /// Tokens from its head that are in place, those of the answer included.
+    /// Tokens in place from the prompt's start, including the answer's.
     pub ready: usize,
     /// Tokens of the answer so far.
     pub generated: usize,
-    /// Milliseconds since it was asked.
+    /// Milliseconds since the prompt was asked.
     pub elapsed_ms: u64,
-    /// The same, at the first token; none before.
+    /// The same at the first token; none before it.
     pub ttft_ms: Option<u64>,
-    /// A letter for each block of the prompt: `#` from this node's slab, `=` computed, `-` being computed, `A` to `Z` from the peer of
-    /// that place, `a` to `z` on its way from it, `.` not here.
+    /// One letter per block of the prompt: `#` from this node's slab, `=` computed, `-` being
+    /// computed, `A` to `Z` from the peer at that position, `a` to `z` on its way from that
+    /// peer, `.` missing.
     pub blocks: String,
-    /// The peers, by their letters.
+    /// The peers, in the order of their letters.
     pub peers: Vec<Holder>,
 }
 
 impl Blocks {
-    /// Counts the tokens that each source seems to hold: the fetch's end forgets who holds what.
+    /// Counts the tokens that each source seems to hold, because the end of the fetch
+    /// clears the holders.
     pub(super) fn count_held(&mut self) {
         self.held = vec![0; self.sources.len()];
         for row in &self.rows[..self.whole] {
@@ -64,20 +67,30 @@ impl Blocks {
         }
     }
 
-    /// Tokens from the head that are here, or that some peer seems to hold.
+    /// Tokens from the prompt's start that are here or that some peer seems to hold.
     pub(super) fn known(&self, shared: &Shared) -> usize {
-        let is_here = |row: &Row| row.link.as_ref().is_some_and(|link| shared.cache.holds(link, Plane::Global));
-        let rows = self.rows[..self.whole].iter().take_while(|row| row.holders[0] != 0 || is_here(row)).count();
-        let ending = self.ending.as_ref().filter(|ending| ending.row == rows).map_or(0, |ending| ending.tokens);
+        let is_here = |row: &Row| {
+            row.link.as_ref().is_some_and(|link| shared.cache.holds(link, Plane::Global))
+        };
+        let rows = self.rows[..self.whole]
+            .iter()
+            .take_while(|row| row.holders[0] != 0 || is_here(row))
+            .count();
+        let ending = self
+            .ending
+            .as_ref()
+            .filter(|ending| ending.row == rows)
+            .map_or(0, |ending| ending.tokens);
         rows * BLOCK_TOKENS + ending
     }
 
-    /// The letter of the source that is in this place.
+    /// The letter of the source at this position.
     fn letter(place: usize, first: u8) -> char {
         char::from(first + place.min(LETTERS - 1) as u8)
     }
 
-    /// What becomes of a block whose last token is at `last`, where `ready` tokens are in place and the engine works up to `doing`.
+    /// The letter of a block whose last token is at `last`, when `ready` tokens are in place and
+    /// the engine's job ends at `doing`.
     fn state(&self, row: &Row, last: usize, ready: usize, doing: usize) -> char {
         let place = |node: NodeId| self.sources.binary_search(&node).unwrap_or(LETTERS);
         let arrived = row.cells.iter().find_map(|cell| match cell {
@@ -88,7 +101,7 @@ impl Blocks {
             Cell::Wanted { source, .. } => Some(*source),
             _ => None,
         });
-        // A block of which a part was computed is named after the larger part.
+        // A block that was partly computed is labelled by its larger part.
         let is_taken = 2 * row.taken.tokens > last % BLOCK_TOKENS;
         match row.taken.from {
             Some(from) if last < ready && is_taken => Blocks::letter(place(from), b'A'),
@@ -105,12 +118,17 @@ impl Blocks {
     }
 
     fn gave(&self, node: NodeId) -> usize {
-        self.rows.iter().map(|row| row.taken).filter(|taken| taken.from == Some(node)).map(|taken| taken.tokens).sum()
+        self.rows
+            .iter()
+            .map(|row| row.taken)
+            .filter(|taken| taken.from == Some(node))
+            .map(|taken| taken.tokens)
+            .sum()
     }
 }
 
 impl Prompt {
-    /// The picture; none of a measurement.
+    /// The picture; none for a measurement.
     pub(in super::super) fn map(&self, shared: &Shared, now: Millis) -> Option<PromptMap> {
         let Memory::Blocks(blocks) = &self.memory else { return None };
         let prompt_tokens = self.figures.prompt_tokens;

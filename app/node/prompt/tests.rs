@@ -1,4 +1,4 @@
-//! A prompt in a slab that has barely room for it.
+//! A prompt in a slab that barely has room for it.
 
 use std::sync::Arc;
 
@@ -7,12 +7,14 @@ use crate::id::{BootId, EpochState, Fingerprint, Millis, NodeId, NodeName, Token
 use crate::keyring::{Entropy, Keyring};
 use crate::kv::{KvFormat, KvShape, Plane};
 use crate::limits::{BLOCK_TOKENS, LEAST_PEERS};
-use crate::node::{Ask, AskId, Figures, Input, JobDone, Node, NodeConfig, Output, Reply, StopReason};
+use crate::node::{
+    Ask, AskId, Figures, Input, JobDone, Node, NodeConfig, Output, Reply, StopReason,
+};
 use crate::sampler::Sampling;
 
 const WINDOW: usize = 24;
 
-/// A node with room for so many bytes, which shares with nobody.
+/// A node whose slab has the given size and that shares with nobody.
 fn node(shape: &Arc<KvShape>, slab_bytes: usize) -> Node {
     Node::new(NodeConfig {
         seed: 1,
@@ -39,10 +41,16 @@ fn node(shape: &Arc<KvShape>, slab_bytes: usize) -> Node {
     .unwrap()
 }
 
-/// Asks, and has the engine do what it is given; what became of it.
+/// Asks a prompt, and runs the engine's jobs; returns the outcome.
 fn answer(node: &mut Node, tokens: &[TokenId]) -> Reply {
-    let ask =
-        Ask { id: AskId(1), tokens: tokens.to_vec(), max_tokens: 1, sampling: Sampling::GREEDY, private: false, watch: None };
+    let ask = Ask {
+        id: AskId(1),
+        tokens: tokens.to_vec(),
+        max_tokens: 1,
+        sampling: Sampling::GREEDY,
+        private: false,
+        watch: None,
+    };
     node.handle(Input::Ask(ask), Millis(0));
     let mut now = 0;
     while let Some(output) = node.poll_output() {
@@ -50,7 +58,15 @@ fn answer(node: &mut Node, tokens: &[TokenId]) -> Reply {
         match output {
             Output::Engine(job) => {
                 let result = Ok(job.judge.iter().map(|_| TokenId(9)).collect());
-                node.handle(Input::Engine(JobDone { id: job.id, result, micros: 100_000, sampling_micros: 0 }), Millis(now));
+                node.handle(
+                    Input::Engine(JobDone {
+                        id: job.id,
+                        result,
+                        micros: 100_000,
+                        sampling_micros: 0,
+                    }),
+                    Millis(now),
+                );
             }
             Output::Reply(_, reply @ (Reply::Done(_) | Reply::Failed(_))) => return reply,
             _ => {}
@@ -69,8 +85,8 @@ fn hold(node: &mut Node, tokens: &[TokenId], plane: Plane) {
     }
 }
 
-/// What is left of an earlier prompt: all its global planes, and no sliding one to resume on. They fill the slab and are pinned, so that
-/// the first step found no slot.
+/// The remains of an earlier prompt: all its global planes, and no sliding plane to resume from.
+/// They fill the slab and are pinned, so that the first step used to find no slot.
 #[test]
 fn a_prompt_is_never_refused_because_of_what_it_has_pinned_itself() {
     let layers = [Plane::Global, Plane::Sliding];
@@ -80,19 +96,27 @@ fn a_prompt_is_never_refused_because_of_what_it_has_pinned_itself() {
         let global = sliding + sliding / 2;
         let slab = global * bytes[0] + sliding * bytes[1];
         // As long as a prompt may be in this slab: with the block of its answer, and one more.
-        let tokens: Vec<TokenId> = (0..(global - 2) * BLOCK_TOKENS + 1).map(|at| TokenId(at as u32)).collect();
+        let tokens: Vec<TokenId> =
+            (0..(global - 2) * BLOCK_TOKENS + 1).map(|at| TokenId(at as u32)).collect();
         let mut node = node(&shape, slab);
         hold(&mut node, &tokens, Plane::Global);
         let reply = answer(&mut node, &tokens);
-        assert!(matches!(&reply, Reply::Done(figures) if figures.generated == 1), "{global} slots: {reply:?}");
+        assert!(
+            matches!(&reply, Reply::Done(figures) if figures.generated == 1),
+            "{global} slots: {reply:?}"
+        );
         let again = answer(&mut node, &tokens);
-        assert!(matches!(&again, Reply::Done(figures) if figures.computed <= 2 * BLOCK_TOKENS), "{global} slots: {again:?}");
+        assert!(
+            matches!(&again, Reply::Done(figures) if figures.computed <= 2 * BLOCK_TOKENS),
+            "{global} slots: {again:?}"
+        );
         let planes = node.shared.cache.stats().planes;
         assert!(planes.iter().all(|plane| plane.pinned == 0 && plane.reserved == 0), "{planes:?}");
     }
 }
 
-/// Whoever looks at a prompt sees each block once: what was here, what is being computed, what is still to come.
+/// The map of a prompt shows each block once: what was here, what is being computed, what is
+/// still to come.
 #[test]
 fn the_map_of_a_prompt_has_a_letter_for_every_block() {
     let layers = [Plane::Global, Plane::Sliding];
@@ -101,29 +125,55 @@ fn the_map_of_a_prompt_has_a_letter_for_every_block() {
     let mut node = node(&shape, 1 << 20);
     assert_eq!(node.map(Millis(0)), None);
     answer(&mut node, &tokens[..4 * BLOCK_TOKENS + 1]);
-    let ask =
-        Ask { id: AskId(7), tokens: tokens.clone(), max_tokens: 2, sampling: Sampling::GREEDY, private: false, watch: None };
+    let ask = Ask {
+        id: AskId(7),
+        tokens: tokens.clone(),
+        max_tokens: 2,
+        sampling: Sampling::GREEDY,
+        private: false,
+        watch: None,
+    };
     node.handle(Input::Ask(ask), Millis(1_000));
     let begun = node.map(Millis(1_250)).unwrap();
-    assert_eq!((begun.number, begun.prompt_tokens, begun.ready, begun.elapsed_ms), (7, tokens.len(), 65, 250));
+    assert_eq!(
+        (begun.number, begun.prompt_tokens, begun.ready, begun.elapsed_ms),
+        (7, tokens.len(), 65, 250)
+    );
     assert_eq!((begun.ttft_ms, begun.blocks.as_str()), (None, "####----..."));
     let mut seen = Vec::new();
     while let Some(output) = node.poll_output() {
         if let Output::Engine(job) = output {
             let result = Ok(job.judge.iter().map(|_| TokenId(9)).collect());
-            node.handle(Input::Engine(JobDone { id: job.id, result, micros: 100, sampling_micros: 0 }), Millis(1_500));
+            node.handle(
+                Input::Engine(JobDone { id: job.id, result, micros: 100, sampling_micros: 0 }),
+                Millis(1_500),
+            );
             seen.extend(node.map(Millis(1_500)));
         }
     }
     let answering = seen.last().unwrap();
-    assert_eq!((answering.blocks.as_str(), answering.generated, answering.ttft_ms), ("####=======", 1, Some(500)));
+    assert_eq!(
+        (answering.blocks.as_str(), answering.generated, answering.ttft_ms),
+        ("####=======", 1, Some(500))
+    );
     assert!(answering.peers.is_empty() && node.map(Millis(2_000)).is_none());
 }
 
-/// Answers with nothing but nines, each step in the same time. Gives the figures, and of each step its first token and how many it had.
-fn nines(node: &mut Node, tokens: &[TokenId], mut on_step: impl FnMut(&mut Node)) -> (Figures, Vec<(usize, usize)>) {
-    let ask =
-        Ask { id: AskId(3), tokens: tokens.to_vec(), max_tokens: 60, sampling: Sampling::GREEDY, private: false, watch: None };
+/// Answers with nothing but nines, each step in the same time. Returns the figures, and the first
+/// token and token count of each step.
+fn nines(
+    node: &mut Node,
+    tokens: &[TokenId],
+    mut on_step: impl FnMut(&mut Node),
+) -> (Figures, Vec<(usize, usize)>) {
+    let ask = Ask {
+        id: AskId(3),
+        tokens: tokens.to_vec(),
+        max_tokens: 60,
+        sampling: Sampling::GREEDY,
+        private: false,
+        watch: None,
+    };
     node.handle(Input::Ask(ask), Millis(0));
     let mut steps = Vec::new();
     while let Some(output) = node.poll_output() {
@@ -132,7 +182,12 @@ fn nines(node: &mut Node, tokens: &[TokenId], mut on_step: impl FnMut(&mut Node)
                 on_step(node);
                 steps.push((job.first, job.tokens.len()));
                 let rows = job.judge.map_or(0, |judge| judge.rows);
-                let done = JobDone { id: job.id, result: Ok(vec![TokenId(9); rows]), micros: 1_000, sampling_micros: 0 };
+                let done = JobDone {
+                    id: job.id,
+                    result: Ok(vec![TokenId(9); rows]),
+                    micros: 1_000,
+                    sampling_micros: 0,
+                };
                 drop(job.sequence);
                 node.handle(Input::Engine(done), Millis(steps.len() as u64));
             }
@@ -144,14 +199,16 @@ fn nines(node: &mut Node, tokens: &[TokenId], mut on_step: impl FnMut(&mut Node)
     panic!("no answer")
 }
 
-/// Where every other slot is in use, an answer has what is left of its block, and a draft no more than that.
+/// When every other slot is in use, an answer has the rest of its block, and a draft no
+/// more than that.
 #[test]
 fn a_draft_goes_on_into_the_next_block_only_where_there_is_room() {
     let layers = [Plane::Global, Plane::Sliding];
     let shape = Arc::new(KvShape::new(&layers, 1, 32, WINDOW, KvFormat::Int8).unwrap());
     let tokens: Vec<TokenId> = (0..20).map(TokenId).collect();
     let mut node = node(&shape, 1 << 18);
-    let crosses = |(first, count): &(usize, usize)| first / BLOCK_TOKENS < (first + count - 1) / BLOCK_TOKENS;
+    let crosses =
+        |(first, count): &(usize, usize)| first / BLOCK_TOKENS < (first + count - 1) / BLOCK_TOKENS;
     assert_eq!(nines(&mut node, &tokens, |_| {}).0.generated, 60);
     let mut taken = Vec::new();
     let (figures, steps) = nines(&mut node, &tokens, |node| {
@@ -160,7 +217,11 @@ fn a_draft_goes_on_into_the_next_block_only_where_there_is_room() {
         }
     });
     let end = 2 * BLOCK_TOKENS;
-    assert_eq!((figures.generated, figures.stop), (end + 1 - tokens.len(), StopReason::SlabFull), "{steps:?}");
+    assert_eq!(
+        (figures.generated, figures.stop),
+        (end + 1 - tokens.len(), StopReason::SlabFull),
+        "{steps:?}"
+    );
     assert!(figures.drafts.slab.accepted > 8 && !steps.iter().any(crosses), "{steps:?}");
     taken.into_iter().for_each(|slot| node.shared.cache.release(slot));
     nines(&mut node, &tokens, |_| {});

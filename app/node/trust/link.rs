@@ -1,30 +1,34 @@
-//! The rate of the link that all peers share, from what they bring at the same time.
+//! The rate of the link that all peers share, learned from what they deliver at the same time.
 
 use heapless::Vec as Bounded;
 
 use crate::id::{Millis, NodeId};
 
-/// Time over which a rate is taken at least, in milliseconds: below it the radio's bursts would be what is measured.
+/// Minimum time over which a rate is measured, in milliseconds. Anything shorter would measure the
+/// radio's bursts.
 const WINDOW_MS: u64 = 50;
 
 /// A pause, in milliseconds, that ends a window: nobody was delivering.
 const PAUSE_MS: u64 = 50;
 
-/// Peers told apart within a window; more would not change what it says.
+/// Peers counted separately within a window. More would not change the result.
 const MAX_TOLD_APART: usize = 4;
 
-/// At most this share of a window's bytes, in eighths, came from one peer; else the others were hardly delivering.
+/// Maximum share of a window's bytes from one peer, in eighths. Above it the others were
+/// hardly delivering.
 const MOST_FROM_ONE: u64 = 7;
 
-/// The weight of a window that brought more than was known, and of one that brought less. What the link can carry is the most that
-/// it was seen to carry; a window that brought less may only have lacked something to carry.
+/// The weights of a window with a higher rate than known, and of one with a lower rate. The
+/// link's capacity is the most that it was seen to carry. A window with less may only have had
+/// too little to carry.
 const GAIN_UP: f32 = 0.5;
 const GAIN_DOWN: f32 = 1.0 / 16.0;
 
-/// Time, in milliseconds, after which a rate not measured anew is thought to have doubled: a link once bad is tried again.
+/// Time, in milliseconds, after which a rate that is not measured again is assumed to have doubled,
+/// so that a link that was once bad is tried again.
 const DOUBLING_MS: f32 = 600_000.0;
 
-/// The window under way, and the rate of those before.
+/// The current window, and the rate learned from earlier ones.
 #[derive(Default)]
 pub(super) struct Link {
     began: Millis,
@@ -37,7 +41,8 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// `bytes` came from `node`. What opens a window is not counted in it: it came before.
+    /// `bytes` arrived from `node`. The bytes that open a window are not counted in it: they were
+    /// sent before it.
     pub(super) fn landed(&mut self, node: NodeId, bytes: u64, now: Millis) {
         if self.latest[0].is_some_and(|(latest, _)| latest != node) {
             self.latest[1] = self.latest[0];
@@ -51,7 +56,7 @@ impl Link {
         self.bytes += bytes;
         match self.by.iter_mut().find(|(known, _)| *known == node) {
             Some((_, count)) => *count += bytes,
-            // More peers than are told apart: that they are more than one is known already.
+            // More peers than are counted separately: that there is more than one is known already.
             None => drop(self.by.push((node, bytes))),
         }
         if now - self.began >= Millis(WINDOW_MS) {
@@ -63,12 +68,12 @@ impl Link {
         }
     }
 
-    /// Whether nobody but `node` has delivered since `since`.
+    /// Whether no peer but `node` has delivered since `since`.
     pub(super) fn alone(&self, node: NodeId, since: Millis) -> bool {
         !self.latest.iter().flatten().any(|(other, at)| *other != node && *at >= since)
     }
 
-    /// The rate, in bytes a millisecond.
+    /// The rate, in bytes per millisecond.
     pub(super) fn bytes_per_ms(&self, now: Millis) -> Option<f32> {
         self.rate.map(|(rate, at)| rate * libm::exp2f((now - at).0 as f32 / DOUBLING_MS))
     }

@@ -1,4 +1,4 @@
-//! What a node makes of its peers' deeds.
+//! How a node judges its peers by their behaviour.
 
 use super::*;
 
@@ -19,7 +19,10 @@ fn rate(trust: &Trust, now: u64) -> f32 {
 #[test]
 fn an_untried_peer_has_no_rate_and_no_record() {
     let trust = Trust::new(Some(100.0), 0);
-    assert_eq!(trust.of(PEER, Millis(5)), Standing { bytes_per_ms: None, round_trip_ms: None, worth: 1.0 });
+    assert_eq!(
+        trust.of(PEER, Millis(5)),
+        Standing { bytes_per_ms: None, round_trip_ms: None, worth: 1.0 }
+    );
     assert_eq!(trust.prefill_ms_per_token(), Some(10.0));
     assert_eq!(Trust::new(Some(0.0), 0).prefill_ms_per_token(), None);
 }
@@ -36,7 +39,7 @@ fn a_peer_that_slows_down_is_noticed_within_a_few_fetches() {
     for _ in 0..5 {
         trust.sample(PEER, goodput(0, 300), true, Millis(10));
     }
-    assert!(rate(&trust, 10) < 300.0, "silence is a rate too: {}", rate(&trust, 10));
+    assert!(rate(&trust, 10) < 300.0, "silence lowers the rate too: {}", rate(&trust, 10));
 }
 
 #[test]
@@ -58,7 +61,7 @@ fn a_slow_peer_is_still_slow_a_minute_later_and_an_old_rate_drifts_to_the_prior(
 fn a_shared_link_raises_a_rate_but_does_not_lower_it() {
     let mut trust = Trust::new(None, 0);
     trust.sample(PEER, goodput(30_000, 100), false, Millis(0));
-    assert_eq!(rate(&trust, 0), 300.0, "at least so much");
+    assert_eq!(rate(&trust, 0), 300.0, "a shared sample is a lower bound");
     trust.sample(PEER, goodput(230_000, 100), true, Millis(0));
     let alone = rate(&trust, 0);
     trust.sample(PEER, goodput(30_000, 100), false, Millis(0));
@@ -82,7 +85,7 @@ fn a_peer_that_is_absent_every_time_is_on_trial_and_one_false_positive_is_not() 
     }
     let now = Millis(600_000);
     (0..4).for_each(|_| trust.delivered(PEER, now));
-    assert!(trust.of(PEER, now).worth >= TRIAL, "four planes make good for it");
+    assert!(trust.of(PEER, now).worth >= TRIAL, "four delivered planes make up for it");
 }
 
 #[test]
@@ -97,7 +100,7 @@ fn stalls_and_cut_connections_weigh_more_and_time_heals_them() {
         stalled.stalled(PEER, Millis(0));
     }
     assert!(worth(&stalled, 0) > 0.05, "still tried");
-    assert!(worth(&stalled, 4 * MINUTE) >= TRIAL, "and soon found out to be well");
+    assert!(worth(&stalled, 4 * MINUTE) >= TRIAL, "and soon found to be working again");
 }
 
 #[test]
@@ -170,7 +173,7 @@ fn more_peers_than_the_table_holds_are_forgotten_the_longest_silent_first() {
 fn the_own_speed_is_smoothed_by_whole_steps_and_never_grows_old() {
     let mut trust = Trust::new(None, 0);
     trust.prefilled(15, 1);
-    assert_eq!(trust.prefill_ms_per_token(), None, "less than a block says little");
+    assert_eq!(trust.prefill_ms_per_token(), None, "steps below a block are ignored");
     trust.prefilled(64, 640_000);
     assert_eq!(trust.prefill_ms_per_token(), Some(10.0));
     trust.prefilled(16, 320_000);
@@ -188,5 +191,5 @@ fn a_step_that_is_much_quicker_is_believed_at_once_and_a_slower_one_by_and_by() 
     assert_eq!(trust.prefill_ms_per_token(), Some(1.0));
     trust.prefilled(64, 64 * 30_000);
     assert!(trust.prefill_ms_per_token().is_some_and(|ms| ms > 1.0 && ms < 10.0));
-    assert_eq!(trust.quickest_ms_per_token(), Some(1.0), "it may be as quick again");
+    assert_eq!(trust.quickest_ms_per_token(), Some(1.0), "it may be as fast again");
 }

@@ -1,26 +1,28 @@
-//! A vocabulary as bytes that are used where they lie, usually a mapped file: what a `tokenizer.json` or a GGUF says, worked
-//! out once. Of Gemma's 262,144 tokens it takes some 11 MB, of which a prompt touches few, where tables on the heap take hundreds.
+//! A vocabulary as bytes that are used in place, usually in a mapped file: the contents of a
+//! `tokenizer.json` or a GGUF's tokenizer arrays, processed once. Gemma's 262,144 tokens take some
+//! 11 MB, of which a prompt touches little; tables on the heap would take hundreds of MB.
 //!
 //! ```text
 //! 0    "potluck tokens 2"     magic, 16 bytes; all numbers are u32, little endian
-//! 16   source                 16 bytes: what it was made from, in its maker's words
+//! 16   source                 16 bytes: what it was made from, as told to `pack`
 //! 32   check                  XXH3-128 of everything that follows, little endian
 //! 48   head                   20 numbers, see `Head`
-//! 128  byte tokens            256 ids: of <0x00> to <0xFF>; all ones where there is none
-//!      ASCII pieces           128 ids: of the pieces of one character that is ASCII; all ones where there is none
-//!      text ends              a number for each token: where its text ends; it begins where the one before ends
-//!      merge ends             a number for each token: where the merges end whose left half it is
-//!      merges                 right half, rank and product of each; by left half, then by right half
-//!      pieces                 the ids of all pieces of text, by text
+//! 128  byte tokens            256 ids: of <0x00> to <0xFF>; all ones if there is none
+//!      ASCII pieces           128 ids: of the single ASCII characters; all ones if there is none
+//!      text ends              a number per token: end of its text, which begins at the last end
+//!      merge ends             a number per token: the end of the merges whose left half it is
+//!      merges                 right half, rank and product of each; sorted by left, then right
+//!      pieces                 the ids of all pieces of text, sorted by text
 //!      whole pieces           the ids of the pieces that are cut out before any merge
-//!      controls               the ids of all tokens that no text may become but bytes, by text
-//!      kinds                  a byte for each token, as `TokenKind` numbers them
-//!      texts                  of all tokens, without a gap; `▁` stands for a space
-//!      notes                  lines for the person: where the source contradicts its tokens' names
+//!      controls               the ids, by text, of all non-byte tokens that text must never become
+//!      kinds                  a byte per token: its `TokenKind` number
+//!      texts                  of all tokens, without gaps; `▁` stands for a space
+//!      notes                  lines for the user: where the source contradicts its tokens' names
 //! ```
 //!
-//! Promises: bytes that are damaged, cut short or of another kind are refused by [`Packed::open`]; whatever bytes it takes, no
-//! later call panics. (A file that is changed under the map could still make wrong ids, never a fault.)
+//! Promises: [`Packed::open`] refuses bytes that are damaged, truncated or of another kind.
+//! Whatever bytes it accepts, no later call panics. (A file that is changed while it is mapped
+//! could still produce wrong ids, but never a fault.)
 
 mod model;
 mod write;
@@ -30,7 +32,9 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::TokenKind;
 use super::vocabulary::byte_of;
 use crate::id::TokenId;
-use crate::limits::{MAX_END_TOKENS, MAX_MERGES, MAX_PIECE_BYTES, MAX_VOCABULARY_NOTE_BYTES, MAX_VOCABULARY_TOKENS};
+use crate::limits::{
+    MAX_END_TOKENS, MAX_MERGES, MAX_PIECE_BYTES, MAX_VOCABULARY_NOTE_BYTES, MAX_VOCABULARY_TOKENS,
+};
 
 pub(super) use write::pack;
 
@@ -43,13 +47,13 @@ const ASCII_AT: usize = BYTES_AT + 4 * 256;
 const TEXT_ENDS_AT: usize = ASCII_AT + 4 * 128;
 /// No token: beyond every vocabulary.
 const NONE: u32 = u32::MAX;
-/// Numbers of one merge: right half, rank, product.
+/// Numbers per merge: right half, rank, product.
 const MERGE_NUMBERS: usize = 3;
 
 const _: () = assert!(MAX_VOCABULARY_TOKENS < NONE as usize);
 const _: () = assert!(MAX_MERGES < NONE as usize);
 
-/// Counts, and what the ids of some tokens are.
+/// Counts, and the ids of some tokens.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Head {
     tokens: u32,
@@ -71,7 +75,18 @@ impl Head {
     const NUMBERS: usize = 12 + MAX_END_TOKENS;
 
     fn numbers(&self) -> [u32; Head::NUMBERS] {
-        let Head { tokens, merges, pieces, whole, controls, text_bytes, note_bytes, bos, padding, .. } = *self;
+        let Head {
+            tokens,
+            merges,
+            pieces,
+            whole,
+            controls,
+            text_bytes,
+            note_bytes,
+            bos,
+            padding,
+            ..
+        } = *self;
         let first = [tokens, merges, pieces, whole, controls, text_bytes, note_bytes, bos, padding];
         let roles = [self.start_of_turn, self.end_of_turn, self.last_needed];
         let mut numbers = [NONE; Head::NUMBERS];
@@ -81,8 +96,21 @@ impl Head {
     }
 
     fn of(numbers: [u32; Head::NUMBERS]) -> Head {
-        let [tokens, merges, pieces, whole, controls, text_bytes, note_bytes, bos, padding, start, end, last_needed, ends @ ..] =
-            numbers;
+        let [
+            tokens,
+            merges,
+            pieces,
+            whole,
+            controls,
+            text_bytes,
+            note_bytes,
+            bos,
+            padding,
+            start,
+            end,
+            last_needed,
+            ends @ ..,
+        ] = numbers;
         let (start_of_turn, end_of_turn) = (start, end);
         Head {
             tokens,
@@ -101,13 +129,19 @@ impl Head {
         }
     }
 
-    /// Where each part lies, and where the last one ends; none where the counts cannot be meant.
+    /// The offset of each part, and of the end of the last one; `None` if the counts are
+    /// implausible.
     fn places(&self) -> Option<Places> {
         let (tokens, merges) = (self.tokens as usize, self.merges as usize);
-        let (pieces, whole, controls) = (self.pieces as usize, self.whole as usize, self.controls as usize);
+        let (pieces, whole, controls) =
+            (self.pieces as usize, self.whole as usize, self.controls as usize);
         let (text_bytes, note_bytes) = (self.text_bytes as usize, self.note_bytes as usize);
-        let counts = tokens <= MAX_VOCABULARY_TOKENS && merges <= MAX_MERGES && pieces <= tokens && whole <= pieces;
-        let bytes = text_bytes <= tokens * MAX_PIECE_BYTES && note_bytes <= MAX_VOCABULARY_NOTE_BYTES;
+        let counts = tokens <= MAX_VOCABULARY_TOKENS
+            && merges <= MAX_MERGES
+            && pieces <= tokens
+            && whole <= pieces;
+        let bytes =
+            text_bytes <= tokens * MAX_PIECE_BYTES && note_bytes <= MAX_VOCABULARY_NOTE_BYTES;
         if !counts || controls > tokens || !bytes {
             return None;
         }
@@ -133,7 +167,7 @@ impl Head {
     }
 }
 
-/// Where the parts of variable length begin.
+/// Offsets of the parts of variable length.
 #[derive(Clone, Copy, Debug)]
 struct Places {
     merge_ends: usize,
@@ -147,7 +181,7 @@ struct Places {
     end: usize,
 }
 
-/// Two tokens that become one.
+/// The result of merging two tokens.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Merged {
     rank: u32,
@@ -162,14 +196,15 @@ pub struct Packed {
 }
 
 impl Packed {
-    /// Takes bytes that `pack` made; none where they are not whole, or of another kind. Reads all of them.
+    /// Accepts bytes written by `pack`; returns `None` if they are damaged or of another kind.
+    /// Reads all of them.
     pub(crate) fn open(source: impl AsRef<[u8]> + Send + Sync + 'static) -> Option<Packed> {
         let packed = Packed::open_unread(source)?;
         let check = u128::from_le_bytes(packed.bytes()[CHECK_AT..HEAD_AT].try_into().ok()?);
         (xxh3_128(&packed.bytes()[HEAD_AT..]) == check).then_some(packed)
     }
 
-    /// The same for bytes whose check was made before: reads their head only.
+    /// Like `open`, for bytes whose check has been verified before: reads only their head.
     pub fn open_unread(source: impl AsRef<[u8]> + Send + Sync + 'static) -> Option<Packed> {
         let bytes = source.as_ref();
         if bytes.get(..SOURCE_AT)? != MAGIC {
@@ -184,14 +219,14 @@ impl Packed {
         (bytes.len() == places.end).then(|| Packed { source: Box::new(source), head, places })
     }
 
-    /// What it was made from, as `pack` was told.
+    /// The `source` that was given to `pack`.
     pub(crate) fn made_from(&self) -> [u8; 16] {
         let mut source = [0; 16];
         source.copy_from_slice(&self.bytes()[SOURCE_AT..CHECK_AT]);
         source
     }
 
-    /// Bytes in all.
+    /// Total bytes.
     pub(crate) fn bytes_in_all(&self) -> usize {
         self.places.end
     }
@@ -204,12 +239,12 @@ impl Packed {
         number_at(self.bytes(), at)
     }
 
-    /// The `index`th of the `count` numbers from `at` on.
+    /// The number at `index` of the `count` numbers that start at `at`.
     fn entry(&self, at: usize, index: u32, count: u32) -> Option<u32> {
         if index < count { self.number(at + 4 * index as usize) } else { None }
     }
 
-    /// Tokens of the vocabulary.
+    /// Number of tokens in the vocabulary.
     pub(super) fn tokens(&self) -> usize {
         self.head.tokens as usize
     }
@@ -218,7 +253,7 @@ impl Packed {
         token(self.head.bos)
     }
 
-    /// Lines for the person: where the source contradicts its tokens' names.
+    /// Notes for the user: where the source contradicts its tokens' names.
     pub(super) fn notes(&self) -> impl Iterator<Item = &str> {
         str::from_utf8(&self.bytes()[self.places.notes..]).unwrap_or_default().lines()
     }
@@ -235,15 +270,21 @@ impl Packed {
 
     /// The pieces that are cut out whole.
     pub(super) fn whole(&self) -> impl Iterator<Item = u32> {
-        (0..self.head.whole).filter_map(|index| self.entry(self.places.whole, index, self.head.whole))
+        (0..self.head.whole)
+            .filter_map(|index| self.entry(self.places.whole, index, self.head.whole))
     }
 
     pub(super) fn kind(&self, id: u32) -> TokenKind {
-        let kind = if id < self.head.tokens { self.bytes().get(self.places.kinds + id as usize) } else { None };
-        kind.and_then(|kind| TokenKind::try_from(i32::from(*kind)).ok()).unwrap_or(TokenKind::Unused)
+        let kind = if id < self.head.tokens {
+            self.bytes().get(self.places.kinds + id as usize)
+        } else {
+            None
+        };
+        kind.and_then(|kind| TokenKind::try_from(i32::from(*kind)).ok())
+            .unwrap_or(TokenKind::Unused)
     }
 
-    /// The bytes of a token's text; none beyond the vocabulary.
+    /// The bytes of a token's text; empty beyond the vocabulary.
     fn raw(&self, id: u32) -> &[u8] {
         let end = |id: u32| self.entry(TEXT_ENDS_AT, id, self.head.tokens);
         let start = match id.checked_sub(1) {
@@ -255,13 +296,14 @@ impl Packed {
         range.and_then(|range| texts.get(range)).unwrap_or_default()
     }
 
-    /// A token's text; nothing beyond the vocabulary.
+    /// A token's text; empty beyond the vocabulary.
     pub(super) fn text(&self, id: u32) -> &str {
         str::from_utf8(self.raw(id)).unwrap_or_default()
     }
 
-    /// Adds what a token of an answer says to `out`. A control token says its name, so that a call of a function, say, is seen for
-    /// what it is; those that only begin, end or pad a text say nothing, and nor do ids beyond the vocabulary.
+    /// Appends the visible text of an answer's token to `out`. A control token appears as its name,
+    /// so that a function call, for example, can be recognized. Tokens that only begin, end or pad
+    /// a text append nothing, and neither do ids beyond the vocabulary.
     pub(super) fn say(&self, token: TokenId, out: &mut Vec<u8>) {
         let id = token.0;
         if id != self.head.bos && id != self.head.padding && !self.head.ends.contains(&id) {
@@ -269,7 +311,7 @@ impl Packed {
         }
     }
 
-    /// Adds the text of any token to `out`: a control token's is its name.
+    /// Appends the text of any token to `out`; a control token's text is its name.
     pub(super) fn spell(&self, token: TokenId, out: &mut Vec<u8>) {
         let text = self.text(token.0);
         match self.kind(token.0) {
@@ -282,7 +324,9 @@ impl Packed {
                 }
             }
             TokenKind::Byte => out.extend(byte_of(text)),
-            TokenKind::Unknown | TokenKind::Control | TokenKind::Unused => out.extend_from_slice(text.as_bytes()),
+            TokenKind::Unknown | TokenKind::Control | TokenKind::Unused => {
+                out.extend_from_slice(text.as_bytes())
+            }
         }
     }
 
@@ -304,7 +348,8 @@ impl Packed {
         self.search(self.places.controls, self.head.controls, name)
     }
 
-    /// The token with this text among the `count` ids from `place` on, which are sorted by text.
+    /// Finds the token with this text among the `count` ids that start at `place` and are sorted by
+    /// text.
     fn search(&self, place: usize, count: u32, text: &str) -> Option<u32> {
         let (mut low, mut high) = (0, count);
         while low < high {
@@ -319,7 +364,7 @@ impl Packed {
         None
     }
 
-    /// What two tokens become.
+    /// The result of merging two tokens.
     fn merge(&self, left: u32, right: u32) -> Option<Merged> {
         let end = |id: u32| self.entry(self.places.merge_ends, id, self.head.tokens);
         let mut low = left.checked_sub(1).map_or(Some(0), end)?;
@@ -331,7 +376,10 @@ impl Packed {
                 core::cmp::Ordering::Less => low = middle + 1,
                 core::cmp::Ordering::Greater => high = middle,
                 core::cmp::Ordering::Equal => {
-                    return Some(Merged { rank: self.number(at(middle) + 4)?, product: self.number(at(middle) + 8)? });
+                    return Some(Merged {
+                        rank: self.number(at(middle) + 4)?,
+                        product: self.number(at(middle) + 8)?,
+                    });
                 }
             }
         }
@@ -356,7 +404,10 @@ mod tests {
     fn what_is_damaged_or_cut_short_is_refused() {
         let good = pack(Vocabulary::synthetic(512, 1), [7; 16]).unwrap();
         let opened = Packed::open(good.clone()).unwrap();
-        assert_eq!((opened.made_from(), opened.bytes_in_all(), opened.tokens()), ([7; 16], good.len(), 512));
+        assert_eq!(
+            (opened.made_from(), opened.bytes_in_all(), opened.tokens()),
+            ([7; 16], good.len(), 512)
+        );
         for end in (0..good.len()).step_by(97).chain([good.len() - 1]) {
             assert!(Packed::open(good[..end].to_vec()).is_none(), "cut at {end}");
         }
@@ -368,7 +419,7 @@ mod tests {
         }
     }
 
-    /// Bytes of nobody's making whose check is right: still no call may panic.
+    /// Bytes that `pack` never writes, with a valid check: even so no call may panic.
     #[test]
     fn no_bytes_make_it_panic() {
         let good = pack(Vocabulary::synthetic(512, 1), [0; 16]).unwrap();

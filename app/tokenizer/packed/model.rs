@@ -1,7 +1,8 @@
 //! Byte-pair merges over a packed vocabulary, as a model of the crate `tokenizers`.
 //!
-//! Promise: the ids that the crate's own BPE gives for the same vocabulary. Its order of work is kept to the letter, also
-//! where it could be questioned: a merge in the queue counts as long as its two tokens still make the same product.
+//! Promise: gives the same ids as the crate's own BPE for the same vocabulary. It follows the
+//! crate's order of operations exactly, even where that is questionable: a queued merge stays valid
+//! as long as its two tokens still produce the same token.
 
 use core::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
@@ -12,20 +13,20 @@ use tokenizers::{AddedToken, Model, Result, Token, Trainer};
 use super::Packed;
 use crate::tokenizer::vocabulary::byte_of;
 
-/// The place that stands for none.
+/// The index that stands for no neighbour.
 const NOWHERE: u32 = u32::MAX;
 
-/// A token in the making. Its neighbours are places in the list of all.
+/// A token under construction. Its neighbours are indices into the list of all symbols.
 #[derive(Clone, Copy)]
 struct Symbol {
     id: u32,
-    /// Bytes of the text; 0 once it has become part of the one before.
+    /// Bytes of its text; 0 once it has been merged into the symbol before it.
     bytes: u32,
     before: u32,
     after: u32,
 }
 
-/// A pair that could become one token: first by rank, then from the left.
+/// A pair that could become one token. Ordered by rank, then from left to right.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Candidate {
     rank: u32,
@@ -46,7 +47,8 @@ impl PartialOrd for Candidate {
 }
 
 impl Packed {
-    /// The characters of a text as tokens: a piece each, or the bytes of one that has none.
+    /// The characters of a text as tokens: a piece each, or the byte tokens of a character without
+    /// one.
     fn symbols(&self, text: &str) -> Vec<Symbol> {
         let mut symbols: Vec<Symbol> = Vec::with_capacity(text.len());
         let mut push = |id: u32, bytes: usize| {
@@ -54,14 +56,21 @@ impl Packed {
             if let Some(last) = symbols.last_mut() {
                 last.after = place;
             }
-            symbols.push(Symbol { id, bytes: bytes as u32, before: place.checked_sub(1).unwrap_or(NOWHERE), after: NOWHERE });
+            symbols.push(Symbol {
+                id,
+                bytes: bytes as u32,
+                before: place.checked_sub(1).unwrap_or(NOWHERE),
+                after: NOWHERE,
+            });
         };
         let mut room = [0; 4];
         for character in text.chars() {
             let character = &*character.encode_utf8(&mut room);
             match self.piece(character) {
                 Some(id) => push(id, character.len()),
-                None => character.bytes().filter_map(|byte| self.byte(byte)).for_each(|id| push(id, 1)),
+                None => {
+                    character.bytes().filter_map(|byte| self.byte(byte)).for_each(|id| push(id, 1))
+                }
             }
         }
         symbols
@@ -74,7 +83,7 @@ impl Packed {
         Some(Reverse(Candidate { rank: merged.rank, place, product: merged.product }))
     }
 
-    /// Merges until no pair is left that can be.
+    /// Merges until no pair can be merged.
     fn merge_all(&self, symbols: &mut [Symbol]) {
         let first = (0..symbols.len() as u32).filter_map(|place| self.candidate(symbols, place));
         let mut queue: BinaryHeap<Reverse<Candidate>> = first.collect();
@@ -84,12 +93,13 @@ impl Packed {
                 continue;
             }
             let right = symbols[left.after as usize];
-            // What was queued may have been overtaken by another merge.
+            // Another merge may have invalidated a queued one.
             if self.merge(left.id, right.id).is_none_or(|merged| merged.product != product) {
                 continue;
             }
             symbols[left.after as usize].bytes = 0;
-            symbols[place as usize] = Symbol { id: product, bytes: left.bytes + right.bytes, after: right.after, ..left };
+            symbols[place as usize] =
+                Symbol { id: product, bytes: left.bytes + right.bytes, after: right.after, ..left };
             if let Some(next) = symbols.get_mut(right.after as usize) {
                 next.before = place;
             }
@@ -134,7 +144,7 @@ impl Model for Packed {
     }
 
     fn save(&self, _: &Path, _: Option<&str>) -> Result<Vec<PathBuf>> {
-        Err("a packed vocabulary is written by its own room".into())
+        Err("a packed vocabulary is written by `pack`".into())
     }
 
     fn get_trainer(&self) -> Untrainable {
@@ -142,7 +152,7 @@ impl Model for Packed {
     }
 }
 
-/// The crate wants a trainer of every model; this one trains nothing.
+/// The crate requires a trainer type of every model; this one trains nothing.
 pub struct Untrainable;
 
 impl Trainer for Untrainable {

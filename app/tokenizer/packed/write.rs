@@ -1,4 +1,4 @@
-//! A vocabulary to bytes. Expensive: peak memory is several times the output.
+//! Packs a vocabulary into bytes. Expensive: peak memory is several times the output.
 
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -9,18 +9,24 @@ use crate::tokenizer::roles::Roles;
 use crate::tokenizer::vocabulary::{at_most, byte_of};
 use crate::tokenizer::{TokenKind, TokenizerError, Vocabulary, merges};
 
-/// The bytes of a vocabulary, wherever it comes from, in the form that [`Packed::open`](super::Packed::open) takes. `source`
-/// comes back from [`Packed::made_from`](super::Packed::made_from).
+/// Packs a vocabulary of any source into bytes for [`Packed::open`](super::Packed::open).
+/// [`Packed::made_from`](super::Packed::made_from) returns `source`.
 ///
 /// # Errors
-/// [`TokenizerError::Damaged`] or [`TokenizerError::TooLarge`], naming the first thing that is wrong.
-pub(in crate::tokenizer) fn pack(mut vocabulary: Vocabulary, source: [u8; 16]) -> Result<Vec<u8>, TokenizerError> {
+/// [`TokenizerError::Damaged`] or [`TokenizerError::TooLarge`], naming the first fault.
+pub(in crate::tokenizer) fn pack(
+    mut vocabulary: Vocabulary,
+    source: [u8; 16],
+) -> Result<Vec<u8>, TokenizerError> {
     vocabulary.normalise();
     vocabulary.check()?;
-    let mut merges: Vec<[u32; 4]> =
-        (0..).zip(merges::of(&vocabulary)?).map(|(rank, m)| [m.left, m.right, rank, m.product]).collect();
-    // Of two merges of one pair the later one counts, as in the crate's own table.
-    merges.sort_unstable_by_key(|[left, right, rank, _]| (*left, *right, core::cmp::Reverse(*rank)));
+    let mut merges: Vec<[u32; 4]> = (0..)
+        .zip(merges::of(&vocabulary)?)
+        .map(|(rank, m)| [m.left, m.right, rank, m.product])
+        .collect();
+    // Of two merges of the same pair the later one wins, as in the crate's own table.
+    merges
+        .sort_unstable_by_key(|[left, right, rank, _]| (*left, *right, core::cmp::Reverse(*rank)));
     merges.dedup_by_key(|[left, right, ..]| (*left, *right));
 
     let roles = Roles::of(&vocabulary);
@@ -92,7 +98,7 @@ pub(in crate::tokenizer) fn pack(mut vocabulary: Vocabulary, source: [u8; 16]) -
     Ok(out)
 }
 
-/// The sums of the first, the first two and so on.
+/// Running sums.
 fn running(lengths: impl Iterator<Item = usize>) -> impl Iterator<Item = u32> {
     lengths.scan(0, |sum, length| {
         *sum += length as u32;

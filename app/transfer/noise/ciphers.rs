@@ -1,5 +1,5 @@
-//! What `snow` builds the protocol from. Its own set would bring a second version of every one of these crates, and of ChaCha20 one
-//! without NEON.
+//! The primitives that `snow` builds the protocol from. Its default set would bring a second
+//! version of each of these crates, and a ChaCha20 without NEON.
 
 use blake2::{Blake2s256, Digest};
 use chacha20poly1305::aead::inout::InOutBuf;
@@ -18,7 +18,7 @@ pub(super) struct Ours {
     pub(super) ephemeral: [u8; 32],
 }
 
-/// Gives one ephemeral key, once.
+/// Yields one ephemeral key, once.
 struct Once(Option<[u8; 32]>);
 
 #[derive(Default)]
@@ -94,7 +94,7 @@ impl Dh for X25519 {
 
     fn dh(&self, pubkey: &[u8], out: &mut [u8]) -> Result<(), Error> {
         let shared = x25519(self.private, *pubkey.first_chunk().ok_or(Error::Dh)?);
-        // A point of low order would make the shared secret one that everybody knows.
+        // A low-order point would make the shared secret publicly known.
         if shared == [0; 32] {
             return Err(Error::Dh);
         }
@@ -109,7 +109,7 @@ impl ChaChaPoly {
     }
 }
 
-/// As Noise puts a counter into 96 bits: 32 zero bits, then the counter, little endian.
+/// Noise's encoding of a counter in 96 bits: 32 zero bits, then the counter, little endian.
 fn nonce(counter: u64) -> Nonce {
     let mut nonce = [0; 12];
     nonce[4..].copy_from_slice(&counter.to_le_bytes());
@@ -133,11 +133,22 @@ impl Cipher for ChaChaPoly {
         plaintext.len() + TAG_BYTES
     }
 
-    fn decrypt(&self, counter: u64, authtext: &[u8], ciphertext: &[u8], out: &mut [u8]) -> Result<usize, Error> {
+    fn decrypt(
+        &self,
+        counter: u64,
+        authtext: &[u8],
+        ciphertext: &[u8],
+        out: &mut [u8],
+    ) -> Result<usize, Error> {
         let (sealed, tag) = ciphertext.split_last_chunk::<TAG_BYTES>().ok_or(Error::Decrypt)?;
         let plain = out.get_mut(..sealed.len()).ok_or(Error::Decrypt)?;
         let buffer = InOutBuf::new(sealed, plain).map_err(|_| Error::Decrypt)?;
-        let opened = self.cipher().decrypt_inout_detached(&nonce(counter), authtext, buffer, &Tag::from(*tag));
+        let opened = self.cipher().decrypt_inout_detached(
+            &nonce(counter),
+            authtext,
+            buffer,
+            &Tag::from(*tag),
+        );
         opened.map_err(|_| Error::Decrypt)?;
         Ok(sealed.len())
     }

@@ -7,7 +7,7 @@ use super::pair::*;
 use crate::kv::{Page, Plane};
 use crate::limits::MAX_WANTS_IN_FLIGHT;
 
-/// Blocks of equal size in both planes, so that nothing but their content tells them apart.
+/// Blocks of equal size in both planes, so that only their content distinguishes them.
 fn pair(bytes: usize) -> (Pair, Vec<(u32, Plane, Page)>) {
     let mut pair = Pair::new();
     let mut pages = Vec::new();
@@ -22,7 +22,10 @@ fn pair(bytes: usize) -> (Pair, Vec<(u32, Plane, Page)>) {
 fn check(pair: &Pair, bytes: usize, pages: &[(u32, Plane, Page)]) {
     for (n, plane, page) in pages {
         if pair.ends.get(&(2 * n + *plane as u32)) == Some(&End::Done) {
-            assert!(page.read()[..bytes] == content(*n, *plane, bytes)[..], "a wrong plane was taken for {n} {plane:?}");
+            assert!(
+                page.read()[..bytes] == content(*n, *plane, bytes)[..],
+                "a wrong plane was taken for {n} {plane:?}"
+            );
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Questions for drafts: one at a time, answered by their names, and never in the way of planes.
+//! Draft requests: one at a time, answered by id, and never in the way of planes.
 
 use super::super::*;
 use super::pair::*;
@@ -15,11 +15,14 @@ fn a_question_is_answered_beside_planes_and_a_new_one_waits_for_it() {
     let mut pair = Pair::new();
     pair.want(1, Plane::Sliding, 130_560, Answer::Found);
     assert!(pair.fetcher.want_draft(1, key(1), tokens(1)));
-    assert!(pair.fetcher.want_draft(2, key(1), tokens(3)), "what has not gone out is replaced");
+    assert!(
+        pair.fetcher.want_draft(2, key(1), tokens(3)),
+        "a request that has not gone out is replaced"
+    );
     while pair.drafts.is_empty() {
         pair.step(usize::MAX).unwrap();
     }
-    assert!(pair.ends.is_empty(), "it does not wait for the plane");
+    assert!(pair.ends.is_empty(), "the draft does not wait for the plane");
     assert_eq!(pair.drafts, [(2, tokens(3).iter().copied().collect())]);
     assert!(pair.fetcher.want_draft(3, key(1), tokens(1)));
     pair.step(0).unwrap();
@@ -38,7 +41,10 @@ fn a_draft_that_nobody_asked_for_ends_the_connection() {
             assert!(pair.fetcher.want_draft(1, key(1), tokens(1)));
             pair.fetcher.poll_send(pair.now, &mut Vec::new());
         }
-        assert_eq!(pair.fetcher.on_frame(draft(id), &[], Millis(1)), Err(Fault::UnknownId { frame: "Draft", id }));
+        assert_eq!(
+            pair.fetcher.on_frame(draft(id), &[], Millis(1)),
+            Err(Fault::UnknownId { frame: "Draft", id })
+        );
         assert!(!pair.fetcher.want_draft(3, key(1), tokens(1)), "nothing more is asked");
     }
     let mut pair = Pair::new();
@@ -51,7 +57,14 @@ fn a_peer_that_asks_again_before_it_is_answered_is_turned_away() {
     let mut pair = Pair::new();
     pair.run(100).unwrap();
     let want = |id| Frame::DraftWant { id, parent: key(1), begun: tokens(1) };
-    assert!(matches!(pair.server.on_frame(want(1), Millis(1)), Ok(ServeEvent::DraftWant { id: 1, .. })));
+    assert!(matches!(
+        pair.server.on_frame(want(1), Millis(1)),
+        Ok(ServeEvent::DraftWant { id: 1, .. })
+    ));
     pair.server.draft(1, DraftTokens::new());
-    assert_eq!(pair.server.on_frame(want(2), Millis(1)), Err(Fault::Flood), "the answer has not gone out");
+    assert_eq!(
+        pair.server.on_frame(want(2), Millis(1)),
+        Err(Fault::Flood),
+        "the answer has not gone out"
+    );
 }

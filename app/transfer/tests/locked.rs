@@ -1,4 +1,5 @@
-//! Channels against each other: who gets in, what passes between those who are in, and what anybody between them can do.
+//! Channels against each other: which peers get in, what passes between them, and what a third
+//! party between them can do.
 
 use proptest::prelude::*;
 
@@ -7,27 +8,30 @@ use super::pair::*;
 use crate::keyring::Keyring;
 use crate::limits::{MAX_CHUNK_BYTES, MAX_GREETING_BYTES, REKEY_BYTES};
 
-/// Bytes of the connecting side's first piece in a locked swarm, of which the last 50 are the handshake's, and of the answer.
+/// Bytes of the connecting side's first piece in a locked swarm (the last 50 are the handshake's),
+/// and bytes of the answer.
 const ANSWER_BYTES: usize = 50;
 
 fn keys(key: &[u8]) -> Keyring {
     Keyring::new(key, [])
 }
 
-/// Two channels that have said nothing yet.
+/// Two channels before the first message.
 fn strangers(caller: &Keyring, called: &Keyring) -> (Channel, Channel) {
     (Channel::initiator(caller.current(), [1; 32]), Channel::responder(called, [2; 32]))
 }
 
-/// What a channel sends when it has these frames to say.
+/// What a channel sends when it has these frames to send.
 fn say(channel: &mut Channel, frames: &[Frame]) -> Vec<u8> {
     channel.writable();
     let mut frames = frames.iter();
-    let sent = channel.send(|out| frames.next().map(|frame| encode(frame, &vec![7; frame.payload_len()], out)).is_some());
+    let sent = channel.send(|out| {
+        frames.next().map(|frame| encode(frame, &vec![7; frame.payload_len()], out)).is_some()
+    });
     sent.unwrap_or_default()
 }
 
-/// What a channel makes of bytes that come in pieces of `cut`.
+/// What a channel decodes from bytes that arrive in pieces of `cut`.
 fn hear(channel: &mut Channel, bytes: &[u8], cut: usize) -> Result<Vec<Frame>, Fault> {
     let mut heard = Vec::new();
     for piece in bytes.chunks(cut) {
@@ -40,13 +44,19 @@ fn hear(channel: &mut Channel, bytes: &[u8], cut: usize) -> Result<Vec<Frame>, F
     Ok(heard)
 }
 
-/// Two channels after the handshake, each having said and heard a first frame.
+/// Two channels after the handshake, each of which has sent and received a first frame.
 fn friends() -> (Channel, Channel) {
     let (mut caller, mut called) = strangers(&keys(b"sesame"), &keys(b"sesame"));
     assert_eq!(hear(&mut called, &say(&mut caller, &[]), usize::MAX), Ok(vec![]));
     assert_eq!(hear(&mut caller, &say(&mut called, &[]), usize::MAX), Ok(vec![]));
-    assert_eq!(hear(&mut called, &say(&mut caller, &[greeting()]), usize::MAX), Ok(vec![greeting()]));
-    assert_eq!(hear(&mut caller, &say(&mut called, &[greeting()]), usize::MAX), Ok(vec![greeting()]));
+    assert_eq!(
+        hear(&mut called, &say(&mut caller, &[greeting()]), usize::MAX),
+        Ok(vec![greeting()])
+    );
+    assert_eq!(
+        hear(&mut caller, &say(&mut called, &[greeting()]), usize::MAX),
+        Ok(vec![greeting()])
+    );
     (caller, called)
 }
 
@@ -66,7 +76,11 @@ fn chunk(offset: u32) -> Frame {
 fn those_with_the_key_understand_each_other_however_the_bytes_are_cut() {
     for cut in [1, 2, 3, 49, 50, 51, 1_000, usize::MAX] {
         let (mut caller, mut called) = strangers(&keys(b"sesame"), &keys(b"sesame"));
-        assert_eq!(hear(&mut called, &say(&mut caller, &[greeting()]), cut), Ok(vec![]), "frames wait for the handshake");
+        assert_eq!(
+            hear(&mut called, &say(&mut caller, &[greeting()]), cut),
+            Ok(vec![]),
+            "frames wait for the handshake"
+        );
         let answer = say(&mut called, &[]);
         assert_eq!(answer.len(), ANSWER_BYTES);
         assert_eq!(hear(&mut caller, &answer, cut), Ok(vec![]));
@@ -82,17 +96,23 @@ fn those_with_the_key_understand_each_other_however_the_bytes_are_cut() {
 fn nothing_of_a_frame_is_readable_on_the_wire_and_no_two_connections_look_alike() {
     let said = |caller: [u8; 32], called: [u8; 32]| {
         let keys = keys(b"sesame");
-        let (mut caller, mut called) = (Channel::initiator(keys.current(), caller), Channel::responder(&keys, called));
+        let (mut caller, mut called) =
+            (Channel::initiator(keys.current(), caller), Channel::responder(&keys, called));
         hear(&mut called, &say(&mut caller, &[]), usize::MAX).unwrap();
         hear(&mut caller, &say(&mut called, &[]), usize::MAX).unwrap();
         say(&mut caller, &[greeting(), chunk(0)])
     };
-    let (one, other, third) = (said([1; 32], [2; 32]), said([1; 32], [3; 32]), said([4; 32], [2; 32]));
+    let (one, other, third) =
+        (said([1; 32], [2; 32]), said([1; 32], [3; 32]), said([4; 32], [2; 32]));
     assert!(!one.windows(8).any(|bytes| bytes == [7; 8]), "the payload");
     assert!(!one.windows(16).any(|bytes| bytes == [9; 16]), "the fingerprint");
     assert_ne!(one, other);
     assert_ne!(one, third);
-    assert_eq!(one, said([1; 32], [2; 32]), "the same entropy gives the same bytes, so that a run can be seen again");
+    assert_eq!(
+        one,
+        said([1; 32], [2; 32]),
+        "the same entropy gives the same bytes, so that a run can be repeated"
+    );
 }
 
 #[test]
@@ -101,25 +121,29 @@ fn whoever_has_another_key_is_told_no_more_than_that_and_a_wrong_answer_is_told_
     let refuse = |bytes: &[u8], fault: Fault| {
         let mut called = Channel::responder(&keys(b"sesame"), [2; 32]);
         assert_eq!(hear(&mut called, bytes, usize::MAX), Err(fault));
-        assert_eq!(hear(&mut called, bytes, usize::MAX), Ok(vec![]), "it hears nothing more");
+        assert_eq!(hear(&mut called, bytes, usize::MAX), Ok(vec![]), "it ignores further input");
         assert_eq!(say(&mut called, &[Frame::Bye { reason: fault.reason() }]), bye);
         assert_eq!(say(&mut called, &[]), [0; 0]);
     };
     let knock = say(&mut Channel::initiator(keys(b"other").current(), [1; 32]), &[]);
     refuse(&knock, Fault::Swarm);
     refuse(&say(&mut Channel::initiator(Keyring::open().current(), [1; 32]), &[]), Fault::Swarm);
-    // The tag is no secret: with it, and without the key.
+    // The tag is not secret: with it, but without the key.
     let mut stolen = say(&mut Channel::initiator(keys(b"sesame").current(), [1; 32]), &[]);
     let handshake = stolen.len() - ANSWER_BYTES;
     stolen[handshake..].copy_from_slice(&knock[knock.len() - ANSWER_BYTES..]);
     refuse(&stolen, Fault::Handshake);
-    // An answer that was made without the key.
+    // An answer made without the key.
     let (mut caller, _) = strangers(&keys(b"sesame"), &keys(b"sesame"));
     say(&mut caller, &[]);
     let mut answer = [48, 0].to_vec();
     answer.extend([5; 48]);
     assert_eq!(hear(&mut caller, &answer, 7), Err(Fault::Handshake));
-    assert_eq!(say(&mut caller, &[Frame::Bye { reason: ByeReason::Swarm }]), [0; 0], "there is no word that it would understand");
+    assert_eq!(
+        say(&mut caller, &[Frame::Bye { reason: ByeReason::Swarm }]),
+        [0; 0],
+        "it would understand no message"
+    );
 }
 
 #[test]
@@ -128,7 +152,10 @@ fn a_former_key_opens_and_a_locked_node_never_speaks_in_clear() {
     let (mut caller, mut called) = strangers(&keys(b"old"), &rekeyed);
     hear(&mut called, &say(&mut caller, &[]), usize::MAX).unwrap();
     hear(&mut caller, &say(&mut called, &[]), usize::MAX).unwrap();
-    assert_eq!(hear(&mut called, &say(&mut caller, &[greeting()]), usize::MAX), Ok(vec![greeting()]));
+    assert_eq!(
+        hear(&mut called, &say(&mut caller, &[greeting()]), usize::MAX),
+        Ok(vec![greeting()])
+    );
     // A stranger answers in clear, as an open node would.
     let (mut caller, _) = strangers(&keys(b"old"), &rekeyed);
     say(&mut caller, &[]);
@@ -153,7 +180,7 @@ fn nodes_of_version_1_and_this_one_tell_each_other() {
     let old_bye = Frame::Bye { reason: ByeReason::Version };
     for keyring in [keys(b"sesame"), Keyring::open()] {
         let (mut caller, mut called) = strangers(&keyring, &keyring);
-        // An old node's hello, with wants behind it.
+        // An old node's hello, followed by wants.
         let old = [&[27, 0, 0][..], b"PTLK", &[1, 0x82, 2, 3, 4, 5], &[6; 16], &[9; 300]].concat();
         assert_eq!(hear(&mut called, &old, usize::MAX), Err(Fault::Version { ours: 3, theirs: 1 }));
         assert_eq!(say(&mut called, core::slice::from_ref(&old_bye)), [2, 0, 12, 3]);
@@ -170,8 +197,10 @@ fn any_flipped_bit_of_a_handshake_ends_it() {
         let mut bytes = say(&mut caller, &[]);
         bytes[bit / 8] ^= 1 << (bit % 8);
         match hear(&mut called, &bytes, usize::MAX) {
-            Err(fault) => assert!(say(&mut called, &[Frame::Bye { reason: fault.reason() }]).len() == 4),
-            // A longer knock, whose end does not come.
+            Err(fault) => {
+                assert!(say(&mut called, &[Frame::Bye { reason: fault.reason() }]).len() == 4)
+            }
+            // A longer knock whose end never comes.
             Ok(heard) => assert!(heard.is_empty() && say(&mut called, &[]).is_empty(), "bit {bit}"),
         }
     }
@@ -181,8 +210,11 @@ fn any_flipped_bit_of_a_handshake_ends_it() {
         let mut answer = say(&mut called, &[]);
         answer[bit / 8] ^= 1 << (bit % 8);
         let heard = hear(&mut caller, &answer, usize::MAX);
-        assert!(matches!(heard, Err(Fault::Handshake)) || heard == Ok(vec![]) && bit < 16, "bit {bit}");
-        assert_eq!(say(&mut caller, &[greeting()]), [0; 0], "bit {bit}: it trusts nobody");
+        assert!(
+            matches!(heard, Err(Fault::Handshake)) || heard == Ok(vec![]) && bit < 16,
+            "bit {bit}"
+        );
+        assert_eq!(say(&mut caller, &[greeting()]), [0; 0], "bit {bit}: it trusts no peer");
     }
 }
 
@@ -194,11 +226,22 @@ fn any_flipped_bit_of_a_sealed_message_is_a_fault_and_the_last_word_still_goes_o
         let mut bytes = say(&mut caller, &[ping(1), ping(2)]);
         bytes[bit / 8] ^= 1 << (bit % 8);
         let heard = hear(&mut called, &bytes, usize::MAX);
-        assert!(matches!(heard, Err(Fault::Unsealed | Fault::SealedLength(_))) || heard == Ok(vec![]) && bit < 16, "bit {bit}");
+        assert!(
+            matches!(heard, Err(Fault::Unsealed | Fault::SealedLength(_)))
+                || heard == Ok(vec![]) && bit < 16,
+            "bit {bit}"
+        );
         if heard.is_err() {
-            assert_eq!(hear(&mut called, &say(&mut caller, &[ping(3)]), usize::MAX), Ok(vec![]), "nothing opens any more");
+            assert_eq!(
+                hear(&mut called, &say(&mut caller, &[ping(3)]), usize::MAX),
+                Ok(vec![]),
+                "no message opens any more"
+            );
             let bye = Frame::Bye { reason: ByeReason::Protocol };
-            assert_eq!(hear(&mut caller, &say(&mut called, core::slice::from_ref(&bye)), usize::MAX), Ok(vec![bye]));
+            assert_eq!(
+                hear(&mut caller, &say(&mut called, core::slice::from_ref(&bye)), usize::MAX),
+                Ok(vec![bye])
+            );
         }
     }
 }
@@ -238,16 +281,24 @@ fn a_recorded_connection_that_is_played_again_gets_an_answer_and_no_further() {
 
 #[test]
 fn lengths_are_judged_when_they_are_read_and_a_stranger_gets_no_buffer() {
-    let announce = |channel: &mut Channel, length: usize| hear(channel, &(length as u16).to_le_bytes(), usize::MAX);
+    let announce = |channel: &mut Channel, length: usize| {
+        hear(channel, &(length as u16).to_le_bytes(), usize::MAX)
+    };
     let (_, mut called) = friends();
-    assert_eq!(announce(&mut called, 16 + MAX_FRAME_BYTES + 1), Err(Fault::SealedLength(16 + MAX_FRAME_BYTES + 1)));
+    assert_eq!(
+        announce(&mut called, 16 + MAX_FRAME_BYTES + 1),
+        Err(Fault::SealedLength(16 + MAX_FRAME_BYTES + 1))
+    );
     let (_, mut called) = friends();
-    assert_eq!(announce(&mut called, 16), Err(Fault::SealedLength(16)), "a message of nothing");
-    // Whoever plays a recorded handshake is in as far as this.
+    assert_eq!(announce(&mut called, 16), Err(Fault::SealedLength(16)), "an empty message");
+    // Replaying a recorded handshake gets this far.
     let knock = say(&mut Channel::initiator(keys(b"sesame").current(), [1; 32]), &[]);
     let mut called = Channel::responder(&keys(b"sesame"), [3; 32]);
     hear(&mut called, &knock, usize::MAX).unwrap();
-    assert_eq!(announce(&mut called, 16 + MAX_GREETING_BYTES + 1), Err(Fault::SealedLength(16 + MAX_GREETING_BYTES + 1)));
+    assert_eq!(
+        announce(&mut called, 16 + MAX_GREETING_BYTES + 1),
+        Err(Fault::SealedLength(16 + MAX_GREETING_BYTES + 1))
+    );
 }
 
 #[test]
@@ -276,7 +327,10 @@ fn keys_change_on_both_sides_at_the_same_byte_each_way_for_itself() {
         assert_eq!(hear(&mut called, &bytes, 10_000).unwrap(), [ping(7), chunk(offset)]);
         offset += 1;
         if offset % 100 == 0 {
-            assert_eq!(hear(&mut caller, &say(&mut called, &[ping(1)]), usize::MAX), Ok(vec![ping(1)]));
+            assert_eq!(
+                hear(&mut caller, &say(&mut called, &[ping(1)]), usize::MAX),
+                Ok(vec![ping(1)])
+            );
         }
     }
 }

@@ -1,4 +1,5 @@
-//! A connection in memory: both sides, a store behind the serving one, and the bytes in between, cut as a test likes.
+//! A connection in memory: both sides, a store behind the serving one, and the bytes in between,
+//! split as a test chooses.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +12,12 @@ use crate::kv::{Page, Plane};
 
 /// The same cases on every run.
 pub(crate) fn cases(cases: u32) -> ProptestConfig {
-    ProptestConfig { cases, rng_seed: RngSeed::Fixed(1), failure_persistence: None, ..ProptestConfig::default() }
+    ProptestConfig {
+        cases,
+        rng_seed: RngSeed::Fixed(1),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
 }
 
 pub(crate) fn hello(node: u64) -> Hello {
@@ -26,9 +32,13 @@ pub(crate) fn tokens(n: u32) -> Tokens {
     (0..1 + n % 16).map(|i| TokenId(1_000 * n + i)).collect()
 }
 
-/// What the serving node holds of block `n`: bytes that differ by block, plane and place.
+/// The serving node's bytes of block `n`: they differ by block, plane and place.
 pub(crate) fn content(n: u32, plane: Plane, bytes: usize) -> Vec<u8> {
-    (0..bytes).map(|i| (i as u32 ^ (i as u32 >> 8)).wrapping_mul(31).wrapping_add(7 * n + plane as u32) as u8).collect()
+    (0..bytes)
+        .map(|i| {
+            (i as u32 ^ (i as u32 >> 8)).wrapping_mul(31).wrapping_add(7 * n + plane as u32) as u8
+        })
+        .collect()
 }
 
 pub(crate) fn page_of(bytes: &[u8]) -> Page {
@@ -41,7 +51,7 @@ pub(crate) fn expected(n: u32, plane: Plane, bytes: usize) -> Expected {
     Expected { key: key(n), parent: key(n + 100), tokens: tokens(n), plane, bytes }
 }
 
-/// What the serving node does with a want.
+/// How the serving node answers a want.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(crate) enum Answer {
     Found,
@@ -50,7 +60,7 @@ pub(crate) enum Answer {
     Never,
 }
 
-/// What came of a want.
+/// How a want ended.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(crate) enum End {
     Done,
@@ -72,7 +82,7 @@ pub(crate) struct Pair {
     pub now: Millis,
 }
 
-/// One direction: bytes on their way, and the bit of them that is to be damaged, if any.
+/// One direction: bytes in flight, and the bit of them to damage, if any.
 pub(crate) struct Wire {
     pub bytes: Vec<u8>,
     pub decoder: Decoder,
@@ -87,7 +97,9 @@ impl Wire {
 
     fn damage_new(&mut self, from: usize) {
         let added = self.bytes.len() - from;
-        if let Some(bit) = self.damage.filter(|bit| (self.carried..self.carried + added).contains(&(bit / 8))) {
+        if let Some(bit) =
+            self.damage.filter(|bit| (self.carried..self.carried + added).contains(&(bit / 8)))
+        {
             self.bytes[from + bit / 8 - self.carried] ^= 1 << (bit % 8);
         }
         self.carried += added;
@@ -111,7 +123,8 @@ impl Pair {
         }
     }
 
-    /// Puts a plane into the serving node's store and asks for it; returns the page that it goes to.
+    /// Puts a plane into the serving node's store and requests it; returns the page
+    /// that it goes to.
     pub(crate) fn want(&mut self, n: u32, plane: Plane, bytes: usize, answer: Answer) -> Page {
         self.store.insert((key(n), plane), (n, bytes, answer));
         let page = page_of(&vec![0; bytes]);
@@ -144,7 +157,9 @@ impl Pair {
                 FetchEvent::Done { id } => assert_eq!(self.ends.insert(id, End::Done), None),
                 FetchEvent::Absent { id } => assert_eq!(self.ends.insert(id, End::Absent), None),
                 FetchEvent::Busy { id } => assert_eq!(self.ends.insert(id, End::Busy), None),
-                FetchEvent::FilterSegment { segment, bytes, .. } => self.segments.push((segment, bytes.to_vec())),
+                FetchEvent::FilterSegment { segment, bytes, .. } => {
+                    self.segments.push((segment, bytes.to_vec()))
+                }
                 FetchEvent::Draft { id, tokens } => self.drafts.push((id, tokens)),
                 FetchEvent::Progress { .. } | FetchEvent::Closed(_) | FetchEvent::Nothing => {}
             }
@@ -163,7 +178,13 @@ impl Pair {
             ServeEvent::Want { id, key, plane } => match self.store.get(&(key, plane)) {
                 Some(&(n, bytes, Answer::Found)) => {
                     let page = page_of(&content(n, plane, bytes));
-                    assert!(self.server.found(id, super::pair::key(n + 100), tokens(n), page, bytes));
+                    assert!(self.server.found(
+                        id,
+                        super::pair::key(n + 100),
+                        tokens(n),
+                        page,
+                        bytes
+                    ));
                     self.pins += 1;
                 }
                 Some((_, _, Answer::Busy)) => self.server.busy(id),
@@ -173,7 +194,9 @@ impl Pair {
             ServeEvent::FilterWant { segment } => {
                 self.server.filter_segment(segment, 7, &vec![segment; 100 * usize::from(segment)])
             }
-            ServeEvent::DraftWant { id, begun, .. } => self.server.draft(id, begun.iter().copied().collect()),
+            ServeEvent::DraftWant { id, begun, .. } => {
+                self.server.draft(id, begun.iter().copied().collect())
+            }
             ServeEvent::Cancelled { id } => self.server.absent(id),
             ServeEvent::Ready(_) | ServeEvent::Closed(_) | ServeEvent::Nothing => {}
         }

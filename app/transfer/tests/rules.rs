@@ -1,4 +1,4 @@
-//! Peers that break rules: each check of the fetching and the serving side, by the fault it ends in.
+//! Peers that break rules: each check of the fetching and the serving side, by the fault it raises.
 
 use proptest::prelude::*;
 use xxhash_rust::xxh3::xxh3_64;
@@ -11,7 +11,7 @@ use crate::limits::{FILTER_SEGMENT_BYTES, MAX_CHUNK_BYTES};
 
 const BYTES: usize = MAX_CHUNK_BYTES + 100;
 
-/// A fetcher that has said and heard hello, and asked for block 1 under the id 1.
+/// A fetcher that has sent and received hello, and requested block 1 under the id 1.
 fn asked() -> (Fetcher, Page) {
     let mut fetcher = Fetcher::new(hello(2));
     let page = page_of(&[0; BYTES]);
@@ -25,7 +25,14 @@ fn asked() -> (Fetcher, Page) {
 
 fn found() -> Frame {
     let digest = xxh3_64(&content(1, Plane::Global, BYTES));
-    Frame::Found { id: 1, plane: Plane::Global, parent: key(101), tokens: tokens(1), bytes: BYTES as u32, digest }
+    Frame::Found {
+        id: 1,
+        plane: Plane::Global,
+        parent: key(101),
+        tokens: tokens(1),
+        bytes: BYTES as u32,
+        digest,
+    }
 }
 
 fn chunk(start: usize, end: usize) -> (Frame, Vec<u8>) {
@@ -45,10 +52,21 @@ fn fault(frames: &[(Frame, Vec<u8>)]) -> Fault {
                 assert!(!fetcher.poll_send(Millis(5), &mut out));
                 let before = page.read().to_vec();
                 for (frame, payload) in [(found(), vec![]), chunk(0, MAX_CHUNK_BYTES)] {
-                    assert_eq!(fetcher.on_frame(frame, &payload, Millis(6)), Ok(FetchEvent::Nothing));
+                    assert_eq!(
+                        fetcher.on_frame(frame, &payload, Millis(6)),
+                        Ok(FetchEvent::Nothing)
+                    );
                 }
-                assert_eq!(before, page.read().to_vec(), "written to after the connection was given up");
-                assert_eq!((fetcher.room(), fetcher.is_idle()), (0, false), "the want stays unknown");
+                assert_eq!(
+                    before,
+                    page.read().to_vec(),
+                    "written to after the connection was given up"
+                );
+                assert_eq!(
+                    (fetcher.room(), fetcher.is_idle()),
+                    (0, false),
+                    "the want stays unknown"
+                );
                 return fault;
             }
         }
@@ -104,14 +122,26 @@ fn chunks_come_in_order_whole_and_no_further_than_the_end() {
     let order = |offset, len, expected| Fault::ChunkOrder { offset, len, expected, bytes: BYTES };
     let full = MAX_CHUNK_BYTES as u16;
     assert_eq!(fault(&[bare(found()), chunk(100, BYTES)]), order(100, full, 0), "a gap");
-    assert_eq!(fault(&[bare(found()), chunk(0, 100)]), order(0, 100, 0), "a short chunk that is not the last");
+    assert_eq!(
+        fault(&[bare(found()), chunk(0, 100)]),
+        order(0, 100, 0),
+        "a short chunk that is not the last"
+    );
     let first = chunk(0, MAX_CHUNK_BYTES);
-    assert_eq!(fault(&[bare(found()), first.clone(), first.clone()]), order(0, full, MAX_CHUNK_BYTES), "an overlap");
+    assert_eq!(
+        fault(&[bare(found()), first.clone(), first.clone()]),
+        order(0, full, MAX_CHUNK_BYTES),
+        "an overlap"
+    );
     let mut long = chunk(MAX_CHUNK_BYTES, BYTES);
     long.1.push(0);
     let Frame::Chunk { len, .. } = &mut long.0 else { unreachable!() };
     *len += 1;
-    assert_eq!(fault(&[bare(found()), first.clone(), long]), order(MAX_CHUNK_BYTES as u32, 101, MAX_CHUNK_BYTES), "past the end");
+    assert_eq!(
+        fault(&[bare(found()), first.clone(), long]),
+        order(MAX_CHUNK_BYTES as u32, 101, MAX_CHUNK_BYTES),
+        "past the end"
+    );
     assert_eq!(fault(&[first]), Fault::Unexpected("Chunk"), "before Found");
     assert_eq!(fault(&[bare(found()), bare(found())]), Fault::Unexpected("Found"), "twice");
 }
@@ -122,7 +152,10 @@ fn damaged_bytes_never_reach_the_page() {
     damaged.1[77] ^= 4;
     let (mut fetcher, page) = asked();
     fetcher.on_frame(found(), &[], Millis(1)).unwrap();
-    assert_eq!(fetcher.on_frame(damaged.0, &damaged.1, Millis(1)), Err(Fault::Checksum { id: 1, offset: 0 }));
+    assert_eq!(
+        fetcher.on_frame(damaged.0, &damaged.1, Millis(1)),
+        Err(Fault::Checksum { id: 1, offset: 0 })
+    );
     assert!(page.read().iter().all(|&byte| byte == 0));
 }
 
@@ -130,8 +163,16 @@ fn damaged_bytes_never_reach_the_page() {
 fn chunks_that_are_whole_but_of_another_plane_end_in_a_wrong_digest() {
     let (_, mut payload) = chunk(MAX_CHUNK_BYTES, BYTES);
     payload[0] ^= 1;
-    let last = Frame::Chunk { id: 1, offset: MAX_CHUNK_BYTES as u32, checksum: xxh3_64(&payload), len: 100 };
-    assert_eq!(fault(&[bare(found()), chunk(0, MAX_CHUNK_BYTES), (last, payload)]), Fault::Digest(1));
+    let last = Frame::Chunk {
+        id: 1,
+        offset: MAX_CHUNK_BYTES as u32,
+        checksum: xxh3_64(&payload),
+        len: 100,
+    };
+    assert_eq!(
+        fault(&[bare(found()), chunk(0, MAX_CHUNK_BYTES), (last, payload)]),
+        Fault::Digest(1)
+    );
 }
 
 #[test]
@@ -147,7 +188,10 @@ fn answers_to_what_was_never_asked_are_faults() {
     };
     assert_eq!(fault(&[segment(4, &[1])]), unknown("FilterSegment", 4));
     assert_eq!(fault(&[segment(200, &[1])]), unknown("FilterSegment", 200));
-    assert_eq!(fault(&[segment(3, &[1; FILTER_SEGMENT_BYTES + 1])]), Fault::SegmentTooLong(FILTER_SEGMENT_BYTES + 1));
+    assert_eq!(
+        fault(&[segment(3, &[1; FILTER_SEGMENT_BYTES + 1])]),
+        Fault::SegmentTooLong(FILTER_SEGMENT_BYTES + 1)
+    );
     let mut damaged = segment(3, &[1, 2]);
     damaged.1[0] = 9;
     assert_eq!(fault(&[damaged]), Fault::SegmentChecksum(3));
@@ -163,7 +207,11 @@ fn a_peer_that_cannot_share_is_told_why_and_at_most_who_is_here_before_anything_
     let cases: [(Hello, Fault, ByeReason); 4] = [
         (hello(1), Fault::SameNode, ByeReason::SameNode),
         (Hello { node: NodeId(1), ..hello(2) }, Fault::Twin, ByeReason::Twin),
-        (Hello { epoch: Epoch(4), ..hello(2) }, Fault::Epoch { ours: 3, theirs: 4 }, ByeReason::Epoch),
+        (
+            Hello { epoch: Epoch(4), ..hello(2) },
+            Fault::Epoch { ours: 3, theirs: 4 },
+            ByeReason::Epoch,
+        ),
         (
             Hello { fingerprint: Fingerprint([1; 16]), ..hello(2) },
             Fault::Fingerprint { ours: Fingerprint([9; 16]), theirs: Fingerprint([1; 16]) },
@@ -175,7 +223,8 @@ fn a_peer_that_cannot_share_is_told_why_and_at_most_who_is_here_before_anything_
         assert_eq!(server.on_frame(Frame::Hello(theirs), Millis(0)), Err(expected_fault));
         let mut fetcher = Fetcher::new(ours);
         assert_eq!(fetcher.on_frame(Frame::Hello(theirs), &[], Millis(0)), Err(expected_fault));
-        let (mut from_server, mut from_fetcher, mut bye, mut told) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut from_server, mut from_fetcher, mut bye, mut told) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         while server.poll_send(Millis(0), &mut from_server) {}
         while fetcher.poll_send(Millis(0), &mut from_fetcher) {}
         encode(&Frame::Bye { reason }, &[], &mut bye);
@@ -189,7 +238,10 @@ fn a_peer_that_cannot_share_is_told_why_and_at_most_who_is_here_before_anything_
     let early = Frame::Want { id: 1, key: key(1), plane: Plane::Global };
     assert_eq!(server.on_frame(early, Millis(0)), Err(Fault::NotHello("Want")));
     let mut fetcher = Fetcher::new(ours);
-    assert_eq!(fetcher.on_frame(Frame::Absent { id: 1 }, &[], Millis(0)), Err(Fault::NotHello("Absent")));
+    assert_eq!(
+        fetcher.on_frame(Frame::Absent { id: 1 }, &[], Millis(0)),
+        Err(Fault::NotHello("Absent"))
+    );
     let refused = Frame::Bye { reason: ByeReason::Full };
     let mut fetcher = Fetcher::new(ours);
     assert_eq!(fetcher.on_frame(refused, &[], Millis(0)), Ok(FetchEvent::Closed(ByeReason::Full)));
@@ -205,8 +257,15 @@ fn the_serving_side_takes_no_id_twice_and_answers_no_flood() {
     let want = Frame::Want { id: 1, key: key(1), plane: Plane::Global };
     assert_eq!(fault(&[want.clone(), want]), Some(Fault::DuplicateWant(1)));
     assert_eq!(fault(&[Frame::Ping { nonce: 1 }, Frame::Ping { nonce: 2 }]), Some(Fault::Flood));
-    assert_eq!(fault(&[0, 1, 2, 3, 4].map(|segment| Frame::FilterWant { segment })), Some(Fault::Flood));
-    assert_eq!(fault(&[Frame::Cancel { id: 9 }, Frame::Cancel { id: 9 }]), None, "it crossed the last chunk");
+    assert_eq!(
+        fault(&[0, 1, 2, 3, 4].map(|segment| Frame::FilterWant { segment })),
+        Some(Fault::Flood)
+    );
+    assert_eq!(
+        fault(&[Frame::Cancel { id: 9 }, Frame::Cancel { id: 9 }]),
+        None,
+        "the cancel crossed the last chunk"
+    );
     assert_eq!(fault(&[Frame::Absent { id: 9 }]), Some(Fault::Unexpected("Absent")));
 }
 
@@ -222,7 +281,14 @@ fn any_frame() -> impl Strategy<Value = (Frame, Vec<u8>)> {
         id.clone().prop_map(|id| bare(Frame::Cancel { id })),
         (id.clone(), 0u32..3, any::<u64>()).prop_map(|(id, n, digest)| {
             let (parent, tokens) = (key(n + 100), tokens(n));
-            bare(Frame::Found { id, plane: Plane::Global, parent, tokens, bytes: BYTES as u32, digest })
+            bare(Frame::Found {
+                id,
+                plane: Plane::Global,
+                parent,
+                tokens,
+                bytes: BYTES as u32,
+                digest,
+            })
         }),
         Just(bare(found())),
         Just(chunk(0, MAX_CHUNK_BYTES)),

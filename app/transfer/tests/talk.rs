@@ -9,7 +9,8 @@ use crate::id::Millis;
 use crate::kv::{Page, Plane};
 use crate::limits::{IDLE_TIMEOUT_MS, MAX_CHUNK_BYTES, MAX_WANTS_IN_FLIGHT, STALL_TIMEOUT_MS};
 
-const SIZES: [usize; 7] = [0, 1, MAX_CHUNK_BYTES - 1, MAX_CHUNK_BYTES, MAX_CHUNK_BYTES + 1, 26_112, 130_560];
+const SIZES: [usize; 7] =
+    [0, 1, MAX_CHUNK_BYTES - 1, MAX_CHUNK_BYTES, MAX_CHUNK_BYTES + 1, 26_112, 130_560];
 
 fn holds(page: &Page, n: u32, plane: Plane, bytes: usize) -> bool {
     page.read()[..bytes] == content(n, plane, bytes)[..]
@@ -43,7 +44,11 @@ fn a_whole_block_comes_before_a_part_of_the_next() {
     while !pair.ends.contains_key(&1) {
         pair.step(usize::MAX).unwrap();
     }
-    assert!(pair.down.carried < 2 * 130_560, "{} bytes for one block of 130,560", pair.down.carried);
+    assert!(
+        pair.down.carried < 2 * 130_560,
+        "{} bytes for one block of 130,560",
+        pair.down.carried
+    );
 }
 
 #[test]
@@ -70,8 +75,11 @@ fn a_cancelled_want_stops_gives_its_page_back_and_its_place() {
     pair.fetcher.cancel(3, pair.now);
     page.write().fill(0xee);
     pair.run(usize::MAX).unwrap();
-    assert!(page.read().iter().all(|&byte| byte == 0xee), "a late chunk was written to a page that was given back");
-    assert!(pair.down.carried < 5 * MAX_CHUNK_BYTES, "the peer went on sending");
+    assert!(
+        page.read().iter().all(|&byte| byte == 0xee),
+        "a late chunk was written to a page that was given back"
+    );
+    assert!(pair.down.carried < 5 * MAX_CHUNK_BYTES, "the peer kept sending");
     assert_eq!((pair.pins, pair.ends.len(), pair.fetcher.room()), (0, 0, MAX_WANTS_IN_FLIGHT));
     let page = pair.want(2, Plane::Global, 26_112, Answer::Found);
     pair.run(usize::MAX).unwrap();
@@ -96,7 +104,9 @@ fn a_block_found_after_the_peer_gave_up_or_left_is_not_kept_pinned() {
     for leave in [false, true] {
         let mut server = Server::new(hello(1), Millis(0));
         server.on_frame(Frame::Hello(hello(2)), Millis(0)).unwrap();
-        server.on_frame(Frame::Want { id: 1, key: key(1), plane: Plane::Global }, Millis(0)).unwrap();
+        server
+            .on_frame(Frame::Want { id: 1, key: key(1), plane: Plane::Global }, Millis(0))
+            .unwrap();
         if leave {
             server.close();
         } else {
@@ -145,7 +155,8 @@ fn a_peer_that_only_accepts_is_known_to_be_slow() {
     pair.want(1, Plane::Global, 26_112, Answer::Never);
     pair.run(usize::MAX).unwrap();
     pair.fetcher.cancel(2, Millis(300));
-    let slow = std::iter::from_fn(|| pair.fetcher.poll_sample()).find(|sample| matches!(sample, Sample::Goodput { .. }));
+    let slow = std::iter::from_fn(|| pair.fetcher.poll_sample())
+        .find(|sample| matches!(sample, Sample::Goodput { .. }));
     assert_eq!(slow, Some(Sample::Goodput { bytes: 0, elapsed: Millis(300) }));
 }
 
@@ -215,7 +226,8 @@ fn filter_segments_come_a_few_at_a_time_and_an_unknown_one_comes_empty() {
     while pair.fetcher.poll_send(pair.now, &mut pair.up.bytes) {}
     assert_eq!(pair.up.bytes.len(), 23 + 4 * 4, "a hello and four wants: a fifth would be a flood");
     pair.run(64).unwrap();
-    let got: Vec<_> = pair.segments.iter().map(|(segment, bytes)| (*segment, bytes.len())).collect();
+    let got: Vec<_> =
+        pair.segments.iter().map(|(segment, bytes)| (*segment, bytes.len())).collect();
     assert_eq!(got, [(0, 0), (2, 200), (3, 300), (4, 400), (8, 800), (9, 900)]);
 }
 
@@ -240,11 +252,15 @@ fn a_ping_is_answered() {
     assert_eq!(out, pong);
 }
 
-/// A want by its id, block, plane and length; its page, what that held when it was given back, and when that is to happen.
+/// A want by its id, block, plane and length; its page, what the page held when it was given back,
+/// and when to give it back.
 type Asked = (u32, u32, Plane, usize, Page, Option<Vec<u8>>, u64);
 
 fn cancel_due(pair: &mut Pair, pages: &mut [Asked]) {
-    for page in pages.iter_mut().filter(|page| page.6 <= pair.now.0 && page.5.is_none() && !pair.ends.contains_key(&page.0)) {
+    for page in pages
+        .iter_mut()
+        .filter(|page| page.6 <= pair.now.0 && page.5.is_none() && !pair.ends.contains_key(&page.0))
+    {
         pair.fetcher.cancel(page.0, pair.now);
         page.5 = Some(page.4.read().to_vec());
     }
@@ -253,8 +269,9 @@ fn cancel_due(pair: &mut Pair, pages: &mut [Asked]) {
 proptest! {
     #![proptest_config(cases(64))]
 
-    /// Whatever is asked and cancelled, early or late, in whatever pieces the bytes come: each want ends once, a page reported
-    /// as done is right, a page given back stays untouched, and nothing stays pinned.
+    /// Whatever is requested and cancelled, early or late, however the bytes are split: each want
+    /// ends once, a page reported as done is right, a page given back stays untouched, and nothing
+    /// stays pinned.
     #[test]
     fn any_conversation_ends_well(
         wants in prop::collection::vec((0usize..SIZES.len(), 0u8..8, 0usize..120, 1usize..60_000), 1..40),

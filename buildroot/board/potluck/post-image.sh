@@ -1,8 +1,9 @@
 #!/bin/sh
-# Puts the card together: sdcard.img in Buildroot's folder of images. Buildroot calls it with that folder's path.
+# Assembles the card: sdcard.img in Buildroot's image folder. Buildroot calls it with that folder's
+# path.
 #
-# POTLUCK_CARD_MODEL=FILE.gguf puts a model on the boot partition; POTLUCK_DEBIAN names the folder of Debian's kernel and boot
-# firmware where Buildroot has built none.
+# POTLUCK_CARD_MODEL=FILE.gguf puts a model on the boot partition; POTLUCK_DEBIAN names the folder
+# of Debian's kernel and boot firmware if Buildroot has built none.
 set -eu
 images=$1
 here=$(cd "$(dirname "$0")" && pwd)
@@ -22,7 +23,8 @@ if grep -q '^BR2_LINUX_KERNEL=y' "$BR2_CONFIG"; then
     cp "$here/config.txt" "$images/boot/config.txt"
 else
     cp -r "${POTLUCK_DEBIAN:?}"/kernel/boot/. "$images/boot/"
-    # Debian's kernel needs an initramfs; its device tree was given beforehand what the overlays would do.
+    # Debian's kernel needs an initramfs; tools/image-kernel.sh has already applied the overlays'
+    # changes to its device tree.
     {
         grep -v '^dtoverlay=\|^dtparam=' "$here/config.txt"
         echo
@@ -33,11 +35,12 @@ fi
 sed '/^#/d; /^$/d' "$here/cmdline.txt" | tr '\n' ' ' | sed 's/ $/\n/' >"$images/boot/cmdline.txt"
 cp "$TARGET_DIR/usr/share/potluck/potluck.toml" "$images/boot/potluck.toml"
 
-# Room for a model of 300 MB, which may be copied onto the card later; a larger one takes a larger partition.
+# Room for a model of 300 MB, which may be copied onto the card later; a larger model gets a larger
+# partition.
 boot_mib=384
 if [ -n "$model" ]; then
     [ "$(head -c 4 "$model")" = GGUF ] || { echo "$model is not a GGUF file: potluck convert makes one" >&2; exit 1; }
-    # All parts of a model in several files.
+    # All parts of a split model.
     case $model in
         *-[0-9][0-9][0-9][0-9][0-9]-of-[0-9][0-9][0-9][0-9][0-9].*)
             whole=${model%-?????-of-?????.*}
@@ -50,8 +53,8 @@ if [ -n "$model" ]; then
     [ "$need_mib" -le "$boot_mib" ] || boot_mib=$need_mib
 fi
 
-# The data partition: as small as it can begin, and able to grow, mounted, to any card's size. Its numbers are fixed, so that the
-# same build makes the same image.
+# The data partition: as small as possible at first, and able to grow, while mounted, to any card's
+# size. Its UUIDs are fixed, so that the same build gives the same image.
 rm -f "$images/data.ext4"
 E2FSPROGS_FAKE_TIME=${SOURCE_DATE_EPOCH:-0} mke2fs -q -t ext4 -b 4096 -i 65536 -L data -m 1 \
     -U 706f746c-7563-6b00-8000-646174610000 \
@@ -67,7 +70,7 @@ r $images/boot.files
 d
 }" "$here/genimage.cfg.in" >"$images/genimage.cfg"
 
-# The card is called sdcard.img when it is whole, and not before.
+# The image gets the name sdcard.img only when it is complete.
 rm -rf "$images/genimage.tmp" "$images/genimage.out" "$images/empty" "$images/sdcard.img"
 mkdir -p "$images/genimage.out" "$images/empty"
 genimage --rootpath "$images/empty" --tmppath "$images/genimage.tmp" --inputpath "$images" --outputpath "$images/genimage.out" \

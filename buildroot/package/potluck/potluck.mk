@@ -4,8 +4,8 @@
 #
 ################################################################################
 
-# Installed as it was built by "make firmware": Buildroot's own cargo
-# infrastructure would set another profile, and the binary asks for no library.
+# Installed as built by "make firmware": Buildroot's own cargo infrastructure
+# would use another profile, and the binary needs no library.
 POTLUCK_BINARY = $(or $(POTLUCK_BIN),$(call qstrip,$(BR2_PACKAGE_POTLUCK_BINARY)))
 POTLUCK_MODEL = $(or $(POTLUCK_DEMO_MODEL),$(call qstrip,$(BR2_PACKAGE_POTLUCK_MODEL)))
 POTLUCK_LICENSE = MIT or Apache-2.0

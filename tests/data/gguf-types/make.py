@@ -9,14 +9,28 @@ from gguf import GGMLQuantizationType, GGML_QUANT_SIZES, quants
 
 HERE = pathlib.Path(__file__).parent
 # Where a unit has its halves.
-HALVES = {"Q4_0": [0], "Q4_1": [0, 2], "Q5_0": [0], "Q5_1": [0, 2], "Q8_0": [0], "Q2_K": [80, 82], "Q3_K": [108], "Q4_K": [0, 2],
-          "Q5_K": [0, 2], "Q6_K": [208], "IQ4_NL": [0], "IQ4_XS": [0], "F16": [], "BF16": []}
+HALVES = {
+    "Q4_0": [0],
+    "Q4_1": [0, 2],
+    "Q5_0": [0],
+    "Q5_1": [0, 2],
+    "Q8_0": [0],
+    "Q2_K": [80, 82],
+    "Q3_K": [108],
+    "Q4_K": [0, 2],
+    "Q5_K": [0, 2],
+    "Q6_K": [208],
+    "IQ4_NL": [0],
+    "IQ4_XS": [0],
+    "F16": [],
+    "BF16": [],
+}
 ODD = [0x0000, 0x8000, 0x0001, 0x83FF, 0x7BFF, 0xFBFF, 0x7C00, 0x7E00]
 
 
 def halves(unit, at, values):
     for place, value in zip(at, values):
-        unit[place:place + 2] = np.frombuffer(np.uint16(value).tobytes(), np.uint8)
+        unit[place : place + 2] = np.frombuffer(np.uint16(value).tobytes(), np.uint8)
 
 
 def units(name, size, random):

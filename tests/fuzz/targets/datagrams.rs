@@ -1,5 +1,6 @@
-//! Datagrams of a peer that has the swarm's key (the one that everybody has, where none is set) and says anything with it: the bytes that
-//! the fuzzer makes are sealed. A node hears them, some of their boots having answered and others not.
+//! Datagrams with any content from a peer that has the swarm's key (the public one where no key is
+//! set): the target seals the fuzzer's bytes. A node receives them; some of the boots have answered
+//! it and others have not.
 
 #![no_main]
 
@@ -12,7 +13,7 @@ use potluck::keyring::Keyring;
 use potluck::kv::Plane;
 use potluck::limits::FILTER_SEGMENT_BYTES;
 
-/// Sixteen bytes of epochs come before what the fuzzer makes.
+/// Sixteen bytes of epochs precede the fuzzer's bytes.
 fn sealed(body: &[u8], keys: &Keyring, peer: u8, counter: u64) -> Datagram {
     let (node, boot) = (NodeId(u64::from(peer) + 2), BootId(1));
     let header = Header { swarm: keys.current().tag(), node, boot, counter, epochs: EpochState::default() };
@@ -49,11 +50,11 @@ fuzz_target!(|data: &[u8]| {
         }
         let datagram = sealed(body, &keys, *peer % 4, counter);
         let used = catalog.handle(from, &datagram, now);
-        assert!(used.is_err() || sieve.passes(from, &datagram, now), "what the node uses is let through");
-        // The same again is a replay, and is never used.
+        assert!(used.is_err() || sieve.passes(from, &datagram, now), "the sieve must pass what the node uses");
+        // The same datagram again is a replay, and is never used.
         if used.is_ok() {
             let again = catalog.handle(from, &datagram, now);
-            assert!(!matches!(again, Ok(Some(_))), "a replay was news");
+            assert!(!matches!(again, Ok(Some(_))), "a replay was accepted");
         }
         let _ = catalog.handle(from, body, now);
         now = now + Millis(u64::from(*length) * 10);

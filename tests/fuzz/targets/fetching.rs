@@ -1,5 +1,6 @@
-//! A peer that was asked for blocks answers with anything. What it sends is cut into pieces of any size, and some deadlines pass.
-//! The connection may fail; a plane that counts as received must be the one that was asked for.
+//! A peer that was asked for blocks answers with anything, split into pieces of any size, and some
+//! deadlines pass. The connection may fail, but a plane that counts as received must be the one
+//! that was asked for.
 
 #![no_main]
 
@@ -31,7 +32,7 @@ fuzz_target!(|data: &[u8]| {
     let mut decoder = Decoder::new();
     let mut out = Vec::new();
     let mut now = Millis(0);
-    // Most peers begin as they should.
+    // Most peers begin correctly.
     if cut % 4 != 0 {
         encode(&Frame::Hello(hello(2)), &[], &mut out);
         decoder.push(&out);
@@ -40,7 +41,7 @@ fuzz_target!(|data: &[u8]| {
         let mut left = piece;
         while !left.is_empty() {
             let taken = decoder.push(left);
-            assert!(taken > 0, "a decoder whose frames were taken has room");
+            assert!(taken > 0, "a drained decoder must have room");
             left = &left[taken..];
             loop {
                 match decoder.next_frame() {
@@ -64,7 +65,7 @@ fuzz_target!(|data: &[u8]| {
             return;
         }
     }
-    // A peer that has said goodbye is asked nothing more.
+    // A peer that has said goodbye is not asked again.
     let room = fetcher.room();
-    assert!(room == 0 || room + 4 >= MAX_WANTS_IN_FLIGHT, "of four wants nothing is left but room for {room}");
+    assert!(room == 0 || room + 4 >= MAX_WANTS_IN_FLIGHT, "four wants are done, but there is only room for {room}");
 });

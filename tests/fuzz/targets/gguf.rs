@@ -1,7 +1,8 @@
-//! A model file as anything, or several as the parts of one: the heads are read, what they say of the model, its vocabulary and its
-//! weights, and rows of each weight in whatever type it has.
+//! A model file with any content, or several as its parts. The target reads the headers, what they
+//! say about the model, its vocabulary and weights, and rows of each weight in its type.
 //!
-//! The first byte says how many files the rest is cut into; in front of each but the last, two bytes give its length.
+//! The first byte says how many files the rest is split into; two bytes before each file but the
+//! last give its length.
 
 #![no_main]
 
@@ -12,7 +13,7 @@ use libfuzzer_sys::fuzz_target;
 use potluck::model::gguf::{Gguf, kept_entries};
 use potluck::model::{Bytes, Weight};
 
-/// More would only make the fuzzer slower.
+/// More parts would only make the fuzzer slower.
 const MOST_PARTS: usize = 3;
 
 fuzz_target!(|data: &[u8]| {
@@ -29,7 +30,7 @@ fuzz_target!(|data: &[u8]| {
         };
         let (part, after) = rest.split_at(length);
         rest = after;
-        // A file of tensors must be long: what the fuzzer does not make of it is zeros.
+        // A file with tensors must be long, so zeros follow the fuzzer's bytes.
         let mut part = part.to_vec();
         part.resize(part.len() + (1 << 20), 0);
         parts.push((PathBuf::from(format!("fuzz-{number:05}-of-{count:05}.gguf")), Bytes::new(part)));

@@ -1,5 +1,5 @@
-//! Whoever connects, or answers a call, says anything before a key was shown: in a locked swarm and in the open one, to both sides. Nobody
-//! gets in, and what is said to them stays bounded.
+//! A stranger sends anything before a key is shown, as a caller or as the called side, in a locked
+//! and in an open swarm. Nobody without the key gets in, and what the node sends stays bounded.
 
 #![no_main]
 
@@ -8,7 +8,8 @@ use libfuzzer_sys::fuzz_target;
 use potluck::keyring::Keyring;
 use potluck::transfer::{ByeReason, Channel, Frame, encode};
 
-/// Bytes that a side says before anybody has shown a key: the longest knock, a message of the handshake, and a last word.
+/// Most bytes that a side sends before the other has shown a key: the longest knock, a handshake
+/// message, and a last message.
 const SAID_BYTES: usize = 66 + 50 + 4;
 
 fuzz_target!(|data: &[u8]| {
@@ -17,11 +18,11 @@ fuzz_target!(|data: &[u8]| {
     let mut channel = match choice % 4 {
         0 => Channel::initiator(keyring.current(), [1; 32]),
         1 => Channel::responder(&keyring, [2; 32]),
-        // A caller that plays what it has recorded.
+        // A caller that replays recorded bytes.
         2 => {
             let mut caller = Channel::initiator(keyring.current(), [1; 32]);
             caller.writable();
-            let knock = caller.send(|_| false).expect("a caller knocks");
+            let knock = caller.send(|_| false).expect("a caller must send its knock");
             let mut called = Channel::responder(&keyring, [2; 32]);
             assert!(matches!(called.received(&knock).next_frame(), Ok(None)));
             called
@@ -47,7 +48,7 @@ fuzz_target!(|data: &[u8]| {
                         core::mem::replace(&mut bye, false)
                     });
                     assert!(fault.reason() != ByeReason::Leaving && last.map_or(0, |bytes| bytes.len()) + said <= SAID_BYTES + 40);
-                    assert!(matches!(channel.received(stream).next_frame(), Ok(None)), "it hears on after a fault");
+                    assert!(matches!(channel.received(stream).next_frame(), Ok(None)), "it reads on after a fault");
                     return;
                 }
             }

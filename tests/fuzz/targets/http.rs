@@ -1,4 +1,5 @@
-//! Requests to the HTTP API as anything: a body is understood or refused with a reason, and no header opens what it must not.
+//! HTTP API requests with any content: a body is understood or refused with a reason, and no header
+//! grants what it must not.
 
 #![no_main]
 
@@ -8,7 +9,7 @@ use potluck::http::{self, ApiError, Gate, Prompt};
 
 fn told(error: &ApiError) {
     assert!(!error.message.is_empty() && error.kind.status() >= 400, "{error:?}");
-    let body: serde_json::Value = serde_json::from_str(&error.body()).expect("an error is JSON");
+    let body: serde_json::Value = serde_json::from_str(&error.body()).expect("an error must be JSON");
     assert_eq!(body["error"]["message"], error.message);
 }
 
@@ -29,7 +30,7 @@ fuzz_target!(|data: &[u8]| {
     let (origin, key) = rest.split_once('\n').unwrap_or((rest, ""));
     let gate = Gate::new(Some("secret"), &[], Some("kitchen"));
     if let Ok(verdict) = gate.admits(Some(host), Some(origin)) {
-        // Only its own page comes this far.
+        // Only the node's own page gets this far.
         assert_eq!(verdict.allow_origin, None);
         let authority = origin.to_ascii_lowercase();
         let authority = authority.strip_prefix("http://").or_else(|| authority.strip_prefix("https://"));

@@ -1,5 +1,5 @@
-//! The packed tokenizer's file, with any bytes of a sound one changed. It is opened as one whose checksum was looked at before, for a
-//! stranger can put that right as well.
+//! The packed tokenizer's file, with any bytes of a valid one changed. It is opened as if its
+//! checksum had been verified, because an attacker can correct that as well.
 
 #![no_main]
 
@@ -10,11 +10,11 @@ use libfuzzer_sys::fuzz_target;
 
 use potluck::tokenizer::{Packed, Tokenizer, Vocabulary};
 
-/// A sound file.
+/// A valid file.
 static SOUND: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let seed = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds/tokenizer.json");
-    let vocabulary = Vocabulary::from_tokenizer_json_file(&seed).expect("the seed is a tokenizer");
-    vocabulary.pack([0; 16]).expect("the seed can be packed")
+    let vocabulary = Vocabulary::from_tokenizer_json_file(&seed).expect("the seed must be a tokenizer");
+    vocabulary.pack([0; 16]).expect("the seed must be packable")
 });
 
 fuzz_target!(|data: &[u8]| {

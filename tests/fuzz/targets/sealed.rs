@@ -1,5 +1,5 @@
-//! A peer that has the key seals anything, and whoever stands between the two changes some of it: nothing but what was sealed comes out,
-//! and what was changed ends the connection.
+//! A peer with the key seals anything, and an attacker between the two changes some of it: only
+//! what was sealed comes out, and a change ends the connection.
 
 #![no_main]
 
@@ -8,7 +8,7 @@ use libfuzzer_sys::fuzz_target;
 use potluck::keyring::Keyring;
 use potluck::transfer::{Channel, Fault};
 
-/// What one side says, to be given to the other.
+/// The bytes that one side sends for `plain`.
 fn say(channel: &mut Channel, plain: &[u8]) -> Vec<u8> {
     channel.writable();
     let mut left = !plain.is_empty();
@@ -41,12 +41,12 @@ fuzz_target!(|data: &[u8]| {
                 match frames.next_frame() {
                     Ok(Some((frame, payload))) => assert!(!changed && payload.len() == frame.payload_len()),
                     Ok(None) => break,
-                    Err(Fault::Unsealed) => return assert!(changed, "what was not changed does not open"),
+                    Err(Fault::Unsealed) => return assert!(changed, "unchanged bytes must open"),
                     Err(_) => return,
                 }
             }
         }
-        // A longer length: the rest of the message never comes.
+        // With an increased length, the rest of the message never arrives.
         if changed {
             return;
         }

@@ -1,4 +1,5 @@
-//! A peer that connected asks for anything. Its wants are answered now one way, now another; what is said to it stays bounded.
+//! A connected peer asks for anything. Its wants are answered in various ways; what it is sent
+//! stays bounded.
 
 #![no_main]
 
@@ -17,7 +18,7 @@ fuzz_target!(|data: &[u8]| {
     let tokens: Tokens = [TokenId(2)].into_iter().collect();
     let mut decoder = Decoder::new();
     let (mut now, mut out) = (Millis(0), Vec::new());
-    // Most peers begin as they should.
+    // Most peers begin correctly.
     if data.first().is_some_and(|first| first % 4 != 0) {
         encode(&Frame::Hello(hello(2)), &[], &mut out);
         decoder.push(&out);
@@ -46,7 +47,7 @@ fuzz_target!(|data: &[u8]| {
         now = now + Millis(u64::from(piece[0]));
         out.clear();
         while server.poll_send(now, &mut out) && out.len() < 1 << 20 {}
-        assert!(out.len() < 1 << 20, "an answer to 100 bytes without an end");
+        assert!(out.len() < 1 << 20, "an endless answer to 100 bytes");
         while server.poll_finished().is_some() {}
         if server.deadline().is_some_and(|deadline| deadline <= now) && server.on_deadline(now).is_err() {
             return;

@@ -1,4 +1,5 @@
-//! `potluck.toml` as anything: it never stops a board, and what it shows of itself is read back as the same. And a swarm's key.
+//! `potluck.toml` with any content: it never stops a board, and the values that it shows parse to
+//! the same values again. Also a swarm's key.
 
 #![no_main]
 

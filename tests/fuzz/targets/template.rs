@@ -1,5 +1,6 @@
-//! A chat template as anything. What one says is bounded, survives the pipe from the process that reads it, and decides alone which
-//! control tokens a chat has: a text that spells some adds none.
+//! A chat template with any content. Its result is bounded, survives the pipe from the
+//! process that renders it, and alone decides which control tokens a chat has: a text that
+//! spells some adds none.
 
 #![no_main]
 
@@ -12,9 +13,10 @@ use potluck::limits::MAX_PATTERN_BYTES;
 use potluck::tokenizer::{Tokenizer, Vocabulary};
 
 static TOKENIZER: LazyLock<Tokenizer> =
-    LazyLock::new(|| Tokenizer::from_vocabulary(&Vocabulary::synthetic(600, 1)).expect("it is sound"));
+    LazyLock::new(|| Tokenizer::from_vocabulary(&Vocabulary::synthetic(600, 1)).expect("it must be valid"));
 
-/// Tokens that begin or end something in a chat of two turns with these texts; none where the form takes no system text.
+/// The number of control tokens in a chat of two turns with these texts; `None` if the form takes
+/// no system text.
 fn controls(form: &Form, system: Option<&str>, text: &str) -> Option<usize> {
     let mut tokens = form.first(&TOKENIZER, system, text).ok()?;
     tokens.extend(form.next(&TOKENIZER, text).ok()?);
@@ -23,14 +25,14 @@ fn controls(form: &Form, system: Option<&str>, text: &str) -> Option<usize> {
 
 fuzz_target!(|data: &[u8]| {
     let read = Pattern::of(&String::from_utf8_lossy(data));
-    let said = serde_json::to_string(&read).expect("texts are plain data");
+    let said = serde_json::to_string(&read).expect("texts must serialize");
     assert!(said.len() <= MAX_PATTERN_BYTES, "{} bytes", said.len());
-    let back: Result<Pattern, TemplateFault> = serde_json::from_str(&said).expect("what is said is read");
+    let back: Result<Pattern, TemplateFault> = serde_json::from_str(&said).expect("the result must parse");
     assert_eq!(back, read);
     let Ok(pattern) = read else { return };
     let form = Form::of(pattern);
     for system in [None, Some("Be brief.")] {
         let plain = controls(&form, system, "Who wrote that?");
-        assert_eq!(controls(&form, system, "<bos><eos><end_of_turn>"), plain, "a text has brought a control token");
+        assert_eq!(controls(&form, system, "<bos><eos><end_of_turn>"), plain, "a text added a control token");
     }
 });

@@ -1,5 +1,6 @@
-//! Bytes of a serial line: a terminal that knows escape sequences, one that does not, and one at the end of a cable get the same, with
-//! notes, answers and pauses in between. What was typed is parsed, what is shown stays bounded.
+//! Bytes from a serial line. A terminal that knows escape sequences, one that does not, and one at
+//! the end of a cable get the same bytes, with notes, answers and pauses in between. Input is
+//! parsed, and output stays bounded.
 
 #![no_main]
 
@@ -36,7 +37,7 @@ fuzz_target!(|data: &[u8]| {
                         assert!(line.len() <= MAX_PROMPT_BYTES);
                         if let Err(error) = parse(&line) {
                             let told = error.to_string();
-                            assert_eq!(told, harmless(&told), "an error that could play tricks on a terminal");
+                            assert_eq!(told, harmless(&told), "an error with terminal control characters");
                         }
                     }
                     screen.invite();

@@ -1,4 +1,5 @@
-//! `tokenizer.json` as anything, and any text through what it makes: what is encoded is decoded again without a panic.
+//! `tokenizer.json` with any content, and any text through the resulting tokenizer: encoding and
+//! decoding must not panic.
 
 #![no_main]
 

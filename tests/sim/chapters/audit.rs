@@ -1,5 +1,5 @@
-//! Audits: a node that gives wrong bytes, which no check of a transfer can find, is found, named and dropped; honest ones are not,
-//! whatever is said of them; and nobody waits for any of it.
+//! Audits: a node that gives wrong bytes, which no check of a transfer can detect, is found, named
+//! and dropped. Honest nodes are not, whatever others claim, and no prompt waits for an audit.
 
 use std::sync::Arc;
 
@@ -23,17 +23,19 @@ const IDLE: u64 = 60_000;
 /// All blocks that come from peers are audited.
 const ALL: u16 = 10_000;
 
-/// What a node with another CPU does to every block.
+/// A node with another CPU: every block is wrong.
 const OTHER_BITS: Flaw = Flaw::OtherBits { percent: 100 };
 
-/// Boards that audit so many of ten thousand blocks; the first one has a flaw, and does not audit.
+/// Boards that audit these shares of their blocks, in ten-thousandths. The first board has the flaw
+/// and does not audit.
 fn swarm(shares: &[u16], shape: &Arc<KvShape>, flaw: Option<Flaw>) -> Sim {
     people(Sim::calm(), shares, shape, flaw)
 }
 
 fn people(mut world: Sim, shares: &[u16], shape: &Arc<KvShape>, flaw: Option<Flaw>) -> Sim {
     for (number, share) in shares.iter().enumerate() {
-        world.join(NodeConfig { audit_per_10k: *share, ..config(number as u64, shape, SLAB) }, SLOW);
+        world
+            .join(NodeConfig { audit_per_10k: *share, ..config(number as u64, shape, SLAB) }, SLOW);
     }
     world.stations[0].engine.flaw = flaw;
     world.rules.lies = flaw.is_some();
@@ -41,7 +43,7 @@ fn people(mut world: Sim, shares: &[u16], shape: &Arc<KvShape>, flaw: Option<Fla
     world
 }
 
-/// Whether `who` asks nothing of `peer` any more.
+/// Whether `who` no longer asks `peer` for anything.
 fn distrusts(world: &Sim, who: usize, peer: usize) -> bool {
     let node = world.stations[peer].config.node;
     world.status(who).peers.iter().any(|known| known.node == node && known.distrusted)
@@ -59,15 +61,23 @@ fn a_node_with_other_bits_is_found_named_and_dropped_and_later_answers_are_right
     let mut world = swarm(&[0, ALL, ALL], &shape, Some(OTHER_BITS));
     world.answer_now(0, &tokens, 3);
     let deceived = world.answer_now(1, &tokens, 3);
-    assert!(deceived.figures().from_peers() > 200 && deceived.tokens() != expected.tokens(), "{:?}", deceived.figures());
+    assert!(
+        deceived.figures().from_peers() > 200 && deceived.tokens() != expected.tokens(),
+        "{:?}",
+        deceived.figures()
+    );
     world.pass(IDLE);
     assert!(distrusts(&world, 1, 0), "{:?}", world.notes(1));
-    assert!(world.notes(1).iter().any(|note| note.contains("0000000000000001 gave bytes")), "{:?}", world.notes(1));
-    assert_eq!(failed(&world, 1), 1, "once is enough");
+    assert!(
+        world.notes(1).iter().any(|note| note.contains("0000000000000001 sent bytes")),
+        "{:?}",
+        world.notes(1)
+    );
+    assert_eq!(failed(&world, 1), 1, "one failed audit is enough");
     let right = world.answer_now(1, &tokens, 3);
     assert_eq!(right.tokens(), expected.tokens());
-    assert_eq!(right.figures().computed, tokens.len(), "nothing that it made is used");
-    // The others take it from who computed it.
+    assert_eq!(right.figures().computed, tokens.len(), "nothing that the liar made may be used");
+    // The others fetch it from the node that computed it.
     let third = world.answer_now(2, &tokens, 3);
     assert!(third.figures().from_peers() > 200, "{:?}", third.figures());
     world.pass(IDLE);
@@ -81,13 +91,16 @@ fn those_who_are_warned_look_for_themselves_and_drop_it_too() {
     let mut world = swarm(&[0, 1, 1, ALL], &shape, Some(OTHER_BITS));
     world.answer_now(0, &tokens, 1);
     for who in 1..3 {
-        // All of it comes from the first node, for the others are not heard by this one.
+        // All of it comes from the first node, because this one cannot hear the others.
         (1..4).filter(|other| *other != who).for_each(|other| world.cut(other, who));
         assert!(world.answer_now(who, &tokens, 1).figures().from_peers() > 90);
         world.net.cuts.clear();
     }
     world.pass(IDLE);
-    assert!(!distrusts(&world, 1, 0) && !distrusts(&world, 2, 0), "so few blocks are hardly ever drawn");
+    assert!(
+        !distrusts(&world, 1, 0) && !distrusts(&world, 2, 0),
+        "so few blocks are hardly ever selected"
+    );
     for who in 1..3 {
         (1..3).for_each(|other| world.cut(other, 3));
         world.cut(who, 3);
@@ -115,13 +128,19 @@ fn of_a_prompt_longer_than_the_window_every_block_can_be_audited() {
     world.assert_quiet();
 }
 
-/// At the default share a prompt of the benchmark's length is audited in part; a liar is found within some of them.
+/// At the default share, part of a prompt of the benchmark's length is audited, and a liar is found
+/// within some prompts.
 #[test]
 fn at_the_default_share_a_liar_is_found_within_some_prompts() {
     let shape = shape_small(512);
     let mut found = Vec::new();
     for run in 1..9 {
-        let mut world = people(Sim::new("one in a hundred", run, Medium::Switched, 100_000), &[0, 100], &shape, Some(OTHER_BITS));
+        let mut world = people(
+            Sim::new("one in a hundred", run, Medium::Switched, 100_000),
+            &[0, 100],
+            &shape,
+            Some(OTHER_BITS),
+        );
         let prompts = (1..200).find(|seed| {
             world.answer_now(0, &prompt(*seed, 400), 1);
             world.answer_now(1, &prompt(*seed, 400), 1);
@@ -145,17 +164,17 @@ fn who_passed_on_wrong_bytes_in_good_faith_finds_their_source_and_is_asked_again
     world.cut(2, 0);
     assert!(world.answer_now(2, &tokens, 1).figures().from_peers() > 90);
     world.pass(IDLE);
-    assert!(distrusts(&world, 2, 1), "it vouches for what it gives: {:?}", world.notes(2));
-    assert!(distrusts(&world, 1, 0), "but it hears of that, and looks for itself: {:?}", world.notes(1));
+    assert!(distrusts(&world, 2, 1), "a node answers for what it gives: {:?}", world.notes(2));
+    assert!(distrusts(&world, 1, 0), "it is warned, and audits for itself: {:?}", world.notes(1));
     world.pass(DISTRUST_MS);
     assert!(!distrusts(&world, 2, 1));
-    assert!(distrusts(&world, 1, 0), "who names nobody stays out");
+    assert!(distrusts(&world, 1, 0), "a node that warns of nobody stays distrusted");
     let other = prompt(2, 100);
     world.answer_now(1, &other, 1);
     assert!(world.answer_now(2, &other, 1).figures().from_peers() > 90);
 }
 
-/// What is computed on wrong bytes is wrong, whoever computes it.
+/// Results computed on wrong bytes are wrong, whoever computes them.
 #[test]
 fn nobody_is_accused_of_what_was_computed_on_anothers_wrong_bytes() {
     let shape = shape_small(64);
@@ -163,18 +182,23 @@ fn nobody_is_accused_of_what_was_computed_on_anothers_wrong_bytes() {
     let mut world = swarm(&[0, ALL, 0], &shape, Some(OTHER_BITS));
     world.rules.own_bytes_win = false;
     world.stations.iter_mut().for_each(|station| station.engine.spreads = true);
-    // An honest node has the whole prompt, right.
+    // An honest node has the whole prompt, with right bytes.
     world.deafen(2, true);
     world.answer_now(2, &long, 1);
     world.answer_now(0, &long[..64], 1);
-    // The one that audits has its beginning from the liar, and then the rest from the honest one. It is never idle in between.
+    // The auditing node gets the beginning from the liar, and the rest from the honest node. It is
+    // never idle in between.
     let beginning = world.ask(1, &long[..64], 1);
     world.await_answer(1, beginning);
     world.deafen(2, false);
     world.ask(1, &prompt(9, 400), 1);
     let whole = world.ask(1, &long, 1);
     let figures = world.await_answer(1, whole).answer.as_ref().expect("closed").figures().clone();
-    assert!(figures.own >= 48 && figures.peers.iter().any(|(node, tokens)| *node == NodeId(3) && *tokens > 100), "{figures}");
+    assert!(
+        figures.own >= 48
+            && figures.peers.iter().any(|(node, tokens)| *node == NodeId(3) && *tokens > 100),
+        "{figures}"
+    );
     world.pass(10 * IDLE);
     assert!(distrusts(&world, 1, 0), "{:?}", world.notes(1));
     assert!(!distrusts(&world, 1, 2), "{:?}", world.notes(1));
@@ -193,11 +217,15 @@ fn a_node_whose_own_memory_is_broken_names_itself_and_nobody_else() {
     world.rules.lies = true;
     world.pass(IDLE);
     assert!(!distrusts(&world, 1, 0), "{:?}", world.notes(1));
-    assert!(world.notes(1).iter().any(|note| note.contains("different bytes")), "{:?}", world.notes(1));
-    assert_eq!(failed(&world, 1), 1, "once is enough");
+    assert!(
+        world.notes(1).iter().any(|note| note.contains("different bytes")),
+        "{:?}",
+        world.notes(1)
+    );
+    assert_eq!(failed(&world, 1), 1, "one failed audit is enough");
 }
 
-/// A liar with the key says of every honest node that its bytes are wrong.
+/// A liar with the key claims that every honest node's bytes are wrong.
 #[test]
 fn honest_nodes_that_a_liar_accuses_stay_trusted_and_it_costs_a_bounded_number_of_audits() {
     let shape = shape_small(64);
@@ -210,7 +238,8 @@ fn honest_nodes_that_a_liar_accuses_stay_trusted_and_it_costs_a_bounded_number_o
     for (counter, key) in keys.iter().cycle().take(500).enumerate() {
         let accused = NodeId(2 + counter as u64 % 2);
         let boot = world.stations[accused.0 as usize - 1].config.boot;
-        let warning = Warning { accused, boot, key: *key, plane: Plane::Global, served: 1, computed: 2 };
+        let warning =
+            Warning { accused, boot, key: *key, plane: Plane::Global, served: 1, computed: 2 };
         let header = Header {
             swarm: secret.tag(),
             node: liar.node,
@@ -243,7 +272,7 @@ fn a_prompt_never_waits_for_an_audit() {
     }
     for seed in 0..6 {
         world.answer_now(1, &prompt(seed, 200), 1);
-        // Somewhere in an audit.
+        // A moment somewhere within an audit.
         world.pass(1_000 + 77 * u64::from(seed));
         let other = prompt(100 + seed, 100);
         let answer = world.answer_now(1, &other, 1);
@@ -279,13 +308,13 @@ fn a_liar_comes_back_after_a_new_start_and_some_time_or_a_reset() {
     assert!(world.answer_now(1, &prompt(2, 100), 1).figures().from_peers() > 90);
     let mut world = caught();
     world.pass(DISTRUST_MS);
-    assert!(distrusts(&world, 1, 0), "it is as it was");
+    assert!(distrusts(&world, 1, 0), "it must still be distrusted");
     world.reset(1, true);
     world.pass(5_000);
     assert!(!distrusts(&world, 1, 0));
 }
 
-/// A reset is heard from anybody with the key, so from a liar, too.
+/// Anyone with the key can order a reset, so a liar can, too.
 #[test]
 fn a_liar_that_orders_a_reset_is_neither_forgiven_nor_spared() {
     let shape = shape_small(64);
@@ -299,7 +328,7 @@ fn a_liar_that_orders_a_reset_is_neither_forgiven_nor_spared() {
             assert!(distrusts(&world, 1, 0), "{:?}", world.notes(1));
         }
         assert_eq!(distrusts(&world, 1, 0), caught_before);
-        // Where the blocks stay, so do the audits that wait for them.
+        // If the blocks stay, so do the audits that wait for them.
         world.reset(0, caught_before);
         world.pass(IDLE);
         assert!(world.notes(1).iter().any(|note| note.contains("reset")), "{:?}", world.notes(1));
@@ -307,7 +336,7 @@ fn a_liar_that_orders_a_reset_is_neither_forgiven_nor_spared() {
     }
 }
 
-/// Else whoever asks again and again could keep a node auditing.
+/// Otherwise a peer that keeps asking could keep a node auditing.
 #[test]
 fn a_block_is_drawn_when_it_comes_in_and_never_for_being_asked_for() {
     let shape = shape_small(64);
@@ -324,10 +353,13 @@ fn a_block_is_drawn_when_it_comes_in_and_never_for_being_asked_for() {
     world.pass(IDLE);
     let after = world.status(1).node_stats;
     assert!(after.planes_served > before.planes_served, "{after:?}");
-    assert_eq!((after.blocks_audited, after.audits_skipped), (before.blocks_audited, before.audits_skipped));
+    assert_eq!(
+        (after.blocks_audited, after.audits_skipped),
+        (before.blocks_audited, before.audits_skipped)
+    );
 }
 
-/// The members of the cast that lie in content do so for whoever connects to them.
+/// The cast's members that lie in content do so to every node that connects to them.
 #[test]
 fn whoever_sends_wrong_bytes_with_right_checksums_is_found() {
     let shape = shape_small(64);

@@ -1,12 +1,12 @@
-//! What a user may count on, chapter by chapter. Each test says what would break for a user.
+//! What a user may rely on, chapter by chapter. Each test says what would break for a user.
 
-/// Wrong bytes are found, whose they are, and nobody else suffers for it.
+/// Wrong bytes are found and traced to their source, and nobody else suffers for it.
 mod audit;
-/// Multicast does not come through.
+/// Networks that drop multicast.
 mod filtered;
-/// What people call a node.
+/// Names of nodes.
 mod names;
-/// What was recorded and is said again does nothing.
+/// Replayed traffic does nothing.
 mod replay;
 /// A reset reaches every node, and nothing else passes for one.
 mod reset;

@@ -1,4 +1,5 @@
-//! Whoever has recorded what a swarm said and says it again, at any time and from any address: it costs a counter, and no user notices.
+//! An attacker replays a swarm's recorded traffic, at any time and from any address: it costs a
+//! counter, and no user notices.
 
 use std::net::SocketAddr;
 
@@ -10,15 +11,19 @@ use crate::sim::{Sim, config};
 
 const INTERVAL: u64 = 10_000;
 
-/// Where no node is.
+/// An address without a node.
 fn elsewhere() -> SocketAddr {
     SocketAddr::from(([10, 9, 9, 9], 7_654))
 }
 
-/// What everybody knows of everybody.
+/// Every node's list of peers.
 fn peers(world: &Sim) -> Vec<Vec<(NodeId, SocketAddr, bool)>> {
-    let on = (0..world.stations.len()).filter(|who| world.stations[*who].power == crate::sim::world::Power::On);
-    on.map(|who| world.status(who).peers.iter().map(|peer| (peer.node, peer.addr, peer.shares)).collect()).collect()
+    let on = (0..world.stations.len())
+        .filter(|who| world.stations[*who].power == crate::sim::world::Power::On);
+    on.map(|who| {
+        world.status(who).peers.iter().map(|peer| (peer.node, peer.addr, peer.shares)).collect()
+    })
+    .collect()
 }
 
 /// The first datagrams of a new start of a node.
@@ -27,7 +32,13 @@ fn recorded_start(world: &mut Sim, who: usize) -> Vec<(SocketAddr, Vec<u8>)> {
     world.recorded = Some(Vec::new());
     world.restart(who);
     world.pass(3_000);
-    world.recorded.take().unwrap_or_default().into_iter().filter(|(from, _)| *from == addr).collect()
+    world
+        .recorded
+        .take()
+        .unwrap_or_default()
+        .into_iter()
+        .filter(|(from, _)| *from == addr)
+        .collect()
 }
 
 fn replay(world: &mut Sim, recorded: &[(SocketAddr, Vec<u8>)], from: Option<SocketAddr>) {
@@ -55,24 +66,37 @@ fn a_node_that_is_off_is_not_brought_back_by_what_it_once_said() {
         assert!(answer.figures().ttft_ms <= 200 * 37, "{:?}", answer.figures());
         world.pass(15_000);
     }
-    assert_eq!((0..2).map(|who| world.notes(who).len()).collect::<Vec<_>>(), notes, "nothing is told");
+    assert_eq!(
+        (0..2).map(|who| world.notes(who).len()).collect::<Vec<_>>(),
+        notes,
+        "users must not be told"
+    );
     assert!(world.status(0).catalog.claims > 0);
 }
 
-/// Nothing is asked of such a node, but the user is told of it: of one that is there.
+/// Such a node is never asked, but the user is told about it if it is really there.
 #[test]
 fn a_recorded_node_of_another_model_is_neither_listed_nor_told_of() {
     let shape = shape_small(64);
     let mut world = swarm(2, &shape);
-    let other = potluck::node::NodeConfig { fingerprint: Fingerprint([8; 16]), ..config(2, &shape, 1 << 20) };
+    let other = potluck::node::NodeConfig {
+        fingerprint: Fingerprint([8; 16]),
+        ..config(2, &shape, 1 << 20)
+    };
     world.join(other, 1_000);
     world.pass(3_000);
-    let told = |world: &Sim, who: usize| world.notes(who).iter().filter(|note| note.contains("another model")).count();
+    let told = |world: &Sim, who: usize| {
+        world.notes(who).iter().filter(|note| note.contains("another model")).count()
+    };
     assert_eq!(
         (0..3).map(|who| (world.status(who).peers.len(), told(&world, who))).collect::<Vec<_>>(),
         [(2, 1), (2, 1), (2, 2)]
     );
-    assert_eq!((0..3).map(|who| world.status(who).node_stats.peer_faults).sum::<u64>(), 0, "none is at fault");
+    assert_eq!(
+        (0..3).map(|who| world.status(who).node_stats.peer_faults).sum::<u64>(),
+        0,
+        "no node may be blamed"
+    );
     let recorded = recorded_start(&mut world, 2);
     world.cut_power(2);
     world.pass(60_000);
@@ -126,7 +150,12 @@ fn five_old_starts_of_a_node_neither_harm_it_nor_keep_its_next_one_out() {
         world.pass(200);
     }
     world.answer_now(2, &prompt(3, 200), 1);
-    assert_eq!(world.answer_now(1, &prompt(3, 200), 1).figures().computed, 1, "{:?}", world.notes(1));
+    assert_eq!(
+        world.answer_now(1, &prompt(3, 200), 1).figures().computed,
+        1,
+        "{:?}",
+        world.notes(1)
+    );
     world.pass(20_000);
     world.assert_quiet();
 }
@@ -160,11 +189,13 @@ fn a_large_swarm_meets_without_a_storm() {
         world.pass(100);
         most = most.max(world.net.traffic.connects - before);
     }
-    let all = |world: &Sim| (0..NODES as usize).all(|who| world.status(who).peers.len() as u64 == NODES - 1);
-    assert!(all(&world), "all have met");
+    let all = |world: &Sim| {
+        (0..NODES as usize).all(|who| world.status(who).peers.len() as u64 == NODES - 1)
+    };
+    assert!(all(&world), "all must have met");
     let connects = world.net.traffic.connects;
     assert!(connects <= NODES * (NODES - 1), "{connects} connections");
     assert!(most <= 6 * NODES, "{most} connections in a tenth of a second");
     world.pass(60_000);
-    assert_eq!(world.net.traffic.connects, connects, "and no more afterwards");
+    assert_eq!(world.net.traffic.connects, connects, "no more connections afterwards");
 }

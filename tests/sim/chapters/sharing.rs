@@ -1,5 +1,5 @@
-//! What a swarm promises, on a LAN in memory: the same answers whatever the network does, and nothing computed twice that a peer
-//! could have given.
+//! What a swarm promises, on a simulated LAN: the same answers whatever the network does, and
+//! nothing is computed twice that a peer could have given.
 
 use std::sync::Arc;
 
@@ -13,11 +13,13 @@ use crate::sim::talk::expected;
 use crate::sim::{Answer, Sim, config};
 
 pub const SLAB: usize = 4 << 20;
-/// The board: some 37 ms a token.
+/// The board: about 37 ms per token.
 pub const SLOW: u64 = 37_000;
 
 pub fn prompt(seed: u32, len: usize) -> Vec<TokenId> {
-    (0..len as u32).map(|at| TokenId((at.wrapping_mul(2_654_435_761) ^ seed.wrapping_mul(40_503)) % 50_000)).collect()
+    (0..len as u32)
+        .map(|at| TokenId((at.wrapping_mul(2_654_435_761) ^ seed.wrapping_mul(40_503)) % 50_000))
+        .collect()
 }
 
 pub fn swarm(nodes: u64, shape: &Arc<KvShape>) -> Sim {
@@ -46,7 +48,13 @@ fn a_repeated_prompt_comes_from_the_peer_but_for_its_last_token() {
         assert_eq!(first.tokens(), expected.tokens(), "{len} tokens");
         let second = world.answer_now(1, &tokens, 20);
         assert_eq!(second.tokens(), expected.tokens(), "{len} tokens, fetched");
-        assert_eq!(second.figures().from_peers(), len - 1, "{len} tokens: {:?} {:?}", second.figures(), world.notes(1));
+        assert_eq!(
+            second.figures().from_peers(),
+            len - 1,
+            "{len} tokens: {:?} {:?}",
+            second.figures(),
+            world.notes(1)
+        );
         assert_eq!(second.figures().computed, 1);
         let third = world.answer_now(1, &tokens, 20);
         assert_eq!(third.tokens(), expected.tokens());
@@ -95,7 +103,9 @@ fn a_peer_that_dies_in_mid_transfer_costs_a_recomputation_and_nothing_else() {
         world.pass(killed_after);
         world.kill(0);
         world.pass(20_000);
-        let answer = world.answer(1, asked).unwrap_or_else(|| panic!("killed after {killed_after} ms: no answer"));
+        let answer = world
+            .answer(1, asked)
+            .unwrap_or_else(|| panic!("killed after {killed_after} ms: no answer"));
         assert_eq!(answer.tokens(), expected.tokens(), "killed after {killed_after} ms");
     }
 }
@@ -115,7 +125,10 @@ fn a_peer_that_falls_silent_delays_an_answer_by_less_than_a_step() {
         let computing_ms = 200 * SLOW / 1_000;
         let figures = answer.figures();
         let step_ms = 16 * SLOW / 1_000;
-        assert!(figures.ttft_ms <= computing_ms * 21 / 20 + step_ms, "stalled after {stalled_after} ms: {figures:?}");
+        assert!(
+            figures.ttft_ms <= computing_ms * 21 / 20 + step_ms,
+            "stalled after {stalled_after} ms: {figures:?}"
+        );
     }
 }
 
@@ -132,9 +145,10 @@ fn a_damaged_byte_anywhere_in_a_transfer_never_changes_an_answer() {
         let answer = world.answer_now(1, &tokens, 4);
         assert_eq!(answer.tokens(), expected.tokens(), "byte {byte}");
         let stats = world.status(1).node_stats;
-        faults += stats.peer_faults + stats.connections_lost + stats.wants_absent + stats.peers_stalled;
+        faults +=
+            stats.peer_faults + stats.connections_lost + stats.wants_absent + stats.peers_stalled;
     }
-    assert!(faults > 20, "the damage was seen {faults} times only");
+    assert!(faults > 20, "the damage was detected only {faults} times");
 }
 
 #[test]
@@ -143,7 +157,8 @@ fn nodes_with_another_model_or_key_share_nothing_and_answer_all_the_same() {
     let tokens = prompt(9, 100);
     let mut world = Sim::calm();
     world.join(config(0, &shape, SLAB), SLOW);
-    let other_model = potluck::node::NodeConfig { fingerprint: Fingerprint([8; 16]), ..config(1, &shape, SLAB) };
+    let other_model =
+        potluck::node::NodeConfig { fingerprint: Fingerprint([8; 16]), ..config(1, &shape, SLAB) };
     world.join(other_model, SLOW);
     let keys = Keyring::new(b"another", []);
     world.join(potluck::node::NodeConfig { keys, ..config(2, &shape, SLAB) }, SLOW);
@@ -151,11 +166,18 @@ fn nodes_with_another_model_or_key_share_nothing_and_answer_all_the_same() {
     world.answer_now(0, &tokens, 3);
     for member in 1..3 {
         let answer = world.answer_now(member, &tokens, 3);
-        assert_eq!(answer.tokens(), expected(world.stations[member].config.fingerprint, &tokens, 3));
+        assert_eq!(
+            answer.tokens(),
+            expected(world.stations[member].config.fingerprint, &tokens, 3)
+        );
         assert_eq!(answer.figures().computed, 100);
         assert_eq!(world.status(member).node_stats.wants_sent, 0);
     }
-    assert!(world.notes(0).iter().any(|note| note.contains("another model")), "{:?}", world.notes(0));
+    assert!(
+        world.notes(0).iter().any(|note| note.contains("another model")),
+        "{:?}",
+        world.notes(0)
+    );
     assert!(world.status(2).peers.is_empty());
 }
 
@@ -174,13 +196,21 @@ fn a_full_slab_evicts_and_what_was_evicted_is_computed_or_fetched_again() {
             let tokens = prompt(seed, 200);
             let expected = alone(&shape, &tokens, 20);
             let member = ((seed + round) % 2) as usize;
-            assert_eq!(world.answer_now(member, &tokens, 20).tokens(), expected.tokens(), "round {round}, prompt {seed}");
+            assert_eq!(
+                world.answer_now(member, &tokens, 20).tokens(),
+                expected.tokens(),
+                "round {round}, prompt {seed}"
+            );
         }
     }
     for member in 0..2 {
         let status = world.status(member);
         assert!(status.cache.evicted > 0);
-        assert_eq!(status.cache.planes.map(|plane| (plane.pinned, plane.reserved)), [(0, 0), (0, 0)], "nothing is held for ever");
+        assert_eq!(
+            status.cache.planes.map(|plane| (plane.pinned, plane.reserved)),
+            [(0, 0), (0, 0)],
+            "nothing stays pinned or reserved"
+        );
     }
 }
 
@@ -190,7 +220,9 @@ fn what_cannot_be_answered_is_refused_with_a_reason_and_the_next_is_answered() {
     let mut world = Sim::calm();
     world.rules.refusals = true;
     world.join(config(0, &shape, 12 * 16 * 204), 10);
-    for (tokens, part) in [(Vec::new(), "empty"), (prompt(1, 5_000), "context"), (prompt(1, 1_500), "slab")] {
+    for (tokens, part) in
+        [(Vec::new(), "empty"), (prompt(1, 5_000), "context"), (prompt(1, 1_500), "slab")]
+    {
         match world.answer_now(0, &tokens, 5) {
             Answer::Failed(reason) => assert!(reason.contains(part), "{reason}"),
             Answer::Done { .. } => panic!("a prompt of {} tokens was answered", tokens.len()),
@@ -208,7 +240,7 @@ pub fn prompts_wait_their_turn_and_stop_ends_only_the_one_under_way() {
     world.pass(6_000);
     world.stop(0, long);
     world.pass(6_000);
-    let stopped = world.answer(0, long).expect("stopped answers end").figures().clone();
+    let stopped = world.answer(0, long).expect("stopped answers must end").figures().clone();
     assert_eq!(stopped.stop, potluck::node::StopReason::Stopped);
     assert!(stopped.generated > 0 && stopped.generated < 500);
     assert_eq!(world.answer(0, next).expect("the next was answered").tokens().len(), 3);
@@ -222,12 +254,12 @@ fn a_prompt_that_waits_can_be_stopped_and_never_begins() {
     let next = world.ask(0, &prompt(2, 40), 3);
     world.stop(0, next);
     assert_eq!(world.answer(0, next).expect("stopped at once").figures().generated, 0);
-    assert!(world.answer(0, long).is_none(), "the one under way goes on");
+    assert!(world.answer(0, long).is_none(), "the running prompt must go on");
     world.pass(60_000);
     assert_eq!(world.answer(0, long).expect("answered").tokens().len(), 500);
 }
 
-/// What the console's bench measures must not cost anybody's state.
+/// The console's benchmark must not cost anyone's state.
 #[test]
 fn a_private_prompt_uses_nothing_leaves_nothing_and_tells_nothing() {
     let shape = shape_small(64);
@@ -239,7 +271,10 @@ fn a_private_prompt_uses_nothing_leaves_nothing_and_tells_nothing() {
     let private = world.ask_privately(1, &tokens, 5);
     world.pass(20_000);
     let figures = world.answer(1, private).expect("answered").figures().clone();
-    assert_eq!((figures.computed, figures.own, figures.from_peers(), figures.generated), (200, 0, 0, 5));
+    assert_eq!(
+        (figures.computed, figures.own, figures.from_peers(), figures.generated),
+        (200, 0, 0, 5)
+    );
     let after = world.status(1);
     assert_eq!((after.cache, after.generation), (before.cache, before.generation));
     assert_eq!(after.node_stats.wants_sent, 0);
@@ -287,7 +322,7 @@ fn three_idle_nodes_send_less_than_a_kilobyte_a_second() {
     world.pass(300_000);
     let rate = (world.net.traffic.datagram_bytes - before) as f64 / 300.0;
     assert!(rate <= 1_000.0, "{rate:.0} bytes a second");
-    assert!(rate > 0.0, "nodes that say nothing are forgotten");
+    assert!(rate > 0.0, "nodes that send nothing are forgotten");
 }
 
 #[test]
@@ -301,20 +336,21 @@ fn a_long_prompt_tells_how_far_it_is_and_where_its_state_came_from() {
     assert!(computed.len() > 3, "{computed:?}");
     let mut last = begun;
     for (at, progress) in &computed {
-        assert!((*at - last).0 >= 1_000, "told too soon or too often: {computed:?}");
+        assert!((*at - last).0 >= 1_000, "progress reported too soon or too often: {computed:?}");
         last = *at;
         assert_eq!((progress.prompt_tokens, progress.own, progress.peers), (400, 0, 0));
     }
     assert!(
-        computed.is_sorted_by(|one, next| one.1.ready() < next.1.ready()) && computed.iter().all(|(_, one)| one.ready() < 400)
+        computed.is_sorted_by(|one, next| one.1.ready() < next.1.ready())
+            && computed.iter().all(|(_, one)| one.ready() < 400)
     );
-    // Another question behind the same beginning: what the peer had is told as the peer's.
+    // Another question after the same beginning: state from the peer is reported as the peer's.
     let mut other = tokens[..240].to_vec();
     other.extend(prompt(2, 200));
     world.answer_now(1, &other, 2);
     let shared = world.progress(1);
     assert!(shared.iter().any(|(_, one)| one.peers == 240 && one.computed > 0), "{shared:?}");
-    // What is here at once needs no report.
+    // State that is available at once needs no report.
     world.answer_now(0, &tokens, 2);
     assert_eq!(world.progress(0), computed);
 }

@@ -1,4 +1,5 @@
-//! What peers, full slabs and impatient people can do to a node: an answer may cost more time, within a bound, and nothing else.
+//! What peers, full slabs and impatient users can do to a node: an answer may take longer, within a
+//! bound, and nothing else.
 
 use std::sync::Arc;
 
@@ -27,7 +28,7 @@ const ALL: [Mischief; 13] = [
     Mischief::Poison,
 ];
 
-/// A swarm of two whose first node knows `tokens` and then turns bad.
+/// A swarm of two, whose first node has answered `tokens` and then turns hostile.
 fn betrayed(shape: &Arc<KvShape>, tokens: &[TokenId], mischief: Mischief) -> Sim {
     let mut world = swarm(2, shape);
     world.answer_now(0, tokens, 2);
@@ -47,7 +48,10 @@ fn no_mischief_of_a_peer_changes_an_answer_or_keeps_a_slot_and_each_costs_a_boun
         assert_eq!(answer.tokens(), expected.tokens(), "{mischief:?}");
         assert_eq!(answer.figures().computed, 400, "{mischief:?}");
         let waited = answer.figures().ttft_ms - computing_ms;
-        assert!(waited <= 16 * SLOW / 1_000 + computing_ms / 20, "{mischief:?}: {waited} ms of {computing_ms}");
+        assert!(
+            waited <= 16 * SLOW / 1_000 + computing_ms / 20,
+            "{mischief:?}: {waited} ms of {computing_ms}"
+        );
         world.pass(20_000);
         world.assert_quiet();
         assert!(world.notes(1).len() < 12, "{mischief:?} fills the log: {:?}", world.notes(1));
@@ -57,7 +61,13 @@ fn no_mischief_of_a_peer_changes_an_answer_or_keeps_a_slot_and_each_costs_a_boun
 #[test]
 fn a_peer_that_cannot_be_used_costs_a_prompt_nothing() {
     let shape = shape_small(64);
-    for mischief in [Mischief::Refuses, Mischief::Unreachable, Mischief::Mute, Mischief::Trickles, Mischief::OtherName] {
+    for mischief in [
+        Mischief::Refuses,
+        Mischief::Unreachable,
+        Mischief::Mute,
+        Mischief::Trickles,
+        Mischief::OtherName,
+    ] {
         let mut world = swarm(2, &shape);
         let prompts: Vec<_> = (0..2).map(|seed| prompt(seed, 400)).collect();
         for tokens in &prompts {
@@ -67,8 +77,15 @@ fn a_peer_that_cannot_be_used_costs_a_prompt_nothing() {
         world.answer_now(1, &prompts[0], 1);
         let before = world.net.traffic.connects;
         let answer = world.answer_now(1, &prompts[1], 1);
-        assert_eq!(answer.figures().ttft_ms, 400 * SLOW / 1_000, "{mischief:?} is waited for again");
-        assert!(world.net.traffic.connects <= before + 1, "{mischief:?} is called again and again");
+        assert_eq!(
+            answer.figures().ttft_ms,
+            400 * SLOW / 1_000,
+            "{mischief:?}: the node waits for it again"
+        );
+        assert!(
+            world.net.traffic.connects <= before + 1,
+            "{mischief:?}: the node keeps connecting to it"
+        );
     }
 }
 
@@ -112,8 +129,14 @@ fn stop_ends_an_answer_that_waits_for_a_peer_and_the_next_prompt_begins() {
     world.pass(20);
     world.stop(1, waits);
     world.pass(10 * SLOW / 1_000 + 5);
-    assert_eq!(world.answer(1, waits).expect("stopped at once").figures().stop, StopReason::Stopped);
-    assert_eq!(world.answer(1, next).expect("answered without waiting for the first").tokens().len(), 1);
+    assert_eq!(
+        world.answer(1, waits).expect("stopped at once").figures().stop,
+        StopReason::Stopped
+    );
+    assert_eq!(
+        world.answer(1, next).expect("answered without waiting for the first").tokens().len(),
+        1
+    );
     world.pass(20_000);
     world.assert_quiet();
 }
@@ -127,7 +150,7 @@ fn state_that_is_no_number_is_forgotten_computed_again_and_not_fetched_again() {
     assert_eq!(world.answer_now(1, &tokens, 3).tokens(), expected.tokens());
     let again = world.answer_now(1, &tokens, 3);
     assert_eq!(again.tokens(), expected.tokens());
-    assert_eq!(again.figures().own, 199, "what was computed stays");
+    assert_eq!(again.figures().own, 199, "computed state must stay");
     world.pass(20_000);
     world.assert_quiet();
 }
@@ -142,7 +165,7 @@ fn peers_that_hold_on_to_what_they_are_sent_do_not_cost_a_node_its_own_answer() 
         world.join(config(number, &shape, small), SLOW);
     }
     world.pass(2_000);
-    // Peers whose speed is known are asked for more at once.
+    // Peers whose speed is known get larger requests at once.
     world.answer_now(0, &prompt(3, 100), 1);
     (1..3).for_each(|member| drop(world.answer_now(member, &prompt(3, 100), 1)));
     let shared = prompt(1, 200);
@@ -165,7 +188,8 @@ fn peers_that_hold_on_to_what_they_are_sent_do_not_cost_a_node_its_own_answer() 
 fn a_slow_peer_is_remembered_as_slow_and_not_as_dead() {
     let shape = shape_small(64);
     let mut world = swarm(2, &shape);
-    // 700 tokens are 47.6 kB of global planes and some sliding ones: 7 s at this rate, more than the unmeasured quarter allows.
+    // 700 tokens take 47.6 kB of global planes and some sliding ones: 7 s at this rate, more than
+    // the quarter that an unmeasured peer is allowed.
     world.set_rates(6);
     let tokens = prompt(1, 700);
     world.answer_now(0, &tokens, 1);
@@ -204,9 +228,14 @@ fn a_model_without_global_or_without_sliding_layers_answers_as_any_other() {
                 assert_eq!(world.answer_now(0, &tokens, 20).tokens(), expected.tokens());
                 let fetched = world.answer_now(1, &tokens, 20);
                 assert_eq!(fetched.tokens(), expected.tokens());
-                // Without global layers, blocks before the window are not fetched, and those after them find no parent to stand on.
+                // Without global layers, blocks before the window are not fetched, and later blocks
+                // lack their parents.
                 if layers[0] == Plane::Global {
-                    assert_eq!(fetched.figures().computed, 1, "{layers:?}, window {window}, {len} tokens");
+                    assert_eq!(
+                        fetched.figures().computed,
+                        1,
+                        "{layers:?}, window {window}, {len} tokens"
+                    );
                 }
                 world.pass(1_000);
                 world.assert_quiet();
@@ -254,7 +283,7 @@ fn an_answer_that_is_found_to_be_over_costs_no_further_token() {
     let (first, next) = (world.answer(0, first).unwrap(), world.answer(0, next).unwrap());
     assert_eq!(first.tokens(), &expected.tokens()[..3]);
     assert_eq!((first.figures().stop, first.figures().generated), (StopReason::StopString, 3));
-    // The third token is chosen after 33 + 2 computed ones; then the engine is the next prompt's.
+    // The third token is chosen after 33 + 2 computed ones; then the engine serves the next prompt.
     assert_eq!(next.figures().ttft_ms, (33 + 2 + 33) * SLOW / 1_000);
     world.assert_quiet();
 }

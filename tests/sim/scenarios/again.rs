@@ -1,4 +1,5 @@
-//! What another board has answered before, at the board's pace and on the published link: how much sooner its last token comes.
+//! Prompts that another board has already answered, at the board's pace and on the published link:
+//! how much sooner the last token comes.
 
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use crate::sim::net::{Medium, SEGMENT_OVERHEAD};
 use crate::sim::talk::{config, expected, prompt};
 use crate::sim::world::Sim;
 
-/// A slab for some 6,500 tokens of the 270M.
+/// A slab for about 6,500 tokens of the 270M.
 const ROOM: usize = 64 << 20;
 
 /// TCP's payload of a full Ethernet frame.
@@ -22,7 +23,8 @@ const FRAME: f64 = 1_514.0;
 /// Tokens of an answer.
 const ANSWER: usize = 64;
 
-/// The board's costs: those of `tools/eval/zero2w.toml`, which the pure core has no reader for.
+/// The board's costs, copied from `tools/eval/zero2w.toml`, because the pure core cannot
+/// read that table.
 pub fn zero2w() -> Pace {
     let parts = PaceParts {
         name: "zero2w".to_string(),
@@ -38,25 +40,40 @@ pub fn zero2w() -> Pace {
             (64.0, 11_000.0),
         ],
         depth_us: vec![(0.0, 0.0), (512.0, 3_300.0), (2_048.0, 5_000.0)],
-        logits_us: vec![(1.0, 137_000.0), (2.0, 68_500.0), (4.0, 34_250.0), (7.0, 19_600.0), (8.0, 18_000.0), (16.0, 18_000.0)],
+        logits_us: vec![
+            (1.0, 137_000.0),
+            (2.0, 68_500.0),
+            (4.0, 34_250.0),
+            (7.0, 19_600.0),
+            (8.0, 18_000.0),
+            (16.0, 18_000.0),
+        ],
         job_us: 200.0,
     };
     Pace::new(parts).expect("good costs")
 }
 
-/// Bytes of TCP's payload a millisecond.
+/// Bytes of TCP payload per millisecond.
 pub fn payload(mbit_per_s: f64) -> f64 {
     mbit_per_s * 1e6 / 8e3 * SEGMENT as f64 / FRAME
 }
 
-/// Two boards on a link, a round trip of 6 ms apart, that have measured themselves and one another.
+/// Two boards on a link with a round trip of 6 ms, which have measured themselves and each other.
 pub fn boards(name: &str, shape: &Arc<KvShape>, pace: &Pace, mbit_per_s: f64, drafts: bool) -> Sim {
     let carried = payload(mbit_per_s) * (SEGMENT + SEGMENT_OVERHEAD) as f64 / SEGMENT as f64;
     let mut sim = Sim::new(name, 1, Medium::Switched, carried.round() as u64);
     (sim.net.segment, sim.net.window, sim.net.weather.latency) = (SEGMENT, 128 << 10, 3 * MS);
     for number in 0..2 {
         let rate = Some(pace.prefill_tokens_per_s());
-        sim.join(NodeConfig { prefill_tokens_per_s: rate, context: 4_096, drafts, ..config(number, shape, ROOM) }, 10);
+        sim.join(
+            NodeConfig {
+                prefill_tokens_per_s: rate,
+                context: 4_096,
+                drafts,
+                ..config(number, shape, ROOM)
+            },
+            10,
+        );
     }
     sim.stations[1].engine.pace = Some(pace.clone());
     sim.pass(2_000);
@@ -68,13 +85,14 @@ pub fn boards(name: &str, shape: &Arc<KvShape>, pace: &Pace, mbit_per_s: f64, dr
     sim
 }
 
-/// Two boards, of which the first has answered `wanted` if it is `held`, and the figures of the second one's answer. It drafts where it
-/// may, and has answered something before where it is not `fresh`.
+/// The figures of the second of two boards for a prompt of `wanted` tokens, which the first has
+/// answered before if `held`. The second drafts if `drafts`, and has answered something before
+/// unless `fresh`.
 fn answered(wanted: usize, held: bool, drafts: bool, fresh: bool) -> Figures {
     let (shape, pace, wanted) = (shape_270m(256, 512), zero2w(), prompt(1, wanted));
     let mut sim = boards("a repeated answer", &shape, &pace, 20.9, drafts);
     if !fresh {
-        // So that it knows what its steps take.
+        // Lets it measure its steps.
         sim.answer_now(1, &prompt(9, 40), 8);
     }
     if held {
@@ -87,7 +105,7 @@ fn answered(wanted: usize, held: bool, drafts: bool, fresh: bool) -> Figures {
     answer.figures().clone()
 }
 
-/// Of the published system's miss a tenth: 23.74 s for 65 tokens and an answer of about as many.
+/// A tenth of the published system's miss: 23.74 s for 65 tokens and an answer of about as many.
 #[test]
 fn a_board_answers_in_a_fifth_of_the_time_what_another_has_answered() {
     for tokens in [65, 72, 80, 334, 405] {
@@ -99,17 +117,23 @@ fn a_board_answers_in_a_fifth_of_the_time_what_another_has_answered() {
                 "{tokens} tokens: TTFT {} ms, TTLT {} ms, a miss {} ms: {ratio:.4}",
                 hit.ttft_ms, hit.ttlt_ms, miss.ttlt_ms
             );
-            assert!(ratio <= 0.2, "{tokens} tokens: {} ms, a miss {} ms: {hit:?}", hit.ttlt_ms, miss.ttlt_ms);
+            assert!(
+                ratio <= 0.2,
+                "{tokens} tokens: {} ms, a miss {} ms: {hit:?}",
+                hit.ttlt_ms,
+                miss.ttlt_ms
+            );
             assert!(tokens > 80 || hit.ttlt_ms <= 2_374, "{} ms", hit.ttlt_ms);
         }
     }
 }
 
-/// Nothing is drafted at the first token's cost.
+/// Drafting must not delay the first token.
 #[test]
 fn the_first_token_comes_no_later_with_drafts_than_without() {
     for tokens in [65, 405] {
-        let [with, without] = [true, false].map(|drafts| answered(tokens, true, drafts, true).ttft_ms);
+        let [with, without] =
+            [true, false].map(|drafts| answered(tokens, true, drafts, true).ttft_ms);
         assert!(with <= without + 3, "{tokens} tokens: {with} ms, without drafts {without} ms");
     }
 }

@@ -1,4 +1,4 @@
-//! The simulator checked against what is known of it: honest nodes on a good network.
+//! The simulator checked against known results: honest nodes on a good network.
 
 use crate::sim::engine::shape_small;
 use crate::sim::heap::MS;
@@ -13,7 +13,13 @@ fn a_repeated_prompt_comes_from_the_peer_but_for_its_last_token() {
         let tokens = prompt(len as u32, len);
         sim.answer_now(0, &tokens, 20);
         let second = sim.answer_now(1, &tokens, 20);
-        assert_eq!(second.figures().from_peers(), len - 1, "{len} tokens: {:?} {:?}", second.figures(), sim.notes(1));
+        assert_eq!(
+            second.figures().from_peers(),
+            len - 1,
+            "{len} tokens: {:?} {:?}",
+            second.figures(),
+            sim.notes(1)
+        );
         let third = sim.answer_now(1, &tokens, 20);
         assert_eq!(third.figures().own, len - 1, "{len} tokens, from the own slab");
         sim.assert_quiet();
@@ -36,12 +42,16 @@ fn a_line_carries_as_much_as_its_rate_says_and_streams_share_it() {
         let asked: Vec<_> = nodes.iter().map(|who| (*who, sim.ask(*who, &tokens, 1))).collect();
         let times = asked.iter().map(|(who, id)| {
             let asked = sim.await_answer(*who, *id);
-            assert!(asked.foreign.len() >= 64, "node {who} read {} foreign rows", asked.foreign.len());
+            assert!(
+                asked.foreign.len() >= 64,
+                "node {who} read {} foreign rows",
+                asked.foreign.len()
+            );
             asked.ttft() / MS
         });
         times.max().unwrap_or(0)
     };
-    // 64 tokens of 204 bytes are 218 ms of this line.
+    // 64 tokens of 204 bytes take 218 ms of this line.
     let (one, two) = (fetched_by(&[1]), fetched_by(&[1, 2]));
     assert!((250..330).contains(&one), "{one} ms");
     assert!((465..560).contains(&two), "{two} ms");

@@ -1,4 +1,5 @@
-//! What was once answered is not decoded again, here or at a peer; and no draft, whoever gave it, changes an answer or makes it late.
+//! What was answered once is not decoded again, locally or at a peer; and no draft, from any
+//! source, changes an answer or delays it.
 
 use potluck::id::TokenId;
 use potluck::kv::Plane;
@@ -16,7 +17,7 @@ use crate::sim::world::Sim;
 const PROMPT: usize = 65;
 const ANSWER: usize = 64;
 
-/// Some boards, of which the last `without` draft nothing.
+/// `count` boards, the last `without` of which draft nothing.
 fn boards(name: &str, count: u64, without: u64) -> Sim {
     let mut sim = Sim::calm();
     for number in 0..count {
@@ -51,21 +52,32 @@ fn an_answer_that_was_given_before_is_not_decoded_again() {
         let tokens = prompt(len as u32, len);
         let right = expected(sim.stations[0].config.fingerprint, &tokens, ANSWER);
         let (new, said) = answer(&mut sim, 0, &tokens, None);
-        assert_eq!((new, said), ((ANSWER as u64 - 1) * BOARD / MS, right.clone()), "new prose is drafted by nobody");
+        assert_eq!(
+            (new, said),
+            ((ANSWER as u64 - 1) * BOARD / MS, right.clone()),
+            "new text must not be drafted"
+        );
         let (again, said) = answer(&mut sim, 0, &tokens, None);
         assert_eq!(said, right);
-        // A drafted row adds 15 % of a step: four steps of 16 rows at best, and cautious ones before.
-        assert!(again * 17 <= new * 4, "{len} tokens: again on the same node {again} ms, before {new} ms");
+        // A drafted row adds 15 % of a step: at best four steps of 16 rows, after some
+        // cautious ones.
+        assert!(
+            again * 17 <= new * 4,
+            "{len} tokens: again on the same node {again} ms, before {new} ms"
+        );
         let (elsewhere, said) = answer(&mut sim, 1, &tokens, None);
         assert_eq!(said, right);
-        assert!(elsewhere * 17 <= new * 4, "{len} tokens: on another node {elsewhere} ms, before {new} ms");
+        assert!(
+            elsewhere * 17 <= new * 4,
+            "{len} tokens: on another node {elsewhere} ms, before {new} ms"
+        );
         let (without, said) = answer(&mut sim, 2, &tokens, None);
         assert_eq!((without, said), (new, right), "a node without drafts");
         sim.assert_quiet();
     }
 }
 
-/// A node asks for what comes after what it knows, so that no answer is too long.
+/// A node asks for the continuation of what it knows, so no answer is too long.
 #[test]
 fn a_long_answer_is_followed_to_its_end() {
     let mut sim = boards("long", 2, 0);
@@ -75,12 +87,17 @@ fn a_long_answer_is_followed_to_its_end() {
     sim.pass(600);
     let id = sim.ask(1, &tokens, 400);
     let asked = sim.await_answer(1, id);
-    let (again, figures) = (decoding(asked), asked.answer.as_ref().expect("answered").figures().clone());
+    let (again, figures) =
+        (decoding(asked), asked.answer.as_ref().expect("answered").figures().clone());
     assert!(again * 4 <= new, "{again} ms, before {new} ms: {:?}", figures.drafts);
-    assert!(figures.drafts.peers.accepted >= 340 && figures.drafts.peers.wrong == 0, "{:?}", figures.drafts);
+    assert!(
+        figures.drafts.peers.accepted >= 340 && figures.drafts.peers.wrong == 0,
+        "{:?}",
+        figures.drafts
+    );
 }
 
-/// Whatever ends an answer ends it at the same token, in the middle of a draft too.
+/// Every stop condition ends an answer at the same token, in the middle of a draft too.
 #[test]
 fn an_answer_ends_where_it_would_without_drafts() {
     let tokens = prompt(3, PROMPT);
@@ -90,7 +107,7 @@ fn an_answer_ends_where_it_would_without_drafts() {
         sim.answer_now(0, &tokens, ANSWER);
         let again = sim.answer_now(0, &tokens, max_tokens);
         assert_eq!(again.tokens(), right, "{max_tokens} tokens at most");
-        // What was kept of it is right, too.
+        // The cached part of it is right, too.
         assert_eq!(sim.answer_now(0, &tokens, 90).tokens()[..max_tokens], right);
         sim.assert_quiet();
     }
@@ -98,7 +115,11 @@ fn an_answer_ends_where_it_would_without_drafts() {
         let mut sim = Sim::calm();
         sim.join(NodeConfig { context, ..config(0, &shape_small(64), SLAB) }, BOARD);
         for _ in 0..3 {
-            assert_eq!(sim.answer_now(0, &tokens, ANSWER).tokens().len(), ended_by, "a context of {context} tokens");
+            assert_eq!(
+                sim.answer_now(0, &tokens, ANSWER).tokens().len(),
+                ended_by,
+                "a context of {context} tokens"
+            );
         }
     }
     for at in [0, 1, 5, 20, 40] {
@@ -113,7 +134,8 @@ fn an_answer_ends_where_it_would_without_drafts() {
     }
 }
 
-/// A draft goes on into the next block. In a slab that has barely room for the prompt and its answer, that changes nothing either.
+/// A draft may extend into the next block. This changes nothing even in a slab that barely has room
+/// for the prompt and its answer.
 #[test]
 fn a_draft_takes_no_room_that_an_answer_would_not_have() {
     let tokens = prompt(6, 40);
@@ -131,7 +153,11 @@ fn a_draft_takes_no_room_that_an_answer_would_not_have() {
         for round in 0..3 {
             let [with, without] = [1, 2].map(|who| sim.answer_now(who, &tokens, ANSWER));
             assert_eq!(with.tokens(), without.tokens(), "{blocks} blocks, round {round}");
-            assert_eq!(with.figures().stop, without.figures().stop, "{blocks} blocks, round {round}");
+            assert_eq!(
+                with.figures().stop,
+                without.figures().stop,
+                "{blocks} blocks, round {round}"
+            );
             assert!(right.starts_with(with.tokens()) && !with.tokens().is_empty());
             sim.pass(600);
             sim.assert_quiet();
@@ -140,7 +166,8 @@ fn a_draft_takes_no_room_that_an_answer_would_not_have() {
     }
 }
 
-/// Stopped while a draft is being checked: nothing stays pinned, and nothing wrong is kept.
+/// An answer stopped during the verification of a draft leaves nothing pinned and nothing
+/// wrong cached.
 #[test]
 fn an_answer_can_be_stopped_within_a_draft() {
     let mut sim = boards("stopped", 1, 0);
@@ -159,10 +186,16 @@ fn an_answer_can_be_stopped_within_a_draft() {
     assert_eq!(sim.answer_now(0, &tokens, ANSWER).tokens(), right);
 }
 
-/// Liars among those who say what followed: the answers are right, hardly later, and liars are not asked for long.
+/// With liars among the peers that give drafts, the answers are right and hardly later, and liars
+/// are soon no longer asked.
 #[test]
 fn wrong_drafts_change_no_answer_and_cost_next_to_nothing() {
-    for mischief in [Mischief::WrongDrafts, Mischief::HalfDrafts, Mischief::StrangeDrafts, Mischief::UnaskedDrafts] {
+    for mischief in [
+        Mischief::WrongDrafts,
+        Mischief::HalfDrafts,
+        Mischief::StrangeDrafts,
+        Mischief::UnaskedDrafts,
+    ] {
         let mut sim = boards("liars", 2, 0);
         let prompts: Vec<_> = (0..10).map(|seed| prompt(50 + seed, PROMPT)).collect();
         for tokens in &prompts {
@@ -173,17 +206,28 @@ fn wrong_drafts_change_no_answer_and_cost_next_to_nothing() {
         let mut asked = 0;
         for (at, tokens) in prompts.iter().enumerate() {
             let (took, said) = answer(&mut sim, 1, tokens, None);
-            assert_eq!(said, expected(sim.stations[1].config.fingerprint, tokens, ANSWER), "{mischief:?}");
-            assert!(took * 100 <= alone * 105, "{mischief:?}, prompt {at}: {took} ms, without drafts {alone} ms");
+            assert_eq!(
+                said,
+                expected(sim.stations[1].config.fingerprint, tokens, ANSWER),
+                "{mischief:?}"
+            );
+            assert!(
+                took * 100 <= alone * 105,
+                "{mischief:?}, prompt {at}: {took} ms, without drafts {alone} ms"
+            );
             let before = std::mem::replace(&mut asked, sim.status(1).node_stats.drafts_asked);
-            let trusted = at < 6 || matches!(mischief, Mischief::HalfDrafts | Mischief::StrangeDrafts);
-            assert!(trusted || before == asked, "{mischief:?}: asked for the {asked}th time at prompt {at}");
+            let trusted =
+                at < 6 || matches!(mischief, Mischief::HalfDrafts | Mischief::StrangeDrafts);
+            assert!(
+                trusted || before == asked,
+                "{mischief:?}: asked for the {asked}th time at prompt {at}"
+            );
         }
         sim.assert_quiet();
     }
 }
 
-/// Where answers are drawn, what followed once is only a guess.
+/// For sampled answers, an earlier continuation is only a guess.
 #[test]
 fn drawn_answers_are_the_same_with_drafts_and_without() {
     let mut right = 0;
@@ -193,7 +237,10 @@ fn drawn_answers_are_the_same_with_drafts_and_without() {
         answer(&mut sim, 0, &tokens, Some(seed.into()));
         for luck in [None, Some(u64::from(seed)), Some(77)] {
             let answers = [0, 1, 2].map(|who| answer(&mut sim, who, &tokens, luck).1);
-            assert!(answers.iter().all(|answer| *answer == answers[2]), "seed {seed}, luck {luck:?}: {answers:?}");
+            assert!(
+                answers.iter().all(|answer| *answer == answers[2]),
+                "seed {seed}, luck {luck:?}: {answers:?}"
+            );
         }
         right += sim.status(0).node_stats.drafts.slab.accepted;
         assert_eq!(sim.status(2).node_stats.drafts.all().drafted, 0);

@@ -1,4 +1,5 @@
-//! Who drops what: a swarm never computes more than a node alone would, and less where what is hot fits its memory.
+//! Which node evicts what: a swarm never computes more than a lone node would, and less if the hot
+//! set fits its memory.
 
 use super::shape;
 use crate::sim::heap::Dice;
@@ -9,10 +10,11 @@ const PROMPTS: usize = 40;
 const HOT: u32 = 4;
 const PREFIX: usize = 160;
 const OWN: usize = 32;
-/// Bytes of a token.
+/// Bytes per token.
 const TOKEN: usize = 1_224;
 
-/// Tokens computed a prompt by `nodes` nodes with room for `room` tokens each, each of which gets its prompts one after the other.
+/// Tokens computed per prompt by `nodes` nodes with room for `room` tokens each, each of which gets
+/// its prompts one after another.
 fn computed(nodes: u64, room: usize) -> usize {
     let mut sim = Sim::new("hot prefixes", 1, crate::sim::net::Medium::Switched, 2_000);
     for number in 0..nodes {
@@ -30,8 +32,9 @@ fn computed(nodes: u64, room: usize) -> usize {
             sim.pass(dice.between(0, 300));
         }
         for (who, id) in asked {
-            let answer = sim.await_answer(who, id).answer.clone().expect("closed prompts have answers");
-            // The first prompts of a swarm are computed by whoever comes first.
+            let answer =
+                sim.await_answer(who, id).answer.clone().expect("closed prompts have answers");
+            // The first prompts of a swarm are computed by the first node that gets them.
             total += if round >= PROMPTS / 4 { answer.figures().computed } else { 0 };
         }
         sim.pass(600);
@@ -43,7 +46,9 @@ fn computed(nodes: u64, room: usize) -> usize {
 fn twelve_nodes_compute_no_more_than_a_node_alone() {
     for room in [300, 450, 600, 800, 1_100] {
         let (alone, swarm) = (computed(1, room), computed(12, room));
-        let what = format!("of 192 tokens a prompt, with room for {room}, a node alone computes {alone}, each of twelve {swarm}");
+        let what = format!(
+            "of 192 tokens a prompt, with room for {room}, a node alone computes {alone}, each of twelve {swarm}"
+        );
         eprintln!("{what}");
         assert!(swarm * 50 <= alone * 51, "{what}");
     }
@@ -53,13 +58,15 @@ fn twelve_nodes_compute_no_more_than_a_node_alone() {
 fn twelve_nodes_compute_a_third_less_where_the_hot_set_fits_all_of_them_and_not_one() {
     for room in [300, 450, 600] {
         let (alone, swarm) = (computed(1, room), computed(12, room));
-        let what = format!("of 192 tokens a prompt, with room for {room}, a node alone computes {alone}, each of twelve {swarm}");
+        let what = format!(
+            "of 192 tokens a prompt, with room for {room}, a node alone computes {alone}, each of twelve {swarm}"
+        );
         eprintln!("{what}");
         assert!(swarm * 10 <= alone * 7, "{what}");
     }
 }
 
-/// A node alone with room for `room` tokens.
+/// A lone node with room for `room` tokens.
 fn lone(room: usize) -> Sim {
     let mut sim = Sim::new("a node alone", 1, crate::sim::net::Medium::Switched, 2_000);
     sim.join(config(0, &shape(), room * TOKEN), BOARD / 10);

@@ -1,4 +1,5 @@
-//! A peer whose bytes are wrong and pass every check: what was computed here wins over what came from there.
+//! A peer whose bytes are wrong but pass every check: locally computed bytes win over those
+//! from the peer.
 
 use super::{ROOM, computing, fetch_bytes, shape};
 use crate::sim::cast::Mischief;
@@ -20,7 +21,8 @@ fn ill(mischief: Mischief) {
         sim.answer_now(0, &tokens, 1);
         sim.corrupt(0, mischief);
         sim.set_rate(0, rate);
-        // What is computed on, and what the figures say, is checked as it happens: own bytes win, and no prompt fails.
+        // The bytes computed on and the figures are checked as they happen: the node's own bytes
+        // win, and no prompt fails.
         for max_tokens in [3, 3, 20] {
             sim.answer_now(1, &tokens, max_tokens);
         }

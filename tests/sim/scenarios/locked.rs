@@ -1,5 +1,5 @@
-//! What the swarm's key keeps out of the connections between nodes: strangers, those who play what they have recorded, and whoever
-//! stands between two nodes.
+//! What the swarm's key keeps out of connections between nodes: strangers, replays of recorded
+//! traffic, and attackers between two nodes.
 
 use super::{RADIO, ROOM, computing, shape};
 use crate::sim::Sim;
@@ -9,7 +9,8 @@ use crate::sim::talk::{BOARD, config, prompt};
 
 const TOKENS: u64 = 400;
 
-/// A holder that computes at once and has answered one prompt, a board, and a third machine, which has no key.
+/// A holder that computes instantly and has answered one prompt, a board, and a third machine
+/// without the key.
 fn swarm(name: &str) -> Sim {
     let mut sim = Sim::new(name, 1, Medium::Switched, RADIO);
     sim.join(config(0, &shape(), ROOM), 10);
@@ -20,7 +21,7 @@ fn swarm(name: &str) -> Sim {
     sim
 }
 
-/// Everything that the board said to the holder, and the holder to the board, for one prompt.
+/// Everything that the board and the holder sent each other for one prompt.
 fn recorded(sim: &mut Sim) -> [Vec<u8>; 2] {
     sim.taped = Some(Default::default());
     let ttft = sim.ttft_now(1, &prompt(1, TOKENS as usize));
@@ -37,7 +38,7 @@ fn a_stranger_without_the_key_is_told_one_word_and_fills_no_log() {
         let keyring = potluck::keyring::Keyring::new(key, []);
         let mut channel = potluck::transfer::Channel::initiator(keyring.current(), [7; 32]);
         channel.writable();
-        channel.send(|_| false).expect("a caller knocks")
+        channel.send(|_| false).expect("a caller must send its knock")
     };
     let mut stolen = knock(b"test");
     let len = stolen.len();
@@ -53,7 +54,10 @@ fn a_stranger_without_the_key_is_told_one_word_and_fills_no_log() {
         sim.pass(100);
     }
     assert_eq!(
-        (sim.notes(0).iter().filter(|note| note.contains("caller")).count(), sim.status(0).node_stats.planes_served),
+        (
+            sim.notes(0).iter().filter(|note| note.contains("caller")).count(),
+            sim.status(0).node_stats.planes_served
+        ),
         (0, served)
     );
     assert!(sim.status(0).node_stats.peer_faults >= 100);
@@ -69,9 +73,12 @@ fn what_was_recorded_gets_no_block_when_it_is_played_again() {
     sim.raid(2, 0, &Raid::Stranger(up), 1);
     sim.pass(10_000);
     assert_eq!(sim.status(0).node_stats.planes_served, served);
-    // The answer to the handshake, and a last word that only the board could read.
+    // The handshake answer, and a last message that only the board could read.
     assert_eq!(sim.overheard.len(), 50 + 22, "{:?}", sim.overheard);
-    assert!(!down.windows(8).any(|bytes| sim.overheard.windows(8).any(|heard| heard == bytes)), "nothing is said twice");
+    assert!(
+        !down.windows(8).any(|bytes| sim.overheard.windows(8).any(|heard| heard == bytes)),
+        "nothing may be sent twice"
+    );
 }
 
 #[test]
@@ -81,18 +88,28 @@ fn whoever_stands_between_two_nodes_can_cut_them_off_and_nothing_else() {
     let whole = (up.len() + down.len()) as u64;
     for part in 0..24 {
         let mut sim = swarm("between");
-        // The handshake, the hellos, and then all over the transfer.
-        sim.damage_byte = Some(sim.net.traffic.stream_bytes + if part < 12 { 17 * part } else { whole / 13 * (part - 12) });
+        // Covers the handshake, the hellos, and then the whole transfer.
+        sim.damage_byte = Some(
+            sim.net.traffic.stream_bytes
+                + if part < 12 { 17 * part } else { whole / 13 * (part - 12) },
+        );
         let answer = sim.answer_now(1, &tokens, 1);
-        assert_eq!(answer.tokens(), crate::sim::talk::expected(sim.stations[1].config.fingerprint, &tokens, 1), "part {part}");
-        assert!(sim.status(1).node_stats.peer_faults + sim.status(0).node_stats.peer_faults > 0, "part {part} was not seen");
+        assert_eq!(
+            answer.tokens(),
+            crate::sim::talk::expected(sim.stations[1].config.fingerprint, &tokens, 1),
+            "part {part}"
+        );
+        assert!(
+            sim.status(1).node_stats.peer_faults + sim.status(0).node_stats.peer_faults > 0,
+            "damage to part {part} was not detected"
+        );
         sim.pass(20_000);
         let other = prompt(2, TOKENS as usize);
         sim.answer_now(0, &other, 1);
         let ttft = sim.ttft_now(1, &other);
         assert!(
             ttft * 2 <= computing(TOKENS),
-            "part {part}: the peer is not blamed: TTFT {ttft} ms, alone {}",
+            "part {part}: the peer must not be blamed: TTFT {ttft} ms, alone {}",
             computing(TOKENS)
         );
         sim.assert_quiet();

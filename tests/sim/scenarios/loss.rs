@@ -1,4 +1,4 @@
-//! Multicast that is lost, and the air that an idle swarm takes.
+//! Lost multicast, and the air time of an idle swarm.
 
 use crate::sim::checks;
 use crate::sim::engine::shape_small;
@@ -8,8 +8,8 @@ use crate::sim::world::Sim;
 
 const NODES: u64 = 6;
 
-/// A swarm that computes slower than it fetches, asks 60 prompts a second time on other nodes, and loses `per_mille` of all datagrams.
-/// Gives it, and how many tokens came from peers.
+/// A swarm that computes more slowly than it fetches, repeats 60 prompts on other nodes, and loses
+/// `per_mille` of all datagrams. Returns it, and how many tokens came from peers.
 fn hits(per_mille: u64, seed: u64) -> (Sim, usize) {
     let mut sim = Sim::new("lossy multicast", seed, crate::sim::net::Medium::Switched, 20_000);
     for number in 0..NODES {
@@ -60,5 +60,5 @@ fn three_idle_nodes_send_less_than_two_hundred_bytes_a_second_each() {
     sim.pass(300_000);
     let rate = (sim.net.traffic.datagram_bytes - before) as f64 / 300.0 / 3.0;
     assert!(rate <= 200.0, "{rate:.0} bytes a second and node");
-    assert!(rate > 0.0, "nodes that say nothing are forgotten");
+    assert!(rate > 0.0, "nodes that send nothing are forgotten");
 }

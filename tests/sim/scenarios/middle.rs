@@ -1,11 +1,12 @@
-//! Computing from the head while fetching from the tail: how close to the best that two ends could do.
+//! Computing from the head while fetching from the tail, compared with the optimum of two ends.
 
 use super::{GLOBAL, ROOM, SLIDING, WINDOW, computing, fetch_bytes, shape};
 use crate::sim::heap::MS;
 use crate::sim::talk::{BOARD, config, prompt};
 use crate::sim::world::Sim;
 
-/// The least over m of the longer of computing the first m tokens and fetching what the rest needs, and then the last token.
+/// The minimum over m of the longer of computing the first m tokens and fetching what the rest
+/// needs, plus the last token.
 fn optimum(tokens: u64, bytes_per_ms: f64) -> f64 {
     let last = tokens - 1;
     let window = (last + 1).saturating_sub(WINDOW);
@@ -16,13 +17,19 @@ fn optimum(tokens: u64, bytes_per_ms: f64) -> f64 {
     (0..=last).map(ends).fold(f64::MAX, f64::min) + computing(1) as f64
 }
 
-/// Fetching all takes `compute / fetch` times as long as computing all.
+/// Checks TTFTs when fetching everything takes `compute / fetch` times as long as computing it.
 fn meets(compute: u64, fetch: u64) {
     let mut all = Vec::new();
     for tokens in [65, 405, 1_500] {
         let rate = (fetch_bytes(tokens - 1) * fetch) as f64 / (computing(tokens) * compute) as f64;
-        let mut sim = Sim::new("meeting in the middle", 1, crate::sim::net::Medium::Switched, rate.round() as u64);
-        let rate = rate.round() * sim.net.segment as f64 / (sim.net.segment + crate::sim::net::SEGMENT_OVERHEAD) as f64;
+        let mut sim = Sim::new(
+            "meeting in the middle",
+            1,
+            crate::sim::net::Medium::Switched,
+            rate.round() as u64,
+        );
+        let rate = rate.round() * sim.net.segment as f64
+            / (sim.net.segment + crate::sim::net::SEGMENT_OVERHEAD) as f64;
         sim.join(config(0, &shape(), ROOM), 10);
         sim.join(config(1, &shape(), ROOM), BOARD);
         sim.pass(2_000);
@@ -45,7 +52,10 @@ fn meets(compute: u64, fetch: u64) {
         );
         all.push(of_bar);
     }
-    assert!(all.iter().all(|of_bar| *of_bar <= 1.0), "of the bar, for 65, 405 and 1,500 tokens: {all:.2?}");
+    assert!(
+        all.iter().all(|of_bar| *of_bar <= 1.0),
+        "of the bar, for 65, 405 and 1,500 tokens: {all:.2?}"
+    );
 }
 
 #[test]
@@ -63,7 +73,7 @@ fn computing_and_fetching_meet_where_fetching_is_three_times_as_fast() {
     meets(1, 3);
 }
 
-/// Two holders on slow lines of their own: both ends meet where the sum of what they bring does.
+/// Two holders on their own slow lines: the meeting point follows from their combined rate.
 #[test]
 fn two_holders_on_lines_of_their_own_bring_twice_as_much() {
     let tokens = 405;
@@ -86,6 +96,12 @@ fn two_holders_on_lines_of_their_own_bring_twice_as_much() {
     }
     let ttft = sim.ttft_now(2, &prompt);
     let best = optimum(tokens, 2.0 * rate as f64);
-    eprintln!("two slow holders: TTFT {ttft} ms, optimum {best:.0} ms, alone {} ms", computing(tokens));
-    assert!(ttft as f64 <= 1.1 * best + computing(16) as f64, "TTFT {ttft} ms, optimum {best:.0} ms");
+    eprintln!(
+        "two slow holders: TTFT {ttft} ms, optimum {best:.0} ms, alone {} ms",
+        computing(tokens)
+    );
+    assert!(
+        ttft as f64 <= 1.1 * best + computing(16) as f64,
+        "TTFT {ttft} ms, optimum {best:.0} ms"
+    );
 }

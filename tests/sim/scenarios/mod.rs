@@ -1,7 +1,9 @@
-//! Named scenarios, one test each: what a node promised and what was once found to break it, with the figures that it is held to.
+//! Named scenarios, one test each: promises of a node that were once found broken, and the figures
+//! that nodes are held to.
 //!
-//! Bytes: Gemma 3 270M's layers with heads an eighth as large, so that a token has 1,224 bytes instead of 9,792, on lines an eighth as
-//! fast. [`lan`] turns real bytes a millisecond into the simulator's.
+//! Sizes: Gemma 3 270M's layers with heads an eighth as large, so a token has 1,224 bytes instead
+//! of 9,792, on lines an eighth as fast. [`lan`] converts real bytes per millisecond to the
+//! simulator's.
 
 mod again;
 mod basics;
@@ -32,7 +34,7 @@ use crate::sim::heap::MS;
 use crate::sim::ledger::Asked;
 use crate::sim::talk::BOARD;
 
-/// Bytes of a token's planes, global and sliding, of [`shape`].
+/// Bytes of a token's global and sliding planes in [`shape`].
 const GLOBAL: u64 = 204;
 const SLIDING: u64 = 1_020;
 
@@ -42,29 +44,33 @@ const WINDOW: u64 = 512;
 /// A slab for 6,800 tokens.
 const ROOM: usize = 8 << 20;
 
-/// 21 Mbit/s, what the board's radio brings.
+/// 21 Mbit/s, the rate of the board's radio.
 const RADIO: u64 = 2_600 / 8;
 
 fn shape() -> Arc<KvShape> {
     shape_270m(32, WINDOW as usize)
 }
 
-/// Milliseconds in which a board computes so many tokens.
+/// Milliseconds that a board takes to compute `tokens`.
 fn computing(tokens: u64) -> u64 {
     tokens * BOARD / MS
 }
 
-/// Alone, a step of prefill and 5 %: what every answer keeps to.
+/// Computing alone, one prefill step and 5 %: the bound of every answer.
 fn bound(tokens: u64) -> u64 {
     computing(tokens) * 105 / 100 + computing(PREFILL_STEP_TOKENS as u64)
 }
 
-/// Bytes that a fetch of the first `tokens` tokens takes, sliding planes of the last window only.
+/// Bytes of a fetch of the first `tokens` tokens, with sliding planes for the last window only.
 fn fetch_bytes(tokens: u64) -> u64 {
     tokens * GLOBAL + tokens.min(WINDOW) * SLIDING
 }
 
-/// Bytes of foreign state that an answer stood on.
+/// Bytes of foreign state that an answer used.
 fn used_bytes(asked: &Asked) -> u64 {
-    asked.foreign.iter().map(|(plane, _)| if *plane == Plane::Global { GLOBAL } else { SLIDING }).sum()
+    asked
+        .foreign
+        .iter()
+        .map(|(plane, _)| if *plane == Plane::Global { GLOBAL } else { SLIDING })
+        .sum()
 }

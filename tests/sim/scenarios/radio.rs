@@ -1,11 +1,11 @@
-//! A radio is shared: more holders are not more bytes a second.
+//! A radio is shared: more holders do not bring more bytes per second.
 
 use super::{RADIO, ROOM, shape};
 use crate::sim::net::Medium;
 use crate::sim::talk::{BOARD, config, prompt};
 use crate::sim::world::Sim;
 
-/// TTFT of a prompt that `holders` nodes of one radio hold.
+/// TTFT of a prompt that `holders` nodes on one radio hold.
 fn ttft(holders: usize) -> u64 {
     let mut sim = Sim::new("one radio", 1, Medium::Air, 2 * RADIO);
     for number in 0..holders as u64 {

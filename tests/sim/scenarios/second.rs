@@ -1,4 +1,5 @@
-//! A second source: a holder that dies, lies or is out of date is replaced by another that holds the same.
+//! A second source: another holder of the same blocks replaces one that dies, lies or is
+//! out of date.
 
 use potluck::id::TokenId;
 
@@ -10,10 +11,10 @@ use crate::sim::talk::{BOARD, config, prompt};
 use crate::sim::world::Sim;
 
 const TOKENS: usize = 1_000;
-/// An engine that computes at once, for nodes that only hold.
+/// An engine that computes instantly, for nodes that only hold.
 const AT_ONCE: u64 = 10;
 
-/// Nodes that hold at once whatever they are asked, and one board, the last.
+/// Nodes that compute instantly whatever they are asked, and one board, the last.
 fn holders(name: &str, count: u64, slab: usize) -> Sim {
     let mut sim = Sim::new(name, 1, crate::sim::net::Medium::Switched, RADIO);
     for number in 0..count {
@@ -24,7 +25,7 @@ fn holders(name: &str, count: u64, slab: usize) -> Sim {
     sim
 }
 
-/// All holders hold what the board will ask for, and have shown it what they bring.
+/// All holders hold what the board will ask for, and it has measured their rates.
 fn prepared(name: &str, count: u64, tokens: &[TokenId]) -> Sim {
     let mut sim = holders(name, count, ROOM);
     for holder in 0..count as usize {
@@ -56,7 +57,7 @@ fn a_holder_that_dies_is_replaced_by_another() {
     assert!(worst.0 * 10 <= alone * 11, "{what}");
 }
 
-/// TTFTs of seven prompts that holder 0 has, and holder 1, where there is one, claims to have.
+/// TTFTs of seven prompts that holder 0 has; holder 1, if there is one, claims to have them.
 fn seven(name: &str, holders_count: u64, spoil: impl Fn(&mut Sim)) -> Vec<u64> {
     let slab = if holders_count == 1 { ROOM } else { 3 << 20 };
     let mut sim = holders(name, holders_count, slab);
@@ -100,7 +101,7 @@ fn a_peer_whose_deltas_were_lost_costs_little_beside_a_proven_one() {
         }
         let held = sim.status(1).cache;
         assert!(held.evicted > 0, "the prompts are gone: {held:?}");
-        // Its datagrams pass from here on, too late to be of use before its next announcement.
+        // From here on its datagrams pass, too late to help before its next announcement.
         sim.net.cuts.clear();
     });
 }
@@ -135,7 +136,9 @@ fn busy(name: &str, medium: Medium, rate: u64) {
         let prompt = sim.closed_prompt(*who, *id).expect("answered");
         let figures = prompt.answer.as_ref().expect("answered").figures();
         let alone = (prompt.prompt - figures.own) as u64 * BOARD;
-        late += u64::from(prompt.ttft_in_turn() > alone * (100 + law.percent) / 100 + law.tokens * BOARD);
+        late += u64::from(
+            prompt.ttft_in_turn() > alone * (100 + law.percent) / 100 + law.tokens * BOARD,
+        );
         computed += figures.computed;
     }
     let cut: u64 = (0..nodes as usize).map(|who| sim.status(who).node_stats.peers_stalled).sum();

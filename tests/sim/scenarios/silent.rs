@@ -1,4 +1,4 @@
-//! Peers that take wants and give nothing, and peers that all ask at once.
+//! Peers that accept wants and send nothing, and peers that all ask at once.
 
 use super::{RADIO, ROOM, computing, shape};
 use crate::sim::cast::Mischief;
@@ -22,7 +22,8 @@ fn a_peer_that_only_cancels_costs_a_step_at_most() {
     }
     sim.corrupt(0, Mischief::OnlyCancels);
     let alone = computing(400);
-    let cost: Vec<u64> = prompts.iter().map(|tokens| sim.ttft_now(1, tokens).saturating_sub(alone)).collect();
+    let cost: Vec<u64> =
+        prompts.iter().map(|tokens| sim.ttft_now(1, tokens).saturating_sub(alone)).collect();
     eprintln!("only cancels: costs {cost:?} ms a prompt, a step is {} ms", computing(64));
     assert!(cost.iter().all(|cost| *cost <= computing(64)), "{cost:?} ms");
 }
@@ -36,7 +37,7 @@ fn a_delta_that_all_have_lost_makes_no_storm() {
         sim.join(config(number, &shape_small(64), SLAB), 100);
     }
     let settled = |sim: &Sim| crate::sim::checks::stale_pairs(sim).is_empty();
-    assert!(sim.pass_until(1_000, 300_000, settled).is_some(), "all know each other");
+    assert!(sim.pass_until(1_000, 300_000, settled).is_some(), "all must know each other");
     for other in 1..nodes as usize {
         sim.cut(0, other);
     }
@@ -47,15 +48,24 @@ fn a_delta_that_all_have_lost_makes_no_storm() {
     let current = |sim: &Sim| {
         let knows = |who: &usize| {
             let peers = sim.status(*who).peers;
-            peers.iter().any(|peer| peer.node == sim.stations[0].config.node && peer.current && peer.generation == generation)
+            peers.iter().any(|peer| {
+                peer.node == sim.stations[0].config.node
+                    && peer.current
+                    && peer.generation == generation
+            })
         };
         (1..nodes as usize).filter(knows).count()
     };
     let first = sim.pass_until(50, 120_000, |sim| current(sim) > 0).expect("somebody learns of it");
     let all = sim.pass_until(100, 300_000, |sim| current(sim) == nodes as usize - 1);
-    let (connects, refused) = (sim.net.traffic.connects - before.connects, sim.net.traffic.refused - before.refused);
-    let what =
-        format!("64 nodes: the first knows after {first} ms, the last {all:?} ms later; {connects} connects, {refused} refused");
+    let (connects, refused) =
+        (sim.net.traffic.connects - before.connects, sim.net.traffic.refused - before.refused);
+    let what = format!(
+        "64 nodes: the first knows after {first} ms, the last {all:?} ms later; {connects} connects, {refused} refused"
+    );
     eprintln!("{what}");
-    assert!(all.is_some_and(|ms| ms <= 10_000) && connects <= 2 * (nodes - 1) && refused == 0, "{what}");
+    assert!(
+        all.is_some_and(|ms| ms <= 10_000) && connects <= 2 * (nodes - 1) && refused == 0,
+        "{what}"
+    );
 }

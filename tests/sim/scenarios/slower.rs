@@ -1,4 +1,5 @@
-//! A peer that is slower than it was measured: what has come stays useful, and the answer is no later than alone.
+//! A peer that is slower than measured: the bytes that arrive stay useful, and the answer is no
+//! later than alone.
 
 use super::{ROOM, bound, computing, fetch_bytes, shape, used_bytes};
 use crate::sim::heap::MS;
@@ -19,7 +20,7 @@ fn slower(tenths: u64) {
         sim.answer_now(1, &prompt(seed, 100), 1);
     }
     let measured = sim.status(1).peers[0].goodput_bytes_per_s;
-    assert!(measured.is_some(), "{name}: the peer was measured");
+    assert!(measured.is_some(), "{name}: the peer must be measured");
     sim.set_rate(0, rate * 10 / tenths);
     let id = sim.ask(1, &tokens, 1);
     let asked = sim.await_answer(1, id);

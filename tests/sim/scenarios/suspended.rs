@@ -1,4 +1,5 @@
-//! A node that was suspended in the middle of a step: the step seemed dear, and the next ones are as cheap as ever.
+//! A node that was suspended in the middle of a step: that step seemed expensive, but the next ones
+//! cost as little as before.
 
 use super::{ROOM, bound, shape};
 use crate::sim::heap::MS;
@@ -6,11 +7,11 @@ use crate::sim::net::Medium;
 use crate::sim::talk::{config, prompt};
 use crate::sim::world::Sim;
 
-/// A quick node: a token a millisecond.
+/// A fast node: a token per millisecond.
 const QUICK: u64 = MS;
 
-/// The time to the first token of `tokens` tokens that a peer holds behind a line of `bytes_per_ms`, after the node slept for `slept_ms`
-/// within a step.
+/// The time to the first token of a prompt of `tokens` tokens that a peer holds behind a line of
+/// `bytes_per_ms`, after the node was suspended for `slept_ms` within a step.
 fn after_a_sleep(slept_ms: u64, tokens: usize, bytes_per_ms: u64) -> u64 {
     let mut sim = Sim::new("suspended", 1, Medium::Switched, 20_000);
     for number in 0..2 {
@@ -34,7 +35,9 @@ fn a_node_that_slept_within_a_step_is_no_later_than_alone() {
             for rate in [3, 50, 1_000] {
                 let ttft = after_a_sleep(slept_ms, tokens, rate);
                 let bound = bound(tokens as u64) * QUICK / crate::sim::talk::BOARD + 1;
-                let what = format!("slept {slept_ms} ms, {tokens} tokens at {rate} bytes a millisecond: TTFT {ttft} ms");
+                let what = format!(
+                    "slept {slept_ms} ms, {tokens} tokens at {rate} bytes a millisecond: TTFT {ttft} ms"
+                );
                 assert!(ttft <= bound, "{what}, bound {bound} ms");
             }
         }

@@ -1,7 +1,9 @@
-//! Each kernel alone, in the sizes of Gemma 3 270M, on one core, with every instruction set that this machine has.
+//! Each kernel alone, in the sizes of Gemma 3 270M, on one core, with every instruction set that
+//! this machine has.
 //!
-//! Products are counted in multiply-accumulates (items a second) and in bytes of weights (bytes a second): prefill is bound by the
-//! first, decode by the second, as far as memory goes. The matrix of `decode` is larger than any cache, as the whole model is.
+//! Products are counted in multiply-accumulates (items per second) and in bytes of weights (bytes
+//! per second): the first bounds prefill, the second decode, which memory limits. The matrix of
+//! `decode` is larger than any cache, like the whole model.
 
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
@@ -19,7 +21,7 @@ fn main() {
     divan::main();
 }
 
-/// The names of what this CPU has.
+/// The names of this CPU's instruction sets.
 fn names() -> Vec<&'static str> {
     Isa::all().map(Isa::name).collect()
 }
@@ -28,7 +30,7 @@ fn isa(name: &str) -> Isa {
     Isa::all().find(|isa| isa.name() == name).unwrap_or(Isa::PORTABLE)
 }
 
-/// Bytes out of a xorshift: the same on every machine.
+/// Bytes from a xorshift generator: the same on every machine.
 fn noise(count: usize, seed: u64) -> impl Iterator<Item = u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     (0..count).map(move |_| {
@@ -43,7 +45,7 @@ fn values(count: usize, seed: u64) -> Vec<f32> {
     noise(count, seed).map(|byte| f32::from(byte) / 128.0 - 1.0).collect()
 }
 
-/// Random codes under scales of 0.004.
+/// Random codes with scales of 0.004.
 fn weights(format: Format, rows: usize, cols: usize) -> Vec<u8> {
     let (_, unit) = format.unit();
     let mut bytes: Vec<u8> = noise(rows * cols / GROUP * unit, 1).collect();
@@ -128,7 +130,7 @@ fn attention_softmax(bencher: Bencher<'_, '_>, name: &str) {
     });
 }
 
-/// A block of keys, as it is kept, to f32.
+/// A stored block of keys, to f32.
 #[divan::bench(args = names())]
 fn read_kv_block(bencher: Bencher<'_, '_>, name: &str) {
     let (isa, x) = (isa(name), values(16 * HEAD, 9));

@@ -1,5 +1,6 @@
-//! Planes over loopback TCP, between a serving and a fetching side: with Noise and without, in turns. Prints MB/s and their ratio.
-//! `cargo bench --bench transfer -- MEGABYTES` moves as much each time.
+//! Transfers planes over loopback TCP between a serving and a fetching side, alternately with and
+//! without Noise. Prints MB/s and their ratio. `cargo bench --bench transfer -- MEGABYTES` sets the
+//! size of each transfer.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -13,7 +14,7 @@ use potluck::transfer::{Channel, Expected, FetchEvent, Fetcher, Hello, ServeEven
 /// Bytes of a block's sliding plane of Gemma-3 270M.
 const PLANE_BYTES: usize = 130_560;
 
-/// Bytes that a side reads at once: as many as the node's driver does.
+/// Bytes that a side reads at once: the same as the node's driver.
 const READ_BYTES: usize = 16 << 10;
 
 const PARENT: BlockKey = BlockKey([9; 16]);
@@ -42,7 +43,7 @@ fn tokens() -> Tokens {
     (0..16).map(TokenId).collect()
 }
 
-/// Moves so many planes, one connection, one thread for each side.
+/// Moves that many planes over one connection, with one thread for each side.
 fn megabytes_per_s(keys: &Keyring, planes: u32) -> f64 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
     let to = listener.local_addr().expect("an address");

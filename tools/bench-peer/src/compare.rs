@@ -1,5 +1,6 @@
-//! Both programs in turn. A machine that others use is never the same for long: so each round runs every program once, the
-//! rounds begin with another program each, and a ratio is the median of the ratios within the rounds.
+//! Runs the programs in turn. The speed of a shared machine changes all the time. So each round
+//! runs every program once, each round begins with a different program, and a ratio is the median
+//! of the rounds' ratios.
 
 use std::error::Error;
 use std::fs;
@@ -12,10 +13,10 @@ use serde_json::Value;
 
 use crate::{Cases, CompareArgs};
 
-/// The case that is no time, but the most memory that a run took.
+/// The case that measures a run's peak memory instead of time.
 const PEAK: &str = "peak RSS";
 
-/// A program to compare, and what it is called.
+/// A program to compare, and its name.
 #[derive(Clone)]
 pub struct Program {
     name: String,
@@ -32,7 +33,7 @@ impl FromStr for Program {
     }
 }
 
-/// What either program says of one run.
+/// A program's report of one run.
 #[derive(Deserialize)]
 struct Said {
     cases: Vec<SaidCase>,
@@ -49,7 +50,7 @@ struct SaidCase {
     runs_cpu_s: Vec<f64>,
 }
 
-/// One figure of one model on so many cores, from every program: `rounds[program][round]`.
+/// One figure of one model on a number of cores, from every program: `rounds[program][round]`.
 #[derive(Serialize)]
 struct Row {
     model: String,
@@ -59,7 +60,8 @@ struct Row {
     tokens: u32,
     rounds: Vec<Vec<f64>>,
     medians: Vec<f64>,
-    /// The first program's speed divided by each program's; of memory, its bytes by theirs.
+    /// The first program's speed divided by each program's; for memory, its bytes divided by
+    /// theirs.
     ratios: Vec<f64>,
 }
 
@@ -116,7 +118,7 @@ fn one(args: &CompareArgs, model: &Path, threads: u32) -> Result<Vec<Row>, Box<d
     for row in &mut rows {
         row.medians = row.rounds.iter().map(|figures| median(figures)).collect();
         let is_memory = row.case == PEAK;
-        // The rounds have seconds, so speed by speed is theirs by ours.
+        // The rounds are in seconds, so the ratio of speeds is theirs divided by ours.
         let of_round = |(ours, theirs): (&f64, &f64)| if is_memory { ours / theirs } else { theirs / ours };
         let ratio = |theirs: &Vec<f64>| median(&row.rounds[0].iter().zip(theirs).map(of_round).collect::<Vec<f64>>());
         row.ratios = row.rounds.iter().map(ratio).collect();
@@ -145,8 +147,8 @@ fn median(figures: &[f64]) -> f64 {
     }
 }
 
-/// Rates and ratios, one line a case: the ratio says how many times as fast the first program is; of memory, how many times as
-/// much it takes.
+/// Rates and ratios, one line per case: the ratio says how many times as fast the first program is;
+/// for memory, how many times as much it takes.
 fn print(names: &[&str], rows: &[Row]) {
     print!("{:<24}{:>8}  {:<10}{:>7}{:>7}", "model", "threads", "case", "depth", "tokens");
     names.iter().for_each(|name| print!("{name:>16}"));

@@ -1,4 +1,4 @@
-//! llama.cpp, as little of it as a comparison needs: one model, one context, greedy about nothing.
+//! A minimal wrapper of llama.cpp for comparisons: one model and one context.
 
 use std::error::Error;
 use std::ffi::{CStr, CString, c_char, c_void};
@@ -7,11 +7,11 @@ use std::path::Path;
 use llama_cpp_sys_2 as sys;
 
 unsafe extern "C" {
-    /// In ggml-cpu.h, which the crate's bindings leave out. Null when the threads cannot be made.
+    /// In ggml-cpu.h, which the crate's bindings omit. Null if the threads cannot be created.
     fn ggml_threadpool_new(params: *mut sys::ggml_threadpool_params) -> *mut sys::ggml_threadpool;
 }
 
-/// The most tokens of one pass whose logits are all kept: with Gemma 3's vocabulary they take 67 MB.
+/// The most tokens in a pass that keeps all logits: with Gemma 3's vocabulary they take 67 MB.
 pub const LOGITS_TOKENS: usize = 64;
 
 /// How keys and values are kept.
@@ -23,19 +23,19 @@ pub enum KvType {
     Q8_0,
 }
 
-/// What may be chosen about a run. The rest is llama.cpp's own default.
+/// The options of a run. Everything else is llama.cpp's default.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
     /// Tokens that the context holds.
     pub longest: usize,
-    /// Threads, which are made once and kept, as llama.cpp's own benchmark does.
+    /// Threads, which are created once and kept, as in llama.cpp's own benchmark.
     pub threads: u32,
     /// Whether weights may be kept in another order than the file's.
     pub repack: bool,
     /// The KV state.
     pub kv: KvType,
-    /// Keeps sliding layers' KV state for the whole text, so that [`Llama::rewind`] can go back further than the window. llama.cpp's
-    /// own programs keep the window only.
+    /// Keeps sliding layers' KV state for the whole text, so that [`Llama::rewind`] can go back
+    /// further than the window. llama.cpp's own programs keep the window only.
     pub keeps_all: bool,
 }
 
@@ -52,7 +52,7 @@ pub struct Llama {
     vocab: usize,
 }
 
-/// What llama.cpp says is for its own users: only its errors are passed on.
+/// Passes on only llama.cpp's errors: its other messages are for its own users.
 pub unsafe extern "C" fn log(level: sys::ggml_log_level, text: *const c_char, _: *mut c_void) {
     if level == sys::GGML_LOG_LEVEL_ERROR && !text.is_null() {
         // SAFETY: llama.cpp passes a string that ends in zero.
@@ -64,7 +64,8 @@ impl Llama {
     /// Loads `path`.
     pub fn load(path: &Path, settings: &Settings) -> Result<Llama, Box<dyn Error>> {
         let name = CString::new(path.as_os_str().as_encoded_bytes())?;
-        // SAFETY: calls of the C interface as its header has them; every pointer is live for the call, and null is looked for.
+        // SAFETY: calls of the C interface as its header has them; every pointer is live for the
+        // call, and null is checked for.
         unsafe {
             sys::llama_log_set(Some(log), std::ptr::null_mut());
             sys::llama_backend_init();
@@ -88,14 +89,14 @@ impl Llama {
             let context = sys::llama_init_from_model(model, params);
             if context.is_null() {
                 sys::llama_model_free(model);
-                return Err("llama.cpp makes no context".into());
+                return Err("llama.cpp cannot create a context".into());
             }
             let vocab = sys::llama_vocab_n_tokens(sys::llama_model_get_vocab(model)) as usize;
             let llama = Llama { model, context, vocab };
             let mut pool = sys::ggml_threadpool_params_default(params.n_threads);
             let pool = ggml_threadpool_new(&mut pool);
             if pool.is_null() {
-                return Err("llama.cpp makes no threads".into());
+                return Err("llama.cpp cannot create threads".into());
             }
             sys::llama_attach_threadpool(context, pool, pool);
             Ok(llama)
@@ -138,25 +139,27 @@ impl Llama {
         }
     }
 
-    /// Takes a saved state over, in place of what is there.
+    /// Loads a saved state, which replaces the current one.
     pub fn restore(&mut self, saved: &[u8]) -> Result<(), Box<dyn Error>> {
-        // SAFETY: the context is live, and no more than the slice is read. The bytes are those that `save` has just made.
+        // SAFETY: the context is live, and no more than the slice is read. The bytes are those that
+        // `save` has just made.
         let read = unsafe { sys::llama_state_set_data(self.context, saved.as_ptr(), saved.len()) };
         if read == saved.len() { Ok(()) } else { Err(format!("llama.cpp reads {read} of {} bytes", saved.len()).into()) }
     }
 
-    /// Takes in `tokens` after those before, and waits for the logits of the last.
+    /// Appends `tokens`, and waits for the logits of the last.
     pub fn forward(&mut self, tokens: &mut [i32]) -> Result<(), Box<dyn Error>> {
         self.decode(tokens, &mut [])
     }
 
-    /// Takes in `tokens` after those before; the logits behind the last.
+    /// Appends `tokens`; returns the logits after the last.
     pub fn last_logits(&mut self, tokens: &[i32]) -> Result<Vec<f32>, Box<dyn Error>> {
         self.decode(&mut tokens.to_vec(), &mut [])?;
         Ok(self.row(-1)?.to_vec())
     }
 
-    /// Takes in `tokens` after those before, at most [`LOGITS_TOKENS`] in a pass; the logits behind each: tokens × vocabulary.
+    /// Appends `tokens`, at most [`LOGITS_TOKENS`] per pass; returns the logits after each: tokens
+    /// × vocabulary.
     pub fn all_logits(&mut self, tokens: &[i32]) -> Result<Vec<f32>, Box<dyn Error>> {
         let mut out = Vec::with_capacity(tokens.len() * self.vocab);
         for part in tokens.chunks(LOGITS_TOKENS) {
@@ -168,7 +171,8 @@ impl Llama {
         Ok(out)
     }
 
-    /// One pass. `wanted` marks the tokens whose logits are kept; without any, those of the last are.
+    /// One pass. `wanted` marks the tokens whose logits are kept; if there are none, the last
+    /// token's are.
     fn decode(&mut self, tokens: &mut [i32], wanted: &mut [i8]) -> Result<(), Box<dyn Error>> {
         assert!(wanted.is_empty() || wanted.len() == tokens.len());
         // SAFETY: the batch points into `tokens` and `wanted`, which outlive the call.
@@ -184,9 +188,10 @@ impl Llama {
         if code == 0 { Ok(()) } else { Err(format!("llama_decode says {code}").into()) }
     }
 
-    /// The logits behind token `at` of the last pass; −1 is its last.
+    /// The logits after token `at` of the last pass; −1 is its last token.
     fn row(&self, at: i32) -> Result<&[f32], Box<dyn Error>> {
-        // SAFETY: null or one logit for each row of the vocabulary, live until the next pass, which needs `self` to itself.
+        // SAFETY: null or one logit for each row of the vocabulary, live until the next pass, which
+        // needs exclusive access to `self`.
         unsafe {
             let logits = sys::llama_get_logits_ith(self.context, at);
             if logits.is_null() {
@@ -199,7 +204,8 @@ impl Llama {
 
 impl Drop for Llama {
     fn drop(&mut self) {
-        // SAFETY: both are live, and nothing uses them afterwards. The threads last as long as the process.
+        // SAFETY: both are live, and nothing uses them afterwards. The threads last as long as the
+        // process.
         unsafe {
             sys::llama_free(self.context);
             sys::llama_model_free(self.model);

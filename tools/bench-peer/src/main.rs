@@ -1,13 +1,14 @@
-//! potluck and llama.cpp on the same GGUF files, measured in one run. llama.cpp is what the crate `llama-cpp-sys-2` carries,
-//! built as its own build system builds it.
+//! Measures potluck and llama.cpp on the same GGUF files in one run. llama.cpp comes from the crate
+//! `llama-cpp-sys-2`, built by its own build system.
 //!
-//! - `measure` runs llama.cpp over the cases of `potluck bench`, with the same tokens, and prints JSON of the same form.
+//! - `measure` runs llama.cpp over the cases of `potluck bench`, with the same tokens, and prints
+//!   JSON of the same form.
 //! - `compare` runs both programs in turn, round after round, and prints medians and ratios.
 //! - `tokenize` prints llama.cpp's tokens of texts, and where they differ from potluck's.
-//! - `logits` writes llama.cpp's logits of some tokens, to hold potluck's against.
-//! - `quantize` writes a file in another type, as llama.cpp's own quantiser does.
+//! - `logits` writes llama.cpp's logits of some tokens, to compare with potluck's.
+//! - `quantize` converts a file to another type with llama.cpp's own quantiser.
 //! - `state` saves and loads llama.cpp's own state, and says how many bytes and seconds that takes.
-//! - `serve` answers token ids with logits as long as it is asked: what tools/quality talks to.
+//! - `serve` answers token ids with logits until its input ends, for tools/quality.
 
 mod compare;
 mod llama;
@@ -37,7 +38,8 @@ enum Command {
     Logits(LogitsArgs),
     /// Write a GGUF in another type, as llama.cpp's own quantiser does
     Quantize(QuantizeArgs),
-    /// Save llama.cpp's state of prompts, load it again and go on: bytes, seconds, and whether the same tokens come
+    /// Save llama.cpp's state of prompts, load it again and continue: bytes, seconds, and whether
+    /// the tokens are the same
     State(StateArgs),
     /// Answer lines `FIRST all|last ID,ID,...` with rows of little-endian f32
     Serve(ServeArgs),
@@ -45,10 +47,10 @@ enum Command {
 
 #[derive(Args)]
 struct TokenizeArgs {
-    /// The GGUF, of which the vocabulary is read
+    /// The GGUF whose vocabulary is read
     #[arg(long)]
     model: PathBuf,
-    /// Texts, a JSON object a line: {"text": "..."}; with "ids", those are compared
+    /// Texts, one JSON object per line: {"text": "..."}; "ids", if there are any, are compared
     texts: PathBuf,
 }
 
@@ -58,7 +60,7 @@ struct Cases {
     /// Tokens of the prompts to measure
     #[arg(long, value_delimiter = ',', default_value = "64,256,512")]
     prefill: Vec<u32>,
-    /// Tokens that lie before what is decoded
+    /// Numbers of tokens before the decoded ones
     #[arg(long, value_delimiter = ',', default_value = "64,512")]
     depth: Vec<u32>,
     /// Tokens to decode at each depth; 0 for none
@@ -77,10 +79,11 @@ struct MeasureArgs {
     threads: u32,
     #[arg(long, default_value_t = 5)]
     runs: u32,
-    /// Count the first run too
+    /// Count the first run, too
     #[arg(long)]
     no_warm_up: bool,
-    /// Use the weights as they lie in the file, where llama.cpp would keep a copy in another order
+    /// Use the weights as they are in the file, even if llama.cpp would keep a copy in another
+    /// order
     #[arg(long)]
     no_repack: bool,
 }
@@ -89,17 +92,17 @@ struct MeasureArgs {
 struct CompareArgs {
     #[command(flatten)]
     cases: Cases,
-    /// A program that takes `potluck bench`'s options or `bench-peer measure`'s, with options of its own where needed; the first
-    /// is what the others are compared with. May be given several times
+    /// A program that takes the options of `potluck bench` or `bench-peer measure`, with its own
+    /// options if needed; the others are compared with the first. May be given several times
     #[arg(long = "program", value_name = "NAME=COMMAND...", required = true)]
     programs: Vec<compare::Program>,
     /// How many cores compute
     #[arg(long, value_delimiter = ',', default_value = "1")]
     threads: Vec<u32>,
-    /// How often the programs take turns
+    /// Number of rounds
     #[arg(long, default_value_t = 5)]
     rounds: u32,
-    /// Compare the time that cores computed, of all threads together, and not the time that passed: for machines that others use
+    /// Compare the CPU time of all threads together instead of wall-clock time: for shared machines
     #[arg(long)]
     cpu_time: bool,
     /// Write everything measured here, as JSON
@@ -118,7 +121,7 @@ struct LogitsArgs {
     /// Token ids
     #[arg(long, value_delimiter = ',', required = true)]
     tokens: Vec<i32>,
-    /// Where to
+    /// The file to write
     #[arg(long)]
     out: PathBuf,
 }
@@ -142,10 +145,10 @@ struct StateArgs {
     model: PathBuf,
     #[arg(long, default_value_t = 1)]
     threads: u32,
-    /// Tokens that are decoded after each prompt
+    /// Tokens to decode after each prompt
     #[arg(long, default_value_t = 8)]
     steps: usize,
-    /// Prompts, a JSON object a line: {"key": "...", "ids": [...]}; - is standard input
+    /// Prompts, one JSON object per line: {"key": "...", "ids": [...]}; - is standard input
     prompts: PathBuf,
 }
 
@@ -162,7 +165,7 @@ struct ServeArgs {
     /// How keys and values are kept
     #[arg(long, value_enum, default_value = "f16")]
     kv: KvType,
-    /// Keep sliding layers' state beyond their window, so that FIRST may go back as far as it likes
+    /// Keep sliding layers' state beyond their window, so that FIRST may go back to any position
     #[arg(long)]
     keep_all: bool,
 }

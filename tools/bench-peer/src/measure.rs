@@ -1,4 +1,4 @@
-//! llama.cpp over the cases of `potluck bench`.
+//! Runs llama.cpp over the cases of `potluck bench`.
 
 use std::error::Error;
 use std::fs;
@@ -23,7 +23,7 @@ struct Case {
     cpu_seconds: Vec<f64>,
 }
 
-/// Seconds that all threads of this process have computed.
+/// CPU seconds of all threads of this process.
 fn cpu_s() -> f64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
@@ -89,7 +89,7 @@ pub fn measure(args: &MeasureArgs) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The most memory that was resident at once, mapped files included.
+/// The peak resident memory, including mapped files.
 fn peak_rss_bytes() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

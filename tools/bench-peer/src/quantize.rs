@@ -1,4 +1,4 @@
-//! A GGUF written anew by llama.cpp's own quantiser: the mixes of types that published files have.
+//! Converts a GGUF with llama.cpp's own quantiser, to the mixes of types that published files have.
 
 use std::error::Error;
 use std::ffi::CString;
@@ -8,8 +8,8 @@ use llama_cpp_sys_2 as sys;
 
 use crate::QuantizeArgs;
 
-/// A kind of file, by the name that llama.cpp's quantiser gives it. Each is a mix: a tensor whose rows do not divide into a type's
-/// blocks gets another one.
+/// A file type, by the name in llama.cpp's quantiser. Each is a mix: a tensor whose rows do not
+/// divide into a type's blocks gets another type.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 #[value(rename_all = "snake_case")]
 #[allow(non_camel_case_types, reason = "llama.cpp's names")]
@@ -53,11 +53,12 @@ impl FileType {
     }
 }
 
-/// Writes `args.from` as `args.out`.
+/// Converts `args.from` to `args.out`.
 pub fn quantize(args: &QuantizeArgs) -> Result<(), Box<dyn Error>> {
     let name = |path: &Path| CString::new(path.as_os_str().as_encoded_bytes());
     let (from, out) = (name(&args.from)?, name(&args.out)?);
-    // SAFETY: a call of the C interface as its header has it; the strings and the parameters outlive it.
+    // SAFETY: a call of the C interface as its header has it; the strings and the parameters
+    // outlive it.
     let code = unsafe {
         sys::llama_log_set(Some(crate::llama::log), std::ptr::null_mut());
         sys::llama_backend_init();
@@ -66,5 +67,5 @@ pub fn quantize(args: &QuantizeArgs) -> Result<(), Box<dyn Error>> {
         params.ftype = args.r#type.number();
         sys::llama_model_quantize(from.as_ptr(), out.as_ptr(), &params)
     };
-    if code == 0 { Ok(()) } else { Err(format!("llama.cpp cannot write {} so", args.out.display()).into()) }
+    if code == 0 { Ok(()) } else { Err(format!("llama.cpp cannot convert to {}", args.out.display()).into()) }
 }

@@ -7,9 +7,10 @@ use crate::llama::{Llama, Settings};
 
 use crate::ServeArgs;
 
-/// Answers each line `FIRST all|last ID,ID,...` of standard input: the tokens stand at the positions from FIRST on, behind those of
-/// earlier lines, and what stood there before is forgotten. The answer is the logits behind every token or behind the last, rows of
-/// the vocabulary's size in little-endian f32.
+/// Answers each line `FIRST all|last ID,ID,...` of standard input. The tokens take the positions
+/// from FIRST on, after those of earlier lines; tokens that were there before are dropped. The
+/// answer is the logits after every token or after the last: rows of the vocabulary's size in
+/// little-endian f32.
 pub fn serve(args: &ServeArgs) -> Result<(), Box<dyn Error>> {
     let settings =
         Settings { longest: args.context, threads: args.threads, kv: args.kv, keeps_all: args.keep_all, ..Settings::default() };

@@ -1,5 +1,6 @@
-//! llama.cpp's own saved state: computed, saved, loaded into an empty context and gone on from. What the published system of distributed
-//! prompt caching sends whole (arXiv 2602.22812).
+//! llama.cpp's own saved state: computes it, saves it, loads it into an empty context and continues
+//! from it. The published system of distributed prompt caching sends this state whole (arXiv
+//! 2602.22812).
 
 use std::error::Error;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -19,7 +20,7 @@ struct Prompt {
     ids: Vec<i32>,
 }
 
-/// The token that `logits` make likeliest.
+/// The likeliest token of `logits`.
 fn likeliest(logits: &[f32]) -> usize {
     (0..logits.len()).max_by(|a, b| logits[*a].total_cmp(&logits[*b])).unwrap_or(0)
 }

@@ -1,4 +1,4 @@
-//! llama.cpp's tokens of texts, beside potluck's where the lines have them.
+//! llama.cpp's tokens of texts, compared with potluck's if the lines have them.
 
 use std::error::Error;
 use std::ffi::CString;
@@ -12,22 +12,22 @@ use serde_json::json;
 
 use crate::TokenizeArgs;
 
-/// Differences that are printed; the rest are counted.
+/// The most differences that are printed; the rest are only counted.
 const SHOWN: usize = 200;
 
 /// One line of the input.
 #[derive(Deserialize)]
 struct Line {
     text: String,
-    /// What potluck makes of it, without `<bos>`.
+    /// potluck's tokens of it, without `<bos>`.
     ids: Option<Vec<i32>>,
-    /// Whether llama.cpp is known to cut it otherwise (docs/inside/tokens.md): then it may.
+    /// Whether llama.cpp is known to split it differently (docs/inside/tokens.md): then it may.
     #[serde(default)]
     known: bool,
 }
 
-/// Reads lines `{"text": …}` and prints `{"ids": […]}` for each. Where a line has ids, it prints what differs and nothing else, and
-/// fails if anything does.
+/// Reads lines `{"text": …}` and prints `{"ids": […]}` for each. For lines with ids, prints only
+/// the differences, and fails if there are any.
 pub fn tokenize(args: &TokenizeArgs) -> Result<(), Box<dyn Error>> {
     let vocabulary = Vocabulary::load(&args.model)?;
     let mut out = std::io::stdout().lock();
@@ -59,7 +59,7 @@ pub fn tokenize(args: &TokenizeArgs) -> Result<(), Box<dyn Error>> {
     if different > 0 { Err("the tokens differ".into()) } else { Ok(()) }
 }
 
-/// A model of which llama.cpp has read the vocabulary only.
+/// A model of which llama.cpp has loaded only the vocabulary.
 struct Vocabulary {
     model: *mut sys::llama_model,
 }
@@ -67,7 +67,8 @@ struct Vocabulary {
 impl Vocabulary {
     fn load(path: &Path) -> Result<Vocabulary, Box<dyn Error>> {
         let name = CString::new(path.as_os_str().as_encoded_bytes())?;
-        // SAFETY: calls of the C interface as its header has them; every pointer is live for the call, and null is looked for.
+        // SAFETY: calls of the C interface as its header has them; every pointer is live for the
+        // call, and null is checked for.
         let model = unsafe {
             sys::llama_log_set(Some(silent), std::ptr::null_mut());
             sys::llama_backend_init();
@@ -83,7 +84,7 @@ impl Vocabulary {
         let length = i32::try_from(text.len())?;
         let mut tokens = vec![0; text.len() + 1];
         let room = i32::try_from(tokens.len())?;
-        // SAFETY: the model is live, and both buffers are as long as is said.
+        // SAFETY: the model is live, and both buffers have the given lengths.
         let count = unsafe {
             let vocab = sys::llama_model_get_vocab(self.model);
             sys::llama_tokenize(vocab, text.as_ptr().cast(), length, tokens.as_mut_ptr(), room, false, false)
@@ -100,5 +101,5 @@ impl Drop for Vocabulary {
     }
 }
 
-/// What llama.cpp says while it loads is for its own users.
+/// Discards llama.cpp's messages while it loads: they are for its own users.
 unsafe extern "C" fn silent(_: sys::ggml_log_level, _: *const std::ffi::c_char, _: *mut std::ffi::c_void) {}

@@ -1,4 +1,4 @@
-//! llama.cpp's greedy answers, for a test to hold potluck to.
+//! llama.cpp's greedy answers, as the reference for a test of potluck.
 
 use std::fs;
 
@@ -15,13 +15,14 @@ struct Answer {
     prompt: String,
     ids: Vec<u32>,
     greedy: Vec<u32>,
-    /// How far llama.cpp's likeliest token lay above its next one, at each step.
+    /// The lead of llama.cpp's likeliest token over its second, at each step.
     leads: Vec<f32>,
-    /// How far the same token lies above all others in float arithmetic; negative where another one is likelier.
+    /// The same token's lead over all others in float arithmetic; negative if another is likelier.
     float_leads: Vec<f32>,
 }
 
-/// Prints llama.cpp's answers as JSON, one a line; says on standard error what potluck makes of the same steps.
+/// Prints llama.cpp's answers as JSON, one per line; reports on standard error what potluck gives
+/// at the same steps.
 pub fn record(args: &GreedyArgs) -> Result<(), Failure> {
     let Common { model, threads, .. } = &args.common;
     let tokenizer = ours::tokenizer(model)?;
@@ -69,7 +70,7 @@ pub fn record(args: &GreedyArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// How far the logit at `choice` lies above all others.
+/// The lead of the logit at `choice` over all others.
 fn lead(logits: &[f32], choice: usize) -> f32 {
     let [first, second] = best_two(logits);
     logits[choice] - logits[if first == choice { second } else { first }]

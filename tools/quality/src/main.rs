@@ -1,10 +1,14 @@
-//! How good potluck's answers are, beside llama.cpp's on the same file: what docs/inside/quality.md says of the real model.
+//! Measures how good potluck's answers are, compared with llama.cpp's on the same file:
+//! docs/inside/quality.md has the results for the real model.
 //!
-//! - `text` measures perplexity and divergence on a text: potluck's arithmetics, and llama.cpp's, against f32 arithmetic.
-//! - `greedy` writes what llama.cpp answers to some prompts, with how sure it is at each step: a test holds potluck to it.
-//! - `mmlu` asks both programs multiple-choice questions, and says how many answers are right and how many equal.
+//! - `text` measures perplexity and divergence on a text: potluck's arithmetics, and llama.cpp's,
+//!   against f32 arithmetic.
+//! - `greedy` writes llama.cpp's answers to some prompts, with its lead at each step, as the
+//!   reference for a test of potluck.
+//! - `mmlu` asks both programs multiple-choice questions, and says how many answers are right and
+//!   how many equal.
 //!
-//! llama.cpp is `bench-peer serve`, a process that takes token ids and gives logits.
+//! llama.cpp is `bench-peer serve`, a process that reads token ids and writes logits.
 
 mod greedy;
 mod mmlu;
@@ -23,13 +27,13 @@ use clap::{Args, Parser};
 enum Command {
     /// Perplexity on a text, and divergence from f32 arithmetic
     Text(TextArgs),
-    /// Write llama.cpp's greedy answers to prompts, one a line
+    /// Write llama.cpp's greedy answers to prompts, one per line
     Greedy(GreedyArgs),
     /// Ask multiple-choice questions
     Mmlu(MmluArgs),
 }
 
-/// What every command takes.
+/// The options of every command.
 #[derive(Args, Clone)]
 struct Common {
     /// The GGUF
@@ -47,28 +51,29 @@ struct Common {
 struct TextArgs {
     #[command(flatten)]
     common: Common,
-    /// The unrounded model, which all are compared with; left out, it is the file itself in float arithmetic
+    /// The unquantised model, with which all are compared; by default, the file itself in float
+    /// arithmetic
     #[arg(long)]
     reference: Option<PathBuf>,
     /// More files of the same model
     #[arg(long)]
     also: Vec<PathBuf>,
-    /// What is run of each file, but for the reference itself
+    /// The lanes to run for each file, except the reference itself
     #[arg(long, value_enum, value_delimiter = ',', default_value = "float,int8-kv,int8,llama.cpp")]
     lanes: Vec<text::LaneKind>,
     /// Tokens of a window
     #[arg(long, default_value_t = 2_048)]
     context: usize,
-    /// Of so many windows only the first is read
+    /// Read only the first of every N windows
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     every: u32,
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Where what each window says is kept, one a line: those that are there are not read again
+    /// File for the results of windows, one per line: windows that it has are not measured again
     #[arg(long)]
     kept: Option<PathBuf>,
-    /// What to predict
+    /// The text to predict
     text: PathBuf,
 }
 
@@ -79,7 +84,7 @@ struct GreedyArgs {
     /// Tokens of an answer
     #[arg(long, default_value_t = 24)]
     tokens: usize,
-    /// A file of prompts, one a line
+    /// A file of prompts, one per line
     prompts: PathBuf,
 }
 
@@ -87,13 +92,13 @@ struct GreedyArgs {
 struct MmluArgs {
     #[command(flatten)]
     common: Common,
-    /// How many examples come before a question
+    /// Number of examples before a question
     #[arg(long, value_delimiter = ',', default_value = "0,1,5")]
     examples: Vec<usize>,
-    /// At most this many questions of each subject, the first of them
+    /// Ask at most this many questions of each subject, the first ones
     #[arg(long, default_value_t = usize::MAX)]
     limit: usize,
-    /// Where answers are kept, one a line: those that are there are not asked for again
+    /// File for answers, one per line: questions that it has are not asked again
     #[arg(long)]
     kept: PathBuf,
     /// A directory with dev/ and test/
@@ -115,5 +120,5 @@ fn main() -> ExitCode {
     }
 }
 
-/// The command line's own mistakes, and everything else that ends a run.
+/// Errors of the command line, and everything else that ends a run.
 type Failure = Box<dyn Error>;

@@ -1,5 +1,5 @@
-//! Multiple-choice questions. An answer is the letter whose token, with the blank before it, has the largest logit behind the prompt:
-//! the same rule for both programs, and what is asked is the same token ids.
+//! Multiple-choice questions. The answer is the letter whose token, with a blank before it, has the
+//! largest logit after the prompt. The rule and the token ids are the same for both programs.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -16,11 +16,12 @@ use serde::{Deserialize, Serialize};
 use crate::peer::Peer;
 use crate::{Failure, MmluArgs, ours};
 
-/// Questions of a subject that are asked one after another, before the next subject's: what comes before them is read once. A run that is
-/// stopped has asked about all subjects alike, but for the round that it was in.
+/// Questions of a subject that are asked in a row, before the next subject's, so that their common
+/// prefix is computed once. A run that is stopped has asked all subjects equally, except for its
+/// last round.
 const ROUND: usize = 9;
 
-/// One question as it was answered. Letters are numbers, 0 to 3.
+/// One answered question. Letters are numbers, 0 to 3.
 #[derive(Serialize, Deserialize)]
 struct Answered {
     subject: String,
@@ -29,18 +30,19 @@ struct Answered {
     right: usize,
     ours: usize,
     peer: usize,
-    /// Whether the token that each program finds likeliest of all is one of the four.
+    /// Whether each program's likeliest token is one of the four.
     is_letter: [bool; 2],
 }
 
-/// One of the two programs, with the ids that it has read last: what the next prompt begins with is not read again.
+/// One of the two programs, with the ids that it has read last: their common prefix with the next
+/// prompt is not read again.
 struct Side<F> {
     held: Vec<TokenId>,
     last: F,
 }
 
 impl<F: FnMut(&[TokenId], usize) -> Result<Vec<f32>, Failure>> Side<F> {
-    /// The likeliest of `letters` behind `ids`, and whether it is the likeliest token of all.
+    /// The likeliest of `letters` after `ids`, and whether it is the likeliest token of all.
     fn choose(&mut self, ids: &[TokenId], letters: [TokenId; 4]) -> Result<(usize, bool), Failure> {
         let same = self.held.iter().zip(ids).take_while(|(held, id)| held == id).count().min(ids.len() - 1);
         let logits = (self.last)(&ids[same..], same)?;
@@ -51,7 +53,7 @@ impl<F: FnMut(&[TokenId], usize) -> Result<Vec<f32>, Failure>> Side<F> {
     }
 }
 
-/// Asks what is not answered yet, then prints the accuracies.
+/// Asks the questions without an answer yet, then prints the accuracies.
 pub fn ask(args: &MmluArgs) -> Result<(), Failure> {
     let mut answers = kept(&args.kept)?;
     let model = &args.common.model;
@@ -125,7 +127,7 @@ fn subjects(dir: &Path) -> Result<BTreeMap<String, String>, Failure> {
 
 type Answers = BTreeMap<(String, usize, usize), Answered>;
 
-/// What an earlier run has answered. Its last line may be cut off.
+/// The answers of an earlier run. The last line may be truncated.
 fn kept(path: &Path) -> Result<Answers, Failure> {
     let mut answers = Answers::new();
     if path.exists() {

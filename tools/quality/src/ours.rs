@@ -42,12 +42,13 @@ impl Reader {
         Reader { model, pages }
     }
 
-    /// The logits behind the last of `tokens`, which stand at the positions `first ..`.
+    /// The logits after the last of `tokens`, which are at the positions `first ..`.
     pub fn last(&mut self, tokens: &[TokenId], first: usize) -> Result<Vec<f32>, Failure> {
         Ok(self.model.forward(tokens, first, &self.pages, Logits::Last(1))?)
     }
 
-    /// The logits behind each of `tokens`, which stand at the positions `first ..`: tokens × vocabulary.
+    /// The logits after each of `tokens`, which are at the positions `first ..`: tokens ×
+    /// vocabulary.
     pub fn all(&mut self, tokens: &[TokenId], first: usize) -> Result<Vec<f32>, Failure> {
         Ok(self.model.forward(tokens, first, &self.pages, Logits::All)?)
     }

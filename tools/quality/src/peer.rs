@@ -1,4 +1,4 @@
-//! llama.cpp in a process of its own.
+//! llama.cpp in a separate process.
 
 use std::io::{BufReader, Read, Write};
 use std::path::Path;
@@ -17,7 +17,8 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Starts it on `file`, whose vocabulary has `vocab` tokens. `options` are the rest of its command line.
+    /// Starts it on `file`, whose vocabulary has `vocab` tokens. `options` are the rest of its
+    /// command line.
     pub fn start(common: &Common, file: &Path, vocab: usize, context: usize, options: &[&str]) -> Result<Peer, Failure> {
         let program: &Path = common.peer.as_deref().ok_or("llama.cpp needs --peer, the program of tools/bench-peer")?;
         let mut child = Command::new(program)
@@ -34,24 +35,24 @@ impl Peer {
         Ok(Peer { child, requests, answers, vocab })
     }
 
-    /// The logits behind the last of `tokens`, which stand at the positions `first ..`.
+    /// The logits after the last of `tokens`, which are at the positions `first ..`.
     pub fn last(&mut self, tokens: &[TokenId], first: usize) -> Result<Vec<f32>, Failure> {
         self.ask(tokens, first, "last")?;
         self.answer(1)
     }
 
-    /// Asks for the logits behind the "last" of `tokens`, or behind "all".
+    /// Asks for the logits after the "last" of `tokens`, or after "all".
     pub fn ask(&mut self, tokens: &[TokenId], first: usize, wanted: &str) -> Result<(), Failure> {
         let ids: Vec<String> = tokens.iter().map(|token| token.0.to_string()).collect();
-        let requests = self.requests.as_mut().ok_or("the peer was told to end")?;
+        let requests = self.requests.as_mut().ok_or("the peer has been stopped")?;
         writeln!(requests, "{first} {wanted} {}", ids.join(","))?;
         Ok(requests.flush()?)
     }
 
-    /// The answer to what was asked, `rows` of the vocabulary.
+    /// The answer to the request: `rows` of the vocabulary's size.
     pub fn answer(&mut self, rows: usize) -> Result<Vec<f32>, Failure> {
         let mut bytes = vec![0; rows * self.vocab * 4];
-        self.answers.read_exact(&mut bytes).map_err(|_| "the peer ended early; what it said stands above")?;
+        self.answers.read_exact(&mut bytes).map_err(|_| "the peer ended early; see its output above")?;
         Ok(bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect())
     }
 }
@@ -59,7 +60,7 @@ impl Peer {
 impl Drop for Peer {
     fn drop(&mut self) {
         drop(self.requests.take());
-        // Its exit status has no reader: what went wrong was said on standard error.
+        // Nobody needs its exit status: it has printed any error on standard error.
         let _ = self.child.wait();
     }
 }

@@ -1,5 +1,6 @@
-//! Perplexity and divergence on a text. It is cut into windows that each begin with `bos` and an empty context; all lanes read a window
-//! in step, a part at a time, so that the logits of one part are all that is held.
+//! Perplexity and divergence on a text. The text is cut into windows, each with `bos` and an empty
+//! context. All lanes read a window in lockstep, one part at a time, so that only the logits of one
+//! part are in memory.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -24,7 +25,7 @@ pub enum LaneKind {
     Int8Kv,
     Int8Activations,
     Int8,
-    /// What `int8` does without the `bos` that every text begins with.
+    /// `int8` without the `bos` with which every text should begin.
     NoBos,
     #[value(name = "llama.cpp")]
     Llama,
@@ -32,7 +33,8 @@ pub enum LaneKind {
     LlamaQ8Kv,
 }
 
-/// Positions that pass through every lane before the next: their logits take 67 MB a lane.
+/// Positions of one part, which every lane reads before the next part: the logits take 67 MB per
+/// lane.
 const PART: usize = 64;
 
 const INT8_KV: Precision = Precision { int8_activations: false, kv: KvFormat::Int8 };
@@ -44,12 +46,12 @@ enum Predictor {
     Peer(Peer),
 }
 
-/// A predictor, and sums over the positions of a window, or of all.
+/// A predictor, and sums over the positions of one window, or of all windows.
 struct Lane {
     file: String,
     arithmetic: &'static str,
     predictor: Predictor,
-    /// Whether its windows begin with `bos`, as all should.
+    /// Whether its windows begin with `bos`, as they should.
     has_bos: bool,
     tally: Tally,
 }
@@ -58,13 +60,13 @@ struct Lane {
 #[derive(Clone, Copy, Default, Serialize, Deserialize)]
 struct Tally {
     nats: Mean,
-    /// How much more than the first lane's.
+    /// The excess over the first lane's.
     more: Mean,
     kl: Mean,
     same: usize,
 }
 
-/// What all lanes made of a window.
+/// The results of all lanes for a window.
 #[derive(Serialize, Deserialize)]
 struct Kept {
     window: usize,
@@ -81,7 +83,7 @@ impl Tally {
     }
 }
 
-/// The mean of what was added, with its standard error.
+/// The mean of the added values, with its standard error.
 #[derive(Clone, Copy, Default, Serialize, Deserialize)]
 struct Mean {
     count: usize,
@@ -112,7 +114,8 @@ impl Mean {
     }
 }
 
-/// What is said of a lane: means over positions, and what their standard errors are, as if positions were independent.
+/// The report on a lane: means over positions, and their standard errors as if positions were
+/// independent.
 #[derive(Serialize)]
 struct Row<'a> {
     file: &'a str,
@@ -134,7 +137,7 @@ pub fn measure(args: &TextArgs) -> Result<(), Failure> {
     let mut lanes = lanes(args)?;
     let ids = ours::tokenizer(&args.common.model)?.encode_prompt(&fs::read_to_string(&args.text)?)?;
     let Some((bos, text)) = ids.split_first() else { return Err("the text is empty".into()) };
-    // Without `bos`, nothing predicts a window's first token: no lane is judged by it then.
+    // Without `bos`, nothing predicts a window's first token, so it counts for no lane.
     let skipped = usize::from(lanes.iter().any(|lane| !lane.has_bos));
     let (mut done, every) = (0, args.every as usize);
     let names: Vec<String> =
@@ -181,7 +184,7 @@ pub fn measure(args: &TextArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What an earlier run of the same lanes has kept. Its last line may be cut off.
+/// The results of an earlier run of the same lanes. The last line may be truncated.
 fn kept(path: &Path, names: &[String]) -> Result<BTreeMap<usize, Vec<Tally>>, Failure> {
     let mut windows = BTreeMap::new();
     if path.exists() {
@@ -213,7 +216,7 @@ fn lanes(args: &TextArgs) -> Result<Vec<Lane>, Failure> {
     for file in [&common.model].into_iter().chain(&args.also) {
         for kind in &args.lanes {
             let (name, predictor) = match kind {
-                // The reference itself would be compared with itself.
+                // The reference would be compared with itself.
                 LaneKind::Float if file == reference => continue,
                 LaneKind::Float => ("float", ours(file, Precision::FLOAT)?),
                 LaneKind::Int8Kv => ("int8 KV", ours(file, INT8_KV)?),
@@ -230,10 +233,11 @@ fn lanes(args: &TextArgs) -> Result<Vec<Lane>, Failure> {
     Ok(lanes)
 }
 
-/// Takes all of `tokens` but the last through every lane, and tallies what each says of the next ones, but for the first `skipped`.
+/// Runs all of `tokens` but the last through every lane, and sums how well each predicts the next
+/// tokens, except the first `skipped`.
 fn step(lanes: &mut [Lane], tokens: &[TokenId], first: usize, skipped: usize) -> Result<(), Failure> {
     let Some((_, read)) = tokens.split_last() else { return Ok(()) };
-    // The peers compute while the lanes before them do.
+    // The peers compute while the lanes in this process do.
     for lane in lanes.iter_mut() {
         if let Predictor::Peer(peer) = &mut lane.predictor {
             peer.ask(read, first, "all")?;
@@ -241,7 +245,8 @@ fn step(lanes: &mut [Lane], tokens: &[TokenId], first: usize, skipped: usize) ->
     }
     let mut right: Vec<(Vec<f32>, Spread)> = Vec::new();
     for lane in lanes {
-        // Without `bos` all positions are one less, and the first part's first row is the second token's.
+        // Without `bos` all positions are one lower, and the first part's first row predicts the
+        // second token.
         let left_out = usize::from(!lane.has_bos && first == 0);
         let logits = match &mut lane.predictor {
             Predictor::Ours(reader) => reader.all(&read[left_out..], first - usize::from(!lane.has_bos && first > 0))?,
@@ -263,9 +268,9 @@ fn step(lanes: &mut [Lane], tokens: &[TokenId], first: usize, skipped: usize) ->
     Ok(())
 }
 
-/// What a row of logits says of the next token.
+/// The distribution of the next token in a row of logits.
 struct Spread {
-    /// exp(logit − the largest), in f32: exact to a few units in the last place.
+    /// exp(logit − largest logit), in f32: exact to a few units in the last place.
     exps: Vec<f32>,
     /// The logarithm of the sum of all exp(logit).
     log_sum: f64,
@@ -282,14 +287,15 @@ impl Spread {
         Spread { exps, log_sum, likeliest }
     }
 
-    /// The Kullback-Leibler divergence of `theirs`, whose spread is `other`, from `own`, whose spread this is.
+    /// The Kullback-Leibler divergence of `theirs`, whose spread is `other`, from `own`, whose
+    /// spread this is.
     fn divergence(&self, own: &[f32], theirs: &[f32], other: &Spread) -> f64 {
         let weighted = sum(&self.exps, |at, value| f64::from(*value) * f64::from(own[at] - theirs[at]));
         weighted / sum(&self.exps, |_, value| f64::from(*value)) - (self.log_sum - other.log_sum)
     }
 }
 
-/// A sum of terms in eight lanes, which take turns.
+/// Sums terms in eight alternating lanes.
 fn sum(values: &[f32], term: impl Fn(usize, &f32) -> f64) -> f64 {
     let mut lanes = [0.0; 8];
     for (at, value) in values.iter().enumerate() {

@@ -1,5 +1,6 @@
-# Answers to NAME.local, where the Buildroot image has mdnsd: without D-Bus, for nothing on the board asks it anything, and with
-# neither a resolver for libc (the one binary is static) nor service files.
+# Answers to NAME.local, as mdnsd does in the Buildroot image: without D-Bus, because nothing on the
+# board queries it, and with neither a resolver for libc (the only binary is static) nor service
+# files.
 FILESEXTRAPATHS:prepend:potluck-os := "${THISDIR}/files:"
 SRC_URI:append:potluck-os = " file://avahi-daemon.conf file://mdnsd"
 

@@ -6,7 +6,7 @@ LICENSE = "MIT"
 
 inherit core-image
 
-# Kernel, firmware, device tree and the layout of the card are this board's.
+# Kernel, firmware, device tree and the card's layout are specific to this board.
 COMPATIBLE_MACHINE = "raspberrypi0-2w-64"
 python () {
     if d.getVar("DISTRO") != "potluck-os":
@@ -17,8 +17,8 @@ IMAGE_FEATURES = "read-only-rootfs"
 IMAGE_FSTYPES = "wic.bz2 wic.bmap"
 WKS_FILE = "potluck.wks"
 
-# Raspberry Pi's firmware for the radios is one recipe, which asks for its licence to be accepted as a whole. Without that there is
-# linux-firmware's, which knows the first of the board's three radios only.
+# Raspberry Pi's firmware for the radios is one recipe, whose licence must be accepted as a whole.
+# Otherwise linux-firmware's is used, which supports only the first of the board's three radios.
 POTLUCK_RADIOS = "${@bb.utils.contains_any('LICENSE_FLAGS_ACCEPTED', \
     'synaptics-killswitch synaptics-killswitch_linux-firmware-rpidistro', \
     'linux-firmware-rpidistro-bcm43430 linux-firmware-rpidistro-bcm43436 linux-firmware-rpidistro-bcm43436s', \
@@ -41,7 +41,8 @@ IMAGE_INSTALL = "\
     util-linux-partx \
 "
 
-# The boot partition. What stands behind meta-raspberrypi's bootfiles/* replaces its config.txt and cmdline.txt.
+# The boot partition. Entries after meta-raspberrypi's bootfiles/* replace its config.txt and
+# cmdline.txt.
 POTLUCK_MODEL ?= ""
 IMAGE_BOOT_FILES = "\
     ${BOOTFILES_DIR_NAME}/* \
@@ -58,24 +59,25 @@ IMAGE_BOOT_FILES = "\
 "
 do_image_wic[depends] += "potluck-boot:do_deploy"
 
-# The board's own scripts, over everything that packages brought: the very files of the Buildroot image.
+# The board's own scripts replace those of packages: the same files as in the Buildroot image.
 POTLUCK_BOARD = "${POTLUCK_TREE}/buildroot/board/potluck"
-# (overlay/etc/resolv.conf is left out: it leads into /run, and bitbake takes no checksum of a link to nowhere.)
+# (overlay/etc/resolv.conf is omitted: it is a link into /run, and bitbake cannot checksum a
+# dangling link.)
 do_rootfs[file-checksums] += "\
     ${POTLUCK_BOARD}/overlay/etc/init.d:True ${POTLUCK_BOARD}/overlay/etc/inittab:True ${POTLUCK_BOARD}/overlay/etc/mdev.conf:True ${POTLUCK_BOARD}/overlay/etc/modprobe.d:True \
     ${POTLUCK_BOARD}/overlay/usr:True ${POTLUCK_BOARD}/modules:True \
 "
 install_board() {
-    # No init script but the board's.
+    # Only the board's init scripts.
     rm -rf ${IMAGE_ROOTFS}${sysconfdir}/init.d ${IMAGE_ROOTFS}${sysconfdir}/rc*.d
     rm -f ${IMAGE_ROOTFS}${sysconfdir}/resolv.conf ${IMAGE_ROOTFS}${sysconfdir}/inittab ${IMAGE_ROOTFS}${sysconfdir}/fstab
     cp -R --no-dereference --preserve=mode,links ${POTLUCK_BOARD}/overlay/. ${IMAGE_ROOTFS}/
-    # Modules that nothing asks for by itself.
+    # Modules that are not loaded automatically.
     sed -n 's/^\([^# ]*\) load$/\1/p' ${POTLUCK_BOARD}/modules > ${IMAGE_ROOTFS}${sysconfdir}/modules
-    # Where other file systems are mounted.
+    # Mount points of other file systems.
     for dir in boot data dev proc run sys tmp var; do
         install -d ${IMAGE_ROOTFS}/$dir
     done
 }
-# After read_only_rootfs_hook, so that nothing is put over it.
+# After read_only_rootfs_hook, so that the hook does not overwrite it.
 IMAGE_PREPROCESS_COMMAND += "install_board"

@@ -1,4 +1,4 @@
-SUMMARY = "What lies on the boot partition beside kernel and firmware"
+SUMMARY = "The files on the boot partition beside kernel and firmware"
 DESCRIPTION = "config.txt and cmdline.txt of the board, as the Buildroot image has them, potluck.toml with every setting as a \
 comment, and the model that POTLUCK_MODEL names."
 SECTION = "bootloaders"
@@ -18,7 +18,8 @@ SRC_URI = "\
 "
 S = "${UNPACKDIR}"
 
-# A GGUF file for the card, by its path on this machine; none leaves the card without, and one can be copied onto it later.
+# A GGUF file for the card, by its path on this machine. If it is empty, the card has no model; one
+# can be copied onto it later.
 POTLUCK_MODEL ?= ""
 SRC_URI += "${@'file://' + d.getVar('POTLUCK_MODEL') if d.getVar('POTLUCK_MODEL') else ''}"
 
@@ -33,9 +34,9 @@ do_install[noexec] = "1"
 do_deploy() {
     install -d ${DEPLOYDIR}/potluck
     install -m 0644 ${S}/config.txt ${DEPLOYDIR}/potluck/config.txt
-    # The file on the card can hold neither comments nor line breaks.
+    # The file on the card can have neither comments nor line breaks.
     sed '/^#/d; /^$/d' ${S}/cmdline.txt | tr '\n' ' ' | sed 's/ $/\n/' > ${DEPLOYDIR}/potluck/cmdline.txt
-    # What is kept goes to the data partition.
+    # The node's state goes to the data partition.
     sed 's|^#state = .*|state = "/data"|' ${S}/potluck.toml > ${DEPLOYDIR}/potluck/potluck.toml
     if [ -n "${POTLUCK_MODEL}" ]; then
         install -m 0644 ${UNPACKDIR}/${POTLUCK_MODEL} ${DEPLOYDIR}/potluck/

@@ -9,7 +9,7 @@ LIC_FILES_CHKSUM = "\
     file://LICENSE-APACHE;md5=3b83ef96387f14655fc854ddc3c6bd57 \
 "
 
-# The licences and the binary come from the clone around this layer, or from where POTLUCK_BINARY_DIR says.
+# The licences and the binary come from the clone around this layer, or from POTLUCK_BINARY_DIR.
 POTLUCK_BINARY_DIR ?= "${POTLUCK_TREE}/target/firmware"
 FILESEXTRAPATHS:prepend := "${POTLUCK_BINARY_DIR}:${POTLUCK_TREE}:"
 SRC_URI = "\
@@ -22,25 +22,26 @@ SRC_URI = "\
     file://has-model \
 "
 
-# A GGUF file that becomes the package potluck-demo-model, by its path on this machine; without one there is no such package.
+# A GGUF file that becomes the package potluck-demo-model, by its path on this machine; if it is
+# empty, there is no such package.
 POTLUCK_DEMO_MODEL ?= ""
 SRC_URI += "${@'file://' + d.getVar('POTLUCK_DEMO_MODEL') if d.getVar('POTLUCK_DEMO_MODEL') else ''}"
 S = "${UNPACKDIR}"
 
 inherit systemd update-rc.d useradd
 
-# Static, built for the Cortex-A53 and so for every later core too.
+# Static, built for the Cortex-A53, so it runs on every later core, too.
 COMPATIBLE_HOST = "aarch64.*-linux"
 
 python () {
     binary = os.path.join(d.getVar("POTLUCK_BINARY_DIR"), "potluck")
-    # Looked for again as soon as it is there.
+    # Parse the recipe again once the binary exists.
     bb.parse.mark_dependency(d, binary)
     if not os.path.exists(binary):
         raise bb.parse.SkipRecipe("%s is missing: run 'make firmware' in %s, or set POTLUCK_BINARY_DIR" % (binary, d.getVar("POTLUCK_TREE")))
 }
 
-# Nothing is compiled, and the binary is stripped already.
+# Nothing is compiled, and the binary is already stripped.
 INHIBIT_DEFAULT_DEPS = "1"
 INHIBIT_PACKAGE_STRIP = "1"
 INHIBIT_SYSROOT_STRIP = "1"

@@ -1,9 +1,11 @@
-//! int8 products for ARMv8.0-A: no dot product instruction, so products are summed in 16-bit lanes for as long as they fit, then
-//! pairs of lanes in 32 bits. Four rows' sums are added across with pairwise adds, so that one vector holds the exact sums of
-//! four rows over 32 columns, and one fused multiply-add for each term joins them to the four results.
+//! int8 products for ARMv8.0-A, which has no dot product instruction: products are summed in 16-bit
+//! lanes while they fit, then pairs of lanes in 32 bits. Pairwise adds then combine the sums of
+//! four rows, so that one vector holds the exact sums of four rows over 32 columns, and one fused
+//! multiply-add per term adds them to the four results.
 //!
-//! `formats` brings four rows of any format into registers, 32 columns at a time; `rows` packs those into a panel, or multiplies them
-//! on the spot. `tile` is the assembly of prefill, `single` that of decoding the commonest formats.
+//! `formats` loads four rows of any format into registers, 32 columns at a time. `rows` packs these
+//! into a panel, or multiplies them directly. `tile` is the assembly for prefill, `single` that for
+//! decoding the most common formats.
 
 use super::{Panel, Tokens};
 use crate::kernels::{Format, GROUP};
@@ -13,29 +15,33 @@ mod rows;
 mod single;
 mod tile;
 
-/// What scratch is made of.
+/// The element of scratch memory.
 #[derive(Clone, Copy)]
 #[repr(C, align(16))]
 pub(super) struct Line([f32; 4]);
 
-/// How the whole numbers of 32 columns are kept and summed, and what is beside them in a panel. Its block has eight lines of
-/// codes, one of scales, then what is said here; a tile's has one of four tokens' activation scales.
+/// How the integers of 32 columns are stored and summed, and what accompanies them in a panel. A
+/// panel's block has eight lines of codes, one of scales, then the items listed here; a tile's
+/// block has one line of four tokens' activation scales.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Kind {
     /// Codes within −16..=15: sums of 16 products fit 16 bits.
     Small,
-    /// The same, and a second term whose whole numbers are all 1: its scales; the sums of a tile's activations.
+    /// The same, plus a second term whose integers are all 1: its scales, and the sums of a tile's
+    /// activations.
     Offset,
-    /// The same with codes that are kept 16 less than they are.
+    /// The same with codes that are stored 16 too small.
     Biased,
     /// Any int8.
     Wide,
-    /// Codes within −32..=31 under whole scales of 16 columns: two lines of those, each row's twice.
+    /// Codes within −32..=31 under integer scales of 16 columns: two lines of those, each
+    /// row's twice.
     Halves,
 }
 
 impl Kind {
-    /// Of the formats that have loops here: Q2_K's second term has a whole number of its own for 16 columns, and no place.
+    /// The kind of each format that has loops here. Q2_K has none: its second term has a separate
+    /// integer for each 16 columns.
     const fn of(format: Format) -> Option<Kind> {
         match format {
             Format::Q4_0 | Format::Q5_0 => Some(Kind::Small),
@@ -47,7 +53,7 @@ impl Kind {
         }
     }
 
-    /// Lines that 32 columns take of a panel, and of a tile.
+    /// Lines of a panel, and of a tile, for 32 columns.
     const fn lines(self) -> (usize, usize) {
         match self {
             Kind::Small | Kind::Wide => (9, 1),
@@ -94,9 +100,17 @@ impl Panel for Neon {
         }
     }
 
-    unsafe fn tile(format: Format, panel: &[Line], x: Tokens<'_>, tile: &[Line], y: *mut f32, stride: usize) {
+    unsafe fn tile(
+        format: Format,
+        panel: &[Line],
+        x: Tokens<'_>,
+        tile: &[Line],
+        y: *mut f32,
+        stride: usize,
+    ) {
         let kind = Kind::of(format).expect("a format with loops");
-        // SAFETY: the caller's: what `pack` and `gather` made, and room for the results.
+        // SAFETY: the caller guarantees the output of `pack` and `gather`, and room for
+        // the results.
         unsafe { tile::tile(kind, panel, x, tile, y, stride) }
     }
 
@@ -107,7 +121,8 @@ impl Panel for Neon {
         assert!(x.codes.len() >= x.cols && x.scales.len() >= blocks && x.offsets.len() >= blocks);
         let panels = rows.len() / panel;
         let rows = rows.as_ptr();
-        // SAFETY: as many panels and the token are there, by the assertions; the caller promises room for a result a row.
+        // SAFETY: the panels and the token exist, by the assertions; the caller guarantees room for
+        // one result per row.
         let each = |one: unsafe fn(*const u8, Tokens<'_>, *mut f32)| unsafe {
             (0..panels).for_each(|p| one(rows.add(p * panel), x, y.add(4 * p)));
         };

@@ -1,4 +1,5 @@
-//! Four rows of any format, as `formats` reads them: packed for `tile`, or multiplied with one token on the spot.
+//! Four rows of any format, as `formats` reads them: packed for `tile`, or multiplied with one
+//! token directly.
 
 use core::arch::aarch64::*;
 use core::arch::asm;
@@ -17,16 +18,16 @@ macro_rules! of_format {
     };
 }
 
-/// Hands over all groups of four rows, `row` bytes apart.
+/// Passes on all groups of four rows, `row` bytes apart.
 ///
 /// # Safety
-/// `units` units can be read at each, and there is a place for all groups.
+/// `units` units can be read at each row, and there is room for all groups.
 #[inline(always)]
 unsafe fn each_group<L: Layout>(rows: *const u8, row: usize, units: usize, to: &mut impl Take) {
     let (_, bytes) = const { L::FORMAT.unit() };
     let mut at: [*const u8; 4] = core::array::from_fn(|r| rows.wrapping_add(r * row));
     for _ in 0..units {
-        // SAFETY: the caller's.
+        // SAFETY: guaranteed by the caller.
         unsafe { L::unit(at, to) }
         at = at.map(|row| row.wrapping_add(bytes));
     }
@@ -41,7 +42,7 @@ impl Take for Pack {
     #[inline(always)]
     unsafe fn take(&mut self, group: Group) {
         let line = |i: usize| self.block.wrapping_add(i);
-        // SAFETY: the lines of one group, for which there is room.
+        // SAFETY: there is room for the lines of one group.
         unsafe {
             for (i, codes) in group.codes.into_iter().enumerate() {
                 vst1q_u8(line(i).cast(), codes);
@@ -69,16 +70,21 @@ fn pack_as<L: Layout>(rows: &[u8], panel: &mut [Line]) {
     let (row, lines) = (rows.len() / 4, L::KIND.lines().0);
     assert!(row.is_multiple_of(bytes) && panel.len() == row / bytes * (values / GROUP) * lines);
     let mut to = Pack { block: panel.as_mut_ptr() };
-    // SAFETY: reads what four rows have, and `panel` has lines for as many groups, by the assertion.
+    // SAFETY: reads the units of four rows, and `panel` has lines for as many groups, by
+    // the assertion.
     unsafe { each_group::<L>(rows.as_ptr(), row, row / bytes, &mut to) }
 }
 
 /// Unpacks four rows for `tile`.
 pub(super) fn pack(format: Format, rows: &[u8], panel: &mut [Line]) {
-    of_format!(format, [Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS], pack_as(rows, panel));
+    of_format!(
+        format,
+        [Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS],
+        pack_as(rows, panel)
+    );
 }
 
-/// Adds products of four rows with 16 columns to 16-bit sums, of two products a lane.
+/// Adds products of four rows with 16 columns to 16-bit sums, two products to a lane.
 macro_rules! multiply {
     ($first:literal, $sums:ident, $w:ident, $x:ident, $half:expr, $mode:ident) => {
         {
@@ -101,18 +107,18 @@ macro_rules! multiply {
     };
 }
 
-/// Sums of four rows across: each row's lie side by side.
+/// Adds four rows' lanes across: each row's lanes are side by side.
 #[inline(always)]
 fn across([s0, s1, s2, s3]: [int16x8_t; 4]) -> int16x8_t {
     // SAFETY: registers only.
     unsafe { vpaddq_s16(vpaddq_s16(s0, s1), vpaddq_s16(s2, s3)) }
 }
 
-/// One token times four rows where they lie.
+/// One token times four stored rows.
 struct Single {
     kind: Kind,
-    /// Whether groups stand one behind the other in the code: then the compiler must not begin one before the last has its
-    /// results, for it would run out of registers.
+    /// Whether the code repeats the groups one after another. Then the compiler must not start one
+    /// before the previous one has its results, because it would run out of registers.
     unrolled: bool,
     codes: *const i8,
     scale: *const f32,
@@ -123,7 +129,7 @@ struct Single {
 impl Take for Single {
     #[inline(always)]
     unsafe fn take(&mut self, group: Group) {
-        // SAFETY: reads the token's next 32 columns, which are there.
+        // SAFETY: reads the token's next 32 columns, which exist.
         unsafe {
             let (x, scale) = ([vld1q_s8(self.codes), vld1q_s8(self.codes.add(16))], *self.scale);
             let w = group.codes;
@@ -175,9 +181,16 @@ unsafe fn single_as<L: Layout>(rows: *const u8, panels: usize, x: Tokens<'_>, y:
     let row = units * bytes;
     for p in 0..panels {
         let (codes, scale, offset) = (x.codes.as_ptr(), x.scales.as_ptr(), x.offsets.as_ptr());
-        // SAFETY: the caller's.
+        // SAFETY: guaranteed by the caller.
         unsafe {
-            let mut to = Single { kind: L::KIND, unrolled: values > GROUP, codes, scale, offset, results: vdupq_n_f32(0.0) };
+            let mut to = Single {
+                kind: L::KIND,
+                unrolled: values > GROUP,
+                codes,
+                scale,
+                offset,
+                results: vdupq_n_f32(0.0),
+            };
             each_group::<L>(rows.add(4 * p * row), row, units, &mut to);
             vst1q_f32(y.add(4 * p), to.results);
         }
@@ -187,8 +200,20 @@ unsafe fn single_as<L: Layout>(rows: *const u8, panels: usize, x: Tokens<'_>, y:
 /// `panels` times four rows times one token, for formats that `single` lacks.
 ///
 /// # Safety
-/// The rows, a token and room for a result a row are there.
-pub(super) unsafe fn single(format: Format, rows: *const u8, panels: usize, x: Tokens<'_>, y: *mut f32) {
-    // SAFETY: the caller's.
-    unsafe { of_format!(format, [Q4_1, Q5_1, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS], single_as(rows, panels, x, y)) }
+/// The rows, a token and room for one result per row exist.
+pub(super) unsafe fn single(
+    format: Format,
+    rows: *const u8,
+    panels: usize,
+    x: Tokens<'_>,
+    y: *mut f32,
+) {
+    // SAFETY: guaranteed by the caller.
+    unsafe {
+        of_format!(
+            format,
+            [Q4_1, Q5_1, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS],
+            single_as(rows, panels, x, y)
+        )
+    }
 }

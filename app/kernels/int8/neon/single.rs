@@ -1,8 +1,9 @@
-//! Decoding the commonest formats: four mapped rows times one token, in assembly for an in-order core (see `tile`). A block's last
-//! steps stand between the next block's.
+//! Decodes the most common formats: four mapped rows times one token, in assembly for an in-order
+//! core (see `tile`). The last steps of a block are interleaved with the next block.
 //!
-//! Registers: v0–v7 weights of four rows, v8 their scales, v9 scales × activation scale, v10 and v11 activations, v14 an activation
-//! scale, v15 scales as floats, v16–v27 sums, v28 results; what else a loop uses, it names.
+//! Registers: v0–v7 weights of four rows, v8 their scales, v9 scales × activation scale, v10 and
+//! v11 activations, v14 an activation scale, v15 scales as floats, v16–v27 sums, v28 results. A
+//! loop that uses others names them.
 
 use core::arch::asm;
 
@@ -12,12 +13,13 @@ use crate::kernels::GROUP;
 /// Four mapped rows of Q8_0 times one token.
 ///
 /// # Safety
-/// Four rows, a token and room for four results are there.
+/// Four rows, a token and room for four results exist.
 #[inline]
 pub(super) unsafe fn q8_0(rows: *const u8, x: Tokens<'_>, y: *mut f32) {
     let blocks = x.cols / GROUP;
     let row = blocks * 34;
-    // SAFETY: reads `blocks` blocks of each row, of codes and of scales, and writes four floats, as `single` has checked.
+    // SAFETY: reads `blocks` blocks of codes and scales of each row, and writes four floats, as
+    // `single` has checked.
     unsafe {
         asm!(
             "movi v8.4s, #0", "movi v9.4s, #0", "movi v28.4s, #0",
@@ -85,11 +87,12 @@ pub(super) unsafe fn q8_0(rows: *const u8, x: Tokens<'_>, y: *mut f32) {
     }
 }
 
-/// Four mapped rows of Q4_0 times one token. The nibbles are taken as 0..=15, and 8 × the sum of the block's activations
-/// (its offset / −16) off again, which is exact: the products of a block fit 16 bits even so (32 × 15 × 127 over 8 lanes and two halvings of them).
+/// Four mapped rows of Q4_0 times one token. The nibbles are used as 0..=15, and 8 × the sum of the
+/// block's activations (its offset / −16) is subtracted. This is exact: the products of a block
+/// still fit 16 bits (32 × 15 × 127 over 8 lanes and two halvings of them).
 ///
 /// # Safety
-/// As for [[`q8_0`]].
+/// As for [`q8_0`].
 #[inline]
 pub(super) unsafe fn q4_0(rows: *const u8, x: Tokens<'_>, y: *mut f32) {
     let blocks = x.cols / GROUP;
@@ -166,10 +169,12 @@ pub(super) unsafe fn q4_0(rows: *const u8, x: Tokens<'_>, y: *mut f32) {
     }
 }
 
-/// Four mapped rows of Q5_0 times one token. A code less 16 is its nibble under four bits that are 1 where the fifth is 0: `cmtst`
-/// spreads the inverted bits to bytes, `sri` and `sli` join them with the nibbles. Sums fit 16 bits (16 × 16 × 127 = 32,512).
+/// Four mapped rows of Q5_0 times one token. A code less 16 is its nibble below four bits that are
+/// 1 if the fifth bit is 0: `cmtst` spreads the inverted bits to bytes, `sri` and `sli` join them
+/// with the nibbles. Sums fit 16 bits (16 × 16 × 127 = 32,512).
 ///
-/// v12 bits of bytes, v13 and v30, v31 and v29 where the rows' fifth bits stand in v16 (of rows 0 and 1) and v18 (of 2 and 3).
+/// v12: one bit per byte; v13 and v30, v31 and v29: the positions of the rows' fifth bits in v16
+/// (rows 0 and 1) and v18 (rows 2 and 3).
 ///
 /// # Safety
 /// As for [`q8_0`].
@@ -177,7 +182,8 @@ pub(super) unsafe fn q4_0(rows: *const u8, x: Tokens<'_>, y: *mut f32) {
 pub(super) unsafe fn q5_0(rows: *const u8, x: Tokens<'_>, y: *mut f32) {
     let blocks = x.cols / GROUP;
     let row = blocks * 22;
-    // Behind the halves of two rows stand their words of fifth bits, 16 bits of one and of the other in turn.
+    // After the f16 scales of two rows come their words of fifth bits, alternating 16 bits of one
+    // and of the other.
     let places = [0x0404_0404_0404_0404u64, 0x0606_0606_0606_0606];
     const NEXT: u64 = 0x0101_0101_0101_0101;
     // SAFETY: as for `q8_0`.

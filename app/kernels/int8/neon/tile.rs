@@ -1,25 +1,27 @@
-//! Tiles: a panel of four rows, unpacked, times four tokens.
+//! Tiles: an unpacked panel of four rows times four tokens.
 //!
-//! The loops are assembly, because the order of instructions is what an in-order core runs at: the last steps of a token's 32
-//! columns (across, to float, fused multiply-add) stand between the next token's multiplications, far enough apart that nothing
-//! waits. Compilers also split `smlal2` into two instructions. docs/inside/kernels.md has the counts.
+//! The loops are assembly, because the instruction order determines the speed of an in-order core:
+//! the last steps of a token's 32 columns (add across, convert to float, fused multiply-add) are
+//! interleaved with the next token's multiplications, far enough apart that nothing stalls.
+//! Compilers also split `smlal2` into two instructions. docs/inside/kernels.md has the counts.
 //!
-//! Registers, in all of them: v0–v7 weights of four rows, v8 their scales, v9 scales × activation scale, v10–v13 activations, v14
-//! four tokens' activation scales, v15 their sums, v28–v31 results; what else a step uses, it names.
+//! Registers in all loops: v0–v7 weights of four rows, v8 their scales, v9 scales × activation
+//! scale, v10–v13 activations, v14 four tokens' activation scales, v15 their sums, v28–v31 results.
+//! A step that uses others names them.
 
 use core::arch::asm;
 
 use super::{Kind, Line, Tokens};
 use crate::kernels::GROUP;
 
-/// Where a tile lacks what another has.
+/// Stands for a step that a tile does not need.
 macro_rules! nothing {
     ($($any:tt)*) => {
         ""
     };
 }
 
-/// The second term of a token's 32 columns joins its results.
+/// Adds the second term of a token's 32 columns to its results.
 macro_rules! join_offset {
     ($result:literal, $scales:literal, $token:literal) => {
         concat!("fmla v", $result, ".4s, v", $scales, ".4s, v15.s[", $token, "]\n")
@@ -33,7 +35,8 @@ macro_rules! scale_offset {
     };
 }
 
-/// 16 × the activations' sum, for codes that are kept 16 too small: exact, for whole numbers below 2²⁴ are.
+/// 16 × the activations' sum, for codes that are stored 16 too small. Exact, as for all
+/// integers below 2²⁴.
 macro_rules! add_bias {
     ($sums:literal, $token:literal) => {
         concat!("fmla v", $sums, ".4s, v23.4s, v15.s[", $token, "]\n")
@@ -52,8 +55,9 @@ macro_rules! load_sums {
     };
 }
 
-/// One token, any int8: two products share a 16-bit lane (at most 2 × 128 × 127, which fits) before pairs of lanes are added into
-/// 32 bits. Products into `$p`, v20–v23 too; `$o` are the sums of the token before, whose results are `$before`.
+/// One token, any int8: two products share a 16-bit lane (at most 2 × 128 × 127, which fits) before
+/// pairs of lanes are added into 32 bits. Products go to `$p` and v20–v23; `$o` are the sums of the
+/// previous token, whose results are `$before`.
 macro_rules! wide_step {
     ($p0:literal $p1:literal $p2:literal $p3:literal, $o0:literal $o1:literal $o2:literal $o3:literal, $x0:literal $x1:literal,
      [$($load:literal),*], $token:literal, $before:literal) => {
@@ -93,9 +97,10 @@ macro_rules! wide_step {
     };
 }
 
-/// One token, codes within −16..=15: all of a row's products of 32 columns fit 16 bits, and so do their sums across, of 16
-/// products each (16 × 16 × 127 = 32,512). v20 offset scales, v21 and v22 those × activation scale, v23 16.0; `$second` are the
-/// results, offset scales and number of the token whose second term joins here, the one before the one before.
+/// One token, codes within −16..=15: all of a row's products of 32 columns fit 16 bits, and so do
+/// their sums across, of 16 products each (16 × 16 × 127 = 32,512). v20 offset scales, v21 and v22
+/// those × activation scale, v23 16.0; `$second` are the results, offset scales and number of the
+/// token whose second term is added here: two tokens back.
 macro_rules! small_step {
     ($p0:literal $p1:literal $p2:literal $p3:literal, $o0:literal $o1:literal $o2:literal $o3:literal, $x0:literal $x1:literal,
      [$($load:literal),*], $token:literal, $before:literal,
@@ -133,9 +138,10 @@ macro_rules! small_step {
     };
 }
 
-/// One token, codes within −32..=31 under whole scales of 16 columns (v12, v13: each row's twice, as 16 bits): sums across of 8
-/// products fit 16 bits (8 × 32 × 127 = 32,512) and are multiplied by the scales into 32. v16–v19 and v24–v27 sums of the two
-/// halves, v20 those of the first across, v21 and v22 sums times scales.
+/// One token, codes within −32..=31 under integer scales of 16 columns (v12, v13: each row's twice,
+/// as 16 bits): sums across of 8 products fit 16 bits (8 × 32 × 127 = 32,512) and are multiplied by
+/// the scales into 32 bits. v16–v19 and v24–v27 sums of the two halves, v20 those of the first
+/// across, v21 and v22 sums times scales.
 macro_rules! halves_step {
     ([$($load0:literal),*], [$($load1:literal),*], $token:literal, $before:literal) => {
         concat!(
@@ -175,15 +181,16 @@ macro_rules! halves_step {
     };
 }
 
-/// A tile: what stands before the loop, its body, and what brings the last token's sums into its results.
+/// A tile: the setup before the loop, its body, and the code that adds the last token's sums to
+/// its results.
 macro_rules! tile {
     ($kind:path, $at:ident, [$($before:expr),*], [$($body:expr),*], [$($after:expr),*]) => {{
         let (panel, x, tile, y, stride) = $at;
         let blocks = panel.len() / $kind.lines().0;
         let code = |t: usize| x.codes[t * x.cols..][..blocks * GROUP].as_ptr();
-        // SAFETY: reads `blocks` times as many lines of the panel and of `tile` as the caller has checked, and as many codes of
-        // four tokens, whose lengths the slices above prove; writes four floats at each of four places, which the caller
-        // promises.
+        // SAFETY: reads `blocks` times as many lines of the panel and of `tile` as the caller has
+        // checked, and as many codes of four tokens, whose lengths the slices above prove. Writes
+        // four floats at each of four places, which the caller guarantees.
         unsafe {
             asm!(
                 "movi v9.4s, #0", "movi v28.4s, #0", "movi v29.4s, #0", "movi v30.4s, #0", "movi v31.4s, #0",
@@ -222,7 +229,8 @@ macro_rules! tile {
     }};
 }
 
-/// A tile of whole codes in 16-bit sums: with what of the second term, and in how many bytes a panel's and a tile's block.
+/// A tile of codes whose products are summed in 16 bits: the parts of the second term, and the
+/// bytes of a panel's and a tile's block.
 macro_rules! small_tile {
     ($kind:path, $at:ident, $join:ident, $sums:ident, $scale:ident, $scales:ident, $bias:ident) => {
         tile!($kind, $at,
@@ -248,16 +256,43 @@ macro_rules! small_tile {
 /// The results of four tokens.
 ///
 /// # Safety
-/// `panel` and `tile` have the lines of `kind` for each block, `x` holds four tokens of as many, and `y` has room for four
-/// results a token, `stride` floats apart.
-pub(super) unsafe fn tile(kind: Kind, panel: &[Line], x: Tokens<'_>, tile: &[Line], y: *mut f32, stride: usize) {
+/// `panel` and `tile` have the lines of `kind` for each block, `x` holds four tokens of as many
+/// blocks, and `y` has room for four results per token, `stride` floats apart.
+pub(super) unsafe fn tile(
+    kind: Kind,
+    panel: &[Line],
+    x: Tokens<'_>,
+    tile: &[Line],
+    y: *mut f32,
+    stride: usize,
+) {
     let (lines, tile_lines) = kind.lines();
-    assert!(panel.len().is_multiple_of(lines) && tile.len() == panel.len() / lines * tile_lines && !panel.is_empty());
+    assert!(
+        panel.len().is_multiple_of(lines)
+            && tile.len() == panel.len() / lines * tile_lines
+            && !panel.is_empty()
+    );
     let at = (panel, x, tile, y, stride);
     match kind {
         Kind::Small => small_tile!(Kind::Small, at, nothing, nothing, nothing, nothing, nothing),
-        Kind::Offset => small_tile!(Kind::Offset, at, join_offset, load_sums, scale_offset, load_offset_scales, nothing),
-        Kind::Biased => small_tile!(Kind::Biased, at, join_offset, load_sums, scale_offset, load_offset_scales, add_bias),
+        Kind::Offset => small_tile!(
+            Kind::Offset,
+            at,
+            join_offset,
+            load_sums,
+            scale_offset,
+            load_offset_scales,
+            nothing
+        ),
+        Kind::Biased => small_tile!(
+            Kind::Biased,
+            at,
+            join_offset,
+            load_sums,
+            scale_offset,
+            load_offset_scales,
+            add_bias
+        ),
         Kind::Wide => tile!(
             Kind::Wide,
             at,
@@ -280,10 +315,21 @@ pub(super) unsafe fn tile(kind: Kind, panel: &[Line], x: Tokens<'_>, tile: &[Lin
         Kind::Halves => tile!(
             Kind::Halves,
             at,
-            ["movi v20.4s, #0", "movi v24.4s, #0", "movi v26.4s, #0", "movi v12.4s, #0", "movi v13.4s, #0"],
+            [
+                "movi v20.4s, #0",
+                "movi v24.4s, #0",
+                "movi v26.4s, #0",
+                "movi v12.4s, #0",
+                "movi v13.4s, #0"
+            ],
             [
                 "ldp q10, q11, [{x0}], #32",
-                halves_step!(["ldp q12, q13, [{w}, #144]", "ldr q10, [{x1}], #32"], ["ldur q11, [{x1}, #-16]"], "0", "31"),
+                halves_step!(
+                    ["ldp q12, q13, [{w}, #144]", "ldr q10, [{x1}], #32"],
+                    ["ldur q11, [{x1}, #-16]"],
+                    "0",
+                    "31"
+                ),
                 halves_step!(["ldr q10, [{x2}], #32"], ["ldur q11, [{x2}, #-16]"], "1", "28"),
                 halves_step!(["ldr q10, [{x3}], #32"], ["ldur q11, [{x3}, #-16]"], "2", "29"),
                 halves_step!(["add {w}, {w}, #{panel}", "add {s}, {s}, #{side}"], [], "3", "30")

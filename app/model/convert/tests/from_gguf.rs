@@ -1,4 +1,4 @@
-//! A GGUF to a GGUF: what is kept, what is rounded, and what is refused.
+//! Converting a GGUF to a GGUF: what is kept, what is rounded, and what is refused.
 
 use std::fs::File;
 
@@ -6,7 +6,7 @@ use super::*;
 use crate::model::gguf::{Entry, Gguf, TensorPlan, Value, kept_entries, layer_tensors};
 use crate::model::synth::{Shape, synth};
 
-/// The demo's shape with random weights, in every type that is written.
+/// The demo's shape with random weights, in every type that can be written.
 fn demo(dir: &Path, ty: ConvertType) -> PathBuf {
     let path = dir.join(format!("demo-{ty}.gguf"));
     synth(Shape::Demo, 5, ty, &path, &mut |_| {}).unwrap();
@@ -21,7 +21,7 @@ fn again(from: &Path, ty: ConvertType) -> (crate::model::Opened, Report) {
     (open(&out).unwrap(), report)
 }
 
-/// Every entry as a file has it.
+/// Every metadata entry in its file encoding.
 fn stored(gguf: &Gguf) -> BTreeMap<String, Vec<u8>> {
     let put = |value: &Value| {
         let mut bytes = Vec::new();
@@ -57,7 +57,10 @@ fn a_file_of_floats_becomes_what_its_directory_becomes() {
         let direct = open(&direct).unwrap();
         assert_eq!(through.content(), direct.content(), "{ty}");
         assert_eq!(stored(&through.gguf), stored(&direct.gguf), "{ty}");
-        assert!(report.notes.len() == 1 && report.notes[0].ends_with("has no vocabulary: the file is written without one"));
+        assert!(
+            report.notes.len() == 1
+                && report.notes[0].ends_with("has no vocabulary: the file is written without one")
+        );
     }
 }
 
@@ -67,8 +70,13 @@ fn what_was_quantised_is_read_exactly_and_a_second_rounding_is_said() {
     let from = demo(dir.path(), ConvertType::Q4_0);
     let original = open(&from).unwrap();
     let (floats, report) = again(&from, ConvertType::F32);
-    assert_eq!(report.notes, ["43 tensors were quantised (Q4_0, Q8_0): as f32 they are larger, and no better"]);
-    for ((name, before), (_, after)) in named(&original.weights).into_iter().zip(named(&floats.weights)) {
+    assert_eq!(
+        report.notes,
+        ["43 tensors were quantised (Q4_0, Q8_0): as f32 they are larger but no better"]
+    );
+    for ((name, before), (_, after)) in
+        named(&original.weights).into_iter().zip(named(&floats.weights))
+    {
         for row in [0, before.rows() - 1] {
             assert_eq!(before.row(row), after.row(row), "{name}");
         }
@@ -79,18 +87,36 @@ fn what_was_quantised_is_read_exactly_and_a_second_rounding_is_said() {
     let (start, lost) = report.notes[0].split_once("which loses another ").unwrap();
     assert_eq!(start, "42 tensors were quantised (Q4_0) and are rounded a second time, ");
     let lost: f64 = lost.split_once(" %").unwrap().0.parse().unwrap();
-    assert!((0.1..1.0).contains(&lost), "a step of 8 bits is some 1 % of a block's largest value: {lost}");
-    // Its own rounding was to eight bits, so that four lose far more.
+    assert!(
+        (0.1..1.0).contains(&lost),
+        "a step of 8 bits is some 1 % of a block's largest value: {lost}"
+    );
+    // Its first rounding was to eight bits, so a second one to four bits loses far more.
     let (.., report) = again(&demo(dir.path(), ConvertType::Q8_0), ConvertType::Q4_0);
-    let lost: f64 = report.notes[0].split_once("another ").unwrap().1.split_once(" %").unwrap().0.parse().unwrap();
+    let lost: f64 = report.notes[0]
+        .split_once("another ")
+        .unwrap()
+        .1
+        .split_once(" %")
+        .unwrap()
+        .0
+        .parse()
+        .unwrap();
     assert!((4.0..12.0).contains(&lost), "{lost}");
 }
 
-/// Writes `original` to `path`, with `more` entries and in the types of `plan`; bytes come from `data`.
-fn write(path: &Path, original: &Gguf, more: Vec<(String, Entry<'_>)>, data: impl Fn(&str) -> (Format, Vec<u8>)) {
+/// Writes `original` to `path`, with `more` entries and in the types of `plan`; the bytes come from
+/// `data`.
+fn write(
+    path: &Path,
+    original: &Gguf,
+    more: Vec<(String, Entry<'_>)>,
+    data: impl Fn(&str) -> (Format, Vec<u8>),
+) {
     let mut entries = kept_entries(original);
     entries.extend(more);
-    let tensors: Vec<_> = original.tensors().iter().map(|(name, tensor)| (name, tensor, data(name))).collect();
+    let tensors: Vec<_> =
+        original.tensors().iter().map(|(name, tensor)| (name, tensor, data(name))).collect();
     let plans: Vec<TensorPlan> = tensors
         .iter()
         .map(|(name, tensor, (format, bytes))| TensorPlan {
@@ -106,8 +132,10 @@ fn write(path: &Path, original: &Gguf, more: Vec<(String, Entry<'_>)>, data: imp
 }
 
 fn as_it_is(opened: &crate::model::Opened) -> impl Fn(&str) -> (Format, Vec<u8>) {
-    let weights: BTreeMap<String, (Format, Vec<u8>)> =
-        named(&opened.weights).into_iter().map(|(name, weight)| (name, (weight.format(), weight.bytes().to_vec()))).collect();
+    let weights: BTreeMap<String, (Format, Vec<u8>)> = named(&opened.weights)
+        .into_iter()
+        .map(|(name, weight)| (name, (weight.format(), weight.bytes().to_vec())))
+        .collect();
     move |name| weights[name].clone()
 }
 
@@ -130,12 +158,16 @@ fn keys_that_nobody_knows_are_kept_and_those_of_parts_are_not() {
     let (copy, _) = again(&path, ConvertType::F16);
     let after = stored(&copy.gguf);
     for (key, value) in &before {
-        let is_dropped = key.starts_with("split.") || key == "general.alignment" || key == "general.file_type";
+        let is_dropped =
+            key.starts_with("split.") || key == "general.alignment" || key == "general.file_type";
         assert!(is_dropped || after.get(key) == Some(value), "{key}");
     }
     assert_eq!(copy.gguf.integer("general.file_type").unwrap(), Some(1));
     assert_eq!(copy.gguf.integer("general.quantization_version").unwrap(), Some(2));
-    assert!(!after.keys().any(|key| key.starts_with("split.")) && !after.contains_key("general.alignment"));
+    assert!(
+        !after.keys().any(|key| key.starts_with("split."))
+            && !after.contains_key("general.alignment")
+    );
 }
 
 #[test]
@@ -154,10 +186,19 @@ fn a_scale_that_is_no_number_ends_in_the_tensors_name_and_leaves_nothing() {
     });
     let out = dir.path().join("out.gguf");
     let line = convert(&path, &out, ConvertType::F16, &mut |_| {}).unwrap_err().to_string();
-    let wanted = format!("{}: tensor {bent}, value 3200 is NaN: the weights are damaged, download them again", path.display());
+    let wanted = format!(
+        "{}: tensor {bent}, value 3200 is NaN: the weights are damaged, download them again",
+        path.display()
+    );
     assert_eq!(line, wanted);
-    assert!(fs::read_dir(dir.path()).unwrap().all(|file| !file.unwrap().file_name().to_string_lossy().contains("out")));
-    // What is copied is as it was.
+    assert!(
+        fs::read_dir(dir.path()).unwrap().all(|file| !file
+            .unwrap()
+            .file_name()
+            .to_string_lossy()
+            .contains("out"))
+    );
+    // Copied bytes stay unchanged, even if they are damaged.
     convert(&path, &out, ConvertType::Q8_0, &mut |_| {}).unwrap();
 }
 
@@ -170,7 +211,10 @@ fn a_file_is_never_written_over_itself() {
     std::os::unix::fs::symlink(&path, &link).unwrap();
     for (from, to) in [(&path, &path), (&path, &link), (&link, &path)] {
         let line = convert(from, to, ConvertType::Q4_0, &mut |_| {}).unwrap_err().to_string();
-        assert_eq!(line, format!("{}: is the file that is converted; name another to write", to.display()));
+        assert_eq!(
+            line,
+            format!("{}: is the source file; choose another output file", to.display())
+        );
     }
     assert!(fs::read(&path).unwrap() == before);
 }

@@ -1,4 +1,4 @@
-//! Connections of a locked swarm: who is served, who is turned away, and what people are told of it.
+//! Connections of a locked swarm: who is served, who is refused, and what people are told about it.
 
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -25,7 +25,7 @@ fn from(n: usize) -> SocketAddr {
     SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 168, (n / 200) as u8, n as u8)), 5_000)
 }
 
-/// A caller says these bytes; gives what it was told.
+/// A caller sends these bytes; returns the replies.
 fn say(world: &mut World, callee: usize, n: usize, bytes: &[u8]) -> Vec<u8> {
     let conn = world.call(callee, from(n));
     world.give(callee, |conns, shared, now| conns.on_bytes(conn, bytes, shared, now));
@@ -39,12 +39,23 @@ fn first(channel: &mut Channel) -> Vec<u8> {
 
 #[test]
 fn planes_travel_between_nodes_of_one_key_whichever_of_them_is_behind_with_it() {
-    let old = |index: usize| if index == 0 { Keyring::new(b"old", []) } else { Keyring::new(b"new", [b"old".as_slice()]) };
+    let old = |index: usize| {
+        if index == 0 {
+            Keyring::new(b"old", [])
+        } else {
+            Keyring::new(b"new", [b"old".as_slice()])
+        }
+    };
     for mut world in [locked(2, sesame), locked(2, old)] {
         let page = world.want(0, 1, 0, 1, Plane::Sliding).unwrap();
         world.run(700);
         assert!(world.holds(&page, 1, Plane::Sliding));
-        assert!(world.members.iter().all(|member| member.told.is_empty() && member.shared.stats.peer_faults == 0));
+        assert!(
+            world
+                .members
+                .iter()
+                .all(|member| member.told.is_empty() && member.shared.stats.peer_faults == 0)
+        );
     }
 }
 
@@ -56,7 +67,10 @@ fn nodes_of_different_keys_part_and_the_one_that_called_knows_why() {
     assert_eq!(world.members[0].events, [ConnEvent::Lost { id: WantId(0), why: Loss::Gone }]);
     assert!(world.members[1].told.is_empty(), "a line for each call would fill the log");
     assert_eq!(world.members[1].shared.stats.peer_faults, 1);
-    assert!(!world.members[0].conns.avoids(world.members[1].node, world.now + Millis(60_000)), "it is asked again");
+    assert!(
+        !world.members[0].conns.avoids(world.members[1].node, world.now + Millis(60_000)),
+        "it may be asked again"
+    );
 }
 
 #[test]
@@ -94,10 +108,15 @@ fn a_node_of_version_1_is_told_of_once_wherever_it_is_and_of_a_bounded_number() 
     let mut world = locked(2, sesame);
     let old = [&[27, 0, 0][..], b"PTLK", &[1, 0x82, 2, 3, 4, 5], &[6; 16]].concat();
     for n in 0..2 * LEAST_PEERS {
-        (0..3).for_each(|_| assert_eq!(say(&mut world, 1, n, &old), [2, 0, 12, ByeReason::Version as u8]));
+        (0..3).for_each(|_| {
+            assert_eq!(say(&mut world, 1, n, &old), [2, 0, 12, ByeReason::Version as u8])
+        });
     }
     let told = &world.members[1].told;
-    assert_eq!((told.len(), &told[0]), (LEAST_PEERS, &Event::OtherVersion { ip: from(0).ip(), older: Some(true) }));
+    assert_eq!(
+        (told.len(), &told[0]),
+        (LEAST_PEERS, &Event::OtherVersion { ip: from(0).ip(), older: Some(true) })
+    );
 }
 
 #[test]
@@ -122,9 +141,14 @@ fn a_copy_of_this_nodes_identity_is_told_apart_from_this_node_itself() {
         assert_eq!(caller.received(&answer).next_frame(), Ok(None));
         caller.writable();
         let mut greeting = Some(Hello { boot, ..hello(1) });
-        let sent = caller.send(|out| greeting.take().map(|hello| encode(&Frame::Hello(hello), &[], out)).is_some());
+        let sent = caller.send(|out| {
+            greeting.take().map(|hello| encode(&Frame::Hello(hello), &[], out)).is_some()
+        });
         world.give(1, |conns, shared, now| conns.on_bytes(conn, &sent.unwrap(), shared, now));
         let told = world.told[&conn][answer.len()..].to_vec();
-        assert_eq!(caller.received(&told).next_frame(), Ok(Some((Frame::Bye { reason }, [].as_slice()))));
+        assert_eq!(
+            caller.received(&told).next_frame(),
+            Ok(Some((Frame::Bye { reason }, [].as_slice())))
+        );
     }
 }

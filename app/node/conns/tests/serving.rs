@@ -1,4 +1,4 @@
-//! What others get of this node, and what it keeps for itself.
+//! What other nodes get from this node, and what it reserves for itself.
 
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -7,8 +7,9 @@ use crate::catalog::Pull;
 use crate::id::{BootId, Millis, NodeId};
 use crate::kv::Plane;
 use crate::limits::{
-    HANDSHAKES_PER_S, MAX_CONNECTIONS_PER_ADDRESS, MAX_CONNECTIONS_PER_NODE, MAX_PARTING_CONNECTIONS, MAX_SERVED_CONNECTIONS,
-    MAX_STRANGERS, MAX_WANTS_IN_FLIGHT, PACED_BYTES_PER_S, PARTING_MS, TOLL_BURST_S,
+    HANDSHAKES_PER_S, MAX_CONNECTIONS_PER_ADDRESS, MAX_CONNECTIONS_PER_NODE,
+    MAX_PARTING_CONNECTIONS, MAX_SERVED_CONNECTIONS, MAX_STRANGERS, MAX_WANTS_IN_FLIGHT,
+    PACED_BYTES_PER_S, PARTING_MS, TOLL_BURST_S,
 };
 use crate::node::Event;
 use crate::node::conns::incoming::MAX_LOOKS;
@@ -19,14 +20,19 @@ fn stranger(n: usize) -> SocketAddr {
     SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 168, (n / 200) as u8, n as u8)), 5_000)
 }
 
-/// What a caller that is no node was told last.
+/// The last reply to a caller that is not a node.
 fn last_word(bytes: &[u8]) -> Option<Frame> {
     let mut decoder = Decoder::new();
     decoder.push(bytes);
     std::iter::from_fn(|| decoder.next_frame().unwrap().map(|(frame, _)| frame)).last()
 }
 
-fn greet(world: &mut World, callee: usize, from: SocketAddr, hello: Hello) -> crate::node::io::ConnId {
+fn greet(
+    world: &mut World,
+    callee: usize,
+    from: SocketAddr,
+    hello: Hello,
+) -> crate::node::io::ConnId {
     let conn = world.call(callee, from);
     let mut bytes = knock();
     encode(&Frame::Hello(hello), &[], &mut bytes);
@@ -47,12 +53,12 @@ fn mute_strangers_do_not_keep_a_peer_out() {
     world.run(usize::MAX);
     assert!(world.holds(&page, 0, Plane::Global));
     world.pass(6_000);
-    assert!(world.strangers.is_empty(), "who says nothing for five seconds goes");
-    assert!(world.members[1].told.is_empty(), "and is not worth a line");
+    assert!(world.strangers.is_empty(), "a caller that is silent for five seconds is closed");
+    assert!(world.members[1].told.is_empty(), "and is not worth a log line");
     assert_eq!(world.members[1].shared.stats.peer_faults, MAX_STRANGERS as u64);
 }
 
-/// Whoever plays recorded handshakes would have the node multiply on its curve for each.
+/// A caller that replays recorded handshakes would cost the node a curve multiplication for each.
 #[test]
 fn calls_from_one_address_are_answered_at_a_bounded_rate_and_no_other_address_pays_for_it() {
     let mut world = World::new(2);
@@ -85,25 +91,34 @@ fn a_mute_program_beside_a_peer_does_not_keep_it_out_either() {
 #[test]
 fn a_refused_caller_is_told_so_and_what_that_takes_is_bounded() {
     let mut world = World::new(1);
-    let callers: Vec<_> = (0..MAX_CONNECTIONS_PER_ADDRESS + 1).map(|_| world.call(0, stranger(3))).collect();
-    assert!(!world.strangers.contains_key(&callers[MAX_CONNECTIONS_PER_ADDRESS]), "told, then closed");
+    let callers: Vec<_> =
+        (0..MAX_CONNECTIONS_PER_ADDRESS + 1).map(|_| world.call(0, stranger(3))).collect();
+    assert!(
+        !world.strangers.contains_key(&callers[MAX_CONNECTIONS_PER_ADDRESS]),
+        "told, then closed"
+    );
     let Member { conns, shared, .. } = &mut world.members[0];
-    // These sockets take nothing: the last word waits.
+    // These sockets accept nothing, so the goodbye stays queued.
     let mut sent = Vec::new();
     for n in 0..100 {
         conns.on_accepted(crate::node::io::ConnId::In(1_000 + n), stranger(3), shared, world.now);
         conns.flush(shared, world.now);
         sent.extend(shared.out.drain(..));
     }
-    let byes = sent.iter().filter(|output| matches!(output, crate::node::io::Output::Send { .. })).count();
-    assert_eq!((byes, sent.len()), (MAX_PARTING_CONNECTIONS, 100), "the others are closed without a word");
+    let byes =
+        sent.iter().filter(|output| matches!(output, crate::node::io::Output::Send { .. })).count();
+    assert_eq!(
+        (byes, sent.len()),
+        (MAX_PARTING_CONNECTIONS, 100),
+        "the others are closed without a goodbye"
+    );
     let told = sent.iter().find_map(|output| match output {
         crate::node::io::Output::Send { bytes, .. } => last_word(bytes),
         _ => None,
     });
     assert_eq!(told, Some(Frame::Bye { reason: ByeReason::Full }));
     conns.on_time(shared, world.now + Millis(PARTING_MS));
-    assert_eq!(shared.out.len(), MAX_PARTING_CONNECTIONS, "who does not read it is closed soon");
+    assert_eq!(shared.out.len(), MAX_PARTING_CONNECTIONS, "closed soon if it is not read");
 }
 
 #[test]
@@ -116,7 +131,7 @@ fn a_full_table_gives_the_place_of_the_one_that_has_been_idle_longest() {
         world.run(usize::MAX);
     }
     assert_eq!(world.served(0), MAX_SERVED_CONNECTIONS);
-    // The first one asks once more: the second has been idle longest.
+    // The first one asks once more, so the second has been idle longest.
     world.want(1, 0, 1, 0, Plane::Sliding).unwrap();
     world.now = world.now + Millis(10);
     world.run(usize::MAX);
@@ -125,8 +140,11 @@ fn a_full_table_gives_the_place_of_the_one_that_has_been_idle_longest() {
     world.run(usize::MAX);
     assert_eq!(world.members[last].events.last(), Some(&ConnEvent::Arrived { id: WantId(0) }));
     assert_eq!(world.served(0), MAX_SERVED_CONNECTIONS);
-    assert!(!world.wires.iter().any(|wire| wire.ends[0].0 == 2) && world.wires.iter().any(|wire| wire.ends[0].0 == 1));
-    // Nobody is blamed, and who lost a place gets one when it asks again.
+    assert!(
+        !world.wires.iter().any(|wire| wire.ends[0].0 == 2)
+            && world.wires.iter().any(|wire| wire.ends[0].0 == 1)
+    );
+    // Nobody is blamed, and a peer that lost its place gets one when it asks again.
     assert!(world.members.iter().all(|member| member.told.is_empty()));
     world.want(2, 0, 7, 0, Plane::Sliding).unwrap();
     world.run(usize::MAX);
@@ -134,7 +152,7 @@ fn a_full_table_gives_the_place_of_the_one_that_has_been_idle_longest() {
     assert_eq!(world.members[0].shared.stats.connections_refused, 0);
 }
 
-/// "Idle" would say: come back.
+/// "Idle" would invite it to come back.
 #[test]
 fn who_gave_wrong_bytes_is_told_of_a_fault_and_stays_away() {
     let mut world = World::new(2);
@@ -153,11 +171,18 @@ fn a_whole_swarm_that_comes_at_once_is_served_within_seconds() {
     let mut world = World::new(64);
     world.fill(0, 1);
     for n in 1..64 {
-        let pull = Pull { node: NodeId(1), boot: BootId(100), addr: addr(0), segments: [0].into_iter().collect() };
+        let pull = Pull {
+            node: NodeId(1),
+            boot: BootId(100),
+            addr: addr(0),
+            segments: [0].into_iter().collect(),
+        };
         world.give(n, |conns, shared, now| conns.pull(pull, shared, now));
     }
     let began = world.now;
-    let answered = |member: &Member| member.shared.catalog.stats().segments_pulled + member.shared.catalog.stats().pull_faults;
+    let answered = |member: &Member| {
+        member.shared.catalog.stats().segments_pulled + member.shared.catalog.stats().pull_faults
+    };
     while !world.members[1..].iter().all(|member| answered(member) == 1) {
         // A few frames a millisecond.
         world.step(200);
@@ -179,7 +204,7 @@ fn one_node_has_a_few_connections_however_often_it_connects() {
         world.now = world.now + Millis(1);
     }
     assert_eq!(world.strangers.len(), MAX_CONNECTIONS_PER_NODE);
-    // Nobody ends them by using its name.
+    // Others cannot end them by using its id.
     for n in 0..4 {
         greet(&mut world, 1, stranger(n), hello(0));
     }
@@ -192,19 +217,23 @@ fn an_ill_caller_is_told_why_and_leaves_nothing_pinned() {
     world.fill(1, 2);
     let conn = greet(&mut world, 1, addr(0), hello(0));
     let (key, mut bytes) = (chain(1)[0].key, Vec::new());
-    (0..2).for_each(|_| encode(&Frame::Want { id: 1, key, plane: Plane::Sliding }, &[], &mut bytes));
-    // The socket takes nothing more, so that the plane stays pinned.
+    (0..2)
+        .for_each(|_| encode(&Frame::Want { id: 1, key, plane: Plane::Sliding }, &[], &mut bytes));
+    // The socket accepts nothing more, so that the plane stays pinned.
     let Member { conns, shared, .. } = &mut world.members[1];
     conns.on_bytes(conn, &bytes, shared, world.now);
     assert_eq!(world.pinned(1), 0);
     world.settle(1);
-    assert!(matches!(world.members[1].told.as_slice(), [Event::PeerFault { peer: Some(NodeId(1)), .. }]));
+    assert!(matches!(
+        world.members[1].told.as_slice(),
+        [Event::PeerFault { peer: Some(NodeId(1)), .. }]
+    ));
     assert!(world.strangers.is_empty());
-    // What comes after the last word is not listened to.
+    // Input after the goodbye is ignored.
     world.give(1, |conns, shared, now| conns.on_bytes(conn, b"more", shared, now));
 }
 
-/// Each is a run over the index, on the thread that everything else waits for.
+/// Each is a scan of the index, on the thread that everything else waits for.
 #[test]
 fn questions_for_drafts_cost_a_bounded_number_of_searches_a_second() {
     let mut world = World::new(2);
@@ -222,7 +251,10 @@ fn questions_for_drafts_cost_a_bounded_number_of_searches_a_second() {
     assert_eq!(ask(&mut world, 0..3 * MAX_LOOKS), u64::from(MAX_LOOKS));
     world.pass(1_000);
     assert_eq!(ask(&mut world, 1_000..1_000 + 3 * MAX_LOOKS), 2 * u64::from(MAX_LOOKS));
-    assert_eq!(world.members[1].shared.stats.peer_faults, 0, "who asks too often is answered with nothing");
+    assert_eq!(
+        world.members[1].shared.stats.peer_faults, 0,
+        "a peer that asks too often gets empty answers"
+    );
 }
 
 #[test]
@@ -241,12 +273,15 @@ fn serving_is_paced_while_an_answer_is_computed_and_all_have_their_turn() {
         }
         world.run(usize::MAX);
         let wake = world.members[0].conns.deadline().expect("there is always more to send");
-        assert!(wake > world.now, "it does not spin");
+        assert!(wake > world.now, "it does not busy-wait");
         world.now = wake;
     }
     let bytes = world.expected(0, Plane::Sliding).bytes;
-    let arrived = |member: &Member| member.events.iter().filter(|event| matches!(event, ConnEvent::Arrived { .. })).count();
-    let carried: Vec<usize> = world.members[1..].iter().map(|member| bytes * arrived(member)).collect();
+    let arrived = |member: &Member| {
+        member.events.iter().filter(|event| matches!(event, ConnEvent::Arrived { .. })).count()
+    };
+    let carried: Vec<usize> =
+        world.members[1..].iter().map(|member| bytes * arrived(member)).collect();
     let total: usize = carried.iter().sum();
     let most = PACED_BYTES_PER_S as usize / 2;
     assert!(total <= most + 64_000 && total > most / 2, "{total} of {most}");
@@ -255,6 +290,9 @@ fn serving_is_paced_while_an_answer_is_computed_and_all_have_their_turn() {
     let before = world.now;
     world.run(usize::MAX);
     assert_eq!(world.now, before);
-    assert!((1..5).all(|n| world.members[n].conns.room(NodeId(1), before) == MAX_WANTS_IN_FLIGHT), "unpaced, all comes at once");
+    assert!(
+        (1..5).all(|n| world.members[n].conns.room(NodeId(1), before) == MAX_WANTS_IN_FLIGHT),
+        "unpaced, all comes at once"
+    );
     assert_eq!(world.pinned(0), 0);
 }

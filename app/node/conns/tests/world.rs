@@ -1,4 +1,5 @@
-//! A LAN of connections in memory: each member has a cache, a catalog and its connections; bytes are cut as a test likes.
+//! A LAN of connections in memory. Each member has a cache, a catalog and its connections; a test
+//! chooses how bytes are split.
 
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::collections::BTreeMap;
@@ -26,15 +27,15 @@ pub(crate) struct Member {
     pub told: Vec<crate::node::Event>,
 }
 
-/// One connection: its two ends, and the bytes on their way to each.
+/// One connection: its two ends, and the bytes in transit to each.
 pub(crate) struct Wire {
     pub ends: [(usize, ConnId); 2],
     pub bytes: [Vec<u8>; 2],
-    /// After so many more bytes, both ways together, it breaks.
+    /// Breaks after this many more bytes, counted in both directions.
     pub life: usize,
     /// The ends that have closed it.
     closed: [bool; 2],
-    /// The ends that wait until what they sent is taken.
+    /// The ends that wait until their last send is accepted.
     sending: [bool; 2],
 }
 
@@ -42,11 +43,11 @@ pub(crate) struct World {
     pub now: Millis,
     pub members: Vec<Member>,
     pub wires: Vec<Wire>,
-    /// Life of the wires to come.
+    /// The byte limits of wires yet to be made.
     pub life: usize,
-    /// Connections that nobody answers, and strangers' own, with what they were sent.
+    /// Connections that nobody answers, and those of strangers, with the bytes sent to them.
     pub strangers: BTreeMap<ConnId, Vec<u8>>,
-    /// All that they were ever sent.
+    /// All bytes ever sent to them.
     pub told: BTreeMap<ConnId, Vec<u8>>,
     named: u64,
 }
@@ -59,7 +60,7 @@ pub(crate) fn hello(index: usize) -> Hello {
     Hello::new(NodeId(1 + index as u64), BootId(100 + index as u64), Epoch(0), FINGERPRINT)
 }
 
-/// What a caller that is in the open swarm says first.
+/// The first bytes of a caller from the open swarm.
 pub(crate) fn knock() -> Vec<u8> {
     let mut channel = Channel::initiator(Keyring::open().current(), [9; 32]);
     channel.writable();
@@ -79,7 +80,7 @@ pub(crate) fn chain(blocks: usize) -> Vec<Link> {
     out
 }
 
-/// What block `n` holds: bytes that differ by block, plane and place.
+/// The content of block `n`: bytes that differ by block, plane and position.
 pub(crate) fn content(n: usize, plane: Plane, bytes: usize) -> Vec<u8> {
     (0..bytes).map(|i| ((i ^ (i >> 8)) * 31 + 7 * n + plane as usize) as u8).collect()
 }
@@ -97,7 +98,7 @@ impl World {
         World::keyed(count, |_| Keyring::open())
     }
 
-    /// `count` nodes that have not, each with keys of its own.
+    /// `count` nodes that have not, each with its own keys.
     pub(crate) fn keyed(count: usize, keys: impl Fn(usize) -> Keyring) -> World {
         let layers = [Plane::Sliding, Plane::Sliding, Plane::Global];
         let shape = Arc::new(KvShape::new(&layers, 1, 512, 64, KvFormat::F32).unwrap());
@@ -138,20 +139,25 @@ impl World {
         World { now, members, wires: Vec::new(), life, strangers, told: BTreeMap::new(), named: 0 }
     }
 
-    /// Everyone hears everyone's announcements, whatever is due.
+    /// Every member hears every announcement that is due.
     pub(crate) fn introduce(&mut self) {
         for from in 0..self.members.len() {
             while let Some(datagram) = self.members[from].shared.catalog.poll_datagram(self.now) {
                 for to in (0..self.members.len()).filter(|to| *to != from) {
-                    let (node, boot, now) = (self.members[from].node, BootId(100 + from as u64), self.now);
+                    let (node, boot, now) =
+                        (self.members[from].node, BootId(100 + from as u64), self.now);
                     self.members[to].shared.catalog.proved(node, boot, addr(from).ip(), now);
-                    self.members[to].shared.catalog.handle(addr(from), &datagram, self.now).unwrap();
+                    self.members[to]
+                        .shared
+                        .catalog
+                        .handle(addr(from), &datagram, self.now)
+                        .unwrap();
                 }
             }
         }
     }
 
-    /// Member `index` holds the first `blocks` blocks.
+    /// Stores the first `blocks` blocks at member `index`.
     pub(crate) fn fill(&mut self, index: usize, blocks: usize) {
         let cache = &mut self.members[index].shared.cache;
         for (n, link) in chain(blocks).iter().enumerate() {
@@ -170,8 +176,15 @@ impl World {
         Expected { key: link.key, parent: link.parent, tokens: link.tokens, plane, bytes }
     }
 
-    /// Member `from` asks member `of` for a plane; returns its page, if there was room.
-    pub(crate) fn want(&mut self, from: usize, of: usize, id: u32, block: usize, plane: Plane) -> Option<Page> {
+    /// Member `from` requests a plane from member `of`; returns its page, if there was room.
+    pub(crate) fn want(
+        &mut self,
+        from: usize,
+        of: usize,
+        id: u32,
+        block: usize,
+        plane: Plane,
+    ) -> Option<Page> {
         let expected = self.expected(block, plane);
         let page = Page::new(expected.bytes);
         let to = (NodeId(1 + of as u64), addr(of));
@@ -193,7 +206,8 @@ impl World {
         self.members[of].shared.trust.of(NodeId(1 + with as u64), self.now)
     }
 
-    /// A program that is no node connects to `callee` from an address; returns the connection's name.
+    /// A program that is not a node connects to `callee` from an address; returns the
+    /// connection's id.
     pub(crate) fn call(&mut self, callee: usize, from: SocketAddr) -> ConnId {
         self.named += 1;
         let conn = ConnId::In(self.named);
@@ -204,7 +218,7 @@ impl World {
         conn
     }
 
-    /// As a node does after every input.
+    /// Does what a node does after every input.
     pub(crate) fn settle(&mut self, index: usize) {
         let now = self.now;
         let Member { conns, shared, events, .. } = &mut self.members[index];
@@ -224,15 +238,22 @@ impl World {
 
     fn act(&mut self, index: usize, output: Output) {
         match output {
-            Output::Connect { conn, addr: to } => match self.members.iter().position(|member| member.addr == to) {
+            Output::Connect { conn, addr: to } => match self
+                .members
+                .iter()
+                .position(|member| member.addr == to)
+            {
                 Some(callee) => {
                     self.named += 1;
                     let ends = [(index, conn), (callee, ConnId::In(self.named))];
-                    let (bytes, closed, sending) = ([Vec::new(), Vec::new()], [false; 2], [false; 2]);
+                    let (bytes, closed, sending) =
+                        ([Vec::new(), Vec::new()], [false; 2], [false; 2]);
                     self.wires.push(Wire { ends, bytes, life: self.life, closed, sending });
                     let from = SocketAddr::new(addr(index).ip(), 40_000);
                     self.give(index, |conns, shared, now| conns.on_connected(conn, shared, now));
-                    self.give(callee, |conns, shared, now| conns.on_accepted(ends[1].1, from, shared, now));
+                    self.give(callee, |conns, shared, now| {
+                        conns.on_accepted(ends[1].1, from, shared, now)
+                    });
                 }
                 None => self.give(index, |conns, shared, now| conns.on_closed(conn, shared, now)),
             },
@@ -263,15 +284,19 @@ impl World {
         Some((at, usize::from(self.wires[at].ends[1] == (index, conn))))
     }
 
-    /// Hands an input to a member.
-    pub(crate) fn give(&mut self, index: usize, input: impl FnOnce(&mut Conns, &mut Shared, Millis)) {
+    /// Passes an input to a member.
+    pub(crate) fn give(
+        &mut self,
+        index: usize,
+        input: impl FnOnce(&mut Conns, &mut Shared, Millis),
+    ) {
         let now = self.now;
         let Member { conns, shared, .. } = &mut self.members[index];
         input(conns, shared, now);
         self.settle(index);
     }
 
-    /// Delivers at most `cut` bytes each way of every connection; false when nothing moved.
+    /// Delivers at most `cut` bytes in each direction of every connection; false if nothing moved.
     pub(crate) fn step(&mut self, cut: usize) -> bool {
         let mut moved = false;
         for index in 0..self.members.len() {
@@ -279,12 +304,17 @@ impl World {
         }
         for wire in 0..self.wires.len() {
             for end in [0, 1] {
-                let Some(Wire { ends, bytes, life, closed, sending }) = self.wires.get_mut(wire) else { continue };
+                let Some(Wire { ends, bytes, life, closed, sending }) = self.wires.get_mut(wire)
+                else {
+                    continue;
+                };
                 let count = cut.min(bytes[end].len()).min(*life);
                 let piece: Vec<u8> = bytes[end].drain(..count).collect();
                 *life -= count;
                 let ((to, conn), (from, sender)) = (ends[end], ends[1 - end]);
-                let taken = bytes[end].is_empty() && core::mem::take(&mut sending[1 - end]) && !closed[1 - end];
+                let taken = bytes[end].is_empty()
+                    && core::mem::take(&mut sending[1 - end])
+                    && !closed[1 - end];
                 moved |= count > 0;
                 if count > 0 && !closed[end] {
                     self.give(to, |conns, shared, now| conns.on_bytes(conn, &piece, shared, now));
@@ -294,7 +324,9 @@ impl World {
                 }
             }
         }
-        let over = |wire: &Wire| wire.life == 0 || (0..2).any(|end| wire.closed[end] && wire.bytes[1 - end].is_empty());
+        let over = |wire: &Wire| {
+            wire.life == 0 || (0..2).any(|end| wire.closed[end] && wire.bytes[1 - end].is_empty())
+        };
         while let Some(at) = self.wires.iter().position(over) {
             moved = true;
             let wire = self.wires.remove(at);
@@ -306,12 +338,12 @@ impl World {
         moved
     }
 
-    /// Until nothing moves.
+    /// Runs until nothing moves.
     pub(crate) fn run(&mut self, cut: usize) {
         while self.step(cut) {}
     }
 
-    /// Lets time pass, with everyone woken at their deadlines.
+    /// Lets time pass, and wakes every member at its deadlines.
     pub(crate) fn pass(&mut self, ms: u64) {
         let end = self.now + Millis(ms);
         self.run(usize::MAX);
@@ -322,12 +354,12 @@ impl World {
         }
     }
 
-    /// Planes pinned in a member's cache.
+    /// Number of planes pinned in a member's cache.
     pub(crate) fn pinned(&self, index: usize) -> usize {
         self.members[index].shared.cache.stats().planes.iter().map(|plane| plane.pinned).sum()
     }
 
-    /// Connections that lead to a member.
+    /// Number of connections that lead to a member.
     pub(crate) fn served(&self, index: usize) -> usize {
         self.wires.iter().filter(|wire| wire.ends[1].0 == index).count()
     }

@@ -1,17 +1,18 @@
-# What the board's scripts share. Sourced.
+# Functions for the board's scripts, which source this file.
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 
-# The settings that people edit, on the card's FAT partition; and those that hold where there are none.
+# The settings that people edit, on the card's FAT partition; and the model for a card without one.
 CONFIG=/boot/potluck.toml
 DEMO_MODEL=/usr/share/potluck/demo.gguf
 RUN=/run/potluck
 
-# say TEXT, warn TEXT: into the kernel's log, which ramoops keeps over a crash. The console shows warnings only.
+# say TEXT, warn TEXT: write to the kernel's log, which ramoops keeps over a crash. The console
+# shows only warnings.
 say() { echo "<6>potluck: $*" >/dev/kmsg; }
 warn() { echo "<3>potluck: $*" >/dev/kmsg; }
 
-# setting SECTION.KEY: its value as it counts; nothing where there is none or the file cannot be read. What is wrong with the file
-# is told on the console by potluck itself, once.
+# setting SECTION.KEY: its effective value; nothing if it has none or the file cannot be read.
+# potluck itself reports the file's problems on the console, once.
 setting() { potluck config get "$1" "$CONFIG" 2>/dev/null; }
 
 # word NAME: the value of NAME=... on the kernel's command line.
@@ -21,13 +22,14 @@ word() {
     done
 }
 
-# The board's serial number, from its device tree; a machine that has none goes by its name.
+# The board's serial number, from its device tree; on a machine without one, its host name.
 board_serial() {
     if [ -r /proc/device-tree/serial-number ]; then tr -d '\0' </proc/device-tree/serial-number; else hostname; fi
 }
 
-# The name that the board goes by on the network: as set, else potluck and the end of its serial number, so that two boards out of
-# one box differ. A machine that has none goes by the first MAC address; a radio's may come too late for that.
+# The board's name on the network: the one in the settings, else potluck and the end of its serial
+# number, so that two new boards differ. A machine without a serial number uses its first MAC
+# address; the radio's may appear too late for that.
 board_name() {
     name=$(setting node.name)
     if [ -z "$name" ] && [ -r /proc/device-tree/serial-number ]; then
@@ -40,10 +42,11 @@ board_name() {
     echo "${name:-potluck}"
 }
 
-# multicast_by CARD: the catalog's multicast can leave by this card, also while it has no other route.
+# multicast_by CARD: routes the catalog's multicast through this card, even if it has no other
+# route.
 multicast_by() { ip route add 224.0.0.0/4 dev "$1" metric "$(metric "$1")" 2>/dev/null; }
 
-# metric CARD: of several cards the one with the least is taken, a wire before the radio.
+# metric CARD: the card with the lowest metric is used, Ethernet before the radio.
 metric() {
     case $1 in
         wlan*) echo 600 ;;
@@ -51,7 +54,7 @@ metric() {
     esac
 }
 
-# The status light, where the board has one: starting (slow), ready (steady), trouble (fast).
+# Sets the status LED, if the board has one: starting (slow), ready (steady), trouble (fast).
 light() {
     for led in /sys/class/leds/*ACT* /sys/class/leds/*act* /sys/class/leds/led0; do
         [ -w "$led/trigger" ] || continue
@@ -64,7 +67,7 @@ light() {
     done
 }
 
-# Answers to NAME.local on the network, where the image has a responder.
+# Answers to NAME.local on the network, if the image has a responder.
 name_on_network() {
     [ -x /usr/sbin/mdnsd ] || return 0
     pidof mdnsd >/dev/null || mdnsd /run/mdns.d 2>/dev/null
