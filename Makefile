@@ -130,8 +130,11 @@ bench: release $(MEASURED) ## Measure prefill, decode, load time and memory on t
 	@for model in $(MEASURED); do $(TARGET_DIR)/release/potluck bench --model $$model || exit; done
 	@cd tools/bench-kernels && $(CARGO) bench $(FLAGS) --target-dir $(abspath $(TARGET_DIR))/bench-kernels
 
-count: $(MEASURED) ## Count the instructions that the board's binary executes for a token, in an emulator (after make firmware)
-	@tools/count/count.sh $(TARGET_DIR)/count.json "$(TARGET_DIR)/firmware/potluck.symbols bench --no-tokenizer --threads 1 --json" $(MEASURED)
+# COUNTED="--halves on --text FILE" counts decoding from halves of the output rows, which depends on the text.
+COUNTED ?= --no-tokenizer --halves off
+
+count: $(MEASURED) ## Count the instructions that the board's binary executes for a token, and the bytes it reads, in an emulator (after make firmware)
+	@tools/count/count.sh $(TARGET_DIR)/count.json "$(TARGET_DIR)/firmware/potluck.symbols bench $(COUNTED) --threads 1 --json" $(MEASURED)
 
 count-peer: $(MEASURED) ## Count the same for llama.cpp on the same files (needs g++-aarch64-linux-gnu, cmake, clang, libclang-dev)
 	@program=$$(JOBS="$(JOBS)" CARGO="$(CARGO)" tools/count/peer.sh) && QEMU_LD_PREFIX=/usr/aarch64-linux-gnu \
@@ -151,7 +154,7 @@ peer: toolchain ## Build llama.cpp for comparisons: target/bench-peer (needs a C
 
 bench-peer: release peer $(MEASURED) ## Compare speed with llama.cpp on the same files in one run (THREADS=1,2)
 	@$(PEER) compare --threads $(THREADS) --json $(TARGET_DIR)/bench-peer.json \
-		--program "potluck=$(TARGET_DIR)/release/potluck bench --no-tokenizer --json" \
+		--program "potluck=$(TARGET_DIR)/release/potluck bench --no-tokenizer --halves off --json" \
 		--program "llama.cpp=$(PEER) measure" $(MEASURED)
 
 network: build ## Test real nodes on LANs of many kinds, in network namespaces (root; ONLY=ipv6_only,cable)

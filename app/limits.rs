@@ -290,9 +290,10 @@ pub(crate) const BOARD_WEIGHT_BYTES: u64 = 243_000_000;
 /// synthetic one.)
 pub(crate) const BOARD_TOKENIZER_BYTES: u64 = 14_000_000;
 
-/// Bytes of one pass over `PREFILL_STEP_TOKENS` of Gemma-3 270M: activations, two rows of logits,
-/// and attention's scores over the longest context on each of the board's four cores.
-pub(crate) const BOARD_WORKING_BYTES: u64 = 9_000_000;
+/// Bytes of one pass over `PREFILL_STEP_TOKENS` of Gemma-3 270M: activations, two rows of logits or
+/// the bounds of a short draft's tokens, and attention's scores over the longest context on each of
+/// the board's four cores.
+pub(crate) const BOARD_WORKING_BYTES: u64 = 12_000_000;
 
 /// Bytes of a node's tables: index and free lists of `MAX_BLOCKS`, filters of `LEAST_PEERS`,
 /// buffers of the connections that are usually open. An estimate: three peers took less.

@@ -202,7 +202,7 @@ impl Default for Model {
             threads: const { Count::new(0) },
             cpus: None,
             isa: Instructions::Best,
-            halves: Halves::Off,
+            halves: Halves::Auto,
             drafts: true,
         }
     }

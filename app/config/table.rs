@@ -216,10 +216,10 @@ pub static TABLE: [Key; KEYS] = [
         model.halves,
         Some("halves"),
         "auto|on|off",
-        "\"auto\"",
+        "\"off\"",
         "Read half of the output rows' bytes for a greedy or top-k token; the same tokens. The halves are kept beside the packed vocabulary: \
-         179 MB for Gemma-3 270M, written once. auto uses them where that was measured to be quicker",
-        "how many rows must be read whole depends on the text, and it does not pay everywhere yet"
+         179 MB for Gemma-3 270M, written once. auto uses them where there is room for them and they were measured to be quicker",
+        "measured at a model's first start"
     ),
     row!(
         model.drafts,

@@ -16,7 +16,7 @@ use super::gemma3::{Chunk, Gemma3};
 use super::stripes::{Best, STRIPE_ROWS};
 use super::{Head, ModelConfig, Precision, Rope, Weights, ops};
 use crate::id::TokenId;
-use crate::kernels::{self, Likely, RopeTable, Team};
+use crate::kernels::{self, Asked, Likely, QuantizedRows, RopeTable, Team};
 use crate::kv::{KvShape, Plane, Sequence, ShapeError};
 use crate::limits::{BLOCK_TOKENS, MAX_CONTEXT_TOKENS};
 use check::{check_config, check_weights};
@@ -31,6 +31,11 @@ pub(super) const CHUNK_TOKENS: usize = 64;
 /// widest row; if it did, the norm would turn the row into zeros, which look like valid numbers
 /// again.
 const RESIDUAL_LIMIT: f32 = 1e15;
+
+/// At most this many tokens are judged together from halves of the output rows: as many as are
+/// read more slowly than they are computed. On the board reading all rows takes as long as
+/// computing seven products with them, and reading the upper halves as long as computing four.
+pub(super) const HALVED_ROWS: usize = 4;
 
 /// Why a model cannot be constructed or run.
 #[derive(Clone, PartialEq, Debug, Error)]
@@ -281,7 +286,8 @@ impl Model {
             tokens.len().saturating_sub(1),
             go_on,
             &mut |hidden, first| {
-                out = match self.likeliest(hidden.clone(), wanted) {
+                let normed = self.network.normed(hidden.clone(), self.team.isa());
+                out = match self.likeliest(normed, &[wanted]).and_then(|mut each| each.pop()) {
                     Some(likeliest) => likeliest,
                     None => (0..).zip(self.logits(hidden, first)?).collect(),
                 };
@@ -294,7 +300,7 @@ impl Model {
     /// Runs `tokens` like [`Model::forward_while`] and returns the logits of the last
     /// `wanted.len()` tokens: for each the logits that its `wanted` asks for, sorted by id and
     /// bit-identical to those of `forward_while`. Never holds more than one stripe of all logits in
-    /// memory.
+    /// memory, or a bound for each token of the vocabulary and of `HALVED_ROWS` tokens.
     ///
     /// # Errors
     /// As [`Model::forward_while`].
@@ -311,8 +317,14 @@ impl Model {
         self.walk(tokens, first, sequence, from, go_on, &mut |hidden, position| {
             let normed = self.network.normed(hidden, self.team.isa());
             let taken = out.len();
-            let mut best: Vec<Best<'_>> =
-                wanted[taken..].iter().take(normed.dims()[0]).copied().map(Best::new).collect();
+            let wanted = &wanted[taken..][..normed.dims()[0]];
+            if wanted.len() <= HALVED_ROWS
+                && let Some(likeliest) = self.likeliest(normed.clone(), wanted)
+            {
+                out.extend(likeliest);
+                return Ok(());
+            }
+            let mut best: Vec<Best<'_>> = wanted.iter().copied().map(Best::new).collect();
             for at in (0..self.config.vocab).step_by(STRIPE_ROWS) {
                 let rows = at..self.config.vocab.min(at + STRIPE_ROWS);
                 let width = rows.len();
@@ -329,13 +341,21 @@ impl Model {
         Ok(out)
     }
 
-    /// The wanted logits of a hidden state, all finite; `None` if the split head cannot decide
-    /// them.
-    fn likeliest(&self, hidden: Tensor<2>, wanted: Wanted<'_>) -> Option<Vec<Likely>> {
+    /// The wanted logits of rows of normed hidden states, all finite; `None` if the split head
+    /// cannot decide them, or there is none.
+    fn likeliest(&self, normed: Tensor<2>, wanted: &[Wanted<'_>]) -> Option<Vec<Vec<Likely>>> {
         let (head, isa) = (self.head.as_ref()?, self.team.isa());
-        let normed = ops::into_vec(self.network.normed(hidden, isa));
-        let x = kernels::quantize_rows(isa, &normed, self.config.hidden);
-        kernels::likeliest(&self.team, isa, head.split(), &x, wanted.count, wanted.apart)
+        let normed = ops::into_vec(normed);
+        let rows: Vec<QuantizedRows> = normed
+            .chunks_exact(self.config.hidden)
+            .map(|row| kernels::quantize_rows(isa, row, self.config.hidden))
+            .collect();
+        let asked: Vec<Asked<'_>> = rows
+            .iter()
+            .zip(wanted)
+            .map(|(x, Wanted { count, apart })| Asked { x, count: *count, apart })
+            .collect();
+        kernels::likeliest(&self.team, isa, head.split(), &asked)
     }
 
     /// Runs `tokens` through the layers and passes the hidden states of the tokens from index

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::attention::scratch_values;
 use super::config::{ModelConfig, Precision};
-use super::engine::CHUNK_TOKENS;
+use super::engine::{CHUNK_TOKENS, HALVED_ROWS};
 use super::fault::{Fault, FileError};
 use super::load::{fingerprint, named, open};
 use crate::kv::{KvFormat, KvShape, Plane};
@@ -215,15 +215,16 @@ pub(crate) fn sequence_bytes(shape: &KvShape, tokens: usize) -> u64 {
 
 /// Memory that a pass on `cores` cores holds at once, an estimate: residual, normed input and block
 /// output; queries and attention output; keys and values; gate and up; all f32, for the tokens of a
-/// chunk; a row of logits twice, or a stripe of a draft's logits; and on each core its scratch
-/// memory for attention over `context` positions.
+/// chunk; a row of logits twice, a stripe of a draft's logits, or a bound for every output row and
+/// every token that is judged from halves, and once more for one of these tokens; and on each core
+/// its scratch memory for attention over `context` positions.
 pub(crate) fn scratch_bytes(config: &ModelConfig, context: usize, cores: usize) -> u64 {
     let widths = 3 * config.hidden
         + 2 * config.heads * config.head_dim
         + 2 * config.kv_heads * config.head_dim
         + 2 * config.ffn;
     let of_a_core = scratch_values(config.heads, config.kv_heads, config.head_dim, context);
-    4 * (widths * CHUNK_TOKENS + 2 * config.vocab + cores * of_a_core) as u64
+    4 * (widths * CHUNK_TOKENS + (HALVED_ROWS + 1) * config.vocab + cores * of_a_core) as u64
 }
 
 /// A readable size: 243.1 MB.

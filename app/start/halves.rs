@@ -1,9 +1,8 @@
 //! Output rows in two halves: whether a model's are used, made at its first start, and worth it on
 //! this machine.
 
-use std::fmt::Write;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::config::Halves;
 use crate::id::TokenId;
@@ -12,8 +11,21 @@ use crate::model::{self, Bytes, Content, Head, Logits, Model, Opened, Wanted, We
 
 use super::kept::Kept;
 
-/// Steps of each way that are timed.
-const STEPS: usize = 5;
+/// Steps that are timed each way. Guess.
+const STEPS: usize = 8;
+
+/// Steps before them, so that they lie within a text and not at its first token. Guess.
+const SETTLING_STEPS: usize = 8;
+
+/// How often each step is timed; the fastest counts.
+const TRIES: usize = 2;
+
+/// Rows whose halves take less are not worth a measurement: they stay in a processor's cache, and
+/// cost next to nothing to read. Guess.
+const LEAST_BYTES: u64 = 32_000_000;
+
+/// Halves must bring a step to this part of its time to be worth their room on the disk. Guess.
+const WORTH: f64 = 0.95;
 
 /// The output rows of an opened model.
 pub(crate) struct OutputRows {
@@ -60,7 +72,18 @@ impl OutputRows {
         if setting == Halves::Auto && kept.whole(self.content).is_some() {
             return None;
         }
-        let megabytes = Head::file_bytes(&self.weight).div_ceil(1_000_000);
+        let bytes = Head::file_bytes(&self.weight);
+        let megabytes = bytes.div_ceil(1_000_000);
+        if setting == Halves::Auto && bytes < LEAST_BYTES {
+            return None;
+        }
+        if setting == Halves::Auto && !kept.has_room(bytes) {
+            say(format!(
+                "the output rows stay whole: their halves take {megabytes} MB, and the disk has \
+                 too little room"
+            ));
+            return None;
+        }
         let mut tenths = 0;
         let made = kept.make_head(self.content, &self.weight, &mut |progress| {
             let now = progress.done * 10 / progress.total.max(1);
@@ -116,34 +139,37 @@ impl OutputRows {
     }
 }
 
-/// Why halves do not pay on these cores, by a step's time; none where they do.
+/// Why halves do not pay on these cores, by the time of some steps; `None` where they do. The steps
+/// are those of a greedy answer, for how many rows must be read whole depends on the text.
 fn slower(model: &Model) -> Option<String> {
-    let sequence = Arc::new(Sequence::private(model.kv_shape(), 1));
-    let token = [TokenId(model.config().vocab as u32 / 3)];
-    let timed = |halves: bool| {
-        let start = Instant::now();
-        let done = if halves {
+    let sequence = Arc::new(Sequence::private(model.kv_shape(), SETTLING_STEPS + STEPS));
+    let mut token = TokenId(model.config().vocab as u32 / 3);
+    let mut took = [Duration::ZERO; 2];
+    for at in 0..SETTLING_STEPS + STEPS {
+        let mut best = [Duration::MAX; 2];
+        let mut next = token;
+        for _ in 0..TRIES {
+            let start = Instant::now();
+            let logits = model.forward(&[token], at, &sequence, Logits::Last(1)).ok()?;
+            best[0] = best[0].min(start.elapsed());
+            next = likeliest(&logits);
+            let start = Instant::now();
             let wanted = Wanted { count: 1, apart: &[] };
-            model.likeliest_while(&token, 0, &sequence, wanted, &|| true).map(drop)
-        } else {
-            model.forward(&token, 0, &sequence, Logits::Last(1)).map(drop)
-        };
-        done.ok().map(|()| start.elapsed())
-    };
-    let mut best = [None; 2];
-    for _ in 0..STEPS {
-        for (best, halves) in best.iter_mut().zip([false, true]) {
-            let took = timed(halves)?;
-            *best = Some(best.map_or(took, |best: std::time::Duration| best.min(took)));
+            model.likeliest_while(&[token], at, &sequence, wanted, &|| true).ok()?;
+            best[1] = best[1].min(start.elapsed());
+        }
+        token = next;
+        if at >= SETTLING_STEPS {
+            took = [0, 1].map(|way| took[way] + best[way]);
         }
     }
-    let [whole, halves] = [best[0]?, best[1]?];
-    let mut why = String::new();
-    let _ = write!(
-        why,
-        "a step takes {:.1} ms with them and {:.1} ms with halves",
-        whole.as_secs_f64() * 1e3,
-        halves.as_secs_f64() * 1e3
-    );
-    (halves > whole).then_some(why)
+    let [whole, halves] = took.map(|took| took.as_secs_f64() * 1e3 / STEPS as f64);
+    (halves > whole * WORTH)
+        .then(|| format!("a step takes {whole:.1} ms with them and {halves:.1} ms with halves"))
+}
+
+/// The token of the highest logit.
+fn likeliest(logits: &[f32]) -> TokenId {
+    let highest = (0..).zip(logits).max_by(|a, b| a.1.total_cmp(b.1));
+    TokenId(highest.map_or(0, |(id, _)| id))
 }

@@ -115,6 +115,13 @@ impl Kept {
         Ok(self.head(content, weight))
     }
 
+    /// Whether `bytes` more would leave as much free again; true where nobody can say.
+    pub(crate) fn has_room(&self, bytes: u64) -> bool {
+        let folder = self.0.as_deref().and_then(|folder| folder.ancestors().find(|at| at.exists()));
+        let disk = folder.and_then(|folder| rustix::fs::statvfs(folder).ok());
+        disk.is_none_or(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) >= bytes * 2)
+    }
+
     /// Deletes the halves: they are damaged or not wanted.
     pub(crate) fn forget_head(&self, content: Content) {
         if let Some(path) = self.path(content.0, HEAD) {

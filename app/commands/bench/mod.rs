@@ -5,7 +5,7 @@
 //! A case is some tokens taken in after so many others: as one prompt (prefill), or one by one
 //! (decode). The cases take turns within each run, so that a machine that slows down meanwhile
 //! slows them all, and medians over the runs are reported. What is computed is the same every time
-//! and on every machine: the n-th token is [`token`]`(n)`.
+//! and on every machine: the n-th token is [`token`]`(n)`, or that of a text.
 
 mod pace;
 mod process;
@@ -22,7 +22,9 @@ use crate::config::Halves;
 use crate::fronts::{OutputError, give, give_event, tell};
 use crate::id::TokenId;
 use crate::kv::Sequence;
-use crate::limits::{BENCH_DECODE_TOKENS, MAX_CONTEXT_TOKENS, MAX_LIKELIEST, PREFILL_STEP_TOKENS};
+use crate::limits::{
+    BENCH_DECODE_TOKENS, MAX_CONTEXT_TOKENS, MAX_LIKELIEST, MAX_PROMPT_BYTES, PREFILL_STEP_TOKENS,
+};
 use crate::model::inspect::Speed;
 use crate::model::{self, FileError, Logits, Model, ModelError, Precision, Wanted};
 use crate::start::{
@@ -32,8 +34,10 @@ use crate::start::{
 
 use super::fail::Fail;
 use super::pace::PaceFileError;
+use super::prompt::{PromptError, Source};
 use super::settled;
 use super::usage::whole;
+use crate::tokenizer::{Tokenizer, TokenizerError};
 use report::{Case, Report};
 
 /// What the command line says.
@@ -77,9 +81,13 @@ struct BenchSettings {
     /// Count the first run too, which fetches the model's pages
     #[arg(long)]
     no_warm_up: bool,
-    /// Leave the tokenizer out, which no case needs
-    #[arg(long)]
+    /// Leave the tokenizer out, which no case needs without a text
+    #[arg(long, conflicts_with = "text")]
     no_tokenizer: bool,
+    /// Measure on the tokens of this text instead of random ones: where output rows are read in
+    /// halves, the cost of a decoded token depends on the text
+    #[arg(long, value_name = "FILE")]
+    text: Option<PathBuf>,
     /// One JSON object instead of a table
     #[arg(short, long)]
     json: bool,
@@ -107,6 +115,15 @@ pub(super) enum BenchError {
     Pass(ModelError),
     #[error(transparent)]
     Pace(#[from] PaceFileError),
+    #[error(transparent)]
+    Text(#[from] PromptError),
+    #[error(transparent)]
+    Tokens(#[from] TokenizerError),
+    #[error(
+        "{text} has {tokens} tokens, and the longest case takes {needed}: give a longer text, or \
+         fewer tokens"
+    )]
+    Short { text: PathBuf, tokens: usize, needed: usize },
 }
 
 /// The id at place `at` of every measured text: spread over the vocabulary, and simple enough to
@@ -114,6 +131,16 @@ pub(super) enum BenchError {
 pub(super) fn token(at: usize, vocab: usize) -> TokenId {
     let spread = (at as u32).wrapping_mul(2_654_435_761);
     TokenId(((u64::from(spread) * vocab as u64) >> 32) as u32)
+}
+
+/// So many tokens of the text that is measured where none is named.
+fn random(tokens: usize, vocab: usize) -> Vec<TokenId> {
+    (0..tokens).map(|at| token(at, vocab)).collect()
+}
+
+/// Tokens of the longest case.
+fn longest(cases: &[Case]) -> usize {
+    cases.iter().map(|case| case.depth + case.tokens).max().unwrap_or(0)
 }
 
 /// Loads the model, measures and reports.
@@ -144,9 +171,18 @@ fn load_and_measure(
     let opened = model::open(path)?;
     let file_bytes = opened.gguf.file_bytes();
     let reading = start.elapsed();
-    let tokenizer_s = (!settings.no_tokenizer)
-        .then(|| timed(|| tokenizer_of(&opened, path, json, &Kept::at(None))))
+    let start = Instant::now();
+    let tokenizer = (!settings.no_tokenizer)
+        .then(|| tokenizer_of(&opened, path, json, &Kept::at(None)))
         .transpose()?;
+    let tokenizer_s = tokenizer.as_ref().map(|_| start.elapsed().as_secs_f64());
+    let text = settings
+        .text
+        .as_ref()
+        .zip(tokenizer.as_ref())
+        .map(|(path, tokenizer)| tokens_of(path, tokenizer))
+        .transpose()?;
+    drop(tokenizer);
     let kept = Kept::at(None);
     let rows = (halves != Halves::Off && settings.likeliest > 0).then(|| {
         OutputRows::of(&opened, kept.content(&opened).unwrap_or_else(|| opened.content()))
@@ -163,7 +199,7 @@ fn load_and_measure(
         rows.halve(&mut model, halves, &kept, &mut |line| tell(format_args!("· {line}\n")));
     }
 
-    let cases = measure(&model, settings)?;
+    let cases = measure(&model, settings, text)?;
     let memory = process::peak_rss_bytes();
     if let Some(out) = &settings.pace_out {
         let pace = pace::measure(&model, load_s, settings.runs).map_err(BenchError::Pass)?;
@@ -173,6 +209,7 @@ fn load_and_measure(
         program: concat!("potluck ", env!("CARGO_PKG_VERSION")).to_string(),
         model: path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned(),
         file_bytes,
+        text: settings.text.as_ref().map(|path| path.display().to_string()),
         precision: if precision == Precision::INT8 { "int8" } else { "float" },
         instructions: isa.name(),
         threads,
@@ -200,7 +237,8 @@ pub(super) fn speed(path: &Path, precision: Precision, cores: &Cores) -> Result<
     let steps = BENCH_DECODE_TOKENS.min(context / 2).max(1);
     let prompt = PREFILL_STEP_TOKENS.min(context.saturating_sub(steps)).max(1);
     let mut cases = vec![Case::prefill(0, prompt), Case::decode(prompt, steps)];
-    run_cases(&model, &mut cases, 1, 2, true)?;
+    let text = random(longest(&cases), model.config().vocab);
+    run_cases(&model, &mut cases, &text, 1, 2, true)?;
     let rates: Vec<f64> = cases.iter().filter_map(|case| Some(case.rate(case.median()?))).collect();
     let &[prefill_tokens_per_s, decode_tokens_per_s] = rates.as_slice() else {
         unreachable!("both cases ran")
@@ -214,15 +252,18 @@ pub(super) fn speed(path: &Path, precision: Precision, cores: &Cores) -> Result<
     })
 }
 
-/// How long `work` took, in seconds.
-fn timed<T, E>(work: impl FnOnce() -> Result<T, E>) -> Result<f64, E> {
-    let start = Instant::now();
-    let _done = work()?;
-    Ok(start.elapsed().as_secs_f64())
+/// The tokens of the text at `path`, as those of a prompt.
+fn tokens_of(path: &Path, tokenizer: &Tokenizer) -> Result<Vec<TokenId>, BenchError> {
+    let text = Source::File(path.to_path_buf()).whole(MAX_PROMPT_BYTES)?;
+    Ok(tokenizer.encode_prompt(&text)?)
 }
 
 /// Every case that `settings` name, measured.
-fn measure(model: &Model, settings: &BenchSettings) -> Result<Vec<Case>, BenchError> {
+fn measure(
+    model: &Model,
+    settings: &BenchSettings,
+    text: Option<Vec<TokenId>>,
+) -> Result<Vec<Case>, BenchError> {
     let mut cases: Vec<Case> =
         settings.prefill.iter().map(|&tokens| Case::prefill(0, tokens as usize)).collect();
     for depth in settings.depth.iter().map(|&depth| depth as usize) {
@@ -232,7 +273,20 @@ fn measure(model: &Model, settings: &BenchSettings) -> Result<Vec<Case>, BenchEr
         ]);
     }
     cases.retain(|case| case.tokens > 0);
-    run_cases(model, &mut cases, settings.likeliest as usize, settings.runs, !settings.no_warm_up)?;
+    let longest = longest(&cases);
+    let text = match (text, &settings.text) {
+        (Some(text), Some(path)) if text.len() < longest => {
+            return Err(BenchError::Short {
+                text: path.clone(),
+                tokens: text.len(),
+                needed: longest,
+            });
+        }
+        (Some(text), _) => text,
+        (None, _) => random(longest, model.config().vocab),
+    };
+    let likeliest = settings.likeliest as usize;
+    run_cases(model, &mut cases, &text, likeliest, settings.runs, !settings.no_warm_up)?;
     Ok(cases)
 }
 
@@ -241,14 +295,13 @@ fn measure(model: &Model, settings: &BenchSettings) -> Result<Vec<Case>, BenchEr
 fn run_cases(
     model: &Model,
     cases: &mut [Case],
+    text: &[TokenId],
     likeliest: usize,
     runs: u32,
     warm_up: bool,
 ) -> Result<(), BenchError> {
-    let longest = cases.iter().map(|case| case.depth + case.tokens).max().unwrap_or(0);
     let deepest = cases.iter().map(|case| case.depth).max().unwrap_or(0);
-    let text: Vec<TokenId> = (0..longest).map(|at| token(at, model.config().vocab)).collect();
-    let sequence = Arc::new(Sequence::private(model.kv_shape(), longest));
+    let sequence = Arc::new(Sequence::private(model.kv_shape(), longest(cases)));
 
     // The state before the deepest case is that before every other, and computing it again gives
     // the same bytes.
@@ -257,7 +310,7 @@ fn run_cases(
     for run in 0..runs + warm_up {
         for case in &mut *cases {
             let (took, computed, rows) =
-                pass(model, case, likeliest, &text, &sequence).map_err(BenchError::Pass)?;
+                pass(model, case, likeliest, text, &sequence).map_err(BenchError::Pass)?;
             if run >= warm_up {
                 case.seconds.push(took.as_secs_f64());
                 case.cpu_seconds.push(computed.as_secs_f64());

@@ -13,6 +13,8 @@ pub(super) struct Report {
     pub model: String,
     /// Its size.
     pub file_bytes: u64,
+    /// The file whose tokens were measured on; none where they were random.
+    pub text: Option<String>,
     /// int8 or float.
     pub precision: &'static str,
     /// Which build of the loops ran.

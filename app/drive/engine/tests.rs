@@ -152,6 +152,15 @@ fn tokens_out_of_halves_are_those_of_whole_rows() {
             ready = text.len();
             text.extend(chosen);
         }
+        // The tokens of a draft are judged together: few from halves, more from whole rows.
+        for rows in 2..=6 {
+            let judged = |pages| job(&text, 70..80, pages, Some((sampling, rows)));
+            assert_eq!(
+                run_job(&halved, &judged(&pages[1])).result.unwrap(),
+                run_job(&whole, &judged(&pages[0])).result.unwrap(),
+                "{rows} rows, {sampling:?}"
+            );
+        }
     }
     let mut float =
         Model::new(opened.config.clone(), opened.weights.clone(), Precision::FLOAT).unwrap();

@@ -23,7 +23,7 @@ pub(super) unsafe fn bounds(m: Split<'_>, query: &Query<'_>, out: &mut [f32]) {
     let (row, scale_row) = (m.cols() / 2, m.cols() / GROUP * 2);
     assert!(m.rows() == out.len() && out.len().is_multiple_of(ROWS) && query.terms.len() == groups);
     assert!(
-        query.pairs.len() == m.cols()
+        query.fours.len() == m.cols()
             && m.all_upper().len() == m.rows() * row
             && m.all_scales().len() == m.rows() * scale_row
     );
@@ -44,18 +44,27 @@ pub(super) unsafe fn bounds(m: Split<'_>, query: &Query<'_>, out: &mut [f32]) {
                     let ahead = (AHEAD * ROWS * scale_row + g * 64) as isize;
                     _mm_prefetch::<_MM_HINT_T0>(scales.wrapping_offset(ahead).cast());
                 }
-                let columns = query.pairs.as_ptr().add(g * LANES * GROUP).cast::<__m256i>();
-                let columns = [0, 1, 2, 3].map(|i| _mm256_loadu_si256(columns.add(i)));
+                let columns = query.fours.as_ptr().add(g * LANES * GROUP).cast::<__m256i>();
+                let columns = [
+                    _mm256_loadu_si256(columns),
+                    _mm256_loadu_si256(columns.add(1)),
+                    _mm256_loadu_si256(columns.add(2)),
+                    _mm256_loadu_si256(columns.add(3)),
+                ];
                 let terms = &query.terms[g];
-                let [scale, offset, reach] = [&terms.scale, &terms.offset, &terms.reach]
-                    .map(|term| _mm256_broadcast_ps(&_mm_loadu_ps(term.as_ptr())));
+                let scale = _mm256_broadcast_ps(&_mm_loadu_ps(terms.scale.as_ptr()));
+                let offset = _mm256_broadcast_ps(&_mm_loadu_ps(terms.offset.as_ptr()));
+                let reach = _mm256_broadcast_ps(&_mm_loadu_ps(terms.reach.as_ptr()));
                 for two in 0..2 {
-                    let [a, b] = [two * 2, two * 2 + 1]
-                        .map(|r| four_blocks(upper.add(r * row + g * 64), columns));
+                    let first = upper.add(two * 2 * row + g * 64);
+                    let a = four_blocks(first, columns);
+                    let b = four_blocks(first.add(row), columns);
                     let whole = _mm256_permutevar8x32_epi32(_mm256_hadd_epi32(a, b), order);
-                    let [a, b] = [two * 2, two * 2 + 1]
-                        .map(|r| scales.add(r * scale_row + g * 8).cast::<i64>().read_unaligned());
-                    let d = _mm256_cvtph_ps(_mm_set_epi64x(b, a));
+                    let first = scales.add(two * 2 * scale_row + g * 8);
+                    let d = _mm256_cvtph_ps(_mm_set_epi64x(
+                        first.add(scale_row).cast::<i64>().read_unaligned(),
+                        first.cast::<i64>().read_unaligned(),
+                    ));
                     let joined = _mm256_mul_ps(d, scale);
                     sums[two] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(whole), joined, sums[two]);
                     sums[two] = _mm256_fmadd_ps(offset, d, sums[two]);
@@ -86,19 +95,24 @@ pub(super) unsafe fn bounds(m: Split<'_>, query: &Query<'_>, out: &mut [f32]) {
 #[inline]
 #[target_feature(enable = "avx2")]
 unsafe fn four_blocks(upper: *const u8, columns: [__m256i; 4]) -> __m256i {
-    let nibbles = _mm256_set1_epi8(15);
     // SAFETY: the caller's.
-    let [a, b] = unsafe {
-        [_mm256_loadu_si256(upper.cast()), _mm256_loadu_si256(upper.cast::<__m256i>().add(1))]
+    let (a, b) = unsafe {
+        (_mm256_loadu_si256(upper.cast()), _mm256_loadu_si256(upper.cast::<__m256i>().add(1)))
     };
-    let two = |codes, first, last| {
-        let first = _mm256_maddubs_epi16(_mm256_and_si256(codes, nibbles), first);
-        let last =
-            _mm256_maddubs_epi16(_mm256_and_si256(_mm256_srli_epi16::<4>(codes), nibbles), last);
-        _mm256_add_epi16(first, last)
-    };
-    let pairs = _mm256_hadd_epi16(two(a, columns[0], columns[1]), two(b, columns[2], columns[3]));
+    let a = pairs_of_blocks(a, columns[0], columns[2]);
+    let b = pairs_of_blocks(b, columns[1], columns[3]);
+    let pairs = _mm256_hadd_epi16(a, b);
     _mm256_madd_epi16(pairs, _mm256_set1_epi16(1))
+}
+
+/// Sums of four columns for two blocks of a row: eight lanes each.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn pairs_of_blocks(codes: __m256i, first: __m256i, last: __m256i) -> __m256i {
+    let nibbles = _mm256_set1_epi8(15);
+    let low = _mm256_and_si256(codes, nibbles);
+    let high = _mm256_and_si256(_mm256_srli_epi16::<4>(codes), nibbles);
+    _mm256_add_epi16(_mm256_maddubs_epi16(low, first), _mm256_maddubs_epi16(high, last))
 }
 
 /// The products of the rows that `rows` names, as `int8` defines them: four blocks' sums side by
@@ -111,7 +125,7 @@ pub(super) unsafe fn exact(m: Split<'_>, query: &Query<'_>, rows: &[u32], out: &
     let groups = m.cols() / (LANES * GROUP);
     let scales = &query.x.scales;
     assert!(
-        rows.len() == out.len() && query.pairs.len() == m.cols() && scales.len() == groups * LANES
+        rows.len() == out.len() && query.fours.len() == m.cols() && scales.len() == groups * LANES
     );
     for (r, out) in rows.iter().zip(out) {
         let r = *r as usize;
@@ -122,7 +136,7 @@ pub(super) unsafe fn exact(m: Split<'_>, query: &Query<'_>, rows: &[u32], out: &
             // SAFETY: four blocks of the row, of its scales and of the token are there: slices of
             // the row have its length, and the query's were checked.
             unsafe {
-                let columns = query.pairs.as_ptr().add(g * LANES * GROUP).cast::<__m256i>();
+                let columns = query.fours.as_ptr().add(g * LANES * GROUP).cast::<__m256i>();
                 let [upper, lower] =
                     [upper, lower].map(|half| half.as_ptr().add(g * 64).cast::<__m256i>());
                 let [a, b] = [0, 1].map(|two| {
@@ -131,8 +145,8 @@ pub(super) unsafe fn exact(m: Split<'_>, query: &Query<'_>, rows: &[u32], out: &
                     two_blocks(
                         halves,
                         [
-                            _mm256_loadu_si256(columns.add(two * 2)),
-                            _mm256_loadu_si256(columns.add(two * 2 + 1)),
+                            _mm256_loadu_si256(columns.add(two)),
+                            _mm256_loadu_si256(columns.add(two + 2)),
                         ],
                     )
                 });

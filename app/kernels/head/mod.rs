@@ -19,6 +19,8 @@
 //!
 //! docs/inside/precision.md proves the bound, rounding included.
 
+use core::ops::Range;
+
 use super::isa::Kind;
 use super::quantize::QuantizedRows;
 use super::{Format, GROUP, Isa, Team};
@@ -32,7 +34,7 @@ mod split;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use search::{Likely, likeliest};
+pub(crate) use search::{Asked, Likely, likeliest};
 pub(crate) use split::{HeadShape, LANES, Split, split_row};
 
 /// What a lower half is nearest to on average, and at most this far from.
@@ -66,9 +68,9 @@ struct Terms {
 struct Query<'a> {
     x: &'a QuantizedRows,
     terms: Vec<Terms>,
-    /// The codes of pairs of blocks: their first 16 columns, then their last.
+    /// The codes of groups of four blocks: the first 16 columns of each, then the last.
     #[cfg(target_arch = "x86_64")]
-    pairs: Vec<i8>,
+    fours: Vec<i8>,
 }
 
 impl<'a> Query<'a> {
@@ -91,16 +93,18 @@ impl<'a> Query<'a> {
                 (spread * scale * (1.0 + (blocks + 16) as f64 / f64::from(1 << 22))) as f32;
         }
         #[cfg(target_arch = "x86_64")]
-        let pairs = codes.as_chunks::<2>().0.iter().flat_map(|[a, b]| {
-            let parts = [&a[..GROUP / 2], &b[..GROUP / 2], &a[GROUP / 2..], &b[GROUP / 2..]];
-            parts.into_iter().flatten().copied()
+        let fours = codes.as_chunks::<LANES>().0.iter().flat_map(|blocks| {
+            let part = |columns: Range<usize>| {
+                blocks.iter().flat_map(move |block| block[columns.clone()].iter().copied())
+            };
+            part(0..GROUP / 2).chain(part(GROUP / 2..GROUP))
         });
         // Not so of a NaN either.
         (size < MOST).then_some(Query {
             x,
             terms,
             #[cfg(target_arch = "x86_64")]
-            pairs: pairs.collect(),
+            fours: fours.collect(),
         })
     }
 }

@@ -19,54 +19,100 @@ const FIRST_LEAST: usize = 16;
 /// Candidates that a core takes at a time.
 const BATCH: usize = 32;
 
-/// The products of the rows `apart` and of all others that can be among their `count` highest, in
-/// the order of their numbers: every row that is not there is below at least `count` of those that
-/// are. None where the activations are infinite, NaN or so large that products might be: nothing is
-/// known of them then.
+/// What is asked of one token.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    /// Its activations: one row.
+    pub x: &'a QuantizedRows,
+    /// How many of the highest products are wanted; at least 1.
+    pub count: usize,
+    /// Rows whose products are wanted too, in order, each once.
+    pub apart: &'a [u32],
+}
+
+/// For each token the products of the rows `apart` and of all others that can be among its `count`
+/// highest, in the order of their numbers: every row that is not there is below at least `count` of
+/// those that are. The upper halves are read once for all tokens. `None` where activations are
+/// infinite, NaN or so large that products might be: nothing is known of them then.
 ///
 /// # Panics
-/// Where `x` is not one row of the matrix's columns, `count` is 0, or `apart` is not in order, each
-/// once, and within the matrix.
+/// Where an `x` is not one row of the matrix's columns, a `count` is 0, or an `apart` is not in
+/// order, each once, and within the matrix.
 pub(crate) fn likeliest(
     team: &Team,
     isa: Isa,
     m: Split<'_>,
-    x: &QuantizedRows,
-    count: usize,
-    apart: &[u32],
-) -> Option<Vec<Likely>> {
-    assert!(x.rows() == 1 && x.cols == m.cols() && count > 0, "one token of {} columns", m.cols());
-    assert!(
-        apart.is_sorted_by(|a, b| a < b)
-            && apart.last().is_none_or(|last| (*last as usize) < m.rows())
-    );
-    let query = Query::new(x)?;
-    let mut most = all_bounds(team, isa, m, &query);
-    let mut found = computed(team, isa, m, &query, apart);
+    asked: &[Asked<'_>],
+) -> Option<Vec<Vec<Likely>>> {
+    for Asked { x, count, apart } in asked {
+        assert!(
+            x.rows() == 1 && x.cols == m.cols() && *count > 0,
+            "one token of {} columns",
+            m.cols()
+        );
+        assert!(
+            apart.is_sorted_by(|a, b| a < b)
+                && apart.last().is_none_or(|last| (*last as usize) < m.rows())
+        );
+    }
+    let queries: Vec<Query<'_>> =
+        asked.iter().map(|asked| Query::new(asked.x)).collect::<Option<_>>()?;
+    let mut all = all_bounds(team, isa, m, &queries);
+    if let ([query], [asked]) = (queries.as_slice(), asked) {
+        return Some(vec![among(team, isa, m, query, asked, &mut all)]);
+    }
+    let mut most = vec![0f32; m.rows()];
+    let found = queries.iter().zip(asked).enumerate().map(|(number, (query, asked))| {
+        for (most, all) in most.chunks_mut(STEP).zip(all.chunks(STEP * queries.len())) {
+            most.copy_from_slice(&all[number * most.len()..][..most.len()]);
+        }
+        among(team, isa, m, query, asked, &mut most)
+    });
+    Some(found.collect())
+}
+
+/// One token's, from the bounds of all rows.
+fn among(
+    team: &Team,
+    isa: Isa,
+    m: Split<'_>,
+    query: &Query<'_>,
+    asked: &Asked<'_>,
+    most: &mut [f32],
+) -> Vec<Likely> {
+    let Asked { count, apart, .. } = *asked;
+    let mut found = computed(team, isa, m, query, apart);
     for row in apart {
         most[*row as usize] = f32::NEG_INFINITY;
     }
-    let first = highest(isa, &most, (count * FIRST).max(FIRST_LEAST));
-    let first_found = computed(team, isa, m, &query, &first);
+    let first = highest(isa, most, (count * FIRST).max(FIRST_LEAST));
+    let first_found = computed(team, isa, m, query, &first);
     for row in first {
         most[row as usize] = f32::NEG_INFINITY;
     }
     let floor = lowest_of_highest(&first_found, count);
     found.extend(first_found);
     let mut left = Vec::new();
-    at_least(isa, &most, floor, &mut left);
-    found.extend(computed(team, isa, m, &query, &left));
+    at_least(isa, most, floor, &mut left);
+    found.extend(computed(team, isa, m, query, &left));
     found.sort_unstable_by_key(|(row, _)| *row);
-    Some(found)
+    found
 }
 
-/// The bounds of all rows, on all cores.
-fn all_bounds(team: &Team, isa: Isa, m: Split<'_>, query: &Query<'_>) -> Vec<f32> {
-    let mut out = vec![0f32; m.rows()];
+/// The bounds of all rows for each token, on all cores: of `STEP` rows for one token after the
+/// other, then of the next.
+fn all_bounds(team: &Team, isa: Isa, m: Split<'_>, queries: &[Query<'_>]) -> Vec<f32> {
+    let mut out = vec![0f32; m.rows() * queries.len()];
     let parts = if team.cores() == 1 { 1 } else { team.cores() * PARTS };
     let run = m.rows().div_ceil(parts * STEP) * STEP;
-    team.each_run(&mut out, run, &|part, out| {
-        bounds(isa, m.range(part * run..part * run + out.len()), query, out)
+    team.each_run(&mut out, run * queries.len(), &|part, out| {
+        for (step, out) in out.chunks_mut(STEP * queries.len()).enumerate() {
+            let rows = out.len() / queries.len();
+            let first = part * run + step * STEP;
+            for (query, out) in queries.iter().zip(out.chunks_mut(rows)) {
+                bounds(isa, m.range(first..first + rows), query, out);
+            }
+        }
     });
     out
 }

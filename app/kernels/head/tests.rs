@@ -8,6 +8,18 @@ use crate::kernels::quantize::tests::noise;
 use crate::kernels::team::tests::with_team;
 use crate::kernels::{Matrix, matmul_int8, quantize_rows};
 
+/// What is found for one token.
+fn alone(
+    team: &Team,
+    isa: Isa,
+    m: Split<'_>,
+    x: &QuantizedRows,
+    count: usize,
+    apart: &[u32],
+) -> Option<Vec<Likely>> {
+    likeliest(team, isa, m, &[Asked { x, count, apart }])?.pop()
+}
+
 /// A matrix of Q8_0 in both forms.
 struct Both {
     rows: usize,
@@ -66,7 +78,7 @@ impl Both {
         apart: &[u32],
     ) -> usize {
         let all = self.product(isa, x);
-        let found = likeliest(team, isa, self.split(), x, count, apart).unwrap();
+        let found = alone(team, isa, self.split(), x, count, apart).unwrap();
         assert!(found.is_sorted_by(|a, b| a.0 < b.0));
         for (row, value) in &found {
             assert_eq!(
@@ -211,10 +223,10 @@ fn no_likeliest_row_is_missing_whatever_the_activations() {
 fn the_number_of_cores_changes_nothing() {
     let both = Both::random(3_001, 256, 8);
     let x = quantize_rows(Isa::best(), &activations(256, 8), 256);
-    let alone = likeliest(&Team::alone(), Isa::best(), both.split(), &x, 20, &[7]).unwrap();
+    let single = alone(&Team::alone(), Isa::best(), both.split(), &x, 20, &[7]).unwrap();
     for cores in [2, 3, 8] {
         with_team(cores, |team| {
-            assert_eq!(likeliest(team, Isa::best(), both.split(), &x, 20, &[7]).unwrap(), alone);
+            assert_eq!(alone(team, Isa::best(), both.split(), &x, 20, &[7]).unwrap(), single);
             both.check(team, Isa::best(), &x, 20, &[7]);
         });
     }
@@ -255,10 +267,7 @@ fn what_cannot_be_bounded_is_left_to_the_whole_product() {
         let mut values = activations(128, 1);
         values[100] = value;
         let x = quantize_rows(Isa::best(), &values, 128);
-        assert!(
-            likeliest(&Team::alone(), Isa::best(), both.split(), &x, 1, &[]).is_none(),
-            "{value}"
-        );
+        assert!(alone(&Team::alone(), Isa::best(), both.split(), &x, 1, &[]).is_none(), "{value}");
     }
     for half in [0xbc00u16, 0x8000, 0x7c00, 0x7e00] {
         let mut row = vec![3u8; 34 * 4];
@@ -271,4 +280,35 @@ fn what_cannot_be_bounded_is_left_to_the_whole_product() {
     );
     let shape = HeadShape::new(Format::Q8_0, 10, 128).unwrap();
     assert!(Split::new(shape, &vec![0; shape.bytes() - 1]).is_none());
+}
+
+/// A draft's tokens are judged together: each must get what it would get alone, whatever the others
+/// ask for.
+#[test]
+fn several_tokens_find_together_what_each_finds_alone() {
+    let both = Both::random(1_003, 256, 5);
+    let tokens: Vec<QuantizedRows> =
+        (0..3).map(|seed| quantize_rows(Isa::best(), &noise(256, 40 + seed), 256)).collect();
+    let aparts: [&[u32]; 3] = [&[], &[0, 64, 1_002], &[7]];
+    let asked: Vec<Asked<'_>> = tokens
+        .iter()
+        .zip([1, 5, 40])
+        .zip(aparts)
+        .map(|((x, count), apart)| Asked { x, count, apart })
+        .collect();
+    let single: Vec<Vec<Likely>> = asked
+        .iter()
+        .map(|Asked { x, count, apart }| {
+            alone(&Team::alone(), Isa::best(), both.split(), x, *count, apart).unwrap()
+        })
+        .collect();
+    for isa in Isa::all() {
+        assert_eq!(likeliest(&Team::alone(), isa, both.split(), &asked).unwrap(), single);
+    }
+    with_team(3, |team| {
+        assert_eq!(likeliest(team, Isa::best(), both.split(), &asked).unwrap(), single);
+    });
+    let infinite = QuantizedRows { scales: vec![f32::INFINITY; 8], ..tokens[0].clone() };
+    let with_one = [asked[0], Asked { x: &infinite, ..asked[1] }];
+    assert!(likeliest(&Team::alone(), Isa::best(), both.split(), &with_one).is_none());
 }
