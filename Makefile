@@ -127,7 +127,7 @@ fuzz: toolchain ## Fuzz everything that reads from a network, a file or a keyboa
 	@JOBS="$(JOBS)" CARGO="$(CARGO)" tests/fuzz/fuzz.sh $(or $(SECONDS),60) $(subst $(COMMA), ,$(TARGETS))
 
 bench: release $(MEASURED) ## Measure prefill, decode, load time and memory on this machine, then each kernel alone (BENCH_MODELS=FILE.gguf)
-	@for model in $(MEASURED); do $(TARGET_DIR)/release/potluck bench --model $$model || exit; done
+	@for model in $(MEASURED); do $(TARGET_DIR)/release/potluck bench --halves off --model $$model || exit; done
 	@cd tools/bench-kernels && $(CARGO) bench $(FLAGS) --target-dir $(abspath $(TARGET_DIR))/bench-kernels
 
 # COUNTED="--halves on --text FILE" counts decoding from halves of the output rows, which depends on the text.

@@ -33,7 +33,7 @@ pub(super) enum Config {
         /// The file
         file: PathBuf,
     },
-    /// Print the section [wifi] as wpa_supplicant.conf, for scripts
+    /// Print the section wifi as wpa_supplicant.conf, for scripts
     Wifi {
         /// The file
         file: PathBuf,

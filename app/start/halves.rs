@@ -10,6 +10,7 @@ use crate::kv::Sequence;
 use crate::model::{self, Bytes, Content, Head, Logits, Model, Opened, Wanted, Weight};
 
 use super::kept::Kept;
+use super::memory::available;
 
 /// Steps that are timed each way. Guess.
 const STEPS: usize = 8;
@@ -23,6 +24,9 @@ const TRIES: usize = 2;
 /// Rows whose halves take less are not worth a measurement: they stay in a processor's cache, and
 /// cost next to nothing to read. Guess.
 const LEAST_BYTES: u64 = 32_000_000;
+
+/// Memory that is left to a node and to others where halves are used beside the rows. Guess.
+const ROOM_BESIDE: u64 = 256_000_000;
 
 /// Halves must bring a step to this part of its time to be worth their room on the disk. Guess.
 const WORTH: f64 = 0.95;
@@ -62,27 +66,54 @@ impl OutputRows {
         if setting == Halves::Off
             || !Head::fits(&self.weight)
             || !model.precision().int8_activations
+            || setting == Halves::Auto && !self.fits_beside()
         {
             return None;
         }
-        if let Some(head) = kept.head(self.content, &self.weight) {
-            model.set_head(Some(head.clone()));
-            return Some((head, true));
+        let (head, is_kept) = match kept.head(self.content, &self.weight) {
+            Some(head) => (head, true),
+            None => (self.make(setting, kept, say)?, false),
+        };
+        model.set_head(Some(head.clone()));
+        // Halves that are kept may never have been compared: they were made at a start that ended
+        // too soon, or was told to use them.
+        if setting == Halves::Auto && !kept.is_halved(self.content) {
+            if let Some(why) = slower(model) {
+                say(format!("the output rows stay whole: {why}"));
+                model.set_head(None);
+                kept.keep_whole(self.content, &why);
+                kept.forget_head(self.content);
+                return None;
+            }
+            kept.keep_halved(self.content);
         }
-        if setting == Halves::Auto && kept.whole(self.content).is_some() {
-            return None;
-        }
+        Some((head, is_kept))
+    }
+
+    /// Whether memory holds the model and the halves: a long draft still reads whole rows, and from
+    /// a card that would take longer than all that halves save.
+    fn fits_beside(&self) -> bool {
+        let model: u64 = self.others.iter().map(|(_, part)| part.len() as u64).sum::<u64>()
+            + self.weight.bytes().len() as u64;
+        let needed = model + Head::file_bytes(&self.weight) + ROOM_BESIDE;
+        available().is_none_or(|available| available.bytes >= needed)
+    }
+
+    /// Makes the halves, unless `auto` has a reason not to.
+    fn make(&self, setting: Halves, kept: &Kept, say: &mut dyn FnMut(String)) -> Option<Head> {
         let bytes = Head::file_bytes(&self.weight);
         let megabytes = bytes.div_ceil(1_000_000);
-        if setting == Halves::Auto && bytes < LEAST_BYTES {
-            return None;
-        }
-        if setting == Halves::Auto && !kept.has_room(bytes) {
-            say(format!(
-                "the output rows stay whole: their halves take {megabytes} MB, and the disk has \
-                 too little room"
-            ));
-            return None;
+        if setting == Halves::Auto {
+            if bytes < LEAST_BYTES || kept.whole(self.content).is_some() {
+                return None;
+            }
+            if !kept.has_room(bytes) {
+                say(format!(
+                    "the output rows stay whole: their halves take {megabytes} MB, and the disk \
+                     has too little room"
+                ));
+                return None;
+            }
         }
         let mut tenths = 0;
         let made = kept.make_head(self.content, &self.weight, &mut |progress| {
@@ -95,24 +126,10 @@ impl OutputRows {
                 tenths = now.max(1);
             }
         });
-        let head = match made {
-            Ok(head) => head?,
-            Err(error) => {
-                say(format!("the output rows stay whole: {error}"));
-                return None;
-            }
-        };
-        model.set_head(Some(head.clone()));
-        if setting == Halves::Auto
-            && let Some(why) = slower(model)
-        {
-            say(format!("the output rows stay whole: {why}"));
-            model.set_head(None);
-            kept.keep_whole(self.content, &why);
-            kept.forget_head(self.content);
-            return None;
-        }
-        Some((head, false))
+        made.unwrap_or_else(|error| {
+            say(format!("the output rows stay whole: {error}"));
+            None
+        })
     }
 
     /// What stays in memory of the model's `files` when `head` stands for the rows. (Their map

@@ -7,6 +7,7 @@
 //! HEX.content    the hash of the tensors, with a check of its own
 //! HEX.head       the output rows in two halves (`model::Head`), which are mapped
 //! HEX.whole      why this model's output rows are better read whole on this machine
+//! HEX.halved     that they were measured to be better read in halves
 //! ```
 //!
 //! Promises: a truncated or damaged file counts as missing and is made again. A folder that cannot
@@ -30,6 +31,7 @@ const TOKENS: &str = "tokens";
 const CONTENT: &str = "content";
 const HEAD: &str = "head";
 const WHOLE: &str = "whole";
+const HALVED: &str = "halved";
 /// The extension of files being written.
 const NEW: &str = "new";
 const NEW_HEAD: &str = "newhead";
@@ -115,11 +117,29 @@ impl Kept {
         Ok(self.head(content, weight))
     }
 
-    /// Whether `bytes` more would leave as much free again; true where nobody can say.
+    /// Whether halves of so many bytes would leave as much free again, once those of other models
+    /// have made room; true where nobody can say.
     pub(crate) fn has_room(&self, bytes: u64) -> bool {
-        let folder = self.0.as_deref().and_then(|folder| folder.ancestors().find(|at| at.exists()));
-        let disk = folder.and_then(|folder| rustix::fs::statvfs(folder).ok());
-        disk.is_none_or(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) >= bytes * 2)
+        let Some(folder) = self.0.as_deref() else { return true };
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        let kept: u64 = entries
+            .filter(|entry| entry.path().extension().is_some_and(|it| it == HEAD || it == NEW_HEAD))
+            .filter_map(|entry| Some(entry.metadata().ok()?.len()))
+            .sum();
+        let disk = folder.ancestors().find(|at| at.exists());
+        let disk = disk.and_then(|disk| rustix::fs::statvfs(disk).ok());
+        disk.is_none_or(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) + kept >= bytes * 2)
+    }
+
+    /// Whether this model's halves were measured to be worth it on this machine.
+    pub(crate) fn is_halved(&self, content: Content) -> bool {
+        self.path(content.0, HALVED).is_some_and(|path| path.exists())
+    }
+
+    /// Saves that they were.
+    pub(crate) fn keep_halved(&self, content: Content) {
+        // Without it the next start measures again.
+        let _ = self.keep(content.0, HALVED, b"halves were measured to be faster\n");
     }
 
     /// Deletes the halves: they are damaged or not wanted.
@@ -158,7 +178,9 @@ impl Kept {
         if done.is_err() {
             let _ = fs::remove_file(&new);
         }
-        [TOKENS, CONTENT, WHOLE, NEW].iter().for_each(|kind| prune(folder, kind, MAX_KEPT_FILES));
+        [TOKENS, CONTENT, WHOLE, HALVED, NEW]
+            .iter()
+            .for_each(|kind| prune(folder, kind, MAX_KEPT_FILES));
         done
     }
 }

@@ -323,8 +323,8 @@ def radio(machine, figures):
             )
         for wrong, says in (
             ("bounce wlan7", "there is no wlan7"),
-            ("reload lo", "no network card"),
-            ("bounce ../lo", "no network card"),
+            ("reload lo", "is not a network card"),
+            ("bounce ../lo", "is not a network card"),
             ("", "usage"),
             ("kick wlan0", "usage"),
         ):

@@ -109,11 +109,11 @@ class Cutter:
         prompt(guest)
         shell = guest.shell
         want(re.search(r"/data ext4 rw,", shell.must("cat /proc/mounts")), "/data is not mounted")
-        said = shell.must("dmesg | grep -E 'potluck: .*(repair|anew)' || true")
+        said = shell.must("dmesg | grep -E 'potluck: .*(repair|formatted)' || true")
         self.repairs += "being repaired" in said
-        self.anew += "made anew" in said
+        self.anew += "is formatted" in said
         want(
-            "made anew" not in said,
+            "is formatted" not in said,
             f"the data partition was beyond repair:\n{said}\n{shell.run('cat /run/potluck/*.log')[0]}",
         )
         kept = epoch_of(guest)

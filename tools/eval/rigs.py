@@ -66,6 +66,9 @@ class Rig:
             address = self.air.addresses[number] if is_root else "127.0.0.1"
             options = [
                 "--raw",
+                # A node takes the pace's time whatever it reads, and each would split the rows anew.
+                "--halves",
+                "off",
                 "--slab",
                 "64",
                 "--context",

@@ -19,8 +19,6 @@
 //!
 //! docs/inside/precision.md proves the bound, rounding included.
 
-use core::ops::Range;
-
 use super::isa::Kind;
 use super::quantize::QuantizedRows;
 use super::{Format, GROUP, Isa, Team};
@@ -94,10 +92,8 @@ impl<'a> Query<'a> {
         }
         #[cfg(target_arch = "x86_64")]
         let fours = codes.as_chunks::<LANES>().0.iter().flat_map(|blocks| {
-            let part = |columns: Range<usize>| {
-                blocks.iter().flat_map(move |block| block[columns.clone()].iter().copied())
-            };
-            part(0..GROUP / 2).chain(part(GROUP / 2..GROUP))
+            let first = blocks.iter().flat_map(|block| &block[..GROUP / 2]);
+            first.chain(blocks.iter().flat_map(|block| &block[GROUP / 2..])).copied()
         });
         // Not so of a NaN either.
         (size < MOST).then_some(Query {

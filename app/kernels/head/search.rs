@@ -16,6 +16,10 @@ const FIRST: usize = 3;
 /// The least that are.
 const FIRST_LEAST: usize = 16;
 
+/// Of several tokens judged together, one row in so many may be left of each. It bounds what is kept
+/// of them all. Real text leaves one in two hundred.
+const MOST_LEFT: usize = 8;
+
 /// Candidates that a core takes at a time.
 const BATCH: usize = 32;
 
@@ -33,7 +37,8 @@ pub(crate) struct Asked<'a> {
 /// For each token the products of the rows `apart` and of all others that can be among its `count`
 /// highest, in the order of their numbers: every row that is not there is below at least `count` of
 /// those that are. The upper halves are read once for all tokens. `None` where activations are
-/// infinite, NaN or so large that products might be: nothing is known of them then.
+/// infinite, NaN or so large that products might be: nothing is known of them then; and for several
+/// tokens where so many rows are left of one that all of them are better computed.
 ///
 /// # Panics
 /// Where an `x` is not one row of the matrix's columns, a `count` is 0, or an `apart` is not in
@@ -59,19 +64,19 @@ pub(crate) fn likeliest(
         asked.iter().map(|asked| Query::new(asked.x)).collect::<Option<_>>()?;
     let mut all = all_bounds(team, isa, m, &queries);
     if let ([query], [asked]) = (queries.as_slice(), asked) {
-        return Some(vec![among(team, isa, m, query, asked, &mut all)]);
+        return Some(vec![among(team, isa, m, query, asked, &mut all, m.rows())?]);
     }
     let mut most = vec![0f32; m.rows()];
     let found = queries.iter().zip(asked).enumerate().map(|(number, (query, asked))| {
         for (most, all) in most.chunks_mut(STEP).zip(all.chunks(STEP * queries.len())) {
             most.copy_from_slice(&all[number * most.len()..][..most.len()]);
         }
-        among(team, isa, m, query, asked, &mut most)
+        among(team, isa, m, query, asked, &mut most, m.rows() / MOST_LEFT)
     });
-    Some(found.collect())
+    found.collect()
 }
 
-/// One token's, from the bounds of all rows.
+/// One token's, from the bounds of all rows. `None` where more than `most_left` rows are left.
 fn among(
     team: &Team,
     isa: Isa,
@@ -79,7 +84,8 @@ fn among(
     query: &Query<'_>,
     asked: &Asked<'_>,
     most: &mut [f32],
-) -> Vec<Likely> {
+    most_left: usize,
+) -> Option<Vec<Likely>> {
     let Asked { count, apart, .. } = *asked;
     let mut found = computed(team, isa, m, query, apart);
     for row in apart {
@@ -94,9 +100,12 @@ fn among(
     found.extend(first_found);
     let mut left = Vec::new();
     at_least(isa, most, floor, &mut left);
+    if left.len() > most_left {
+        return None;
+    }
     found.extend(computed(team, isa, m, query, &left));
     found.sort_unstable_by_key(|(row, _)| *row);
-    found
+    Some(found)
 }
 
 /// The bounds of all rows for each token, on all cores: of `STEP` rows for one token after the
