@@ -30,7 +30,7 @@ const LETTERS: &str = "àáâãäåæçèéêëìíîïñòóôõöøùúûüý�
 /// The fewest tokens that hold the fixed part: control tokens, bytes and characters.
 pub(crate) const MIN_SYNTHETIC_TOKENS: usize = 512;
 
-/// Unassigned rows; Gemma has some hundred.
+/// Unassigned rows; Gemma has thousands.
 const UNUSED: usize = 6;
 
 /// Longest run of newlines, and of spaces, that is one token. Gemma has 31.
