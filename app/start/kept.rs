@@ -128,7 +128,10 @@ impl Kept {
             .sum();
         let disk = folder.ancestors().find(|at| at.exists());
         let disk = disk.and_then(|disk| rustix::fs::statvfs(disk).ok());
-        disk.is_none_or(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) + kept >= bytes * 2)
+        disk.is_none_or(|disk| {
+            let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+            free.saturating_add(kept) >= bytes.saturating_mul(2)
+        })
     }
 
     /// Whether this model's halves were measured to be worth it on this machine.
@@ -295,6 +298,17 @@ mod tests {
         let bytes = Vocabulary::synthetic(512, 1).pack([5; 16]).unwrap();
         assert_eq!(kept.keep_tokens([5; 16], bytes).made_from(), [5; 16]);
         assert!(kept.tokens([5; 16]).is_none());
+    }
+
+    #[test]
+    fn halves_are_made_only_with_room_and_used_once_they_were_compared() {
+        let dir = tempfile::tempdir().unwrap();
+        let kept = Kept::at(Some(&dir.path().join("not yet there")));
+        assert!(kept.has_room(0) && !kept.has_room(u64::MAX));
+        let content = model(dir.path(), 1).content();
+        assert!(!kept.is_halved(content));
+        kept.keep_halved(content);
+        assert!(kept.is_halved(content) && !kept.is_halved(model(dir.path(), 2).content()));
     }
 
     #[test]

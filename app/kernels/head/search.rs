@@ -60,6 +60,9 @@ pub(crate) fn likeliest(
                 && apart.last().is_none_or(|last| (*last as usize) < m.rows())
         );
     }
+    if asked.is_empty() {
+        return Some(Vec::new());
+    }
     let queries: Vec<Query<'_>> =
         asked.iter().map(|asked| Query::new(asked.x)).collect::<Option<_>>()?;
     let mut all = all_bounds(team, isa, m, &queries);

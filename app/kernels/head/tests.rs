@@ -308,6 +308,7 @@ fn several_tokens_find_together_what_each_finds_alone() {
     with_team(3, |team| {
         assert_eq!(likeliest(team, Isa::best(), both.split(), &asked).unwrap(), single);
     });
+    assert_eq!(likeliest(&Team::alone(), Isa::best(), both.split(), &[]), Some(Vec::new()));
     let infinite = QuantizedRows { scales: vec![f32::INFINITY; 8], ..tokens[0].clone() };
     let with_one = [asked[0], Asked { x: &infinite, ..asked[1] }];
     assert!(likeliest(&Team::alone(), Isa::best(), both.split(), &with_one).is_none());
