@@ -31,7 +31,7 @@ FLAGS := --locked $(if $(JOBS),--jobs $(JOBS))
 RUST_VERSION := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo model test sim scale build release firmware firmware-check firmware-test image image-ready image-check image-test image-test-short image-powercuts bench eviction count count-peer peer bench-peer quality quality-types tokens-check yocto-check fuzz agreement meeting flood deny lint fmt doc clean toolchain paper network clients static dist crowd
+.PHONY: help demo model test sim scale build release firmware firmware-check firmware-test image image-ready image-check image-test image-test-short image-powercuts bench eviction count count-peer peer bench-peer quality quality-types tokens-check yocto-check fuzz agreement meeting flood deny lint fmt doc clean toolchain paper network clients static dist crowd again
 
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -168,6 +168,9 @@ paper: build ## Measure the published tables again on emulated boards and radio 
 	@mkdir -p $(TARGET_DIR)/paper
 	@python3 tools/eval/paper.py $(BIN) "$(or $(MODEL),$(REAL_MODEL))" --mmlu "$(or $(MMLU),tests/data/mmlu)" --subjects $(or $(SUBJECTS),12) \
 		--seed $(or $(SEED),1) --kept $(TARGET_DIR)/paper/rows.jsonl --out $(TARGET_DIR)/paper --peer $(PEER) $(PAPER)
+
+again: build ## Measure what drafts gain on answers that a peer has given, on reworded prompts and on new prose (make model; THREADS=1)
+	@python3 tools/again.py $(BIN) "$(or $(MODEL),$(REAL_MODEL))" --threads $(firstword $(subst $(COMMA), ,$(or $(THREADS),1))) --json $(TARGET_DIR)/again.json
 
 crowd: build ## Have 50 clients ask over HTTP at once for five minutes: nothing is lost, memory is flat (MODEL=FILE.gguf, CROWD=50, SECONDS=300)
 	@python3 tools/clients.py $(BIN) "$(or $(MODEL),$(DEMO_MODEL))" --clients $(or $(CROWD),50) --seconds $(or $(SECONDS),300) --json $(TARGET_DIR)/clients.json

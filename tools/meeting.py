@@ -116,9 +116,9 @@ class Quota:
 
 
 class Node:
-    """One `potluck run --json` on a single core, started by the command `within`."""
+    """One `potluck run --json`, on a single core unless told otherwise, started by the command `within`."""
 
-    def __init__(self, binary, model, options, within=(), environment=None):
+    def __init__(self, binary, model, options, within=(), environment=None, threads=1):
         self.process = subprocess.Popen(
             [
                 *within,
@@ -133,7 +133,7 @@ class Node:
                 "--max-tokens",
                 "1",
                 "--threads",
-                "1",
+                str(threads),
                 "--announce",
                 "1",
                 *options,
@@ -156,12 +156,16 @@ class Node:
                 return event
         sys.exit("a node ended")
 
-    def ask(self, text):
+    def ask(self, text, **settings):
+        """The figures of an answer."""
+        return self.ask_whole(text, **settings)["figures"]
+
+    def ask_whole(self, text, **settings):
+        """An answer's event `done`, with its text."""
         self.asked += 1
-        print(json.dumps({"ask": text, "id": self.asked}), file=self.process.stdin, flush=True)
-        return self.hear(lambda event: event.get("event") == "done" and event["id"] == self.asked)[
-            "figures"
-        ]
+        request = {"ask": text, "id": self.asked, **settings}
+        print(json.dumps(request), file=self.process.stdin, flush=True)
+        return self.hear(lambda event: event.get("event") == "done" and event["id"] == self.asked)
 
     def status(self):
         print(json.dumps({"command": "status"}), file=self.process.stdin, flush=True)

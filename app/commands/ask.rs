@@ -58,7 +58,7 @@ pub(super) fn run(args: AskArgs) -> Result<(), Fail> {
     let kept = Kept::at(config.node.state.as_deref());
     let mut loaded = load(&model, config.model.tokenizer.as_deref(), precision(config), &kept)?;
     loaded.compute_on(&Cores::new(&config.model).map_err(SetupError::from)?)?;
-    loaded.halve(config.model.halves, &kept, &mut |line| tell(format_args!("· {line}\n")))?;
+    loaded.halve(config.model.halves, &kept, &mut |line| tell(format_args!("· {line}\n")));
     let (node, notes) = within_memory(&loaded, alone(config, &loaded))?;
     let about = loaded.notes.iter().cloned().chain(loaded.tokenizer.marker_note(&text));
     about.chain(notes).for_each(|line| tell(format_args!("· {line}\n")));
@@ -141,7 +141,7 @@ fn answer(
                     }
                 }
                 Word::EngineEnded => break,
-                Word::ModelChanged => return Err(fronts::Fail::ModelChanged.into()),
+                Word::Changed(changed) => return Err(fronts::Fail::from(changed).into()),
             }
         }
         Err(fronts::Fail::Engine.into())

@@ -79,7 +79,7 @@ pub(super) fn run(args: RunArgs) -> Result<(), Fail> {
         let mut loaded =
             load(&model, config.model.tokenizer.as_deref(), precision(&config), &kept)?;
         loaded.compute_on(&Cores::new(&config.model).map_err(SetupError::from)?)?;
-        loaded.halve(config.model.halves, &kept, &mut |line| tell(format_args!("· {line}\n")))?;
+        loaded.halve(config.model.halves, &kept, &mut |line| tell(format_args!("· {line}\n")));
         let state = config.node.state.as_deref();
         let keys = if is_on {
             keyring(key.as_ref(), config.swarm.old_keys.keys(), state)?

@@ -218,8 +218,8 @@ pub static TABLE: [Key; KEYS] = [
         "auto|on|off",
         "\"off\"",
         "Read half of the output rows' bytes for a greedy or top-k token; the same tokens. The halves are kept beside the packed vocabulary: \
-         179 MB for Gemma-3 270M, written once. auto uses them where disk and memory have room for both and they were measured to be faster",
-        "measured at a model's first start; off on a board, whose memory cannot hold the rows and their halves"
+         179 MB for Gemma-3 270M, written once. auto uses them where the disk has room, unless whole rows were measured to be as fast",
+        "made at a model's first start, and measured where memory holds the rows and their halves; a board's does not, and uses them unmeasured"
     ),
     row!(
         model.drafts,

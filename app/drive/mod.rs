@@ -37,7 +37,7 @@ use crate::lan::RadioCounts;
 use crate::limits::{MAX_CHUNK_BYTES, MAX_DATAGRAM_BYTES};
 use crate::model::Bytes;
 use crate::node::{AskId, ConnId, Input, Node, Output, PromptMap, Reply, ResetNews, Status};
-use crate::start::UnreadModel;
+use crate::start::{Changed, UnreadModel};
 
 pub use engine::run_job;
 pub(crate) use net::NetSettings;
@@ -82,8 +82,8 @@ pub(crate) enum Word {
     Reboot,
     /// The engine's thread has ended: there will be no answer.
     EngineEnded,
-    /// The model file's content is not what the node took it for.
-    ModelChanged,
+    /// What the node took from a former start is not what it was.
+    Changed(Changed),
 }
 
 /// Both ends of a channel between the driver's own tasks.
@@ -192,8 +192,8 @@ impl Driver {
                     ),
                 );
             }
-            if unread.is_some_and(|unread| !unread.read()) {
-                say(&words, Word::ModelChanged);
+            if let Some(Err(changed)) = unread.map(|unread| unread.read()) {
+                say(&words, Word::Changed(changed));
             }
         };
         std::thread::Builder::new().name("reader".to_string()).spawn(read).map(drop)
@@ -444,11 +444,9 @@ async fn send_one(socket: &CatalogSocket, to: Option<SocketAddr>, datagram: &Dat
 fn say(words: &Mailbox<Word>, word: Word) {
     let weight = match &word {
         Word::Note(..) | Word::Reply(_, Reply::Progress(_)) => Weight::Note,
-        Word::Reply(..)
-        | Word::Reset(_)
-        | Word::Reboot
-        | Word::EngineEnded
-        | Word::ModelChanged => Weight::Answer,
+        Word::Reply(..) | Word::Reset(_) | Word::Reboot | Word::EngineEnded | Word::Changed(_) => {
+            Weight::Answer
+        }
     };
     let dropped = words.dropped();
     if dropped > 0 {

@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use crate::drive::NetError;
 use crate::node::NodeError;
-use crate::start::{KeyError, NoModel, SetupError};
+use crate::start::{Changed, KeyError, NoModel, SetupError};
 
 use super::http::HttpError;
 use super::power::PowerError;
@@ -41,7 +41,20 @@ pub(crate) enum Fail {
     )]
     ModelChanged,
     #[error(
+        "the saved halves of the model's output rows were damaged, and are deleted: start again, and they are made anew"
+    )]
+    OutputRowsDamaged,
+    #[error(
         "the engine has failed and nothing more can be answered: start again, and report the lines before this one"
     )]
     Engine,
+}
+
+impl From<Changed> for Fail {
+    fn from(changed: Changed) -> Fail {
+        match changed {
+            Changed::Model => Fail::ModelChanged,
+            Changed::OutputRows => Fail::OutputRowsDamaged,
+        }
+    }
 }

@@ -305,7 +305,7 @@ impl Host {
                 Word::Note(level, text) => self.note(level, &text),
                 Word::Reboot => self.leave(Leave::Power(Power::Reboot)),
                 Word::EngineEnded => self.leave(Leave::Failed(Fail::Engine)),
-                Word::ModelChanged => self.leave(Leave::Failed(Fail::ModelChanged)),
+                Word::Changed(changed) => self.leave(Leave::Failed(changed.into())),
                 Word::Reset(news) => {
                     let asker =
                         self.resetting.get().filter(|seat| self.seats.borrow().contains_key(seat));

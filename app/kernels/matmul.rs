@@ -24,25 +24,25 @@ const STEP: usize = 16;
 /// Parts per core: a core that is held up leaves its remaining parts to the others.
 const PARTS: usize = 4;
 
-pub(super) fn check(m: &Matrix<'_>, values: usize, y: &[f32]) -> usize {
-    assert!(values.is_multiple_of(m.cols), "{values} activations in rows of {}", m.cols);
-    let tokens = values / m.cols;
-    assert_eq!(y.len(), tokens * m.rows, "{tokens} × {} results", m.rows);
-    tokens
+/// Panics unless `values` activations and the results `y` fit a matrix of `rows` × `cols`.
+pub(super) fn check(rows: usize, cols: usize, values: usize, y: &[f32]) {
+    assert!(values.is_multiple_of(cols), "{values} activations in rows of {cols}");
+    let tokens = values / cols;
+    assert_eq!(y.len(), tokens * rows, "{tokens} × {rows} results");
 }
 
-/// Calls `work` for ranges of rows that together cover all of them, on all cores.
+/// Calls `work` for ranges of `rows` rows that together cover all of them, on all cores.
 pub(super) fn each_rows(
     team: &Team,
-    m: &Matrix<'_>,
+    rows: usize,
     y: &mut [f32],
     work: &(dyn Fn(Range<usize>, Out) + Sync),
 ) {
-    let parts = if team.cores() == 1 { 1 } else { m.rows.div_ceil(STEP).min(team.cores() * PARTS) };
-    let rows = m.rows.div_ceil(parts * STEP) * STEP;
+    let parts = if team.cores() == 1 { 1 } else { rows.div_ceil(STEP).min(team.cores() * PARTS) };
+    let range = rows.div_ceil(parts * STEP) * STEP;
     let out = Out::new(y);
-    team.each(m.rows.div_ceil(rows), &|part| {
-        work(part * rows..((part + 1) * rows).min(m.rows), out)
+    team.each(rows.div_ceil(range), &|part| {
+        work(part * range..((part + 1) * range).min(rows), out)
     });
 }
 
@@ -79,9 +79,9 @@ per_isa! {
 /// # Shapes
 /// x: tokens × cols; y: tokens × rows.
 pub(crate) fn matmul(team: &Team, isa: Isa, m: Matrix<'_>, x: &[f32], y: &mut [f32]) {
-    check(&m, x.len(), y);
+    check(m.rows, m.cols, x.len(), y);
     // SAFETY: the sizes are checked above; every range of rows is handed out once.
-    each_rows(team, &m, y, &|range, y| unsafe { float_rows(isa, m, x, range, y) });
+    each_rows(team, m.rows, y, &|range, y| unsafe { float_rows(isa, m, x, range, y) });
 }
 
 #[cfg(test)]

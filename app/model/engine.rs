@@ -7,6 +7,7 @@
 
 mod check;
 
+use core::ops::Range;
 use std::sync::Arc;
 
 use burn::tensor::Tensor;
@@ -144,6 +145,8 @@ pub struct Model {
     network: Gemma3,
     team: Arc<Team>,
     head: Option<Head>,
+    /// Whether the head replaces the output rows altogether.
+    joins: bool,
 }
 
 impl Model {
@@ -170,6 +173,7 @@ impl Model {
             network,
             team: Arc::new(Team::alone()),
             head: None,
+            joins: false,
         })
     }
 
@@ -178,15 +182,23 @@ impl Model {
         self.team = Arc::new(team);
     }
 
-    /// Lets [`Model::likeliest_while`] use `head` in place of the model's output rows, from which
-    /// it must have been made.
-    pub fn set_head(&mut self, head: Option<Head>) {
+    /// Finds the likeliest tokens by `head`, which must have been made from the model's output
+    /// rows. With `joins`, it also stands for the rows where all logits of some tokens are needed,
+    /// so that memory need not hold both; otherwise the rows are used there, which is quicker. The
+    /// logits are the same in any case, bit for bit.
+    pub fn set_head(&mut self, head: Option<Head>, joins: bool) {
         self.head = head.filter(|_| self.precision.int8_activations);
+        self.joins = joins;
     }
 
     /// Whether the likeliest tokens can be found faster than by computing all logits.
     pub(crate) fn has_head(&self) -> bool {
         self.head.is_some()
+    }
+
+    /// The name of the instruction set that computes.
+    pub(crate) fn instructions(&self) -> &'static str {
+        self.team.isa().name()
     }
 
     /// The number of cores that compute.
@@ -328,8 +340,7 @@ impl Model {
             for at in (0..self.config.vocab).step_by(STRIPE_ROWS) {
                 let rows = at..self.config.vocab.min(at + STRIPE_ROWS);
                 let width = rows.len();
-                let logits =
-                    ops::into_vec(self.network.some_logits(normed.clone(), rows, &self.team));
+                let logits = self.some_logits(normed.clone(), rows);
                 check(&logits, f32::INFINITY, width, position)?;
                 best.iter_mut()
                     .zip(logits.chunks_exact(width))
@@ -395,9 +406,26 @@ impl Model {
     /// The logits of hidden states from position `first` on. They are checked too, because they
     /// come from a separate matrix.
     fn logits(&self, hidden: Tensor<2>, first: usize) -> Result<Vec<f32>, ModelError> {
-        let logits = ops::into_vec(self.network.logits(hidden, &self.team));
+        let normed = self.network.normed(hidden, self.team.isa());
+        let logits = self.some_logits(normed, 0..self.config.vocab);
         check(&logits, f32::INFINITY, self.config.vocab, first)?;
         Ok(logits)
+    }
+
+    /// The logits of the tokens `ids` for rows of normed hidden states, from the output rows or
+    /// from both of their halves.
+    ///
+    /// # Shapes
+    /// `[tokens, hidden]` -> tokens × ids
+    fn some_logits(&self, normed: Tensor<2>, ids: Range<usize>) -> Vec<f32> {
+        let Some(head) = self.head.as_ref().filter(|_| self.joins) else {
+            return ops::into_vec(self.network.some_logits(normed, ids, &self.team));
+        };
+        let isa = self.team.isa();
+        let x = kernels::quantize_rows(isa, &ops::into_vec(normed), self.config.hidden);
+        let mut logits = vec![0f32; x.rows() * ids.len()];
+        kernels::matmul_halved(&self.team, isa, head.split().range(ids), &x, &mut logits);
+        logits
     }
 
     fn chunk(&self, sequence: &Arc<Sequence>, first: usize, tokens: usize) -> Chunk {

@@ -74,14 +74,6 @@ impl Gemma3 {
         })
     }
 
-    /// The logits of hidden states.
-    ///
-    /// # Shapes
-    /// `[tokens, hidden]` -> `[tokens, vocab]`
-    pub(crate) fn logits(&self, hidden: Tensor<2>, team: &Arc<Team>) -> Tensor<2> {
-        self.output.forward(self.normed(hidden, team.isa()), team)
-    }
-
     /// The logits of some of the vocabulary's tokens, for hidden states returned by
     /// [`Gemma3::normed`].
     ///

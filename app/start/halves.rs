@@ -9,7 +9,7 @@ use crate::id::TokenId;
 use crate::kv::Sequence;
 use crate::model::{self, Bytes, Content, Head, Logits, Model, Opened, Wanted, Weight};
 
-use super::kept::Kept;
+use super::kept::{Kept, Verdict};
 use super::memory::available;
 
 /// Steps that are timed each way. Guess.
@@ -25,7 +25,8 @@ const TRIES: usize = 2;
 /// cost next to nothing to read. Guess.
 const LEAST_BYTES: u64 = 32_000_000;
 
-/// Memory that is left to a node and to others where halves are used beside the rows. Guess.
+/// Memory that must be left to the node and to other programs where rows and halves are compared,
+/// for which both have to be in memory. Guess.
 const ROOM_BESIDE: u64 = 256_000_000;
 
 /// Halves must bring a step to this part of its time to be worth their room on the disk. Guess.
@@ -66,32 +67,39 @@ impl OutputRows {
         if setting == Halves::Off
             || !Head::fits(&self.weight)
             || !model.precision().int8_activations
-            || setting == Halves::Auto && !self.fits_beside()
         {
             return None;
         }
+        let machine = machine(model);
+        let fits_beside = self.fits_beside();
         let (head, is_kept) = match kept.head(self.content, &self.weight) {
             Some(head) => (head, true),
-            None => (self.make(setting, kept, say)?, false),
+            None => (self.make(setting, &machine, kept, say)?, false),
         };
-        model.set_head(Some(head.clone()));
-        // Halves that are kept may never have been compared: they were made at a start that ended
-        // too soon, or was told to use them.
-        if setting == Halves::Auto && !kept.is_halved(self.content) {
-            if let Some(why) = slower(model) {
-                say(format!("the output rows stay whole: {why}"));
-                model.set_head(None);
-                kept.keep_whole(self.content, &why);
+        // Halves that are kept may never have been compared on this machine: they were made at a
+        // start that ended too soon, or was told to use them, or that had other cores.
+        if setting == Halves::Auto && fits_beside {
+            let verdict = kept.verdict(self.content, &machine).or_else(|| {
+                let verdict = compare(model, &head)?;
+                kept.keep_verdict(self.content, &machine, &verdict);
+                if !verdict.is_faster {
+                    say(format!("the output rows stay whole: {}", verdict.figures));
+                }
+                Some(verdict)
+            });
+            if verdict.is_some_and(|verdict| !verdict.is_faster) {
                 kept.forget_head(self.content);
                 return None;
             }
-            kept.keep_halved(self.content);
         }
+        model.set_head(Some(head.clone()), !fits_beside);
         Some((head, is_kept))
     }
 
-    /// Whether memory holds the model and the halves: a long draft still reads whole rows, and from
-    /// a card that would take longer than all that halves save.
+    /// Whether memory holds the model and the halves. Then both ways can be compared, and what
+    /// needs all logits uses the rows. Where it does not (on a board), the rows would be read from
+    /// the card again and again: halves replace them altogether, without a comparison, for they are
+    /// half of what a step reads.
     fn fits_beside(&self) -> bool {
         let model: u64 = self.others.iter().map(|(_, part)| part.len() as u64).sum::<u64>()
             + self.weight.bytes().len() as u64;
@@ -100,11 +108,18 @@ impl OutputRows {
     }
 
     /// Makes the halves, unless `auto` has a reason not to.
-    fn make(&self, setting: Halves, kept: &Kept, say: &mut dyn FnMut(String)) -> Option<Head> {
+    fn make(
+        &self,
+        setting: Halves,
+        machine: &str,
+        kept: &Kept,
+        say: &mut dyn FnMut(String),
+    ) -> Option<Head> {
         let bytes = Head::file_bytes(&self.weight);
         let megabytes = bytes.div_ceil(1_000_000);
         if setting == Halves::Auto {
-            if bytes < LEAST_BYTES || kept.whole(self.content).is_some() {
+            let verdict = kept.verdict(self.content, machine);
+            if bytes < LEAST_BYTES || verdict.is_some_and(|verdict| !verdict.is_faster) {
                 return None;
             }
             if !kept.has_room(bytes) {
@@ -134,6 +149,9 @@ impl OutputRows {
 
     /// What stays in memory of the model's `files` when `head` stands for the rows. (Their map
     /// stays, for the embedding's sake, and the system may take its pages away.)
+    ///
+    /// # Errors
+    /// If a part of the file cannot be mapped a second time.
     pub(crate) fn held(
         &self,
         files: &[Bytes],
@@ -156,9 +174,15 @@ impl OutputRows {
     }
 }
 
-/// Why halves do not pay on these cores, by the time of some steps; `None` where they do. The steps
-/// are those of a greedy answer, for how many rows must be read whole depends on the text.
-fn slower(model: &Model) -> Option<String> {
+/// What a comparison of both ways depends on, besides the model.
+fn machine(model: &Model) -> String {
+    format!("{} cores, {}", model.cores(), model.instructions())
+}
+
+/// Compares steps with whole rows and with halves on these cores; `None` if a step fails. The steps
+/// are those of a greedy answer, because how many rows must be read whole depends on the text.
+/// Leaves the model with whole rows.
+fn compare(model: &mut Model, head: &Head) -> Option<Verdict> {
     let sequence = Arc::new(Sequence::private(model.kv_shape(), SETTLING_STEPS + STEPS));
     let mut token = TokenId(model.config().vocab as u32 / 3);
     let mut took = [Duration::ZERO; 2];
@@ -166,14 +190,18 @@ fn slower(model: &Model) -> Option<String> {
         let mut best = [Duration::MAX; 2];
         let mut next = token;
         for _ in 0..TRIES {
+            model.set_head(None, false);
             let start = Instant::now();
             let logits = model.forward(&[token], at, &sequence, Logits::Last(1)).ok()?;
             best[0] = best[0].min(start.elapsed());
             next = likeliest(&logits);
+            model.set_head(Some(head.clone()), false);
             let start = Instant::now();
             let wanted = Wanted { count: 1, apart: &[] };
-            model.likeliest_while(&[token], at, &sequence, wanted, &|| true).ok()?;
+            let found = model.likeliest_while(&[token], at, &sequence, wanted, &|| true);
             best[1] = best[1].min(start.elapsed());
+            model.set_head(None, false);
+            found.ok()?;
         }
         token = next;
         if at >= SETTLING_STEPS {
@@ -181,8 +209,10 @@ fn slower(model: &Model) -> Option<String> {
         }
     }
     let [whole, halves] = took.map(|took| took.as_secs_f64() * 1e3 / STEPS as f64);
-    (halves > whole * WORTH)
-        .then(|| format!("a step takes {whole:.1} ms with them and {halves:.1} ms with halves"))
+    Some(Verdict {
+        is_faster: halves <= whole * WORTH,
+        figures: format!("a step takes {whole:.1} ms with them and {halves:.1} ms with halves"),
+    })
 }
 
 /// The token of the highest logit.

@@ -6,8 +6,7 @@
 //! HEX.tokens     the packed vocabulary (`tokenizer::Packed`), which is mapped
 //! HEX.content    the hash of the tensors, with a check of its own
 //! HEX.head       the output rows in two halves (`model::Head`), which are mapped
-//! HEX.whole      why this model's output rows are better read whole on this machine
-//! HEX.halved     that they were measured to be better read in halves
+//! HEX.verdict    whether reading them in halves was measured to be faster, and on what
 //! ```
 //!
 //! Promises: a truncated or damaged file counts as missing and is made again. A folder that cannot
@@ -30,11 +29,21 @@ use crate::tokenizer::Packed;
 const TOKENS: &str = "tokens";
 const CONTENT: &str = "content";
 const HEAD: &str = "head";
-const WHOLE: &str = "whole";
-const HALVED: &str = "halved";
+const VERDICT: &str = "verdict";
 /// The extension of files being written.
 const NEW: &str = "new";
 const NEW_HEAD: &str = "newhead";
+
+const FASTER: &str = "halves are faster";
+const SLOWER: &str = "halves are not faster";
+
+/// The outcome of comparing halves of output rows with whole ones.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Verdict {
+    pub is_faster: bool,
+    /// What was measured, in words.
+    pub figures: String,
+}
 
 /// The folder; if none, nothing is kept.
 #[derive(Clone, Debug)]
@@ -134,17 +143,6 @@ impl Kept {
         })
     }
 
-    /// Whether this model's halves were measured to be worth it on this machine.
-    pub(crate) fn is_halved(&self, content: Content) -> bool {
-        self.path(content.0, HALVED).is_some_and(|path| path.exists())
-    }
-
-    /// Saves that they were.
-    pub(crate) fn keep_halved(&self, content: Content) {
-        // Without it the next start measures again.
-        let _ = self.keep(content.0, HALVED, b"halves were measured to be faster\n");
-    }
-
     /// Deletes the halves: they are damaged or not wanted.
     pub(crate) fn forget_head(&self, content: Content) {
         if let Some(path) = self.path(content.0, HEAD) {
@@ -152,15 +150,25 @@ impl Kept {
         }
     }
 
-    /// Why this model's output rows are better read whole on this machine, if that was measured.
-    pub(crate) fn whole(&self, content: Content) -> Option<String> {
-        fs::read_to_string(self.path(content.0, WHOLE)?).ok().filter(|why| why.len() < 200)
+    /// The verdict on this model's halves, if they were compared with whole rows on such a
+    /// `machine`.
+    pub(crate) fn verdict(&self, content: Content, machine: &str) -> Option<Verdict> {
+        let text = fs::read_to_string(self.path(content.0, VERDICT)?).ok()?;
+        let (on, verdict) = text.strip_suffix('\n')?.split_once('\n')?;
+        let (is_faster, figures) = match verdict.split_once(": ")? {
+            (FASTER, figures) => (true, figures),
+            (SLOWER, figures) => (false, figures),
+            _ => return None,
+        };
+        (on == machine).then(|| Verdict { is_faster, figures: figures.to_owned() })
     }
 
-    /// Saves that reason.
-    pub(crate) fn keep_whole(&self, content: Content, why: &str) {
+    /// Saves a verdict; the one on another machine is forgotten.
+    pub(crate) fn keep_verdict(&self, content: Content, machine: &str, verdict: &Verdict) {
+        let word = if verdict.is_faster { FASTER } else { SLOWER };
+        let text = format!("{machine}\n{word}: {}\n", verdict.figures);
         // Without it the next start measures again.
-        let _ = self.keep(content.0, WHOLE, why.as_bytes());
+        let _ = self.keep(content.0, VERDICT, text.as_bytes());
     }
 
     fn path(&self, of: [u8; 16], kind: &str) -> Option<PathBuf> {
@@ -181,9 +189,7 @@ impl Kept {
         if done.is_err() {
             let _ = fs::remove_file(&new);
         }
-        [TOKENS, CONTENT, WHOLE, HALVED, NEW]
-            .iter()
-            .for_each(|kind| prune(folder, kind, MAX_KEPT_FILES));
+        [TOKENS, CONTENT, VERDICT, NEW].iter().for_each(|kind| prune(folder, kind, MAX_KEPT_FILES));
         done
     }
 }
@@ -306,9 +312,19 @@ mod tests {
         let kept = Kept::at(Some(&dir.path().join("not yet there")));
         assert!(kept.has_room(0) && !kept.has_room(u64::MAX));
         let content = model(dir.path(), 1).content();
-        assert!(!kept.is_halved(content));
-        kept.keep_halved(content);
-        assert!(kept.is_halved(content) && !kept.is_halved(model(dir.path(), 2).content()));
+        assert_eq!(kept.verdict(content, "2 cores, neon"), None);
+        for is_faster in [true, false] {
+            let verdict = Verdict { is_faster, figures: "a step takes 3.0 ms: or so".to_owned() };
+            kept.keep_verdict(content, "2 cores, neon", &verdict);
+            assert_eq!(kept.verdict(content, "2 cores, neon"), Some(verdict));
+        }
+        assert_eq!(kept.verdict(content, "1 cores, neon"), None);
+        assert_eq!(kept.verdict(model(dir.path(), 2).content(), "2 cores, neon"), None);
+        let path = kept.path(content.0, VERDICT).unwrap();
+        for damaged in ["", "2 cores, neon", "2 cores, neon\n", "2 cores, neon\nhalves are: so\n"] {
+            fs::write(&path, damaged).unwrap();
+            assert_eq!(kept.verdict(content, "2 cores, neon"), None);
+        }
     }
 
     #[test]

@@ -31,5 +31,7 @@ pub(crate) use options::{
 };
 pub(crate) use random::{draw_key, entropy, random};
 pub(crate) use settled::{Settled, Sharing};
-pub(crate) use setup::{Loaded, NodeSettings, SetupError, UnreadModel, load, tokenizer_of};
+pub(crate) use setup::{
+    Changed, Loaded, NodeSettings, SetupError, UnreadModel, load, tokenizer_of,
+};
 pub(crate) use template::{READ_TEMPLATE, form};

@@ -108,19 +108,30 @@ pub(crate) struct UnreadModel {
 
 impl UnreadModel {
     /// Reads all of it to verify it, which also brings it into memory, the last used part last.
-    /// False if it has changed.
-    pub(crate) fn read(&self) -> bool {
+    ///
+    /// # Errors
+    /// What is not what it was taken for. It is forgotten, so the next start makes it again.
+    pub(crate) fn read(&self) -> Result<(), Changed> {
         if let Some(opened) = self.model.as_ref().filter(|opened| opened.content() != self.content)
         {
             self.kept.forget_content(opened);
-            return false;
+            return Err(Changed::Model);
         }
-        let is_sound = self.head.as_ref().is_none_or(Head::is_sound);
-        if !is_sound {
+        if !self.head.as_ref().is_none_or(Head::is_sound) {
             self.kept.forget_head(self.content);
+            return Err(Changed::OutputRows);
         }
-        is_sound
+        Ok(())
     }
+}
+
+/// Something that a former start saved and that has changed since.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Changed {
+    /// The model file no longer has the content that it was hashed with.
+    Model,
+    /// The saved halves of the output rows are damaged.
+    OutputRows,
 }
 
 /// Maps and checks `path`, and makes its tokenizer: from `tokenizer` if given, else from the
@@ -291,17 +302,19 @@ impl Loaded {
     }
 
     /// Sets up reading the output rows in halves, according to the setting. Call it once the cores
-    /// are known. Reports what takes long through `say`.
-    pub(crate) fn halve(
-        &mut self,
-        setting: Halves,
-        kept: &Kept,
-        say: &mut dyn FnMut(String),
-    ) -> Result<(), SetupError> {
+    /// are known. Reports through `say` what takes long, and why rows stay whole if they do.
+    pub(crate) fn halve(&mut self, setting: Halves, kept: &Kept, say: &mut dyn FnMut(String)) {
         let Some((head, is_unread)) = self.output.halve(&mut self.model, setting, kept, say) else {
-            return Ok(());
+            return;
         };
-        self.files = self.output.held(&self.files, &head)?;
+        match self.output.held(&self.files, &head) {
+            Ok(files) => self.files = files,
+            Err(error) => {
+                say(format!("the output rows stay whole: {error}"));
+                self.model.set_head(None, false);
+                return;
+            }
+        }
         if is_unread {
             let content = self.output.content();
             let unread = self.unread.take().unwrap_or_else(|| UnreadModel {
@@ -312,7 +325,6 @@ impl Loaded {
             });
             self.unread = Some(UnreadModel { head: Some(head), ..unread });
         }
-        Ok(())
     }
 
     /// Tokens of the longest context that this model takes.

@@ -7,7 +7,7 @@ use std::time::Instant;
 use crate::id::TokenId;
 use crate::kv::Sequence;
 use crate::limits::PREFILL_STEP_TOKENS;
-use crate::model::{Logits, Model, ModelError};
+use crate::model::{Logits, Model, ModelError, Wanted};
 use crate::pace::{Pace, PaceParts};
 
 use super::token;
@@ -29,30 +29,40 @@ pub(super) fn measure(model: &Model, load_s: f64, runs: u32) -> Result<Pace, Mod
     let text: Vec<TokenId> = (0..longest).map(|at| token(at, model.config().vocab)).collect();
     let sequence = Arc::new(Sequence::private(model.kv_shape(), longest));
     model.forward(&text, 0, &sequence, Logits::None)?;
-    // Microseconds of a pass, the median.
-    let pass = |first: usize, tokens: usize, logits: Logits| {
+    // Microseconds of something, the median.
+    let median = |run: &dyn Fn() -> Result<(), ModelError>| {
         let mut micros = Vec::new();
         for _ in 0..runs.max(1) {
             let start = Instant::now();
-            model.forward(&text[first..first + tokens], first, &sequence, logits)?;
+            run()?;
             micros.push(start.elapsed().as_secs_f64() * 1e6);
         }
         micros.sort_by(f64::total_cmp);
         Ok::<f64, ModelError>(micros[micros.len() / 2])
     };
+    let pass = |first: usize, tokens: usize| {
+        let text = &text[first..first + tokens];
+        median(&|| model.forward(text, first, &sequence, Logits::None).map(drop))
+    };
+    // A pass that also finds the likeliest token after each of its tokens, as an answer does.
+    let judged = |tokens: usize| {
+        let wanted = [Wanted { count: 1, apart: &[] }; ROWS[ROWS.len() - 1]];
+        let (text, wanted) = (&text[..tokens], &wanted[..tokens]);
+        median(&|| model.likeliest_of_each_while(text, 0, &sequence, wanted, &|| true).map(drop))
+    };
     let mut token_us = Vec::new();
     for tokens in PASSES.into_iter().filter(|tokens| *tokens <= longest) {
-        token_us.push((tokens as f64, pass(0, tokens, Logits::None)? / tokens as f64));
+        token_us.push((tokens as f64, pass(0, tokens)? / tokens as f64));
     }
     let (tokens, shallow) = token_us.last().copied().unwrap_or((1.0, 0.0));
     let mut depth_us = vec![(0.0, 0.0)];
     for depth in depths {
-        let deep = pass(depth, tokens as usize, Logits::None)? / tokens;
+        let deep = pass(depth, tokens as usize)? / tokens;
         depth_us.push((depth as f64, (deep - shallow).max(0.0)));
     }
     let mut logits_us = Vec::new();
     for rows in ROWS.into_iter().filter(|rows| *rows <= longest) {
-        let all = (pass(0, rows, Logits::Last(rows))? - pass(0, rows, Logits::None)?).max(0.0);
+        let all = (judged(rows)? - pass(0, rows)?).max(0.0);
         logits_us.push((rows as f64, all / rows as f64));
     }
     let start_ms = (load_s * 1e3).round();

@@ -127,24 +127,34 @@ fn tokens_out_of_halves_are_those_of_whole_rows() {
     Head::build(&dir.path().join("some.head"), rows, [1; 16], &mut |_| {}).unwrap();
     let head = Head::open(&dir.path().join("some.head"), rows, [1; 16]).unwrap();
     let whole = model();
-    let mut halved = model();
-    halved.set_head(Some(head.clone()));
-    assert!(halved.has_head() && !whole.has_head());
+    for joins in [false, true] {
+        let mut halved = model();
+        halved.set_head(Some(head.clone()), joins);
+        assert!(halved.has_head() && !whole.has_head());
+        same_tokens(&whole, &halved);
+    }
+    let mut float =
+        Model::new(opened.config.clone(), opened.weights.clone(), Precision::FLOAT).unwrap();
+    float.set_head(Some(head), false);
+    assert!(!float.has_head(), "float arithmetic has other logits");
+}
+
+/// Both choose the same tokens one by one and in drafts, however they are sampled.
+fn same_tokens(whole: &Model, halved: &Model) {
     let others = [
         Sampling::new(0.8, 0, 0.9, 3).unwrap(),
         Sampling::new(2.0, 300, 1.0, 3).unwrap(),
         Sampling::new(0.9, 7, 0.5, 5).unwrap(),
     ];
     for sampling in samplings().into_iter().chain(others) {
-        let mut text = text(&whole, 30);
-        let pages =
-            [&whole, &halved].map(|model| Arc::new(Sequence::private(model.kv_shape(), 80)));
+        let mut text = text(whole, 30);
+        let pages = [whole, halved].map(|model| Arc::new(Sequence::private(model.kv_shape(), 80)));
         let mut ready = 0;
         while text.len() < 80 {
             let job = |pages| job(&text, ready..text.len(), pages, Some((sampling, 1)));
-            let chosen = run_job(&whole, &job(&pages[0])).result.unwrap();
+            let chosen = run_job(whole, &job(&pages[0])).result.unwrap();
             assert_eq!(
-                run_job(&halved, &job(&pages[1])).result.unwrap(),
+                run_job(halved, &job(&pages[1])).result.unwrap(),
                 chosen,
                 "token {}, {sampling:?}",
                 text.len()
@@ -152,20 +162,16 @@ fn tokens_out_of_halves_are_those_of_whole_rows() {
             ready = text.len();
             text.extend(chosen);
         }
-        // The tokens of a draft are judged together: few from halves, more from whole rows.
+        // The tokens of a draft are judged together: few from upper halves, more from all logits.
         for rows in 2..=6 {
             let judged = |pages| job(&text, 70..80, pages, Some((sampling, rows)));
             assert_eq!(
-                run_job(&halved, &judged(&pages[1])).result.unwrap(),
-                run_job(&whole, &judged(&pages[0])).result.unwrap(),
+                run_job(halved, &judged(&pages[1])).result.unwrap(),
+                run_job(whole, &judged(&pages[0])).result.unwrap(),
                 "{rows} rows, {sampling:?}"
             );
         }
     }
-    let mut float =
-        Model::new(opened.config.clone(), opened.weights.clone(), Precision::FLOAT).unwrap();
-    float.set_head(Some(head));
-    assert!(!float.has_head(), "float arithmetic has other logits");
 }
 
 /// Blocks that are fetched in time must not wait for a slow core.

@@ -4,7 +4,7 @@
 
 use core::arch::x86_64::*;
 
-use super::{ABSOLUTE, GROUP, LANES, Query, Split};
+use super::{ABSOLUTE, BLOCK_BYTES, GROUP, LANES, Query, Split};
 
 /// Rows of a round.
 const ROWS: usize = 4;
@@ -188,4 +188,38 @@ fn two_blocks([upper, lower]: [__m256i; 2], [first, last]: [__m256i; 2]) -> __m2
         _mm256_madd_epi16(pairs, _mm256_set1_epi16(1))
     };
     _mm256_add_epi32(products(firsts, first), products(lasts, last))
+}
+
+/// Blocks of Q8_0 from their halves and scales. The codes of a block fill a register: its first 16
+/// lie in the low nibbles of both halves, its last 16 in the high ones.
+///
+/// # Safety
+/// The CPU has AVX2; there are halves and a scale for each block.
+#[target_feature(enable = "avx2")]
+pub(super) unsafe fn join(
+    halves: [&[[u8; GROUP / 2]]; 2],
+    scales: &[[u8; 2]],
+    blocks: &mut [[u8; BLOCK_BYTES]],
+) {
+    let (nibbles, signs) = (_mm_set1_epi8(15), _mm_set1_epi8(-128));
+    for (b, block) in blocks.iter_mut().enumerate() {
+        // SAFETY: 16 bytes of each half and two of scales are read, by the caller's promise, and a
+        // block is written.
+        unsafe {
+            let upper = _mm_loadu_si128(halves[0].as_ptr().add(b).cast());
+            let lower = _mm_loadu_si128(halves[1].as_ptr().add(b).cast());
+            let first = _mm_or_si128(
+                _mm_slli_epi16::<4>(_mm_and_si128(upper, nibbles)),
+                _mm_and_si128(lower, nibbles),
+            );
+            let last = _mm_or_si128(
+                _mm_andnot_si128(nibbles, upper),
+                _mm_and_si128(_mm_srli_epi16::<4>(lower), nibbles),
+            );
+            let to = block.as_mut_ptr();
+            to.cast::<[u8; 2]>().write(*scales.get_unchecked(b));
+            _mm_storeu_si128(to.add(2).cast(), _mm_xor_si128(first, signs));
+            _mm_storeu_si128(to.add(2 + GROUP / 2).cast(), _mm_xor_si128(last, signs));
+        }
+    }
 }

@@ -41,6 +41,9 @@ const CENTRE: f64 = 7.5;
 /// Rows that are handed out together.
 const STEP: usize = 64;
 
+/// Bytes of a block of Q8_0: its scale and its codes.
+const BLOCK_BYTES: usize = 2 + GROUP;
+
 /// Parts for each core.
 const PARTS: usize = 4;
 
@@ -214,5 +217,46 @@ fn exact_body(m: Split<'_>, x: &QuantizedRows, rows: &[u32], out: &mut [f32]) {
             acc = (sum as f32).mul_add(m.scale(r, b) * x.scales[b], acc);
         }
         *out = acc;
+    }
+}
+
+/// The rows of Q8_0 from which [`split_row`] made these, bit for bit.
+///
+/// # Panics
+/// Unless `out` has room for all rows and no more.
+pub(super) fn join_rows(isa: Isa, m: Split<'_>, out: &mut [u8]) {
+    let row_bytes = Format::Q8_0.row_bytes(m.cols());
+    assert!(out.len() == m.rows() * row_bytes);
+    for (r, row) in out.chunks_exact_mut(row_bytes).enumerate() {
+        let halves = [m.upper(r), m.lower(r)].map(|half| half.as_chunks::<{ GROUP / 2 }>().0);
+        let blocks = row.as_chunks_mut::<BLOCK_BYTES>().0;
+        let scales = m.scales(r).as_chunks::<2>().0;
+        assert!([halves[0].len(), halves[1].len(), scales.len()] == [blocks.len(); 3]);
+        match isa.kind() {
+            // SAFETY: an `Isa` of this kind exists only where the CPU has its instructions; there
+            // are halves and a scale for each block.
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2 | Kind::Avx512 => unsafe { avx2::join(halves, scales, blocks) },
+            // SAFETY: NEON is the baseline; otherwise as above.
+            #[cfg(target_arch = "aarch64")]
+            Kind::Neon => unsafe { neon::join(halves, scales, blocks) },
+            Kind::Portable => join_body(halves, scales, blocks),
+        }
+    }
+}
+
+/// The definition.
+fn join_body(
+    halves: [&[[u8; GROUP / 2]]; 2],
+    scales: &[[u8; 2]],
+    blocks: &mut [[u8; BLOCK_BYTES]],
+) {
+    for (b, block) in blocks.iter_mut().enumerate() {
+        let (upper, lower) = (halves[0][b], halves[1][b]);
+        block[..2].copy_from_slice(&scales[b]);
+        for i in 0..GROUP / 2 {
+            block[2 + i] = (upper[i] << 4 | lower[i] & 15) ^ 0x80;
+            block[2 + GROUP / 2 + i] = (upper[i] & 0xf0 | lower[i] >> 4) ^ 0x80;
+        }
     }
 }

@@ -9,7 +9,7 @@
 use core::arch::aarch64::*;
 use core::arch::asm;
 
-use super::{ABSOLUTE, GROUP, LANES, QuantizedRows, Query, Split};
+use super::{ABSOLUTE, BLOCK_BYTES, GROUP, LANES, QuantizedRows, Query, Split};
 
 /// Rows of a round.
 const ROWS: usize = 4;
@@ -177,6 +177,17 @@ pub(super) unsafe fn exact(m: Split<'_>, x: &QuantizedRows, rows: &[u32], out: &
     }
 }
 
+/// The codes of a block, first and last 16.
+#[inline(always)]
+fn codes(upper: uint8x16_t, lower: uint8x16_t) -> [int8x16_t; 2] {
+    // SAFETY: registers only; every aarch64 has NEON.
+    unsafe {
+        let signs = vdupq_n_u8(0x80);
+        let codes = [vsliq_n_u8::<4>(lower, upper), vsriq_n_u8::<4>(upper, lower)];
+        codes.map(|codes| vreinterpretq_s8_u8(veorq_u8(codes, signs)))
+    }
+}
+
 /// The sums of a block, in four lanes. Two products share 16 bits, at most 2 × 128 × 127.
 ///
 /// # Safety
@@ -185,12 +196,34 @@ pub(super) unsafe fn exact(m: Split<'_>, x: &QuantizedRows, rows: &[u32], out: &
 unsafe fn block([upper, lower]: [uint8x16_t; 2], codes: *const i8) -> int32x4_t {
     // SAFETY: the caller's.
     unsafe {
-        let signs = vdupq_n_u8(0x80);
-        let first = vreinterpretq_s8_u8(veorq_u8(vsliq_n_u8::<4>(lower, upper), signs));
-        let last = vreinterpretq_s8_u8(veorq_u8(vsriq_n_u8::<4>(upper, lower), signs));
+        let [first, last] = codes(upper, lower);
         let [a, b] = [vld1q_s8(codes), vld1q_s8(codes.add(GROUP / 2))];
         let firsts = vmlal_high_s8(vmull_s8(vget_low_s8(first), vget_low_s8(a)), first, a);
         let lasts = vmlal_high_s8(vmull_s8(vget_low_s8(last), vget_low_s8(b)), last, b);
         vpadalq_s16(vpaddlq_s16(firsts), lasts)
+    }
+}
+
+/// Blocks of Q8_0 from their halves and scales.
+///
+/// # Safety
+/// There are halves and a scale for each block.
+pub(super) unsafe fn join(
+    halves: [&[[u8; GROUP / 2]]; 2],
+    scales: &[[u8; 2]],
+    blocks: &mut [[u8; BLOCK_BYTES]],
+) {
+    for (b, block) in blocks.iter_mut().enumerate() {
+        // SAFETY: 16 bytes of each half and two of scales are read, by the caller's promise, and a
+        // block is written.
+        unsafe {
+            let upper = vld1q_u8(halves[0].as_ptr().add(b).cast());
+            let lower = vld1q_u8(halves[1].as_ptr().add(b).cast());
+            let to = block.as_mut_ptr();
+            to.cast::<[u8; 2]>().write(*scales.get_unchecked(b));
+            for (at, codes) in codes(upper, lower).into_iter().enumerate() {
+                vst1q_s8(to.add(2 + at * GROUP / 2).cast(), codes);
+            }
+        }
     }
 }

@@ -143,16 +143,16 @@ impl<'a> Split<'a> {
         })
     }
 
-    pub(super) fn rows(&self) -> usize {
+    pub(in crate::kernels) fn rows(&self) -> usize {
         self.shape.rows
     }
 
-    pub(super) fn cols(&self) -> usize {
+    pub(in crate::kernels) fn cols(&self) -> usize {
         self.shape.cols
     }
 
     /// Some of the rows.
-    pub(super) fn range(&self, rows: Range<usize>) -> Split<'a> {
+    pub(crate) fn range(&self, rows: Range<usize>) -> Split<'a> {
         let [s, u, l, w] = self.shape.row_bytes().map(|bytes| rows.start * bytes..rows.end * bytes);
         let shape = HeadShape { rows: rows.len(), ..self.shape };
         Split {
@@ -171,9 +171,13 @@ impl<'a> Split<'a> {
     }
 
     /// The upper halves of all rows.
-    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-    pub(super) fn all_upper(&self) -> &'a [u8] {
+    pub(in crate::kernels) fn all_upper(&self) -> &'a [u8] {
         self.upper
+    }
+
+    /// The lower halves of all rows.
+    pub(in crate::kernels) fn all_lower(&self) -> &'a [u8] {
+        self.lower
     }
 
     #[inline(always)]
@@ -187,7 +191,6 @@ impl<'a> Split<'a> {
     }
 
     /// The scales of a row, f16.
-    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     pub(super) fn scales(&self, row: usize) -> &'a [u8] {
         let [bytes, ..] = self.shape.row_bytes();
         &self.scales[row * bytes..][..bytes]

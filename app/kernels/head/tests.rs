@@ -6,7 +6,7 @@ use super::*;
 use crate::kernels::matmul::tests::random_matrix;
 use crate::kernels::quantize::tests::noise;
 use crate::kernels::team::tests::with_team;
-use crate::kernels::{Matrix, matmul_int8, quantize_rows};
+use crate::kernels::{Matrix, matmul_halved, matmul_int8, quantize_rows};
 
 /// What is found for one token.
 fn alone(
@@ -126,6 +126,42 @@ fn halves_are_the_codes_of_the_row() {
                     + i32::from(nibble(both.split().lower(r)));
                 assert_eq!(code, i32::from(both.whole[(r * 8 + b) * 34 + 2 + i] as i8));
             }
+        }
+    }
+}
+
+#[test]
+fn joined_rows_are_the_rows_that_were_split() {
+    for (rows, cols) in [(1, 128), (5, 256), (16, 640)] {
+        let both = Both::random(rows, cols, (rows + cols) as u32);
+        for isa in Isa::all() {
+            let mut joined = vec![7; both.whole.len()];
+            join_rows(isa, both.split(), &mut joined);
+            assert_eq!(joined, both.whole, "{isa:?}");
+        }
+    }
+}
+
+#[test]
+fn a_product_with_halves_has_the_bits_of_the_whole_one() {
+    for (rows, cols) in [(1, 128), (16, 128), (35, 256), (150, 640)] {
+        let both = Both::random(rows, cols, (rows * cols) as u32);
+        let whole = Matrix::new(&both.whole, Format::Q8_0, rows, cols);
+        let activations = activations(17 * cols, 5);
+        for cores in [1, 3] {
+            with_team(cores, |team| {
+                for (isa, tokens) in
+                    Isa::all().flat_map(|isa| (1..=17).map(move |tokens| (isa, tokens)))
+                {
+                    let x = quantize_rows(isa, &activations[..tokens * cols], cols);
+                    let mut y = [vec![7f32; tokens * rows], vec![9f32; tokens * rows]];
+                    let [of_whole, of_halves] = &mut y;
+                    matmul_int8(team, isa, whole, &x, of_whole);
+                    matmul_halved(team, isa, both.split(), &x, of_halves);
+                    let [of_whole, of_halves] = y.map(|y| y.into_iter().map(f32::to_bits));
+                    assert!(of_whole.eq(of_halves), "{isa:?}: {rows} × {cols}, {tokens} tokens");
+                }
+            });
         }
     }
 }

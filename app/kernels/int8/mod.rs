@@ -14,6 +14,9 @@
 //! x86-64, padded to a tile with zeros. Panels are distributed among the cores. On ARM the scratch
 //! fits the L1 cache. Panels on x86-64 have 16 rows, and those of wide matrices do not fit
 //! (docs/inside/kernels.md has the sizes).
+//!
+//! Rows of Q8_0 may also lie in two halves (`head`). Those of a panel are joined when their turn
+//! comes; after that nothing knows the difference, so the bits are the same.
 
 use core::ops::Range;
 
@@ -22,7 +25,8 @@ use super::matmul::{check, each_rows};
 use super::quantize::QuantizedRows;
 use super::team::Out;
 use super::terms::{Codes, unpack};
-use super::{Format, GROUP, Matrix, Team};
+use super::{Format, GROUP, Matrix, Split, Team};
+use source::Source;
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -34,6 +38,7 @@ mod layout;
 mod neon;
 #[cfg(target_arch = "x86_64")]
 mod single;
+mod source;
 #[cfg(test)]
 mod tests;
 
@@ -116,13 +121,13 @@ trait Panel {
 }
 
 /// The laid-out activations of all full tiles: once per call, because every core reads them.
-fn gathered<P: Panel>(m: Matrix<'_>, x: &QuantizedRows) -> Vec<P::Columns> {
-    let (_, lines) = P::lines(m.format);
-    let (tiles, lines) = (x.rows() / P::TOKENS, m.cols / GROUP * lines);
+fn gathered<P: Panel>(m: Source<'_>, x: &QuantizedRows) -> Vec<P::Columns> {
+    let (_, lines) = P::lines(m.format());
+    let (tiles, lines) = (x.rows() / P::TOKENS, m.blocks() * lines);
     let mut columns = vec![P::NO_COLUMNS; tiles * lines];
     if lines > 0 {
         for (t, tile) in columns.chunks_exact_mut(lines).enumerate() {
-            P::gather(m.format, Tokens::from(x, t * P::TOKENS), tile);
+            P::gather(m.format(), Tokens::from(x, t * P::TOKENS), tile);
         }
     }
     columns
@@ -135,11 +140,11 @@ fn gathered<P: Panel>(m: Matrix<'_>, x: &QuantizedRows) -> Vec<P::Columns> {
 unsafe fn product<P: Panel>(
     team: &Team,
     isa: Isa,
-    m: Matrix<'_>,
+    m: Source<'_>,
     x: &QuantizedRows,
     y: &mut [f32],
 ) {
-    if !P::takes(m.format) {
+    if !P::takes(m.format()) {
         return plain(team, isa, m, x, y);
     }
     let tokens = x.rows();
@@ -148,14 +153,16 @@ unsafe fn product<P: Panel>(
     let tiles = gathered::<P>(m, padded.as_ref().unwrap_or(x));
     let activations = Activations { x, padded: padded.as_ref(), tiles: &tiles };
     // SAFETY: guaranteed by the caller; every range of rows is handed out once.
-    each_rows(team, &m, y, &|range, y| unsafe { rows_with::<P>(isa, m, activations, range, y) });
+    each_rows(team, m.rows(), y, &|range, y| unsafe {
+        rows_with::<P>(isa, m, activations, range, y)
+    });
 }
 
 /// The product by the plain loop.
-fn plain(team: &Team, isa: Isa, m: Matrix<'_>, x: &QuantizedRows, y: &mut [f32]) {
+fn plain(team: &Team, isa: Isa, m: Source<'_>, x: &QuantizedRows, y: &mut [f32]) {
     // SAFETY: `y` has the size that `matmul_int8` has checked; every range of rows is handed out
     // once.
-    each_rows(team, &m, y, &|range, y| unsafe { rows_plain(isa, m, x, range, y) });
+    each_rows(team, m.rows(), y, &|range, y| unsafe { rows_plain(isa, m, x, range, y) });
 }
 
 /// The activations that the cores of a product read.
@@ -180,56 +187,62 @@ impl<P: Panel> Copy for Activations<'_, P> {}
 /// `range` of them.
 unsafe fn rows_with<P: Panel>(
     isa: Isa,
-    m: Matrix<'_>,
+    m: Source<'_>,
     activations: Activations<'_, P>,
     range: Range<usize>,
     y: Out,
 ) {
     let Activations { x, padded, tiles } = activations;
-    let tokens = x.rows();
+    let (tokens, format) = (x.rows(), m.format());
     let whole = range.len() / P::ROWS * P::ROWS + range.start;
+    let mut joined = Vec::new();
     if tokens == 1 {
-        // SAFETY: complete rows, an existing token, and places of this range.
-        unsafe {
-            P::single(m.format, m.rows(range.start..whole), Tokens::from(x, 0), y.at(range.start));
-            rows_plain(isa, m, x, whole..range.end, y);
+        let step = m.at_once(whole - range.start, P::ROWS);
+        for r in (range.start..whole).step_by(step) {
+            // SAFETY: complete rows, an existing token, and places of this range.
+            unsafe {
+                let rows = m.whole(isa, r..r + step, &mut joined);
+                P::single(format, rows, Tokens::from(x, 0), y.at(r));
+            }
         }
+        // SAFETY: the rest of this range.
+        unsafe { rows_plain(isa, m, x, whole..range.end, y) }
         return;
     }
     // All tokens of full tiles, including the zero tokens.
     let tiled = padded.map_or(tokens / P::TOKENS * P::TOKENS, QuantizedRows::rows);
-    let blocks = if tiled > 0 { m.cols / GROUP } else { 0 };
-    let (panel_lines, tile_lines) = P::lines(m.format);
+    let blocks = if tiled > 0 { m.blocks() } else { 0 };
+    let (panel_lines, tile_lines) = P::lines(format);
     let mut panel = vec![P::ZERO; blocks * panel_lines];
     let tile_lines = blocks * tile_lines;
     let mut last = vec![0f32; if padded.is_some() { P::TOKENS * P::ROWS } else { 0 }];
     for r in (range.start..whole).step_by(P::ROWS) {
-        let rows = m.rows(r..r + P::ROWS);
+        let rows = m.whole(isa, r..r + P::ROWS, &mut joined);
         // SAFETY: complete rows, existing tokens, and places of this range: r + ROWS is at most its
         // end. `last` has room for a tile.
         unsafe {
             if tiled > 0 {
-                P::pack(m.format, rows, &mut panel);
+                P::pack(format, rows, &mut panel);
             }
             // Prefetches the next panel while this one is multiplied.
-            let next = m.rows(r + P::ROWS..(r + 2 * P::ROWS).min(range.end).max(r + P::ROWS));
-            let share = (next.len() * P::TOKENS).div_ceil(tiled.max(1)).max(1);
-            let mut next = next.chunks(share);
+            let next = m.parts(r + P::ROWS..(r + 2 * P::ROWS).min(range.end).max(r + P::ROWS));
+            let mut next = next
+                .map(|part| part.chunks((part.len() * P::TOKENS).div_ceil(tiled.max(1)).max(1)));
             for t in (0..tiled).step_by(P::TOKENS) {
-                next.next().into_iter().for_each(P::expect);
+                next.iter_mut().flat_map(Iterator::next).for_each(P::expect);
                 let tile = &tiles[t / P::TOKENS * tile_lines..][..tile_lines];
                 let columns = Tokens::from(padded.unwrap_or(x), t);
                 if t + P::TOKENS <= tokens {
-                    P::tile(m.format, &panel, columns, tile, y.at(t * m.rows + r), m.rows);
+                    P::tile(format, &panel, columns, tile, y.at(t * m.rows() + r), m.rows());
                     continue;
                 }
-                P::tile(m.format, &panel, columns, tile, last.as_mut_ptr(), P::ROWS);
+                P::tile(format, &panel, columns, tile, last.as_mut_ptr(), P::ROWS);
                 for (t, results) in (t..tokens).zip(last.chunks_exact(P::ROWS)) {
-                    y.at(t * m.rows + r).copy_from_nonoverlapping(results.as_ptr(), P::ROWS);
+                    y.at(t * m.rows() + r).copy_from_nonoverlapping(results.as_ptr(), P::ROWS);
                 }
             }
             for t in tiled..tokens {
-                P::single(m.format, rows, Tokens::from(x, t), y.at(t * m.rows + r));
+                P::single(format, rows, Tokens::from(x, t), y.at(t * m.rows() + r));
             }
         }
     }
@@ -270,20 +283,22 @@ fn dots<const T: usize>(
 /// # Safety
 /// `y` has room for tokens × rows, and no one else accesses `range` of them.
 #[inline(always)]
-unsafe fn rows_body(m: Matrix<'_>, x: &QuantizedRows, range: Range<usize>, y: Out) {
+unsafe fn rows_body(m: Source<'_>, x: &QuantizedRows, range: Range<usize>, y: Out) {
     const TILE: usize = 4;
-    let (tokens, blocks, terms) = (x.rows(), m.cols / GROUP, m.format.terms());
+    let (tokens, blocks, terms) = (x.rows(), m.blocks(), m.format().terms());
     if range.is_empty() {
         return;
     }
     let mut codes = vec![[0; GROUP]; blocks * terms];
     let mut scales = vec![0f32; blocks * terms];
+    let mut joined = Vec::new();
     let all = x.codes.as_chunks::<GROUP>().0;
     let row = |t: usize| (&all[t * blocks..][..blocks], &x.scales[t * blocks..][..blocks]);
     for r in range {
-        unpack(m.format, m.row(r), &mut codes, &mut scales);
+        let row_bytes = m.whole(Isa::PORTABLE, r..r + 1, &mut joined);
+        unpack(m.format(), row_bytes, &mut codes, &mut scales);
         // SAFETY: the index is within this range.
-        let put = |t: usize, sum: f32| unsafe { y.at(t * m.rows + r).write(sum) };
+        let put = |t: usize, sum: f32| unsafe { y.at(t * m.rows() + r).write(sum) };
         let mut t = 0;
         while t + TILE <= tokens {
             let sums = dots::<TILE>(terms, &codes, &scales, core::array::from_fn(|i| row(t + i)));
@@ -302,7 +317,7 @@ per_isa! {
     ///
     /// # Safety
     /// As for [`rows_body`].
-    unsafe fn rows_plain(m: Matrix<'_>, x: &QuantizedRows, range: Range<usize>, y: Out) = rows_body;
+    unsafe fn rows_plain(m: Source<'_>, x: &QuantizedRows, range: Range<usize>, y: Out) = rows_body;
 }
 
 /// Product of a quantised matrix with quantised activations.
@@ -310,8 +325,21 @@ per_isa! {
 /// # Shapes
 /// x: tokens × cols; y: tokens × rows.
 pub fn matmul_int8(team: &Team, isa: Isa, m: Matrix<'_>, x: &QuantizedRows, y: &mut [f32]) {
-    assert!(m.format.is_quantized() && x.cols == m.cols);
-    check(&m, x.codes.len(), y);
+    assert!(m.format.is_quantized());
+    matmul(team, isa, Source::Stored(m), x, y);
+}
+
+/// The same product, bit for bit, with rows of Q8_0 that lie in two halves.
+///
+/// # Shapes
+/// x: tokens × cols; y: tokens × rows.
+pub(crate) fn matmul_halved(team: &Team, isa: Isa, m: Split<'_>, x: &QuantizedRows, y: &mut [f32]) {
+    matmul(team, isa, Source::Halved(m), x, y);
+}
+
+fn matmul(team: &Team, isa: Isa, m: Source<'_>, x: &QuantizedRows, y: &mut [f32]) {
+    assert!(x.cols == m.cols());
+    check(m.rows(), m.cols(), x.codes.len(), y);
     // SAFETY: an `Isa` exists only if the CPU has its instructions; every range of rows is handed
     // out once; the sizes are checked above.
     unsafe {
@@ -320,7 +348,7 @@ pub fn matmul_int8(team: &Team, isa: Isa, m: Matrix<'_>, x: &QuantizedRows, y: &
             #[cfg(target_arch = "aarch64")]
             Kind::Neon => product::<neon::Neon>(team, isa, m, x, y),
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx512 if avx512::Avx512::takes(m.format) => {
+            Kind::Avx512 if avx512::Avx512::takes(m.format()) => {
                 product::<avx512::Avx512>(team, isa, m, x, y)
             }
             #[cfg(target_arch = "x86_64")]

@@ -1,0 +1,125 @@
+#!/usr/bin/env python3
+"""Measures what drafts gain between real processes: `make again`.
+
+    again.py POTLUCK MODEL.gguf [--mmlu DIR] [--prompts 8] [--tokens 64] [--threads 1] [--json OUT]
+
+Three nodes share on this machine's loopback: one answers first, one then answers with drafts and one without. They take turns, so
+that no two compute at once. For each kind of prompt the table has how many times as fast the tokens after the first come with drafts:
+
+    repeated    MMLU questions without examples, which the first node has just answered
+    examples    the same with five examples
+    reworded    the same questions in other words; the measured nodes have answered the former ones
+    prose       the beginnings of a text that no node has seen
+
+The texts of both answers are compared: they must be equal.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+from pathlib import Path
+
+from eval.prompts import subjects
+from meeting import Node, wait_until_known
+
+
+class Swarm:
+    """The three nodes."""
+
+    def __init__(self, args):
+        self.args = args
+        options = ["--interface", "127.0.0.1", "--port", str(args.port)]
+        nodes = []
+        for number, more in enumerate([[], [], ["--drafts", "false"]]):
+            more = [*more, "--tcp-port", str(args.port + number)]
+            nodes.append(
+                Node(args.binary, args.model, [*options, *more], threads=args.threads)
+            )
+        self.first, self.drafting, self.plain = nodes
+        # A node's first answers measure what its steps cost.
+        for node in nodes:
+            node.ask("Warm up: one, two, three, four", max_tokens=args.tokens)
+
+    def tell(self, text):
+        """Has the first node answer, and waits until the others know of it."""
+        self.first.ask(text, max_tokens=self.args.tokens)
+        wait_until_known(self.drafting, self.first)
+        wait_until_known(self.plain, self.first)
+
+    def compare(self, text):
+        """How many times as fast the drafting node decodes, or none if the answer has one token."""
+        asked = [
+            node.ask_whole(text, max_tokens=self.args.tokens)
+            for node in (self.plain, self.drafting)
+        ]
+        texts = [answer["text"] for answer in asked]
+        if texts[0] != texts[1]:
+            sys.exit(f"the answers differ: {texts}")
+        slow, fast = (answer["figures"] for answer in asked)
+        if slow["generated"] < 2:
+            return None
+        return (slow["ttlt_ms"] - slow["ttft_ms"]) / max(1, fast["ttlt_ms"] - fast["ttft_ms"])
+
+    def end(self):
+        for node in (self.first, self.drafting, self.plain):
+            node.end()
+
+
+def kinds(args):
+    """For each kind: what is told before, and the prompt."""
+    drawn = [
+        (subject, subject.questions[number])
+        for subject in subjects(args.mmlu, None, args.prompts, 1)
+        for number in subject.drawn(1, 1)[:1]
+    ][: args.prompts]
+    plain = [subject.prompt([], question) for subject, question in drawn]
+    yield "repeated", [(text, text) for text in plain]
+    five = [subject.prompt(subject.examples[:5], question) for subject, question in drawn]
+    yield "examples", [(text, text) for text in five]
+    reworded = [text.replace("The following are", "Here are", 1) for text in plain]
+    yield "reworded", [(None, text) for text in reworded]
+    words = (Path(__file__).parent / "quality" / "prose.txt").read_text().split()
+    starts = range(0, len(words) - 60, (len(words) - 60) // args.prompts)
+    prose = [" ".join(words[start : start + 60]) for start in starts[: args.prompts]]
+    yield "prose", [(None, text) for text in prose]
+
+
+def measure(args):
+    swarm, table = Swarm(args), {}
+    try:
+        for kind, prompts in kinds(args):
+            ratios = []
+            for told, text in prompts:
+                if told is not None:
+                    swarm.tell(told)
+                ratios += [ratio for ratio in [swarm.compare(text)] if ratio is not None]
+            table[kind] = ratios
+            print(
+                f"{kind:9} {len(ratios):3} answers: {statistics.median(ratios):5.2f} times as fast, "
+                f"least {min(ratios):.2f}, most {max(ratios):.2f}",
+                flush=True,
+            )
+    finally:
+        swarm.end()
+    return table
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("binary")
+    parser.add_argument("model")
+    parser.add_argument("--mmlu", type=Path, default=Path("tests/data/mmlu"))
+    parser.add_argument("--prompts", type=int, default=8)
+    parser.add_argument("--tokens", type=int, default=64)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--port", type=int, default=7620)
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    table = measure(args)
+    if args.json:
+        args.json.write_text(json.dumps(table) + "\n")
+
+
+if __name__ == "__main__":
+    main()
