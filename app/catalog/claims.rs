@@ -13,8 +13,8 @@
 
 use core::net::{IpAddr, SocketAddr};
 
-use super::pace::Dice;
-use super::ways::Way;
+use super::delivery::Delivery;
+use super::schedule::Dice;
 use super::wire::{Announce, Digests, Header};
 use crate::id::{BootId, Epoch, Fingerprint, Millis, NodeId, NodeName, SwarmTag};
 use crate::limits::{
@@ -36,7 +36,7 @@ pub struct Probe {
 }
 
 /// The content of an announcement, kept until it is proven.
-pub(super) struct Said {
+pub(super) struct StoredAnnounce {
     fingerprint: Fingerprint,
     tcp_port: u16,
     load: u8,
@@ -50,10 +50,10 @@ pub(super) struct Said {
 /// One claim.
 pub(super) struct Claim {
     pub(super) header: Header,
-    pub(super) said: Said,
+    pub(super) announced: StoredAnnounce,
     pub(super) from: SocketAddr,
     /// How its last announcement arrived.
-    pub(super) way: Way,
+    pub(super) delivery: Delivery,
     /// When it is forgotten.
     until: Millis,
     probe_at: Millis,
@@ -70,7 +70,7 @@ struct Proof {
 
 /// What became of an announcement of an unproven boot or address.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Heard {
+pub(super) enum Outcome {
     /// Its boot has already answered.
     Proven,
     /// It is new, and awaits proof.
@@ -88,9 +88,9 @@ pub(super) struct Claims {
     proofs: heapless::Vec<Proof, LEAST_PEERS>,
 }
 
-impl Said {
-    fn new(announce: &Announce<'_>) -> Said {
-        Said {
+impl StoredAnnounce {
+    fn new(announce: &Announce<'_>) -> StoredAnnounce {
+        StoredAnnounce {
             fingerprint: announce.fingerprint,
             tcp_port: announce.tcp_port,
             load: announce.load,
@@ -126,7 +126,7 @@ impl Claim {
 impl Claims {
     /// Takes in an announcement of a boot that is not proven, or not at this address, in a swarm
     /// of `nodes`.
-    pub(super) fn hear(
+    pub(super) fn handle(
         &mut self,
         header: &Header,
         announce: &Announce<'_>,
@@ -134,18 +134,19 @@ impl Claims {
         nodes: usize,
         dice: &mut Dice,
         now: Millis,
-    ) -> Heard {
+    ) -> Outcome {
         if self.take_proof(header.node, header.boot, from.ip()) {
             self.forget_node(header.node);
-            return Heard::Proven;
+            return Outcome::Proven;
         }
         if let Some(claim) =
             self.claims.iter_mut().find(|claim| claim.is_of(header.node, header.boot, from.ip()))
         {
             if header.counter > claim.header.counter {
-                (claim.header, claim.said, claim.from) = (*header, Said::new(announce), from);
+                (claim.header, claim.announced, claim.from) =
+                    (*header, StoredAnnounce::new(announce), from);
             }
-            return Heard::Waiting;
+            return Outcome::Waiting;
         }
         let of_node = self.claims.iter().filter(|claim| claim.header.node == header.node).count();
         if of_node >= MAX_CLAIMS_PER_NODE {
@@ -155,29 +156,35 @@ impl Claims {
                     && claim.probes >= CLAIM_PROBES
                     && claim.probe_at <= now
             };
-            let Some(at) = self.claims.iter().position(spent) else { return Heard::Full };
+            let Some(at) = self.claims.iter().position(spent) else { return Outcome::Full };
             self.claims.swap_remove(at);
         }
         // A newcomer connects to the nodes that it hears, so a large swarm leaves it time for that.
         let spread = PULL_DELAY_MS.max(PULL_DELAY_PER_NODE_MS * (nodes + self.claims.len()) as u64);
         let claim = Claim {
             header: *header,
-            said: Said::new(announce),
+            announced: StoredAnnounce::new(announce),
             from,
-            way: Way::default(),
+            delivery: Delivery::default(),
             until: now + Millis(CLAIM_LIFETIME_MS),
             probe_at: now + Millis(dice.below(spread + 1)),
             probes: 0,
         };
-        if self.claims.push(claim).is_ok() { Heard::New } else { Heard::Full }
+        if self.claims.push(claim).is_ok() { Outcome::New } else { Outcome::Full }
     }
 
     /// Notes how the announcement of a claim arrived.
-    pub(super) fn note_way(&mut self, node: NodeId, boot: BootId, ip: IpAddr, way: Way) {
+    pub(super) fn note_delivery(
+        &mut self,
+        node: NodeId,
+        boot: BootId,
+        ip: IpAddr,
+        delivery: Delivery,
+    ) {
         self.claims
             .iter_mut()
             .filter(|claim| claim.is_of(node, boot, ip))
-            .for_each(|claim| claim.way = way);
+            .for_each(|claim| claim.delivery = delivery);
     }
 
     /// `boot` of `node` has said hello at `ip`. Returns its claim, if it made one, and drops the
@@ -243,7 +250,7 @@ impl Claims {
         claim.probe_at = now + Millis(PULL_GAP_MS << claim.probes);
         claim.probes += 1;
         let mut addr = claim.from;
-        addr.set_port(claim.said.tcp_port);
+        addr.set_port(claim.announced.tcp_port);
         Some(Probe {
             node: claim.header.node,
             addr,

@@ -18,7 +18,7 @@ pub(super) struct Demand {
     since: Millis,
     asked: [usize; MAX_FILTER_SEGMENTS],
     /// Whether the segment was multicast at this generation.
-    told: [bool; MAX_FILTER_SEGMENTS],
+    sent: [bool; MAX_FILTER_SEGMENTS],
     /// Segments due to be multicast.
     due: [bool; MAX_FILTER_SEGMENTS],
     /// No newcomer is answered again before this: nodes that start together would answer each
@@ -42,8 +42,8 @@ impl Demand {
             (self.since, self.asked) = (now, [0; MAX_FILTER_SEGMENTS]);
         }
         self.asked[index] += 1;
-        if self.asked[index] >= enough && !self.told[index] {
-            (self.told[index], self.due[index]) = (true, true);
+        if self.asked[index] >= enough && !self.sent[index] {
+            (self.sent[index], self.due[index]) = (true, true);
         }
     }
 
@@ -66,10 +66,10 @@ impl Catalog {
     }
 
     /// The datagram that repeats a segment many peers asked for, if one is due.
-    pub(super) fn tell_again(&mut self, now: Millis) -> Option<Datagram> {
+    pub(super) fn repeat_segment(&mut self, now: Millis) -> Option<Datagram> {
         let index = self.demand.take()?;
         self.stats.segments_sent += 1;
-        let datagram = self.say(|catalog| {
+        let datagram = self.seal(|catalog| {
             let own = &catalog.own;
             let bytes = own.segment(index).expect("only segments of the filter are noted");
             Message::Segment(Segment {
@@ -79,7 +79,7 @@ impl Catalog {
                 bytes,
             })
         });
-        self.pace.told(self.nodes(), datagram.len() * (1 + self.copies.len()), now);
+        self.schedule.change_sent(self.nodes(), datagram.len() * (1 + self.copies.len()), now);
         Some(datagram)
     }
 
@@ -95,7 +95,7 @@ impl Catalog {
         let is_new = far && now >= self.demand.quiet_until;
         if is_new && self.directory.get(node).is_some_and(|peer| peer.may_miss_us(now)) {
             self.demand.quiet_until = now + Millis(ANSWER_AGAIN_MS);
-            self.pace.answer(self.nodes(), &mut self.dice, now);
+            self.schedule.answer(self.nodes(), &mut self.dice, now);
         }
     }
 }
@@ -138,7 +138,7 @@ mod tests {
         assert_eq!(again.len(), 1);
         peer.handle(udp(0), &again[0], Millis(1_021)).unwrap();
         let known =
-            &peer.peer(teller.config.node).expect("known").view.bits()[..FILTER_SEGMENT_BYTES];
+            &peer.peer(teller.config.node).expect("known").filter.bits()[..FILTER_SEGMENT_BYTES];
         assert!(
             teller
                 .own_segment(0)
@@ -173,7 +173,7 @@ mod tests {
             let (mut old, mut newcomer) = (Catalog::new(slow(0)), Catalog::new(slow(1)));
             let mut at = first;
             let mut hears = |old: &mut Catalog, at: u64| {
-                newcomer.pace.announce_now(Millis(at));
+                newcomer.schedule.announce_now(Millis(at));
                 let greeting = newcomer.poll_datagram(Millis(at)).unwrap();
                 old.handle(udp(1), &greeting, Millis(at)).unwrap();
             };

@@ -9,15 +9,15 @@ use core::net::SocketAddr;
 
 use super::CatalogFault;
 use super::filter::Geometry;
-use super::pace::{Crowd, Dice};
 use super::peer::Peer;
+use super::schedule::{Dice, Jitter};
 use super::wire::{Announce, Header, Message};
 use crate::id::{Epoch, Millis, NodeId, SwarmTag};
 use crate::limits::{LEAST_PEERS, MAX_FILTER_SEGMENTS, MAX_PEERS, SEGMENTS_A_PEER};
 
 /// What a datagram meant for the directory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Heard {
+pub(super) enum Outcome {
     /// From a new peer, now in the table; `evicted` peers were forgotten to make room.
     Joined { evicted: u64 },
     /// From a peer that restarted.
@@ -39,7 +39,7 @@ pub(super) enum Heard {
 }
 
 /// The context of a datagram: where it came from, and this node's own state.
-pub(super) struct Ear<'a> {
+pub(super) struct Context<'a> {
     pub(super) from: SocketAddr,
     /// The swarm whose key is in use.
     pub(super) swarm: SwarmTag,
@@ -103,51 +103,51 @@ impl Directory {
 
     /// Takes in a datagram. A new boot is admitted only once it is proven, see
     /// [`Directory::admit`].
-    pub(super) fn hear(
+    pub(super) fn handle(
         &mut self,
         header: &Header,
         message: &Message<'_>,
-        ear: Ear<'_>,
+        context: Context<'_>,
         now: Millis,
-    ) -> Result<Heard, CatalogFault> {
-        let Ear { from, swarm, dice } = ear;
-        let crowd = Crowd { dice, nodes: self.len() + 1 };
+    ) -> Result<Outcome, CatalogFault> {
+        let Context { from, swarm, dice } = context;
+        let jitter = Jitter { dice, nodes: self.len() + 1 };
         let known = self.place_of(header.node);
         let same_boot = known.filter(|&index| self.peers[index].boot == header.boot);
         if let Some(index) = same_boot {
             let peer = &mut self.peers[index];
             peer.note_key(header, swarm, now);
             if peer.is_overtaken(header) {
-                return Ok(Heard::Overtaken);
+                return Ok(Outcome::Overtaken);
             }
         }
         match (same_boot, message) {
             (Some(index), Message::Announce(Announce { interval_ms: 0, .. })) => {
                 self.forget(index);
-                Ok(Heard::Left)
+                Ok(Outcome::Left)
             }
-            (None, Message::Announce(Announce { interval_ms: 0, .. })) => Ok(Heard::Stranger),
+            (None, Message::Announce(Announce { interval_ms: 0, .. })) => Ok(Outcome::Stranger),
             (Some(index), Message::Announce(announce)) => {
                 let geometry = announced_geometry(announce)?;
                 let peer = &mut self.peers[index];
-                if peer.fingerprint != announce.fingerprint || peer.view.geometry() != geometry {
+                if peer.fingerprint != announce.fingerprint || peer.filter.geometry() != geometry {
                     return Err(CatalogFault::Contradiction);
                 }
-                peer.hear(header, message, crowd, now)?;
+                peer.handle(header, message, jitter, now)?;
                 let moved = peer.addr.ip() != from.ip();
                 self.note_due(index);
-                Ok(if moved { Heard::Moved } else { Heard::Known })
+                Ok(if moved { Outcome::Moved } else { Outcome::Known })
             }
             (Some(index), _) => {
-                self.peers[index].hear(header, message, crowd, now)?;
+                self.peers[index].handle(header, message, jitter, now)?;
                 self.note_due(index);
-                Ok(Heard::Known)
+                Ok(Outcome::Known)
             }
             (None, Message::Announce(announce)) => {
                 announced_geometry(announce)?;
-                Ok(Heard::Claimed)
+                Ok(Outcome::Claimed)
             }
-            _ => Ok(Heard::Stranger),
+            _ => Ok(Outcome::Stranger),
         }
     }
 
@@ -159,16 +159,16 @@ impl Directory {
         from: SocketAddr,
         dice: &mut Dice,
         now: Millis,
-    ) -> Result<Heard, CatalogFault> {
+    ) -> Result<Outcome, CatalogFault> {
         let geometry = announced_geometry(announce)?;
-        let crowd = Crowd { dice, nodes: self.len() + 1 };
+        let jitter = Jitter { dice, nodes: self.len() + 1 };
         let message = Message::Announce(*announce);
         let known = self.place_of(header.node).map(|index| self.forget(index)).is_some();
-        let Some(evicted) = self.make_room(geometry, now) else { return Ok(Heard::Full) };
+        let Some(evicted) = self.make_room(geometry, now) else { return Ok(Outcome::Full) };
         self.push(Peer::new(header, announce, from, geometry))
-            .hear(header, &message, crowd, now)?;
+            .handle(header, &message, jitter, now)?;
         self.note_due(self.len() - 1);
-        Ok(if known { Heard::Restarted } else { Heard::Joined { evicted } })
+        Ok(if known { Outcome::Restarted } else { Outcome::Joined { evicted } })
     }
 
     /// Nothing is due before this: no peer expires, and no filter needs repair.

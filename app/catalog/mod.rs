@@ -33,54 +33,54 @@ use std::collections::VecDeque;
 use crate::id::{BlockKey, BootId, Epoch, EpochState, Fingerprint, Millis, NodeId, NodeName};
 use crate::keyring::Keyring;
 use crate::kv::Plane;
-use crate::limits::{LEAST_PEERS, MAX_FILTER_SEGMENTS, MAX_OLD_KEYS, MAX_VERSIONS_TOLD};
+use crate::limits::{LEAST_PEERS, MAX_FILTER_SEGMENTS, MAX_OLD_KEYS, MAX_VERSIONS_REPORTED};
 
-mod alarm;
 mod claims;
+mod delivery;
 mod demand;
 mod directory;
 mod fault;
 pub(crate) mod filter;
-mod hear;
-mod herald;
 mod key;
 mod names;
-mod order;
-mod own;
-mod pace;
+mod own_filter;
 mod peer;
+mod peer_filter;
+mod prefilter;
 mod proof;
-mod sieve;
-mod speak;
+mod rate_limit;
+mod receive;
+mod repeat;
+mod reset_client;
+mod schedule;
+mod send;
 mod stats;
 #[cfg(test)]
 mod tests;
-mod toll;
-mod view;
-mod ways;
+mod warnings;
 pub mod wire;
 
 pub(crate) use claims::Probe;
+pub use delivery::Delivery;
 pub(crate) use fault::CatalogFault;
-pub use herald::{Herald, HeraldConfig, HeraldNews};
 pub(crate) use peer::Peer;
-pub use sieve::Sieve;
+pub use prefilter::Prefilter;
+pub(crate) use rate_limit::RateLimiter;
+pub use reset_client::{ResetClient, ResetClientConfig, ResetClientEvent};
 pub(crate) use stats::CatalogStats;
-pub(crate) use toll::Toll;
-pub use ways::Way;
 pub use wire::Datagram;
 pub(crate) use wire::Warning;
 
-use alarm::Alarms;
 use claims::Claims;
+use delivery::GroupHealth;
 use demand::Demand;
 use directory::Directory;
 use filter::Geometry;
-use order::Order;
-use own::Own;
-use pace::{Dice, Pace};
+use own_filter::OwnFilter;
 use proof::Twins;
-use ways::Group;
+use repeat::Repeater;
+use schedule::{Dice, Schedule};
+use warnings::WarningQueue;
 
 /// Settings of a catalog.
 #[derive(Clone, Debug)]
@@ -183,30 +183,30 @@ pub struct Catalog {
     config: CatalogConfig,
     load: u8,
     counter: u64,
-    own: Own,
+    own: OwnFilter,
     demand: Demand,
     directory: Directory,
     claims: Claims,
     twins: Twins,
     /// Addresses whose other version was reported.
-    versions_told: heapless::Vec<IpAddr, MAX_VERSIONS_TOLD>,
+    versions_reported: heapless::Vec<IpAddr, MAX_VERSIONS_REPORTED>,
     /// Names of the peers that joined or restarted last.
     names: heapless::Deque<(NodeId, NodeName), LEAST_PEERS>,
     /// Events that `handle` does not return.
     events: VecDeque<Event>,
-    pace: Pace,
+    schedule: Schedule,
     /// Datagrams of older epochs are not believed: this node's epoch, or the one that it has yet
     /// to save.
     floor: Epoch,
-    order: Order,
+    order: Repeater,
     /// Copies of the last datagram, sealed with former keys and still to be sent.
     copies: heapless::Deque<Datagram, MAX_OLD_KEYS>,
     /// Whether the first announcement is out.
     greeted: bool,
-    alarms: Alarms,
+    warnings: WarningQueue,
     /// How the current datagram arrived.
-    way: Way,
-    group: Group,
+    delivery: Delivery,
+    group: GroupHealth,
     dice: Dice,
     stats: CatalogStats,
 }
@@ -219,22 +219,22 @@ impl Catalog {
         Catalog {
             load: 0,
             counter: 0,
-            own: Own::new(Geometry::for_capacity(config.capacity)),
+            own: OwnFilter::new(Geometry::for_capacity(config.capacity)),
             demand: Demand::default(),
             directory: Directory::new(config.peers),
             claims: Claims::default(),
             twins: Twins::default(),
-            versions_told: heapless::Vec::new(),
+            versions_reported: heapless::Vec::new(),
             names: heapless::Deque::new(),
             events: VecDeque::new(),
-            pace: Pace::new(config.interval_ms),
+            schedule: Schedule::new(config.interval_ms),
             floor: config.epochs.epoch,
-            order: Order::default(),
+            order: Repeater::default(),
             copies: heapless::Deque::new(),
             greeted: false,
-            alarms: Alarms::default(),
-            way: Way::default(),
-            group: Group::default(),
+            warnings: WarningQueue::default(),
+            delivery: Delivery::default(),
+            group: GroupHealth::default(),
             dice: Dice(config.seed),
             stats: CatalogStats::default(),
             config,
@@ -244,14 +244,14 @@ impl Catalog {
     /// This node now holds `plane` of `key`. Call it once for each plane that becomes held.
     pub(crate) fn insert(&mut self, key: &BlockKey, plane: Plane, now: Millis) {
         if self.own.filter.insert(key, plane) {
-            self.pace.changed(now);
+            self.schedule.changed(now);
         }
     }
 
     /// This node no longer holds `plane` of `key`, which was inserted before.
     pub(crate) fn remove(&mut self, key: &BlockKey, plane: Plane, now: Millis) {
         match self.own.filter.remove(key, plane) {
-            Some(true) => self.pace.changed(now),
+            Some(true) => self.schedule.changed(now),
             Some(false) => {}
             None => self.stats.removed_absent += 1,
         }
@@ -268,11 +268,11 @@ impl Catalog {
     pub(crate) fn set_epochs(&mut self, epochs: EpochState, now: Millis) {
         if epochs.epoch > self.config.epochs.epoch {
             self.forget_before(epochs, now);
-            self.own.tell_all();
+            self.own.advertise_all();
         }
         self.config.epochs = epochs;
         self.directory.look_for_pulls();
-        self.pace.announce_now(now);
+        self.schedule.announce_now(now);
     }
 
     /// Forgets the peers that have not reached `epochs` and stops believing datagrams from before
@@ -295,7 +295,7 @@ impl Catalog {
 
     /// Warns the swarm, several times, of what an audit has found.
     pub(crate) fn warn(&mut self, warning: Warning, now: Millis) {
-        self.alarms.raise(warning, now);
+        self.warnings.push(warning, now);
     }
 
     /// A segment of this node's filter as last advertised, with its generation; this is what
@@ -310,8 +310,8 @@ impl Catalog {
     }
 
     /// Whether every change has been advertised.
-    pub(crate) fn is_told(&self) -> bool {
-        self.own.is_told()
+    pub(crate) fn is_advertised(&self) -> bool {
+        self.own.is_advertised()
     }
 
     /// The next filter repair to start, if one is due: at most one a second per peer, and fewer
@@ -333,8 +333,11 @@ impl Catalog {
     /// When to poll again, even if nothing comes in.
     pub fn deadline(&self) -> Option<Millis> {
         let claims = [self.claims.deadline(self.config.epochs.epoch), self.twins.deadline()];
-        let sayings =
-            [self.order.deadline(), self.alarms.deadline(), Some(self.pace.deadline(self.nodes()))];
+        let sayings = [
+            self.order.deadline(),
+            self.warnings.deadline(),
+            Some(self.schedule.deadline(self.nodes())),
+        ];
         claims.into_iter().chain(sayings).flatten().chain([self.directory.deadline()]).min()
     }
 
@@ -376,7 +379,7 @@ impl Catalog {
 
     /// The longest time between two announcements of a node, in a swarm of this size.
     pub(crate) fn interval_ms(&self) -> u32 {
-        self.pace.interval_ms(self.nodes(), self.announcement_bytes())
+        self.schedule.interval_ms(self.nodes(), self.announcement_bytes())
     }
 
     /// Bits of this node's filter, and how many of them are set.

@@ -3,10 +3,10 @@
 use core::net::SocketAddr;
 
 use super::CatalogFault;
+use super::delivery::Deliveries;
 use super::filter::Geometry;
-use super::pace::{Crowd, Dice};
-use super::view::View;
-use super::ways::Ways;
+use super::peer_filter::PeerFilter;
+use super::schedule::{Dice, Jitter};
 use super::wire::{Announce, Header, Message};
 use crate::id::{BlockKey, BootId, EpochState, Fingerprint, Millis, NodeId, NodeName, SwarmTag};
 use crate::kv::Plane;
@@ -41,7 +41,7 @@ pub struct Peer {
     /// When its last datagram came.
     pub(crate) last_heard: Millis,
     /// How it is heard.
-    pub(crate) ways: Ways,
+    pub(crate) deliveries: Deliveries,
     /// Datagrams used since its boot became known.
     pub(crate) datagrams: u64,
     /// Datagrams of this boot that never arrived or arrived too late to be used: packet loss.
@@ -53,7 +53,7 @@ pub struct Peer {
     pub(super) called: bool,
     /// When it was last heard under the current key.
     current_heard: Option<Millis>,
-    pub(super) view: View,
+    pub(super) filter: PeerFilter,
     repair: Repair,
 }
 
@@ -85,31 +85,31 @@ impl Peer {
             load: 0,
             interval_ms: 0,
             last_heard: Millis(0),
-            ways: Ways::default(),
+            deliveries: Deliveries::default(),
             datagrams: 0,
             lost: 0,
             counter: header.counter.saturating_sub(1),
             since: None,
             called: false,
             current_heard: None,
-            view: View::new(geometry),
+            filter: PeerFilter::new(geometry),
             repair: Repair::default(),
         }
     }
 
     /// Segments of its filter.
     pub(crate) fn segments(&self) -> usize {
-        self.view.geometry().segments()
+        self.filter.geometry().segments()
     }
 
     /// Segments of its filter that are known to be wrong here and await repair.
     pub(crate) fn stale_segments(&self) -> usize {
-        self.view.stale().count()
+        self.filter.stale().count()
     }
 
     /// Whether it seems to hold `plane` of `key`.
     pub(super) fn holds(&self, key: &BlockKey, plane: Plane) -> bool {
-        self.view.contains(key, plane)
+        self.filter.contains(key, plane)
     }
 
     /// Notes which key it uses, from new datagrams and from copies alike. A peer that uses a former
@@ -149,11 +149,11 @@ impl Peer {
 
     /// Takes in a datagram of the current boot that is newer than all before. A faulty one
     /// changes nothing.
-    pub(super) fn hear(
+    pub(super) fn handle(
         &mut self,
         header: &Header,
         message: &Message<'_>,
-        crowd: Crowd<'_>,
+        jitter: Jitter<'_>,
         now: Millis,
     ) -> Result<(), CatalogFault> {
         let (generation, digests) = match message {
@@ -165,8 +165,8 @@ impl Peer {
                 return Ok(());
             }
         };
-        let geometry = Geometry::checked(digests.segments(), self.view.geometry().probes());
-        if geometry != Some(self.view.geometry()) || generation < self.generation {
+        let geometry = Geometry::checked(digests.segments(), self.filter.geometry().probes());
+        if geometry != Some(self.filter.geometry()) || generation < self.generation {
             return Err(CatalogFault::Contradiction);
         }
         if let Message::Segment(segment) = message
@@ -176,7 +176,7 @@ impl Peer {
             return Err(CatalogFault::Digest);
         }
         if header.epochs.epoch != self.epochs.epoch {
-            self.view.clear();
+            self.filter.clear();
             self.repair = Repair::default();
         }
         self.epochs = header.epochs;
@@ -191,15 +191,15 @@ impl Peer {
                 self.name = announce.name;
                 self.interval_ms = announce.interval_ms.clamp(MIN_INTERVAL_MS, MAX_INTERVAL_MS);
             }
-            Message::Delta(delta) => self.view.change(generation, delta.changes.iter()),
+            Message::Delta(delta) => self.filter.change(generation, delta.changes.iter()),
             Message::Segment(_) | Message::Reset | Message::Warning(_) => {}
         }
-        self.view.promise(generation, digests);
+        self.filter.promise(generation, digests);
         if let Message::Segment(segment) = message {
             // A segment pulled meanwhile may be newer: then this one is useless, but no fault.
-            let _ = self.view.replace(generation, usize::from(segment.index), segment.bytes);
+            let _ = self.filter.replace(generation, usize::from(segment.index), segment.bytes);
         }
-        self.plan_repair(crowd, now);
+        self.plan_repair(jitter, now);
         Ok(())
     }
 
@@ -215,12 +215,12 @@ impl Peer {
         generation: u64,
         index: usize,
         bytes: &[u8],
-        crowd: Crowd<'_>,
+        jitter: Jitter<'_>,
         now: Millis,
     ) -> Result<(), CatalogFault> {
-        let result = self.view.replace(generation, index, bytes);
+        let result = self.filter.replace(generation, index, bytes);
         self.repair.failures = if result.is_ok() { 0 } else { self.repair.failures };
-        self.plan_repair(crowd, now);
+        self.plan_repair(jitter, now);
         result
     }
 
@@ -248,21 +248,21 @@ impl Peer {
         self.repair.at = Some(now + Millis(gap + dice.below(gap / 4 + 1)));
         self.repair.last = Some(now);
         self.repair.failures = (self.repair.failures + 1).min(u32::BITS - 1);
-        self.view.stale().map(|index| index as u8).collect()
+        self.filter.stale().map(|index| index as u8).collect()
     }
 
     /// Schedules a pull if one is needed and none is scheduled. Other nodes missed the same
     /// datagram, so the pulls of all are spread over a time that grows with the size of the swarm.
     /// Only few nodes need to pull from a new peer.
-    fn plan_repair(&mut self, crowd: Crowd<'_>, now: Millis) {
-        if self.view.stale().next().is_none() {
+    fn plan_repair(&mut self, jitter: Jitter<'_>, now: Millis) {
+        if self.filter.stale().next().is_none() {
             self.repair = Repair { last: self.repair.last, ..Repair::default() };
         } else if self.repair.at.is_none() {
             let earliest = self.repair.last.map_or(now, |last| now.max(last + Millis(PULL_GAP_MS)));
             let others =
-                if self.datagrams > 1 { PULL_DELAY_PER_NODE_MS * crowd.nodes as u64 } else { 0 };
+                if self.datagrams > 1 { PULL_DELAY_PER_NODE_MS * jitter.nodes as u64 } else { 0 };
             self.repair.at =
-                Some(earliest + Millis(crowd.dice.below(PULL_DELAY_MS.max(others) + 1)));
+                Some(earliest + Millis(jitter.dice.below(PULL_DELAY_MS.max(others) + 1)));
         }
     }
 }

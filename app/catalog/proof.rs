@@ -3,7 +3,7 @@
 use core::net::{IpAddr, SocketAddr};
 
 use super::claims::{self, Probe};
-use super::directory::{Ear, Heard};
+use super::directory::{Context, Outcome};
 use super::wire::{Announce, Header, Message};
 use super::{Catalog, CatalogFault, Event};
 use crate::id::{BootId, Millis, NodeId};
@@ -19,7 +19,7 @@ pub(super) struct Twins {
     /// No further probe before this.
     not_before: Millis,
     /// When a twin was last reported.
-    told_at: Option<Millis>,
+    reported_at: Option<Millis>,
     /// How often this boot has stepped aside.
     renames: u8,
 }
@@ -45,12 +45,12 @@ impl Twins {
     }
 
     /// Whether to report a twin now: reports are rate-limited.
-    fn tells(&mut self, now: Millis) -> bool {
-        let tells = self.told_at.is_none_or(|at| now >= at + Millis(TWIN_GAP_MS));
-        if tells {
-            self.told_at = Some(now);
+    fn should_report(&mut self, now: Millis) -> bool {
+        let report = self.reported_at.is_none_or(|at| now >= at + Millis(TWIN_GAP_MS));
+        if report {
+            self.reported_at = Some(now);
         }
-        tells
+        report
     }
 
     pub(super) fn deadline(&self) -> Option<Millis> {
@@ -80,16 +80,16 @@ impl Catalog {
             return;
         }
         let Some(claim) = self.claims.prove(node, boot, ip, now) else { return };
-        let announce = claim.said.announce();
+        let announce = claim.announced.announce();
         if same_boot.is_some() {
             return self.move_peer(node, claim.from, announce.tcp_port);
         }
-        if let Ok(heard) =
+        if let Ok(outcome) =
             self.directory.admit(&claim.header, &announce, claim.from, &mut self.dice, now)
         {
-            self.note_proven(node, claim.from, claim.way, now);
+            self.note_proven(node, claim.from, claim.delivery, now);
             self.directory.with(node, |peer| peer.repair_now(now));
-            let event = self.note(node, heard, &Message::Announce(announce), now);
+            let event = self.note(node, outcome, &Message::Announce(announce), now);
             self.events.extend(event);
         }
     }
@@ -103,76 +103,79 @@ impl Catalog {
     }
 
     /// Takes in an authentic datagram of another node, at an epoch that is not too old.
-    pub(super) fn hear_peer(
+    pub(super) fn handle_peer(
         &mut self,
         from: SocketAddr,
         header: &Header,
         message: &Message<'_>,
         now: Millis,
-    ) -> Result<Heard, CatalogFault> {
-        let ear = Ear { from, swarm: self.config.keys.current().tag(), dice: &mut self.dice };
-        let heard = self.directory.hear(header, message, ear, now)?;
-        let heard = match message {
-            Message::Announce(announce) => self.look_into(heard, from, header, announce, now)?,
-            _ => heard,
+    ) -> Result<Outcome, CatalogFault> {
+        let context =
+            Context { from, swarm: self.config.keys.current().tag(), dice: &mut self.dice };
+        let outcome = self.directory.handle(header, message, context, now)?;
+        let outcome = match message {
+            Message::Announce(announce) => {
+                self.check_announcement(outcome, from, header, announce, now)?
+            }
+            _ => outcome,
         };
-        self.note_way(from, (header.node, header.boot), heard, now);
-        Ok(heard)
+        self.note_delivery(from, (header.node, header.boot), outcome, now);
+        Ok(outcome)
     }
 
     /// Checks an announcement that is not of a proven boot at a proven address.
-    fn look_into(
+    fn check_announcement(
         &mut self,
-        heard: Heard,
+        outcome: Outcome,
         from: SocketAddr,
         header: &Header,
         announce: &Announce<'_>,
         now: Millis,
-    ) -> Result<Heard, CatalogFault> {
-        match heard {
-            Heard::Claimed => self.hear_claim(from, header, announce, now),
-            Heard::Moved if self.stays(header.node, from, now) => Ok(Heard::Known),
-            Heard::Moved => {
-                if self.hear_claim_of_address(from, header, announce, now) {
+    ) -> Result<Outcome, CatalogFault> {
+        match outcome {
+            Outcome::Claimed => self.handle_claim(from, header, announce, now),
+            Outcome::Moved if self.keeps_address(header.node, from, now) => Ok(Outcome::Known),
+            Outcome::Moved => {
+                if self.handle_address_claim(from, header, announce, now) {
                     self.move_peer(header.node, from, announce.tcp_port);
                 }
-                Ok(heard)
+                Ok(outcome)
             }
-            _ => Ok(heard),
+            _ => Ok(outcome),
         }
     }
 
     /// An unknown boot announces itself. It is believed if it has already answered, otherwise its
     /// claim is checked.
-    fn hear_claim(
+    fn handle_claim(
         &mut self,
         from: SocketAddr,
         header: &Header,
         announce: &Announce<'_>,
         now: Millis,
-    ) -> Result<Heard, CatalogFault> {
+    ) -> Result<Outcome, CatalogFault> {
         let nodes = self.nodes();
-        match self.claims.hear(header, announce, from, nodes, &mut self.dice, now) {
-            claims::Heard::Proven => {
+        match self.claims.handle(header, announce, from, nodes, &mut self.dice, now) {
+            claims::Outcome::Proven => {
                 return self.directory.admit(header, announce, from, &mut self.dice, now);
             }
-            claims::Heard::New => {
+            claims::Outcome::New => {
                 self.stats.claims += 1;
                 // The newcomer should hear of this node, whoever it is: if it is live, it connects.
-                self.pace.answer(nodes, &mut self.dice, now);
+                self.schedule.answer(nodes, &mut self.dice, now);
             }
-            claims::Heard::Waiting => {}
-            claims::Heard::Full => {
+            claims::Outcome::Waiting => {}
+            claims::Outcome::Full => {
                 self.stats.claims_dropped += 1;
-                self.pace.answer(nodes, &mut self.dice, now);
+                self.schedule.answer(nodes, &mut self.dice, now);
             }
         }
-        Ok(Heard::Claimed)
+        Ok(Outcome::Claimed)
     }
 
     /// A proven boot is heard at another address. Returns whether it has already answered there;
     /// otherwise that claim is checked.
-    fn hear_claim_of_address(
+    fn handle_address_claim(
         &mut self,
         from: SocketAddr,
         header: &Header,
@@ -180,13 +183,13 @@ impl Catalog {
         now: Millis,
     ) -> bool {
         let nodes = self.nodes();
-        let heard = self.claims.hear(header, announce, from, nodes, &mut self.dice, now);
-        match heard {
-            claims::Heard::New => self.stats.claims += 1,
-            claims::Heard::Full => self.stats.claims_dropped += 1,
-            claims::Heard::Proven | claims::Heard::Waiting => {}
+        let outcome = self.claims.handle(header, announce, from, nodes, &mut self.dice, now);
+        match outcome {
+            claims::Outcome::New => self.stats.claims += 1,
+            claims::Outcome::Full => self.stats.claims_dropped += 1,
+            claims::Outcome::Proven | claims::Outcome::Waiting => {}
         }
-        heard == claims::Heard::Proven
+        outcome == claims::Outcome::Proven
     }
 
     /// The next connection to make, if one is due: the hello shows whether the peer is who
@@ -217,7 +220,7 @@ impl Catalog {
 
     /// A datagram with this node's id: its own, echoed; a replay of an earlier boot; or one of a
     /// machine with the same id. Only a connection tells the latter two apart.
-    pub(super) fn hear_own_id(
+    pub(super) fn handle_own_id(
         &mut self,
         from: SocketAddr,
         header: &Header,
@@ -255,7 +258,7 @@ impl Catalog {
         // Anyone may connect, so an incoming connection does not make this node step aside; only
         // its own probe does. Both machines probe each other.
         let steps_aside = newer && called && self.twins.renames < MAX_RENAMES;
-        if newer && !called || !steps_aside && !self.twins.tells(now) {
+        if newer && !called || !steps_aside && !self.twins.should_report(now) {
             return;
         }
         self.twins.renames += u8::from(steps_aside);
@@ -269,12 +272,12 @@ impl Catalog {
     pub(crate) fn rename(&mut self, node: NodeId, now: Millis) {
         self.config.node = node;
         self.twins.suspect = None;
-        self.pace.announce_now(now);
+        self.schedule.announce_now(now);
     }
 
     /// Whether to report the other version at this address.
-    pub(super) fn tells_version(&mut self, ip: IpAddr) -> bool {
-        !self.versions_told.contains(&ip) && self.versions_told.push(ip).is_ok()
+    pub(super) fn should_report_version(&mut self, ip: IpAddr) -> bool {
+        !self.versions_reported.contains(&ip) && self.versions_reported.push(ip).is_ok()
     }
 }
 

@@ -95,7 +95,7 @@ pub struct CatalogStats {
 
 impl CatalogStats {
     /// Adds what was dropped before it reached the catalog.
-    pub(crate) fn add_thrown(&mut self, thrown: &CatalogStats) {
+    pub(crate) fn add_dropped(&mut self, thrown: &CatalogStats) {
         self.bytes_heard += thrown.bytes_heard;
         self.foreign += thrown.foreign;
         self.other_version += thrown.other_version;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::catalog::Sieve;
+use crate::catalog::Prefilter;
 use crate::config::Config;
 use crate::console::{Check, NetPeer, Report};
 use crate::drive::{HeardOf, NetSettings, Probe, interfaces_of, is_shared, ports, probe, taken};
@@ -86,8 +86,8 @@ fn look(settled: &Settled, wait: Duration, quiet: bool) -> Report {
     // swarm.
     let keys = keyring(settled.key.as_ref(), config.swarm.old_keys.keys(), None);
     checks.extend(keys.as_ref().err().map(|error| Check::bad("swarm", error.to_string())));
-    let mut sieve = Sieve::new(keys.unwrap_or_else(|_| Keyring::open()));
-    match probe(&net, wait, |from, bytes, now| sieve.passes(from, bytes, now)) {
+    let mut prefilter = Prefilter::new(keys.unwrap_or_else(|_| Keyring::open()));
+    match probe(&net, wait, |from, bytes, now| prefilter.passes(from, bytes, now)) {
         Ok(found) => {
             checks.extend(network_checks(&found));
             let mut facts = without_node(settled, found.interfaces);

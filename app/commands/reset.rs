@@ -7,8 +7,8 @@ use std::time::Duration;
 use clap::Args;
 use thiserror::Error;
 
-use crate::catalog::{Herald, HeraldConfig, HeraldNews};
-use crate::drive::{HeraldError, NetSettings, order};
+use crate::catalog::{ResetClient, ResetClientConfig, ResetClientEvent};
+use crate::drive::{NetSettings, ResetClientError, order};
 use crate::fronts::{Effect, Event, give_line, listed};
 use crate::id::{BootId, EpochState, NodeId};
 use crate::start::{Options, RESET, Sharing, keyring, random};
@@ -36,7 +36,7 @@ pub(super) struct ResetArgs {
 #[derive(Debug, Error)]
 pub(super) enum ResetError {
     #[error(transparent)]
-    Herald(#[from] HeraldError),
+    ResetClient(#[from] ResetClientError),
     #[error("no node was reset: {0}. This may be the swarm's key: fix it first")]
     Shut(String),
     #[error(
@@ -68,10 +68,14 @@ pub(super) fn run(args: ResetArgs) -> Result<(), Fail> {
         say(args.json, &Event::Note { text }, text);
     }
     let wait = Duration::from_secs(args.wait.into());
-    let order_of =
-        HeraldConfig { node: NodeId(random()), boot: BootId(random()), keys, store: args.store };
+    let order_of = ResetClientConfig {
+        node: NodeId(random()),
+        boot: BootId(random()),
+        keys,
+        store: args.store,
+    };
     let tell = |news| match news {
-        HeraldNews::Ordered(epochs) => {
+        ResetClientEvent::Ordered(epochs) => {
             let EpochState { epoch, store_epoch } = epochs;
             say(
                 args.json,
@@ -79,7 +83,7 @@ pub(super) fn run(args: ResetArgs) -> Result<(), Fail> {
                 Effect(epochs),
             );
         }
-        HeraldNews::Acknowledged(node) => {
+        ResetClientEvent::Acknowledged(node) => {
             say(
                 args.json,
                 &Event::Acknowledged { node },
@@ -87,17 +91,17 @@ pub(super) fn run(args: ResetArgs) -> Result<(), Fail> {
             );
         }
     };
-    let herald =
+    let client =
         order(&NetSettings::of(&config.network), order_of, wait, tell).map_err(ResetError::from)?;
-    Ok(outcome(&herald, wait, args.json)?)
+    Ok(outcome(&client, wait, args.json)?)
 }
 
-fn outcome(herald: &Herald, wait: Duration, json: bool) -> Result<(), ResetError> {
-    let heard = herald.nodes().count();
+fn outcome(client: &ResetClient, wait: Duration, json: bool) -> Result<(), ResetError> {
+    let heard = client.nodes().count();
     let missing: Vec<NodeId> =
-        herald.nodes().filter(|(_, obeyed)| !obeyed).map(|(node, _)| node).collect();
+        client.nodes().filter(|(_, obeyed)| !obeyed).map(|(node, _)| node).collect();
     if heard == 0 {
-        let strangers = herald.strangers() > 0;
+        let strangers = client.strangers() > 0;
         return Err(if strangers {
             ResetError::OtherSwarm
         } else {

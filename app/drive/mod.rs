@@ -7,7 +7,6 @@
 pub(crate) mod alive;
 mod engine;
 mod epochs;
-mod herald;
 mod interfaces;
 mod lan;
 mod machine;
@@ -15,6 +14,7 @@ mod mailbox;
 mod net;
 mod paced;
 mod probe;
+mod reset_client;
 mod signals;
 mod state;
 
@@ -30,7 +30,7 @@ use smol::future::{self, FutureExt};
 use smol::io::{AsyncReadExt, AsyncWriteExt};
 use smol::{LocalExecutor, Timer};
 
-use crate::catalog::{Datagram, Sieve};
+use crate::catalog::{Datagram, Prefilter};
 use crate::console::{Level, word};
 use crate::id::{EpochState, Millis, NodeId};
 use crate::lan::RadioCounts;
@@ -43,12 +43,12 @@ pub use engine::run_job;
 pub(crate) use net::NetSettings;
 
 pub(crate) use engine::Engine;
-pub(crate) use herald::{HeraldError, order};
 pub(crate) use machine::Machine;
 pub(crate) use mailbox::{Mailbox, Weight};
 pub(crate) use net::{NetError, Sockets, free_port};
 pub(crate) use paced::{Kept as PaceKept, Paced};
 pub(crate) use probe::{HeardOf, Probe, interfaces_of, is_shared, ports, probe, taken};
+pub(crate) use reset_client::{ResetClientError, order};
 pub(crate) use signals::Signals;
 pub(crate) use state::StateDir;
 
@@ -96,7 +96,7 @@ pub(crate) struct Driver {
     engine: Engine,
     socket: Option<CatalogSocket>,
     /// Drops datagrams that do not belong to the swarm.
-    sieve: RefCell<Sieve>,
+    prefilter: RefCell<Prefilter>,
     /// Present until it is listened on.
     listener: RefCell<Option<TcpListener>>,
     /// The send queue of each open connection.
@@ -135,7 +135,7 @@ impl Driver {
         let (socket, listener) =
             sockets.map(|Sockets { catalog, listener, .. }| (catalog, listener)).unzip();
         let driver = Driver {
-            sieve: RefCell::new(node.sieve()),
+            prefilter: RefCell::new(node.prefilter()),
             node: RefCell::new(node),
             start,
             engine,
@@ -202,7 +202,7 @@ impl Driver {
     /// The node's current status.
     pub(crate) fn status(&self) -> Status {
         let mut status = self.node.borrow().status(self.now());
-        status.catalog.add_thrown(self.sieve.borrow().stats());
+        status.catalog.add_dropped(self.prefilter.borrow().stats());
         status
     }
 
@@ -321,14 +321,14 @@ impl Driver {
         let mut buffer = [0; MAX_DATAGRAM_BYTES + 1];
         loop {
             match socket.receive(&mut buffer).await {
-                Ok(Arrival { len, from, way, index }) => {
+                Ok(Arrival { len, from, delivery, index }) => {
                     let bytes = &buffer[..len];
-                    let passes = self.sieve.borrow_mut().passes(from, bytes, self.now());
+                    let passes = self.prefilter.borrow_mut().passes(from, bytes, self.now());
                     self.note_heard(from.ip(), index, passes);
                     if passes {
-                        self.handle(Input::Datagram { from, way, bytes });
+                        self.handle(Input::Datagram { from, delivery, bytes });
                     }
-                    if let Some(thrown) = self.sieve.borrow_mut().flood(self.now()) {
+                    if let Some(thrown) = self.prefilter.borrow_mut().flood(self.now()) {
                         say(&self.words, Word::Note(Level::Warn, flooded(thrown)));
                     }
                     // A flood of datagrams must not starve the other tasks.

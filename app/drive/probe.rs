@@ -12,7 +12,7 @@ use smol::future::{self, FutureExt};
 use crate::id::Millis;
 use crate::lan::{Interface, choose};
 use crate::limits::{MAX_DATAGRAM_BYTES, MAX_PEERS};
-use crate::node::Way;
+use crate::node::Delivery;
 
 use super::interfaces;
 use super::net::{CatalogSocket, NetError, NetSettings, Sockets, free_port};
@@ -98,7 +98,7 @@ pub(crate) fn probe(
                 let of_swarm = is_ours(arrival.from, &buffer[..arrival.len], now);
                 let (from, is_own) =
                     (arrival.from.ip().to_canonical(), socket.is_own(arrival.from.ip()));
-                let by_multicast = matches!(arrival.way, Way::Multicast);
+                let by_multicast = matches!(arrival.delivery, Delivery::Multicast);
                 if let Some(index) = arrival.index.filter(|_| !is_own) {
                     at.insert(index, Instant::now());
                 }

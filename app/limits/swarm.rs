@@ -251,20 +251,20 @@ pub(crate) const MAX_RENAMES: u8 = 2;
 pub(crate) const TWIN_TIE_S: u32 = 2;
 
 /// Milliseconds between two log lines about datagrams that are not the swarm's.
-pub(crate) const FLOOD_WORD_MS: u64 = 60_000;
+pub(crate) const FLOOD_LOG_MS: u64 = 60_000;
 
-/// Foreign datagrams within `FLOOD_WORD_MS` that are worth a line: a hundred a second, more than
+/// Foreign datagrams within `FLOOD_LOG_MS` that are worth a line: a hundred a second, more than
 /// another swarm on the port sends.
 pub(crate) const FLOOD_DATAGRAMS: u64 = 6_000;
 
 /// Addresses with a rate limit of their own: a home or a class room.
-pub(crate) const TOLL_ADDRESSES: usize = 64;
+pub(crate) const RATE_LIMIT_ADDRESSES: usize = 64;
 
 /// Seconds of its share that an address may use in one burst.
-pub(crate) const TOLL_BURST_S: u64 = 2;
+pub(crate) const RATE_LIMIT_BURST_S: u64 = 2;
 
 /// Shares that all further addresses have together.
-pub(crate) const TOLL_OTHERS: u64 = 8;
+pub(crate) const RATE_LIMIT_OTHERS: u64 = 8;
 
 /// Datagrams of the swarm per second from one address that wake the node. 64 nodes that
 /// start together on one machine stay below, and replayed recordings cost a board a
@@ -277,7 +277,7 @@ pub(crate) const HANDSHAKES_PER_S: u64 = 50;
 
 /// Addresses of nodes with other versions that are reported, each once: the operator of a larger
 /// swarm knows about an update.
-pub(crate) const MAX_VERSIONS_TOLD: usize = 8;
+pub(crate) const MAX_VERSIONS_REPORTED: usize = 8;
 
 /// The largest random delay of a filter repair in a small swarm: a delta lost in the air is often
 /// lost by many, who must not all ask at once.

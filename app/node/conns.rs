@@ -34,7 +34,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::event::Event;
 use super::io::{ConnId, Output};
 use super::shared::Shared;
-use crate::catalog::{Pull, Toll};
+use crate::catalog::{Pull, RateLimiter};
 use crate::id::{Millis, NodeId};
 use crate::limits::HANDSHAKES_PER_S;
 use crate::transfer::{ByeReason, Channel, Hello};
@@ -128,7 +128,7 @@ pub(crate) struct Conns {
     /// Whether a backoff has ended, so that a peer may be asked again.
     freed: bool,
     /// Rate limits per address.
-    toll: Toll,
+    limiter: RateLimiter,
     pace: Pace,
     /// Addresses where a node of another version was found and reported.
     outdated: BTreeSet<IpAddr>,
@@ -168,7 +168,7 @@ impl Conns {
             pulls: BTreeMap::new(),
             backoff: Backoff::new(seed),
             freed: false,
-            toll: Toll::new(HANDSHAKES_PER_S),
+            limiter: RateLimiter::new(HANDSHAKES_PER_S),
             pace: Pace::default(),
             outdated: BTreeSet::new(),
             dirty: BTreeSet::new(),

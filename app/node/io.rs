@@ -2,7 +2,7 @@
 
 use core::net::SocketAddr;
 
-use crate::catalog::{Datagram, Way};
+use crate::catalog::{Datagram, Delivery};
 use crate::id::{EpochState, Millis, NodeId};
 
 use super::ask::{Ask, AskId, Job, JobDone, Reply};
@@ -26,7 +26,7 @@ pub enum Input<'a> {
         /// The sender's address.
         from: SocketAddr,
         /// Whether it came through the multicast group or to this node's own address.
-        way: Way,
+        delivery: Delivery,
         /// The payload.
         bytes: &'a [u8],
     },

@@ -39,7 +39,7 @@ use crate::id::Millis;
 use crate::kv::Plane;
 use crate::limits::{BLOCK_TOKENS, MAX_QUEUED_PROMPTS, PREFILL_STEP_TOKENS};
 
-pub use crate::catalog::Way;
+pub use crate::catalog::Delivery;
 pub(crate) use crate::draft::{Counts, Tally};
 pub use ask::{Ask, AskId, Job, JobDone, JobFault, Reply, Watch};
 pub(crate) use ask::{Judge, Refusal};
@@ -101,7 +101,9 @@ impl Node {
     pub fn handle(&mut self, input: Input<'_>, now: Millis) {
         let Node { shared, conns, .. } = self;
         match input {
-            Input::Datagram { from, way, bytes } => self.on_datagram(from, way, bytes, now),
+            Input::Datagram { from, delivery, bytes } => {
+                self.on_datagram(from, delivery, bytes, now)
+            }
             Input::NetworkChanged => shared.catalog.network_changed(now),
             Input::Accepted { conn, from } => conns.on_accepted(conn, from, shared, now),
             Input::Connected(conn) => conns.on_connected(conn, shared, now),
@@ -125,8 +127,8 @@ impl Node {
     }
 
     /// The filter that datagrams must pass before they reach the node.
-    pub(crate) fn sieve(&self) -> catalog::Sieve {
-        catalog::Sieve::new(self.shared.config.keys.clone())
+    pub(crate) fn prefilter(&self) -> catalog::Prefilter {
+        catalog::Prefilter::new(self.shared.config.keys.clone())
     }
 
     /// When [`Input::Tick`] is due at the latest.
@@ -234,9 +236,9 @@ impl Node {
         })
     }
 
-    fn on_datagram(&mut self, from: SocketAddr, way: Way, bytes: &[u8], now: Millis) {
+    fn on_datagram(&mut self, from: SocketAddr, delivery: Delivery, bytes: &[u8], now: Millis) {
         // The catalog counts datagrams that are of no use.
-        if let Ok(Some(event)) = self.shared.catalog.handle_by(way, from, bytes, now) {
+        if let Ok(Some(event)) = self.shared.catalog.handle_delivery(delivery, from, bytes, now) {
             self.on_catalog(event, now);
         }
         self.resets.hear_acknowledgements(&mut self.shared);

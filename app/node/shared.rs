@@ -130,7 +130,7 @@ impl Shared {
     /// Queues a datagram for the swarm, with copies for the peers that do not hear the group.
     pub(super) fn say(&mut self, datagram: Datagram, now: Millis) {
         self.out.push_back(Output::Datagram(datagram.clone()));
-        for to in self.catalog.answered(now) {
+        for to in self.catalog.unicast_destinations(now) {
             self.out.push_back(Output::Answer { to, datagram: datagram.clone() });
         }
     }

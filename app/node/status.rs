@@ -300,7 +300,7 @@ impl Node {
                 name: peer.name,
                 former_key: peer.swarm != shared.config.keys.current().tag(),
                 addr: peer.addr,
-                heard: match (peer.ways.unicast, peer.ways.multicast) {
+                heard: match (peer.deliveries.unicast, peer.deliveries.multicast) {
                     (Some(_), _) => "unicast",
                     (None, Some(_)) => "multicast",
                     (None, None) => "not",
@@ -320,7 +320,7 @@ impl Node {
             fingerprint: shared.config.fingerprint,
             epoch: shared.catalog.epochs().epoch,
             generation: shared.catalog.generation(),
-            told: shared.catalog.is_told(),
+            told: shared.catalog.is_advertised(),
             prefill_tokens_per_s: shared.trust.prefill_ms_per_token().map(|ms| 1e3 / ms),
             waiting: self.queue.len(),
             peers: peers.collect(),

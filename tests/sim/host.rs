@@ -8,7 +8,7 @@ use std::sync::Arc;
 use potluck::id::{EpochState, Millis, NodeId, TokenId};
 use potluck::kv::Sequence;
 use potluck::limits::{LEAST_PEERS, MAX_PEERS};
-use potluck::node::{Ask, AskId, Input, JobFault, Node, NodeConfig, Output, Reply, Way};
+use potluck::node::{Ask, AskId, Delivery, Input, JobFault, Node, NodeConfig, Output, Reply};
 use potluck::sampler::Sampling;
 
 pub use potluck::node::{ConnId, Figures, Job, JobDone, Progress, ResetNews, Status, Watch};
@@ -147,10 +147,10 @@ impl Host {
     pub fn handle(&mut self, happening: Happening<'_>, now: Millis) {
         let input = match happening {
             Happening::Datagram { from, bytes } => {
-                Input::Datagram { from, way: Way::Multicast, bytes }
+                Input::Datagram { from, delivery: Delivery::Multicast, bytes }
             }
             Happening::Unicast { from, bytes } => {
-                Input::Datagram { from, way: Way::Unicast, bytes }
+                Input::Datagram { from, delivery: Delivery::Unicast, bytes }
             }
             Happening::Connected(conn) => Input::Connected(conn),
             Happening::Closed(conn) => Input::Closed(conn),

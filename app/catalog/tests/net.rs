@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::catalog::pace::Dice;
+use crate::catalog::schedule::Dice;
 use crate::catalog::*;
 
 /// IPv4 and UDP headers, which count as traffic too.
@@ -263,7 +263,7 @@ impl Net {
                 if peer.boot != other.config.boot || peer.epochs != other.epochs() {
                     return Some(format!("{a} knows another boot or epoch of {b}"));
                 }
-                if peer.view.bits() != other.own.filter.bits() || peer.stale_segments() > 0 {
+                if peer.filter.bits() != other.own.filter.bits() || peer.stale_segments() > 0 {
                     return Some(format!(
                         "{a} knows another filter of {b}, {} segments stale",
                         peer.stale_segments()

@@ -164,7 +164,7 @@ fn whoever_passes_a_node_on_stands_in_for_it_until_its_next_announcement_at_most
     let mut receiver = Catalog::new(config(1));
     receiver.proved(node, boot, udp(0).ip(), Millis(0));
     let mut announce = |at: u64| {
-        sender.pace.announce_now(Millis(at));
+        sender.schedule.announce_now(Millis(at));
         sender.poll_datagram(Millis(at)).unwrap()
     };
     receiver.handle(udp(0), &announce(0), Millis(0)).unwrap();
@@ -314,5 +314,5 @@ fn versions_are_told_once_an_address_and_not_without_end() {
             matches!(catalog.handle(bogus(number % 50), &datagram, Millis(0)), Ok(Some(_)))
         })
         .count();
-    assert_eq!((told, catalog.stats().other_version), (crate::limits::MAX_VERSIONS_TOLD, 100));
+    assert_eq!((told, catalog.stats().other_version), (crate::limits::MAX_VERSIONS_REPORTED, 100));
 }

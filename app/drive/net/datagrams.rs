@@ -21,7 +21,7 @@ use super::super::interfaces;
 use super::{NetError, NetSettings};
 use crate::config;
 use crate::lan::{Interface, choose};
-use crate::node::Way;
+use crate::node::Delivery;
 
 type Udp = Async<std::net::UdpSocket>;
 
@@ -45,7 +45,7 @@ struct Link {
 pub(in crate::drive) struct Arrival {
     pub(in crate::drive) len: usize,
     pub(in crate::drive) from: SocketAddr,
-    pub(in crate::drive) way: Way,
+    pub(in crate::drive) delivery: Delivery,
     /// The index of the interface, if it came through the group.
     pub(in crate::drive) index: Option<u32>,
 }
@@ -258,11 +258,11 @@ impl CatalogSocket {
                 {
                     link.speaks_v6.set(true);
                 }
-                let way = if link.is_some() { Way::Multicast } else { Way::Unicast };
+                let delivery = if link.is_some() { Delivery::Multicast } else { Delivery::Unicast };
                 return Poll::Ready(Ok(Arrival {
                     len,
                     from,
-                    way,
+                    delivery,
                     index: link.map(|(link, _)| link.interface.index),
                 }));
             }

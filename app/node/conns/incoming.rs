@@ -74,7 +74,7 @@ impl Conns {
         let from = from.ip().to_canonical();
         let peers =
             shared.catalog.peers().filter(|peer| peer.addr.ip().to_canonical() == from).count();
-        if !self.toll.takes(from, peers, now) {
+        if !self.limiter.allows(from, peers, now) {
             shared.stats.connections_throttled += 1;
             shared.out.push_back(Output::Close(id));
             return;

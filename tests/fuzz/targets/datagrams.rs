@@ -7,7 +7,7 @@
 use libfuzzer_sys::fuzz_target;
 
 use potluck::catalog::wire::{self, Header};
-use potluck::catalog::{Catalog, CatalogConfig, Datagram, Sieve};
+use potluck::catalog::{Catalog, CatalogConfig, Datagram, Prefilter};
 use potluck::id::{BlockKey, BootId, EpochState, Fingerprint, Millis, NodeId, NodeName};
 use potluck::keyring::Keyring;
 use potluck::kv::Plane;
@@ -23,7 +23,7 @@ fn sealed(body: &[u8], keys: &Keyring, peer: u8, counter: u64) -> Datagram {
 
 fuzz_target!(|data: &[u8]| {
     let keys = Keyring::open();
-    let mut sieve = Sieve::new(keys.clone());
+    let mut prefilter = Prefilter::new(keys.clone());
     let mut catalog = Catalog::new(CatalogConfig {
         node: NodeId(1),
         boot: BootId(1),
@@ -50,7 +50,7 @@ fuzz_target!(|data: &[u8]| {
         }
         let datagram = sealed(body, &keys, *peer % 4, counter);
         let used = catalog.handle(from, &datagram, now);
-        assert!(used.is_err() || sieve.passes(from, &datagram, now), "the sieve must pass what the node uses");
+        assert!(used.is_err() || prefilter.passes(from, &datagram, now), "the prefilter must pass what the node uses");
         // The same datagram again is a replay, and is never used.
         if used.is_ok() {
             let again = catalog.handle(from, &datagram, now);
@@ -58,7 +58,7 @@ fuzz_target!(|data: &[u8]| {
         }
         let _ = catalog.handle(from, body, now);
         now = now + Millis(u64::from(*length) * 10);
-        let _ = (catalog.poll_probe(now), catalog.poll_event(), sieve.passes(from, body, now));
+        let _ = (catalog.poll_probe(now), catalog.poll_event(), prefilter.passes(from, body, now));
         if let Some(pull) = catalog.poll_pull(now) {
             let segment = [*length; FILTER_SEGMENT_BYTES];
             for index in pull.segments {

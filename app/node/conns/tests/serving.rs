@@ -9,7 +9,7 @@ use crate::kv::Plane;
 use crate::limits::{
     HANDSHAKES_PER_S, MAX_CONNECTIONS_PER_ADDRESS, MAX_CONNECTIONS_PER_NODE,
     MAX_PARTING_CONNECTIONS, MAX_SERVED_CONNECTIONS, MAX_STRANGERS, MAX_WANTS_IN_FLIGHT,
-    PACED_BYTES_PER_S, PARTING_MS, TOLL_BURST_S,
+    PACED_BYTES_PER_S, PARTING_MS, RATE_LIMIT_BURST_S,
 };
 use crate::node::Event;
 use crate::node::conns::incoming::MAX_LOOKS;
@@ -64,7 +64,7 @@ fn calls_from_one_address_are_answered_at_a_bounded_rate_and_no_other_address_pa
     let mut world = World::new(2);
     let throttled = |world: &World| world.members[1].shared.stats.connections_throttled;
     (0..1_000).for_each(|_| _ = world.call(1, stranger(1)));
-    let burst = HANDSHAKES_PER_S * TOLL_BURST_S;
+    let burst = HANDSHAKES_PER_S * RATE_LIMIT_BURST_S;
     assert_eq!(throttled(&world), 1_000 - burst);
     world.pass(1_000);
     (0..1_000).for_each(|_| _ = world.call(1, stranger(1)));

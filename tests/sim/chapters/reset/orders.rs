@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 
 use potluck::catalog::wire::{self, Header, Message};
-use potluck::catalog::{Herald, HeraldConfig, HeraldNews};
+use potluck::catalog::{ResetClient, ResetClientConfig, ResetClientEvent};
 use potluck::id::BootId;
 use potluck::keyring::{Keyring, SwarmSecret};
 
@@ -77,31 +77,36 @@ fn forged_resets_do_nothing() {
 }
 
 /// `potluck reset` on a computer that is not a node.
-fn herald(world: &mut Sim, store: bool, key: &[u8], ms: u64) -> (Herald, Vec<HeraldNews>) {
-    let herald_config = HeraldConfig {
+fn client(
+    world: &mut Sim,
+    store: bool,
+    key: &[u8],
+    ms: u64,
+) -> (ResetClient, Vec<ResetClientEvent>) {
+    let config = ResetClientConfig {
         node: NodeId(500),
         boot: BootId(501 + world.now),
         keys: Keyring::new(key, []),
         store,
     };
-    let mut herald = Herald::new(herald_config, world.clock());
+    let mut client = ResetClient::new(config, world.clock());
     let mut news = Vec::new();
     for _ in 0..ms {
         world.recorded = Some(Vec::new());
         world.pass(1);
         for (_, datagram) in world.recorded.take().unwrap_or_default() {
-            let _ = herald.handle(&datagram);
+            let _ = client.handle(&datagram);
         }
-        assert!(herald.deadline() > potluck::id::Millis(0));
-        while let Some(datagram) = herald.poll_datagram(world.clock()) {
+        assert!(client.deadline() > potluck::id::Millis(0));
+        while let Some(datagram) = client.poll_datagram(world.clock()) {
             world.multicast(stranger(), &datagram);
         }
-        news.extend(std::iter::from_fn(|| herald.poll_news()));
-        if herald.is_done() {
+        news.extend(std::iter::from_fn(|| client.poll_news()));
+        if client.is_done() {
             break;
         }
     }
-    (herald, news)
+    (client, news)
 }
 
 #[test]
@@ -110,11 +115,11 @@ fn a_computer_that_is_no_node_learns_the_epoch_and_resets_the_swarm() {
     let mut world = swarm(3, &shape);
     for (epoch, store) in [(1, false), (2, true)] {
         let peers = world.status(0).peers.len();
-        let (herald, news) = herald(&mut world, store, b"test", 6_000);
-        assert!(herald.is_done(), "{news:?}");
+        let (client, news) = client(&mut world, store, b"test", 6_000);
+        assert!(client.is_done(), "{news:?}");
         let expected = state(epoch, if store { epoch } else { 0 });
-        assert_eq!(news[0], HeraldNews::Ordered(expected));
-        assert_eq!(herald.nodes().collect::<Vec<_>>(), [1, 2, 3].map(|node| (NodeId(node), true)));
+        assert_eq!(news[0], ResetClientEvent::Ordered(expected));
+        assert_eq!(client.nodes().collect::<Vec<_>>(), [1, 2, 3].map(|node| (NodeId(node), true)));
         assert!((0..3).all(|node| world.saved(node) == expected));
         world.pass(2_000);
         assert_eq!(world.status(0).peers.len(), peers, "it must not become a peer");
@@ -126,9 +131,9 @@ fn a_computer_that_is_no_node_learns_the_epoch_and_resets_the_swarm() {
 fn a_computer_without_the_key_hears_strangers_and_resets_nobody() {
     let shape = shape_small(64);
     let mut world = swarm(2, &shape);
-    let (herald, news) = herald(&mut world, true, b"guessed", 12_000);
-    assert_eq!((news, herald.nodes().count()), (Vec::new(), 0));
-    assert!(herald.strangers() > 0);
+    let (client, news) = client(&mut world, true, b"guessed", 12_000);
+    assert_eq!((news, client.nodes().count()), (Vec::new(), 0));
+    assert!(client.strangers() > 0);
     assert_eq!(epochs(&world, 2), [0; 2]);
 }
 
@@ -138,9 +143,9 @@ fn a_node_that_does_not_follow_is_named() {
     let shape = shape_small(64);
     let mut world = swarm(2, &shape);
     world.fill_card(1, true);
-    let (herald, _) = herald(&mut world, false, b"test", 15_000);
-    assert!(!herald.is_done());
-    assert_eq!(herald.nodes().collect::<Vec<_>>(), [(NodeId(1), true), (NodeId(2), false)]);
+    let (client, _) = client(&mut world, false, b"test", 15_000);
+    assert!(!client.is_done());
+    assert_eq!(client.nodes().collect::<Vec<_>>(), [(NodeId(1), true), (NodeId(2), false)]);
 }
 
 /// Without a key, anyone on the network can order a reset; the damage is bounded.

@@ -1,8 +1,8 @@
 //! The warnings that a node is sending: what its audits found, each repeated like an order
 //! to reset.
 
-use super::order::Order;
-use super::pace::Dice;
+use super::repeat::Repeater;
+use super::schedule::Dice;
 use super::wire::Warning;
 use super::{Catalog, Event, Standing};
 use crate::id::{Millis, NodeId};
@@ -10,39 +10,41 @@ use crate::limits::MAX_WARNINGS;
 
 /// The warnings being sent, oldest first.
 #[derive(Default)]
-pub(super) struct Alarms {
-    open: heapless::Deque<(Warning, Order), MAX_WARNINGS>,
+pub(super) struct WarningQueue {
+    open: heapless::Deque<(Warning, Repeater), MAX_WARNINGS>,
 }
 
-impl Alarms {
+impl WarningQueue {
     /// Starts sending a warning: the first datagram is due at once. When the queue is full, the
     /// oldest warning is dropped; it has been sent often enough.
-    pub(super) fn raise(&mut self, warning: Warning, now: Millis) {
+    pub(super) fn push(&mut self, warning: Warning, now: Millis) {
         if self.open.is_full() {
             self.open.pop_front();
         }
-        let mut order = Order::default();
-        order.start(now);
-        self.open.push_back((warning, order)).expect("there is room for one warning");
+        let mut repeater = Repeater::default();
+        repeater.start(now);
+        self.open.push_back((warning, repeater)).expect("there is room for one warning");
     }
 
     /// A warning that is due, if any; it counts as sent.
     pub(super) fn take(&mut self, dice: &mut Dice, now: Millis) -> Option<Warning> {
-        while self.open.front().is_some_and(|(_, order)| order.is_done()) {
+        while self.open.front().is_some_and(|(_, repeater)| repeater.is_done()) {
             self.open.pop_front();
         }
-        self.open.iter_mut().find_map(|(warning, order)| order.take(dice, now).then_some(*warning))
+        self.open
+            .iter_mut()
+            .find_map(|(warning, repeater)| repeater.take(dice, now).then_some(*warning))
     }
 
     /// When the next one is due.
     pub(super) fn deadline(&self) -> Option<Millis> {
-        self.open.iter().filter_map(|(_, order)| order.deadline()).min()
+        self.open.iter().filter_map(|(_, repeater)| repeater.deadline()).min()
     }
 }
 
 impl Catalog {
     /// A warning counts only if its sender's bytes would equal this node's.
-    pub(super) fn hear_warning(&mut self, by: NodeId, warning: Warning) -> Option<Event> {
+    pub(super) fn handle_warning(&mut self, by: NodeId, warning: Warning) -> Option<Event> {
         self.stats.warnings_heard += 1;
         let shares =
             self.directory.get(by).is_some_and(|peer| self.standing(peer) == Standing::Shares);
@@ -70,23 +72,23 @@ mod tests {
     }
 
     /// All warnings sent until nothing is due.
-    fn said(alarms: &mut Alarms) -> Vec<u64> {
+    fn said(warnings: &mut WarningQueue) -> Vec<u64> {
         let (mut dice, mut said) = (Dice(1), Vec::new());
-        while let Some(now) = alarms.deadline() {
-            said.extend(alarms.take(&mut dice, now).map(|warning| warning.accused.0));
+        while let Some(now) = warnings.deadline() {
+            said.extend(warnings.take(&mut dice, now).map(|warning| warning.accused.0));
         }
         said
     }
 
     #[test]
     fn every_warning_is_repeated_and_no_more_are_kept_than_there_is_room_for() {
-        let mut alarms = Alarms::default();
-        alarms.raise(warning(1), Millis(5));
-        assert_eq!(said(&mut alarms), vec![1; RESET_REPEATS as usize]);
+        let mut warnings = WarningQueue::default();
+        warnings.push(warning(1), Millis(5));
+        assert_eq!(said(&mut warnings), vec![1; RESET_REPEATS as usize]);
         for accused in 0..10 {
-            alarms.raise(warning(accused), Millis(9));
+            warnings.push(warning(accused), Millis(9));
         }
-        let said = said(&mut alarms);
+        let said = said(&mut warnings);
         assert_eq!(said.len(), MAX_WARNINGS * RESET_REPEATS as usize);
         assert!((6..10).all(|accused| said.contains(&accused)), "the latest are said");
     }

@@ -1,21 +1,21 @@
 //! When an order to reset is sent: several times, since some datagrams get lost, and with random
 //! pauses in between.
 
-use super::pace::Dice;
+use super::schedule::Dice;
 use crate::id::Millis;
 use crate::limits::{RESET_GAP_MS, RESET_REPEATS};
 
 /// A reset order that is being repeated, or none.
 #[derive(Default, Debug)]
-pub(super) struct Order {
+pub(super) struct Repeater {
     left: u32,
     at: Millis,
 }
 
-impl Order {
+impl Repeater {
     /// Starts an order: the first datagram is due at once.
     pub(super) fn start(&mut self, now: Millis) {
-        *self = Order { left: RESET_REPEATS, at: now };
+        *self = Repeater { left: RESET_REPEATS, at: now };
     }
 
     /// Whether one is due; if so, it counts as sent.

@@ -9,8 +9,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::order::Order;
-use super::pace::Dice;
+use super::repeat::Repeater;
+use super::schedule::Dice;
 use super::wire::{self, Announce, Datagram, Header, Message};
 use super::{CatalogFault, CatalogStats};
 use crate::id::{BootId, EpochState, Millis, NodeId};
@@ -27,9 +27,9 @@ const ASK_MS: u64 = 500;
 /// Milliseconds between two orders, once the first ones were not obeyed by all.
 const REMIND_MS: u64 = 2_000;
 
-/// Settings of a herald.
+/// Settings of a reset client.
 #[derive(Clone, Debug)]
-pub struct HeraldConfig {
+pub struct ResetClientConfig {
     /// An id that no node has.
     pub node: NodeId,
     /// Never used before.
@@ -40,9 +40,9 @@ pub struct HeraldConfig {
     pub store: bool,
 }
 
-/// What a herald has learned.
+/// What a reset client has learned.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum HeraldNews {
+pub enum ResetClientEvent {
     /// The reset was ordered.
     Ordered(EpochState),
     /// The node has obeyed the reset and saved it.
@@ -50,8 +50,8 @@ pub enum HeraldNews {
 }
 
 /// The state machine; see the module header.
-pub struct Herald {
-    config: HeraldConfig,
+pub struct ResetClient {
+    config: ResetClientConfig,
     counter: u64,
     dice: Dice,
     listen_until: Millis,
@@ -59,27 +59,27 @@ pub struct Herald {
     /// The newest epochs that any node knows.
     newest: EpochState,
     ordered: Option<EpochState>,
-    order: Order,
+    order: Repeater,
     remind_at: Millis,
     /// Whether each node has obeyed.
     nodes: BTreeMap<NodeId, bool>,
-    news: VecDeque<HeraldNews>,
+    news: VecDeque<ResetClientEvent>,
     /// Copies of the last datagram, sealed with former keys.
     copies: Vec<Datagram>,
     stats: CatalogStats,
 }
 
-impl Herald {
-    /// A herald that starts asking at `now`.
-    pub fn new(config: HeraldConfig, now: Millis) -> Herald {
-        Herald {
+impl ResetClient {
+    /// A client that starts asking at `now`.
+    pub fn new(config: ResetClientConfig, now: Millis) -> ResetClient {
+        ResetClient {
             counter: 0,
             dice: Dice(config.boot.0),
             listen_until: now + Millis(LISTEN_MS),
             ask_at: now,
             newest: EpochState::default(),
             ordered: None,
-            order: Order::default(),
+            order: Repeater::default(),
             remind_at: Millis(0),
             nodes: BTreeMap::new(),
             news: VecDeque::new(),
@@ -103,19 +103,19 @@ impl Herald {
             Message::Announce(Announce { interval_ms: 0, .. }) => {
                 self.nodes.remove(&header.node);
             }
-            _ => self.hear_node(&header),
+            _ => self.handle_node(&header),
         }
         Ok(())
     }
 
-    fn hear_node(&mut self, header: &Header) {
+    fn handle_node(&mut self, header: &Header) {
         if self.nodes.len() >= MAX_RESET_NODES && !self.nodes.contains_key(&header.node) {
             return;
         }
         let obeyed = self.nodes.entry(header.node).or_insert(false);
         if !*obeyed && self.ordered.is_some_and(|ordered| header.epochs.covers(ordered)) {
             *obeyed = true;
-            self.news.push_back(HeraldNews::Acknowledged(header.node));
+            self.news.push_back(ResetClientEvent::Acknowledged(header.node));
         }
     }
 
@@ -127,7 +127,7 @@ impl Herald {
         if self.ordered.is_none() && !self.nodes.is_empty() && now >= self.listen_until {
             let ordered = self.newest.next(self.config.store);
             self.ordered = Some(ordered);
-            self.news.push_back(HeraldNews::Ordered(ordered));
+            self.news.push_back(ResetClientEvent::Ordered(ordered));
             self.order.start(now);
         }
         let Some(ordered) = self.ordered else {
@@ -147,7 +147,7 @@ impl Herald {
 
     fn seal(&mut self, epochs: EpochState) -> Datagram {
         self.counter += 1;
-        let HeraldConfig { keys, node, boot, .. } = &self.config;
+        let ResetClientConfig { keys, node, boot, .. } = &self.config;
         let seal = |secret: &SwarmSecret| {
             let header = Header {
                 swarm: secret.tag(),
@@ -163,7 +163,7 @@ impl Herald {
     }
 
     /// The next piece of news, until there is none.
-    pub fn poll_news(&mut self) -> Option<HeraldNews> {
+    pub fn poll_news(&mut self) -> Option<ResetClientEvent> {
         self.news.pop_front()
     }
 

@@ -1,4 +1,4 @@
-//! A computer that orders a reset without being a node: runs the `Herald` of `catalog` with a
+//! A computer that orders a reset without being a node: runs the `ResetClient` of `catalog` with a
 //! socket and a clock.
 
 use std::time::{Duration, Instant};
@@ -7,7 +7,7 @@ use smol::Timer;
 use smol::future::{self, FutureExt};
 use thiserror::Error;
 
-use crate::catalog::{Herald, HeraldConfig, HeraldNews};
+use crate::catalog::{ResetClient, ResetClientConfig, ResetClientEvent};
 use crate::console;
 use crate::id::Millis;
 use crate::lan::Interface;
@@ -17,7 +17,7 @@ use super::net::{CatalogSocket, NetError, NetSettings};
 
 /// Why the order cannot be sent.
 #[derive(Debug, Error)]
-pub(crate) enum HeraldError {
+pub(crate) enum ResetClientError {
     #[error(transparent)]
     Net(#[from] NetError),
     #[error("{0}")]
@@ -28,49 +28,49 @@ pub(crate) enum HeraldError {
 /// through `tell`.
 pub(crate) fn order(
     net: &NetSettings,
-    config: HeraldConfig,
+    config: ResetClientConfig,
     wait: Duration,
-    tell: impl FnMut(HeraldNews),
-) -> Result<Herald, HeraldError> {
+    tell: impl FnMut(ResetClientEvent),
+) -> Result<ResetClient, ResetClientError> {
     let socket = CatalogSocket::open(net)?;
     let interfaces = socket.interfaces();
     if !interfaces.iter().any(Interface::is_used) {
-        return Err(HeraldError::NoLan(console::no_lan(&interfaces, false)));
+        return Err(ResetClientError::NoLan(console::no_lan(&interfaces, false)));
     }
-    let mut herald = Herald::new(config, Millis(0));
-    future::block_on(talk(&mut herald, &socket, wait, tell));
-    Ok(herald)
+    let mut client = ResetClient::new(config, Millis(0));
+    future::block_on(talk(&mut client, &socket, wait, tell));
+    Ok(client)
 }
 
 async fn talk(
-    herald: &mut Herald,
+    client: &mut ResetClient,
     socket: &CatalogSocket,
     wait: Duration,
-    mut tell: impl FnMut(HeraldNews),
+    mut tell: impl FnMut(ResetClientEvent),
 ) {
     let start = Instant::now();
     let mut buffer = [0; MAX_DATAGRAM_BYTES + 1];
     loop {
         let now = start.elapsed();
-        while let Some(datagram) = herald.poll_datagram(Millis(now.as_millis() as u64)) {
+        while let Some(datagram) = client.poll_datagram(Millis(now.as_millis() as u64)) {
             socket.send(&datagram).await;
         }
-        while let Some(news) = herald.poll_news() {
+        while let Some(news) = client.poll_news() {
             tell(news);
         }
-        if herald.is_done() || now >= wait {
+        if client.is_done() || now >= wait {
             return;
         }
-        // The herald's clock drops fractions of a millisecond, so wait one millisecond longer.
-        let due = Duration::from_millis(herald.deadline().0 + 1).min(wait);
+        // The client's clock drops fractions of a millisecond, so wait one millisecond longer.
+        let due = Duration::from_millis(client.deadline().0 + 1).min(wait);
         let heard = async { socket.receive(&mut buffer).await.ok().map(|arrival| arrival.len) };
         let timer = async {
             Timer::at(start + due).await;
             None
         };
         if let Some(len) = heard.or(timer).await {
-            // The herald counts datagrams that are of no use.
-            let _ = herald.handle(&buffer[..len]);
+            // The client counts datagrams that are of no use.
+            let _ = client.handle(&buffer[..len]);
         }
     }
 }

@@ -34,7 +34,7 @@ impl Dice {
 }
 
 /// Input for random delays that keep the nodes of a swarm from sending at the same moment.
-pub(super) struct Crowd<'a> {
+pub(super) struct Jitter<'a> {
     pub(super) dice: &'a mut Dice,
     /// Nodes of the swarm, this one included.
     pub(super) nodes: usize,
@@ -56,7 +56,7 @@ fn burst_ms(nodes: usize) -> u64 {
 }
 
 /// The timers of one node.
-pub(super) struct Pace {
+pub(super) struct Schedule {
     interval_ms: u32,
     announce_at: Millis,
     announced_at: Option<Millis>,
@@ -72,15 +72,15 @@ pub(super) struct Pace {
     /// Whether a greeting is due then, because the next regular announcement is far off.
     greets: bool,
     changed_at: Option<Millis>,
-    told_at: Option<Millis>,
+    change_sent_at: Option<Millis>,
     /// When the air time used for deltas will have been earned.
     earned_at: Millis,
 }
 
-impl Pace {
+impl Schedule {
     /// The first announcement is due at once.
-    pub(super) fn new(interval_ms: u32) -> Pace {
-        Pace {
+    pub(super) fn new(interval_ms: u32) -> Schedule {
+        Schedule {
             interval_ms: interval_ms.clamp(MIN_INTERVAL_MS, MAX_INTERVAL_MS),
             announce_at: Millis(0),
             announced_at: None,
@@ -90,7 +90,7 @@ impl Pace {
             greet_at: Millis(0),
             greets: false,
             changed_at: None,
-            told_at: None,
+            change_sent_at: None,
             earned_at: Millis(0),
         }
     }
@@ -157,17 +157,18 @@ impl Pace {
     }
 
     /// When changes are due to be sent, if there are any.
-    pub(super) fn tell_at(&self, nodes: usize) -> Option<Millis> {
+    pub(super) fn change_due_at(&self, nodes: usize) -> Option<Millis> {
         let spacing = DELTA_SPACING_MS.max(DELTA_SPACING_PER_NODE_MS * nodes as u64);
         let delay = DELTA_DELAY_MS.max(DELTA_DELAY_PER_NODE_MS * nodes as u64);
         let earned = self.earned_at - Millis(burst_ms(nodes));
-        let allowed = self.told_at.map_or(Millis(0), |last| earned.min(last + Millis(spacing)));
+        let allowed =
+            self.change_sent_at.map_or(Millis(0), |last| earned.min(last + Millis(spacing)));
         self.changed_at.map(|at| allowed.max(at + Millis(delay)))
     }
 
     /// A datagram of `bytes` with a change was sent.
-    pub(super) fn told(&mut self, nodes: usize, bytes: usize, now: Millis) {
-        self.told_at = Some(now);
+    pub(super) fn change_sent(&mut self, nodes: usize, bytes: usize, now: Millis) {
+        self.change_sent_at = Some(now);
         self.earned_at = self.earned_at.max(now) + Millis(fair_ms(nodes, bytes));
     }
 
@@ -186,14 +187,14 @@ impl Pace {
     }
 
     /// There is nothing more to send.
-    pub(super) fn all_told(&mut self) {
+    pub(super) fn all_sent(&mut self) {
         self.changed_at = None;
     }
 
     /// The next moment at which something is due.
     pub(super) fn deadline(&self, nodes: usize) -> Millis {
         let announcement = self.next_announcement();
-        self.tell_at(nodes).map_or(announcement, |at| at.min(announcement))
+        self.change_due_at(nodes).map_or(announcement, |at| at.min(announcement))
     }
 }
 
@@ -204,30 +205,30 @@ mod tests {
     /// A peer that lost the last delta of a busy node would otherwise wait for minutes.
     #[test]
     fn the_last_delta_is_echoed_once_where_all_air_is_used_up() {
-        let (mut pace, mut dice, now) = (Pace::new(10_000), Dice(1), Millis(700_000));
-        pace.announced(1_000, 166, 600_000, &mut dice, now);
-        (0..10).for_each(|_| pace.told(1_000, 1_200, now));
-        pace.echo(1_000, &mut dice, now);
-        let at = pace.echo_at.expect("once");
+        let (mut schedule, mut dice, now) = (Schedule::new(10_000), Dice(1), Millis(700_000));
+        schedule.announced(1_000, 166, 600_000, &mut dice, now);
+        (0..10).for_each(|_| schedule.change_sent(1_000, 1_200, now));
+        schedule.echo(1_000, &mut dice, now);
+        let at = schedule.echo_at.expect("once");
         assert!((now + Millis(10_000)..=now + Millis(15_000)).contains(&at), "{at:?}");
-        pace.announced(1_000, 166, 600_000, &mut dice, at);
-        assert_eq!(pace.echo_at, None);
+        schedule.announced(1_000, 166, 600_000, &mut dice, at);
+        assert_eq!(schedule.echo_at, None);
     }
 
     #[test]
     fn a_new_start_announces_itself_four_times_within_a_minute_however_large_the_swarm() {
-        let (mut pace, mut dice, mut now) = (Pace::new(10_000), Dice(1), Millis(0));
+        let (mut schedule, mut dice, mut now) = (Schedule::new(10_000), Dice(1), Millis(0));
         let mut times = Vec::new();
         for _ in 0..5 {
             times.push(now.0);
-            pace.announced(1_000, 166, 600_000, &mut dice, now);
+            schedule.announced(1_000, 166, 600_000, &mut dice, now);
             // Nodes that hear it announce themselves and are answered: that is no greeting.
             if times.len() == 1 {
                 for answer in [1_000, 2_000, 3_000, 4_000] {
-                    pace.announced(1_000, 166, 600_000, &mut dice, Millis(answer));
+                    schedule.announced(1_000, 166, 600_000, &mut dice, Millis(answer));
                 }
             }
-            now = pace.next_announcement();
+            now = schedule.next_announcement();
         }
         assert!(
             times[3] <= 45_000 && times[1] >= 12_000 && times[4] - times[3] >= 480_000,
@@ -239,22 +240,22 @@ mod tests {
     /// also earned the echoes that were replaced.
     #[test]
     fn an_echo_that_another_delta_replaces_costs_nothing() {
-        let (mut pace, mut dice, mut now) = (Pace::new(10_000), Dice(1), Millis(0));
-        pace.announced(6, 166, 10_000, &mut dice, now);
+        let (mut schedule, mut dice, mut now) = (Schedule::new(10_000), Dice(1), Millis(0));
+        schedule.announced(6, 166, 10_000, &mut dice, now);
         for _ in 0..10 {
             now = now + Millis(650);
-            pace.told(6, 290, now);
-            pace.echo(6, &mut dice, now);
+            schedule.change_sent(6, 290, now);
+            schedule.echo(6, &mut dice, now);
         }
-        let earned_at = pace.earned_at;
+        let earned_at = schedule.earned_at;
         for _ in 0..ECHOES {
-            now = pace.echo_at.expect("there is air for it");
-            assert!(now < pace.announce_at, "it comes before the next regular announcement");
-            pace.announced(6, 166, 10_000, &mut dice, now);
+            now = schedule.echo_at.expect("there is air for it");
+            assert!(now < schedule.announce_at, "it comes before the next regular announcement");
+            schedule.announced(6, 166, 10_000, &mut dice, now);
         }
-        assert_eq!(pace.echo_at, None);
+        assert_eq!(schedule.echo_at, None);
         assert_eq!(
-            pace.earned_at,
+            schedule.earned_at,
             earned_at + Millis(u64::from(ECHOES) * fair_ms(6, 166)),
             "those that went out are paid for"
         );

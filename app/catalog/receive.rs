@@ -5,9 +5,9 @@
 
 use core::net::SocketAddr;
 
-use super::directory::Heard;
-use super::pace::Crowd;
-use super::ways::canonical;
+use super::delivery::canonical;
+use super::directory::Outcome;
+use super::schedule::Jitter;
 use super::wire::{self, Announce, Datagram, Message};
 use super::{Catalog, CatalogFault, Event};
 use crate::id::{BootId, Millis, NodeId};
@@ -25,16 +25,17 @@ impl Catalog {
         self.stats.bytes_heard += datagram.len() as u64;
         self.expire(now);
         let from = canonical(from);
-        let heard = self.hear(from, datagram, now).inspect_err(|&fault| self.stats.count(fault));
-        match heard {
-            Err(CatalogFault::Version(version)) if self.tells_version(from.ip()) => {
+        let outcome =
+            self.handle_datagram(from, datagram, now).inspect_err(|&fault| self.stats.count(fault));
+        match outcome {
+            Err(CatalogFault::Version(version)) if self.should_report_version(from.ip()) => {
                 Ok(Some(Event::OtherVersion { ip: from.ip(), older: version < wire::VERSION }))
             }
-            heard => heard,
+            outcome => outcome,
         }
     }
 
-    fn hear(
+    fn handle_datagram(
         &mut self,
         from: SocketAddr,
         datagram: &[u8],
@@ -43,70 +44,73 @@ impl Catalog {
         let mut text = Datagram::new();
         let (header, message) = wire::open(datagram, &self.config.keys, &mut text)?;
         if header.node == self.config.node {
-            self.hear_own_id(from, &header, &message, now);
+            self.handle_own_id(from, &header, &message, now);
             return Ok(None);
         }
         if matches!(message, Message::Reset) {
             self.stats.resets_heard += 1;
-            self.pace.answer(self.nodes(), &mut self.dice, now);
+            self.schedule.answer(self.nodes(), &mut self.dice, now);
         }
         if header.epochs.epoch < self.floor {
             self.stats.older_epoch += 1;
             let leaves = matches!(message, Message::Announce(Announce { interval_ms: 0, .. }));
             if header.epochs.epoch < self.config.epochs.epoch && !leaves {
-                self.pace.answer(self.nodes(), &mut self.dice, now);
+                self.schedule.answer(self.nodes(), &mut self.dice, now);
             }
             return Ok(None);
         }
-        let heard = self.hear_peer(from, &header, &message, now);
+        let outcome = self.handle_peer(from, &header, &message, now);
         if !self.config.epochs.covers(header.epochs) {
             self.stats.newer_epoch += 1;
             return Ok(Some(Event::ResetSeen(header.epochs)));
         }
-        let heard = heard?;
-        if matches!(heard, Heard::Known | Heard::Moved | Heard::Joined { .. } | Heard::Restarted) {
+        let outcome = outcome?;
+        if matches!(
+            outcome,
+            Outcome::Known | Outcome::Moved | Outcome::Joined { .. } | Outcome::Restarted
+        ) {
             match message {
                 Message::Announce(_) => {
                     self.stats.announcements_heard += 1;
-                    if heard == Heard::Known {
+                    if outcome == Outcome::Known {
                         self.answer_again(header.node, now);
                     }
                 }
                 Message::Delta(_) => self.stats.deltas_heard += 1,
                 Message::Segment(_) => self.stats.segments_heard += 1,
                 Message::Reset => {}
-                Message::Warning(warning) => return Ok(self.hear_warning(header.node, warning)),
+                Message::Warning(warning) => return Ok(self.handle_warning(header.node, warning)),
             }
         }
-        Ok(self.note(header.node, heard, &message, now))
+        Ok(self.note(header.node, outcome, &message, now))
     }
 
     /// Counts what became of a datagram, and returns the event for the node.
     pub(super) fn note(
         &mut self,
         node: NodeId,
-        heard: Heard,
+        outcome: Outcome,
         message: &Message<'_>,
         now: Millis,
     ) -> Option<Event> {
         let stats = &mut self.stats;
-        let (counter, event) = match heard {
-            Heard::Joined { evicted } => {
+        let (counter, event) = match outcome {
+            Outcome::Joined { evicted } => {
                 stats.evicted += evicted;
                 (&mut stats.joined, Some(Event::Joined(node)))
             }
-            Heard::Restarted => (&mut stats.restarted, Some(Event::Restarted(node))),
-            Heard::Left => (&mut stats.left, Some(Event::Left(node))),
-            Heard::Overtaken => (&mut stats.overtaken, None),
-            Heard::Stranger if matches!(message, Message::Reset) => return None,
-            Heard::Stranger => (&mut stats.strangers, None),
-            Heard::Full => (&mut stats.table_full, None),
-            Heard::Known | Heard::Moved | Heard::Claimed => return None,
+            Outcome::Restarted => (&mut stats.restarted, Some(Event::Restarted(node))),
+            Outcome::Left => (&mut stats.left, Some(Event::Left(node))),
+            Outcome::Overtaken => (&mut stats.overtaken, None),
+            Outcome::Stranger if matches!(message, Message::Reset) => return None,
+            Outcome::Stranger => (&mut stats.strangers, None),
+            Outcome::Full => (&mut stats.table_full, None),
+            Outcome::Known | Outcome::Moved | Outcome::Claimed => return None,
         };
         *counter += 1;
-        if matches!(heard, Heard::Joined { .. } | Heard::Restarted) {
+        if matches!(outcome, Outcome::Joined { .. } | Outcome::Restarted) {
             self.remember_name(node);
-            self.pace.answer(self.nodes(), &mut self.dice, now);
+            self.schedule.answer(self.nodes(), &mut self.dice, now);
         }
         event
     }
@@ -121,12 +125,12 @@ impl Catalog {
         bytes: &[u8],
         now: Millis,
     ) -> Result<(), CatalogFault> {
-        let crowd = Crowd { dice: &mut self.dice, nodes: self.directory.len() + 1 };
+        let jitter = Jitter { dice: &mut self.dice, nodes: self.directory.len() + 1 };
         let repaired = self.directory.with(node, |peer| {
             let asked =
                 peer.boot == boot && index < peer.segments() && bytes.len() == FILTER_SEGMENT_BYTES;
             if asked {
-                peer.repair(generation, index, bytes, crowd, now)
+                peer.repair(generation, index, bytes, jitter, now)
             } else {
                 Err(CatalogFault::NotAsked)
             }

@@ -9,7 +9,7 @@
 
 use core::net::SocketAddr;
 
-use super::directory::Heard;
+use super::directory::Outcome;
 use super::peer::Peer;
 use super::{Catalog, CatalogFault, Event};
 use crate::id::{BootId, Millis, NodeId};
@@ -17,7 +17,7 @@ use crate::limits::{LIFETIME_INTERVALS, MAX_UNICAST_PEERS};
 
 /// How a datagram arrived.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Way {
+pub enum Delivery {
     /// Through the group.
     #[default]
     Multicast,
@@ -27,7 +27,7 @@ pub enum Way {
 
 /// How one peer is heard.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Ways {
+pub(crate) struct Deliveries {
     /// When it was last heard through the group.
     pub multicast: Option<Millis>,
     /// Source and time of its last unicast datagram, cleared by a multicast one.
@@ -36,14 +36,14 @@ pub(crate) struct Ways {
     home: Option<Millis>,
 }
 
-impl Ways {
+impl Deliveries {
     /// Notes how a new datagram arrived.
-    fn note(&mut self, from: SocketAddr, home: SocketAddr, way: Way, now: Millis) {
-        match way {
-            Way::Multicast => (self.multicast, self.unicast) = (Some(now), None),
+    fn note(&mut self, from: SocketAddr, home: SocketAddr, delivery: Delivery, now: Millis) {
+        match delivery {
+            Delivery::Multicast => (self.multicast, self.unicast) = (Some(now), None),
             // A source at another IP has not answered there.
-            Way::Unicast if from.ip() == home.ip() => self.unicast = Some((from, now)),
-            Way::Unicast => {}
+            Delivery::Unicast if from.ip() == home.ip() => self.unicast = Some((from, now)),
+            Delivery::Unicast => {}
         }
         if from.ip() == home.ip() {
             self.home = Some(now);
@@ -53,59 +53,68 @@ impl Ways {
 
 /// Whether multicast comes through, as far as datagrams show.
 #[derive(Default)]
-pub(super) struct Group {
+pub(super) struct GroupHealth {
     /// Since when peers have been heard only by unicast.
     silent_since: Option<Millis>,
-    told: bool,
+    reported: bool,
 }
 
 impl Catalog {
     /// Takes in a datagram that came from `from` by unicast or multicast.
-    pub(crate) fn handle_by(
+    pub(crate) fn handle_delivery(
         &mut self,
-        way: Way,
+        delivery: Delivery,
         from: SocketAddr,
         datagram: &[u8],
         now: Millis,
     ) -> Result<Option<Event>, CatalogFault> {
-        self.way = way;
+        self.delivery = delivery;
         let result = self.handle(from, datagram, now);
-        self.way = Way::default();
+        self.delivery = Delivery::default();
         result
     }
 
     /// Notes how an authentic datagram arrived.
-    pub(super) fn note_way(
+    pub(super) fn note_delivery(
         &mut self,
         from: SocketAddr,
         (node, boot): (NodeId, BootId),
-        heard: Heard,
+        outcome: Outcome,
         now: Millis,
     ) {
-        let way = self.way;
-        if heard == Heard::Claimed {
-            self.claims.note_way(node, boot, from.ip(), way);
+        let delivery = self.delivery;
+        if outcome == Outcome::Claimed {
+            self.claims.note_delivery(node, boot, from.ip(), delivery);
         }
-        if way == Way::Multicast {
+        if delivery == Delivery::Multicast {
             self.group_works();
         }
-        if !matches!(heard, Heard::Known | Heard::Moved | Heard::Joined { .. } | Heard::Restarted) {
+        if !matches!(
+            outcome,
+            Outcome::Known | Outcome::Moved | Outcome::Joined { .. } | Outcome::Restarted
+        ) {
             return;
         }
-        self.directory.with(node, |peer| peer.ways.note(from, peer.addr, way, now));
-        if way == Way::Unicast {
+        self.directory.with(node, |peer| peer.deliveries.note(from, peer.addr, delivery, now));
+        if delivery == Delivery::Unicast {
             self.group_is_silent(now);
         }
     }
 
     /// A claim that arrived this way has been proven.
-    pub(super) fn note_proven(&mut self, node: NodeId, from: SocketAddr, way: Way, now: Millis) {
-        self.directory.with(node, |peer| peer.ways.note(from, peer.addr, way, now));
+    pub(super) fn note_proven(
+        &mut self,
+        node: NodeId,
+        from: SocketAddr,
+        delivery: Delivery,
+        now: Millis,
+    ) {
+        self.directory.with(node, |peer| peer.deliveries.note(from, peer.addr, delivery, now));
     }
 
     fn group_works(&mut self) {
         self.group.silent_since = None;
-        if core::mem::take(&mut self.group.told) {
+        if core::mem::take(&mut self.group.reported) {
             self.events.push_back(Event::GroupWorks);
         }
     }
@@ -113,28 +122,31 @@ impl Catalog {
     /// A proven peer was heard by unicast. If this goes on for the lifetime of a silent peer and
     /// nobody is heard through the group, it is reported once.
     fn group_is_silent(&mut self, now: Millis) {
-        let patience = Millis(LIFETIME_INTERVALS * u64::from(self.interval_ms()));
+        let lifetime = Millis(LIFETIME_INTERVALS * u64::from(self.interval_ms()));
         let since = *self.group.silent_since.get_or_insert(now);
         let hears_group = self
             .directory
             .iter()
-            .any(|peer| peer.ways.multicast.is_some_and(|at| now < at + patience));
-        if hears_group || self.group.told || now < since + patience {
+            .any(|peer| peer.deliveries.multicast.is_some_and(|at| now < at + lifetime));
+        if hears_group || self.group.reported || now < since + lifetime {
             return;
         }
-        self.group.told = true;
-        let peers = self.answered(now).count();
+        self.group.reported = true;
+        let peers = self.unicast_destinations(now).count();
         self.events.push_back(Event::GroupSilent { peers });
     }
 
     /// Unicast destinations for the swarm's datagrams, beside the group: the proven peers that were
     /// heard only by unicast.
-    pub(crate) fn answered(&self, now: Millis) -> impl Iterator<Item = SocketAddr> + '_ {
+    pub(crate) fn unicast_destinations(
+        &self,
+        now: Millis,
+    ) -> impl Iterator<Item = SocketAddr> + '_ {
         let fingerprint = self.config.fingerprint;
         // Peers of another model are listed without a proof.
         let proven = self.directory.iter().filter(move |peer| peer.fingerprint == fingerprint);
         let addr = move |peer: &Peer| {
-            let (addr, at) = peer.ways.unicast?;
+            let (addr, at) = peer.deliveries.unicast?;
             let lifetime = Millis(LIFETIME_INTERVALS * u64::from(peer.interval_ms));
             (now < at + lifetime && addr.ip() == peer.addr.ip()).then_some(addr)
         };
@@ -144,17 +156,17 @@ impl Catalog {
     /// Whether a peer that is heard from another address keeps its current one. It does if it is
     /// also heard at the current one and that is IPv4 while the other is IPv6, so that two copies
     /// of one datagram do not switch it back and forth.
-    pub(super) fn stays(&self, node: NodeId, from: SocketAddr, now: Millis) -> bool {
+    pub(super) fn keeps_address(&self, node: NodeId, from: SocketAddr, now: Millis) -> bool {
         let Some(peer) = self.directory.get(node) else { return false };
         let lifetime = Millis(LIFETIME_INTERVALS * u64::from(peer.interval_ms));
         from.is_ipv6()
             && peer.addr.is_ipv4()
-            && peer.ways.home.is_some_and(|at| now < at + lifetime)
+            && peer.deliveries.home.is_some_and(|at| now < at + lifetime)
     }
 
     /// The network has changed: this node announces itself soon.
     pub(crate) fn network_changed(&mut self, now: Millis) {
-        self.pace.answer(self.nodes(), &mut self.dice, now);
+        self.schedule.answer(self.nodes(), &mut self.dice, now);
     }
 }
 

@@ -1,7 +1,7 @@
 //! What this node sends to the swarm: announcements, orders to reset, warnings, and changes of its
 //! filter, in this order of urgency.
 
-use super::own::Step;
+use super::own_filter::Step;
 use super::wire::{self, Announce, Datagram, Delta, Header, Message, Segment};
 use super::{Catalog, CatalogConfig};
 use crate::id::Millis;
@@ -17,32 +17,32 @@ impl Catalog {
         if let Some(copy) = self.poll_copy() {
             return Some(copy);
         }
-        if self.pace.announce_due(now) {
+        if self.schedule.announce_due(now) {
             return Some(self.announce(now));
         }
         if self.order.take(&mut self.dice, now) {
             self.stats.resets_sent += 1;
-            return Some(self.say(|_| Message::Reset));
+            return Some(self.seal(|_| Message::Reset));
         }
-        if let Some(warning) = self.alarms.take(&mut self.dice, now) {
+        if let Some(warning) = self.warnings.take(&mut self.dice, now) {
             self.stats.warnings_sent += 1;
-            return Some(self.say(|_| Message::Warning(warning)));
+            return Some(self.seal(|_| Message::Warning(warning)));
         }
-        if let Some(segment) = self.tell_again(now) {
+        if let Some(segment) = self.repeat_segment(now) {
             return Some(segment);
         }
-        let due = self.pace.tell_at(self.nodes()).is_some_and(|at| at <= now);
+        let due = self.schedule.change_due_at(self.nodes()).is_some_and(|at| at <= now);
         if !due {
             return None;
         }
         let Some(step) = self.own.step() else {
-            self.pace.all_told();
+            self.schedule.all_sent();
             return None;
         };
         let datagram = match step {
             Step::Delta => {
                 self.stats.deltas_sent += 1;
-                self.say(|catalog| {
+                self.seal(|catalog| {
                     let own = &catalog.own;
                     Message::Delta(Delta {
                         generation: own.generation(),
@@ -53,7 +53,7 @@ impl Catalog {
             }
             Step::Segment(index) => {
                 self.stats.segments_sent += 1;
-                self.say(|catalog| {
+                self.seal(|catalog| {
                     let own = &catalog.own;
                     let bytes = own.segment(index).expect("a step names a segment of the filter");
                     Message::Segment(Segment {
@@ -65,10 +65,10 @@ impl Catalog {
                 })
             }
         };
-        self.pace.told(self.nodes(), datagram.len() * (1 + self.copies.len()), now);
-        if self.own.is_told() {
-            self.pace.all_told();
-            self.pace.echo(self.nodes(), &mut self.dice, now);
+        self.schedule.change_sent(self.nodes(), datagram.len() * (1 + self.copies.len()), now);
+        if self.own.is_advertised() {
+            self.schedule.all_sent();
+            self.schedule.echo(self.nodes(), &mut self.dice, now);
         }
         Some(datagram)
     }
@@ -76,7 +76,7 @@ impl Catalog {
     /// The goodbye of a node that stops; [`Catalog::poll_copy`] gives its copies. Peers forget the
     /// node at once.
     pub(crate) fn goodbye(&mut self) -> Datagram {
-        self.say_announcement(0)
+        self.seal_announcement(0)
     }
 
     /// The last datagram sealed with a former key, until there are no copies left.
@@ -86,9 +86,9 @@ impl Catalog {
 
     fn announce(&mut self, now: Millis) -> Datagram {
         let interval_ms = self.interval_ms();
-        let datagram = self.say_announcement(interval_ms);
+        let datagram = self.seal_announcement(interval_ms);
         self.greeted = true;
-        self.pace.announced(
+        self.schedule.announced(
             self.nodes(),
             datagram.len() * (1 + self.copies.len()),
             interval_ms,
@@ -98,9 +98,9 @@ impl Catalog {
         datagram
     }
 
-    fn say_announcement(&mut self, interval_ms: u32) -> Datagram {
+    fn seal_announcement(&mut self, interval_ms: u32) -> Datagram {
         self.stats.announcements_sent += 1;
-        self.say(|Catalog { config, own, load, .. }| {
+        self.seal(|Catalog { config, own, load, .. }| {
             Message::Announce(Announce {
                 fingerprint: config.fingerprint,
                 tcp_port: config.tcp_port,
@@ -117,7 +117,7 @@ impl Catalog {
     /// Seals a message with the current key, and queues a copy for each former key that some peer
     /// still needs. The copies have the same counter, so a peer that can open both takes the second
     /// for a duplicate of the first.
-    pub(super) fn say(
+    pub(super) fn seal(
         &mut self,
         message: impl for<'a> FnOnce(&'a Catalog) -> Message<'a>,
     ) -> Datagram {

@@ -23,20 +23,20 @@ struct SegmentState {
 }
 
 /// The filter of one peer.
-pub(super) struct View {
+pub(super) struct PeerFilter {
     geometry: Geometry,
     bits: Box<[u8]>,
     segments: Box<[SegmentState]>,
 }
 
-impl View {
+impl PeerFilter {
     /// An empty filter of `geometry`, with all memory allocated now.
-    pub(super) fn new(geometry: Geometry) -> View {
+    pub(super) fn new(geometry: Geometry) -> PeerFilter {
         let bits = vec![0; geometry.bytes()].into_boxed_slice();
         let segments = vec![SegmentState::default(); geometry.segments()].into_boxed_slice();
-        let mut view = View { geometry, bits, segments };
-        view.clear();
-        view
+        let mut filter = PeerFilter { geometry, bits, segments };
+        filter.clear();
+        filter
     }
 
     pub(super) fn geometry(&self) -> Geometry {

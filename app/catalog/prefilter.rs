@@ -4,44 +4,44 @@
 //! The node's state machine checks everything that is due after each input. To stop a stranger's
 //! flood from keeping it busy, datagrams pass through here first. Length, magic, version and swarm
 //! are checked before any cryptography; a flood that passes those costs one tag check per datagram
-//! and no more. Replays of the swarm's own datagrams pass at a limited rate per address (`toll`).
-//! Drops are counted, and logged at most once a minute.
+//! and no more. Replays of the swarm's own datagrams pass at a limited rate per address
+//! (`rate_limit`). Drops are counted, and logged at most once a minute.
 
 use core::net::{IpAddr, SocketAddr};
 
-use super::toll::Toll;
+use super::rate_limit::RateLimiter;
 use super::wire::{self, Datagram};
 use super::{CatalogFault, CatalogStats};
 use crate::id::Millis;
 use crate::keyring::Keyring;
-use crate::limits::{DATAGRAMS_PER_S, FLOOD_DATAGRAMS, FLOOD_WORD_MS, MAX_VERSIONS_TOLD};
+use crate::limits::{DATAGRAMS_PER_S, FLOOD_DATAGRAMS, FLOOD_LOG_MS, MAX_VERSIONS_REPORTED};
 
 /// See the module header.
-pub struct Sieve {
+pub struct Prefilter {
     keys: Keyring,
     /// The text of the last datagram.
     text: Datagram,
     /// Addresses whose other version was passed on to the node.
-    versions: heapless::Vec<IpAddr, MAX_VERSIONS_TOLD>,
+    versions: heapless::Vec<IpAddr, MAX_VERSIONS_REPORTED>,
     stats: CatalogStats,
-    toll: Toll,
+    limiter: RateLimiter,
     /// Datagrams dropped since `since`, within a minute.
-    thrown: u64,
+    dropped: u64,
     since: Option<Millis>,
 }
 
-impl Sieve {
-    /// A sieve for a node with these keys.
-    pub fn new(keys: Keyring) -> Sieve {
+impl Prefilter {
+    /// A prefilter for a node with these keys.
+    pub fn new(keys: Keyring) -> Prefilter {
         let (text, versions, stats) =
             (Datagram::new(), heapless::Vec::new(), CatalogStats::default());
-        Sieve {
+        Prefilter {
             keys,
             text,
             versions,
             stats,
-            toll: Toll::new(DATAGRAMS_PER_S),
-            thrown: 0,
+            limiter: RateLimiter::new(DATAGRAMS_PER_S),
+            dropped: 0,
             since: None,
         }
     }
@@ -51,13 +51,13 @@ impl Sieve {
     pub fn passes(&mut self, from: SocketAddr, datagram: &[u8], now: Millis) -> bool {
         let ip = from.ip().to_canonical();
         let Err(fault) = wire::open(datagram, &self.keys, &mut self.text) else {
-            let takes = self.toll.takes(ip, 1, now);
-            if !takes {
+            let allowed = self.limiter.allows(ip, 1, now);
+            if !allowed {
                 self.stats.throttled += 1;
                 self.stats.bytes_heard += datagram.len() as u64;
-                self.thrown += 1;
+                self.dropped += 1;
             }
-            return takes;
+            return allowed;
         };
         if matches!(fault, CatalogFault::Version(_))
             && !self.versions.contains(&ip)
@@ -67,7 +67,7 @@ impl Sieve {
         }
         self.stats.count(fault);
         self.stats.bytes_heard += datagram.len() as u64;
-        self.thrown += 1;
+        self.dropped += 1;
         false
     }
 
@@ -75,11 +75,11 @@ impl Sieve {
     /// after each one.
     pub(crate) fn flood(&mut self, now: Millis) -> Option<u64> {
         let since = *self.since.get_or_insert(now);
-        if now < since + Millis(FLOOD_WORD_MS) {
+        if now < since + Millis(FLOOD_LOG_MS) {
             return None;
         }
         self.since = Some(now);
-        Some(core::mem::take(&mut self.thrown)).filter(|thrown| *thrown >= FLOOD_DATAGRAMS)
+        Some(core::mem::take(&mut self.dropped)).filter(|dropped| *dropped >= FLOOD_DATAGRAMS)
     }
 
     /// What was dropped, by fault.
@@ -94,8 +94,8 @@ mod tests {
     use super::*;
     use crate::catalog::{Catalog, CatalogConfig};
 
-    fn sieve() -> Sieve {
-        Sieve::new(config(0).keys)
+    fn prefilter() -> Prefilter {
+        Prefilter::new(config(0).keys)
     }
 
     fn announcement(keys: Keyring) -> Datagram {
@@ -104,58 +104,59 @@ mod tests {
 
     #[test]
     fn only_what_the_swarm_said_wakes_the_node() {
-        let mut sieve = sieve();
+        let mut prefilter = prefilter();
         let good = announcement(config(0).keys);
-        assert!(sieve.passes(udp(1), &good, Millis(0)));
+        assert!(prefilter.passes(udp(1), &good, Millis(0)));
         let mut damaged = good.clone();
         damaged[60] ^= 1;
         let other = announcement(Keyring::new(b"another", []));
         for junk in
             [&damaged[..], &other, b"noise", b"", &[0; 2_000], &good[..good.len() - 1], &good[..40]]
         {
-            assert!(!sieve.passes(udp(1), junk, Millis(0)));
+            assert!(!prefilter.passes(udp(1), junk, Millis(0)));
         }
-        let CatalogStats { foreign, other_swarm, forged, malformed, .. } = *sieve.stats();
+        let CatalogStats { foreign, other_swarm, forged, malformed, .. } = *prefilter.stats();
         assert_eq!((foreign, other_swarm, forged, malformed), (2, 1, 2, 2));
     }
 
     /// Each replay that passes wakes the node.
     #[test]
     fn recordings_of_the_swarm_pass_at_a_bounded_rate_from_each_address() {
-        let mut sieve = sieve();
+        let mut prefilter = prefilter();
         let recorded = announcement(config(0).keys);
         let mut passed = [0; 2];
         for ms in 0..10_000 {
             let now = Millis(ms);
-            passed[0] += (0..5).filter(|_| sieve.passes(udp(1), &recorded, now)).count() as u64;
-            passed[1] += u64::from(ms % 10 == 0 && sieve.passes(udp(2), &recorded, now));
+            passed[0] += (0..5).filter(|_| prefilter.passes(udp(1), &recorded, now)).count() as u64;
+            passed[1] += u64::from(ms % 10 == 0 && prefilter.passes(udp(2), &recorded, now));
         }
         assert!((10 * DATAGRAMS_PER_S..=13 * DATAGRAMS_PER_S).contains(&passed[0]), "{passed:?}");
-        assert_eq!((passed[1], sieve.stats().throttled), (1_000, 50_000 - passed[0]));
+        assert_eq!((passed[1], prefilter.stats().throttled), (1_000, 50_000 - passed[0]));
     }
 
     #[test]
     fn another_version_is_passed_on_once_an_address_and_not_without_end() {
-        let mut sieve = sieve();
+        let mut prefilter = prefilter();
         let mut older = announcement(config(0).keys);
         older[4] = 2;
-        let passed =
-            (0..200).filter(|number| sieve.passes(udp(number % 100), &older, Millis(0))).count();
+        let passed = (0..200)
+            .filter(|number| prefilter.passes(udp(number % 100), &older, Millis(0)))
+            .count();
         assert_eq!(
-            (passed, sieve.stats().other_version),
-            (MAX_VERSIONS_TOLD, 200 - MAX_VERSIONS_TOLD as u64)
+            (passed, prefilter.stats().other_version),
+            (MAX_VERSIONS_REPORTED, 200 - MAX_VERSIONS_REPORTED as u64)
         );
     }
 
     #[test]
     fn a_flood_is_told_a_line_a_minute_and_a_little_noise_is_not() {
-        let mut sieve = sieve();
+        let mut prefilter = prefilter();
         let mut lines = Vec::new();
         for ms in 0..180_000 {
             let flooded = ms < 60_000;
             for _ in 0..if flooded || ms % 1_000 == 0 { 50 } else { 0 } {
-                sieve.passes(udp(1), b"junk", Millis(ms));
-                lines.extend(sieve.flood(Millis(ms)));
+                prefilter.passes(udp(1), b"junk", Millis(ms));
+                lines.extend(prefilter.flood(Millis(ms)));
             }
         }
         assert!(matches!(lines[..], [one] if one > 2_900_000), "{lines:?}");

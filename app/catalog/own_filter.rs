@@ -7,17 +7,17 @@ use crate::limits::MAX_FILTER_SEGMENTS;
 
 /// The next change to send, already counted as advertised.
 pub(super) enum Step {
-    /// The bits of [`Own::changes`].
+    /// The bits of [`OwnFilter::changes`].
     Delta,
     /// This whole segment, because it is smaller than a delta.
     Segment(usize),
 }
 
 /// The current filter, and the filter as last advertised.
-pub(super) struct Own {
+pub(super) struct OwnFilter {
     /// The current filter.
     pub(super) filter: CountingFilter,
-    told: Box<[u8]>,
+    advertised: Box<[u8]>,
     /// Digests of the advertised segments, 8 bytes each.
     digests: [u8; MAX_FILTER_SEGMENTS * 8],
     generation: u64,
@@ -25,16 +25,16 @@ pub(super) struct Own {
     changes: ChangeList,
 }
 
-impl Own {
-    pub(super) fn new(geometry: Geometry) -> Own {
-        let mut own = Own {
+impl OwnFilter {
+    pub(super) fn new(geometry: Geometry) -> OwnFilter {
+        let mut own = OwnFilter {
             filter: CountingFilter::new(geometry),
-            told: vec![0; geometry.bytes()].into_boxed_slice(),
+            advertised: vec![0; geometry.bytes()].into_boxed_slice(),
             digests: [0; MAX_FILTER_SEGMENTS * 8],
             generation: 0,
             changes: ChangeList::default(),
         };
-        (0..geometry.segments()).for_each(|index| own.tell(index));
+        (0..geometry.segments()).for_each(|index| own.advertise(index));
         own
     }
 
@@ -56,7 +56,7 @@ impl Own {
 
     /// A segment as advertised.
     pub(super) fn segment(&self, index: usize) -> Option<&[u8]> {
-        (index < self.filter.geometry().segments()).then(|| &self.told[span(index)])
+        (index < self.filter.geometry().segments()).then(|| &self.advertised[span(index)])
     }
 
     /// The bits that the last step changed, if it was a delta.
@@ -80,31 +80,31 @@ impl Own {
                 if index != first {
                     break;
                 }
-                self.tell(index);
+                self.advertise(index);
                 return Some(Step::Segment(index));
             }
             self.changes = longer;
-            self.tell(index);
+            self.advertise(index);
         }
         Some(Step::Delta)
     }
 
     /// Counts everything as advertised: for an announcement to peers that do not know the
     /// filter yet.
-    pub(super) fn tell_all(&mut self) {
-        if !self.is_told() {
+    pub(super) fn advertise_all(&mut self) {
+        if !self.is_advertised() {
             self.generation += 1;
-            (0..self.filter.geometry().segments()).for_each(|index| self.tell(index));
+            (0..self.filter.geometry().segments()).for_each(|index| self.advertise(index));
         }
     }
 
     /// Whether every change has been advertised.
-    pub(super) fn is_told(&self) -> bool {
-        self.filter.bits() == &*self.told
+    pub(super) fn is_advertised(&self) -> bool {
+        self.filter.bits() == &*self.advertised
     }
 
     fn differs(&self, index: usize) -> bool {
-        self.filter.bits()[span(index)] != self.told[span(index)]
+        self.filter.bits()[span(index)] != self.advertised[span(index)]
     }
 
     /// Adds the changed bits of a segment to a list. Returns false when they do not fit.
@@ -112,13 +112,13 @@ impl Own {
         let places = index * SEGMENT_BITS..(index + 1) * SEGMENT_BITS;
         let bits = self.filter.bits();
         places
-            .filter(|&place| bit(bits, place) != bit(&self.told, place))
+            .filter(|&place| bit(bits, place) != bit(&self.advertised, place))
             .all(|place| list.push(place, bit(bits, place)))
     }
 
-    fn tell(&mut self, index: usize) {
-        self.told[span(index)].copy_from_slice(&self.filter.bits()[span(index)]);
-        let digest = digest(&self.told[span(index)]);
+    fn advertise(&mut self, index: usize) {
+        self.advertised[span(index)].copy_from_slice(&self.filter.bits()[span(index)]);
+        let digest = digest(&self.advertised[span(index)]);
         self.digests[index * 8..index * 8 + 8].copy_from_slice(&digest.to_le_bytes());
     }
 }

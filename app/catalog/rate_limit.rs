@@ -7,15 +7,15 @@
 use core::net::IpAddr;
 
 use crate::id::Millis;
-use crate::limits::{TOLL_ADDRESSES, TOLL_BURST_S, TOLL_OTHERS};
+use crate::limits::{RATE_LIMIT_ADDRESSES, RATE_LIMIT_BURST_S, RATE_LIMIT_OTHERS};
 
 /// A token in thousandths: earned per millisecond at one token a second.
 const TOKEN: u64 = 1_000;
 
 /// See the module header.
-pub(crate) struct Toll {
+pub(crate) struct RateLimiter {
     per_s: u64,
-    places: heapless::Vec<(IpAddr, Bucket), TOLL_ADDRESSES>,
+    places: heapless::Vec<(IpAddr, Bucket), RATE_LIMIT_ADDRESSES>,
     others: Bucket,
 }
 
@@ -29,20 +29,21 @@ struct Bucket {
 
 impl Bucket {
     fn new(per_s: u64, now: Millis) -> Bucket {
-        Bucket { per_s, credit: per_s * TOLL_BURST_S * TOKEN, at: now }
+        Bucket { per_s, credit: per_s * RATE_LIMIT_BURST_S * TOKEN, at: now }
     }
 
     fn refill(&mut self, now: Millis) {
         let earned = (now - self.at).0.saturating_mul(self.per_s);
-        self.credit = self.credit.saturating_add(earned).min(self.per_s * TOLL_BURST_S * TOKEN);
+        self.credit =
+            self.credit.saturating_add(earned).min(self.per_s * RATE_LIMIT_BURST_S * TOKEN);
         self.at = self.at.max(now);
     }
 
     fn is_full(&self, now: Millis) -> bool {
-        now >= self.at + Millis(1_000 * TOLL_BURST_S)
+        now >= self.at + Millis(1_000 * RATE_LIMIT_BURST_S)
     }
 
-    fn takes(&mut self, cost: u64, now: Millis) -> bool {
+    fn allows(&mut self, cost: u64, now: Millis) -> bool {
         self.refill(now);
         let pays = self.credit >= cost;
         self.credit -= if pays { cost } else { 0 };
@@ -50,35 +51,35 @@ impl Bucket {
     }
 }
 
-impl Toll {
+impl RateLimiter {
     /// Allows `per_s` tokens a second from each address.
-    pub(crate) fn new(per_s: u64) -> Toll {
-        Toll {
+    pub(crate) fn new(per_s: u64) -> RateLimiter {
+        RateLimiter {
             per_s,
             places: heapless::Vec::new(),
-            others: Bucket::new(per_s * TOLL_OTHERS, Millis(0)),
+            others: Bucket::new(per_s * RATE_LIMIT_OTHERS, Millis(0)),
         }
     }
 
     /// Whether one more is allowed from `ip`, where `nodes` nodes are known: each has its
     /// own share.
-    pub(crate) fn takes(&mut self, ip: IpAddr, nodes: usize, now: Millis) -> bool {
+    pub(crate) fn allows(&mut self, ip: IpAddr, nodes: usize, now: Millis) -> bool {
         let cost = TOKEN / nodes.clamp(1, TOKEN as usize) as u64;
         if let Some((_, bucket)) = self.places.iter_mut().find(|(known, _)| *known == ip) {
-            return bucket.takes(cost, now);
+            return bucket.allows(cost, now);
         }
         if self.places.is_full() {
             let full =
                 self.places.iter().enumerate().filter(|(_, (_, bucket))| bucket.is_full(now));
             let Some((at, _)) = full.min_by_key(|(_, (_, bucket))| bucket.at) else {
-                return self.others.takes(cost, now);
+                return self.others.allows(cost, now);
             };
             self.places.swap_remove(at);
         }
         let mut bucket = Bucket::new(self.per_s, now);
-        let takes = bucket.takes(cost, now);
+        let allows = bucket.allows(cost, now);
         let _ = self.places.push((ip, bucket));
-        takes
+        allows
     }
 }
 
@@ -93,43 +94,43 @@ mod tests {
     }
 
     /// How many of 20 a millisecond get through within `ms` from then on.
-    fn through(toll: &mut Toll, of: impl Fn(u64) -> u32, from: u64, ms: u64) -> u64 {
+    fn through(limiter: &mut RateLimiter, of: impl Fn(u64) -> u32, from: u64, ms: u64) -> u64 {
         (0..20 * ms)
-            .filter(|number| toll.takes(ip(of(*number)), 1, Millis(from + number / 20)))
+            .filter(|number| limiter.allows(ip(of(*number)), 1, Millis(from + number / 20)))
             .count() as u64
     }
 
     #[test]
     fn one_address_gets_its_rate_and_no_other_pays_for_it() {
-        let mut toll = Toll::new(50);
-        let burst = 50 * TOLL_BURST_S;
-        assert_eq!(through(&mut toll, |_| 1, 0, 10_000), burst + 499);
+        let mut limiter = RateLimiter::new(50);
+        let burst = 50 * RATE_LIMIT_BURST_S;
+        assert_eq!(through(&mut limiter, |_| 1, 0, 10_000), burst + 499);
         assert!(
-            (0..burst).all(|_| toll.takes(ip(2), 1, Millis(10_000)))
-                && !toll.takes(ip(2), 1, Millis(10_000))
+            (0..burst).all(|_| limiter.allows(ip(2), 1, Millis(10_000)))
+                && !limiter.allows(ip(2), 1, Millis(10_000))
         );
-        assert_eq!(through(&mut toll, |_| 1, 60_000, 1), 20, "what was saved up meanwhile");
+        assert_eq!(through(&mut limiter, |_| 1, 60_000, 1), 20, "what was saved up meanwhile");
     }
 
     #[test]
     fn where_several_nodes_are_known_each_has_its_share() {
-        let mut toll = Toll::new(50);
+        let mut limiter = RateLimiter::new(50);
         assert_eq!(
-            (0..10_000).filter(|_| toll.takes(ip(1), 4, Millis(0))).count() as u64,
-            4 * 50 * TOLL_BURST_S
+            (0..10_000).filter(|_| limiter.allows(ip(1), 4, Millis(0))).count() as u64,
+            4 * 50 * RATE_LIMIT_BURST_S
         );
     }
 
     #[test]
     fn invented_addresses_share_what_is_left_and_those_in_use_keep_their_places() {
-        let mut toll = Toll::new(50);
-        assert!(toll.takes(ip(0), 1, Millis(0)));
-        let all = through(&mut toll, |number| 1 + number as u32, 0, 2_000);
-        assert!(toll.takes(ip(0), 1, Millis(2_000)), "known before");
-        let most = TOLL_ADDRESSES as u64 + 50 * TOLL_OTHERS * (TOLL_BURST_S + 2);
+        let mut limiter = RateLimiter::new(50);
+        assert!(limiter.allows(ip(0), 1, Millis(0)));
+        let all = through(&mut limiter, |number| 1 + number as u32, 0, 2_000);
+        assert!(limiter.allows(ip(0), 1, Millis(2_000)), "known before");
+        let most = RATE_LIMIT_ADDRESSES as u64 + 50 * RATE_LIMIT_OTHERS * (RATE_LIMIT_BURST_S + 2);
         assert!(all <= most, "{all} of 40,000");
         assert!(
-            toll.takes(ip(1_000_000), 1, Millis(10_000)),
+            limiter.allows(ip(1_000_000), 1, Millis(10_000)),
             "places are given on when they are not used"
         );
     }
