@@ -366,10 +366,10 @@ pub(crate) const MAX_PULLS: usize = 4;
 
 /// Connections that wait to send their last message: as many as a small swarm has nodes, all of
 /// which may be refused at once. They hold no place any more, but about 8 kB of memory each.
-pub const MAX_PARTING_CONNECTIONS: usize = 64;
+pub const MAX_CLOSING_CONNECTIONS: usize = 64;
 
 /// Milliseconds that a last message may take to go out: a few retransmissions on a bad link.
-pub(crate) const PARTING_MS: u64 = 1_000;
+pub(crate) const CLOSING_MS: u64 = 1_000;
 
 /// Back-off, in milliseconds, for a peer that had no place or was unreachable, doubled with each
 /// failure in a row. Places become free within a prompt's time.

@@ -4,7 +4,7 @@
 //!
 //! Audits run when the node is idle. A prompt that arrives goes first: the audit's job is
 //! abandoned between two layers, everything it held is released, and it starts again later.
-//! `walk` computes and compares, `requests` queues the blocks to audit, `outcasts` lists the
+//! `walk` computes and compares, `requests` queues the blocks to audit, `banned` lists the
 //! peers that were caught.
 //!
 //! A difference need not be the maker's fault: a block computed on wrong state is wrong too. So
@@ -20,7 +20,7 @@
 //! a bounded number of times. The accused node checks the block as well: if it passed on in good
 //! faith what another peer made, it finds and names that peer.
 
-mod outcasts;
+mod banned;
 mod requests;
 #[cfg(test)]
 mod tests;
@@ -38,10 +38,10 @@ use super::event::Event;
 use super::io::Output;
 use super::shared::Shared;
 
-pub(super) use outcasts::Outcasts;
+pub(super) use banned::BannedPeers;
 pub(super) use requests::Requests;
 
-use requests::{Request, Why};
+use requests::{Reason, Request};
 use walk::{Difference, Verdict, Walk};
 
 /// The current audit, and when the next one may begin.
@@ -56,7 +56,7 @@ pub(super) struct Auditor {
 
 /// What a postponed audit is short of.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Lacks {
+enum Shortage {
     /// Another task needs the engine.
     Time,
     /// Slots to compute into.
@@ -119,18 +119,18 @@ impl Auditor {
     ) -> bool {
         let Some(mut walk) = self.walk.take_if(|walk| walk.job == done.id) else { return false };
         match &done.result {
-            _ if walk.abandoned => self.put_off(walk, Lacks::Time, shared, now),
-            Err(JobFault::Abandoned) => self.put_off(walk, Lacks::Time, shared, now),
+            _ if walk.abandoned => self.put_off(walk, Shortage::Time, shared, now),
+            Err(JobFault::Abandoned) => self.put_off(walk, Shortage::Time, shared, now),
             Err(JobFault::Failed(_)) => doubt(walk, shared),
             Ok(_) => match walk.compare(shared) {
                 Verdict::Same | Verdict::Unsure => self.step(walk, shared, now),
                 Verdict::Done => walk.let_go(shared),
-                Verdict::OnDoubtfulGround => doubt(walk, shared),
+                Verdict::OnUnverifiedState => doubt(walk, shared),
                 Verdict::Irreproducible => {
                     walk.let_go(shared);
                     self.is_broken = true;
                     shared.stats.audits_failed += 1;
-                    shared.tell(Event::ComputesTwoWays);
+                    shared.report(Event::ComputesTwoWays);
                 }
                 Verdict::Differs(differences) => {
                     walk.let_go(shared);
@@ -148,27 +148,27 @@ impl Auditor {
         if walk.step(shared) {
             self.walk = Some(walk);
         } else {
-            self.put_off(walk, Lacks::Room, shared, now);
+            self.put_off(walk, Shortage::Room, shared, now);
         }
     }
 
     /// Releases everything. The audit starts again later, a bounded number of times. If a doubted
     /// block then still has no room, it waits longer, because only its audit can find out who
     /// made it wrong.
-    fn put_off(&mut self, walk: Walk, lacks: Lacks, shared: &mut Shared, now: Millis) {
+    fn put_off(&mut self, walk: Walk, lacks: Shortage, shared: &mut Shared, now: Millis) {
         self.busy_at = now;
         let request = Request { tries: walk.request.tries + 1, ..walk.request };
         walk.let_go(shared);
         if request.tries < MAX_AUDIT_TRIES {
-            return if request.why == Why::Drawn {
+            return if request.why == Reason::Drawn {
                 shared.audits.wait(request)
             } else {
-                shared.audits.urge(request)
+                shared.audits.push_front(request)
             };
         }
         let is_here = shared.cache.entry(&request.key, Plane::Global).is_some();
-        if request.why == Why::Doubted
-            && lacks == Lacks::Room
+        if request.why == Reason::Doubted
+            && lacks == Shortage::Room
             && is_here
             && shared.audits.park(request.key, now)
         {
@@ -177,7 +177,7 @@ impl Auditor {
         shared.stats.audits_skipped += 1;
         // One of the blocks up to this one is wrong, and there was never the room or the time to
         // find out which.
-        if request.why == Why::Doubted {
+        if request.why == Reason::Doubted {
             shared.cache.forget(&request.key);
         }
     }
@@ -191,7 +191,7 @@ fn doubt(walk: Walk, shared: &mut Shared) {
     if on_own_ground {
         shared.stats.audits_skipped += 1;
     } else {
-        shared.audits.urge(Request { why: Why::Doubted, tries: 0, ..request });
+        shared.audits.push_front(Request { why: Reason::Doubted, tries: 0, ..request });
     }
 }
 
@@ -200,16 +200,16 @@ fn convict(difference: Difference, shared: &mut Shared, conns: &mut Conns, now: 
     let Difference { key, plane, maker, served, computed } = difference;
     let Maker::Peer(accused) = maker else {
         shared.cache.forget(&key);
-        return shared.tell(Event::OwnBlockWrong);
+        return shared.report(Event::OwnBlockWrong);
     };
-    if shared.outcasts.holds(accused) {
+    if shared.banned.contains(accused) {
         return;
     }
     let boot = shared.catalog.peer(accused).map_or(BootId(0), |peer| peer.boot);
-    shared.outcasts.cast_out(accused, boot, now);
+    shared.banned.ban(accused, boot, now);
     conns.end_with(accused, shared, now);
     let forgotten = shared.cache.forget_made_by(accused);
-    shared.tell(Event::PeerDistrusted { node: accused, forgotten });
+    shared.report(Event::PeerDistrusted { node: accused, forgotten });
     shared.catalog.warn(Warning { accused, boot, key, plane, served, computed }, now);
 }
 
@@ -217,17 +217,17 @@ fn convict(difference: Difference, shared: &mut Shared, conns: &mut Conns, now: 
 pub(super) fn on_warning(by: NodeId, warning: Warning, shared: &mut Shared, now: Millis) {
     let Warning { accused, key, plane, .. } = warning;
     if by != accused {
-        shared.outcasts.names_another(by);
+        shared.banned.names_another(by);
     }
     if !shared.audits.heeds(by, accused, key, now)
         || shared.config.audit_per_10k == 0
-        || shared.outcasts.holds(accused)
+        || shared.banned.contains(accused)
     {
         return;
     }
     if accused == shared.config.node {
         if shared.cache.entry(&key, plane).is_some() {
-            shared.audits.urge(Request { key, why: Why::Accused, tries: 0 });
+            shared.audits.push_front(Request { key, why: Reason::Accused, tries: 0 });
         }
         return;
     }
@@ -236,13 +236,13 @@ pub(super) fn on_warning(by: NodeId, warning: Warning, shared: &mut Shared, now:
     let room = WARNED_AUDITS - usize::from(very.is_some());
     for _ in 0..room.min(keys.len()) {
         let at = shared.audits.below(keys.len() as u64) as usize;
-        shared.audits.urge(Request {
+        shared.audits.push_front(Request {
             key: keys.swap_remove(at),
-            why: Why::Warned(accused),
+            why: Reason::Warned(accused),
             tries: 0,
         });
     }
     if let Some(key) = very {
-        shared.audits.urge(Request { key, why: Why::Warned(accused), tries: 0 });
+        shared.audits.push_front(Request { key, why: Reason::Warned(accused), tries: 0 });
     }
 }

@@ -12,21 +12,22 @@
 //! avoided for a short time that doubles with each refusal, and so is an unreachable one. Only
 //! being unreachable counts against the peer.
 //!
-//! Promises to the peers served: a peer of the swarm gets a place whatever strangers do (`places`).
-//! It is served even while this node computes an answer, though more slowly (`pace`).
+//! Promises to the peers served: a peer of the swarm gets a place whatever strangers do
+//! (`admission`). It is served even while this node computes an answer, though more slowly
+//! (`throttle`).
 //!
-//! A connection whose goodbye is queued is *parting*: it ignores further input, and closes when the
+//! A connection whose goodbye is queued is *closing*: it ignores further input, and closes when the
 //! goodbye has been sent, or soon after.
 
+mod admission;
 mod backoff;
+mod closing;
 mod drafts;
-mod ending;
 mod incoming;
 mod outgoing;
-mod pace;
-mod places;
 #[cfg(test)]
 mod tests;
+mod throttle;
 
 use core::net::IpAddr;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -43,7 +44,7 @@ use backoff::Backoff;
 pub(crate) use drafts::Hint;
 use incoming::Serve;
 use outgoing::Fetch;
-use pace::Pace;
+use throttle::Throttle;
 
 /// Names one plane wanted from a peer. Not reused (until the 32-bit counter wraps).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -98,7 +99,7 @@ struct Conn {
     channel: Channel,
     side: Side,
     /// Set once the goodbye is queued: the deadline for sending it.
-    parting: Option<Millis>,
+    closing: Option<Millis>,
 }
 
 /// This node's role on a connection.
@@ -129,7 +130,7 @@ pub(crate) struct Conns {
     freed: bool,
     /// Rate limits per address.
     limiter: RateLimiter,
-    pace: Pace,
+    throttle: Throttle,
     /// Addresses where a node of another version was found and reported.
     outdated: BTreeSet<IpAddr>,
     /// Connections that may have something to send, or may have finished.
@@ -169,7 +170,7 @@ impl Conns {
             backoff: Backoff::new(seed),
             freed: false,
             limiter: RateLimiter::new(HANDSHAKES_PER_S),
-            pace: Pace::default(),
+            throttle: Throttle::default(),
             outdated: BTreeSet::new(),
             dirty: BTreeSet::new(),
             events: VecDeque::new(),
@@ -190,7 +191,7 @@ impl Conns {
 
     /// A connection has ended, or could not be made.
     pub(crate) fn on_closed(&mut self, conn: ConnId, shared: &mut Shared, now: Millis) {
-        if let Some(Conn { side: Side::Fetch(fetch), parting: None, .. }) =
+        if let Some(Conn { side: Side::Fetch(fetch), closing: None, .. }) =
             self.remove(conn, shared)
         {
             self.on_cut(fetch, shared, now);
@@ -215,7 +216,7 @@ impl Conns {
     ) {
         let result = match self.conns.get(&conn) {
             // Input after the goodbye is ignored: it might never end.
-            Some(Conn { parting: Some(_), .. }) | None => return,
+            Some(Conn { closing: Some(_), .. }) | None => return,
             Some(Conn { side: Side::Fetch(_), .. }) => self.fetch_bytes(conn, bytes, shared, now),
             Some(Conn { side: Side::Serve(_), .. }) => self.serve_bytes(conn, bytes, shared, now),
         };
@@ -238,7 +239,7 @@ impl Conns {
         for id in due {
             let Some(conn) = self.conns.get_mut(&id) else { continue };
             let fault = match &mut conn.side {
-                _ if conn.parting.is_some() => {
+                _ if conn.closing.is_some() => {
                     self.close(id, shared);
                     continue;
                 }
@@ -261,18 +262,18 @@ impl Conns {
     /// happens before.
     pub(crate) fn deadline(&self) -> Option<Millis> {
         let conns = self.conns.values().filter_map(Conn::deadline);
-        conns.chain(self.backoff.deadline()).chain(self.pace.deadline()).min()
+        conns.chain(self.backoff.deadline()).chain(self.throttle.deadline()).min()
     }
 
     /// Limits serving to a small share while this node computes an answer.
-    pub(crate) fn pace(&mut self, computing: bool, now: Millis) {
-        self.dirty.append(&mut self.pace.set(computing, now));
+    pub(crate) fn throttle(&mut self, computing: bool, now: Millis) {
+        self.dirty.append(&mut self.throttle.set(computing, now));
     }
 
     /// Sends what is queued, and starts filter repairs. Call at the end of handling each input.
     pub(crate) fn flush(&mut self, shared: &mut Shared, now: Millis) {
         self.start_pulls(shared, now);
-        while let Some(conn) = self.dirty.pop_first().or_else(|| self.pace.next(now)) {
+        while let Some(conn) = self.dirty.pop_first().or_else(|| self.throttle.next(now)) {
             self.send(conn, shared, now);
         }
     }
@@ -283,13 +284,13 @@ impl Conns {
             Side::Fetch(fetch) => conn.channel.send(|out| fetch.fetcher.poll_send(now, out)),
             Side::Serve(serve) => {
                 if conn.channel.is_writable()
-                    && conn.parting.is_none()
-                    && !self.pace.allows(id, now)
+                    && conn.closing.is_none()
+                    && !self.throttle.allows(id, now)
                 {
                     return;
                 }
                 let bytes = conn.channel.send(|out| serve.server.poll_send(now, out));
-                self.pace.sent(bytes.as_ref().map_or(0, Vec::len));
+                self.throttle.sent(bytes.as_ref().map_or(0, Vec::len));
                 serve.unpin(&mut shared.cache);
                 bytes
             }
@@ -297,10 +298,10 @@ impl Conns {
         match bytes {
             Some(bytes) => shared.out.push_back(Output::Send { conn: id, bytes }),
             None if !conn.channel.is_writable() => {}
-            None if conn.parting.is_some() => drop(self.close(id, shared)),
+            None if conn.closing.is_some() => drop(self.close(id, shared)),
             None => {
                 if matches!(&conn.side, Side::Fetch(fetch) if fetch.has_pulled()) {
-                    self.part(id, ByeReason::Idle, shared, now);
+                    self.say_goodbye(id, ByeReason::Idle, shared, now);
                 }
             }
         }
@@ -351,7 +352,7 @@ impl Conns {
 
 impl Conn {
     fn deadline(&self) -> Option<Millis> {
-        match (&self.side, self.parting) {
+        match (&self.side, self.closing) {
             (_, Some(until)) => Some(until),
             (Side::Fetch(fetch), None) => {
                 [Some(fetch.over_at()), fetch.fetcher.deadline()].into_iter().flatten().min()

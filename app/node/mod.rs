@@ -241,7 +241,7 @@ impl Node {
         if let Ok(Some(event)) = self.shared.catalog.handle_delivery(delivery, from, bytes, now) {
             self.on_catalog(event, now);
         }
-        self.resets.hear_acknowledgements(&mut self.shared);
+        self.resets.handle_acknowledgements(&mut self.shared);
     }
 
     fn on_catalog(&mut self, event: catalog::Event, now: Millis) {
@@ -251,24 +251,24 @@ impl Node {
                 shared.trust.forget(node);
                 let standing =
                     shared.catalog.peer(node).map(|known| shared.catalog.standing(known));
-                shared.tell(Event::PeerJoined {
+                shared.report(Event::PeerJoined {
                     node,
                     other_model: standing == Some(catalog::Standing::OtherModel),
                 });
             }
             catalog::Event::Restarted(node) => {
-                shared.tell(Event::PeerRestarted(node));
+                shared.report(Event::PeerRestarted(node));
                 conns.part_from(node, shared);
             }
             catalog::Event::Left(node) => {
-                shared.tell(Event::PeerLeft(node));
+                shared.report(Event::PeerLeft(node));
                 conns.part_from(node, shared);
             }
             catalog::Event::OtherVersion { ip, older } => {
-                shared.tell(Event::OtherVersion { ip, older: Some(older) })
+                shared.report(Event::OtherVersion { ip, older: Some(older) })
             }
-            catalog::Event::GroupSilent { peers } => shared.tell(Event::GroupSilent { peers }),
-            catalog::Event::GroupWorks => shared.tell(Event::GroupWorks),
+            catalog::Event::GroupSilent { peers } => shared.report(Event::GroupSilent { peers }),
+            catalog::Event::GroupWorks => shared.report(Event::GroupWorks),
             catalog::Event::Warned { by, warning } => audit::on_warning(by, warning, shared, now),
             catalog::Event::ResetSeen(epochs) => resets.on_reset_seen(epochs, shared),
             catalog::Event::Twin { ip, steps_aside } => {
@@ -276,17 +276,17 @@ impl Node {
                 if renamed.is_some() {
                     conns.drop_all(shared.config.hello(), shared);
                 }
-                shared.tell(Event::Twin { ip, renamed });
+                shared.report(Event::Twin { ip, renamed });
             }
         }
     }
 
     /// Handles the catalog's events and starts the probes that it asks for to verify claims.
-    fn hear_proofs(&mut self, now: Millis) {
+    fn handle_catalog_events(&mut self, now: Millis) {
         while let Some(event) = self.shared.catalog.poll_event() {
             self.on_catalog(event, now);
         }
-        self.resets.hear_acknowledgements(&mut self.shared);
+        self.resets.handle_acknowledgements(&mut self.shared);
         let Node { shared, conns, .. } = self;
         if shared.config.sharing {
             while let Some(probe) = shared.catalog.poll_probe(now) {
@@ -315,40 +315,40 @@ impl Node {
         let Node { shared, conns, resets, .. } = self;
         conns.on_time(shared, now);
         resets.advance(shared, now);
-        shared.pardon(now);
-        self.hear_proofs(now);
+        shared.readmit(now);
+        self.handle_catalog_events(now);
         let Node { shared, conns, .. } = self;
         while let Some(pull) = shared.catalog.poll_pull(now) {
-            if !shared.outcasts.holds(pull.node) {
+            if !shared.banned.contains(pull.node) {
                 conns.pull(pull, shared, now);
             }
         }
-        self.hear_conns(now);
-        self.hear_news(now);
+        self.handle_conn_events(now);
+        self.handle_filter_updates(now);
         if self.conns.take_freed() {
             self.with_prompt(now, |prompt, shared, conns| prompt.on_freed(shared, conns, now));
         }
         self.with_prompt(now, |prompt, shared, conns| prompt.on_time(shared, conns, now));
         if let Some(prompt) = &mut self.prompt {
-            prompt.tell_progress(&mut self.shared, now);
+            prompt.report_progress(&mut self.shared, now);
         }
         if self.is_idle() {
             self.audit.advance(&mut self.shared, now);
         }
         let computing = self.prompt.as_ref().is_some_and(Prompt::computes);
-        self.conns.pace(computing, now);
+        self.conns.throttle(computing, now);
         self.conns.flush(&mut self.shared, now);
         self.shared.publish_changes(now);
         self.shared.catalog.set_load(self.load_percent());
         if self.shared.config.sharing {
             while let Some(datagram) = self.shared.catalog.poll_datagram(now) {
-                self.shared.say(datagram, now);
+                self.shared.send_to_swarm(datagram, now);
             }
         }
     }
 
     /// Passes the results of its wants to the prompt. The prompt's reaction may end further wants.
-    fn hear_conns(&mut self, now: Millis) {
+    fn handle_conn_events(&mut self, now: Millis) {
         loop {
             while let Some(hint) = self.conns.poll_hint() {
                 if let Some(prompt) = &mut self.prompt {
@@ -366,7 +366,7 @@ impl Node {
     }
 
     /// Lets the prompt look again when peers have announced more of what they hold.
-    fn hear_news(&mut self, now: Millis) {
+    fn handle_filter_updates(&mut self, now: Millis) {
         let news = self.news();
         if news != self.news && now >= self.looked_at + Millis(LOOK_AGAIN_MS) {
             (self.news, self.looked_at) = (news, now);
@@ -384,9 +384,9 @@ impl Node {
         if self.shared.config.sharing {
             let goodbye = self.shared.catalog.goodbye();
             while let Some(copy) = self.shared.catalog.poll_copy() {
-                self.shared.say(copy, now);
+                self.shared.send_to_swarm(copy, now);
             }
-            self.shared.say(goodbye, now);
+            self.shared.send_to_swarm(goodbye, now);
         }
     }
 

@@ -151,17 +151,17 @@ impl Resets {
         match (result, known) {
             (Ok(()), known) => {
                 self.not_before = now + Millis(EPOCH_GAP_MS);
-                let dropped = self.obey(epochs, known.is_some(), shared, conns, now);
+                let dropped = self.apply(epochs, known.is_some(), shared, conns, now);
                 shared.config.epochs = epochs;
                 shared.catalog.set_epochs(epochs, now);
                 match known {
                     Some(known) => {
                         self.order(epochs, known, shared, now);
                         if store && shared.is_open() {
-                            shared.tell(Event::BlocksKept { by_peers: true });
+                            shared.report(Event::BlocksKept { by_peers: true });
                         }
                     }
-                    None => shared.tell(Event::SwarmReset {
+                    None => shared.report(Event::SwarmReset {
                         epoch: epochs.epoch,
                         store: store && dropped.is_some(),
                     }),
@@ -178,8 +178,8 @@ impl Resets {
                 if self.unsaved.covers(epochs) {
                     return None;
                 }
-                let dropped = self.obey(epochs, false, shared, conns, now);
-                shared.tell(Event::ResetUnsaved {
+                let dropped = self.apply(epochs, false, shared, conns, now);
+                shared.report(Event::ResetUnsaved {
                     epoch: epochs.epoch,
                     store: store && dropped.is_some(),
                     reason,
@@ -196,7 +196,7 @@ impl Resets {
     /// them, also drops the blocks and the audits queued for them. Returns whether it did; none if
     /// it must not. Only a person at this node forgives peers whose bytes were wrong, because such
     /// a peer could order a reset too.
-    fn obey(
+    fn apply(
         &mut self,
         epochs: EpochState,
         asked_here: bool,
@@ -212,10 +212,10 @@ impl Resets {
             shared.habits.clear();
             shared.audits.clear();
         } else if ordered {
-            shared.tell(Event::BlocksKept { by_peers: false });
+            shared.report(Event::BlocksKept { by_peers: false });
         }
         if asked_here {
-            shared.outcasts.clear();
+            shared.banned.clear();
         }
         // The filter must match the cache before the catalog announces it.
         shared.publish_changes(now);
@@ -234,10 +234,10 @@ impl Resets {
         shared.out.push_back(Output::Reset(ResetNews::Ordered { epochs, peers: known.len() }));
         let deadline = now + Millis(u64::from(shared.catalog.interval_ms()) + RESET_GRACE_MS);
         self.round = Some(Round { epochs, known, acknowledged: BTreeSet::new(), deadline });
-        self.hear_acknowledgements(shared);
+        self.handle_acknowledgements(shared);
     }
 
-    pub(super) fn hear_acknowledgements(&mut self, shared: &mut Shared) {
+    pub(super) fn handle_acknowledgements(&mut self, shared: &mut Shared) {
         let Some(round) = &mut self.round else { return };
         for peer in shared.catalog.peers().filter(|peer| peer.epochs.covers(round.epochs)) {
             if round.acknowledged.insert(peer.node) {

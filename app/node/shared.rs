@@ -9,7 +9,7 @@ use crate::id::{BlockKey, Millis, NodeId};
 use crate::kv::Plane;
 
 use super::ask::{AskId, Refusal, Reply};
-use super::audit::{Outcasts, Requests};
+use super::audit::{BannedPeers, Requests};
 use super::config::{NodeConfig, NodeError};
 use super::event::Event;
 use super::figures::NodeStats;
@@ -27,7 +27,7 @@ pub(super) struct Shared {
     /// Blocks queued for an audit.
     pub audits: Requests,
     /// Peers whose bytes were wrong.
-    pub outcasts: Outcasts,
+    pub banned: BannedPeers,
     pub out: VecDeque<Output>,
     pub stats: NodeStats,
     /// Number of jobs given to the engine so far.
@@ -71,7 +71,7 @@ impl Shared {
             catalog,
             trust,
             audits,
-            outcasts: Outcasts::default(),
+            banned: BannedPeers::default(),
             out,
             stats,
             jobs: 0,
@@ -90,9 +90,9 @@ impl Shared {
 
     /// A slot to fill, if one is available without taking anything that is in use.
     pub(super) fn reserve(&mut self, plane: Plane) -> Option<Slot> {
-        let (catalog, node, outcasts) = (&self.catalog, self.config.node, &self.outcasts);
+        let (catalog, node, banned) = (&self.catalog, self.config.node, &self.banned);
         let is_spared = |copy: &PeerCopy| {
-            let holders = catalog.holders(&copy.key, plane).filter(|node| !outcasts.holds(*node));
+            let holders = catalog.holders(&copy.key, plane).filter(|node| !banned.contains(*node));
             outranked(node, &copy.stem, holders)
         };
         self.cache.reserve(plane, &is_spared).ok()
@@ -122,13 +122,13 @@ impl Shared {
     }
 
     /// Readmits distrusted peers whose time has come.
-    pub(super) fn pardon(&mut self, now: Millis) {
+    pub(super) fn readmit(&mut self, now: Millis) {
         let catalog = &self.catalog;
-        self.outcasts.pardon(|node| catalog.peer(node).map(|peer| peer.boot), now);
+        self.banned.readmit(|node| catalog.peer(node).map(|peer| peer.boot), now);
     }
 
     /// Queues a datagram for the swarm, with copies for the peers that do not hear the group.
-    pub(super) fn say(&mut self, datagram: Datagram, now: Millis) {
+    pub(super) fn send_to_swarm(&mut self, datagram: Datagram, now: Millis) {
         self.out.push_back(Output::Datagram(datagram.clone()));
         for to in self.catalog.unicast_destinations(now) {
             self.out.push_back(Output::Answer { to, datagram: datagram.clone() });
@@ -136,7 +136,7 @@ impl Shared {
     }
 
     /// Queues an event for people.
-    pub(super) fn tell(&mut self, event: Event) {
+    pub(super) fn report(&mut self, event: Event) {
         self.out.push_back(Output::Event(event));
     }
 

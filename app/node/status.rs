@@ -308,7 +308,7 @@ impl Node {
                 generation: peer.generation,
                 load_percent: peer.load,
                 current: peer.stale_segments() == 0,
-                distrusted: shared.outcasts.holds(peer.node),
+                distrusted: shared.banned.contains(peer.node),
                 shares: shared.catalog.standing(peer) == Standing::Shares,
                 goodput_bytes_per_s: trust.bytes_per_ms.map(|rate| rate * 1e3),
                 round_trip_ms: trust.round_trip_ms,

@@ -75,7 +75,7 @@ const POOR_DRAFTS: f32 = 0.3;
 
 /// What to expect of a peer.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub(crate) struct Standing {
+pub(crate) struct PeerEstimate {
     /// Goodput, in bytes per millisecond; none for a peer that has never delivered.
     pub bytes_per_ms: Option<f32>,
     /// Round trip, in milliseconds; none for a peer never connected to.
@@ -87,7 +87,7 @@ pub(crate) struct Standing {
 
 /// A quantity with a half-life.
 #[derive(Clone, Copy, Default)]
-struct Fading {
+struct Decaying {
     amount: f32,
     at: Millis,
 }
@@ -103,8 +103,8 @@ struct Rate {
 struct Record {
     goodput: Option<Rate>,
     round_trip: Option<Rate>,
-    failures: Fading,
-    lies: Fading,
+    failures: Decaying,
+    lies: Decaying,
     /// How often its drafts were right, and when one was last judged.
     drafts: Option<(draft::Record, Millis)>,
     touched: Millis,
@@ -141,11 +141,11 @@ impl Trust {
     }
 
     /// What to expect of a peer.
-    pub(crate) fn of(&self, node: NodeId, now: Millis) -> Standing {
+    pub(crate) fn of(&self, node: NodeId, now: Millis) -> PeerEstimate {
         let record = self.peers.get(&node).copied().unwrap_or_default();
         let lies = record.lies.after(LIE_HALF_LIFE_MS, now);
         let blame = record.failures.after(RECORD_HALF_LIFE_MS, now) + 4.0 * lies;
-        Standing {
+        PeerEstimate {
             bytes_per_ms: record.goodput.map(|rate| rate.towards(PRIOR_BYTES_PER_MS, now)),
             round_trip_ms: record.round_trip.map(|rate| rate.towards(PRIOR_ROUND_TRIP_MS, now)),
             worth: if lies > NOT_ASKED_LIES { 0.0 } else { 1.0 / (1.0 + blame) },
@@ -206,8 +206,10 @@ impl Trust {
     /// The peer sent something illegal, or state that was unusable.
     pub(crate) fn lied(&mut self, node: NodeId, now: Millis) {
         let record = self.touch(node, now);
-        record.lies =
-            Fading { amount: (record.lies.after(LIE_HALF_LIFE_MS, now) + 1.0).min(WORST), at: now };
+        record.lies = Decaying {
+            amount: (record.lies.after(LIE_HALF_LIFE_MS, now) + 1.0).min(WORST),
+            at: now,
+        };
     }
 
     /// The peer broke a rule of the protocol. This counts as a lie, unless it only fell silent or
@@ -233,8 +235,10 @@ impl Trust {
     /// The peer delivered a whole plane.
     pub(crate) fn delivered(&mut self, node: NodeId, now: Millis) {
         let record = self.touch(node, now);
-        record.failures =
-            Fading { amount: record.failures.after(RECORD_HALF_LIFE_MS, now) * FORGIVEN, at: now };
+        record.failures = Decaying {
+            amount: record.failures.after(RECORD_HALF_LIFE_MS, now) * FORGIVEN,
+            at: now,
+        };
     }
 
     /// The rate of the link that the peers share, in bytes per millisecond; none until two of them
@@ -308,7 +312,7 @@ impl Trust {
 
     fn blame(&mut self, node: NodeId, amount: f32, now: Millis) {
         let record = self.touch(node, now);
-        record.failures = Fading {
+        record.failures = Decaying {
             amount: (record.failures.after(RECORD_HALF_LIFE_MS, now) + amount).min(WORST),
             at: now,
         };
@@ -340,7 +344,7 @@ fn left(age: Millis, half_life_ms: f32) -> f32 {
     libm::exp2f(-(age.0 as f32) / half_life_ms)
 }
 
-impl Fading {
+impl Decaying {
     fn after(&self, half_life_ms: f32, now: Millis) -> f32 {
         self.amount * left(now - self.at, half_life_ms)
     }

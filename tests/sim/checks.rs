@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use potluck::limits::{MAX_PARTING_CONNECTIONS, MAX_SERVED_CONNECTIONS, PREFILL_STEP_TOKENS};
+use potluck::limits::{MAX_CLOSING_CONNECTIONS, MAX_SERVED_CONNECTIONS, PREFILL_STEP_TOKENS};
 
 use super::engine::Seen;
 use super::heap::{MS, Micros};
@@ -90,7 +90,7 @@ pub fn node_holds(sim: &Sim, who: usize) -> Verdict {
     }
     // Connections that are being refused hold no place, but stay open until their last
     // message is out.
-    ensure(served <= MAX_SERVED_CONNECTIONS + MAX_PARTING_CONNECTIONS, || {
+    ensure(served <= MAX_SERVED_CONNECTIONS + MAX_CLOSING_CONNECTIONS, || {
         format!("node {who} serves {served} connections")
     })?;
     ensure(made <= most_peers(&station.config), || {

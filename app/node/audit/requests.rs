@@ -16,7 +16,7 @@ const WHOLE: u64 = 10_000;
 
 /// Why a block is audited.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Why {
+pub(super) enum Reason {
     /// It was drawn at random.
     Drawn,
     /// A peer reports that this node made it wrong.
@@ -31,7 +31,7 @@ pub(super) enum Why {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Request {
     pub key: BlockKey,
-    pub why: Why,
+    pub why: Reason,
     /// How many times its audit was started.
     pub tries: u8,
 }
@@ -83,7 +83,7 @@ impl Requests {
     /// drawn when they are served, or a peer could have one drawn by requesting it over and over.
     pub(in super::super) fn draw(&mut self, key: BlockKey) {
         if self.per_10k > 0 && self.below(WHOLE) < self.per_10k {
-            self.wait(Request { key, why: Why::Drawn, tries: 0 });
+            self.wait(Request { key, why: Reason::Drawn, tries: 0 });
         }
     }
 
@@ -104,7 +104,7 @@ impl Requests {
     }
 
     /// Queues a request first.
-    pub(super) fn urge(&mut self, request: Request) {
+    pub(super) fn push_front(&mut self, request: Request) {
         self.waiting.retain(|waiting| (waiting.key, waiting.why) != (request.key, request.why));
         self.waiting.truncate(MAX_AUDITS - 1);
         self.waiting.push_front(request);
@@ -143,7 +143,7 @@ impl Requests {
         {
             parked.at = None;
             let key = parked.key;
-            self.urge(Request { key, why: Why::Doubted, tries: 0 });
+            self.push_front(Request { key, why: Reason::Doubted, tries: 0 });
         }
     }
 
@@ -155,7 +155,7 @@ impl Requests {
     /// are drawn from its head on, so a walk to the last one may cover the others.
     pub(super) fn next(&mut self) -> Option<Request> {
         match self.waiting.front() {
-            Some(first) if first.why != Why::Drawn => self.waiting.pop_front(),
+            Some(first) if first.why != Reason::Drawn => self.waiting.pop_front(),
             _ => self.waiting.pop_back(),
         }
     }
@@ -169,7 +169,7 @@ impl Requests {
 
     /// The block was found right during another block's audit.
     pub(super) fn found_right(&mut self, key: BlockKey) {
-        self.waiting.retain(|waiting| waiting.key != key || waiting.why != Why::Drawn);
+        self.waiting.retain(|waiting| waiting.key != key || waiting.why != Reason::Drawn);
     }
 
     /// Whether a warning is new and its sender has not cost this node too much lately. If so, it

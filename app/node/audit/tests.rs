@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::super::config::NodeConfig;
-use super::requests::{Request, Requests, Why};
+use super::requests::{Reason, Request, Requests};
 use super::*;
 use crate::cache::{self, ChainSecret, Link, Slot};
 use crate::id::{BlockKey, EpochState, Fingerprint, TokenId};
@@ -54,9 +54,9 @@ fn what_waits_has_a_bound_and_what_is_urgent_comes_first() {
     let mut requests = Requests::new(10_000, 7);
     (0..1_000).for_each(|number| requests.draw(key(number)));
     requests.draw(key(0));
-    let urgent = Request { key: key(5_000), why: Why::Doubted, tries: 0 };
-    requests.urge(urgent);
-    requests.urge(urgent);
+    let urgent = Request { key: key(5_000), why: Reason::Doubted, tries: 0 };
+    requests.push_front(urgent);
+    requests.push_front(urgent);
     let waiting = waiting(&mut requests);
     assert_eq!(waiting.len(), MAX_AUDITS);
     assert_eq!(waiting[0].key, key(5_000), "before all others");
@@ -150,7 +150,7 @@ fn an_audit_that_is_put_off_is_not_begun_again_before_it_is_due() {
     let secret = ChainSecret::derive(&[]);
     let link = cache::link(&secret, cache::root(&secret, FINGERPRINT), &[TokenId(7); 16]);
     let (mut shared, taken) = full_node(&link);
-    shared.audits.urge(Request { key: link.key, why: Why::Doubted, tries: 0 });
+    shared.audits.push_front(Request { key: link.key, why: Reason::Doubted, tries: 0 });
     let mut auditor = Auditor::default();
     for tries in 1..MAX_AUDIT_TRIES {
         let due = auditor.deadline(&shared).expect("it waits");
@@ -179,7 +179,7 @@ fn a_doubted_block_for_whose_audit_there_is_no_room_waits_for_room_and_is_forgot
     };
     let (mut shared, taken) = full_node(&link);
     let mut auditor = Auditor::default();
-    shared.audits.urge(Request { key: link.key, why: Why::Doubted, tries: 0 });
+    shared.audits.push_front(Request { key: link.key, why: Reason::Doubted, tries: 0 });
     try_in_vain(&mut shared, &mut auditor, 3);
     assert!(shared.cache.holds(&link, Plane::Global), "it is not discarded unexamined");
     taken.into_iter().for_each(|slot| shared.cache.release(slot));
@@ -189,7 +189,7 @@ fn a_doubted_block_for_whose_audit_there_is_no_room_waits_for_room_and_is_forgot
 
     let (mut shared, _taken) = full_node(&link);
     let mut auditor = Auditor::default();
-    shared.audits.urge(Request { key: link.key, why: Why::Doubted, tries: 0 });
+    shared.audits.push_front(Request { key: link.key, why: Reason::Doubted, tries: 0 });
     try_in_vain(&mut shared, &mut auditor, 1 + u32::from(MAX_AUDIT_ROUNDS));
     assert!(
         !shared.cache.holds(&link, Plane::Global) && auditor.deadline(&shared).is_none(),
@@ -198,18 +198,18 @@ fn a_doubted_block_for_whose_audit_there_is_no_room_waits_for_room_and_is_forgot
 }
 
 #[test]
-fn an_outcast_comes_back_after_a_while_and_a_new_start_or_once_it_has_named_another() {
+fn a_banned_peer_comes_back_after_a_while_and_a_new_start_or_once_it_has_named_another() {
     let caught = |times: u32, names: bool| {
-        let mut outcasts = Outcasts::default();
-        (0..times).for_each(|_| outcasts.cast_out(NodeId(1), BootId(5), Millis(0)));
+        let mut banned = BannedPeers::default();
+        (0..times).for_each(|_| banned.ban(NodeId(1), BootId(5), Millis(0)));
         if names {
-            outcasts.names_another(NodeId(1));
+            banned.names_another(NodeId(1));
         }
-        outcasts
+        banned
     };
-    let is_out = |mut outcasts: Outcasts, boot: Option<u64>, now: u64| {
-        outcasts.pardon(|_| boot.map(BootId), Millis(now));
-        outcasts.holds(NodeId(1))
+    let is_out = |mut banned: BannedPeers, boot: Option<u64>, now: u64| {
+        banned.readmit(|_| boot.map(BootId), Millis(now));
+        banned.contains(NodeId(1))
     };
     assert!(is_out(caught(1, false), Some(6), DISTRUST_MS - 1), "too soon");
     assert!(is_out(caught(1, false), Some(5), 100 * DISTRUST_MS), "the same start");
@@ -218,16 +218,16 @@ fn an_outcast_comes_back_after_a_while_and_a_new_start_or_once_it_has_named_anot
     assert!(!is_out(caught(1, true), Some(5), DISTRUST_MS));
     assert!(is_out(caught(2, true), Some(5), DISTRUST_MS), "that excuse counts once");
     assert!(!is_out(caught(2, true), Some(6), DISTRUST_MS));
-    let mut outcasts = caught(1, false);
-    outcasts.clear();
-    assert!(!outcasts.holds(NodeId(1)), "a person has reset the swarm");
+    let mut banned = caught(1, false);
+    banned.clear();
+    assert!(!banned.contains(NodeId(1)), "a person has reset the swarm");
 }
 
 #[test]
-fn the_table_of_outcasts_has_a_bound_and_keeps_the_latest() {
-    let mut outcasts = Outcasts::default();
+fn the_table_of_banned_peers_has_a_bound_and_keeps_the_latest() {
+    let mut banned = BannedPeers::default();
     let nodes = 3 * MAX_PEERS as u64;
-    (0..nodes).for_each(|node| outcasts.cast_out(NodeId(node), BootId(1), Millis(node)));
-    assert_eq!((0..nodes).filter(|node| outcasts.holds(NodeId(*node))).count(), MAX_PEERS);
-    assert!(outcasts.holds(NodeId(nodes - 1)));
+    (0..nodes).for_each(|node| banned.ban(NodeId(node), BootId(1), Millis(node)));
+    assert_eq!((0..nodes).filter(|node| banned.contains(NodeId(*node))).count(), MAX_PEERS);
+    assert!(banned.contains(NodeId(nodes - 1)));
 }

@@ -21,10 +21,10 @@ use crate::limits::BLOCK_TOKENS;
 use super::super::ask::Job;
 use super::super::io::Output;
 use super::super::shared::Shared;
-use super::requests::{Request, Why};
+use super::requests::{Reason, Request};
 
 /// A plane that the walk depends on.
-enum Ground {
+enum Dependency {
     /// Not needed, or no longer needed.
     Nothing,
     /// In the cache, pinned.
@@ -58,7 +58,7 @@ pub(super) enum Verdict {
     /// Not equal: compute the same block once more.
     Unsure,
     /// Not equal, but it was computed on state from elsewhere.
-    OnDoubtfulGround,
+    OnUnverifiedState,
     /// Two computations of the same block gave different bytes.
     Irreproducible,
     /// Not equal, twice in the same way, and computed only on state that was found equal.
@@ -76,7 +76,7 @@ pub(super) struct Walk {
     /// All blocks from the first one on.
     links: Vec<Link>,
     /// The state before the current block, block by block.
-    ground: Vec<[Ground; 2]>,
+    dependencies: Vec<[Dependency; 2]>,
     step: Option<Step>,
     /// The digests of the first of two computations.
     digests: Option<[u64; 2]>,
@@ -90,16 +90,16 @@ impl Walk {
             Plane::ALL.map(|plane| shared.cache.entry(&request.key, plane).map(|held| held.maker));
         let anchor = anchor(&shared.cache, &shared.config.shape, &links);
         let from = match request.why {
-            Why::Drawn => {
+            Reason::Drawn => {
                 let is_foreign = makers.iter().any(|maker| matches!(maker, Some(Maker::Peer(_))));
                 // A retry was worth it the first time.
                 let is_worth_it = request.tries > 0 || shared.audits.affords(links.len() - anchor);
                 Some(anchor).filter(|_| is_foreign && is_worth_it)?
             }
-            Why::Warned(accused) => {
+            Reason::Warned(accused) => {
                 Some(anchor).filter(|_| makers.contains(&Some(Maker::Peer(accused))))?
             }
-            Why::Accused | Why::Doubted => 0,
+            Reason::Accused | Reason::Doubted => 0,
         };
         let walk = Walk {
             request,
@@ -107,7 +107,7 @@ impl Walk {
             abandoned: false,
             from,
             links,
-            ground: Vec::new(),
+            dependencies: Vec::new(),
             step: None,
             digests: None,
         };
@@ -118,13 +118,13 @@ impl Walk {
     fn stand(mut self, shared: &mut Shared) -> Option<Walk> {
         let window = shared.config.shape.first_sliding(self.from * BLOCK_TOKENS) / BLOCK_TOKENS;
         for (at, link) in self.links.iter().enumerate().take(self.from) {
-            self.ground.push(Plane::ALL.map(|plane| {
+            self.dependencies.push(Plane::ALL.map(|plane| {
                 let is_needed = plane == Plane::Global || at >= window;
                 let held = if is_needed { shared.cache.hold(link, plane) } else { None };
-                held.map_or(Ground::Nothing, |(page, _)| Ground::Pinned(page))
+                held.map_or(Dependency::Nothing, |(page, _)| Dependency::Pinned(page))
             }));
         }
-        if self.ground.iter().any(|[global, _]| matches!(global, Ground::Nothing)) {
+        if self.dependencies.iter().any(|[global, _]| matches!(global, Dependency::Nothing)) {
             self.let_go(shared);
             return None;
         }
@@ -133,7 +133,7 @@ impl Walk {
 
     /// Has the engine compute the current block. False if there is no room, or the block is gone.
     pub(super) fn step(&mut self, shared: &mut Shared) -> bool {
-        let at = self.ground.len();
+        let at = self.dependencies.len();
         let Some(link) = self.links.get(at).cloned() else { return false };
         if self.step.is_none() {
             let Some(slots) = reserve_both(shared) else { return false };
@@ -148,7 +148,7 @@ impl Walk {
             return false;
         };
         let mut blocks: Vec<BlockPages> = self
-            .ground
+            .dependencies
             .iter()
             .map(|[global, sliding]| pages(global.page(), sliding.page()))
             .collect();
@@ -171,7 +171,7 @@ impl Walk {
     /// The engine has computed the current block: compares it, and advances by one block if
     /// all is equal.
     pub(super) fn compare(&mut self, shared: &mut Shared) -> Verdict {
-        let (Some(link), Some(step)) = (self.links.get(self.ground.len()), &self.step) else {
+        let (Some(link), Some(step)) = (self.links.get(self.dependencies.len()), &self.step) else {
             return Verdict::Done;
         };
         let shape = &shared.config.shape;
@@ -202,7 +202,7 @@ impl Walk {
         match self.digests.take() {
             Some(before) if before != digests => Verdict::Irreproducible,
             _ if differences.is_empty() => self.go_on(shared),
-            _ if self.from > 0 => Verdict::OnDoubtfulGround,
+            _ if self.from > 0 => Verdict::OnUnverifiedState,
             None => {
                 self.digests = Some(digests);
                 Verdict::Unsure
@@ -216,7 +216,7 @@ impl Walk {
         let Some(Step { slots: [global, sliding], cached }) = self.step.take() else {
             return Verdict::Done;
         };
-        if let Some(link) = self.links.get(self.ground.len()) {
+        if let Some(link) = self.links.get(self.dependencies.len()) {
             shared.audits.found_right(link.key);
         }
         let is_foreign = cached.iter().flatten().any(|(_, maker)| matches!(maker, Maker::Peer(_)));
@@ -225,15 +225,15 @@ impl Walk {
         let mut stand = |slot: Slot, kept: Option<(Page, Maker)>| match kept {
             Some((page, _)) => {
                 shared.cache.release(slot);
-                Ground::Pinned(page)
+                Dependency::Pinned(page)
             }
-            None => Ground::Own(slot),
+            None => Dependency::Own(slot),
         };
-        self.ground.push([stand(global, kept_global), stand(sliding, kept_sliding)]);
-        let next = self.ground.len();
+        self.dependencies.push([stand(global, kept_global), stand(sliding, kept_sliding)]);
+        let next = self.dependencies.len();
         let window = shared.config.shape.first_sliding(next * BLOCK_TOKENS) / BLOCK_TOKENS;
-        for (link, [_, sliding]) in self.links.iter().zip(&mut self.ground).take(window) {
-            mem::replace(sliding, Ground::Nothing).let_go(
+        for (link, [_, sliding]) in self.links.iter().zip(&mut self.dependencies).take(window) {
+            mem::replace(sliding, Dependency::Nothing).let_go(
                 &link.key,
                 Plane::Sliding,
                 &mut shared.cache,
@@ -244,7 +244,7 @@ impl Walk {
 
     /// Releases everything.
     pub(super) fn let_go(self, shared: &mut Shared) {
-        let present = self.links.get(self.ground.len()).map(|link| link.key);
+        let present = self.links.get(self.dependencies.len()).map(|link| link.key);
         if let (Some(key), Some(Step { slots, cached })) = (present, self.step) {
             slots.into_iter().for_each(|slot| shared.cache.release(slot));
             for (plane, _) in Plane::ALL.into_iter().zip(cached).filter(|(_, kept)| kept.is_some())
@@ -252,28 +252,28 @@ impl Walk {
                 shared.cache.unpin(&key, plane);
             }
         }
-        for (link, planes) in self.links.iter().zip(self.ground) {
-            for (plane, ground) in Plane::ALL.into_iter().zip(planes) {
-                ground.let_go(&link.key, plane, &mut shared.cache);
+        for (link, planes) in self.links.iter().zip(self.dependencies) {
+            for (plane, dependency) in Plane::ALL.into_iter().zip(planes) {
+                dependency.let_go(&link.key, plane, &mut shared.cache);
             }
         }
     }
 }
 
-impl Ground {
+impl Dependency {
     fn page(&self) -> Option<&Page> {
         match self {
-            Ground::Nothing => None,
-            Ground::Pinned(page) => Some(page),
-            Ground::Own(slot) => Some(slot.page()),
+            Dependency::Nothing => None,
+            Dependency::Pinned(page) => Some(page),
+            Dependency::Own(slot) => Some(slot.page()),
         }
     }
 
     fn let_go(self, key: &BlockKey, plane: Plane, cache: &mut Cache) {
         match self {
-            Ground::Nothing => {}
-            Ground::Pinned(_) => drop(cache.unpin(key, plane)),
-            Ground::Own(slot) => cache.release(slot),
+            Dependency::Nothing => {}
+            Dependency::Pinned(_) => drop(cache.unpin(key, plane)),
+            Dependency::Own(slot) => cache.release(slot),
         }
     }
 }

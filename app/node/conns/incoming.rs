@@ -2,12 +2,12 @@
 
 use core::net::{IpAddr, SocketAddr};
 
-use super::places::{Place, State, Verdict, admit};
+use super::admission::{Admission, ServedConn, State, admit};
 use super::{Conn, ConnId, Conns, Output, Shared, Side};
 use crate::cache::Cache;
 use crate::id::{BlockKey, Millis, NodeId};
 use crate::kv::Plane;
-use crate::limits::{MAX_CONNECTIONS_PER_NODE, MAX_PARTING_CONNECTIONS, PARTING_MS};
+use crate::limits::{CLOSING_MS, MAX_CLOSING_CONNECTIONS, MAX_CONNECTIONS_PER_NODE};
 use crate::transfer::{ByeReason, Channel, Fault, Frame, ServeEvent, Server};
 
 /// Maximum number of draft requests that a connection gets answered per second, each of which takes
@@ -79,27 +79,32 @@ impl Conns {
             shared.out.push_back(Output::Close(id));
             return;
         }
-        let places: Vec<Place> = self.places().collect();
+        let places: Vec<ServedConn> = self.places().collect();
         let verdict = admit(&places, from, peers, now);
-        if let Verdict::InsteadOf(victim) = verdict {
+        if let Admission::InsteadOf(victim) = verdict {
             let mute = places
                 .iter()
                 .any(|place| place.conn == victim && matches!(place.state, State::Mute { .. }));
             shared.stats.connections_reclaimed += 1;
-            self.part(victim, if mute { ByeReason::Full } else { ByeReason::Idle }, shared, now);
+            self.say_goodbye(
+                victim,
+                if mute { ByeReason::Full } else { ByeReason::Idle },
+                shared,
+                now,
+            );
         }
         let mut server = Server::new(self.greeting(now), now);
-        let mut parting = None;
-        if verdict == Verdict::Full {
+        let mut closing = None;
+        if verdict == Admission::Full {
             shared.stats.connections_refused += 1;
-            if self.conns.values().filter(|conn| conn.parting.is_some()).count()
-                >= MAX_PARTING_CONNECTIONS
+            if self.conns.values().filter(|conn| conn.closing.is_some()).count()
+                >= MAX_CLOSING_CONNECTIONS
             {
                 shared.out.push_back(Output::Close(id));
                 return;
             }
             server.bye(ByeReason::Full);
-            parting = Some(now + Millis(PARTING_MS));
+            closing = Some(now + Millis(CLOSING_MS));
         }
         let mut channel = Channel::responder(&shared.config.keys, self.ephemeral(shared));
         channel.writable();
@@ -111,17 +116,21 @@ impl Conns {
             pins: Vec::new(),
             looked: (now, 0),
         };
-        self.conns.insert(id, Conn { channel, side: Side::Serve(serve), parting });
+        self.conns.insert(id, Conn { channel, side: Side::Serve(serve), closing });
         self.dirty.insert(id);
     }
 
-    fn places(&self) -> impl Iterator<Item = Place> + '_ {
-        self.serving().map(|(conn, serve)| Place { conn, from: serve.from, state: serve.state() })
+    fn places(&self) -> impl Iterator<Item = ServedConn> + '_ {
+        self.serving().map(|(conn, serve)| ServedConn {
+            conn,
+            from: serve.from,
+            state: serve.state(),
+        })
     }
 
     fn serving(&self) -> impl Iterator<Item = (ConnId, &Serve)> {
         self.conns.iter().filter_map(|(id, conn)| match &conn.side {
-            Side::Serve(serve) if conn.parting.is_none() => Some((*id, serve)),
+            Side::Serve(serve) if conn.closing.is_none() => Some((*id, serve)),
             _ => None,
         })
     }
@@ -204,7 +213,7 @@ impl Conns {
             && let Some((_, oldest)) = earlier.into_iter().min()
         {
             shared.stats.connections_reclaimed += 1;
-            self.part(oldest, ByeReason::Idle, shared, now);
+            self.say_goodbye(oldest, ByeReason::Idle, shared, now);
         }
     }
 
@@ -218,7 +227,7 @@ impl Conns {
             .max();
         let Some((_, id)) = busiest else { return false };
         shared.stats.serves_ended += 1;
-        self.part(id, ByeReason::Full, shared, now);
+        self.say_goodbye(id, ByeReason::Full, shared, now);
         true
     }
 }

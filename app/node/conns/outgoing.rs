@@ -202,7 +202,7 @@ impl Conns {
         if self.pulls.is_empty() {
             return;
         }
-        let pulls = |conn: &&Conn| matches!(&conn.side, Side::Fetch(fetch) if !fetch.kept && fetch.repair.is_some() && conn.parting.is_none());
+        let pulls = |conn: &&Conn| matches!(&conn.side, Side::Fetch(fetch) if !fetch.kept && fetch.repair.is_some() && conn.closing.is_none());
         let mut under_way = self.conns.values().filter(pulls).count();
         while under_way < MAX_PULLS {
             let Some(&node) = self.pulls.keys().find(|node| !self.backoff.holds(**node, now))
@@ -241,7 +241,7 @@ impl Conns {
             return Some(conn);
         }
         if self.to.len() >= MAX_FETCH_CONNECTIONS {
-            self.part(self.idlest()?, ByeReason::Idle, shared, now);
+            self.say_goodbye(self.idlest()?, ByeReason::Idle, shared, now);
         }
         let swarm =
             shared.catalog.peer(node).map_or(shared.config.keys.current().tag(), |peer| peer.swarm);
@@ -270,7 +270,7 @@ impl Conns {
             repair: None,
             used_at: now,
         };
-        self.conns.insert(id, Conn { channel, side: Side::Fetch(fetch), parting: None });
+        self.conns.insert(id, Conn { channel, side: Side::Fetch(fetch), closing: None });
         shared.out.push_back(Output::Connect { conn: id, addr });
         id
     }
@@ -410,7 +410,7 @@ impl Conns {
             return;
         };
         if reason == ByeReason::Version {
-            self.tell_version(fetch.addr.ip(), None, shared);
+            self.report_version(fetch.addr.ip(), None, shared);
         }
         if fetch.probes {
             return;
@@ -453,7 +453,7 @@ impl Conns {
         }
         if !fetch.open.is_empty() {
             shared.stats.connections_lost += 1;
-            shared.tell(Event::ConnectionLost { peer: fetch.peer });
+            shared.report(Event::ConnectionLost { peer: fetch.peer });
         }
         self.lose(fetch, Loss::Gone);
     }
@@ -476,7 +476,7 @@ impl Conns {
             .fetch(id)
             .is_some_and(|fetch| fetch.fetcher.peer().is_some() && fetch.fetcher.is_idle())
         {
-            self.part(id, ByeReason::Idle, shared, now);
+            self.say_goodbye(id, ByeReason::Idle, shared, now);
         } else if let Some(Conn { side: Side::Fetch(fetch), .. }) = self.close(id, shared) {
             self.on_cut(fetch, shared, now);
         }

@@ -320,7 +320,7 @@ fn knowing(
     let shares = |node: &NodeId| {
         let known = shared.catalog.peer(*node);
         known.is_some_and(|peer| shared.catalog.standing(peer) == Standing::Shares)
-            && !shared.outcasts.holds(*node)
+            && !shared.banned.contains(*node)
     };
     let asked = shared.catalog.holders(&end, Plane::Global).filter(shares);
     let mut asked: Vec<(f32, f32, NodeId)> = asked

@@ -79,7 +79,7 @@ impl Peers {
             return Peers::none();
         }
         let shares = |peer: &&catalog::Peer| {
-            shared.catalog.standing(peer) == Standing::Shares && !shared.outcasts.holds(peer.node)
+            shared.catalog.standing(peer) == Standing::Shares && !shared.banned.contains(peer.node)
         };
         let shares = shared.catalog.peers().filter(shares);
         let worth = |node: NodeId| shared.trust.of(node, now).worth;
@@ -265,7 +265,7 @@ impl Peers {
     }
 
     /// Records an event of a want; returns whether it changes what to do next.
-    pub(super) fn hear(
+    pub(super) fn handle(
         &mut self,
         event: &ConnEvent,
         blocks: &mut Blocks,
@@ -365,7 +365,7 @@ impl Peer {
     /// How many more planes it may be asked for, given the planes and bytes that are on their way.
     fn allowance(
         &self,
-        standing: &super::super::trust::Standing,
+        standing: &super::super::trust::PeerEstimate,
         planes: usize,
         in_flight: usize,
         shared: &Shared,

@@ -14,10 +14,10 @@ use super::super::figures::StopReason;
 use super::super::io::Output;
 use super::super::shared::Shared;
 use super::blocks::Blocks;
+use super::caching::{self, JobSlots};
 use super::decode::Step;
 use super::drafts::Draft;
 use super::fetch::Peers;
-use super::keep::{self, JobSlots};
 use super::{Life, Memory, Phase, Prompt};
 use crate::draft::Source;
 use crate::id::Millis;
@@ -130,14 +130,14 @@ impl Prompt {
                 if let Memory::Blocks(blocks) = &mut self.memory {
                     // Blocks without a right drafted token are not kept.
                     let kept = (end + right).div_ceil(BLOCK_TOKENS) - self.ready / BLOCK_TOKENS;
-                    keep::give_back(shared, slots.drain(kept..).collect());
+                    caching::give_back(shared, slots.drain(kept..).collect());
                     blocks.computed(shared, conns, (self.ready, end), slots, now);
                 }
                 let step = Step { end, draft, source, right, micros: done.micros };
                 self.go_on(&step, &chosen, shared, conns, now)
             }
             Err(fault) => {
-                keep::give_back(shared, slots);
+                caching::give_back(shared, slots);
                 match fault {
                     _ if self.stopping => self.finish(StopReason::Stopped, shared, conns, now),
                     JobFault::Abandoned => self.advance(shared, conns, now),
@@ -171,7 +171,7 @@ impl Prompt {
         }
         shared.stats.states_distrusted += 1;
         let makers = blocks.foreign_makers();
-        shared.tell(Event::StateDistrusted { reason, makers: makers.clone() });
+        shared.report(Event::StateDistrusted { reason, makers: makers.clone() });
         // If several peers supplied it, all but one may be honest.
         let guilty = makers.len() == 1;
         for node in makers {

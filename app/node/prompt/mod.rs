@@ -5,11 +5,11 @@
 //! handles its own events and borrows what the node's parts share.
 
 mod blocks;
+mod caching;
 mod decode;
 mod drafts;
 mod fetch;
 mod jobs;
-mod keep;
 mod map;
 mod release;
 #[cfg(test)]
@@ -202,7 +202,7 @@ impl Prompt {
         };
         let mut moved = false;
         for event in events {
-            moved |= peers.hear(event, blocks, shared, now);
+            moved |= peers.handle(event, blocks, shared, now);
         }
         if blocks.ending.as_ref().is_some_and(|ending| fetch::lost_hope(ending, shared)) {
             let shorter = blocks.ending.as_ref().map_or(0, |ending| ending.link().tokens.len() - 1);
@@ -298,7 +298,7 @@ impl Prompt {
                 Some(_) => return,
                 None => {}
             }
-            if blocks.settle(shared, conns, self.ready, reach, now) {
+            if blocks.commit_up_to(shared, conns, self.ready, reach, now) {
                 self.figures.fetched_ms = Some(Figures::since(self.asked_at, now));
                 self.ready = reach;
                 return;
@@ -344,7 +344,7 @@ impl Prompt {
     }
 
     /// Reports the prompt's progress, if a report is due.
-    pub(super) fn tell_progress(&mut self, shared: &mut Shared, now: Millis) {
+    pub(super) fn report_progress(&mut self, shared: &mut Shared, now: Millis) {
         if self.figures.generated > 0 || self.stopping || !self.reports.due(now) {
             return;
         }

@@ -21,7 +21,7 @@ fn an_untried_peer_has_no_rate_and_no_record() {
     let trust = Trust::new(Some(100.0), 0);
     assert_eq!(
         trust.of(PEER, Millis(5)),
-        Standing { bytes_per_ms: None, round_trip_ms: None, worth: 1.0 }
+        PeerEstimate { bytes_per_ms: None, round_trip_ms: None, worth: 1.0 }
     );
     assert_eq!(trust.prefill_ms_per_token(), Some(10.0));
     assert_eq!(Trust::new(Some(0.0), 0).prefill_ms_per_token(), None);

@@ -7,9 +7,9 @@ use crate::catalog::Pull;
 use crate::id::{BootId, Millis, NodeId};
 use crate::kv::Plane;
 use crate::limits::{
-    HANDSHAKES_PER_S, MAX_CONNECTIONS_PER_ADDRESS, MAX_CONNECTIONS_PER_NODE,
-    MAX_PARTING_CONNECTIONS, MAX_SERVED_CONNECTIONS, MAX_STRANGERS, MAX_WANTS_IN_FLIGHT,
-    PACED_BYTES_PER_S, PARTING_MS, RATE_LIMIT_BURST_S,
+    CLOSING_MS, HANDSHAKES_PER_S, MAX_CLOSING_CONNECTIONS, MAX_CONNECTIONS_PER_ADDRESS,
+    MAX_CONNECTIONS_PER_NODE, MAX_SERVED_CONNECTIONS, MAX_STRANGERS, MAX_WANTS_IN_FLIGHT,
+    PACED_BYTES_PER_S, RATE_LIMIT_BURST_S,
 };
 use crate::node::Event;
 use crate::node::conns::incoming::MAX_LOOKS;
@@ -109,7 +109,7 @@ fn a_refused_caller_is_told_so_and_what_that_takes_is_bounded() {
         sent.iter().filter(|output| matches!(output, crate::node::io::Output::Send { .. })).count();
     assert_eq!(
         (byes, sent.len()),
-        (MAX_PARTING_CONNECTIONS, 100),
+        (MAX_CLOSING_CONNECTIONS, 100),
         "the others are closed without a goodbye"
     );
     let told = sent.iter().find_map(|output| match output {
@@ -117,8 +117,8 @@ fn a_refused_caller_is_told_so_and_what_that_takes_is_bounded() {
         _ => None,
     });
     assert_eq!(told, Some(Frame::Bye { reason: ByeReason::Full }));
-    conns.on_time(shared, world.now + Millis(PARTING_MS));
-    assert_eq!(shared.out.len(), MAX_PARTING_CONNECTIONS, "closed soon if it is not read");
+    conns.on_time(shared, world.now + Millis(CLOSING_MS));
+    assert_eq!(shared.out.len(), MAX_CLOSING_CONNECTIONS, "closed soon if it is not read");
 }
 
 #[test]
@@ -261,7 +261,7 @@ fn questions_for_drafts_cost_a_bounded_number_of_searches_a_second() {
 fn serving_is_paced_while_an_answer_is_computed_and_all_have_their_turn() {
     let mut world = World::new(5);
     world.fill(0, 4);
-    world.give(0, |conns, _, now| conns.pace(true, now));
+    world.give(0, |conns, _, now| conns.throttle(true, now));
     let mut next = 0;
     let began = world.now;
     while world.now < began + Millis(500) {
@@ -286,7 +286,7 @@ fn serving_is_paced_while_an_answer_is_computed_and_all_have_their_turn() {
     let most = PACED_BYTES_PER_S as usize / 2;
     assert!(total <= most + 64_000 && total > most / 2, "{total} of {most}");
     assert!(carried.iter().all(|own| own.abs_diff(total / 4) <= 8 * bytes), "{carried:?}");
-    world.give(0, |conns, _, now| conns.pace(false, now));
+    world.give(0, |conns, _, now| conns.throttle(false, now));
     let before = world.now;
     world.run(usize::MAX);
     assert_eq!(world.now, before);

@@ -13,7 +13,7 @@ use crate::node::NodeConfig;
 use crate::node::conns::{ConnEvent, Conns, WantId};
 use crate::node::io::{ConnId, Output};
 use crate::node::shared::Shared;
-use crate::node::trust::Standing;
+use crate::node::trust::PeerEstimate;
 use crate::transfer::{Channel, Expected, Hello};
 
 const FINGERPRINT: Fingerprint = Fingerprint([7; 16]);
@@ -202,7 +202,7 @@ impl World {
         page.read()[..bytes] == content(block, plane, bytes)[..]
     }
 
-    pub(crate) fn standing(&self, of: usize, with: usize) -> Standing {
+    pub(crate) fn standing(&self, of: usize, with: usize) -> PeerEstimate {
         self.members[of].shared.trust.of(NodeId(1 + with as u64), self.now)
     }
 

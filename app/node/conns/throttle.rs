@@ -16,7 +16,7 @@ const MOST: i64 = MAX_CHUNK_BYTES as i64;
 
 /// The bucket, and the connections waiting for it.
 #[derive(Default)]
-pub(super) struct Pace {
+pub(super) struct Throttle {
     computing: bool,
     /// Bytes that may be sent. Negative after a send: a debt that is paid off over time.
     credit: i64,
@@ -29,7 +29,7 @@ pub(super) struct Pace {
     called: Option<ConnId>,
 }
 
-impl Pace {
+impl Throttle {
     /// Sets whether an answer is being computed. Returns the connections that no longer
     /// have to wait.
     pub(super) fn set(&mut self, computing: bool, now: Millis) -> BTreeSet<ConnId> {
@@ -102,20 +102,20 @@ mod tests {
 
     #[test]
     fn all_together_send_at_the_rate_and_each_has_its_turn() {
-        let mut pace = Pace::default();
-        pace.set(true, Millis(0));
+        let mut throttle = Throttle::default();
+        throttle.set(true, Millis(0));
         let mut sent = [0usize; 4];
         let mut now = Millis(0);
         while now < Millis(1_000) {
             for conn in 0..4 {
-                pace.waiting.insert(ConnId::In(conn));
+                throttle.waiting.insert(ConnId::In(conn));
             }
-            while let Some(ConnId::In(conn)) = pace.next(now) {
-                assert!(pace.allows(ConnId::In(conn), now), "its turn was called");
-                pace.sent(16_400);
+            while let Some(ConnId::In(conn)) = throttle.next(now) {
+                assert!(throttle.allows(ConnId::In(conn), now), "its turn was called");
+                throttle.sent(16_400);
                 sent[conn as usize] += 16_400;
             }
-            now = pace.deadline().unwrap();
+            now = throttle.deadline().unwrap();
         }
         let total: usize = sent.iter().sum();
         assert!((12_000_000..=16_040_000).contains(&total), "{total}");
@@ -124,14 +124,14 @@ mod tests {
 
     #[test]
     fn nobody_waits_when_nothing_is_computed() {
-        let mut pace = Pace::default();
-        assert!((0..100).all(|_| pace.allows(ConnId::In(1), Millis(0))));
-        assert_eq!(pace.deadline(), None);
-        pace.set(true, Millis(5));
-        pace.sent(100_000);
-        assert!(!pace.allows(ConnId::In(1), Millis(5)));
-        assert!(pace.deadline().unwrap() > Millis(5));
-        assert_eq!(pace.set(false, Millis(5)).len(), 1);
-        assert!(pace.allows(ConnId::In(1), Millis(5)) && pace.deadline().is_none());
+        let mut throttle = Throttle::default();
+        assert!((0..100).all(|_| throttle.allows(ConnId::In(1), Millis(0))));
+        assert_eq!(throttle.deadline(), None);
+        throttle.set(true, Millis(5));
+        throttle.sent(100_000);
+        assert!(!throttle.allows(ConnId::In(1), Millis(5)));
+        assert!(throttle.deadline().unwrap() > Millis(5));
+        assert_eq!(throttle.set(false, Millis(5)).len(), 1);
+        assert!(throttle.allows(ConnId::In(1), Millis(5)) && throttle.deadline().is_none());
     }
 }

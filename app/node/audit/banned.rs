@@ -11,7 +11,7 @@ use crate::id::{BootId, Millis, NodeId};
 use crate::limits::{DISTRUST_MS, MAX_PEERS};
 
 /// A peer that was caught.
-struct Outcast {
+struct Ban {
     /// Its start at that time.
     boot: BootId,
     since: Millis,
@@ -20,57 +20,55 @@ struct Outcast {
     /// Whether it has accused another peer since.
     names_another: bool,
     /// Whether it is excluded at present.
-    is_out: bool,
+    is_active: bool,
 }
 
-/// All outcasts. Bounded: a full table drops the one that was caught first.
+/// All banned peers. Bounded: a full table drops the one that was caught first.
 #[derive(Default)]
-pub(in super::super) struct Outcasts(BTreeMap<NodeId, Outcast>);
+pub(in super::super) struct BannedPeers(BTreeMap<NodeId, Ban>);
 
-impl Outcasts {
+impl BannedPeers {
     /// Whether this peer is excluded.
-    pub(in super::super) fn holds(&self, node: NodeId) -> bool {
-        self.0.get(&node).is_some_and(|outcast| outcast.is_out)
+    pub(in super::super) fn contains(&self, node: NodeId) -> bool {
+        self.0.get(&node).is_some_and(|ban| ban.is_active)
     }
 
     /// Records that `node`, in its start `boot`, was caught.
-    pub(super) fn cast_out(&mut self, node: NodeId, boot: BootId, now: Millis) {
-        let times = self.0.get(&node).map_or(0, |outcast| outcast.times) + 1;
+    pub(super) fn ban(&mut self, node: NodeId, boot: BootId, now: Millis) {
+        let times = self.0.get(&node).map_or(0, |ban| ban.times) + 1;
         if self.0.len() >= MAX_PEERS && !self.0.contains_key(&node) {
-            let first =
-                self.0.iter().min_by_key(|(node, outcast)| (outcast.is_out, outcast.since, **node));
+            let first = self.0.iter().min_by_key(|(node, ban)| (ban.is_active, ban.since, **node));
             if let Some(first) = first.map(|(node, _)| *node) {
                 self.0.remove(&first);
             }
         }
-        self.0
-            .insert(node, Outcast { boot, since: now, times, names_another: false, is_out: true });
+        self.0.insert(node, Ban { boot, since: now, times, names_another: false, is_active: true });
     }
 
     /// Records that `node` has accused another peer.
     pub(super) fn names_another(&mut self, node: NodeId) {
-        if let Some(outcast) = self.0.get_mut(&node) {
-            outcast.names_another = true;
+        if let Some(ban) = self.0.get_mut(&node) {
+            ban.names_another = true;
         }
     }
 
     /// Readmits the peers whose time has come. `boot` returns the current start of a known peer.
-    pub(in super::super) fn pardon(
+    pub(in super::super) fn readmit(
         &mut self,
         boot: impl Fn(NodeId) -> Option<BootId>,
         now: Millis,
     ) {
-        for (node, outcast) in self
+        for (node, ban) in self
             .0
             .iter_mut()
-            .filter(|(_, outcast)| outcast.is_out && now - outcast.since >= Millis(DISTRUST_MS))
+            .filter(|(_, ban)| ban.is_active && now - ban.since >= Millis(DISTRUST_MS))
         {
-            let anew = boot(*node).is_some_and(|boot| boot != outcast.boot);
-            outcast.is_out = !(anew || outcast.names_another && outcast.times == 1);
+            let anew = boot(*node).is_some_and(|boot| boot != ban.boot);
+            ban.is_active = !(anew || ban.names_another && ban.times == 1);
         }
     }
 
-    /// Forgets all outcasts: a person here has reset the swarm.
+    /// Forgets all bans: a person here has reset the swarm.
     pub(in super::super) fn clear(&mut self) {
         self.0.clear();
     }

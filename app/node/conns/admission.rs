@@ -21,7 +21,7 @@ const GREETING_MS: u64 = 500;
 
 /// An occupied place.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Place {
+pub(super) struct ServedConn {
     pub conn: ConnId,
     pub from: IpAddr,
     pub state: State,
@@ -40,7 +40,7 @@ pub(super) enum State {
 
 /// What happens to a caller.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Verdict {
+pub(super) enum Admission {
     /// There is a free place.
     Free,
     /// The caller takes this connection's place.
@@ -51,9 +51,9 @@ pub(super) enum Verdict {
 
 /// Finds a place for a caller from an address at which `peers` known peers have
 /// announced themselves.
-pub(super) fn admit(places: &[Place], from: IpAddr, peers: usize, now: Millis) -> Verdict {
+pub(super) fn admit(places: &[ServedConn], from: IpAddr, peers: usize, now: Millis) -> Admission {
     let here = || places.iter().filter(|place| place.from == from);
-    let instead = |victim: Option<ConnId>| victim.map_or(Verdict::Full, Verdict::InsteadOf);
+    let instead = |victim: Option<ConnId>| victim.map_or(Admission::Full, Admission::InsteadOf);
     if here().count() >= MAX_CONNECTIONS_PER_ADDRESS * peers.max(1) {
         return instead(mutest(here(), Millis(u64::MAX)).or(idlest(here())).filter(|_| peers > 0));
     }
@@ -63,13 +63,13 @@ pub(super) fn admit(places: &[Place], from: IpAddr, peers: usize, now: Millis) -
         return instead(late(strangers(), now));
     }
     if places.len() < MAX_SERVED_CONNECTIONS {
-        return Verdict::Free;
+        return Admission::Free;
     }
     instead(idlest(places.iter()).or_else(|| mutest(places.iter(), now).filter(|_| peers > 0)))
 }
 
 /// The connection that has been idle longest.
-fn idlest<'a>(places: impl Iterator<Item = &'a Place>) -> Option<ConnId> {
+fn idlest<'a>(places: impl Iterator<Item = &'a ServedConn>) -> Option<ConnId> {
     let idle = places.filter_map(|place| match place.state {
         State::Idle { since } => Some((since, place.conn)),
         _ => None,
@@ -78,7 +78,7 @@ fn idlest<'a>(places: impl Iterator<Item = &'a Place>) -> Option<ConnId> {
 }
 
 /// The connection that has been mute longest, of those whose time has run out.
-fn late<'a>(places: impl Iterator<Item = &'a Place>, now: Millis) -> Option<ConnId> {
+fn late<'a>(places: impl Iterator<Item = &'a ServedConn>, now: Millis) -> Option<ConnId> {
     let late = places.filter_map(|place| match place.state {
         State::Mute { since, .. } if now - since >= Millis(GREETING_MS) => {
             Some((since, place.conn))
@@ -90,7 +90,7 @@ fn late<'a>(places: impl Iterator<Item = &'a Place>, now: Millis) -> Option<Conn
 
 /// The connection that has been mute longest: strangers first, and others only if their
 /// time has run out.
-fn mutest<'a>(places: impl Iterator<Item = &'a Place>, now: Millis) -> Option<ConnId> {
+fn mutest<'a>(places: impl Iterator<Item = &'a ServedConn>, now: Millis) -> Option<ConnId> {
     let mute = places.filter_map(|place| match place.state {
         State::Mute { since, stranger } if stranger || now - since >= Millis(GREETING_MS) => {
             Some((!stranger, since, place.conn))
@@ -112,9 +112,9 @@ mod tests {
         IpAddr::V4(Ipv4Addr::new(10, 0, 0, last))
     }
 
-    fn places(count: u8, state: impl Fn(u8) -> State) -> Vec<Place> {
+    fn places(count: u8, state: impl Fn(u8) -> State) -> Vec<ServedConn> {
         (0..count)
-            .map(|n| Place { conn: ConnId::In(n.into()), from: ip(n), state: state(n) })
+            .map(|n| ServedConn { conn: ConnId::In(n.into()), from: ip(n), state: state(n) })
             .collect()
     }
 
@@ -125,17 +125,17 @@ mod tests {
     #[test]
     fn strangers_get_a_few_places_and_a_peer_always_one() {
         let strangers = places(MAX_STRANGERS as u8, mute);
-        assert_eq!(admit(&strangers, ip(99), 0, Millis(499)), Verdict::Full);
+        assert_eq!(admit(&strangers, ip(99), 0, Millis(499)), Admission::Full);
         assert_eq!(
             admit(&strangers, ip(99), 0, Millis(500)),
-            Verdict::InsteadOf(ConnId::In(0)),
+            Admission::InsteadOf(ConnId::In(0)),
             "its time has run out"
         );
-        assert_eq!(admit(&strangers, ip(99), 1, NOW), Verdict::Free);
+        assert_eq!(admit(&strangers, ip(99), 1, NOW), Admission::Free);
         let full = places(MAX_SERVED_CONNECTIONS as u8, mute);
         assert_eq!(
             admit(&full, ip(99), 1, NOW),
-            Verdict::InsteadOf(ConnId::In(0)),
+            Admission::InsteadOf(ConnId::In(0)),
             "the one that has been mute longest"
         );
         let peers = places(MAX_SERVED_CONNECTIONS as u8, |n| State::Mute {
@@ -144,18 +144,18 @@ mod tests {
         });
         assert_eq!(
             admit(&peers, ip(99), 1, NOW),
-            Verdict::Full,
+            Admission::Full,
             "peers that come together do not drive each other out"
         );
         assert_eq!(
             admit(&peers, ip(99), 1, Millis(1_169)),
-            Verdict::InsteadOf(ConnId::In(31)),
+            Admission::InsteadOf(ConnId::In(31)),
             "but they must say hello"
         );
         let busy = places(MAX_SERVED_CONNECTIONS as u8, |_| State::Busy);
         assert_eq!(
             admit(&busy, ip(99), 1, NOW),
-            Verdict::Full,
+            Admission::Full,
             "work under way is not dropped for other work"
         );
     }
@@ -169,39 +169,42 @@ mod tests {
             _ => State::Busy,
         };
         let full = places(MAX_SERVED_CONNECTIONS as u8, state);
-        assert_eq!(admit(&full, ip(99), 1, NOW), Verdict::InsteadOf(ConnId::In(21)));
+        assert_eq!(admit(&full, ip(99), 1, NOW), Admission::InsteadOf(ConnId::In(21)));
         assert_eq!(
             admit(&full, ip(99), 0, NOW),
-            Verdict::InsteadOf(ConnId::In(21)),
+            Admission::InsteadOf(ConnId::In(21)),
             "a stranger may be a peer not heard yet"
         );
         let busy =
             places(MAX_SERVED_CONNECTIONS as u8, |n| if n < 4 { mute(n) } else { State::Busy });
         assert_eq!(
             admit(&busy, ip(99), 0, NOW),
-            Verdict::Full,
+            Admission::Full,
             "but it does not end another stranger's wait"
         );
     }
 
     #[test]
     fn one_address_gets_a_few_places_for_each_peer_that_announced_itself_from_it() {
-        let one = |count: u8, state: fn(u8) -> State| -> Vec<Place> {
-            places(count, state).into_iter().map(|place| Place { from: ip(7), ..place }).collect()
+        let one = |count: u8, state: fn(u8) -> State| -> Vec<ServedConn> {
+            places(count, state)
+                .into_iter()
+                .map(|place| ServedConn { from: ip(7), ..place })
+                .collect()
         };
         let limit = MAX_CONNECTIONS_PER_ADDRESS as u8;
-        assert_eq!(admit(&one(limit - 1, |_| State::Busy), ip(7), 0, NOW), Verdict::Free);
-        assert_eq!(admit(&one(limit, |_| State::Busy), ip(7), 0, NOW), Verdict::Full);
-        assert_eq!(admit(&one(limit, |_| State::Busy), ip(7), 1, NOW), Verdict::Full);
-        assert_eq!(admit(&one(limit, |_| State::Busy), ip(7), 2, NOW), Verdict::Free);
+        assert_eq!(admit(&one(limit - 1, |_| State::Busy), ip(7), 0, NOW), Admission::Free);
+        assert_eq!(admit(&one(limit, |_| State::Busy), ip(7), 0, NOW), Admission::Full);
+        assert_eq!(admit(&one(limit, |_| State::Busy), ip(7), 1, NOW), Admission::Full);
+        assert_eq!(admit(&one(limit, |_| State::Busy), ip(7), 2, NOW), Admission::Free);
         assert_eq!(
             admit(&one(limit, mute), ip(7), 1, NOW),
-            Verdict::InsteadOf(ConnId::In(0)),
+            Admission::InsteadOf(ConnId::In(0)),
             "a program beside the peer"
         );
         assert_eq!(
             admit(&one(limit, mute), ip(8), 0, NOW),
-            Verdict::Free,
+            Admission::Free,
             "another address is not held responsible"
         );
     }

@@ -22,7 +22,7 @@ impl Blocks {
     /// Moves on to `resume`: commits the state beyond `ready` that it depends on, and releases what
     /// lies before its window. False if there is no room to continue within a block. The block is
     /// then dropped, and the caller recomputes how far it can go.
-    pub(super) fn settle(
+    pub(super) fn commit_up_to(
         &mut self,
         shared: &mut Shared,
         conns: &mut Conns,

@@ -2,14 +2,14 @@
 //!
 //! Whichever way a connection ends, its wants are lost and its pins dropped. A peer that broke a
 //! rule is told so before its connection closes, and the fault is counted. At most
-//! [`MAX_PARTING_CONNECTIONS`] connections are parting at a time: beyond that, the oldest of them
+//! [`MAX_CLOSING_CONNECTIONS`] connections are closing at a time: beyond that, the oldest of them
 //! closes without sending its goodbye.
 
 use core::net::IpAddr;
 
 use super::{Conn, ConnId, Conns, Event, Loss, Output, Shared, Side};
 use crate::id::{Millis, NodeId};
-use crate::limits::{LEAST_PEERS, MAX_PARTING_CONNECTIONS, PARTING_MS};
+use crate::limits::{CLOSING_MS, LEAST_PEERS, MAX_CLOSING_CONNECTIONS};
 use crate::transfer::{ByeReason, Fault, Hello, VERSION};
 
 impl Conns {
@@ -42,7 +42,7 @@ impl Conns {
             .filter(|(_, conn)| peer(conn) == Some(node))
             .map(|(id, _)| *id)
             .collect();
-        ended.into_iter().for_each(|id| self.part(id, ByeReason::Protocol, shared, now));
+        ended.into_iter().for_each(|id| self.say_goodbye(id, ByeReason::Protocol, shared, now));
     }
 
     /// Ends every connection without a goodbye, and sends `hello` on later ones.
@@ -60,7 +60,7 @@ impl Conns {
     pub(super) fn on_fault(&mut self, id: ConnId, fault: &Fault, shared: &mut Shared, now: Millis) {
         let (peer, ip) = match self.conns.get(&id) {
             Some(Conn { side: Side::Fetch(fetch), .. }) if fetch.probes => {
-                return self.part(id, fault.reason(), shared, now);
+                return self.say_goodbye(id, fault.reason(), shared, now);
             }
             Some(Conn { side: Side::Fetch(fetch), .. }) => {
                 shared.trust.fault(fetch.peer, fault, now);
@@ -73,32 +73,38 @@ impl Conns {
             None => return,
         };
         if let Fault::Version { theirs, .. } = fault {
-            self.tell_version(ip, Some(*theirs < VERSION), shared);
-        } else if is_told(id, peer, fault) {
-            shared.tell(Event::PeerFault { peer, fault: *fault });
+            self.report_version(ip, Some(*theirs < VERSION), shared);
+        } else if is_logged(id, peer, fault) {
+            shared.report(Event::PeerFault { peer, fault: *fault });
         }
         // A node that runs another model is not at fault: callers find that out by connecting.
         shared.stats.peer_faults +=
             u64::from(!matches!(fault, Fault::Idle | Fault::Fingerprint { .. }));
-        self.part(id, fault.reason(), shared, now);
+        self.say_goodbye(id, fault.reason(), shared, now);
     }
 
     /// Reports a node of another version, once per address and only for a limited number
     /// of addresses.
-    pub(super) fn tell_version(&mut self, ip: IpAddr, older: Option<bool>, shared: &mut Shared) {
+    pub(super) fn report_version(&mut self, ip: IpAddr, older: Option<bool>, shared: &mut Shared) {
         let ip = ip.to_canonical();
         if self.outdated.len() < LEAST_PEERS && self.outdated.insert(ip) {
-            shared.tell(Event::OtherVersion { ip, older });
+            shared.report(Event::OtherVersion { ip, older });
         }
     }
 
     /// Says goodbye on a connection, which ends when the goodbye is sent. Its wants are lost and
     /// its pins dropped.
-    pub(super) fn part(&mut self, id: ConnId, reason: ByeReason, shared: &mut Shared, now: Millis) {
-        let Some(conn) = self.conns.get_mut(&id).filter(|conn| conn.parting.is_none()) else {
+    pub(super) fn say_goodbye(
+        &mut self,
+        id: ConnId,
+        reason: ByeReason,
+        shared: &mut Shared,
+        now: Millis,
+    ) {
+        let Some(conn) = self.conns.get_mut(&id).filter(|conn| conn.closing.is_none()) else {
             return;
         };
-        conn.parting = Some(now + Millis(PARTING_MS));
+        conn.closing = Some(now + Millis(CLOSING_MS));
         self.dirty.insert(id);
         match &mut conn.side {
             Side::Fetch(fetch) => {
@@ -114,10 +120,10 @@ impl Conns {
                 serve.drop_pins(&mut shared.cache);
             }
         }
-        let parting =
-            self.conns.iter().filter_map(|(id, conn)| conn.parting.map(|until| (until, *id)));
-        if parting.clone().count() > MAX_PARTING_CONNECTIONS
-            && let Some((_, oldest)) = parting.min()
+        let closing =
+            self.conns.iter().filter_map(|(id, conn)| conn.closing.map(|until| (until, *id)));
+        if closing.clone().count() > MAX_CLOSING_CONNECTIONS
+            && let Some((_, oldest)) = closing.min()
         {
             self.close(oldest, shared);
         }
@@ -133,7 +139,7 @@ impl Conns {
     pub(super) fn remove(&mut self, id: ConnId, shared: &mut Shared) -> Option<Conn> {
         let mut conn = self.conns.remove(&id)?;
         self.dirty.remove(&id);
-        self.pace.forget(id);
+        self.throttle.forget(id);
         match &mut conn.side {
             Side::Fetch(fetch) if self.to.get(&fetch.peer) == Some(&id) => {
                 self.to.remove(&fetch.peer);
@@ -147,7 +153,7 @@ impl Conns {
 
 /// Whether a fault is worth a log line. A caller that went to sleep has done nothing wrong.
 /// Strangers that only connect, lack the key or replay recordings must not fill the log.
-fn is_told(id: ConnId, peer: Option<NodeId>, fault: &Fault) -> bool {
+fn is_logged(id: ConnId, peer: Option<NodeId>, fault: &Fault) -> bool {
     match fault {
         _ if matches!(id, ConnId::Out(_)) => true,
         Fault::Idle | Fault::Silent | Fault::Magic | Fault::Swarm | Fault::Handshake => false,
