@@ -141,7 +141,7 @@ count-peer: $(MEASURED) ## Count the same for llama.cpp on the same files (needs
 		tools/count/count.sh $(TARGET_DIR)/count-peer.json "$$program measure --threads 1" $(MEASURED)
 
 eviction: toolchain ## Measure what the eviction policy saves: the tables of docs/inside/eviction.md (minutes)
-	@POTLUCK_EVICTION=1 $(CARGO) test $(FLAGS) --no-default-features --lib -- --nocapture cache::trials::bars::table
+	@POTLUCK_EVICTION=1 $(CARGO) test $(FLAGS) --no-default-features --lib -- --nocapture cache::trials::thresholds::table
 
 PEER := $(TARGET_DIR)/bench-peer/release/bench-peer
 

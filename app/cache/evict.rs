@@ -144,7 +144,7 @@ pub(super) struct Policy {
     pub(super) looked_at: usize,
     /// The policy that the trials compare with.
     #[cfg(test)]
-    pub(super) rival: Option<super::trials::Rival>,
+    pub(super) baseline: Option<super::trials::Baseline>,
 }
 
 /// The lowest is evicted first: the least used, of these the oldest, of these the deepest.
@@ -163,7 +163,7 @@ impl Policy {
             #[cfg(test)]
             looked_at: 0,
             #[cfg(test)]
-            rival: None,
+            baseline: None,
         }
     }
 
@@ -197,8 +197,8 @@ impl Policy {
         spared: &dyn Fn(&PeerCopy) -> bool,
     ) -> Option<BlockKey> {
         #[cfg(test)]
-        if let Some(rival) = &self.rival {
-            return rival.victim(
+        if let Some(baseline) = &self.baseline {
+            return baseline.victim(
                 index,
                 |entry| room.offered_by(entry),
                 |entry| room.is_useless(entry),

@@ -3,9 +3,9 @@
 //! it. The measure is the number of tokens computed. docs/inside/eviction.md has the figures; the
 //! test `table`, which `make eviction` runs, measures them again.
 
-mod bars;
+mod baseline;
 mod mmlu;
-mod rival;
+mod thresholds;
 mod traces;
 
 use std::collections::BTreeSet;
@@ -16,7 +16,7 @@ use crate::id::{BlockKey, Fingerprint, NodeId, TokenId};
 use crate::kv::{KvFormat, KvShape};
 use crate::limits::BLOCK_TOKENS;
 
-pub(super) use rival::Rival;
+pub(super) use baseline::Baseline;
 
 /// One prompt and its answer, at one node of the swarm.
 struct Ask {
@@ -67,8 +67,8 @@ struct Swarm {
 }
 
 /// Runs a trace and returns its cost.
-fn run(setting: Setting, rival: Option<&Rival>, trace: &[Ask]) -> Cost {
-    let mut swarm = Swarm::new(setting, rival);
+fn run(setting: Setting, baseline: Option<&Baseline>, trace: &[Ask]) -> Cost {
+    let mut swarm = Swarm::new(setting, baseline);
     for ask in trace {
         swarm.ask(ask);
     }
@@ -77,12 +77,12 @@ fn run(setting: Setting, rival: Option<&Rival>, trace: &[Ask]) -> Cost {
 }
 
 impl Swarm {
-    fn new(setting: Setting, rival: Option<&Rival>) -> Swarm {
+    fn new(setting: Setting, baseline: Option<&Baseline>) -> Swarm {
         let [global, sliding] = Plane::ALL.map(|plane| SHAPE.plane_bytes(plane, BLOCK_TOKENS));
         let budget = setting.slots * sliding + (setting.slots + setting.slots / 2) * global;
         let cache = |_| {
             let mut cache = Cache::new(SHAPE.clone(), *BEGINNING, budget).unwrap();
-            cache.policy.rival = rival.cloned();
+            cache.policy.baseline = baseline.cloned();
             cache
         };
         Swarm {
@@ -99,7 +99,7 @@ impl Swarm {
     /// its first token.
     fn ask(&mut self, ask: &Ask) -> usize {
         let me = ask.node;
-        if let Some(Rival::Foresight { now, .. }) = &mut self.caches[me].policy.rival {
+        if let Some(Baseline::Foresight { now, .. }) = &mut self.caches[me].policy.baseline {
             *now = self.prompts;
         }
         let (resume, links) = self.resume(me, &ask.prompt);

@@ -11,7 +11,7 @@ use crate::id::BlockKey;
 
 /// Another policy.
 #[derive(Clone)]
-pub(in crate::cache) enum Rival {
+pub(in crate::cache) enum Baseline {
     /// Evicts the least recently used, whatever it is and whoever else has it.
     Lru,
     /// Evicts what is needed again last: Belady's rule, applied block by block, so that it is close
@@ -24,15 +24,15 @@ pub(in crate::cache) enum Rival {
     },
 }
 
-impl Rival {
+impl Baseline {
     /// A policy that knows the future.
-    pub(super) fn foresight(trace: &[Ask]) -> Rival {
+    pub(super) fn foresight(trace: &[Ask]) -> Baseline {
         let mut uses: BTreeMap<BlockKey, Vec<usize>> = BTreeMap::new();
         for (number, ask) in trace.iter().enumerate() {
             let chain = Chain::of(&SECRET, *BEGINNING, &ask.prompt);
             chain.links().for_each(|link| uses.entry(link.key).or_default().push(number));
         }
-        Rival::Foresight { uses: Arc::new(uses), now: 0 }
+        Baseline::Foresight { uses: Arc::new(uses), now: 0 }
     }
 
     /// The block to evict. `offered` returns when a candidate was last used, and `useless` whether
@@ -46,11 +46,11 @@ impl Rival {
         let may_go =
             index.iter().filter_map(|entry| offered(entry).map(|last_use| (entry, last_use)));
         let rank = |entry: &Entry, last_use| match self {
-            Rival::Foresight { .. } if useless(entry) => {
+            Baseline::Foresight { .. } if useless(entry) => {
                 (Reverse(usize::MAX), 0, Reverse(entry.depth), entry.link.key)
             }
-            Rival::Lru => (Reverse(0), last_use, Reverse(entry.depth), entry.link.key),
-            Rival::Foresight { uses, now } => {
+            Baseline::Lru => (Reverse(0), last_use, Reverse(entry.depth), entry.link.key),
+            Baseline::Foresight { uses, now } => {
                 let uses = uses.get(&entry.link.key).map_or(&[][..], Vec::as_slice);
                 let next = uses
                     .get(uses.partition_point(|number| number <= now))

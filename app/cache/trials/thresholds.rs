@@ -26,7 +26,7 @@ fn a_flood_of_prompts_that_come_once_does_not_displace_a_prefix_in_use() {
             computed[after_flood]
         );
     }
-    let lru = run(setting, Some(&Rival::Lru), &trace);
+    let lru = run(setting, Some(&Baseline::Lru), &trace);
     assert!(
         swarm.computed as f64 / 200.0 < lru.computed - 5.0,
         "LRU loses the prefix in each flood"
@@ -38,7 +38,7 @@ fn of_a_cycle_that_does_not_fit_more_than_half_is_found() {
     let setting = Setting { slots: 140, ..BOARD };
     for prompts in [5, 6] {
         let trace = cycle(150, prompts, 540);
-        assert!(run(setting, Some(&Rival::Lru), &trace).computed > 539.0, "LRU finds nothing");
+        assert!(run(setting, Some(&Baseline::Lru), &trace).computed > 539.0, "LRU finds nothing");
         let own = run(setting, None, &trace).computed;
         let bar = if prompts == 5 { 270.0 } else { 360.0 };
         assert!(own < bar, "{own} of 540 tokens computed in a cycle of {prompts}");
@@ -50,7 +50,7 @@ fn of_a_cycle_that_does_not_fit_more_than_half_is_found() {
 fn no_trace_is_much_worse_than_lru() {
     for (name, trace) in all(1, PROMPTS) {
         let (own, lru) =
-            (run(BOARD, None, &trace).computed, run(BOARD, Some(&Rival::Lru), &trace).computed);
+            (run(BOARD, None, &trace).computed, run(BOARD, Some(&Baseline::Lru), &trace).computed);
         assert!(own <= 1.03 * lru, "{name}: {own:.1} tokens a prompt, LRU {lru:.1}");
     }
 }
@@ -90,9 +90,9 @@ fn table() {
     let mut traces = all(1, prompts);
     traces.push(("cycle of 26 prompts of 540 tokens, of which 17 fit", cycle(prompts, 26, 540)));
     for (name, trace) in traces {
-        let foresight = Rival::foresight(&trace);
-        let [lru, own, best] = [Some(&Rival::Lru), None, Some(&foresight)]
-            .map(|rival| run(BOARD, rival, &trace).computed);
+        let foresight = Baseline::foresight(&trace);
+        let [lru, own, best] = [Some(&Baseline::Lru), None, Some(&foresight)]
+            .map(|baseline| run(BOARD, baseline, &trace).computed);
         assert!(
             [lru, own, best].iter().all(|computed| (1.0..=per_prompt(&trace)).contains(computed)),
             "{name}"
@@ -116,12 +116,12 @@ fn table() {
                 .collect();
             let best = run(
                 Setting { nodes: 1, slots: (slots * nodes).min(2_730), stale: 1 },
-                Some(&Rival::foresight(&union)),
+                Some(&Baseline::foresight(&union)),
                 &union,
             );
             for stale in if nodes == 1 { vec![1] } else { vec![1, nodes] } {
-                let [lru, own] = [Some(&Rival::Lru), None]
-                    .map(|rival| run(Setting { nodes, slots, stale }, rival, &trace));
+                let [lru, own] = [Some(&Baseline::Lru), None]
+                    .map(|baseline| run(Setting { nodes, slots, stale }, baseline, &trace));
                 let (lru, own, fetched, best) =
                     (lru.computed, own.computed, own.fetched, best.computed);
                 println!(
