@@ -5,7 +5,7 @@
 //! here. The connecting side knocks (`knock`). If the swarm has a key, both sides prove that they
 //! have it (`handshake`) and seal all frames from then on (`sealed`).
 
-use super::handshake::{self, Caller, Door, Outcome};
+use super::handshake::{self, Initiator, Outcome, Responder};
 use super::sealed::Sealed;
 use super::{Decoder, Fault, Frame};
 use crate::keyring::{Keyring, SwarmSecret};
@@ -25,9 +25,9 @@ pub struct Channel {
 /// How far a connection has come.
 enum Stage {
     /// This side has knocked, or is about to.
-    Calling(Box<Caller>),
+    Calling(Box<Initiator>),
     /// This side waits for a knock.
-    Called(Box<Door>),
+    Called(Box<Responder>),
     /// The caller was refused; it may be told why, in clear.
     Refused,
     /// The handshake failed, and the other side would understand no message.
@@ -59,7 +59,10 @@ impl Channel {
     /// The accepting side. It accepts callers that have one of the keys in `keyring`. `ephemeral`
     /// is as for the other side.
     pub fn responder(keyring: &Keyring, ephemeral: [u8; 32]) -> Channel {
-        Channel::new(Vec::new(), Stage::Called(Box::new(Door::new(keyring.clone(), ephemeral))))
+        Channel::new(
+            Vec::new(),
+            Stage::Called(Box::new(Responder::new(keyring.clone(), ephemeral))),
+        )
     }
 
     fn new(pending: Vec<u8>, stage: Stage) -> Channel {
@@ -105,8 +108,8 @@ impl Channel {
     /// `Bye` if it came in clear.
     fn take(&mut self, rest: &mut &[u8]) -> Result<Option<Frame>, Fault> {
         let outcome = match &mut self.stage {
-            Stage::Calling(caller) => caller.hear(rest)?,
-            Stage::Called(door) => door.hear(rest)?,
+            Stage::Calling(initiator) => initiator.handle(rest)?,
+            Stage::Called(responder) => responder.handle(rest)?,
             Stage::Refused | Stage::Failed => {
                 *rest = &[];
                 None
@@ -117,7 +120,7 @@ impl Channel {
                 None
             }
             Stage::Sealed(sealed) => {
-                sealed.hear(rest, &mut self.decoder)?;
+                sealed.handle(rest, &mut self.decoder)?;
                 None
             }
         };

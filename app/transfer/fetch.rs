@@ -400,7 +400,7 @@ impl Fetcher {
         if self.closed {
             return None;
         }
-        self.wants.iter().filter_map(Wanted::patience).min()
+        self.wants.iter().filter_map(Wanted::deadline).min()
     }
 
     /// Handles the deadline. A peer that has not sent its final frame for a cancelled want in time
@@ -427,7 +427,7 @@ impl Fetcher {
         want.phase = Phase::Draining {
             cancel_sent: false,
             offset,
-            patience: now + Millis(STALL_TIMEOUT_MS),
+            deadline: now + Millis(STALL_TIMEOUT_MS),
         };
     }
 

@@ -3,7 +3,7 @@
 
 use heapless::Vec as Bounded;
 
-use super::knock::{self, KNOCK_BYTES, Word};
+use super::knock::{self, FirstMessage, KNOCK_BYTES};
 use super::noise::{MESSAGE_BYTES, Message, Opening, Session};
 use super::{ByeReason, Fault};
 use crate::keyring::{Keyring, SwarmSecret};
@@ -12,20 +12,20 @@ use crate::keyring::{Keyring, SwarmSecret};
 const FRAMED_BYTES: usize = 2 + MESSAGE_BYTES;
 
 /// Bytes of the longest first message and of the handshake message after it.
-const DOOR_BYTES: usize = KNOCK_BYTES + FRAMED_BYTES;
+const RESPONDER_BYTES: usize = KNOCK_BYTES + FRAMED_BYTES;
 
 /// The accepting side, until the caller is known to belong to the swarm.
-pub(super) struct Door {
+pub(super) struct Responder {
     keyring: Keyring,
     ephemeral: [u8; 32],
-    heard: Bounded<u8, DOOR_BYTES>,
+    received: Bounded<u8, RESPONDER_BYTES>,
 }
 
 /// The connecting side of a locked swarm, until its knock is answered.
-pub(super) struct Caller {
+pub(super) struct Initiator {
     /// None once the answer has arrived.
     opening: Option<Opening>,
-    heard: Bounded<u8, FRAMED_BYTES>,
+    received: Bounded<u8, FRAMED_BYTES>,
 }
 
 /// How the handshake ended.
@@ -42,54 +42,55 @@ pub(super) enum Outcome {
 pub(super) fn call(
     secret: &SwarmSecret,
     ephemeral: [u8; 32],
-) -> Result<(Vec<u8>, Option<Caller>), Fault> {
+) -> Result<(Vec<u8>, Option<Initiator>), Fault> {
     let mut out = knock::knock(secret.tag()).to_vec();
     let Some(psk) = secret.transfers() else { return Ok((out, None)) };
     let (opening, message) = Opening::new(psk, &out, ephemeral)?;
     out.extend_from_slice(&framed(&message));
-    Ok((out, Some(Caller { opening: Some(opening), heard: Bounded::new() })))
+    Ok((out, Some(Initiator { opening: Some(opening), received: Bounded::new() })))
 }
 
-impl Door {
+impl Responder {
     /// Accepts callers that have one of the keys.
-    pub(super) fn new(keyring: Keyring, ephemeral: [u8; 32]) -> Door {
-        Door { keyring, ephemeral, heard: Bounded::new() }
+    pub(super) fn new(keyring: Keyring, ephemeral: [u8; 32]) -> Responder {
+        Responder { keyring, ephemeral, received: Bounded::new() }
     }
 
     /// Takes the bytes that belong to the handshake; `None` while it needs more.
-    pub(super) fn hear(&mut self, rest: &mut &[u8]) -> Result<Option<Outcome>, Fault> {
-        let Some(length) = fill(&mut self.heard, 2, rest) else { return Ok(None) };
-        let word_bytes = knock::word_bytes([length[0], length[1]])?;
-        let Some(word) = fill(&mut self.heard, 2 + word_bytes, rest) else { return Ok(None) };
+    pub(super) fn handle(&mut self, rest: &mut &[u8]) -> Result<Option<Outcome>, Fault> {
+        let Some(length) = fill(&mut self.received, 2, rest) else { return Ok(None) };
+        let message_bytes = knock::message_bytes([length[0], length[1]])?;
+        let Some(word) = fill(&mut self.received, 2 + message_bytes, rest) else { return Ok(None) };
         let tag = match knock::read(&word[2..])? {
-            Word::Knock(tag) => tag,
-            Word::Bye(reason) => return Ok(Some(Outcome::Bye(reason))),
+            FirstMessage::Knock(tag) => tag,
+            FirstMessage::Bye(reason) => return Ok(Some(Outcome::Bye(reason))),
         };
         let secret = self.keyring.find(tag).ok_or(Fault::Swarm)?;
         let Some(psk) = secret.transfers() else { return Ok(Some(Outcome::Plain)) };
-        let Some(heard) = fill(&mut self.heard, 2 + word_bytes + FRAMED_BYTES, rest) else {
+        let Some(received) = fill(&mut self.received, 2 + message_bytes + FRAMED_BYTES, rest)
+        else {
             return Ok(None);
         };
-        let (prologue, message) = heard.split_at(2 + word_bytes);
+        let (prologue, message) = received.split_at(2 + message_bytes);
         let message = unframed(message)?;
         let (session, answer) = Session::answer(psk, prologue, self.ephemeral, message)?;
         Ok(Some(Outcome::Sealed(Box::new(session), Some(framed(&answer)))))
     }
 }
 
-impl Caller {
-    /// As [`Door::hear`]. A node of another version answers in clear, and so does one that is full
-    /// or has another key.
-    pub(super) fn hear(&mut self, rest: &mut &[u8]) -> Result<Option<Outcome>, Fault> {
-        let Some(length) = fill(&mut self.heard, 2, rest) else { return Ok(None) };
+impl Initiator {
+    /// As [`Responder::handle`]. A node of another version answers in clear, and so does one that
+    /// is full or has another key.
+    pub(super) fn handle(&mut self, rest: &mut &[u8]) -> Result<Option<Outcome>, Fault> {
+        let Some(length) = fill(&mut self.received, 2, rest) else { return Ok(None) };
         let length = usize::from(u16::from_le_bytes([length[0], length[1]]));
         if length > MESSAGE_BYTES {
             return Err(Fault::Handshake);
         }
-        let Some(answer) = fill(&mut self.heard, 2 + length, rest) else { return Ok(None) };
+        let Some(answer) = fill(&mut self.received, 2 + length, rest) else { return Ok(None) };
         if length < MESSAGE_BYTES {
             return match knock::read(&answer[2..]) {
-                Ok(Word::Bye(reason)) => Ok(Some(Outcome::Bye(reason))),
+                Ok(FirstMessage::Bye(reason)) => Ok(Some(Outcome::Bye(reason))),
                 _ => Err(Fault::Handshake),
             };
         }
@@ -99,16 +100,16 @@ impl Caller {
     }
 }
 
-/// Moves bytes from `rest` until `heard` has `count`; returns these once they are there.
+/// Moves bytes from `rest` until `received` has `count`; returns these once they are there.
 fn fill<'a, const N: usize>(
-    heard: &'a mut Bounded<u8, N>,
+    received: &'a mut Bounded<u8, N>,
     count: usize,
     rest: &mut &[u8],
 ) -> Option<&'a [u8]> {
-    let (taken, left) = rest.split_at(count.saturating_sub(heard.len()).min(rest.len()));
-    heard.extend_from_slice(taken).ok()?;
+    let (taken, left) = rest.split_at(count.saturating_sub(received.len()).min(rest.len()));
+    received.extend_from_slice(taken).ok()?;
     *rest = left;
-    heard.get(..count)
+    received.get(..count)
 }
 
 fn framed(message: &Message) -> Bounded<u8, FRAMED_BYTES> {

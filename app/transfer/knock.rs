@@ -33,7 +33,7 @@ const NUMBER: u8 = 0;
 
 /// The first message in clear.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Word {
+pub(super) enum FirstMessage {
     /// A node of this version belongs to this swarm.
     Knock(SwarmTag),
     /// The node disconnects.
@@ -65,15 +65,15 @@ pub(super) fn knock(swarm: SwarmTag) -> Bounded<u8, KNOCK_BYTES> {
 }
 
 /// Reads the length before a first message. A longer one than any node sends is not from a node.
-pub(super) fn word_bytes(length: [u8; 2]) -> Result<usize, Fault> {
+pub(super) fn message_bytes(length: [u8; 2]) -> Result<usize, Fault> {
     let length = usize::from(u16::from_le_bytes(length));
     if (1..=MAX_KNOCK_BYTES).contains(&length) { Ok(length) } else { Err(Fault::Magic) }
 }
 
 /// Reads a first message without its length.
-pub(super) fn read(word: &[u8]) -> Result<Word, Fault> {
+pub(super) fn read(word: &[u8]) -> Result<FirstMessage, Fault> {
     if let Ok((Frame::Bye { reason }, [])) = postcard::take_from_bytes(word) {
-        return Ok(Word::Bye(reason));
+        return Ok(FirstMessage::Bye(reason));
     }
     let Ok(((NUMBER, knock), [])) = postcard::take_from_bytes::<(u8, Knock)>(word) else {
         return Err(Fault::Magic);
@@ -84,7 +84,7 @@ pub(super) fn read(word: &[u8]) -> Result<Word, Fault> {
     if knock.version != VERSION {
         return Err(Fault::Version { ours: VERSION, theirs: knock.version });
     }
-    Ok(Word::Knock(knock.swarm))
+    Ok(FirstMessage::Knock(knock.swarm))
 }
 
 #[cfg(test)]
@@ -99,8 +99,8 @@ mod tests {
     fn the_knock_has_the_bytes_that_the_wire_document_shows() {
         let bytes = knock(SwarmTag(0x0102));
         assert_eq!(hex(&bytes), "1b000050544c4b03820200000000000000000000000000000000000000");
-        assert_eq!(word_bytes([bytes[0], bytes[1]]), Ok(bytes.len() - 2));
-        assert_eq!(read(&bytes[2..]), Ok(Word::Knock(SwarmTag(0x0102))));
+        assert_eq!(message_bytes([bytes[0], bytes[1]]), Ok(bytes.len() - 2));
+        assert_eq!(read(&bytes[2..]), Ok(FirstMessage::Knock(SwarmTag(0x0102))));
         assert_eq!(knock(SwarmTag(u64::MAX)).len(), 2 + 35);
     }
 
@@ -109,7 +109,7 @@ mod tests {
         // The hello of version 1, and its answer to this version's knock, as version 1 pinned them.
         let hello = [&[0][..], b"PTLK", &[1, 0x82, 2, 3, 4, 5], &[6; 16]].concat();
         assert_eq!(read(&hello), Err(Fault::Version { ours: VERSION, theirs: 1 }));
-        assert_eq!(read(&[12, 3]), Ok(Word::Bye(ByeReason::Version)));
+        assert_eq!(read(&[12, 3]), Ok(FirstMessage::Bye(ByeReason::Version)));
         // The longest hello of version 1 fits the read limit.
         let longest = [
             &[0][..],
@@ -127,8 +127,8 @@ mod tests {
 
     #[test]
     fn what_is_no_knock_is_turned_away_at_its_first_bytes() {
-        assert_eq!(word_bytes(*b"GE"), Err(Fault::Magic));
-        assert_eq!(word_bytes([0, 0]), Err(Fault::Magic));
+        assert_eq!(message_bytes(*b"GE"), Err(Fault::Magic));
+        assert_eq!(message_bytes([0, 0]), Err(Fault::Magic));
         let mut bytes = knock(SwarmTag(5));
         bytes[3] ^= 1;
         assert_eq!(read(&bytes[2..]), Err(Fault::Magic), "another magic");

@@ -42,7 +42,7 @@ impl Sealed {
 
     /// Takes bytes until one message is opened into the decoder, which must be empty, or there
     /// are no more.
-    pub(super) fn hear(&mut self, rest: &mut &[u8], decoder: &mut Decoder) -> Result<(), Fault> {
+    pub(super) fn handle(&mut self, rest: &mut &[u8], decoder: &mut Decoder) -> Result<(), Fault> {
         if self.begun.is_empty()
             && let Some((&length, behind)) = rest.split_first_chunk()
             && let Some((message, left)) = behind.split_at_checked(self.checked(length)?)

@@ -38,16 +38,16 @@ pub(super) enum Phase {
     Asked(Page),
     /// `Found` and `offset` bytes have arrived.
     Receiving { page: Page, digest: u64, offset: usize },
-    /// Cancelled after it was sent: waits until `patience` for the peer's final frame. `offset` is
+    /// Cancelled after it was sent: waits until `deadline` for the peer's final frame. `offset` is
     /// `None` before `Found`.
-    Draining { cancel_sent: bool, offset: Option<usize>, patience: Millis },
+    Draining { cancel_sent: bool, offset: Option<usize>, deadline: Millis },
 }
 
 impl Wanted {
     /// The deadline for the peer's final frame, once cancelled.
-    pub(super) fn patience(&self) -> Option<Millis> {
+    pub(super) fn deadline(&self) -> Option<Millis> {
         match self.phase {
-            Phase::Draining { patience, .. } => Some(patience),
+            Phase::Draining { deadline, .. } => Some(deadline),
             _ => None,
         }
     }

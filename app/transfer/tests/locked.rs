@@ -32,7 +32,7 @@ fn say(channel: &mut Channel, frames: &[Frame]) -> Vec<u8> {
 }
 
 /// What a channel decodes from bytes that arrive in pieces of `cut`.
-fn hear(channel: &mut Channel, bytes: &[u8], cut: usize) -> Result<Vec<Frame>, Fault> {
+fn receive(channel: &mut Channel, bytes: &[u8], cut: usize) -> Result<Vec<Frame>, Fault> {
     let mut heard = Vec::new();
     for piece in bytes.chunks(cut) {
         let mut frames = channel.received(piece);
@@ -47,14 +47,14 @@ fn hear(channel: &mut Channel, bytes: &[u8], cut: usize) -> Result<Vec<Frame>, F
 /// Two channels after the handshake, each of which has sent and received a first frame.
 fn friends() -> (Channel, Channel) {
     let (mut caller, mut called) = strangers(&keys(b"sesame"), &keys(b"sesame"));
-    assert_eq!(hear(&mut called, &say(&mut caller, &[]), usize::MAX), Ok(vec![]));
-    assert_eq!(hear(&mut caller, &say(&mut called, &[]), usize::MAX), Ok(vec![]));
+    assert_eq!(receive(&mut called, &say(&mut caller, &[]), usize::MAX), Ok(vec![]));
+    assert_eq!(receive(&mut caller, &say(&mut called, &[]), usize::MAX), Ok(vec![]));
     assert_eq!(
-        hear(&mut called, &say(&mut caller, &[greeting()]), usize::MAX),
+        receive(&mut called, &say(&mut caller, &[greeting()]), usize::MAX),
         Ok(vec![greeting()])
     );
     assert_eq!(
-        hear(&mut caller, &say(&mut called, &[greeting()]), usize::MAX),
+        receive(&mut caller, &say(&mut called, &[greeting()]), usize::MAX),
         Ok(vec![greeting()])
     );
     (caller, called)
@@ -77,18 +77,18 @@ fn those_with_the_key_understand_each_other_however_the_bytes_are_cut() {
     for cut in [1, 2, 3, 49, 50, 51, 1_000, usize::MAX] {
         let (mut caller, mut called) = strangers(&keys(b"sesame"), &keys(b"sesame"));
         assert_eq!(
-            hear(&mut called, &say(&mut caller, &[greeting()]), cut),
+            receive(&mut called, &say(&mut caller, &[greeting()]), cut),
             Ok(vec![]),
             "frames wait for the handshake"
         );
         let answer = say(&mut called, &[]);
         assert_eq!(answer.len(), ANSWER_BYTES);
-        assert_eq!(hear(&mut caller, &answer, cut), Ok(vec![]));
+        assert_eq!(receive(&mut caller, &answer, cut), Ok(vec![]));
         let frames = [greeting(), ping(1), ping(2), chunk(0)];
-        assert_eq!(hear(&mut called, &say(&mut caller, &frames), cut).unwrap(), frames);
-        assert_eq!(hear(&mut caller, &say(&mut called, &frames), cut).unwrap(), frames);
+        assert_eq!(receive(&mut called, &say(&mut caller, &frames), cut).unwrap(), frames);
+        assert_eq!(receive(&mut caller, &say(&mut called, &frames), cut).unwrap(), frames);
         let frames: Vec<Frame> = (0..600).map(ping).collect();
-        assert_eq!(hear(&mut called, &say(&mut caller, &frames), cut).unwrap(), frames);
+        assert_eq!(receive(&mut called, &say(&mut caller, &frames), cut).unwrap(), frames);
     }
 }
 
@@ -98,8 +98,8 @@ fn nothing_of_a_frame_is_readable_on_the_wire_and_no_two_connections_look_alike(
         let keys = keys(b"sesame");
         let (mut caller, mut called) =
             (Channel::initiator(keys.current(), caller), Channel::responder(&keys, called));
-        hear(&mut called, &say(&mut caller, &[]), usize::MAX).unwrap();
-        hear(&mut caller, &say(&mut called, &[]), usize::MAX).unwrap();
+        receive(&mut called, &say(&mut caller, &[]), usize::MAX).unwrap();
+        receive(&mut caller, &say(&mut called, &[]), usize::MAX).unwrap();
         say(&mut caller, &[greeting(), chunk(0)])
     };
     let (one, other, third) =
@@ -120,8 +120,8 @@ fn whoever_has_another_key_is_told_no_more_than_that_and_a_wrong_answer_is_told_
     let bye = [2, 0, 12, ByeReason::Swarm as u8];
     let refuse = |bytes: &[u8], fault: Fault| {
         let mut called = Channel::responder(&keys(b"sesame"), [2; 32]);
-        assert_eq!(hear(&mut called, bytes, usize::MAX), Err(fault));
-        assert_eq!(hear(&mut called, bytes, usize::MAX), Ok(vec![]), "it ignores further input");
+        assert_eq!(receive(&mut called, bytes, usize::MAX), Err(fault));
+        assert_eq!(receive(&mut called, bytes, usize::MAX), Ok(vec![]), "it ignores further input");
         assert_eq!(say(&mut called, &[Frame::Bye { reason: fault.reason() }]), bye);
         assert_eq!(say(&mut called, &[]), [0; 0]);
     };
@@ -138,7 +138,7 @@ fn whoever_has_another_key_is_told_no_more_than_that_and_a_wrong_answer_is_told_
     say(&mut caller, &[]);
     let mut answer = [48, 0].to_vec();
     answer.extend([5; 48]);
-    assert_eq!(hear(&mut caller, &answer, 7), Err(Fault::Handshake));
+    assert_eq!(receive(&mut caller, &answer, 7), Err(Fault::Handshake));
     assert_eq!(
         say(&mut caller, &[Frame::Bye { reason: ByeReason::Swarm }]),
         [0; 0],
@@ -150,10 +150,10 @@ fn whoever_has_another_key_is_told_no_more_than_that_and_a_wrong_answer_is_told_
 fn a_former_key_opens_and_a_locked_node_never_speaks_in_clear() {
     let rekeyed = Keyring::new(b"new", [b"old".as_slice()]);
     let (mut caller, mut called) = strangers(&keys(b"old"), &rekeyed);
-    hear(&mut called, &say(&mut caller, &[]), usize::MAX).unwrap();
-    hear(&mut caller, &say(&mut called, &[]), usize::MAX).unwrap();
+    receive(&mut called, &say(&mut caller, &[]), usize::MAX).unwrap();
+    receive(&mut caller, &say(&mut called, &[]), usize::MAX).unwrap();
     assert_eq!(
-        hear(&mut called, &say(&mut caller, &[greeting()]), usize::MAX),
+        receive(&mut called, &say(&mut caller, &[greeting()]), usize::MAX),
         Ok(vec![greeting()])
     );
     // A stranger answers in clear, as an open node would.
@@ -161,7 +161,7 @@ fn a_former_key_opens_and_a_locked_node_never_speaks_in_clear() {
     say(&mut caller, &[]);
     let mut plain = Vec::new();
     encode(&greeting(), &[], &mut plain);
-    assert_eq!(hear(&mut caller, &plain, usize::MAX), Err(Fault::Handshake));
+    assert_eq!(receive(&mut caller, &plain, usize::MAX), Err(Fault::Handshake));
     assert_eq!(say(&mut caller, &[greeting()]), [0; 0]);
 }
 
@@ -171,7 +171,7 @@ fn who_has_no_place_for_a_caller_says_so_before_it_has_knocked() {
     let bye = Frame::Bye { reason: ByeReason::Full };
     let sent = say(&mut called, core::slice::from_ref(&bye));
     say(&mut caller, &[]);
-    assert_eq!(hear(&mut caller, &sent, 1), Ok(vec![bye]));
+    assert_eq!(receive(&mut caller, &sent, 1), Ok(vec![bye]));
     assert_eq!(say(&mut caller, &[greeting()]), [0; 0]);
 }
 
@@ -182,10 +182,16 @@ fn nodes_of_version_1_and_this_one_tell_each_other() {
         let (mut caller, mut called) = strangers(&keyring, &keyring);
         // An old node's hello, followed by wants.
         let old = [&[27, 0, 0][..], b"PTLK", &[1, 0x82, 2, 3, 4, 5], &[6; 16], &[9; 300]].concat();
-        assert_eq!(hear(&mut called, &old, usize::MAX), Err(Fault::Version { ours: 3, theirs: 1 }));
+        assert_eq!(
+            receive(&mut called, &old, usize::MAX),
+            Err(Fault::Version { ours: 3, theirs: 1 })
+        );
         assert_eq!(say(&mut called, core::slice::from_ref(&old_bye)), [2, 0, 12, 3]);
         say(&mut caller, &[]);
-        assert_eq!(hear(&mut caller, &[2, 0, 12, 3], 1).unwrap(), core::slice::from_ref(&old_bye));
+        assert_eq!(
+            receive(&mut caller, &[2, 0, 12, 3], 1).unwrap(),
+            core::slice::from_ref(&old_bye)
+        );
     }
 }
 
@@ -196,7 +202,7 @@ fn any_flipped_bit_of_a_handshake_ends_it() {
         let (mut caller, mut called) = strangers(&keys(b"sesame"), &keys(b"sesame"));
         let mut bytes = say(&mut caller, &[]);
         bytes[bit / 8] ^= 1 << (bit % 8);
-        match hear(&mut called, &bytes, usize::MAX) {
+        match receive(&mut called, &bytes, usize::MAX) {
             Err(fault) => {
                 assert!(say(&mut called, &[Frame::Bye { reason: fault.reason() }]).len() == 4)
             }
@@ -206,10 +212,10 @@ fn any_flipped_bit_of_a_handshake_ends_it() {
     }
     for bit in 0..8 * ANSWER_BYTES {
         let (mut caller, mut called) = strangers(&keys(b"sesame"), &keys(b"sesame"));
-        hear(&mut called, &say(&mut caller, &[]), usize::MAX).unwrap();
+        receive(&mut called, &say(&mut caller, &[]), usize::MAX).unwrap();
         let mut answer = say(&mut called, &[]);
         answer[bit / 8] ^= 1 << (bit % 8);
-        let heard = hear(&mut caller, &answer, usize::MAX);
+        let heard = receive(&mut caller, &answer, usize::MAX);
         assert!(
             matches!(heard, Err(Fault::Handshake)) || heard == Ok(vec![]) && bit < 16,
             "bit {bit}"
@@ -225,7 +231,7 @@ fn any_flipped_bit_of_a_sealed_message_is_a_fault_and_the_last_word_still_goes_o
         let (mut caller, mut called) = friends();
         let mut bytes = say(&mut caller, &[ping(1), ping(2)]);
         bytes[bit / 8] ^= 1 << (bit % 8);
-        let heard = hear(&mut called, &bytes, usize::MAX);
+        let heard = receive(&mut called, &bytes, usize::MAX);
         assert!(
             matches!(heard, Err(Fault::Unsealed | Fault::SealedLength(_)))
                 || heard == Ok(vec![]) && bit < 16,
@@ -233,13 +239,13 @@ fn any_flipped_bit_of_a_sealed_message_is_a_fault_and_the_last_word_still_goes_o
         );
         if heard.is_err() {
             assert_eq!(
-                hear(&mut called, &say(&mut caller, &[ping(3)]), usize::MAX),
+                receive(&mut called, &say(&mut caller, &[ping(3)]), usize::MAX),
                 Ok(vec![]),
                 "no message opens any more"
             );
             let bye = Frame::Bye { reason: ByeReason::Protocol };
             assert_eq!(
-                hear(&mut caller, &say(&mut called, core::slice::from_ref(&bye)), usize::MAX),
+                receive(&mut caller, &say(&mut called, core::slice::from_ref(&bye)), usize::MAX),
                 Ok(vec![bye])
             );
         }
@@ -251,38 +257,38 @@ fn messages_left_out_repeated_moved_or_turned_around_are_faults() {
     let unsealed = Err(Fault::Unsealed);
     let (mut caller, mut called) = friends();
     let [one, two] = [1, 2].map(|nonce| say(&mut caller, &[ping(nonce)]));
-    assert_eq!(hear(&mut called, &two, usize::MAX), unsealed, "one was left out");
+    assert_eq!(receive(&mut called, &two, usize::MAX), unsealed, "one was left out");
     let (mut caller, mut called) = friends();
     assert_eq!(say(&mut caller, &[ping(1)]), one, "the same start gives the same bytes");
-    assert_eq!(hear(&mut called, &one, usize::MAX), Ok(vec![ping(1)]));
-    assert_eq!(hear(&mut called, &one, usize::MAX), unsealed, "it was repeated");
+    assert_eq!(receive(&mut called, &one, usize::MAX), Ok(vec![ping(1)]));
+    assert_eq!(receive(&mut called, &one, usize::MAX), unsealed, "it was repeated");
     let (mut caller, _) = friends();
     let own = say(&mut caller, &[ping(1)]);
-    assert_eq!(hear(&mut caller, &own, usize::MAX), unsealed, "it came back");
+    assert_eq!(receive(&mut caller, &own, usize::MAX), unsealed, "it came back");
 }
 
 #[test]
 fn a_recorded_connection_that_is_played_again_gets_an_answer_and_no_further() {
     let (mut caller, mut called) = strangers(&keys(b"sesame"), &keys(b"sesame"));
     let knock = say(&mut caller, &[]);
-    hear(&mut called, &knock, usize::MAX).unwrap();
+    receive(&mut called, &knock, usize::MAX).unwrap();
     let answer = say(&mut called, &[]);
-    hear(&mut caller, &answer, usize::MAX).unwrap();
+    receive(&mut caller, &answer, usize::MAX).unwrap();
     let greeted = say(&mut caller, &[greeting(), ping(1)]);
-    assert_eq!(hear(&mut called, &greeted, usize::MAX).unwrap().len(), 2);
+    assert_eq!(receive(&mut called, &greeted, usize::MAX).unwrap().len(), 2);
     // To the accepting side, which draws another key.
     let mut again = Channel::responder(&keys(b"sesame"), [3; 32]);
-    assert_eq!(hear(&mut again, &[knock, greeted].concat(), usize::MAX), Err(Fault::Unsealed));
+    assert_eq!(receive(&mut again, &[knock, greeted].concat(), usize::MAX), Err(Fault::Unsealed));
     // To the connecting side, which has drawn another key.
     let mut caller = Channel::initiator(keys(b"sesame").current(), [4; 32]);
     say(&mut caller, &[]);
-    assert_eq!(hear(&mut caller, &answer, usize::MAX), Err(Fault::Handshake));
+    assert_eq!(receive(&mut caller, &answer, usize::MAX), Err(Fault::Handshake));
 }
 
 #[test]
 fn lengths_are_judged_when_they_are_read_and_a_stranger_gets_no_buffer() {
     let announce = |channel: &mut Channel, length: usize| {
-        hear(channel, &(length as u16).to_le_bytes(), usize::MAX)
+        receive(channel, &(length as u16).to_le_bytes(), usize::MAX)
     };
     let (_, mut called) = friends();
     assert_eq!(
@@ -294,7 +300,7 @@ fn lengths_are_judged_when_they_are_read_and_a_stranger_gets_no_buffer() {
     // Replaying a recorded handshake gets this far.
     let knock = say(&mut Channel::initiator(keys(b"sesame").current(), [1; 32]), &[]);
     let mut called = Channel::responder(&keys(b"sesame"), [3; 32]);
-    hear(&mut called, &knock, usize::MAX).unwrap();
+    receive(&mut called, &knock, usize::MAX).unwrap();
     assert_eq!(
         announce(&mut called, 16 + MAX_GREETING_BYTES + 1),
         Err(Fault::SealedLength(16 + MAX_GREETING_BYTES + 1))
@@ -313,7 +319,7 @@ fn a_message_holds_whole_frames() {
         }
         first
     });
-    assert_eq!(hear(&mut called, &half.unwrap(), usize::MAX), Err(Fault::Torn));
+    assert_eq!(receive(&mut called, &half.unwrap(), usize::MAX), Err(Fault::Torn));
 }
 
 #[test]
@@ -324,11 +330,11 @@ fn keys_change_on_both_sides_at_the_same_byte_each_way_for_itself() {
     while carried < 2 * REKEY_BYTES + REKEY_BYTES / 2 {
         let bytes = say(&mut caller, &[ping(7), chunk(offset)]);
         carried += bytes.len();
-        assert_eq!(hear(&mut called, &bytes, 10_000).unwrap(), [ping(7), chunk(offset)]);
+        assert_eq!(receive(&mut called, &bytes, 10_000).unwrap(), [ping(7), chunk(offset)]);
         offset += 1;
         if offset % 100 == 0 {
             assert_eq!(
-                hear(&mut caller, &say(&mut called, &[ping(1)]), usize::MAX),
+                receive(&mut caller, &say(&mut called, &[ping(1)]), usize::MAX),
                 Ok(vec![ping(1)])
             );
         }
@@ -363,7 +369,7 @@ proptest! {
                     }
                     None => false,
                 });
-                heard.extend(hear(to, &sent.unwrap(), cut).unwrap());
+                heard.extend(receive(to, &sent.unwrap(), cut).unwrap());
             }
             prop_assert_eq!(heard, frames);
         }
@@ -380,11 +386,11 @@ proptest! {
             say(&mut caller, &[]);
             let knocked = {
                 let mut channel = Channel::responder(&keys(b"sesame"), [3; 32]);
-                hear(&mut channel, &say(&mut Channel::initiator(keys(b"sesame").current(), [1; 32]), &[]), usize::MAX).unwrap();
+                receive(&mut channel, &say(&mut Channel::initiator(keys(b"sesame").current(), [1; 32]), &[]), usize::MAX).unwrap();
                 channel
             };
             for mut channel in [caller, called, knocked, friends().0] {
-                if let Ok(heard) = hear(&mut channel, &stream, cut) {
+                if let Ok(heard) = receive(&mut channel, &stream, cut) {
                     let opened = heard.iter().any(|frame| frame.name() != "Bye");
                     prop_assert!(!opened);
                 }

@@ -168,10 +168,10 @@ fn a_peer_that_answers_no_cancel_is_left() {
     while fetcher.poll_send(Millis(0), &mut out) {}
     assert_eq!(fetcher.on_deadline(Millis(3_600_000)), Ok(()));
     fetcher.cancel(1, Millis(100));
-    let patience = fetcher.deadline().unwrap();
-    assert_eq!(patience, Millis(100 + STALL_TIMEOUT_MS));
-    assert_eq!(fetcher.on_deadline(Millis(patience.0 - 1)), Ok(()));
-    assert_eq!(fetcher.on_deadline(patience), Err(Fault::Stalled));
+    let deadline = fetcher.deadline().unwrap();
+    assert_eq!(deadline, Millis(100 + STALL_TIMEOUT_MS));
+    assert_eq!(fetcher.on_deadline(Millis(deadline.0 - 1)), Ok(()));
+    assert_eq!(fetcher.on_deadline(deadline), Err(Fault::Stalled));
     assert_eq!(fetcher.deadline(), None);
 }
 
@@ -180,9 +180,9 @@ fn a_peer_that_does_not_read_loses_its_pins_and_an_idle_one_its_place() {
     let mut pair = Pair::new();
     pair.want(1, Plane::Sliding, 130_560, Answer::Found);
     (0..4).for_each(|_| assert!(pair.step(usize::MAX).unwrap()));
-    let patience = pair.server.deadline().unwrap();
-    assert_eq!(patience, Millis(STALL_TIMEOUT_MS));
-    assert_eq!(pair.server.on_deadline(patience), Err(Fault::Stalled));
+    let deadline = pair.server.deadline().unwrap();
+    assert_eq!(deadline, Millis(STALL_TIMEOUT_MS));
+    assert_eq!(pair.server.on_deadline(deadline), Err(Fault::Stalled));
     assert_eq!(pair.server.poll_finished(), Some((key(1), Plane::Sliding)));
 
     let mut pair = Pair::new();
@@ -191,8 +191,8 @@ fn a_peer_that_does_not_read_loses_its_pins_and_an_idle_one_its_place() {
     assert_eq!(pair.server.on_deadline(Millis(IDLE_TIMEOUT_MS - 1)), Ok(()));
     assert_eq!(pair.server.on_deadline(Millis(IDLE_TIMEOUT_MS)), Err(Fault::Idle));
     let mut silent = Server::new(hello(1), Millis(7));
-    let patience = silent.deadline().unwrap();
-    assert_eq!(silent.on_deadline(patience), Err(Fault::Silent));
+    let deadline = silent.deadline().unwrap();
+    assert_eq!(silent.on_deadline(deadline), Err(Fault::Silent));
 }
 
 #[test]
