@@ -22,7 +22,7 @@
 //! start. The caller limits the time that a prompt spends this way to the shortest time that
 //! computing one block has ever taken.
 
-mod desk;
+mod requests;
 mod route;
 #[cfg(test)]
 mod tests;
@@ -32,7 +32,7 @@ use core::ops::Range;
 use crate::kv::Plane;
 use crate::limits::{BLOCK_TOKENS, PREFILL_STEP_TOKENS};
 
-use desk::Desk;
+use requests::Requests;
 use route::{Stop, Sums};
 
 /// Prefill time of a node that has not computed anything yet, in milliseconds per token: Gemma-3
@@ -182,14 +182,14 @@ pub(crate) fn step(view: &View<'_>) -> Step {
     let sums = Sums::of(view);
     let route = sums.route();
     let hop = route.first().copied();
-    let mut desk = Desk::new(view);
+    let mut requests = Requests::new(view);
     for hop in &route {
-        desk.order(hop);
+        requests.plan(hop);
     }
     let shortest = BLOCK_TOKENS as f32 * view.quickest_ms_per_token;
     let hold_ms =
         hop.filter(|hop| hop.meet <= view.ready && hop.fetch_ms < shortest).map(|hop| hop.fetch_ms);
-    Step { compute_to: compute_to(view, hop.as_ref()), hold_ms, wants: desk.wants, hop }
+    Step { compute_to: compute_to(view, hop.as_ref()), hold_ms, wants: requests.wants, hop }
 }
 
 /// The furthest token from which work can continue now with the state in memory, at or

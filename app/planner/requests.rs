@@ -10,14 +10,14 @@ use crate::limits::BLOCK_TOKENS;
 
 /// How many times longer a plane may take than it would elsewhere before it is requested there
 /// instead. A factor near one would request planes twice whenever a radio hesitates.
-const IMPATIENCE: f32 = 3.0;
+const REREQUEST_FACTOR: f32 = 3.0;
 
 /// Minimum gain, in milliseconds, for requesting a plane again elsewhere: several of a
 /// radio's pauses.
-const IMPATIENCE_MS: f32 = 30.0;
+const REREQUEST_GAIN_MS: f32 = 30.0;
 
 /// Assigns wants to sources, and tracks each source's load.
-pub(super) struct Desk<'v, 'a> {
+pub(super) struct Requests<'v, 'a> {
     view: &'v View<'a>,
     in_flight: Vec<usize>,
     room: Vec<usize>,
@@ -26,11 +26,11 @@ pub(super) struct Desk<'v, 'a> {
     pub(super) wants: Vec<Want>,
 }
 
-impl<'v, 'a> Desk<'v, 'a> {
-    pub(super) fn new(view: &'v View<'a>) -> Desk<'v, 'a> {
+impl<'v, 'a> Requests<'v, 'a> {
+    pub(super) fn new(view: &'v View<'a>) -> Requests<'v, 'a> {
         let in_flight = view.sources.iter().map(|source| source.in_flight).collect();
         let room = view.sources.iter().map(|source| source.room).collect();
-        Desk {
+        Requests {
             view,
             in_flight,
             room,
@@ -43,7 +43,7 @@ impl<'v, 'a> Desk<'v, 'a> {
     /// Requests what the hop depends on, starting at the tail: computing covers what is still
     /// missing, and everything after that is useful. Also requests one row before the meeting
     /// point, so that the link does not go idle if computing is slower than expected.
-    pub(super) fn order(&mut self, hop: &Hop) {
+    pub(super) fn plan(&mut self, hop: &Hop) {
         let view = self.view;
         let rows = hop.resume / BLOCK_TOKENS;
         let window = (view.first_sliding)(hop.resume) / BLOCK_TOKENS;
@@ -110,7 +110,7 @@ impl<'v, 'a> Desk<'v, 'a> {
         let (other, ms) = self.quickest(others, bytes)?;
         let proven = self.view.sources[other].bytes_per_ms.is_some();
         let stays = self.in_flight[source] as f32 / self.rate(source);
-        (stays == f32::INFINITY || (proven && stays > IMPATIENCE * ms + IMPATIENCE_MS))
+        (stays == f32::INFINITY || (proven && stays > REREQUEST_FACTOR * ms + REREQUEST_GAIN_MS))
             .then_some(other)
     }
 
