@@ -29,7 +29,7 @@ import time
 from pathlib import Path
 
 FLAT_BYTES = 5_000_000
-PATIENCE_S = 120
+TIMEOUT_S = 120
 CHAT = "/v1/chat/completions"
 WORDS = "board state prompt token answer swarm prefix block network memory model question people water light".split()
 
@@ -85,7 +85,7 @@ class Node:
         self.process.stdin.flush()
         first = None
         while True:
-            at, event = self.events.get(timeout=PATIENCE_S)
+            at, event = self.events.get(timeout=TIMEOUT_S)
             if event["event"] == "failed":
                 raise RuntimeError(event["reason"])
             if event["event"] == "text" and first is None:
@@ -154,7 +154,7 @@ class Client(threading.Thread):
         )
         began = time.monotonic()
         while True:
-            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT_S)
             connection.request("POST", CHAT, body, {"content-type": "application/json"})
             response = connection.getresponse()
             if response.status == 429:
@@ -191,7 +191,7 @@ def overhead(node, rounds=40):
     body = json.dumps(
         {"messages": [{"role": "user", "content": prompt}], "max_tokens": 2, "stream": True}
     )
-    connection = http.client.HTTPConnection("127.0.0.1", node.port, timeout=PATIENCE_S)
+    connection = http.client.HTTPConnection("127.0.0.1", node.port, timeout=TIMEOUT_S)
     for _ in range(rounds):
         on_console.append(node.ask(prompt, 2)[0])
         began = time.monotonic()
@@ -221,7 +221,7 @@ def crowd(node, clients, seconds):
         resident.append((time.monotonic() - begin, node.resident()))
         time.sleep(1)
     for client in all_clients:
-        client.join(timeout=PATIENCE_S)
+        client.join(timeout=TIMEOUT_S)
     hung = sum(client.is_alive() for client in all_clients)
     settled = [held for at, held in resident if at > seconds / 5]
     times = sorted(took for client in all_clients for took in client.times)

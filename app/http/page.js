@@ -3,7 +3,7 @@
 
 const $ = (id) => document.getElementById(id);
 const SVG = "http://www.w3.org/2000/svg";
-const POLL_MS = 1000, LOOK_MS = 150, PATIENCE_MS = 5000, DOT_MS = 700, MOST_DOTS = 12, MOST_DRAWN = 12;
+const POLL_MS = 1000, LOOK_MS = 150, TIMEOUT_MS = 5000, DOT_MS = 700, MOST_DOTS = 12, MOST_DRAWN = 12;
 const KINDS = ["own", "peers", "computed"];
 const MIDDLE = [200, 125];
 
@@ -395,7 +395,7 @@ function complete(is) {
   $("text-label").textContent = is ? "A text to complete" : "Your prompt";
 }
 
-const get = (path) => fetch(path, { headers: headers(), signal: AbortSignal.timeout(PATIENCE_MS) });
+const get = (path) => fetch(path, { headers: headers(), signal: AbortSignal.timeout(TIMEOUT_MS) });
 
 async function poll() {
   if (!document.hidden) {

@@ -10,7 +10,7 @@ use crate::limits::MAX_RENEWAL_GAP_MS;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Renewal {
     /// Milliseconds of silence before the first renewal.
-    patience_ms: u64,
+    timeout_ms: u64,
     gap_ms: u64,
     at: Millis,
 }
@@ -19,13 +19,13 @@ impl Renewal {
     /// Joined now, on a network whose nodes announce themselves every `interval_ms`: one lost
     /// announcement is tolerated.
     pub(crate) fn new(interval_ms: u64, now: Millis) -> Renewal {
-        let patience_ms = (interval_ms + interval_ms / 2).max(1);
-        Renewal { patience_ms, gap_ms: patience_ms, at: now + Millis(patience_ms) }
+        let timeout_ms = (interval_ms + interval_ms / 2).max(1);
+        Renewal { timeout_ms, gap_ms: timeout_ms, at: now + Millis(timeout_ms) }
     }
 
     /// A datagram of another machine arrived through the group.
     pub(crate) fn heard(&mut self, now: Millis) {
-        self.gap_ms = self.patience_ms;
+        self.gap_ms = self.timeout_ms;
         self.at = now + Millis(self.gap_ms);
     }
 
@@ -33,7 +33,7 @@ impl Renewal {
     pub(crate) fn is_due(&mut self, now: Millis) -> bool {
         let due = now >= self.at;
         if due {
-            self.gap_ms = (2 * self.gap_ms).min(MAX_RENEWAL_GAP_MS.max(self.patience_ms));
+            self.gap_ms = (2 * self.gap_ms).min(MAX_RENEWAL_GAP_MS.max(self.timeout_ms));
             self.at = now + Millis(self.gap_ms);
         }
         due

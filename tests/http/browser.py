@@ -10,7 +10,7 @@ import urllib.request
 import websocket
 
 NAMES = ["chromium", "chromium-browser", "google-chrome"]
-PATIENCE_S = 60
+TIMEOUT_S = 60
 
 
 def program():
@@ -48,7 +48,7 @@ class Browser:
         self.socket = websocket.create_connection(
             until("there is a page", pages)[0]["webSocketDebuggerUrl"],
             suppress_origin=True,
-            timeout=PATIENCE_S,
+            timeout=TIMEOUT_S,
         )
         self.count, self.events = 0, []
         for domain in ["Page", "Runtime", "Log", "Network"]:
@@ -143,7 +143,7 @@ class Browser:
     def close(self):
         self.socket.close()
         self.process.terminate()
-        self.process.wait(timeout=PATIENCE_S)
+        self.process.wait(timeout=TIMEOUT_S)
         self.profile.cleanup()
 
     def __enter__(self):
@@ -153,11 +153,11 @@ class Browser:
         self.close()
 
 
-def until(what, look, patience_s=PATIENCE_S):
+def until(what, look, timeout_s=TIMEOUT_S):
     """Waits until `look` returns a true value, and returns it."""
-    end = time.monotonic() + patience_s
+    end = time.monotonic() + timeout_s
     while not (seen := look()):
         if time.monotonic() > end:
-            raise AssertionError(f"{what}: not within {patience_s} s")
+            raise AssertionError(f"{what}: not within {timeout_s} s")
         time.sleep(0.02)
     return seen

@@ -13,7 +13,7 @@ import time
 
 
 # Factor for all timeouts, relative to an idle machine.
-PATIENCE = float(os.environ.get("PATIENCE") or 1)
+TIMEOUT_FACTOR = float(os.environ.get("TIMEOUT_FACTOR") or 1)
 
 
 class Failed(Exception):
@@ -24,7 +24,7 @@ class Line:
     """One serial line, read by its own thread so that the guest never waits for the test."""
 
     def __init__(self, path, log=None):
-        deadline = time.monotonic() + 20 * PATIENCE
+        deadline = time.monotonic() + 20 * TIMEOUT_FACTOR
         while True:
             self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             try:
@@ -67,7 +67,7 @@ class Line:
     def expect(self, *wanted, within=60, fail=()):
         """Waits until one of the texts appears after the last match; returns everything up to its end. A text of `fail` ends the
         wait at once."""
-        deadline = time.monotonic() + within * PATIENCE
+        deadline = time.monotonic() + within * TIMEOUT_FACTOR
         with self.more:
             while True:
                 rest = self.text[self.seen :]
@@ -203,7 +203,7 @@ class Guest:
     def ended(self, within):
         """Waits until the machine has powered itself off."""
         try:
-            self.process.wait(within * PATIENCE)
+            self.process.wait(within * TIMEOUT_FACTOR)
         except subprocess.TimeoutExpired:
             raise Failed(f"{self.name} did not power off within {within} s") from None
 

@@ -11,7 +11,7 @@ import time
 
 import card
 from chapters import LONG_PROMPT, ask, meet, prompt, want
-from guest import PATIENCE, Failed
+from guest import TIMEOUT_FACTOR, Failed
 
 
 def eventually(shell, command, wanted, within, what):
@@ -21,7 +21,7 @@ def eventually(shell, command, wanted, within, what):
         output, _ = shell.run(command)
         if re.search(wanted, output):
             return output, round(time.monotonic() - begun, 1)
-        if time.monotonic() - begun > within * PATIENCE:
+        if time.monotonic() - begun > within * TIMEOUT_FACTOR:
             raise Failed(f"{what}: not within {within} s. `{command}` prints:\n{output[-1500:]}")
         time.sleep(1)
 
@@ -272,7 +272,7 @@ def wifi(machine, figures):
         guest.console.expect(f"Wi-Fi: {NETWORK} refuses the password", within=60)
         took = time.monotonic() - begun
         figures["a wrong password is reported on the console after, s"] = round(took, 1)
-        want(took <= 30 * PATIENCE, f"a wrong password is reported after {took:.0f} s")
+        want(took <= 30 * TIMEOUT_FACTOR, f"a wrong password is reported after {took:.0f} s")
         router.off()
         router.on()
         guest.console.expect(f"Wi-Fi: joined {NETWORK}", within=180)
@@ -426,7 +426,7 @@ def known(guest, name):
         if name in said:
             return
         want(
-            time.monotonic() - begun < 30 * PATIENCE,
+            time.monotonic() - begun < 30 * TIMEOUT_FACTOR,
             f"{guest.name} does not know {name} after 30 s: {said}",
         )
         time.sleep(2)

@@ -6,7 +6,7 @@
   tests/image/run.py powercuts N         N power cuts (powercuts.py), on the short form, or on IMAGE if one follows
 
 Options: --binary FILE (target/firmware/potluck), --work DIR (target/image-test), --seed N, --only CHAPTER[,CHAPTER].
-PATIENCE=3 in the environment makes every timeout three times as long, for a busy machine.
+TIMEOUT_FACTOR=3 in the environment makes every timeout three times as long, for a busy machine.
 """
 
 import argparse

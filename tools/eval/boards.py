@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 
-PATIENCE_S = 600
+TIMEOUT_S = 600
 RUNNING = set()
 
 
@@ -38,14 +38,14 @@ class Board:
             self.lines.put(line)
         self.lines.put(None)
 
-    def hear(self, is_it, patience_s=PATIENCE_S):
-        deadline = time.monotonic() + patience_s
+    def hear(self, is_it, timeout_s=TIMEOUT_S):
+        deadline = time.monotonic() + timeout_s
         while True:
             try:
                 line = self.lines.get(timeout=max(0.0, deadline - time.monotonic()))
             except queue.Empty:
                 raise RuntimeError(
-                    f"{self.name} did not give the requested event within {patience_s} s"
+                    f"{self.name} did not give the requested event within {timeout_s} s"
                 ) from None
             if line is None:
                 raise RuntimeError(f"{self.name} ended")
