@@ -158,7 +158,7 @@ pub(crate) const MAX_STREAM_OUTPUT_BYTES: usize = 2 << 20;
 /// Messages queued between a node and its front end, and between the front end and each console.
 /// Both run as often as the node does, and one turn of the node makes a few messages: four times
 /// the prompts that can wait, and as many notes again. What does not fit is dropped, with a notice.
-pub(crate) const MAX_WAITING_WORDS: usize = 256;
+pub(crate) const MAX_MAILBOX_MESSAGES: usize = 256;
 
 /// Notes that wait until an answer's line ends: as many as a person reads at once.
 pub(crate) const MAX_WAITING_NOTES: usize = 16;

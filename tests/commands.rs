@@ -30,7 +30,7 @@ use potluck::tokenizer::{TokenKind, Vocabulary};
 use tempfile::TempDir;
 
 /// Far longer than anything here takes on a loaded machine: a command that exceeds it hangs.
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The synthetic demo model: a vocabulary and a context of 4,096 tokens. Made once for all tests.
 static DEMO: LazyLock<PathBuf> = LazyLock::new(|| {
@@ -87,7 +87,7 @@ const TEMPLATE: &str = "{{ bos_token }}{%- set head = '' -%}{%- set turns = mess
 fn ended(child: Child) -> Output {
     let (sender, receiver) = channel();
     thread::spawn(move || sender.send(child.wait_with_output()));
-    receiver.recv_timeout(PATIENCE).expect("potluck did not exit").unwrap()
+    receiver.recv_timeout(TIMEOUT).expect("potluck did not exit").unwrap()
 }
 
 fn run<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Output {

@@ -3,7 +3,7 @@
 
 mod attached;
 mod cables;
-mod desk;
+mod terminal;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -18,7 +18,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::processes::node::until;
-use desk::{Desk, Node, pause, plug};
+use terminal::{Node, Terminal, pause, plug};
 
 static MODEL: LazyLock<PathBuf> = LazyLock::new(|| {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("consoles.gguf");
@@ -88,14 +88,14 @@ impl Board {
 
 #[test]
 fn two_consoles_of_one_node_each_have_their_own_answers_and_settings() {
-    let (mut one, mut other) = (Desk::new(), Desk::new());
+    let (mut one, mut other) = (Terminal::new(), Terminal::new());
     let board = Board::new(&[&one.path, &other.path]);
     let _node = board.start_with_model();
-    for desk in [&mut one, &mut other] {
-        desk.sees("· potluck ");
-        desk.sees("> ");
-        desk.sees("kitchen (node ");
-        desk.sees("is ready");
+    for terminal in [&mut one, &mut other] {
+        terminal.sees("· potluck ");
+        terminal.sees("> ");
+        terminal.sees("kitchen (node ");
+        terminal.sees("is ready");
     }
     one.types("set max-tokens 3\rHello there\r");
     one.sees("3 generated; ");
@@ -122,27 +122,27 @@ fn two_consoles_of_one_node_each_have_their_own_answers_and_settings() {
 
 #[test]
 fn a_note_while_a_line_is_typed_leaves_the_line_whole_and_an_unplugged_console_comes_back() {
-    let mut desk = Desk::new();
+    let mut terminal = Terminal::new();
     let links = tempfile::tempdir().unwrap();
     let link = links.path().join("serial");
-    let mut gadget = Desk::new();
+    let mut gadget = Terminal::new();
     plug(&link, &gadget.path);
-    let board = Board::new(&[&desk.path, &link]);
+    let board = Board::new(&[&terminal.path, &link]);
     let _node = board.start_with_model();
-    desk.sees("is ready");
+    terminal.sees("is ready");
     gadget.sees("is ready");
-    desk.types("ver");
-    desk.sees("> ver");
+    terminal.types("ver");
+    terminal.sees("> ver");
     gadget.types("ask half a que");
     drop(gadget);
-    let said = desk.sees("it is opened again when it is back\r\n> ver");
+    let said = terminal.sees("it is opened again when it is back\r\n> ver");
     assert!(
         said.contains("\r\x1b[K· console "),
         "the line is cleared before the note is printed: {said:?}"
     );
-    desk.types("sion\r");
-    desk.sees(concat!("\r\npotluck ", env!("CARGO_PKG_VERSION"), "\r\n"));
-    let mut again = Desk::new();
+    terminal.types("sion\r");
+    terminal.sees(concat!("\r\npotluck ", env!("CARGO_PKG_VERSION"), "\r\n"));
+    let mut again = Terminal::new();
     plug(&link, &again.path);
     again.sees("is ready");
     again.types("version\r");
@@ -151,58 +151,58 @@ fn a_note_while_a_line_is_typed_leaves_the_line_whole_and_an_unplugged_console_c
 
 #[test]
 fn a_terminal_that_takes_nothing_keeps_nobody_waiting() {
-    let (mut desk, mut stalled) = (Desk::new(), Desk::unread());
-    let board = Board::new(&[&desk.path, &stalled.path]);
+    let (mut terminal, mut stalled) = (Terminal::new(), Terminal::unread());
+    let board = Board::new(&[&terminal.path, &stalled.path]);
     let _node = board.start_with_model();
-    desk.sees("is ready");
+    terminal.sees("is ready");
     for _ in 0..200 {
         stalled.types("help\r");
     }
-    desk.types("Hello there\r");
-    desk.sees(" generated; ");
+    terminal.types("Hello there\r");
+    terminal.sees(" generated; ");
 }
 
 #[test]
 fn a_board_without_a_model_comes_up_and_says_what_to_do() {
-    let mut desk = Desk::new();
-    let board = Board::new(&[&desk.path]);
+    let mut terminal = Terminal::new();
+    let board = Board::new(&[&terminal.path]);
     fs::write(board.at("potluck.toml"), "[memory]\nslab = lots\n").unwrap();
     let _node = Node::start(&mut board.command(&[]));
-    desk.sees(":2:8: this is neither a number nor text");
-    desk.sees("> ");
-    desk.sees("! no model: put a .gguf file beside ");
-    desk.types("Why is the sky blue?\r");
-    desk.sees("! no model: ");
-    desk.types("config check\r");
-    desk.sees("potluck.toml:2:8: ");
-    desk.types("config\r");
-    desk.sees("console.power = true");
-    desk.sees("board.toml:3");
-    desk.types("log\r");
-    desk.sees(" error  no model");
-    desk.types("status --json\r");
-    desk.sees("{\"event\":\"error\",\"reason\":\"no model");
-    desk.types("version\r");
-    desk.sees("\r\npotluck ");
+    terminal.sees(":2:8: this is neither a number nor text");
+    terminal.sees("> ");
+    terminal.sees("! no model: put a .gguf file beside ");
+    terminal.types("Why is the sky blue?\r");
+    terminal.sees("! no model: ");
+    terminal.types("config check\r");
+    terminal.sees("potluck.toml:2:8: ");
+    terminal.types("config\r");
+    terminal.sees("console.power = true");
+    terminal.sees("board.toml:3");
+    terminal.types("log\r");
+    terminal.sees(" error  no model");
+    terminal.types("status --json\r");
+    terminal.sees("{\"event\":\"error\",\"reason\":\"no model");
+    terminal.types("version\r");
+    terminal.sees("\r\npotluck ");
 }
 
 #[test]
 fn a_damaged_model_or_no_file_of_settings_stops_no_board() {
-    let mut desk = Desk::new();
-    let board = Board::new(&[&desk.path]);
+    let mut terminal = Terminal::new();
+    let board = Board::new(&[&terminal.path]);
     fs::write(board.at("broken.gguf"), "once upon a time").unwrap();
     let _node = Node::start(&mut board.sharing());
-    desk.sees("potluck.toml: cannot be read");
-    desk.sees("! nothing is shared: ");
-    desk.sees("! no model: ");
-    desk.sees("broken.gguf: is not a GGUF file");
+    terminal.sees("potluck.toml: cannot be read");
+    terminal.sees("! nothing is shared: ");
+    terminal.sees("! no model: ");
+    terminal.sees("broken.gguf: is not a GGUF file");
 }
 
 /// Every console must say why the board is not in its swarm.
 #[test]
 fn a_key_that_cannot_be_understood_is_told_on_every_console_and_the_board_answers() {
-    let mut desks = [Desk::new(), Desk::new()];
-    let board = Board::new(&[&desks[0].path, &desks[1].path]);
+    let mut terminals = [Terminal::new(), Terminal::new()];
+    let board = Board::new(&[&terminals[0].path, &terminals[1].path]);
     let model = MODEL.display().to_string();
     fs::write(
         board.at("potluck.toml"),
@@ -210,21 +210,21 @@ fn a_key_that_cannot_be_understood_is_told_on_every_console_and_the_board_answer
     )
     .unwrap();
     let _node = Node::start(&mut board.sharing());
-    for desk in &mut desks {
-        desk.sees("! nothing is shared: ");
-        desk.sees("potluck.toml:4:7: key = (hidden): a passphrase");
-        desk.sees(" is ready with ");
-        desk.types("status\r");
-        desk.sees("swarm    shut: ");
-        desk.types("hello\r");
-        desk.sees(" generated; ");
+    for terminal in &mut terminals {
+        terminal.sees("! nothing is shared: ");
+        terminal.sees("potluck.toml:4:7: key = (hidden): a passphrase");
+        terminal.sees(" is ready with ");
+        terminal.types("status\r");
+        terminal.sees("swarm    shut: ");
+        terminal.types("hello\r");
+        terminal.sees(" generated; ");
     }
 }
 
 #[test]
 fn reboot_says_farewell_and_runs_the_boards_command() {
-    let mut desk = Desk::new();
-    let board = Board::new(&[&desk.path]);
+    let mut terminal = Terminal::new();
+    let board = Board::new(&[&terminal.path]);
     let sbin = board.at("sbin");
     fs::create_dir(&sbin).unwrap();
     let done = board.at("done");
@@ -236,27 +236,27 @@ fn reboot_says_farewell_and_runs_the_boards_command() {
     fs::write(board.at("potluck.toml"), "").unwrap();
     let path = format!("{}:/usr/bin:/bin", sbin.display());
     let mut node = Node::start(board.command(&[]).env("PATH", &path));
-    desk.sees("! no model");
-    desk.types("reboot\r");
-    desk.sees("· leaving the swarm");
+    terminal.sees("! no model");
+    terminal.types("reboot\r");
+    terminal.sees("· leaving the swarm");
     assert!(node.ended().success());
     assert_eq!(fs::read_to_string(done).unwrap(), "rebooted\n");
 }
 
 #[test]
 fn every_command_replies_in_json_on_a_terminal() {
-    let mut desk = Desk::new();
-    let board = Board::new(&[&desk.path]);
+    let mut terminal = Terminal::new();
+    let board = Board::new(&[&terminal.path]);
     fs::write(
         board.at("potluck.toml"),
         format!("[model]\nfile = {:?}\n[console]\npower = false\n", MODEL.display().to_string()),
     )
     .unwrap();
     let _node = Node::start(&mut board.command(&[]));
-    desk.sees("is ready");
+    terminal.sees("is ready");
     for word in console::words() {
         let text = if ["ask", "chat", "raw"].contains(&word) { " Hello there" } else { "" };
-        desk.types(format!("{word} --json{text}\r"));
+        terminal.types(format!("{word} --json{text}\r"));
         let last = match word {
             "ask" | "chat" | "raw" => "\"done\"",
             "set" | "system" => "\"settings\"",
@@ -267,8 +267,8 @@ fn every_command_replies_in_json_on_a_terminal() {
             word => &format!("\"{word}\""),
         };
         let begin = format!("{{\"event\":{last}");
-        desk.sees(&begin);
-        let line = begin + desk.sees("\r\n").trim_end();
+        terminal.sees(&begin);
+        let line = begin + terminal.sees("\r\n").trim_end();
         let event: Value =
             serde_json::from_str(&line).unwrap_or_else(|error| panic!("{word}: {error} in {line}"));
         assert!(event.is_object());
@@ -277,39 +277,43 @@ fn every_command_replies_in_json_on_a_terminal() {
 
 #[test]
 fn a_person_edits_the_line_and_noise_does_no_harm() {
-    let mut desk = Desk::new();
-    let before = desk.modes();
-    let mut node =
-        desk.stdio(potluck().args(["run", "--alone", "--max-tokens", "4", "--model"]).arg(&*MODEL));
-    desk.sees("is ready");
-    desk.sees("> ");
-    assert_ne!(desk.modes().local_modes, before.local_modes, "the terminal must be in raw mode");
+    let mut terminal = Terminal::new();
+    let before = terminal.modes();
+    let mut node = terminal
+        .stdio(potluck().args(["run", "--alone", "--max-tokens", "4", "--model"]).arg(&*MODEL));
+    terminal.sees("is ready");
+    terminal.sees("> ");
+    assert_ne!(
+        terminal.modes().local_modes,
+        before.local_modes,
+        "the terminal must be in raw mode"
+    );
     // Backspace deletes whole characters, with accents and wide ones; then the command is completed
     // at its start.
-    desk.types("东京cafe\u{301}\x7f\x7f\x7f\x7f\x7f\x7fersion\x01v\r");
-    desk.sees("\r\npotluck ");
+    terminal.types("东京cafe\u{301}\x7f\x7f\x7f\x7f\x7f\x7fersion\x01v\r");
+    terminal.sees("\r\npotluck ");
     // Control characters, half an escape sequence and invalid UTF-8, then a line that counts.
-    desk.types(b"\x00\x02\x1b[9999;\x1b]\x0e\xff\xc3(\x80\x15version\r\n");
-    desk.sees("\r\npotluck ");
-    desk.types(b"caf\xe9\r");
-    desk.sees("! that was not UTF-8");
-    desk.types("\x1b[A\x1b[A\x10\r");
-    desk.sees("\r\npotluck ");
-    desk.types("half a line\x03");
-    desk.sees("^C\r\n> ");
-    desk.types("\x03");
-    desk.sees("quit or Ctrl-D leaves");
-    desk.types("Helo\rhlep\r");
-    desk.sees("there is no command hlep: did you mean help?");
-    desk.types("exit\r");
-    desk.sees("there is no command exit: did you mean quit?");
+    terminal.types(b"\x00\x02\x1b[9999;\x1b]\x0e\xff\xc3(\x80\x15version\r\n");
+    terminal.sees("\r\npotluck ");
+    terminal.types(b"caf\xe9\r");
+    terminal.sees("! that was not UTF-8");
+    terminal.types("\x1b[A\x1b[A\x10\r");
+    terminal.sees("\r\npotluck ");
+    terminal.types("half a line\x03");
+    terminal.sees("^C\r\n> ");
+    terminal.types("\x03");
+    terminal.sees("quit or Ctrl-D leaves");
+    terminal.types("Helo\rhlep\r");
+    terminal.sees("there is no command hlep: did you mean help?");
+    terminal.types("exit\r");
+    terminal.sees("there is no command exit: did you mean quit?");
     let pasted: String = (0..20).map(|_| "version\r\n").collect();
-    desk.types(pasted);
-    (0..20).for_each(|_| drop(desk.sees("\r\npotluck ")));
-    desk.types("x".repeat(3_000));
-    desk.types("\x15\x04");
+    terminal.types(pasted);
+    (0..20).for_each(|_| drop(terminal.sees("\r\npotluck ")));
+    terminal.types("x".repeat(3_000));
+    terminal.types("\x15\x04");
     assert!(node.ended().success());
-    let after = desk.modes();
+    let after = terminal.modes();
     assert_eq!(
         (after.local_modes, after.input_modes, after.output_modes),
         (before.local_modes, before.input_modes, before.output_modes)
@@ -318,13 +322,13 @@ fn a_person_edits_the_line_and_noise_does_no_harm() {
 
 #[test]
 fn a_dumb_terminal_gets_no_escape_sequence() {
-    let mut desk = Desk::new();
-    let board = Board::new(&[&desk.path]);
+    let mut terminal = Terminal::new();
+    let board = Board::new(&[&terminal.path]);
     fs::write(board.at("potluck.toml"), "").unwrap();
     let _node = Node::start(board.command(&[]).env("TERM", "dumb"));
-    let mut said = desk.sees("! no model");
-    desk.types("vexx\x7f\x7frsion and more");
-    desk.types("\x17\x17\x7f\r");
-    said += &desk.sees("\r\npotluck ");
+    let mut said = terminal.sees("! no model");
+    terminal.types("vexx\x7f\x7frsion and more");
+    terminal.types("\x17\x17\x7f\r");
+    said += &terminal.sees("\r\npotluck ");
     assert!(!said.contains('\x1b'), "{said:?}");
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use potluck::answers::{Answer, Conversation, Form, Room, StopWatch};
+use potluck::answers::{Answer, ContextLimits, Conversation, Form, StopWatch};
 use potluck::drive::run_job;
 use potluck::id::{Millis, TokenId};
 use potluck::model::{Model, Opened, Precision, open};
@@ -99,7 +99,8 @@ const QUESTIONS: [&str; 10] = [
 /// from their text.
 fn second_turns(machine: &mut Machine, count: usize, max_tokens: usize) -> usize {
     let form = Form::gemma(false);
-    let room = Room { context: 2_048, most_context: 2_048, max_tokens, drop_oldest: false };
+    let room =
+        ContextLimits { context: 2_048, most_context: 2_048, max_tokens, drop_oldest: false };
     let mut lost_as_text = 0;
     for at in 0..count {
         let (top_k, top_p) = if at % 2 == 0 { (0, 1.0) } else { (64, 0.95) };
@@ -148,7 +149,8 @@ fn drawn_answers_of_the_real_model_are_found_again_whole() {
 fn turns_cost_what_they_say(path: &Path, turns: usize, max_tokens: usize) {
     let mut machine = Machine::new(path);
     let form = Form::gemma(false);
-    let room = Room { context: 2_048, most_context: 2_048, max_tokens, drop_oldest: false };
+    let room =
+        ContextLimits { context: 2_048, most_context: 2_048, max_tokens, drop_oldest: false };
     let mut talk = Conversation::new(Some("You answer in short sentences.".to_string()));
     let mut before = 0;
     for turn in 0..turns {
@@ -182,7 +184,8 @@ fn twelve_turns_on_the_real_model_compute_only_what_is_new() {
 fn a_conversation_goes_on_from_where_a_stop_string_ended_it() {
     let mut machine = Machine::new(&demo_model());
     let form = Form::gemma(false);
-    let room = Room { context: 2_048, most_context: 2_048, max_tokens: 60, drop_oldest: false };
+    let room =
+        ContextLimits { context: 2_048, most_context: 2_048, max_tokens: 60, drop_oldest: false };
     let mut stopped = 0;
     for at in 0..20 {
         let mut talk = Conversation::default();

@@ -22,7 +22,7 @@ struct Turn {
 
 /// How much a conversation may hold.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Room {
+pub struct ContextLimits {
     /// Most tokens of a prompt and its answer together.
     pub context: usize,
     /// The longest context that this model allows, in tokens.
@@ -35,7 +35,7 @@ pub struct Room {
 
 /// The next prompt of a conversation.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Asked {
+pub struct TurnPrompt {
     /// The whole prompt, from the start.
     pub tokens: Vec<TokenId>,
     /// Turns that were dropped to make room.
@@ -101,8 +101,8 @@ impl Conversation {
         form: &Form,
         tokenizer: &Tokenizer,
         text: &str,
-        room: Room,
-    ) -> Result<Asked, TurnError> {
+        room: ContextLimits,
+    ) -> Result<TurnPrompt, TurnError> {
         let mut kept = self.turns.clone();
         let mut turn = Turn { text: text.to_string(), asked: Vec::new(), answer: Vec::new() };
         turn.asked = if kept.is_empty() {
@@ -111,7 +111,7 @@ impl Conversation {
             form.next(tokenizer, text)?
         };
         let tokens = length(&kept) + turn.asked.len();
-        let Room { context, most_context, .. } = room;
+        let ContextLimits { context, most_context, .. } = room;
         let mut dropped = 0;
         if room.drop_oldest && tokens + room.max_tokens.min(context / 4) > context {
             // Halves the conversation at once, because every drop means computing the rest again.
@@ -131,7 +131,7 @@ impl Conversation {
         let said = kept.iter().flat_map(|turn| turn.asked.iter().chain(&turn.answer));
         let tokens = said.chain(&turn.asked).copied().collect();
         self.open = Some((turn, kept));
-        Ok(Asked { tokens, dropped })
+        Ok(TurnPrompt { tokens, dropped })
     }
 
     /// Closes the open turn with its answer.
@@ -177,7 +177,8 @@ mod tests {
     use super::*;
     use crate::tokenizer::Vocabulary;
 
-    const ROOM: Room = Room { context: 400, most_context: 400, max_tokens: 20, drop_oldest: false };
+    const ROOM: ContextLimits =
+        ContextLimits { context: 400, most_context: 400, max_tokens: 20, drop_oldest: false };
 
     fn tokenizer() -> Tokenizer {
         Tokenizer::from_vocabulary(&Vocabulary::synthetic(600, 1)).unwrap()
@@ -197,7 +198,7 @@ mod tests {
         let form = Form::gemma(true);
         let first = talk.ask(&form, &tokenizer, "  Who?\n", ROOM).unwrap();
         let text = "<start_of_turn>user\nBe brief. \n\nWho?<end_of_turn>\n<start_of_turn>model\n";
-        assert_eq!(first, Asked { tokens: written(&tokenizer, text), dropped: 0 });
+        assert_eq!(first, TurnPrompt { tokens: written(&tokenizer, text), dropped: 0 });
         // No text encodes to these tokens, because these letters merge.
         let odd: Vec<TokenId> =
             ["t", "h", "e"].iter().flat_map(|letter| tokenizer.encode(letter).unwrap()).collect();
@@ -251,7 +252,7 @@ mod tests {
                 && full.contains("set drop-oldest on"),
             "{turns}: {full}"
         );
-        let room = Room { drop_oldest: true, ..ROOM };
+        let room = ContextLimits { drop_oldest: true, ..ROOM };
         let asked = talk.ask(&form, &tokenizer, "Next", room).unwrap();
         assert!(asked.dropped > 0 && asked.tokens.len() <= ROOM.context / 2, "{asked:?}");
         // The same as a conversation that began with the oldest remaining turn.
@@ -275,7 +276,7 @@ mod tests {
                 "nothing can be raised: {}",
                 said(room)
             );
-            let said = said(Room { most_context: 8_192, ..room });
+            let said = said(ContextLimits { most_context: 8_192, ..room });
             assert!(
                 said.starts_with("this turn alone")
                     && said.ends_with("shorten it, or raise --context (to 8192 at most)"),

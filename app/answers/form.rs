@@ -165,7 +165,7 @@ impl Form {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::answers::{Conversation, Room};
+    use crate::answers::{ContextLimits, Conversation};
     use crate::tokenizer::Vocabulary;
 
     /// A conversation with an answer whose tokens no text encodes to.
@@ -176,7 +176,8 @@ mod tests {
         let odd: Vec<TokenId> =
             ["t", "h", "e"].iter().flat_map(|letter| tokenizer.encode(letter).unwrap()).collect();
         assert_ne!(odd, tokenizer.encode("the").unwrap());
-        let room = Room { context: 400, most_context: 400, max_tokens: 20, drop_oldest: false };
+        let room =
+            ContextLimits { context: 400, most_context: 400, max_tokens: 20, drop_oldest: false };
         let mut talk = Conversation::new(Some("Kind".to_string()));
         let first = talk.ask(&form, &tokenizer, " One", room).unwrap().tokens;
         talk.answered(odd.clone());

@@ -10,8 +10,8 @@ use clap::error::ErrorKind;
 use crate::answers::{Answer, StopWatch};
 use crate::config::{self, Origin};
 use crate::console::Settings;
-use crate::drive::{Driver, Engine, Word};
-use crate::fronts::{self, Event, FiguresReport, Form, Speaker, for_good, give_line, tell};
+use crate::drive::{Driver, DriverEvent, Engine};
+use crate::fronts::{self, Event, FiguresReport, Form, Printer, eprint, for_good, print_line};
 use crate::node::{Ask, AskId, Input, Node, Reply};
 use crate::start::{
     ASK, Cores, Kept, Loaded, NodeSettings, Options, SetupError, alone, answers, load, model,
@@ -21,7 +21,7 @@ use crate::start::{
 use super::cli::Cli;
 use super::fail::Fail;
 use super::prompt::Source;
-use super::{settled, usage};
+use super::{effective_settings, usage};
 
 #[derive(Args)]
 pub(super) struct AskArgs {
@@ -52,16 +52,16 @@ pub(super) fn run(args: AskArgs) -> Result<(), Fail> {
         usage::refuse::<Cli>("ask", ErrorKind::MissingRequiredArgument, reason);
     };
     let text = source.prompt()?;
-    let settled = settled(&args.options)?;
-    let (config, model) = (&settled.config, model(&settled)?);
+    let effective = effective_settings(&args.options)?;
+    let (config, model) = (&effective.config, model(&effective)?);
     let asking = answers(config)?;
     let kept = Kept::at(config.node.state.as_deref());
     let mut loaded = load(&model, config.model.tokenizer.as_deref(), precision(config), &kept)?;
     loaded.compute_on(&Cores::new(&config.model).map_err(SetupError::from)?)?;
-    loaded.halve(config.model.halves, &kept, &mut |line| tell(format_args!("· {line}\n")));
+    loaded.halve(config.model.halves, &kept, &mut |line| eprint(format_args!("· {line}\n")));
     let (node, notes) = within_memory(&loaded, alone(config, &loaded))?;
     let about = loaded.notes.iter().cloned().chain(loaded.tokenizer.marker_note(&text));
-    about.chain(notes).for_each(|line| tell(format_args!("· {line}\n")));
+    about.chain(notes).for_each(|line| eprint(format_args!("· {line}\n")));
     let is_chat = args.chat || (loaded.form.is_chat_model() && !args.raw);
     if !is_chat && config.origin(config::key("answers", "system")) == Origin::Option {
         let reason = "--system applies only to chats, and this completes the text: add --chat";
@@ -99,9 +99,9 @@ fn answer(
     let tokenizer = for_good(tokenizer);
     let Settings { max_tokens, sampling, stop, .. } = asking;
     let mut whole = Answer::new(tokenizer).until(&stop);
-    let mut speaker = Speaker::to_streams(Form::Text);
+    let mut printer = Printer::to_streams(Form::Text);
     if !json {
-        speaker.begin(ONLY, Some(Answer::new(tokenizer).until(&stop)));
+        printer.begin(ONLY, Some(Answer::new(tokenizer).until(&stop)));
     }
     let watch = StopWatch::over(tokenizer, &stop);
     driver.handle(Input::Ask(Ask {
@@ -115,15 +115,17 @@ fn answer(
     driver.run_until(async {
         while let Ok(word) = words.recv().await {
             match word {
-                Word::Note(_, line) => speaker.note('·', &line),
-                Word::Reset(_) | Word::Reboot => {}
-                Word::Reply(_, Reply::Failed(reason)) => {
+                DriverEvent::Note(_, line) => printer.note('·', &line),
+                DriverEvent::Reset(_) | DriverEvent::Reboot => {}
+                DriverEvent::Reply(_, Reply::Failed(reason)) => {
                     return Err(Fail::NoAnswer(reason.to_string()));
                 }
-                Word::Reply(ask, Reply::Progress(progress)) => speaker.progress(ask, &progress),
-                Word::Reply(_, Reply::Token(token)) if json => drop(whole.push(token)),
-                Word::Reply(ask, Reply::Done(figures)) if json => {
-                    drop(speaker);
+                DriverEvent::Reply(ask, Reply::Progress(progress)) => {
+                    printer.progress(ask, &progress)
+                }
+                DriverEvent::Reply(_, Reply::Token(token)) if json => drop(whole.push(token)),
+                DriverEvent::Reply(ask, Reply::Done(figures)) if json => {
+                    drop(printer);
                     whole.end();
                     let event = Event::Done {
                         id: ask.0,
@@ -131,17 +133,17 @@ fn answer(
                         tokens: whole.tokens(),
                         figures: FiguresReport::of(&figures),
                     };
-                    return Ok(give_line(event.line())?);
+                    return Ok(print_line(event.line())?);
                 }
-                Word::Reply(ask, reply) => {
-                    let answered = speaker.reply(ask, &reply).is_some();
-                    speaker.check()?;
+                DriverEvent::Reply(ask, reply) => {
+                    let answered = printer.reply(ask, &reply).is_some();
+                    printer.check()?;
                     if answered {
                         return Ok(());
                     }
                 }
-                Word::EngineEnded => break,
-                Word::Changed(changed) => return Err(fronts::Fail::from(changed).into()),
+                DriverEvent::EngineEnded => break,
+                DriverEvent::Changed(changed) => return Err(fronts::Fail::from(changed).into()),
             }
         }
         Err(fronts::Fail::Engine.into())

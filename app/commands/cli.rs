@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::fronts::{Event, give_line, tell_briefly};
+use crate::fronts::{Event, eprint_briefly, print_line};
 use crate::start::READ_TEMPLATE;
 
 use super::fail::Fail;
@@ -76,13 +76,13 @@ enum Sub {
 pub fn main() -> ExitCode {
     let command = usage::read::<Cli>(std::env::args_os()).command;
     let is_json = command.is_json();
-    let Err(fail) = obey(command) else { return ExitCode::SUCCESS };
+    let Err(fail) = execute(command) else { return ExitCode::SUCCESS };
     if !fail.is_silent() {
         if is_json {
             // A program may read only the output: give the reason there, too.
-            let _ = give_line(Event::Error { id: None, reason: &fail.to_string() }.line());
+            let _ = print_line(Event::Error { id: None, reason: &fail.to_string() }.line());
         }
-        tell_briefly(format_args!("potluck: {fail}\n"));
+        eprint_briefly(format_args!("potluck: {fail}\n"));
     }
     ExitCode::FAILURE
 }
@@ -114,7 +114,7 @@ impl Sub {
     }
 }
 
-fn obey(command: Sub) -> Result<(), Fail> {
+fn execute(command: Sub) -> Result<(), Fail> {
     match command {
         Sub::Run(args) => run::run(args),
         Sub::Ask(args) => ask::run(args),

@@ -3,7 +3,7 @@
 use clap::{CommandFactory, ValueEnum};
 use clap_complete::{Shell, generate};
 
-use crate::fronts::{OutputError, give};
+use crate::fronts::{OutputError, print};
 
 use super::cli::Cli;
 
@@ -17,7 +17,7 @@ pub(super) enum For {
 
 /// Prints the completion script.
 pub(super) fn run(shell: For) -> Result<(), OutputError> {
-    give(text(shell))
+    print(text(shell))
 }
 
 fn text(shell: For) -> String {

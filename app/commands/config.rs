@@ -7,7 +7,7 @@ use clap::Subcommand;
 use thiserror::Error;
 
 use crate::config::{self, Origin, Problem, RadioOff, TABLE, default_file, reference};
-use crate::fronts::{ConfigReport, Event, OutputError, give, give_line, tell};
+use crate::fronts::{ConfigReport, Event, OutputError, eprint, print, print_line};
 use crate::start::{in_file, read};
 
 use super::fail::Fail;
@@ -81,19 +81,19 @@ impl ConfigError {
 
 /// Runs the command; fails if a file has problems.
 pub(super) fn run(what: &Config) -> Result<(), Fail> {
-    if obey(what)? { Ok(()) } else { Err(Fail::Said) }
+    if execute(what)? { Ok(()) } else { Err(Fail::Said) }
 }
 
 /// False if a checked file has problems.
-fn obey(what: &Config) -> Result<bool, ConfigError> {
+fn execute(what: &Config) -> Result<bool, ConfigError> {
     match what {
-        Config::Default => give(default_file())?,
-        Config::Reference => give(reference())?,
+        Config::Default => print(default_file())?,
+        Config::Reference => print(reference())?,
         Config::Check { json, file } => return check(file, *json),
         Config::Get { key, file } => get(key, file)?,
         Config::Wifi { file } => {
             let (config, problems) = good_of(file)?;
-            give(config.wpa_supplicant(&problems).map_err(|off| ConfigError::of(off, file))?)?;
+            print(config.wpa_supplicant(&problems).map_err(|off| ConfigError::of(off, file))?)?;
         }
     }
     Ok(true)
@@ -104,20 +104,20 @@ fn check(file: &Path, json: bool) -> Result<bool, ConfigError> {
         .map_err(|error| ConfigError::Unreadable(file.to_path_buf(), error))?;
     if json {
         let report = ConfigReport::of_file(file, &config, in_file(file, &problems));
-        give_line(Event::Config { config: &report }.line())?;
+        print_line(Event::Config { config: &report }.line())?;
         return Ok(problems.is_empty());
     }
     if !problems.is_empty() {
-        in_file(file, &problems).iter().try_for_each(give_line)?;
+        in_file(file, &problems).iter().try_for_each(print_line)?;
         return Ok(false);
     }
-    give_line(format_args!("{}: good", file.display()))?;
+    print_line(format_args!("{}: good", file.display()))?;
     let defaults = config::Config::default();
     for key in &TABLE {
         if let (Origin::Line(line), Some(value)) = (config.origin(key), key.toml(&config)) {
             let default = key.toml(&defaults).unwrap_or_else(|| "not set".to_string());
             if value != default {
-                give_line(format_args!(
+                print_line(format_args!(
                     "  line {line}: {} = {value} (default: {default})",
                     key.name()
                 ))?;
@@ -135,13 +135,13 @@ fn get(name: &str, file: &Path) -> Result<(), ConfigError> {
     if key.secret {
         return Err(ConfigError::Secret(name.to_string()));
     }
-    Ok((key.show)(&good_of(file)?.0).iter().try_for_each(give_line)?)
+    Ok((key.show)(&good_of(file)?.0).iter().try_for_each(print_line)?)
 }
 
 /// Reads the valid settings of `file`; prints its problems to standard error.
 fn good_of(file: &Path) -> Result<(config::Config, Vec<Problem>), ConfigError> {
     let (config, problems) = read(file, config::Config::default())
         .map_err(|error| ConfigError::Unreadable(file.to_path_buf(), error))?;
-    in_file(file, &problems).iter().for_each(|line| tell(format_args!("{line}\n")));
+    in_file(file, &problems).iter().for_each(|line| eprint(format_args!("{line}\n")));
     Ok((config, problems))
 }

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use crate::console;
-use crate::fronts::{Form, USUAL_SOCKET, attach, give};
+use crate::fronts::{Form, USUAL_SOCKET, attach, print};
 use crate::start::{CONSOLE, Options};
 
+use super::effective_settings;
 use super::fail::Fail;
-use super::settled;
 
 /// Arguments of `potluck console`.
 #[derive(Args)]
@@ -39,13 +39,13 @@ enum Document {
 /// Attaches until either end disconnects, or prints a document.
 pub(super) fn run(args: ConsoleArgs) -> Result<(), Fail> {
     match args.document {
-        Some(Document::Reference) => return Ok(give(console::reference())?),
-        Some(Document::Man) => return Ok(give(console::man_page())?),
+        Some(Document::Reference) => return Ok(print(console::reference())?),
+        Some(Document::Man) => return Ok(print(console::man_page())?),
         None => {}
     }
     let path = match args.path {
         Some(path) => path,
-        None => settled(&args.options)?
+        None => effective_settings(&args.options)?
             .config
             .console
             .socket

@@ -11,15 +11,17 @@ use clap::Args;
 use crate::catalog::Prefilter;
 use crate::config::Config;
 use crate::console::{Check, NetPeer, Report};
-use crate::drive::{HeardOf, NetSettings, Probe, interfaces_of, is_shared, ports, probe, taken};
+use crate::drive::{
+    HeardMachine, NetSettings, Probe, interfaces_of, is_shared, ports, probe, taken,
+};
 use crate::fronts::{
-    Event, give, give_line, http_check, settings_checks, state_check, swarm_check, tell_briefly,
-    without_node,
+    Event, eprint_briefly, http_check, print, print_line, settings_checks, state_check,
+    swarm_check, without_node,
 };
 use crate::keyring::Keyring;
 use crate::start::{
-    Cores, DOCTOR, Kept, NodeSettings, Options, Settled, SetupError, Unread, alone, keyring, load,
-    model, precision, within_memory,
+    Cores, DOCTOR, EffectiveSettings, Kept, NodeSettings, Options, SetupError, Unread, alone,
+    keyring, load, model, precision, within_memory,
 };
 
 use super::fail::Fail;
@@ -41,14 +43,14 @@ pub(super) struct DoctorArgs {
 /// Runs the checks and prints the report. Fails if anything is wrong.
 pub(super) fn run(args: DoctorArgs) -> Result<(), Fail> {
     let wait = Duration::from_secs(args.wait.into());
-    let report = match args.options.settle() {
-        Ok(settled) => look(&settled, wait, args.json),
+    let report = match args.options.effective() {
+        Ok(effective) => look(&effective, wait, args.json),
         Err(unread) => Report::new(vec![unreadable(&unread)], Default::default()),
     };
     if args.json {
-        give_line(Event::Doctor { doctor: &report }.line())?;
+        print_line(Event::Doctor { doctor: &report }.line())?;
     } else {
-        give(report.text())?;
+        print(report.text())?;
     }
     if report.wrong() == 0 { Ok(()) } else { Err(Fail::Said) }
 }
@@ -58,12 +60,12 @@ fn unreadable(unread: &Unread) -> Check {
     Check::bad(what, unread.to_string())
 }
 
-fn look(settled: &Settled, wait: Duration, quiet: bool) -> Report {
-    let config = &settled.config;
-    let mut checks = settings_checks(settled);
-    checks.extend(model_checks(settled));
+fn look(effective: &EffectiveSettings, wait: Duration, quiet: bool) -> Report {
+    let config = &effective.config;
+    let mut checks = settings_checks(effective);
+    checks.extend(model_checks(effective));
     checks.push(state_check(config.node.state.as_deref()));
-    checks.push(swarm_check(settled.sharing()));
+    checks.push(swarm_check(effective.sharing()));
     checks.push(match config.http.listen.map(|listen| (listen.addr(), taken(listen.addr()))) {
         Some((addr, Some(error))) => {
             Check::bad("http", format!("{addr} is not available ({error}): set another listen in [http], or stop the program that uses it"))
@@ -71,26 +73,26 @@ fn look(settled: &Settled, wait: Duration, quiet: bool) -> Report {
         _ => http_check(&config.http),
     });
     let net = NetSettings::of(&config.network);
-    if !settled.sharing().is_on() {
-        return Report::new(checks, without_node(settled, interfaces_of(&net)));
+    if !effective.sharing().is_on() {
+        return Report::new(checks, without_node(effective, interfaces_of(&net)));
     }
     if let Some(error) = ports(&net) {
         checks.push(Check::bad("ports", error.to_string()));
-        return Report::new(checks, without_node(settled, interfaces_of(&net)));
+        return Report::new(checks, without_node(effective, interfaces_of(&net)));
     }
     checks.push(ports_check(&net));
     if !quiet && !wait.is_zero() {
-        tell_briefly(format_args!("listening for other nodes for {} s\n", wait.as_secs()));
+        eprint_briefly(format_args!("listening for other nodes for {} s\n", wait.as_secs()));
     }
     // If a passphrase cannot be stretched, report that; no node then counts as a member of the
     // swarm.
-    let keys = keyring(settled.key.as_ref(), config.swarm.old_keys.keys(), None);
+    let keys = keyring(effective.key.as_ref(), config.swarm.old_keys.keys(), None);
     checks.extend(keys.as_ref().err().map(|error| Check::bad("swarm", error.to_string())));
     let mut prefilter = Prefilter::new(keys.unwrap_or_else(|_| Keyring::open()));
     match probe(&net, wait, |from, bytes, now| prefilter.passes(from, bytes, now)) {
         Ok(found) => {
             checks.extend(network_checks(&found));
-            let mut facts = without_node(settled, found.interfaces);
+            let mut facts = without_node(effective, found.interfaces);
             facts.sharing = true;
             facts.heard_ms = found.heard_ms;
             facts.peers = members(&found.heard);
@@ -98,21 +100,21 @@ fn look(settled: &Settled, wait: Duration, quiet: bool) -> Report {
         }
         Err(error) => {
             checks.push(Check::bad("network", error.to_string()));
-            Report::new(checks, without_node(settled, interfaces_of(&net)))
+            Report::new(checks, without_node(effective, interfaces_of(&net)))
         }
     }
 }
 
 /// Checks the cores, the model as a node would load it, and its memory.
-fn model_checks(settled: &Settled) -> Vec<Check> {
-    let config = &settled.config;
+fn model_checks(effective: &EffectiveSettings) -> Vec<Check> {
+    let config = &effective.config;
     let mut checks = Vec::new();
     match Cores::new(&config.model) {
         Ok(_) => checks
             .push(Check::good("cores", "this machine has the cores that the settings ask for")),
         Err(error) => checks.push(Check::bad("cores", error.to_string())),
     }
-    let path = match model(settled) {
+    let path = match model(effective) {
         Ok(path) => path,
         Err(error) => return [checks, vec![Check::bad("model", error.to_string())]].concat(),
     };
@@ -193,9 +195,9 @@ fn loop_check(name: &str, is_back: bool) -> Check {
 }
 
 /// The nodes of this swarm on other machines. Their names are unknown without talking to them.
-fn members(heard: &BTreeMap<IpAddr, HeardOf>) -> Vec<NetPeer> {
+fn members(heard: &BTreeMap<IpAddr, HeardMachine>) -> Vec<NetPeer> {
     let members = heard.iter().filter(|(_, heard)| heard.of_swarm && !heard.is_own);
-    let heard = |of: &HeardOf| if of.by_multicast { "multicast" } else { "unicast" };
+    let heard = |of: &HeardMachine| if of.by_multicast { "multicast" } else { "unicast" };
     members
         .map(|(ip, of)| NetPeer {
             name: "a node".to_string(),
@@ -212,7 +214,7 @@ mod tests {
 
     #[test]
     fn strangers_and_members_are_told_apart_and_a_silent_interface_is_a_fault() {
-        let heard_of = |of_swarm, is_own| HeardOf { by_multicast: true, of_swarm, is_own };
+        let heard_of = |of_swarm, is_own| HeardMachine { by_multicast: true, of_swarm, is_own };
         let heard = BTreeMap::from([
             ("10.0.0.2".parse().unwrap(), heard_of(true, false)),
             ("10.0.0.3".parse().unwrap(), heard_of(false, false)),

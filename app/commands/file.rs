@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
-use crate::fronts::{Event, OutputError, give_line, tell};
+use crate::fronts::{Event, OutputError, eprint, print_line};
 use crate::model::convert::{ConvertError, Report};
 use crate::model::perplexity::PerplexityError;
 use crate::model::verify::VerifyError;
@@ -45,12 +45,12 @@ pub(super) fn written(out: &Path, report: &Report, json: bool) -> Result<(), Fil
     let Report { tensors, bytes, notes, .. } = report;
     if json {
         let path = &out.display().to_string();
-        return Ok(give_line(
+        return Ok(print_line(
             Event::Written { path, tensors: *tensors, bytes: *bytes, notes }.line(),
         )?);
     }
-    notes.iter().for_each(|note| tell(format_args!("· {note}\n")));
-    Ok(give_line(format_args!(
+    notes.iter().for_each(|note| eprint(format_args!("· {note}\n")));
+    Ok(print_line(format_args!(
         "{}: {tensors} tensors, {:.1} MB",
         out.display(),
         *bytes as f64 / 1e6
@@ -74,14 +74,14 @@ impl Bar {
         }
         self.shown = Some(Instant::now());
         let percent = 100 * progress.done / progress.total.max(1);
-        tell(format_args!("\r\x1b[K{percent:3} % {}", progress.item));
+        eprint(format_args!("\r\x1b[K{percent:3} % {}", progress.item));
     }
 }
 
 impl Drop for Bar {
     fn drop(&mut self) {
         if self.shown.is_some() {
-            tell("\r\x1b[K");
+            eprint("\r\x1b[K");
         }
     }
 }

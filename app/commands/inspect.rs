@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::config::Config;
-use crate::fronts::{give_event, give_line};
+use crate::fronts::{print_event, print_line};
 use crate::model::{Precision, inspect};
 use crate::start::{Cores, SetupError};
 
@@ -32,7 +32,7 @@ pub(super) fn run(args: &InspectArgs) -> Result<(), FileError> {
     inspection.speed =
         cores.map(|cores| bench::speed(&args.file, Precision::INT8, &cores)).transpose()?;
     if args.json {
-        return Ok(give_event("inspect", &inspection)?);
+        return Ok(print_event("inspect", &inspection)?);
     }
-    Ok(give_line(inspection)?)
+    Ok(print_line(inspection)?)
 }

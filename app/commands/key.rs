@@ -9,7 +9,7 @@ use qrcode::{EcLevel, QrCode};
 use thiserror::Error;
 
 use crate::config::SwarmKey;
-use crate::fronts::{Event, OutputError, give, give_line};
+use crate::fronts::{Event, OutputError, print, print_line};
 use crate::start::draw_key;
 
 /// Arguments of `potluck key`.
@@ -40,7 +40,7 @@ pub(super) fn run(args: &KeyArgs) -> Result<(), DrawError> {
     let key = draw_key().map_err(|error| DrawError::Random(error.to_string()))?;
     let hex = SwarmKey::hex(&key);
     if args.json {
-        return Ok(give_line(Event::Key { key: &hex, words: &SwarmKey::words(&key) }.line())?);
+        return Ok(print_line(Event::Key { key: &hex, words: &SwarmKey::words(&key) }.line())?);
     }
     let mut text = format!(
         "# A swarm key: set it, in quotation marks, as key in [swarm] of every board's potluck.toml.\n{hex}\n"
@@ -52,7 +52,7 @@ pub(super) fn run(args: &KeyArgs) -> Result<(), DrawError> {
     if args.qr || io::stdout().is_terminal() {
         text += &qr_code(&hex)?;
     }
-    Ok(give(text)?)
+    Ok(print(text)?)
 }
 
 /// The key as a QR code of half blocks, light on dark as terminals are. In capitals, for which QR

@@ -12,7 +12,7 @@ use thiserror::Error;
 
 use crate::config::{Config, TABLE};
 use crate::console;
-use crate::fronts::{OutputError, give, give_line};
+use crate::fronts::{OutputError, print, print_line};
 use crate::start::READ_TEMPLATE;
 
 use super::cli::Cli;
@@ -59,7 +59,7 @@ pub(super) fn run(args: &ManualArgs) -> Result<(), ManualError> {
                 .any(|name| page.file.rsplit_once('.').is_some_and(|(stem, _)| stem == name))
     };
     let page = pages.iter().find(named).ok_or_else(|| ManualError::Unknown(args.page.clone()))?;
-    Ok(give(&page.text)?)
+    Ok(print(&page.text)?)
 }
 
 fn write_all(folder: &Path, pages: &[Page]) -> Result<(), ManualError> {
@@ -73,7 +73,7 @@ fn write_all(folder: &Path, pages: &[Page]) -> Result<(), ManualError> {
         fs::create_dir_all(&folder).map_err(unwritable(&folder))?;
         let path = folder.join(&page.file);
         fs::write(&path, &page.text).map_err(unwritable(&path))?;
-        give_line(path.display())?;
+        print_line(path.display())?;
     }
     Ok(())
 }

@@ -30,18 +30,20 @@ mod unfinished;
 mod usage;
 mod verify;
 
-use crate::fronts::tell_briefly;
-use crate::start::{Options, Settled, Unread};
+use crate::fronts::eprint_briefly;
+use crate::start::{EffectiveSettings, Options, Unread};
 
 pub use cli::main;
 
 /// Reads the settings of a command that cannot run without them. Prints their problems, and the
 /// path of a file that was found without being named.
-fn settled<const COMMAND: u8>(options: &Options<COMMAND>) -> Result<Settled, Unread> {
-    let settled = options.settle()?;
-    if let Some(file) = settled.file.as_ref().filter(|_| settled.is_found) {
-        tell_briefly(format!("· settings from {}; --config names others\n", file.display()));
+fn effective_settings<const COMMAND: u8>(
+    options: &Options<COMMAND>,
+) -> Result<EffectiveSettings, Unread> {
+    let effective = options.effective()?;
+    if let Some(file) = effective.file.as_ref().filter(|_| effective.is_found) {
+        eprint_briefly(format!("· settings from {}; --config names others\n", file.display()));
     }
-    tell_briefly(settled.problems.iter().map(|line| format!("{line}\n")).collect::<String>());
-    Ok(settled)
+    eprint_briefly(effective.problems.iter().map(|line| format!("{line}\n")).collect::<String>());
+    Ok(effective)
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::fronts::{give_event, give_line};
+use crate::fronts::{print_event, print_line};
 use crate::model::perplexity;
 use crate::start::size;
 
@@ -40,7 +40,7 @@ pub(super) fn run(args: &PerplexityArgs) -> Result<(), FileError> {
     )?;
     drop(bar);
     if args.json {
-        return Ok(give_event("perplexity", &report)?);
+        return Ok(print_event("perplexity", &report)?);
     }
-    Ok(give_line(report)?)
+    Ok(print_line(report)?)
 }

@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use rustix::process::{Resource, Rlimit, setrlimit};
 
 use crate::answers::Pattern;
-use crate::fronts::{OutputError, give};
+use crate::fronts::{OutputError, print};
 use crate::limits::{MAX_TEMPLATE_BYTES, MAX_TEMPLATE_MEMORY_BYTES, MAX_TEMPLATE_SECONDS};
 
 /// Reads a template from standard input and prints its pattern as JSON.
@@ -24,7 +24,7 @@ pub(super) fn run() -> Result<(), OutputError> {
     io::stdin().take(MAX_TEMPLATE_BYTES as u64 + 1).read_to_end(&mut source)?;
     let source = String::from_utf8_lossy(&source);
     let read = Pattern::of(&source);
-    give(
+    print(
         serde_json::to_string(&read)
             .unwrap_or_else(|error| unreachable!("texts are plain data: {error}")),
     )

@@ -9,12 +9,12 @@ use thiserror::Error;
 
 use crate::catalog::{ResetClient, ResetClientConfig, ResetClientEvent};
 use crate::drive::{NetSettings, ResetClientError, order};
-use crate::fronts::{Effect, Event, give_line, listed};
+use crate::fronts::{Effect, Event, listed, print_line};
 use crate::id::{BootId, EpochState, NodeId};
 use crate::start::{Options, RESET, Sharing, keyring, random};
 
+use super::effective_settings;
 use super::fail::Fail;
-use super::settled;
 use super::usage::whole;
 
 #[derive(Args)]
@@ -56,13 +56,16 @@ pub(super) enum ResetError {
 /// Orders a reset and reports the acknowledgements. Fails unless at least one node was heard and
 /// every node that was heard has acknowledged.
 pub(super) fn run(args: ResetArgs) -> Result<(), Fail> {
-    let settled = settled(&args.options)?;
-    let config = &settled.config;
-    if let Sharing::Shut(reason) = settled.sharing() {
+    let effective = effective_settings(&args.options)?;
+    let config = &effective.config;
+    if let Sharing::Shut(reason) = effective.sharing() {
         return Err(ResetError::Shut(reason.to_string()).into());
     }
-    let keys =
-        keyring(settled.key.as_ref(), config.swarm.old_keys.keys(), config.node.state.as_deref())?;
+    let keys = keyring(
+        effective.key.as_ref(),
+        config.swarm.old_keys.keys(),
+        config.node.state.as_deref(),
+    )?;
     if args.store && keys.current().is_open() {
         let text = "this swarm has no key: its nodes keep their blocks, and drop them only at their own consoles";
         say(args.json, &Event::Note { text }, text);
@@ -74,7 +77,7 @@ pub(super) fn run(args: ResetArgs) -> Result<(), Fail> {
         keys,
         store: args.store,
     };
-    let tell = |news| match news {
+    let on_event = |event| match event {
         ResetClientEvent::Ordered(epochs) => {
             let EpochState { epoch, store_epoch } = epochs;
             say(
@@ -91,8 +94,8 @@ pub(super) fn run(args: ResetArgs) -> Result<(), Fail> {
             );
         }
     };
-    let client =
-        order(&NetSettings::of(&config.network), order_of, wait, tell).map_err(ResetError::from)?;
+    let client = order(&NetSettings::of(&config.network), order_of, wait, on_event)
+        .map_err(ResetError::from)?;
     Ok(outcome(&client, wait, args.json)?)
 }
 
@@ -122,5 +125,5 @@ fn outcome(client: &ResetClient, wait: Duration, json: bool) -> Result<(), Reset
 
 /// Prints a line. A reset goes on even if the output is closed.
 fn say(json: bool, event: &Event<'_>, line: impl fmt::Display) {
-    let _ = if json { give_line(event.line()) } else { give_line(line) };
+    let _ = if json { print_line(event.line()) } else { print_line(line) };
 }

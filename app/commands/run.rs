@@ -10,16 +10,16 @@ use clap::error::ErrorKind;
 use crate::config::{self, Origin};
 use crate::console::Settings;
 use crate::drive::NetSettings;
-use crate::fronts::{self, Console, Prepared, Terminal, tell};
+use crate::fronts::{self, Console, Prepared, Terminal, eprint};
 use crate::keyring::Keyring;
 use crate::start::{
-    Cores, Kept, NodeSettings, Options, RUN, Settled, SetupError, alone, answers, keyring, load,
-    model, precision, within_memory,
+    Cores, EffectiveSettings, Kept, NodeSettings, Options, RUN, SetupError, alone, answers,
+    keyring, load, model, precision, within_memory,
 };
 
 use super::cli::Cli;
 use super::fail::Fail;
-use super::{pace, settled, usage};
+use super::{effective_settings, pace, usage};
 
 #[derive(Args)]
 pub(super) struct RunArgs {
@@ -52,25 +52,25 @@ pub(super) struct RunArgs {
 
 /// Runs a node until its console ends.
 pub(super) fn run(args: RunArgs) -> Result<(), Fail> {
-    let mut settled = settled(&args.options)?;
-    if args.alone && settled.config.origin(config::key("network", "peers")) == Origin::Option {
+    let mut effective = effective_settings(&args.options)?;
+    if args.alone && effective.config.origin(config::key("network", "peers")) == Origin::Option {
         let reason =
             "--peer names nodes to share with, and --alone shares nothing: leave one of them out";
         usage::refuse::<Cli>("run", ErrorKind::ArgumentConflict, reason);
     }
-    settled.alone = args.alone;
-    let config = settled.config.clone();
+    effective.alone = args.alone;
+    let config = effective.config.clone();
     let asking = Settings { raw: args.raw, ..answers(&config)? };
-    let terminals = terminals(&settled);
+    let terminals = terminals(&effective);
     let console = match (args.json, args.no_console, terminals.is_empty()) {
         (_, true, _) => Console::None,
         (json, _, false) => Console::Terminals(terminals, json),
         (true, _, _) => Console::Json,
         _ => Console::Text,
     };
-    let (net, model) = (NetSettings::of(&config.network), model(&settled));
-    let is_on = settled.sharing().is_on();
-    let key = settled.key.clone();
+    let (net, model) = (NetSettings::of(&config.network), model(&effective));
+    let is_on = effective.sharing().is_on();
+    let key = effective.key.clone();
     let pace = args.pace.as_deref().map(pace::read).transpose()?;
     let load = move || {
         let start = Instant::now();
@@ -79,7 +79,7 @@ pub(super) fn run(args: RunArgs) -> Result<(), Fail> {
         let mut loaded =
             load(&model, config.model.tokenizer.as_deref(), precision(&config), &kept)?;
         loaded.compute_on(&Cores::new(&config.model).map_err(SetupError::from)?)?;
-        loaded.halve(config.model.halves, &kept, &mut |line| tell(format_args!("· {line}\n")));
+        loaded.halve(config.model.halves, &kept, &mut |line| eprint(format_args!("· {line}\n")));
         let state = config.node.state.as_deref();
         let keys = if is_on {
             keyring(key.as_ref(), config.swarm.old_keys.keys(), state)?
@@ -108,17 +108,17 @@ pub(super) fn run(args: RunArgs) -> Result<(), Fail> {
         }
         Ok(Prepared { loaded, node, config, notes, model: name_of(&model), pace })
     };
-    Ok(fronts::run(settled, net, asking, console, args.alive, load)?)
+    Ok(fronts::run(effective, net, asking, console, args.alive, load)?)
 }
 
 /// The terminals that get consoles: those of the board, which settings cannot remove, then those of
 /// the settings.
-fn terminals(settled: &Settled) -> Vec<Terminal> {
+fn terminals(effective: &EffectiveSettings) -> Vec<Terminal> {
     let board =
-        settled.board_consoles.iter().map(|path| Terminal { path: path.clone(), speed: None });
-    let console = &settled.config.console;
+        effective.board_consoles.iter().map(|path| Terminal { path: path.clone(), speed: None });
+    let console = &effective.config.console;
     let devices = console.devices.iter().map(|device| device.path().to_path_buf());
-    let more = devices.filter(|path| !settled.board_consoles.contains(path));
+    let more = devices.filter(|path| !effective.board_consoles.contains(path));
     board
         .chain(more.map(|path| Terminal { path, speed: Some(console.speed.bits_per_s()) }))
         .collect()

@@ -9,7 +9,7 @@ use serde::Serialize;
 use thiserror::Error;
 
 use crate::answers;
-use crate::fronts::{OutputError, give_event, give_line, tell};
+use crate::fronts::{OutputError, eprint, print_event, print_line};
 use crate::id::TokenId;
 use crate::limits::{MAX_ID_LIST_BYTES, MAX_PROMPT_BYTES};
 use crate::model;
@@ -20,7 +20,7 @@ use crate::tokenizer::{TokenKind, Tokenizer, TokenizerError};
 
 use super::cli::Cli;
 use super::prompt::{PromptError, Source};
-use super::{settled, usage};
+use super::{effective_settings, usage};
 
 /// Arguments of `potluck tokenize`.
 #[derive(Args)]
@@ -131,8 +131,8 @@ pub(super) fn run(args: TokenizeArgs) -> Result<(), TokenizeError> {
         let reason = "no text: give one, or a file with --file FILE, or pipe one in";
         usage::refuse::<Cli>("tokenize", ErrorKind::MissingRequiredArgument, reason);
     };
-    let settled = settled(&args.options)?;
-    let (config, path) = (&settled.config, named(&settled)?);
+    let effective = effective_settings(&args.options)?;
+    let (config, path) = (&effective.config, named(&effective)?);
     let opened = model::open(&path).map_err(SetupError::from)?;
     let kept = Kept::at(config.node.state.as_deref());
     let tokenizer = tokenizer_of(&opened, &path, config.model.tokenizer.as_deref(), &kept)?;
@@ -144,7 +144,7 @@ pub(super) fn run(args: TokenizeArgs) -> Result<(), TokenizeError> {
     let form = match (args.chat, args.no_bos) {
         (true, _) => {
             let (form, note) = form(&opened);
-            note.iter().for_each(|note| tell(format_args!("· {note}\n")));
+            note.iter().for_each(|note| eprint(format_args!("· {note}\n")));
             Form::Chat(form)
         }
         (_, true) => Form::Bare,
@@ -177,20 +177,20 @@ fn encode(
     let bos = ids.first().is_some_and(|first| tokenizer.bos() == Some(*first));
     if show == Show::Json {
         let (chat, tokens) = (is_chat, ids.iter().map(|id| shown(tokenizer, *id)).collect());
-        return Ok(give_event("tokenize", &Encoded { bytes, bos, chat, tokens, notes })?);
+        return Ok(print_event("tokenize", &Encoded { bytes, bos, chat, tokens, notes })?);
     }
-    notes.iter().for_each(|note| tell(format_args!("· {note}\n")));
+    notes.iter().for_each(|note| eprint(format_args!("· {note}\n")));
     if show == Show::Ids {
         let ids: Vec<String> = ids.iter().map(|id| id.0.to_string()).collect();
-        return Ok(give_line(ids.join(" "))?);
+        return Ok(print_line(ids.join(" "))?);
     }
     let lines: Vec<String> = ids.iter().map(|id| line(&shown(tokenizer, *id))).collect();
     if !lines.is_empty() {
-        give_line(lines.join("\n"))?;
+        print_line(lines.join("\n"))?;
     }
     let with = if bos { "with <bos>" } else { "without <bos>" };
     let of = if is_chat { " as a chat" } else { "" };
-    tell(format_args!("[{} tokens, {with}; {bytes} bytes of text{of}]\n", ids.len()));
+    eprint(format_args!("[{} tokens, {with}; {bytes} bytes of text{of}]\n", ids.len()));
     Ok(())
 }
 
@@ -203,9 +203,9 @@ fn decode(tokenizer: &Tokenizer, source: Source, show: Show) -> Result<(), Token
     if show == Show::Json {
         let tokens = ids.iter().map(|id| shown(tokenizer, *id)).collect();
         let text = String::from_utf8_lossy(&text).into_owned();
-        return Ok(give_event("tokenize", &Decoded { text, tokens, notes })?);
+        return Ok(print_event("tokenize", &Decoded { text, tokens, notes })?);
     }
-    notes.iter().for_each(|note| tell(format_args!("· {note}\n")));
+    notes.iter().for_each(|note| eprint(format_args!("· {note}\n")));
     let mut out = io::stdout().lock();
     // A file or pipe gets the text and nothing else. On a terminal, the shell's next prompt must
     // start on a new line.

@@ -10,7 +10,7 @@ use std::process;
 use std::thread;
 
 use crate::drive::Signals;
-use crate::fronts::tell;
+use crate::fronts::eprint;
 
 /// Starts a thread that waits for a signal to stop, then removes the file or directory at `path`,
 /// if there is one, and exits.
@@ -19,7 +19,7 @@ pub(super) fn remove_when_stopped(path: PathBuf) -> io::Result<()> {
     let wait = move || {
         if let Some(signal) = signals.wait() {
             let _ = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
-            tell("\npotluck: stopped; the unfinished output was removed\n");
+            eprint("\npotluck: stopped; the unfinished output was removed\n");
             // Shells report death by a signal with this code.
             process::exit(128 + signal);
         }

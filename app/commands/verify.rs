@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::fronts::{give_event, give_line};
+use crate::fronts::{print_event, print_line};
 use crate::model::verify::{self, Scratch};
 
 use super::fail::Fail;
@@ -32,9 +32,9 @@ fn verify(args: &VerifyArgs) -> Result<bool, FileError> {
     let report = verify::verify(&args.dir, &scratch, &mut |progress| bar.show(progress))?;
     drop(bar);
     if args.json {
-        give_event("verify", &report)?;
+        print_event("verify", &report)?;
     } else {
-        give_line(&report)?;
+        print_line(&report)?;
     }
     Ok(report.passed)
 }

@@ -51,7 +51,7 @@ pub(crate) struct Entry {
 
 /// What consoles print for a new line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Told {
+pub(crate) enum LogOutcome {
     /// The line, preceded by how many were left out since the last.
     Line {
         /// Lines left out.
@@ -74,7 +74,7 @@ pub(crate) struct Log {
 
 impl Log {
     /// Adds a line, truncated if too long.
-    pub(crate) fn push(&mut self, level: Level, text: &str, now: Millis) -> Told {
+    pub(crate) fn push(&mut self, level: Level, text: &str, now: Millis) -> LogOutcome {
         let text = cut(text);
         if self.entries.len() == LOG_LINES {
             self.entries.pop_front();
@@ -85,10 +85,10 @@ impl Log {
         self.since = self.since + Millis(gaps * LOG_GAP_MS);
         if self.burst >= LOG_BURST {
             self.left_out += 1;
-            return Told::Nothing;
+            return LogOutcome::Nothing;
         }
         self.burst += 1;
-        Told::Line { left_out: std::mem::take(&mut self.left_out) }
+        LogOutcome::Line { left_out: std::mem::take(&mut self.left_out) }
     }
 
     /// The last `count` lines, the oldest first.
@@ -114,22 +114,22 @@ mod tests {
     fn a_storm_is_told_in_part_and_counted_and_kept_within_bounds() {
         let mut log = Log::default();
         let told = (0..10_000)
-            .filter(|_| log.push(Level::Info, "a peer is here", Millis(5)) != Told::Nothing)
+            .filter(|_| log.push(Level::Info, "a peer is here", Millis(5)) != LogOutcome::Nothing)
             .count();
         assert_eq!(told as u64, LOG_BURST);
         assert_eq!(log.last(usize::MAX).count(), LOG_LINES);
         let later = Millis(5 + LOG_GAP_MS);
         assert_eq!(
             log.push(Level::Warn, "again", later),
-            Told::Line { left_out: 10_000 - LOG_BURST }
+            LogOutcome::Line { left_out: 10_000 - LOG_BURST }
         );
-        assert_eq!(log.push(Level::Warn, "again", later), Told::Nothing);
+        assert_eq!(log.push(Level::Warn, "again", later), LogOutcome::Nothing);
         assert_eq!(log.last(1).next().unwrap().level, Level::Warn);
         log.push(Level::Info, &"é".repeat(LOG_LINE_BYTES), later);
         assert_eq!(log.last(1).next().unwrap().text.len(), LOG_LINE_BYTES);
         let calm = later + Millis(LOG_GAP_MS * LOG_BURST);
         assert!(
-            (0..LOG_BURST).all(|_| log.push(Level::Info, "x", calm) != Told::Nothing),
+            (0..LOG_BURST).all(|_| log.push(Level::Info, "x", calm) != LogOutcome::Nothing),
             "a quiet period restores the burst"
         );
     }

@@ -26,12 +26,12 @@ pub(crate) use command::{Command, Line, LogRequest};
 #[cfg(test)]
 pub(crate) use doctor::Verdict;
 pub(crate) use doctor::{Check, Report};
-pub(crate) use log::{Entry, Level, Log, Told};
+pub(crate) use log::{Entry, Level, Log, LogOutcome};
 pub(crate) use manual::man_page;
 pub use manual::reference;
 pub(crate) use net::{Board, NetFacts, NetPeer, Wifi, deaf_radio, no_lan};
 pub use screen::{Screen, Typed, harmless};
 pub(crate) use settings::{Settings, stops, system};
 pub use table::words;
-pub(crate) use table::{May, help, help_for};
+pub(crate) use table::{Permissions, help, help_for};
 pub use words::word;

@@ -14,10 +14,10 @@
 //! Nothing here reads a clock: [`Screen::at`] sets the time, and [`Screen::wait`] says when to
 //! call again.
 
-mod draw;
 #[cfg(test)]
-mod noisy;
-mod say;
+mod cable_tests;
+mod draw;
+mod output;
 #[cfg(test)]
 mod tests;
 
@@ -29,9 +29,9 @@ use crate::limits::{MAX_TERMINAL_OUTPUT_BYTES, TERMINAL_COLUMNS};
 use super::cable::{self, Cable, Dropped, Taken};
 use super::editor::{Edit, Editor};
 use super::keys::{Key, Keys};
-use super::table::{self, May};
+use super::table::{self, Permissions};
 
-pub use say::harmless;
+pub use output::harmless;
 
 use draw::{Cell, shown};
 
@@ -101,7 +101,7 @@ pub struct Screen {
     /// The filter for a serial cable, if the terminal is on one.
     cable: Option<Cable>,
     /// Which commands are allowed here.
-    may: May,
+    permissions: Permissions,
     /// The line continues a prompt.
     continues: bool,
     /// The terminal has been asked to mark pasted text.
@@ -129,7 +129,7 @@ impl Screen {
             now: Millis(0),
             came: Millis(0),
             cable: None,
-            may: May::ALL,
+            permissions: Permissions::ALL,
             continues: false,
             marks: false,
         }
@@ -153,8 +153,8 @@ impl Screen {
     }
 
     /// Sets which commands are allowed here.
-    pub(crate) fn set_may(&mut self, may: May) {
-        self.may = may;
+    pub(crate) fn set_permissions(&mut self, permissions: Permissions) {
+        self.permissions = permissions;
     }
 
     /// Sets whether the next lines continue a prompt: then blank lines count, and the prompt
@@ -250,8 +250,8 @@ impl Screen {
             if key == Key::Interrupt && self.row == Row::Line {
                 self.draw();
             }
-            let may = self.may;
-            let edit = self.editor.apply(key, |line| table::completion(line, may));
+            let permissions = self.permissions;
+            let edit = self.editor.apply(key, |line| table::completion(line, permissions));
             self.edited(edit);
         }
     }
@@ -280,7 +280,7 @@ impl Screen {
                 return;
             }
             Edit::List => {
-                let listed = table::candidates(self.editor.text(), self.may).join("  ");
+                let listed = table::candidates(self.editor.text(), self.permissions).join("  ");
                 return self.say(&listed);
             }
             Edit::Noise => return self.dropped(Dropped::Noise),

@@ -218,16 +218,16 @@ pub(super) const TABLE: &[Entry] = &[
 
 /// Which of the restricted commands a console allows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct May {
+pub(crate) struct Permissions {
     /// `quit`, where the console can be left.
     pub quit: bool,
     /// `reboot` and `poweroff`.
     pub power: bool,
 }
 
-impl May {
+impl Permissions {
     /// Every command.
-    pub(crate) const ALL: May = May { quit: true, power: true };
+    pub(crate) const ALL: Permissions = Permissions { quit: true, power: true };
 
     fn has(self, entry: &Entry) -> bool {
         match entry.word {
@@ -245,10 +245,15 @@ pub fn words() -> impl Iterator<Item = &'static str> {
 
 /// The words that can complete the line: commands, or the arguments of `help`, `set`, `log`
 /// and `config`.
-pub(super) fn candidates(line: &str, may: May) -> Vec<&'static str> {
+pub(super) fn candidates(line: &str, permissions: Permissions) -> Vec<&'static str> {
     let begun = line.rsplit(' ').next().unwrap_or_default();
-    let commands =
-        || TABLE.iter().filter(|entry| may.has(entry)).map(|entry| entry.word).collect::<Vec<_>>();
+    let commands = || {
+        TABLE
+            .iter()
+            .filter(|entry| permissions.has(entry))
+            .map(|entry| entry.word)
+            .collect::<Vec<_>>()
+    };
     let mut words = match line.split(' ').collect::<Vec<_>>()[..] {
         [_] | ["help", _] => commands(),
         ["set", _] => SETTINGS.iter().map(|(name, _)| *name).collect(),
@@ -263,9 +268,9 @@ pub(super) fn candidates(line: &str, may: May) -> Vec<&'static str> {
 
 /// Completes the line with the common prefix of its candidates. A single candidate that takes
 /// arguments also gets a space.
-pub(super) fn completion(line: &str, may: May) -> Completion {
+pub(super) fn completion(line: &str, permissions: Permissions) -> Completion {
     let begun = line.rsplit(' ').next().unwrap_or_default();
-    let candidates = candidates(line, may);
+    let candidates = candidates(line, permissions);
     let Some(first) = candidates.first() else { return Completion::Unknown };
     let common = candidates.iter().fold(first.len(), |common, word| {
         first.bytes().zip(word.bytes()).take(common).take_while(|(one, other)| one == other).count()
@@ -287,8 +292,8 @@ pub(super) fn usage(entry: &Entry) -> String {
 }
 
 /// The allowed commands, one per line.
-pub(crate) fn help(may: May) -> String {
-    let entries = TABLE.iter().filter(|entry| may.has(entry));
+pub(crate) fn help(permissions: Permissions) -> String {
+    let entries = TABLE.iter().filter(|entry| permissions.has(entry));
     let mut text: String =
         entries.map(|entry| format!("{:<22}{}\n", usage(entry), entry.help)).collect();
     text += "Any command takes --json behind its word. help COMMAND says more. Ctrl-C stops an answer; Tab completes a command.\n\
@@ -317,7 +322,7 @@ mod tests {
                 format!("{} some words", entry.word)
             };
             assert!(parse(&line).unwrap().is_some_and(|line| !line.bare));
-            assert!(help(May::ALL).contains(entry.help));
+            assert!(help(Permissions::ALL).contains(entry.help));
             assert!(help_for(entry.word).unwrap().contains(entry.help));
         }
     }
@@ -341,16 +346,16 @@ mod tests {
             ("log level w", rest("arn")),
             ("help", rest(" ")),
         ] {
-            assert_eq!(completion(line, May::ALL), meant, "{line}");
+            assert_eq!(completion(line, Permissions::ALL), meant, "{line}");
         }
-        assert_eq!(candidates("set top", May::ALL), ["top-k", "top-p"]);
+        assert_eq!(candidates("set top", Permissions::ALL), ["top-k", "top-p"]);
     }
 
     #[test]
     fn what_may_not_be_done_is_neither_listed_nor_completed() {
-        let board = May { quit: false, power: true };
+        let board = Permissions { quit: false, power: true };
         assert!(!help(board).contains("quit") && help(board).contains("reboot"));
-        let computer = May { quit: true, power: false };
+        let computer = Permissions { quit: true, power: false };
         assert!(help(computer).contains("quit") && !help(computer).contains("reboot"));
         assert_eq!(
             (completion("qu", board), completion("qu", computer)),

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use crate::console::Level;
 use crate::node::Input;
 
-use super::{Driver, Word, say};
+use super::{Driver, DriverEvent, say};
 
 impl Driver {
     /// Saves what the node wants saved, without blocking the other tasks: a card may take a second.
@@ -20,7 +20,7 @@ impl Driver {
                     if !said {
                         said = true;
                         let line = "no --state directory: after a restart this node learns the swarm's epoch from its peers";
-                        say(&self.words, Word::Note(Level::Info, line.to_string()));
+                        say(&self.words, DriverEvent::Note(Level::Info, line.to_string()));
                     }
                     Ok(())
                 }
@@ -41,7 +41,7 @@ impl Driver {
                 let line = format!(
                     "the new id {node} cannot be saved ({error}): free the card or replace it"
                 );
-                say(&self.words, Word::Note(Level::Warn, line));
+                say(&self.words, DriverEvent::Note(Level::Warn, line));
             }
         }
     }

@@ -16,7 +16,7 @@ use crate::lan::{Interface, Radio, RadioCounts, Renewal, Step, Verdict};
 use crate::node::Input;
 
 use super::net::CatalogSocket;
-use super::{Driver, Word, interfaces, say};
+use super::{Driver, DriverEvent, interfaces, say};
 
 /// How often to check the interfaces: a plugged-in cable is noticed while its owner is
 /// still watching.
@@ -28,7 +28,7 @@ const ANEW: u8 = 3;
 
 /// Time without a LAN before it is reported: a radio takes some ten seconds to find its network,
 /// and a DHCP server takes as long.
-const LAN_PATIENCE: Duration = Duration::from_secs(30);
+const LAN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The script that resets a board's radio; a PC has none.
 const RADIO_SCRIPT: &str = "/usr/libexec/potluck/radio";
@@ -42,7 +42,7 @@ const DISCARD: u16 = 9;
 
 /// When datagrams were heard on an interface.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Heard {
+pub(super) struct LastHeard {
     /// The last datagram from another machine through the group.
     group: Option<Millis>,
     /// The last datagram of any kind, and whether one belonged to the swarm.
@@ -70,7 +70,7 @@ struct Lan {
     radios: BTreeMap<String, Radio>,
     /// Since when there has been no LAN, and whether that was reported.
     without: Option<Instant>,
-    told: bool,
+    reported: bool,
     /// Number of further checks at which the node announces itself again: an IPv6 address is
     /// unusable for its first seconds.
     again: u8,
@@ -86,7 +86,7 @@ impl Driver {
             .filter_map(|(index, heard)| Some((*index, (now - heard.group?).0)))
             .collect();
         let interfaces = self.socket.as_ref().map_or(Vec::new(), CatalogSocket::interfaces);
-        let (renewals, radio) = self.shaken.get();
+        let (renewals, radio) = self.recoveries.get();
         LanReport { interfaces, heard_ms, renewals, radio }
     }
 
@@ -135,20 +135,26 @@ impl Driver {
         };
         let named = interfaces.iter().any(|interface| interface.verdict == Verdict::NotNamed);
         if interfaces.iter().any(leads_out) || named && interfaces.iter().any(Interface::is_used) {
-            if core::mem::take(&mut lan.told) {
+            if core::mem::take(&mut lan.reported) {
                 say(
                     &self.words,
-                    Word::Note(Level::Info, "there is a LAN now: looking for peers".to_string()),
+                    DriverEvent::Note(
+                        Level::Info,
+                        "there is a LAN now: looking for peers".to_string(),
+                    ),
                 );
             }
             lan.without = None;
             return;
         }
         let since = *lan.without.get_or_insert_with(Instant::now);
-        if !lan.told && since.elapsed() >= LAN_PATIENCE {
-            lan.told = true;
+        if !lan.reported && since.elapsed() >= LAN_TIMEOUT {
+            lan.reported = true;
             let names_peers = self.socket.as_ref().is_some_and(CatalogSocket::names_peers);
-            say(&self.words, Word::Note(Level::Warn, console::no_lan(interfaces, names_peers)));
+            say(
+                &self.words,
+                DriverEvent::Note(Level::Warn, console::no_lan(interfaces, names_peers)),
+            );
         }
     }
 
@@ -162,7 +168,7 @@ impl Driver {
             interfaces.iter().filter(used).map(|interface| interface.index).collect();
         lan.renewals.retain(|index, _| used.contains(index));
         self.heard.borrow_mut().retain(|index, _| used.contains(index));
-        let (mut count, radio) = self.shaken.get();
+        let (mut count, radio) = self.recoveries.get();
         for index in used {
             let heard = self.heard.borrow_mut().entry(index).or_default().group;
             let renewal = lan
@@ -179,7 +185,7 @@ impl Driver {
             }
         }
         self.looked.set(now);
-        self.shaken.set((count, radio));
+        self.recoveries.set((count, radio));
     }
 
     /// Checks whether a radio is deaf, and tries remedies.
@@ -209,7 +215,7 @@ impl Driver {
             }
             let Some(step) = radio.poll(now) else { continue };
             let (silent_s, counts) = (radio.silent_ms(now) / 1_000, radio.counts());
-            self.shaken.set((self.shaken.get().0, counts));
+            self.recoveries.set((self.recoveries.get().0, counts));
             self.try_step(step, interface, silent_s).await;
         }
     }
@@ -227,7 +233,7 @@ impl Driver {
             Step::Bounce => smol::unblock(move || script("bounce", &name)).await,
             Step::Reload => smol::unblock(move || script("reload", &name)).await,
             Step::Reboot => {
-                say(&self.words, Word::Reboot);
+                say(&self.words, DriverEvent::Reboot);
                 Ok(())
             }
         };
@@ -237,7 +243,7 @@ impl Driver {
             step,
             done.as_ref().err().map(String::as_str),
         );
-        say(&self.words, Word::Note(Level::Warn, line));
+        say(&self.words, DriverEvent::Note(Level::Warn, line));
     }
 }
 

@@ -4,9 +4,9 @@
 //! One thread runs every task; the node sits in a `RefCell` that is never borrowed across an await.
 //! The engine has a thread of its own, and so has the console's reader.
 
-pub(crate) mod alive;
 mod engine;
 mod epochs;
+pub(crate) mod heartbeat;
 mod interfaces;
 mod lan;
 mod machine;
@@ -44,10 +44,10 @@ pub(crate) use net::NetSettings;
 
 pub(crate) use engine::Engine;
 pub(crate) use machine::Machine;
-pub(crate) use mailbox::{Mailbox, Weight};
+pub(crate) use mailbox::{Mailbox, Priority};
 pub(crate) use net::{NetError, Sockets, free_port};
-pub(crate) use paced::{Kept as PaceKept, Paced};
-pub(crate) use probe::{HeardOf, Probe, interfaces_of, is_shared, ports, probe, taken};
+pub(crate) use paced::{PaceStats, Paced};
+pub(crate) use probe::{HeardMachine, Probe, interfaces_of, is_shared, ports, probe, taken};
 pub(crate) use reset_client::{ResetClientError, order};
 pub(crate) use signals::Signals;
 pub(crate) use state::StateDir;
@@ -71,7 +71,7 @@ const MAX_QUEUED_DATAGRAMS: usize = 256;
     reason = "it holds an answer's figures; the queue of words is short and bounded"
 )]
 #[derive(Debug)]
-pub(crate) enum Word {
+pub(crate) enum DriverEvent {
     /// Part or end of an answer.
     Reply(AskId, Reply),
     /// The progress of a reset that was requested here.
@@ -113,13 +113,13 @@ pub(crate) struct Driver {
     state: Option<StateDir>,
     /// The machine that a saved id belongs to.
     machine: Option<Machine>,
-    words: Mailbox<Word>,
+    words: Mailbox<DriverEvent>,
     /// What was heard on each interface.
-    heard: RefCell<BTreeMap<u32, lan::Heard>>,
+    heard: RefCell<BTreeMap<u32, lan::LastHeard>>,
     /// When the interfaces were last checked.
     looked: Cell<Millis>,
     /// Number of renewed memberships, and the steps tried on radios.
-    shaken: Cell<(u64, RadioCounts)>,
+    recoveries: Cell<(u64, RadioCounts)>,
 }
 
 impl Driver {
@@ -130,7 +130,7 @@ impl Driver {
         start: Instant,
         engine: Engine,
         sockets: Option<Sockets>,
-    ) -> (Driver, Receiver<Word>) {
+    ) -> (Driver, Receiver<DriverEvent>) {
         let (words, out) = Mailbox::new();
         let (socket, listener) =
             sockets.map(|Sockets { catalog, listener, .. }| (catalog, listener)).unzip();
@@ -153,7 +153,7 @@ impl Driver {
             words,
             heard: RefCell::default(),
             looked: Cell::new(Millis(0)),
-            shaken: Cell::default(),
+            recoveries: Cell::default(),
         };
         (driver, out)
     }
@@ -186,14 +186,14 @@ impl Driver {
                 let remedy = "raise the limit of locked memory (ulimit -l), or set lock = \"nothing\" in [memory]";
                 say(
                     &words,
-                    Word::Note(
+                    DriverEvent::Note(
                         Level::Warn,
                         format!("the weights are not locked in memory ({error}): {remedy}"),
                     ),
                 );
             }
             if let Some(Err(changed)) = unread.map(|unread| unread.read()) {
-                say(&words, Word::Changed(changed));
+                say(&words, DriverEvent::Changed(changed));
             }
         };
         std::thread::Builder::new().name("reader".to_string()).spawn(read).map(drop)
@@ -229,7 +229,7 @@ impl Driver {
         }
         if let Some(listener) = self.listener.take() {
             executor.spawn(self.clone().accept(Rc::downgrade(executor), listener)).detach();
-            executor.spawn(self.clone().connect_as_told(Rc::downgrade(executor))).detach();
+            executor.spawn(self.clone().connect_on_request(Rc::downgrade(executor))).detach();
         }
         self.handle(Input::Tick);
     }
@@ -272,13 +272,13 @@ impl Driver {
                 }
                 Some(Output::Abandon(job)) => self.engine.abandon(job),
                 Some(Output::Engine(job)) => wake(&self.engine.jobs, job),
-                Some(Output::Reply(ask, reply)) => say(&self.words, Word::Reply(ask, reply)),
+                Some(Output::Reply(ask, reply)) => say(&self.words, DriverEvent::Reply(ask, reply)),
                 Some(Output::Persist(epochs)) => wake(&self.epochs.0, epochs),
                 Some(Output::Renamed(node)) => wake(&self.renames.0, node),
-                Some(Output::Reset(news)) => say(&self.words, Word::Reset(news)),
+                Some(Output::Reset(news)) => say(&self.words, DriverEvent::Reset(news)),
                 Some(Output::Event(event)) => {
                     let (level, line) = word(&event, &|node| self.called(node));
-                    say(&self.words, Word::Note(level, line));
+                    say(&self.words, DriverEvent::Note(level, line));
                 }
             }
         }
@@ -291,7 +291,7 @@ impl Driver {
         while let Ok(done) = self.engine.done.recv().await {
             self.handle(Input::Engine(done));
         }
-        say(&self.words, Word::EngineEnded);
+        say(&self.words, DriverEvent::EngineEnded);
     }
 
     async fn deadlines(self: Rc<Self>) {
@@ -329,7 +329,7 @@ impl Driver {
                         self.handle(Input::Datagram { from, delivery, bytes });
                     }
                     if let Some(thrown) = self.prefilter.borrow_mut().flood(self.now()) {
-                        say(&self.words, Word::Note(Level::Warn, flooded(thrown)));
+                        say(&self.words, DriverEvent::Note(Level::Warn, flooded(thrown)));
                     }
                     // A flood of datagrams must not starve the other tasks.
                     future::yield_now().await;
@@ -362,7 +362,7 @@ impl Driver {
         }
     }
 
-    async fn connect_as_told(self: Rc<Self>, executor: Weak<LocalExecutor<'static>>) {
+    async fn connect_on_request(self: Rc<Self>, executor: Weak<LocalExecutor<'static>>) {
         while let Ok((conn, addr)) = self.connects.1.recv().await {
             let Some(executor) = executor.upgrade() else { return };
             let driver = self.clone();
@@ -441,21 +441,23 @@ async fn send_one(socket: &CatalogSocket, to: Option<SocketAddr>, datagram: &Dat
 
 /// Queues a message to people. If notes were dropped because the queue was full, their count is
 /// sent before the next message that fits.
-fn say(words: &Mailbox<Word>, word: Word) {
+fn say(words: &Mailbox<DriverEvent>, word: DriverEvent) {
     let weight = match &word {
-        Word::Note(..) | Word::Reply(_, Reply::Progress(_)) => Weight::Note,
-        Word::Reply(..) | Word::Reset(_) | Word::Reboot | Word::EngineEnded | Word::Changed(_) => {
-            Weight::Answer
-        }
+        DriverEvent::Note(..) | DriverEvent::Reply(_, Reply::Progress(_)) => Priority::Note,
+        DriverEvent::Reply(..)
+        | DriverEvent::Reset(_)
+        | DriverEvent::Reboot
+        | DriverEvent::EngineEnded
+        | DriverEvent::Changed(_) => Priority::Answer,
     };
     let dropped = words.dropped();
     if dropped > 0 {
         words.send(
-            Word::Note(
+            DriverEvent::Note(
                 Level::Warn,
                 format!("{dropped} notes were lost: they came faster than they were read"),
             ),
-            Weight::Note,
+            Priority::Note,
         );
     }
     words.send(word, weight);

@@ -26,7 +26,7 @@ pub(crate) struct Paced {
 
 /// How often this machine was too slow for the pace.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Kept {
+pub(crate) struct PaceStats {
     /// Jobs that ran to their end.
     pub jobs: u64,
     /// Of those, how many took longer than they should have.
@@ -49,10 +49,10 @@ impl Paced {
         &self.pace
     }
 
-    pub(crate) fn kept(&self) -> Kept {
+    pub(crate) fn stats(&self) -> PaceStats {
         let [jobs, late, latest_us] =
             [&self.jobs, &self.late, &self.latest_us].map(|count| count.load(Ordering::Relaxed));
-        Kept { jobs, late, latest_us }
+        PaceStats { jobs, late, latest_us }
     }
 
     /// Runs one job as the other machine would: computes it first, then waits for its

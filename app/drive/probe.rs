@@ -26,7 +26,7 @@ const WORD: &[u8] = b"potluck doctor";
 
 /// A machine that was heard on the catalog's port.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct HeardOf {
+pub(crate) struct HeardMachine {
     /// Through the group, rather than only at this machine's own address.
     pub by_multicast: bool,
     /// It has this swarm's key.
@@ -42,7 +42,7 @@ pub(crate) struct Probe {
     /// The interfaces that are used, and whether multicast came back on them.
     pub loops: Vec<(String, bool)>,
     /// The machines heard, by address.
-    pub heard: BTreeMap<IpAddr, HeardOf>,
+    pub heard: BTreeMap<IpAddr, HeardMachine>,
     /// How long ago the group was last heard, in milliseconds, by interface index.
     pub heard_ms: BTreeMap<u32, u64>,
 }
@@ -104,7 +104,7 @@ pub(crate) fn probe(
                 }
                 let is_known = probe.heard.contains_key(&from);
                 if is_known || probe.heard.len() < MAX_PEERS {
-                    let heard = probe.heard.entry(from).or_insert(HeardOf {
+                    let heard = probe.heard.entry(from).or_insert(HeardMachine {
                         by_multicast,
                         of_swarm,
                         is_own,
@@ -199,6 +199,6 @@ mod tests {
             probe(&net, Duration::from_millis(300), |_, bytes, _| bytes != b"noise").unwrap();
         speaking.join().unwrap();
         let heard = probe.heard[&"127.0.0.1".parse::<IpAddr>().unwrap()];
-        assert_eq!(heard, HeardOf { by_multicast: false, of_swarm: false, is_own: true });
+        assert_eq!(heard, HeardMachine { by_multicast: false, of_swarm: false, is_own: true });
     }
 }

@@ -25,12 +25,12 @@ pub(crate) enum ResetClientError {
 }
 
 /// Repeats the order until every node heard has obeyed, or `wait` is over. Meanwhile reports news
-/// through `tell`.
+/// through `on_event`.
 pub(crate) fn order(
     net: &NetSettings,
     config: ResetClientConfig,
     wait: Duration,
-    tell: impl FnMut(ResetClientEvent),
+    on_event: impl FnMut(ResetClientEvent),
 ) -> Result<ResetClient, ResetClientError> {
     let socket = CatalogSocket::open(net)?;
     let interfaces = socket.interfaces();
@@ -38,7 +38,7 @@ pub(crate) fn order(
         return Err(ResetClientError::NoLan(console::no_lan(&interfaces, false)));
     }
     let mut client = ResetClient::new(config, Millis(0));
-    future::block_on(talk(&mut client, &socket, wait, tell));
+    future::block_on(talk(&mut client, &socket, wait, on_event));
     Ok(client)
 }
 
@@ -46,7 +46,7 @@ async fn talk(
     client: &mut ResetClient,
     socket: &CatalogSocket,
     wait: Duration,
-    mut tell: impl FnMut(ResetClientEvent),
+    mut on_event: impl FnMut(ResetClientEvent),
 ) {
     let start = Instant::now();
     let mut buffer = [0; MAX_DATAGRAM_BYTES + 1];
@@ -55,8 +55,8 @@ async fn talk(
         while let Some(datagram) = client.poll_datagram(Millis(now.as_millis() as u64)) {
             socket.send(&datagram).await;
         }
-        while let Some(news) = client.poll_news() {
-            tell(news);
+        while let Some(event) = client.poll_news() {
+            on_event(event);
         }
         if client.is_done() || now >= wait {
             return;

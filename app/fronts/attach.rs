@@ -13,9 +13,9 @@ use thiserror::Error;
 
 use crate::drive::Signals;
 
+use super::printer::Form;
 use super::socket::HELLO;
-use super::speaker::Form;
-use super::terminal::{OutputError, tell};
+use super::terminal::{OutputError, eprint};
 use super::tty;
 
 /// Most bytes passed on at once.
@@ -76,7 +76,7 @@ impl Drop for Raw {
 
 fn on_terminal(path: &Path, socket: &UnixStream) -> Result<(), AttachError> {
     let mut signals = Signals::new()?;
-    tell(format_args!("· attached to {}: Ctrl-] detaches, and so does quit\n", path.display()));
+    eprint(format_args!("· attached to {}: Ctrl-] detaches, and so does quit\n", path.display()));
     let raw = Raw::new()?;
     let (mut up, down) = (socket.try_clone()?, socket.try_clone()?);
     up.write_all(format!("{HELLO}terminal\n").as_bytes())?;
@@ -90,7 +90,7 @@ fn on_terminal(path: &Path, socket: &UnixStream) -> Result<(), AttachError> {
     let result = future::block_on(shown.or(ended));
     drop(raw);
     // Leaves the current row, and ends bracketed paste mode.
-    tell("\x1b[?2004l\r\n· detached\n");
+    eprint("\x1b[?2004l\r\n· detached\n");
     Ok(result?)
 }
 
@@ -98,15 +98,15 @@ fn on_terminal(path: &Path, socket: &UnixStream) -> Result<(), AttachError> {
 /// key arrives.
 fn pass_keys(up: &mut UnixStream) -> io::Result<()> {
     let mut bytes = [0; PIECE];
-    let mut told = None;
+    let mut sent = None;
     loop {
         let size = tcgetwinsize(io::stdin())
             .ok()
             .map(|size| (size.ws_row, size.ws_col))
             .filter(|size| size.1 > 0);
-        if let Some((rows, columns)) = size.filter(|_| size != told) {
+        if let Some((rows, columns)) = size.filter(|_| size != sent) {
             up.write_all(format!("\x1b[8;{rows};{columns}t").as_bytes())?;
-            told = size;
+            sent = size;
         }
         let len = io::stdin().read(&mut bytes)?;
         let typed = &bytes[..len];

@@ -7,15 +7,15 @@ use std::path::Path;
 
 use crate::config;
 use crate::console::{Check, Report};
-use crate::start::{Settled, Sharing, memory};
+use crate::start::{EffectiveSettings, Sharing, memory};
 
 use super::host::Host;
 use super::net;
 
 /// The report of a running node, or of a board whose node cannot start.
 pub(super) fn report(host: &Host) -> Report {
-    let settled = &host.settled;
-    let mut checks = settings_checks(settled);
+    let effective = &host.effective;
+    let mut checks = settings_checks(effective);
     let running = host.running();
     checks.push(match (&running, host.fault()) {
         (Ok(running), _) => {
@@ -33,29 +33,29 @@ pub(super) fn report(host: &Host) -> Report {
         (Err(reason), None) => Check::note("model", reason),
     });
     checks.extend(memory_check());
-    checks.push(state_check(settled.config.node.state.as_deref()));
-    checks.push(swarm_check(settled.sharing()));
-    checks.push(match (host.served(), settled.config.http.listen) {
+    checks.push(state_check(effective.config.node.state.as_deref()));
+    checks.push(swarm_check(effective.sharing()));
+    checks.push(match (host.served(), effective.config.http.listen) {
         (None, Some(_)) => Check::bad(
             "http",
             "it is not served: log says why; give another address or port as listen in [http]",
         ),
-        _ => http_check(&settled.config.http),
+        _ => http_check(&effective.config.http),
     });
-    Report::new(checks, net::facts(running.as_deref().ok(), settled))
+    Report::new(checks, net::facts(running.as_deref().ok(), effective))
 }
 
 /// Whether the settings are valid.
-pub(crate) fn settings_checks(settled: &Settled) -> Vec<Check> {
-    let file = settled.file.as_ref().map(|file| file.display().to_string());
-    if settled.problems.is_empty() {
+pub(crate) fn settings_checks(effective: &EffectiveSettings) -> Vec<Check> {
+    let file = effective.file.as_ref().map(|file| file.display().to_string());
+    if effective.problems.is_empty() {
         let words = file
             .map_or("no file is in use: every setting has its default".to_string(), |file| {
                 format!("{file}: good")
             });
         return vec![Check::good("settings", words)];
     }
-    settled.problems.iter().map(|problem| Check::bad("settings", problem.clone())).collect()
+    effective.problems.iter().map(|problem| Check::bad("settings", problem.clone())).collect()
 }
 
 /// The memory that this process holds, and how much more is available.

@@ -11,7 +11,7 @@ use crate::id::{Epoch, Fingerprint, NodeId, TokenId};
 use crate::lan::Interface;
 use crate::node::{Figures, NodeStats, PeerStatus, Progress, Status};
 
-use super::terminal::{OutputError, give_line};
+use super::terminal::{OutputError, print_line};
 
 /// One line of JSON output.
 #[derive(Serialize)]
@@ -111,7 +111,7 @@ impl Event<'_> {
 }
 
 /// Prints a report as an event of this kind on one line.
-pub(crate) fn give_event(event: &'static str, report: &impl Serialize) -> Result<(), OutputError> {
+pub(crate) fn print_event(event: &'static str, report: &impl Serialize) -> Result<(), OutputError> {
     #[derive(Serialize)]
     struct Whole<'a, R> {
         event: &'static str,
@@ -120,7 +120,7 @@ pub(crate) fn give_event(event: &'static str, report: &impl Serialize) -> Result
     }
     let line = serde_json::to_string(&Whole { event, report })
         .map_err(|error| OutputError::from(io::Error::from(error)))?;
-    give_line(line)
+    print_line(line)
 }
 
 /// An answer's figures, with times measured outside the node.

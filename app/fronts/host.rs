@@ -11,12 +11,12 @@ use std::time::Instant;
 use smol::channel::{Receiver, Sender, bounded};
 
 use crate::answers::{Form, StopWatch};
-use crate::console::{Level, Log, Settings, Told};
-use crate::drive::{Driver, Mailbox, Paced, Weight, Word};
+use crate::console::{Level, Log, LogOutcome, Settings};
+use crate::drive::{Driver, DriverEvent, Mailbox, Paced, Priority};
 use crate::http::Meters;
 use crate::id::{Fingerprint, Millis, NodeId, TokenId};
 use crate::node::{Ask, AskId, Input, Reply, ResetNews};
-use crate::start::Settled;
+use crate::start::EffectiveSettings;
 use crate::tokenizer::Tokenizer;
 
 use super::fail::Fail;
@@ -60,7 +60,7 @@ enum Stage {
     reason = "it holds an answer's figures; few wait at a time, and their number is bounded"
 )]
 #[derive(Clone)]
-pub(super) enum Heard {
+pub(super) enum ConsoleEvent {
     Reply(AskId, Reply),
     Reset(ResetNews),
     /// A line of the log, and how many were left out before it.
@@ -74,7 +74,7 @@ pub(super) enum Heard {
 }
 
 /// Why the node ends.
-pub(crate) enum Leave {
+pub(crate) enum ExitReason {
     /// A person quit, or the input has ended.
     Quit,
     /// The output cannot be written, or the engine has failed.
@@ -84,7 +84,7 @@ pub(crate) enum Leave {
 }
 
 /// Identifies a console.
-pub(super) type Seat = u64;
+pub(super) type ConsoleId = u64;
 
 /// The shared state; see the module header.
 pub(crate) struct Host {
@@ -95,33 +95,33 @@ pub(crate) struct Host {
     served: RefCell<Option<String>>,
     /// Measurements of answers, for `/metrics`.
     pub(super) meters: Meters,
-    seats: RefCell<BTreeMap<Seat, Mailbox<Heard>>>,
+    consoles: RefCell<BTreeMap<ConsoleId, Mailbox<ConsoleEvent>>>,
     /// The console that waits for each prompt, and its own id for it.
-    asks: RefCell<BTreeMap<u64, (Seat, AskId)>>,
+    asks: RefCell<BTreeMap<u64, (ConsoleId, AskId)>>,
     next: Cell<u64>,
     /// The console that asked for the latest reset.
-    resetting: Cell<Option<Seat>>,
-    pub(super) settled: Settled,
+    resetting: Cell<Option<ConsoleId>>,
+    pub(super) effective: EffectiveSettings,
     /// The settings for answers of a console that has set nothing.
     pub(super) settings: Settings,
     /// Device numbers of the terminals that have a console.
     terminals: RefCell<Vec<u64>>,
-    leave: (Sender<Leave>, Receiver<Leave>),
+    leave: (Sender<ExitReason>, Receiver<ExitReason>),
 }
 
 impl Host {
-    pub(crate) fn new(settled: Settled, settings: Settings) -> Host {
+    pub(crate) fn new(effective: EffectiveSettings, settings: Settings) -> Host {
         Host {
             start: Instant::now(),
             stage: RefCell::new(Stage::Loading),
             log: RefCell::default(),
             served: RefCell::default(),
             meters: Meters::default(),
-            seats: RefCell::default(),
+            consoles: RefCell::default(),
             asks: RefCell::default(),
             next: Cell::new(1),
             resetting: Cell::new(None),
-            settled,
+            effective,
             settings,
             terminals: RefCell::default(),
             leave: bounded(1),
@@ -164,19 +164,19 @@ impl Host {
     /// Sets the node, which has come up.
     pub(crate) fn ready(&self, running: Running) {
         *self.stage.borrow_mut() = Stage::Running(Rc::new(running));
-        self.tell(|_| Some(Heard::Ready));
+        self.broadcast(|_| Some(ConsoleEvent::Ready));
     }
 
     /// Records why the node cannot come up.
     pub(crate) fn broken(&self, reason: String) {
-        let reason = self.settled.place().words(&reason).into_owned();
+        let reason = self.effective.place().words(&reason).into_owned();
         let said = ["no model: ", "no model is named: "]
             .iter()
             .find_map(|words| reason.strip_prefix(words));
         let reason = said.map_or_else(|| reason.clone(), str::to_string);
         self.log.borrow_mut().push(Level::Error, &format!("no model: {reason}"), self.now());
         *self.stage.borrow_mut() = Stage::Broken(reason);
-        self.tell(|_| Some(Heard::Broken));
+        self.broadcast(|_| Some(ConsoleEvent::Broken));
     }
 
     /// The node's state, in one word for scripts.
@@ -194,17 +194,17 @@ impl Host {
     }
 
     /// Attaches a console.
-    pub(super) fn sit(&self) -> (Seat, Receiver<Heard>) {
-        let seat = self.next();
-        let (mailbox, heard) = Mailbox::new();
-        self.seats.borrow_mut().insert(seat, mailbox);
-        (seat, heard)
+    pub(super) fn attach(&self) -> (ConsoleId, Receiver<ConsoleEvent>) {
+        let console = self.next();
+        let (mailbox, events) = Mailbox::new();
+        self.consoles.borrow_mut().insert(console, mailbox);
+        (console, events)
     }
 
     /// Detaches a console and stops its answers.
-    pub(super) fn rise(&self, seat: Seat) {
-        self.seats.borrow_mut().remove(&seat);
-        self.stop(seat);
+    pub(super) fn detach(&self, console: ConsoleId) {
+        self.consoles.borrow_mut().remove(&console);
+        self.stop(console);
     }
 
     /// Opens a terminal that has no console yet: two consoles on one terminal would each get half
@@ -225,14 +225,14 @@ impl Host {
     pub(super) fn ask(
         &self,
         running: &Running,
-        seat: Seat,
+        console: ConsoleId,
         id: AskId,
         tokens: Vec<TokenId>,
         how: Settings,
         private: bool,
     ) -> Option<u64> {
         let (name, was_busy) = (self.next(), self.is_busy());
-        self.asks.borrow_mut().insert(name, (seat, id));
+        self.asks.borrow_mut().insert(name, (console, id));
         let Settings { max_tokens, sampling, stop, .. } = how;
         let watch = StopWatch::over(running.tokenizer, &stop);
         let start = Instant::now();
@@ -248,13 +248,13 @@ impl Host {
     }
 
     /// Stops all answers that a console waits for.
-    pub(super) fn stop(&self, seat: Seat) {
+    pub(super) fn stop(&self, console: ConsoleId) {
         let Ok(running) = self.running() else { return };
         let mut own: Vec<u64> = self
             .asks
             .borrow()
             .iter()
-            .filter(|(_, ask)| ask.0 == seat)
+            .filter(|(_, ask)| ask.0 == console)
             .map(|(name, _)| *name)
             .collect();
         // Waiting prompts first, so that none of them begins.
@@ -263,20 +263,20 @@ impl Host {
     }
 
     /// Resets the swarm for a console.
-    pub(super) fn reset(&self, running: &Running, seat: Seat, store: bool) {
-        self.resetting.set(Some(seat));
+    pub(super) fn reset(&self, running: &Running, console: ConsoleId, store: bool) {
+        self.resetting.set(Some(console));
         running.driver.handle(Input::Reset { store });
     }
 
     /// Ends the node.
-    pub(super) fn leave(&self, why: Leave) {
+    pub(super) fn leave(&self, why: ExitReason) {
         let _ = self.leave.0.try_send(why);
     }
 
     /// Tells every console that the program ends: each cuts its answers short and tells
     /// their clients.
     pub(crate) fn end(&self) {
-        self.tell(|_| Some(Heard::Ending));
+        self.broadcast(|_| Some(ConsoleEvent::Ending));
     }
 
     /// Whether a prompt is pending.
@@ -285,35 +285,38 @@ impl Host {
     }
 
     /// Waits for the node's end, and returns why.
-    pub(crate) async fn left(&self) -> Leave {
-        self.leave.1.recv().await.unwrap_or(Leave::Quit)
+    pub(crate) async fn left(&self) -> ExitReason {
+        self.leave.1.recv().await.unwrap_or(ExitReason::Quit)
     }
 
     /// Logs a line, and sends it to the consoles unless too many came at once.
     pub(crate) fn note(&self, level: Level, text: &str) {
-        let text = &*self.settled.place().words(text);
+        let text = &*self.effective.place().words(text);
         let told = self.log.borrow_mut().push(level, text, self.now());
-        if let Told::Line { left_out } = told {
-            self.tell(|_| Some(Heard::Note(level, text.to_string(), left_out)));
+        if let LogOutcome::Line { left_out } = told {
+            self.broadcast(|_| Some(ConsoleEvent::Note(level, text.to_string(), left_out)));
         }
     }
 
     /// Passes on the node's messages until its channel closes.
-    pub(crate) async fn listen(self: Rc<Self>, words: Receiver<Word>) {
-        while let Ok(word) = words.recv().await {
-            match word {
-                Word::Note(level, text) => self.note(level, &text),
-                Word::Reboot => self.leave(Leave::Power(Power::Reboot)),
-                Word::EngineEnded => self.leave(Leave::Failed(Fail::Engine)),
-                Word::Changed(changed) => self.leave(Leave::Failed(changed.into())),
-                Word::Reset(news) => {
-                    let asker =
-                        self.resetting.get().filter(|seat| self.seats.borrow().contains_key(seat));
-                    self.tell(|seat| {
-                        (asker.is_none() || asker == Some(seat)).then(|| Heard::Reset(news.clone()))
+    pub(crate) async fn listen(self: Rc<Self>, events: Receiver<DriverEvent>) {
+        while let Ok(event) = events.recv().await {
+            match event {
+                DriverEvent::Note(level, text) => self.note(level, &text),
+                DriverEvent::Reboot => self.leave(ExitReason::Power(Power::Reboot)),
+                DriverEvent::EngineEnded => self.leave(ExitReason::Failed(Fail::Engine)),
+                DriverEvent::Changed(changed) => self.leave(ExitReason::Failed(changed.into())),
+                DriverEvent::Reset(news) => {
+                    let asker = self
+                        .resetting
+                        .get()
+                        .filter(|console| self.consoles.borrow().contains_key(console));
+                    self.broadcast(|console| {
+                        (asker.is_none() || asker == Some(console))
+                            .then(|| ConsoleEvent::Reset(news.clone()))
                     });
                 }
-                Word::Reply(AskId(name), reply) => {
+                DriverEvent::Reply(AskId(name), reply) => {
                     if let Reply::Done(figures) = &reply {
                         self.meters.observe(figures, self.now());
                     }
@@ -323,29 +326,31 @@ impl Host {
                     } else {
                         self.asks.borrow().get(&name).copied()
                     };
-                    let Some((seat, id)) = waits else { continue };
-                    if let Some(mailbox) = self.seats.borrow().get(&seat) {
-                        let weight = if matches!(reply, Reply::Progress(_)) {
-                            Weight::Note
+                    let Some((console, id)) = waits else { continue };
+                    if let Some(mailbox) = self.consoles.borrow().get(&console) {
+                        let priority = if matches!(reply, Reply::Progress(_)) {
+                            Priority::Note
                         } else {
-                            Weight::Answer
+                            Priority::Answer
                         };
-                        mailbox.send(Heard::Reply(id, reply), weight);
+                        mailbox.send(ConsoleEvent::Reply(id, reply), priority);
                     }
                 }
             }
         }
     }
 
-    fn tell(&self, what: impl Fn(Seat) -> Option<Heard>) {
-        for (seat, mailbox) in &*self.seats.borrow() {
-            match what(*seat) {
+    fn broadcast(&self, what: impl Fn(ConsoleId) -> Option<ConsoleEvent>) {
+        for (console, mailbox) in &*self.consoles.borrow() {
+            match what(*console) {
                 None => {}
-                Some(Heard::Note(level, text, left_out)) => {
-                    mailbox
-                        .send(Heard::Note(level, text, left_out + mailbox.dropped()), Weight::Note);
+                Some(ConsoleEvent::Note(level, text, left_out)) => {
+                    mailbox.send(
+                        ConsoleEvent::Note(level, text, left_out + mailbox.dropped()),
+                        Priority::Note,
+                    );
                 }
-                Some(heard) => mailbox.send(heard, Weight::Answer),
+                Some(event) => mailbox.send(event, Priority::Answer),
             }
         }
     }

@@ -11,6 +11,7 @@ mod attach;
 mod backlog;
 mod doctor;
 mod event;
+mod execute;
 mod fail;
 mod host;
 mod http;
@@ -18,17 +19,16 @@ mod lines;
 mod net;
 mod node;
 mod notify;
-mod obey;
-mod outlet;
+mod output_queue;
 mod power;
+mod printer;
 mod prompts;
 mod report;
 mod request;
 mod reset;
 mod session;
-mod slip;
 mod socket;
-mod speaker;
+mod suggest;
 mod terminal;
 mod tty;
 
@@ -43,19 +43,19 @@ use crate::console::Level;
 
 pub(crate) use attach::{AttachError, attach};
 pub(crate) use doctor::{http_check, settings_checks, state_check, swarm_check};
-pub(crate) use event::{ConfigReport, Event, FiguresReport, give_event};
+pub(crate) use event::{ConfigReport, Event, FiguresReport, print_event};
 pub(crate) use fail::Fail;
 pub(crate) use net::without_node;
 pub(crate) use node::{Console, Prepared, Terminal, for_good, run};
-pub(crate) use outlet::tell_briefly;
+pub(crate) use output_queue::eprint_briefly;
+pub(crate) use printer::{Form, Printer};
 pub(crate) use reset::{Effect, listed};
 pub(crate) use socket::USUAL as USUAL_SOCKET;
-pub(crate) use speaker::{Form, Speaker};
-pub(crate) use terminal::{OutputError, give, give_line, tell};
+pub(crate) use terminal::{OutputError, eprint, print, print_line};
 
-use host::{Host, Leave};
+use host::{ExitReason, Host};
 use lines::read_lines;
-use outlet::Outlet;
+use output_queue::OutputQueue;
 use session::{Quit, Session, Source};
 use tty::Tty;
 
@@ -77,12 +77,12 @@ async fn on_stdin(host: Rc<Host>, form: Form) {
         Some(Ok(tty)) => on_tty(&host, Rc::new(tty), Quit::EndsNode).await,
         _ => on_streams(&host, form).await,
     };
-    host.leave(result.map_or_else(Leave::Failed, |()| Leave::Quit));
+    host.leave(result.map_or_else(ExitReason::Failed, |()| ExitReason::Quit));
 }
 
 async fn on_streams(host: &Rc<Host>, form: Form) -> Result<(), Fail> {
     let (mut session, heard) =
-        Session::new(host.clone(), Speaker::through(Outlet::start()?, form), Quit::EndsNode);
+        Session::new(host.clone(), Printer::through(OutputQueue::start()?, form), Quit::EndsNode);
     session.greet();
     session.serve(Some(Source::Lines(read_lines()?)), heard).await
 }
@@ -92,19 +92,19 @@ async fn on_nothing(host: Rc<Host>) {
     let serve = async {
         let (mut session, heard) = Session::new(
             host.clone(),
-            Speaker::through(Outlet::start()?, Form::Text),
+            Printer::through(OutputQueue::start()?, Form::Text),
             Quit::EndsNode,
         );
         session.greet();
         session.serve(None, heard).await
     };
     if let Err(fail) = serve.await {
-        host.leave(Leave::Failed(fail));
+        host.leave(ExitReason::Failed(fail));
     }
 }
 
 async fn on_tty(host: &Rc<Host>, tty: Rc<Tty>, quit: Quit) -> Result<(), Fail> {
-    let (mut session, heard) = Session::new(host.clone(), Speaker::to_tty(tty.clone()), quit);
+    let (mut session, heard) = Session::new(host.clone(), Printer::to_tty(tty.clone()), quit);
     session.greet();
     let gone = async {
         tty.show().await;
@@ -127,7 +127,7 @@ async fn on_terminal(host: Rc<Host>, Terminal { path, speed }: Terminal) {
                 let result = on_tty(&host, Rc::new(tty), Quit::Refused).await;
                 device.into_iter().for_each(|device| host.free(device));
                 if let Err(fail) = result {
-                    return host.leave(Leave::Failed(fail));
+                    return host.leave(ExitReason::Failed(fail));
                 }
                 if start.elapsed() > LONGEST_PAUSE {
                     pause = FIRST_PAUSE;

@@ -13,7 +13,7 @@ use crate::drive::{NetSettings, interfaces_of};
 use crate::http::Machine;
 use crate::id::Millis;
 use crate::lan::{Interface, Verdict};
-use crate::start::{Settled, memory};
+use crate::start::{EffectiveSettings, memory};
 
 use super::host::Running;
 
@@ -33,13 +33,13 @@ const WPA_BYTES: usize = 4_096;
 const MOST_BYTES: u64 = 16 << 10;
 
 /// Everything known, with or without a node.
-pub(super) fn facts(running: Option<&Running>, settled: &Settled) -> NetFacts {
+pub(super) fn facts(running: Option<&Running>, effective: &EffectiveSettings) -> NetFacts {
     let of_node = running.map(|running| (running.driver.lan(), running.driver.status()));
-    let sharing = settled.sharing().is_on();
+    let sharing = effective.sharing().is_on();
     let Some((lan, status)) = of_node else {
         return NetFacts {
             sharing,
-            ..without_node(settled, interfaces_of(&NetSettings::of(&settled.config.network)))
+            ..without_node(effective, interfaces_of(&NetSettings::of(&effective.config.network)))
         };
     };
     let peer = |peer: &crate::node::PeerStatus| NetPeer {
@@ -53,15 +53,15 @@ pub(super) fn facts(running: Option<&Running>, settled: &Settled) -> NetFacts {
         renewals: lan.renewals,
         radio: lan.radio,
         peers: status.peers.iter().map(peer).collect(),
-        ..without_node(settled, lan.interfaces)
+        ..without_node(effective, lan.interfaces)
     }
 }
 
 /// The facts about these interfaces and the board, without a node.
-pub(crate) fn without_node(settled: &Settled, interfaces: Vec<Interface>) -> NetFacts {
+pub(crate) fn without_node(effective: &EffectiveSettings, interfaces: Vec<Interface>) -> NetFacts {
     let root = Path::new("/");
     let radios = interfaces.iter().filter(|interface| interface.wireless);
-    let state = settled.config.node.state.as_deref().unwrap_or(root);
+    let state = effective.config.node.state.as_deref().unwrap_or(root);
     NetFacts {
         wifi: radios.map(|interface| wifi(root, &interface.name)).collect(),
         interfaces,

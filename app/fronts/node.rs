@@ -14,21 +14,21 @@ use smol::{LocalExecutor, Timer};
 
 use crate::console::{Level, Settings};
 use crate::drive::{
-    Driver, Engine, Machine, NetError, NetSettings, Paced, Signals, Sockets, StateDir, alive,
+    Driver, Engine, Machine, NetError, NetSettings, Paced, Signals, Sockets, StateDir, heartbeat,
 };
 use crate::node::{Node, NodeConfig};
 use crate::pace::Pace;
-use crate::start::{Loaded, NodeSettings, Settled, Sharing};
+use crate::start::{EffectiveSettings, Loaded, NodeSettings, Sharing};
 use crate::tokenizer::Tokenizer;
 
 use super::LAST_WORDS;
 use super::fail::Fail;
-use super::host::{Host, Leave, Running};
+use super::host::{ExitReason, Host, Running};
 use super::http::Server;
 use super::notify::Manager;
-use super::outlet::tell_briefly;
+use super::output_queue::eprint_briefly;
+use super::printer::Form;
 use super::socket::Socket;
-use super::speaker::Form;
 
 /// How often to check whether answers are still pending at the end.
 const BREATH: Duration = Duration::from_millis(50);
@@ -71,7 +71,7 @@ pub(crate) struct Prepared {
 
 /// Runs a node until its console ends.
 pub(crate) fn run(
-    settled: Settled,
+    effective: EffectiveSettings,
     net: NetSettings,
     asking: Settings,
     console: Console,
@@ -79,18 +79,18 @@ pub(crate) fn run(
     load: impl FnOnce() -> Result<Prepared, Fail> + Send + 'static,
 ) -> Result<(), Fail> {
     let mut signals = Signals::new()?;
-    let host = Rc::new(Host::new(settled, asking));
+    let host = Rc::new(Host::new(effective, asking));
     let executor = Rc::new(LocalExecutor::new());
     // Runs without a model too: a watchdog must not reboot a board that is reporting a fault.
     if let Some(alive) = alive {
         let host = host.clone();
-        executor.spawn(alive::show(alive, alive::INTERVAL, move || host.state())).detach();
+        executor.spawn(heartbeat::write(alive, heartbeat::INTERVAL, move || host.state())).detach();
     }
     let manager = Manager::of_environment().map(Rc::new);
     if let Some(manager) = &manager {
         executor.spawn(manager.clone().follow(host.clone())).detach();
     }
-    let settings = &host.settled.config;
+    let settings = &host.effective.config;
     let name = settings.node.name.as_ref().map(|name| name.as_str().to_string());
     let opened =
         future::block_on(Server::open(&settings.http, name.as_deref(), host.clone(), &executor));
@@ -135,7 +135,7 @@ pub(crate) fn run(
             let loading = executor
                 .spawn(async move { swarm.bring_up_anyhow(smol::unblock(load).await).await });
             return future::block_on(executor.run(async {
-                let leave = host.left().or(told_to_end(&host, &mut signals)).await;
+                let leave = host.left().or(termination_requested(&host, &mut signals)).await;
                 // Does not wait for a model that is still loading.
                 let driver = if loading.is_finished() { loading.await } else { None };
                 end(&host, driver, leave, &mut signals, manager).await
@@ -144,7 +144,7 @@ pub(crate) fn run(
         on_streams => {
             let prepared = load()?;
             if on_streams != Console::Json {
-                tell_briefly(
+                eprint_briefly(
                     prepared.notes.iter().map(|line| format!("· {line}\n")).collect::<String>(),
                 );
             }
@@ -159,19 +159,19 @@ pub(crate) fn run(
         }
     };
     future::block_on(executor.run(async {
-        let leave = host.left().or(told_to_end(&host, &mut signals)).await;
+        let leave = host.left().or(termination_requested(&host, &mut signals)).await;
         end(&host, Some(driver), leave, &mut signals, manager).await
     }))
 }
 
 /// Waits for a signal, then gives the consoles up to [`LAST_WORDS`], or until the next signal, to
 /// end their answers.
-async fn told_to_end(host: &Host, signals: &mut Signals) -> Leave {
+async fn termination_requested(host: &Host, signals: &mut Signals) -> ExitReason {
     signals.next().await;
     host.end();
     let again = async {
         signals.next().await;
-        Leave::Quit
+        ExitReason::Quit
     };
     let said = async {
         let start = Instant::now();
@@ -179,7 +179,7 @@ async fn told_to_end(host: &Host, signals: &mut Signals) -> Leave {
             let was_busy = host.is_busy();
             Timer::after(BREATH).await;
             if !(was_busy || host.is_busy()) || start.elapsed() > LAST_WORDS {
-                return Leave::Quit;
+                return ExitReason::Quit;
             }
         }
     };
@@ -190,20 +190,20 @@ async fn told_to_end(host: &Host, signals: &mut Signals) -> Leave {
 async fn end(
     host: &Host,
     driver: Option<Rc<Driver>>,
-    leave: Leave,
+    leave: ExitReason,
     signals: &mut Signals,
     manager: Option<Rc<Manager>>,
 ) -> Result<(), Fail> {
-    manager.iter().for_each(|manager| manager.tell("STOPPING=1"));
+    manager.iter().for_each(|manager| manager.send("STOPPING=1"));
     if let Some(driver) = driver {
         driver.farewell().await;
     }
     match leave {
-        Leave::Quit => Ok(()),
-        Leave::Failed(fail) => Err(fail),
-        Leave::Power(power) => {
+        ExitReason::Quit => Ok(()),
+        ExitReason::Failed(fail) => Err(fail),
+        ExitReason::Power(power) => {
             Timer::after(LAST_WORDS).await;
-            if let Err(error) = smol::unblock(move || power.obey()).await {
+            if let Err(error) = smol::unblock(move || power.execute()).await {
                 host.note(Level::Error, &error.to_string());
                 Timer::after(LAST_WORDS).await;
                 return Err(error.into());
@@ -278,7 +278,7 @@ impl Swarm {
         if let Some(pace) = &pace {
             self.host.note(Level::Warn, &paced_warning(pace));
         }
-        let sharing = self.host.settled.sharing();
+        let sharing = self.host.effective.sharing();
         if let (Sharing::Open, Some(warning)) = (sharing, sharing.warning()) {
             self.host.note(Level::Warn, &warning);
         }

@@ -49,7 +49,7 @@ impl Manager {
     }
 
     /// Sends it lines. Losing a datagram does no harm: more follow.
-    pub(super) fn tell(&self, lines: &str) {
+    pub(super) fn send(&self, lines: &str) {
         let _ = self.socket.send_to_addr(lines.as_bytes(), &self.to);
     }
 
@@ -59,13 +59,13 @@ impl Manager {
     }
 
     async fn follow_state(&self, state: impl Fn() -> &'static str) {
-        let (mut told, mut alive) = ("", None::<Instant>);
+        let (mut sent, mut alive) = ("", None::<Instant>);
         loop {
             let now = state();
-            if now != told {
-                told = now;
+            if now != sent {
+                sent = now;
                 let ready = if now == "ready" { "READY=1\n" } else { "" };
-                self.tell(&format!("{ready}STATUS={now}"));
+                self.send(&format!("{ready}STATUS={now}"));
             }
             // Twice as often as required.
             if let Some(watchdog) = self.watchdog
@@ -73,7 +73,7 @@ impl Manager {
                     .is_none_or(|alive| alive.elapsed() >= watchdog / 2 - (watchdog / 2).min(LOOK))
             {
                 alive = Some(Instant::now());
-                self.tell("WATCHDOG=1");
+                self.send("WATCHDOG=1");
             }
             Timer::after(LOOK).await;
         }
@@ -113,7 +113,7 @@ mod tests {
             Timer::after(Duration::from_millis(600)).await;
         };
         future::block_on(manager.follow_state(|| state.get()).or(turn));
-        manager.tell("STOPPING=1");
+        manager.send("STOPPING=1");
         let mut said = Vec::new();
         while said.last().is_none_or(|last| last != "STOPPING=1") {
             said.push(next());

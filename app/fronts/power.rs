@@ -51,7 +51,7 @@ impl Power {
     }
 
     /// Runs the command, which tells init; init then ends everything.
-    pub(crate) fn obey(self) -> Result<(), PowerError> {
+    pub(crate) fn execute(self) -> Result<(), PowerError> {
         let failed = |reason: String| PowerError::Failed(self.name(), reason);
         let status =
             Command::new(self.command()?).status().map_err(|error| failed(error.to_string()))?;

@@ -3,14 +3,14 @@
 
 use std::time::Instant;
 
-use crate::answers::{Answer, How, Ready, Speech, Wanted};
+use crate::answers::{Answer, AnswerSettings, PromptEncoding, Ready, Wanted};
 use crate::console::Settings;
 use crate::node::{AskId, Figures, Reply, StopReason};
 
 use super::event::Around;
 use super::host::Running;
+use super::printer::Form;
 use super::session::Session;
-use super::speaker::Form;
 
 /// How to make and output one answer.
 pub(super) struct Asking {
@@ -18,7 +18,7 @@ pub(super) struct Asking {
     form: Form,
 }
 
-impl How for Asking {
+impl AnswerSettings for Asking {
     fn max_tokens(&self) -> usize {
         self.settings.max_tokens
     }
@@ -66,10 +66,10 @@ impl Session {
             }
             Wanted::Measurement(_) => None,
         };
-        self.desk
-            .take(id, wanted, Asking { settings, form: self.speaker.form })
+        self.queue
+            .take(id, wanted, Asking { settings, form: self.printer.form })
             .map_err(|error| error.to_string())?;
-        note.iter().for_each(|note| self.speaker.note('·', note));
+        note.iter().for_each(|note| self.printer.note('·', note));
         self.advance();
         Ok(())
     }
@@ -78,15 +78,15 @@ impl Session {
     fn advance(&mut self) {
         let Ok(running) = self.host.running() else { return };
         let Running { tokenizer, ref form, context, most_context, .. } = *running;
-        let speech = Speech { tokenizer, form, context, most_context };
+        let encoding = PromptEncoding { tokenizer, form, context, most_context };
         loop {
             let start = Instant::now();
-            let Some(next) = self.desk.next(speech) else { break };
+            let Some(next) = self.queue.next(encoding) else { break };
             let tokenising_us = Some(start.elapsed().as_micros() as u64);
             match next {
                 Ok(ready) => self.give_to_node(&running, ready, tokenising_us),
                 Err((id, Asking { form, .. }, error)) => {
-                    self.in_form(form, |session| session.speaker.failed(id, &error.to_string()))
+                    self.in_form(form, |session| session.printer.failed(id, &error.to_string()))
                 }
             }
         }
@@ -104,15 +104,15 @@ impl Session {
         self.in_form(form, |session| {
             if dropped > 0 {
                 let turns = if dropped == 1 { "turn is" } else { "turns are" };
-                session.speaker.note(
+                session.printer.note(
                     '·',
                     &format!("the context is full: the oldest {dropped} {turns} forgotten"),
                 );
             }
-            session.speaker.begin(id, answer);
+            session.printer.begin(id, answer);
         });
-        let lookup_us = self.host.ask(running, self.seat, id, tokens, settings, is_measurement);
-        self.speaker.measured(id, Around { tokenising_us, lookup_us });
+        let lookup_us = self.host.ask(running, self.console, id, tokens, settings, is_measurement);
+        self.printer.measured(id, Around { tokenising_us, lookup_us });
     }
 
     /// Handles the end of a prompt. There is no answer if it failed or was a measurement.
@@ -125,33 +125,33 @@ impl Session {
         let running = self.host.running().ok();
         let kept = running.zip(answer).filter(|_| stop != StopReason::Stopped);
         let kept = kept.and_then(|(running, answer)| answer.kept(running.tokenizer).ok());
-        if stop == StopReason::ContextFull && self.desk.is_in_conversation(id) {
+        if stop == StopReason::ContextFull && self.queue.is_in_conversation(id) {
             let remedy = "new begins another conversation, and set drop-oldest on lets this one go on without its oldest turns";
-            self.speaker.note('!', &format!("the context is full: {remedy}"));
+            self.printer.note('!', &format!("the context is full: {remedy}"));
         }
-        self.desk.ended(id, kept);
+        self.queue.ended(id, kept);
         self.advance();
     }
 
     /// Stops all answers of this console, those that have not begun first, so that none of
     /// them begins.
     pub(super) fn stop(&mut self) {
-        let given_up: Vec<(AskId, Asking)> = self.desk.give_up().collect();
+        let given_up: Vec<(AskId, Asking)> = self.queue.give_up().collect();
         if let Ok(running) = self.host.running() {
             for (id, Asking { form, .. }) in given_up {
                 self.in_form(form, |session| {
-                    session.speaker.begin(id, Some(Answer::new(running.tokenizer)))
+                    session.printer.begin(id, Some(Answer::new(running.tokenizer)))
                 });
-                self.speaker.reply(id, &Reply::Done(Figures::never_begun()));
+                self.printer.reply(id, &Reply::Done(Figures::never_begun()));
             }
         }
-        self.host.stop(self.seat);
+        self.host.stop(self.console);
     }
 
-    /// Runs `say` with the speaker in this form.
+    /// Runs `say` with the printer in this form.
     fn in_form(&mut self, form: Form, say: impl FnOnce(&mut Session)) {
-        let before = std::mem::replace(&mut self.speaker.form, form);
+        let before = std::mem::replace(&mut self.printer.form, form);
         say(self);
-        self.speaker.form = before;
+        self.printer.form = before;
     }
 }

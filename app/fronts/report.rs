@@ -4,11 +4,11 @@
 use std::path::Path;
 
 use crate::config::{Config, Origin, TABLE};
-use crate::start::{Settled, in_file, read};
+use crate::start::{EffectiveSettings, in_file, read};
 
 use super::event::{ConfigReport, SettingReport};
 
-impl Settled {
+impl EffectiveSettings {
     /// The whole report, for a person or a program.
     pub(super) fn report(&self) -> ConfigReport {
         ConfigReport::of(

@@ -77,7 +77,7 @@ impl Session {
         let result = request.and_then(|request| self.understood(request));
         result.unwrap_or_else(|reason| {
             let id = serde_json::from_str::<Named>(line).ok().and_then(|named| named.id);
-            self.speaker.error_of(id, &reason);
+            self.printer.error_of(id, &reason);
             false
         })
     }
@@ -102,11 +102,11 @@ impl Session {
                     Some(Line { command: Command::Chat(text), .. }) => self.turn(text, &request),
                     Some(Line { command: Command::New, .. }) => {
                         let name = request.name();
-                        self.desk.forget(&name);
+                        self.queue.forget(&name);
                         self.done("new", "a new conversation");
                         Ok(false)
                     }
-                    Some(Line { command, bare: false, .. }) => self.obey(command),
+                    Some(Line { command, bare: false, .. }) => self.execute(command),
                     _ => Err(format!(
                         "\"command\" is one of the console's: {}",
                         console::words().collect::<Vec<_>>().join(", ")
@@ -127,7 +127,8 @@ impl Session {
             return Err("\"conversation\" belongs to \"chat\": ask remembers nothing".to_string());
         }
         let wanted = self.single(text, raw);
-        if (request.system.is_some() || self.is_told) && matches!(wanted, Ok(Wanted::Completion(_)))
+        if (request.system.is_some() || self.has_system_text)
+            && matches!(wanted, Ok(Wanted::Completion(_)))
         {
             return Err(
                 "\"system\" has a place in chats only, and this completes the text: say \"chat\", or \"raw\": false".to_string()
@@ -164,8 +165,8 @@ impl Session {
         });
         match (wanted, request.id) {
             (Ok(wanted), id) => self.want(id, wanted, settings)?,
-            (Err(reason), Some(id)) if !self.desk.is_in_use(id) => {
-                self.speaker.failed(AskId(id), &reason)
+            (Err(reason), Some(id)) if !self.queue.is_in_use(id) => {
+                self.printer.failed(AskId(id), &reason)
             }
             (Err(reason), _) => return Err(reason),
         }

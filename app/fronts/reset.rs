@@ -6,9 +6,9 @@ use crate::id::{EpochState, NodeId};
 use crate::node::ResetNews;
 
 use super::event::Event;
-use super::speaker::Speaker;
+use super::printer::Printer;
 
-impl Speaker {
+impl Printer {
     /// Reports the progress of a reset that this console ordered. `called` returns a node's
     /// display name.
     pub(super) fn reset(&mut self, news: &ResetNews, called: &dyn Fn(NodeId) -> String) {

@@ -8,10 +8,10 @@ use std::rc::Rc;
 use smol::channel::Receiver;
 use smol::future::{self, FutureExt};
 
-use crate::answers::Desk;
+use crate::answers::PromptQueue;
 use crate::config::LogLevel;
 use crate::config::{self, Origin};
-use crate::console::{Block, BlockError, Dropped, Level, May, Settings, Typed};
+use crate::console::{Block, BlockError, Dropped, Level, Permissions, Settings, Typed};
 use crate::id::NodeId;
 use crate::lan::Interface;
 use crate::node::{Reply, StopReason};
@@ -20,10 +20,10 @@ use crate::start::Sharing;
 use super::backlog::Backlog;
 use super::event::Event;
 use super::fail::Fail;
-use super::host::{Heard, Host, Running, Seat};
+use super::host::{ConsoleEvent, ConsoleId, Host, Running};
 use super::lines::{self, BadLine};
+use super::printer::{Form, Printer};
 use super::prompts::Asking;
-use super::speaker::{Form, Speaker};
 use super::tty::Tty;
 
 /// The greeting where a person may read it.
@@ -52,8 +52,8 @@ pub(super) enum Source {
 /// A console.
 pub(super) struct Session {
     pub(super) host: Rc<Host>,
-    pub(super) seat: Seat,
-    pub(super) speaker: Speaker,
+    pub(super) console: ConsoleId,
+    pub(super) printer: Printer,
     /// Whether the input is for people or programs.
     pub(super) form: Form,
     /// What `quit` and the end of the input do.
@@ -62,13 +62,13 @@ pub(super) struct Session {
     /// Which log lines are printed unasked.
     pub(super) level: Level,
     /// Its prompts and conversations.
-    pub(super) desk: Desk<Asking>,
-    /// Lines read while the desk was full.
+    pub(super) queue: PromptQueue<Asking>,
+    /// Lines read while the queue was full.
     backlog: Backlog,
     /// An unfinished prompt of several lines.
     block: Option<Block>,
     /// Whether the system text was set for this run or on this console, rather than by a file.
-    pub(super) is_told: bool,
+    pub(super) has_system_text: bool,
     /// The form in which a reset's progress is reported.
     pub(super) reset_form: Form,
 }
@@ -77,46 +77,49 @@ pub(super) struct Session {
     clippy::large_enum_variant,
     reason = "it holds an answer's figures; few wait at a time, and their number is bounded"
 )]
-enum Happening {
+enum SessionEvent {
     Line(lines::Line),
     Dropped(Dropped, u64),
     Interrupt,
     Ended,
-    Heard(Heard),
+    Console(ConsoleEvent),
 }
 
 impl Session {
     pub(super) fn new(
         host: Rc<Host>,
-        mut speaker: Speaker,
+        mut printer: Printer,
         quit: Quit,
-    ) -> (Session, Receiver<Heard>) {
-        let (seat, heard) = host.sit();
-        let level = match host.settled.config.log.level {
+    ) -> (Session, Receiver<ConsoleEvent>) {
+        let (console, events) = host.attach();
+        let level = match host.effective.config.log.level {
             LogLevel::Error => Level::Error,
             LogLevel::Warn => Level::Warn,
             LogLevel::Info => Level::Info,
         };
-        let (form, settings) = (speaker.form, host.settings.clone());
-        speaker.place = host.settled.place();
-        speaker.may(May { quit: quit != Quit::Refused, power: host.settled.config.console.power });
-        let is_told =
-            host.settled.config.origin(config::key("answers", "system")) == Origin::Option;
+        let (form, settings) = (printer.form, host.settings.clone());
+        printer.place = host.effective.place();
+        printer.permissions(Permissions {
+            quit: quit != Quit::Refused,
+            power: host.effective.config.console.power,
+        });
+        let has_system_text =
+            host.effective.config.origin(config::key("answers", "system")) == Origin::Option;
         let session = Session {
             host,
-            seat,
-            speaker,
+            console,
+            printer,
             form,
             quit,
             settings,
             level,
-            desk: Desk::default(),
+            queue: PromptQueue::default(),
             backlog: Backlog::default(),
             block: None,
-            is_told,
+            has_system_text,
             reset_form: form,
         };
-        (session, heard)
+        (session, events)
     }
 
     /// Whether `quit` is allowed here.
@@ -125,34 +128,34 @@ impl Session {
     }
 
     /// Which commands are allowed here.
-    pub(super) fn may(&self) -> May {
-        May { quit: self.may_quit(), power: self.host.settled.config.console.power }
+    pub(super) fn permissions(&self) -> Permissions {
+        Permissions { quit: self.may_quit(), power: self.host.effective.config.console.power }
     }
 
     /// Reports earlier warnings and the node's stage. On a console that did not start the node,
     /// first greets and reports problems with the settings.
     pub(super) fn greet(&mut self) {
         if self.quit != Quit::EndsNode {
-            self.speaker.note('·', GREETING);
-            let problems = self.host.settled.problems.clone();
-            problems.iter().for_each(|problem| self.speaker.note('!', problem));
+            self.printer.note('·', GREETING);
+            let problems = self.host.effective.problems.clone();
+            problems.iter().for_each(|problem| self.printer.note('!', problem));
         }
-        if let sharing @ Sharing::Shut(_) = self.host.settled.sharing() {
-            sharing.warning().iter().for_each(|warning| self.speaker.note('!', warning));
+        if let sharing @ Sharing::Shut(_) = self.host.effective.sharing() {
+            sharing.warning().iter().for_each(|warning| self.printer.note('!', warning));
         }
         let host = self.host.clone();
         let warnings = host.log.borrow();
         warnings
             .last(usize::MAX)
             .filter(|entry| entry.level == Level::Warn)
-            .for_each(|entry| self.speaker.note('!', &entry.text));
+            .for_each(|entry| self.printer.note('!', &entry.text));
         self.say_stage();
     }
 
     /// Reports that the node runs, or why it does not. Says nothing while it is starting.
     fn say_stage(&mut self) {
         if let Some(reason) = self.host.fault() {
-            return self.speaker.error(&format!("no model: {reason}"));
+            return self.printer.error(&format!("no model: {reason}"));
         }
         let Ok(running) = self.host.running() else { return };
         let Running { node, model, fingerprint, tcp_port, .. } = &*running;
@@ -167,7 +170,7 @@ impl Session {
             .filter(|ip| !ip.is_loopback())
             .map_or(String::new(), |ip| format!("; its address is {ip}"));
         let pace = running.paced.as_ref().map(|paced| paced.pace().name());
-        self.speaker.pace = pace.map(Rc::from);
+        self.printer.pace = pace.map(Rc::from);
         let event = Event::Ready {
             node: *node,
             model,
@@ -185,12 +188,12 @@ impl Session {
             (true, true) => "a chat model, told to complete what you type as it stands",
             (false, _) => "a base model: it completes what you type; chat TEXT talks with it",
         };
-        self.speaker.say(
+        self.printer.say(
             &event,
             '·',
             &format!("{who} is ready with {model}, {kind}; help lists the commands{at}"),
         );
-        self.host.served().iter().for_each(|words| self.speaker.note('·', words));
+        self.host.served().iter().for_each(|words| self.printer.note('·', words));
     }
 
     /// Serves the console until the input ends or a person quits. Fails if the output cannot
@@ -198,42 +201,42 @@ impl Session {
     pub(super) async fn serve(
         &mut self,
         source: Option<Source>,
-        heard: Receiver<Heard>,
+        events: Receiver<ConsoleEvent>,
     ) -> Result<(), Fail> {
         let mut source = source;
         // At the end of the input, or when a program or pipe quits, pending prompts are still
         // answered. A person who quits stops them.
         let mut ending = false;
-        while !(ending && self.desk.open() == 0 && self.backlog.is_empty()) {
-            if source.is_some() && self.desk.open() == 0 {
-                self.speaker.invite();
+        while !(ending && self.queue.open() == 0 && self.backlog.is_empty()) {
+            if source.is_some() && self.queue.open() == 0 {
+                self.printer.invite();
             }
-            let waiting = if self.desk.is_full() { None } else { self.backlog.pop() };
+            let waiting = if self.queue.is_full() { None } else { self.backlog.pop() };
             let happening = match waiting {
-                Some(line) => Happening::Line(line),
-                None => self.next(&source, &heard).await,
+                Some(line) => SessionEvent::Line(line),
+                None => self.next(&source, &events).await,
             };
             match happening {
                 // An unplugged or detached terminal: the next person to attach did not ask
                 // these prompts.
-                Happening::Ended
+                SessionEvent::Ended
                     if self.quit != Quit::EndsNode && matches!(source, Some(Source::Tty(_))) =>
                 {
                     return Ok(());
                 }
-                Happening::Ended => {
+                SessionEvent::Ended => {
                     source = None;
                     ending = true;
                     if self.block.take().is_some() {
-                        self.speaker.error(&BlockError::Open.to_string());
+                        self.printer.error(&BlockError::Open.to_string());
                     }
                 }
-                Happening::Interrupt => self.interrupt(),
-                Happening::Dropped(what, count) => self.tell_dropped(&source, what, count),
-                Happening::Line(line) => {
+                SessionEvent::Interrupt => self.interrupt(),
+                SessionEvent::Dropped(what, count) => self.tell_dropped(&source, what, count),
+                SessionEvent::Line(line) => {
                     let line = self.unless_pasted(&source, line).await;
                     if self.take(line) {
-                        if self.speaker.is_typed() {
+                        if self.printer.is_typed() {
                             self.stop();
                         }
                         self.backlog.clear();
@@ -241,67 +244,68 @@ impl Session {
                         ending = true;
                     }
                 }
-                Happening::Heard(Heard::Ending) => {
+                SessionEvent::Console(ConsoleEvent::Ending) => {
                     self.stop();
                     ending |= self.may_quit();
                     source = source.filter(|_| !self.may_quit());
                 }
-                Happening::Heard(heard) => self.hear(heard),
+                SessionEvent::Console(event) => self.handle(event),
             }
-            self.speaker.check()?;
+            self.printer.check()?;
         }
-        self.speaker.drained().await;
-        Ok(self.speaker.check()?)
+        self.printer.drained().await;
+        Ok(self.printer.check()?)
     }
 
-    async fn next(&self, source: &Option<Source>, heard: &Receiver<Heard>) -> Happening {
+    async fn next(&self, source: &Option<Source>, events: &Receiver<ConsoleEvent>) -> SessionEvent {
         let line = async {
             match source {
                 None => future::pending().await,
                 // Lines wait in the pipe while the backlog is full or nobody reads the output.
                 Some(Source::Lines(_)) if self.backlog.is_full() => future::pending().await,
                 Some(Source::Lines(lines)) => {
-                    self.speaker.has_room().await;
-                    lines.recv().await.map_or(Happening::Ended, Happening::Line)
+                    self.printer.has_room().await;
+                    lines.recv().await.map_or(SessionEvent::Ended, SessionEvent::Line)
                 }
                 Some(Source::Tty(tty)) => match tty.typed().await {
-                    Ok(Typed::Line(line)) => Happening::Line(Ok(line)),
-                    Ok(Typed::Dropped(what, count)) => Happening::Dropped(what, count),
-                    Ok(Typed::TooLong) => Happening::Line(Err(BadLine::TooLong)),
-                    Ok(Typed::NotUtf8) => Happening::Line(Err(BadLine::NotUtf8)),
-                    Ok(Typed::Interrupt) => Happening::Interrupt,
-                    Ok(Typed::End) if self.may_quit() => Happening::Ended,
-                    Ok(Typed::End) => Happening::Line(Ok(String::new())),
-                    Err(_) => Happening::Ended,
+                    Ok(Typed::Line(line)) => SessionEvent::Line(Ok(line)),
+                    Ok(Typed::Dropped(what, count)) => SessionEvent::Dropped(what, count),
+                    Ok(Typed::TooLong) => SessionEvent::Line(Err(BadLine::TooLong)),
+                    Ok(Typed::NotUtf8) => SessionEvent::Line(Err(BadLine::NotUtf8)),
+                    Ok(Typed::Interrupt) => SessionEvent::Interrupt,
+                    Ok(Typed::End) if self.may_quit() => SessionEvent::Ended,
+                    Ok(Typed::End) => SessionEvent::Line(Ok(String::new())),
+                    Err(_) => SessionEvent::Ended,
                 },
             }
         };
-        let heard = async { heard.recv().await.map_or(Happening::Ended, Happening::Heard) };
-        heard.or(line).await
+        let events =
+            async { events.recv().await.map_or(SessionEvent::Ended, SessionEvent::Console) };
+        events.or(line).await
     }
 
-    fn hear(&mut self, heard: Heard) {
-        match heard {
-            Heard::Note(level, text, left_out) if level <= self.level => {
+    fn handle(&mut self, event: ConsoleEvent) {
+        match event {
+            ConsoleEvent::Note(level, text, left_out) if level <= self.level => {
                 if left_out > 0 {
-                    self.speaker
+                    self.printer
                         .note('·', &format!("{left_out} lines were left out: log shows the last"));
                 }
-                self.speaker.note(if level == Level::Info { '·' } else { '!' }, &text);
+                self.printer.note(if level == Level::Info { '·' } else { '!' }, &text);
             }
-            Heard::Note(..) | Heard::Ending => {}
-            Heard::Reset(news) => {
-                let before = std::mem::replace(&mut self.speaker.form, self.reset_form);
+            ConsoleEvent::Note(..) | ConsoleEvent::Ending => {}
+            ConsoleEvent::Reset(news) => {
+                let before = std::mem::replace(&mut self.printer.form, self.reset_form);
                 let running = self.host.running().ok();
                 let called = |node: NodeId| {
                     running.as_ref().map_or(node.to_string(), |running| running.driver.called(node))
                 };
-                self.speaker.reset(&news, &called);
-                self.speaker.form = before;
+                self.printer.reset(&news, &called);
+                self.printer.form = before;
             }
-            Heard::Ready | Heard::Broken => self.say_stage(),
-            Heard::Reply(ask, reply) => {
-                if let Some(answer) = self.speaker.reply(ask, &reply) {
+            ConsoleEvent::Ready | ConsoleEvent::Broken => self.say_stage(),
+            ConsoleEvent::Reply(ask, reply) => {
+                if let Some(answer) = self.printer.reply(ask, &reply) {
                     let stop = if let Reply::Done(figures) = &reply {
                         figures.stop
                     } else {
@@ -336,21 +340,21 @@ impl Session {
 
     fn interrupt(&mut self) {
         if self.block.take().is_some() {
-            self.speaker.continues(false);
-            return self.speaker.note('·', "the unfinished prompt was dropped");
+            self.printer.continues(false);
+            return self.printer.note('·', "the unfinished prompt was dropped");
         }
-        if self.desk.open() > 0 {
+        if self.queue.open() > 0 {
             return self.stop();
         }
         let leave =
             if self.may_quit() { "quit or Ctrl-D leaves" } else { "reboot and poweroff end it" };
-        self.speaker
+        self.printer
             .note('·', &format!("nothing is being answered; {leave}, help lists the commands"));
     }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.host.rise(self.seat);
+        self.host.detach(self.console);
     }
 }

@@ -40,9 +40,9 @@ use super::fail::Fail;
 use super::host::Host;
 use super::lines::lines_of;
 use super::on_tty;
-use super::outlet::Outlet;
+use super::output_queue::OutputQueue;
+use super::printer::{Form, Printer};
 use super::session::{Quit, Session, Source};
-use super::speaker::{Form, Speaker};
 use super::tty::Tty;
 
 /// Where `potluck console` looks for a node's socket by default.
@@ -139,7 +139,7 @@ impl Socket {
         loop {
             match self.listener.accept().await {
                 Ok((client, _)) => {
-                    let Some(caller) = Place::take(&callers, MAX_CALLERS) else { continue };
+                    let Some(caller) = ClientPermit::take(&callers, MAX_CALLERS) else { continue };
                     let (host, path, attached) =
                         (host.clone(), self.path.clone(), attached.clone());
                     executor.spawn(async move { drop(attend(host, path, client, caller, &attached).await) }).detach();
@@ -162,19 +162,19 @@ impl Drop for Bound {
 }
 
 /// One of a limited number of places, freed on drop.
-struct Place(Rc<Cell<usize>>);
+struct ClientPermit(Rc<Cell<usize>>);
 
-impl Place {
+impl ClientPermit {
     /// None if all are taken.
-    fn take(taken: &Rc<Cell<usize>>, most: usize) -> Option<Place> {
+    fn take(taken: &Rc<Cell<usize>>, most: usize) -> Option<ClientPermit> {
         (taken.get() < most).then(|| {
             taken.set(taken.get() + 1);
-            Place(taken.clone())
+            ClientPermit(taken.clone())
         })
     }
 }
 
-impl Drop for Place {
+impl Drop for ClientPermit {
     fn drop(&mut self) {
         self.0.set(self.0.get() - 1);
     }
@@ -239,7 +239,7 @@ async fn attend(
     host: Rc<Host>,
     path: PathBuf,
     mut socket: Async<UnixStream>,
-    caller: Place,
+    caller: ClientPermit,
     attached: &Rc<Cell<usize>>,
 ) -> Result<(), Fail> {
     let late = async {
@@ -248,7 +248,7 @@ async fn attend(
     };
     let hello = hello(&mut socket).or(late).await?;
     let client = client(&hello);
-    let place = client.and_then(|_| Place::take(attached, MAX_ATTACHED_CONSOLES));
+    let place = client.and_then(|_| ClientPermit::take(attached, MAX_ATTACHED_CONSOLES));
     let refused = match (client, place) {
         (Some(client), Some(_place)) => {
             drop(caller);
@@ -316,8 +316,8 @@ async fn talk(
     let socket = socket.into_inner()?;
     socket.set_nonblocking(false)?;
     let (input, output) = (socket.try_clone()?, socket.try_clone()?);
-    let speaker = Speaker::plain(Outlet::to_socket(output, UNREAD_TIMEOUT)?, form);
-    let (mut session, heard) = Session::new(host, speaker, Quit::Detaches);
+    let printer = Printer::plain(OutputQueue::to_socket(output, UNREAD_TIMEOUT)?, form);
+    let (mut session, heard) = Session::new(host, printer, Quit::Detaches);
     // A script that sends lines did not ask for the node's state.
     if form == Form::Json {
         session.greet();

@@ -19,18 +19,18 @@ impl OutputError {
 }
 
 /// Writes requested output to standard output at once.
-pub(crate) fn give(text: impl Display) -> Result<(), OutputError> {
+pub(crate) fn print(text: impl Display) -> Result<(), OutputError> {
     let mut out = io::stdout().lock();
     write!(out, "{text}")?;
     Ok(out.flush()?)
 }
 
 /// The same with a line end.
-pub(crate) fn give_line(text: impl Display) -> Result<(), OutputError> {
-    give(format_args!("{text}\n"))
+pub(crate) fn print_line(text: impl Display) -> Result<(), OutputError> {
+    print(format_args!("{text}\n"))
 }
 
 /// Writes everything else to standard error. If that fails, there is nobody to tell.
-pub(crate) fn tell(text: impl Display) {
+pub(crate) fn eprint(text: impl Display) {
     let _ = write!(io::stderr().lock(), "{text}");
 }

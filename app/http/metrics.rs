@@ -14,7 +14,7 @@ use prometheus_client::registry::{Registry, Unit};
 use crate::id::Millis;
 use crate::node::{Figures, Status};
 
-use super::hour::{Hour, Minute};
+use super::history::{History, Minute};
 
 use page::Page;
 
@@ -38,7 +38,7 @@ pub(crate) struct Meters {
     ttft: Histogram,
     ttlt: Histogram,
     sums: RefCell<Sums>,
-    hour: RefCell<Hour>,
+    history: RefCell<History>,
 }
 
 /// Facts about the machine; unknown ones are none.
@@ -79,7 +79,7 @@ pub(crate) struct Sample<'a> {
 impl Default for Meters {
     fn default() -> Meters {
         let [ttft, ttlt] = [TTFT_BUCKETS, TTLT_BUCKETS].map(Histogram::new);
-        Meters { ttft, ttlt, sums: RefCell::default(), hour: RefCell::default() }
+        Meters { ttft, ttlt, sums: RefCell::default(), history: RefCell::default() }
     }
 }
 
@@ -96,12 +96,12 @@ impl Meters {
         sums.peers += figures.from_peers() as u64;
         sums.computed += figures.computed as u64;
         sums.generated += figures.generated as u64;
-        self.hour.borrow_mut().observe(figures, now);
+        self.history.borrow_mut().observe(figures, now);
     }
 
     /// Where the state of the last hour's prompts came from.
-    pub(crate) fn hour(&self, now: Millis) -> Vec<Minute> {
-        self.hour.borrow().minutes(now)
+    pub(crate) fn history(&self, now: Millis) -> Vec<Minute> {
+        self.history.borrow().minutes(now)
     }
 
     /// All metrics in Prometheus' text format.
@@ -254,7 +254,7 @@ mod tests {
             "{said}"
         );
         assert!(said.ends_with("# EOF\n") && said.matches("# EOF").count() == 1);
-        assert_eq!(meters.hour(Millis(0))[59], [32, 0, 8, 1]);
+        assert_eq!(meters.history(Millis(0))[59], [32, 0, 8, 1]);
     }
 
     /// The metric names of a text in Prometheus' format.

@@ -7,7 +7,7 @@
 
 mod fault;
 mod gate;
-mod hour;
+mod history;
 mod metrics;
 mod reply;
 mod request;
@@ -16,10 +16,10 @@ pub use fault::ApiError;
 pub(crate) use fault::Kind;
 pub use gate::Gate;
 pub(crate) use gate::Verdict;
-pub(crate) use hour::Minute;
+pub(crate) use history::Minute;
 pub(crate) use metrics::{Machine, Meters, Sample};
-pub(crate) use reply::{Answered, Shape, Voice, comment, failed, model_list};
-pub(crate) use request::{Asked, Wish};
+pub(crate) use reply::{Answered, ReplyFormat, Shape, comment, failed, model_list};
+pub(crate) use request::{Asked, RequestSettings};
 pub use request::{Prompt, chat, completion, text_to_tokenize};
 
 /// The page at `/`.

@@ -15,7 +15,7 @@ pub(crate) enum Shape {
 
 /// Formats one answer and each of its pieces.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Voice {
+pub(crate) struct ReplyFormat {
     shape: Shape,
     id: String,
     /// Seconds since 1970, by a clock that may not be set on a board.
@@ -105,14 +105,14 @@ impl<'a> Usage<'a> {
     }
 }
 
-impl Voice {
+impl ReplyFormat {
     /// The format of this node's answer with this number.
-    pub(crate) fn new(shape: Shape, number: u64, created: u64, model: &str) -> Voice {
+    pub(crate) fn new(shape: Shape, number: u64, created: u64, model: &str) -> ReplyFormat {
         let id = match shape {
             Shape::Chat => format!("chatcmpl-{number:x}"),
             Shape::Completion => format!("cmpl-{number:x}"),
         };
-        Voice { shape, id, created, model: model.to_string() }
+        ReplyFormat { shape, id, created, model: model.to_string() }
     }
 
     /// A whole answer.
@@ -265,8 +265,8 @@ mod tests {
 
     #[test]
     fn a_whole_answer_says_what_came_from_where() {
-        let voice = Voice::new(Shape::Chat, 255, 1_700_000_000, "gemma");
-        let whole: Value = serde_json::from_str(&voice.whole("Hi.", &answered())).unwrap();
+        let format = ReplyFormat::new(Shape::Chat, 255, 1_700_000_000, "gemma");
+        let whole: Value = serde_json::from_str(&format.whole("Hi.", &answered())).unwrap();
         assert_eq!(
             (&whole["id"], &whole["object"]),
             (&json!("chatcmpl-ff"), &json!("chat.completion"))
@@ -284,9 +284,10 @@ mod tests {
             (&usage["potluck"]["known"], &usage["potluck"]["new_from"]),
             (&json!(32), &json!("It is 14:32"))
         );
-        let text: Value =
-            serde_json::from_str(&Voice::new(Shape::Completion, 1, 2, "g").whole("x", &answered()))
-                .unwrap();
+        let text: Value = serde_json::from_str(
+            &ReplyFormat::new(Shape::Completion, 1, 2, "g").whole("x", &answered()),
+        )
+        .unwrap();
         assert_eq!(
             (&text["object"], &text["choices"][0]["text"]),
             (&json!("text_completion"), &json!("x"))
@@ -296,9 +297,9 @@ mod tests {
 
     #[test]
     fn a_stream_begins_with_the_role_and_ends_with_reason_usage_and_done() {
-        let voice = Voice::new(Shape::Chat, 1, 2, "g");
+        let format = ReplyFormat::new(Shape::Chat, 1, 2, "g");
         let all =
-            [voice.first().unwrap(), voice.text("Hi"), voice.last(&answered(), true)].concat();
+            [format.first().unwrap(), format.text("Hi"), format.last(&answered(), true)].concat();
         let events = events(&all);
         assert_eq!(events[0]["choices"][0]["delta"], json!({"role": "assistant", "content": ""}));
         assert_eq!(events[0]["choices"][0]["finish_reason"], Value::Null);
@@ -322,8 +323,8 @@ mod tests {
                 .all(|event| event["id"] == "chatcmpl-1"
                     && event["object"] == "chat.completion.chunk")
         );
-        assert!(!voice.last(&answered(), false).contains("usage"));
-        assert_eq!(Voice::new(Shape::Completion, 1, 2, "g").first(), None);
+        assert!(!format.last(&answered(), false).contains("usage"));
+        assert_eq!(ReplyFormat::new(Shape::Completion, 1, 2, "g").first(), None);
         let progress = comment(&Progress { prompt_tokens: 9, own: 1, peers: 2, computed: 3 });
         assert_eq!(progress, ": {\"prompt_tokens\":9,\"own\":1,\"peers\":2,\"computed\":3}\n\n");
     }

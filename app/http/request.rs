@@ -21,7 +21,7 @@ pub struct Asked {
     /// The prompt.
     pub prompt: Prompt,
     /// How to answer it.
-    pub(crate) wish: Wish,
+    pub(crate) requested: RequestSettings,
     /// Whether to stream the answer.
     pub(crate) stream: bool,
     /// Whether the stream ends with the figures.
@@ -48,7 +48,7 @@ pub enum Prompt {
 
 /// Settings for the answer; absent ones default to the node's.
 #[derive(Clone, PartialEq, Debug, Default)]
-pub(crate) struct Wish {
+pub(crate) struct RequestSettings {
     /// Maximum tokens of the answer.
     pub max_tokens: Option<u64>,
     /// 0 always takes the likeliest token.
@@ -222,7 +222,7 @@ impl Body {
             ),
             None => None,
         };
-        let wish = Wish {
+        let requested = RequestSettings {
             max_tokens: self.max_completion_tokens.or(self.max_tokens),
             temperature: self.temperature,
             top_k,
@@ -236,7 +236,7 @@ impl Body {
             }),
         };
         let usage = self.stream_options.is_some_and(|options| options.include_usage == Some(true));
-        Ok(Asked { prompt, wish, stream: self.stream == Some(true), usage })
+        Ok(Asked { prompt, requested, stream: self.stream == Some(true), usage })
     }
 
     /// Refuses requests for features that would otherwise be silently missing from the answer.
@@ -325,7 +325,7 @@ mod tests {
                 "tools": [], "presence_penalty": 0, "response_format": {"type": "text"}, "logit_bias": {}}"#,
         )
         .unwrap();
-        let wish = Wish {
+        let requested = RequestSettings {
             max_tokens: Some(7),
             temperature: Some(0.5),
             top_k: Some(0),
@@ -336,7 +336,12 @@ mod tests {
         };
         assert_eq!(
             asked,
-            Asked { prompt: Prompt::Text("Water".to_string()), wish, stream: true, usage: true }
+            Asked {
+                prompt: Prompt::Text("Water".to_string()),
+                requested,
+                stream: true,
+                usage: true
+            }
         );
         let tokens = completion(br#"{"prompt": [2, 105], "stop": null}"#).unwrap();
         assert_eq!(tokens.prompt, Prompt::Tokens(vec![TokenId(2), TokenId(105)]));

@@ -323,7 +323,7 @@ pub(crate) const MAX_DRAFT_ASKS: usize = 4;
 
 /// Milliseconds after which a draft request counts as unanswered, so that another may be sent: far
 /// more than a round trip, and a few decoded tokens on the board.
-pub(crate) const DRAFT_PATIENCE_MS: u64 = 1_000;
+pub(crate) const DRAFT_TIMEOUT_MS: u64 = 1_000;
 
 /// Filter segments in flight on one connection. Four of 1 kB hide the round trip; the serving side
 /// keeps a copy of each until it is sent.

@@ -137,7 +137,7 @@ impl Resets {
     }
 
     /// Obeys the reset if it was saved, or if a peer ordered it. Returns whether the blocks were
-    /// dropped; none if there was nothing to obey.
+    /// dropped; none if there was nothing to apply.
     pub(super) fn on_persisted(
         &mut self,
         epochs: EpochState,

@@ -7,6 +7,7 @@
 mod apply;
 mod budget;
 mod cores;
+mod effective;
 mod environment;
 mod halves;
 mod kept;
@@ -14,13 +15,13 @@ mod key;
 pub(crate) mod memory;
 mod options;
 mod random;
-mod settled;
 mod setup;
 mod speed;
 mod template;
 
 pub(crate) use apply::{alone, answers, precision, size, within_memory};
 pub(crate) use cores::{Cores, keep};
+pub(crate) use effective::{EffectiveSettings, Sharing};
 pub(crate) use environment::without_settings;
 pub(crate) use halves::OutputRows;
 pub(crate) use kept::Kept;
@@ -30,7 +31,6 @@ pub(crate) use options::{
     read,
 };
 pub(crate) use random::{draw_key, entropy, random};
-pub(crate) use settled::{Settled, Sharing};
 pub(crate) use setup::{
     Changed, Loaded, NodeSettings, SetupError, UnreadModel, load, tokenizer_of,
 };

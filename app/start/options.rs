@@ -12,10 +12,10 @@ use thiserror::Error;
 use crate::config::{Config, Fault, Key, Kind, Problem, TABLE};
 use crate::limits::{MAX_BOARD_CONSOLES, MAX_CONFIG_FILE_BYTES};
 
+use super::effective::EffectiveSettings;
 use super::environment::{self, Unnamed};
 use super::key::{self, KeyError};
 use super::random::draw_key;
-use super::settled::Settled;
 
 /// Sections whose keys apply to a command that only answers one prompt.
 const ALONE: [&str; 3] = ["model", "memory", "answers"];
@@ -256,7 +256,7 @@ impl<const COMMAND: u8> Options<COMMAND> {
     /// # Errors
     /// A file that cannot be read, or a key that cannot be used. A board with consoles of its own
     /// starts anyway, reports the problem on them, and shares nothing.
-    pub(crate) fn settle(&self) -> Result<Settled, Unread> {
+    pub(crate) fn effective(&self) -> Result<EffectiveSettings, Unread> {
         let (mut config, mut problems, mut unread) = (Config::default(), Vec::new(), None);
         let mut shut = None;
         let (named, is_found) = self.file();
@@ -321,7 +321,7 @@ impl<const COMMAND: u8> Options<COMMAND> {
             Some(unread) if config.console.devices.is_empty() && board_consoles.is_empty() => {
                 Err(unread)
             }
-            _ => Ok(Settled {
+            _ => Ok(EffectiveSettings {
                 config,
                 file,
                 is_found,
@@ -337,11 +337,11 @@ impl<const COMMAND: u8> Options<COMMAND> {
 }
 
 /// The model: as set, else the only one beside the person's file.
-pub(crate) fn model(settled: &Settled) -> Result<PathBuf, NoModel> {
-    if let Some(model) = &settled.config.model.file {
+pub(crate) fn model(effective: &EffectiveSettings) -> Result<PathBuf, NoModel> {
+    if let Some(model) = &effective.config.model.file {
         return Ok(model.clone());
     }
-    let file = settled.file.as_deref().ok_or(NoModel::Unnamed)?;
+    let file = effective.file.as_deref().ok_or(NoModel::Unnamed)?;
     let mut models = models_beside(file);
     match models.len() {
         0 => Err(NoModel::NoneBeside(file.to_path_buf())),

@@ -48,7 +48,7 @@ impl Node {
     }
 
     /// The next event of this kind.
-    pub(super) fn hear(&self, event: &str) -> serde_json::Value {
+    pub(super) fn receive(&self, event: &str) -> serde_json::Value {
         self.hear_where(event, |_| true)
     }
 
@@ -60,7 +60,7 @@ impl Node {
         loop {
             let heard = self
                 .events
-                .recv_timeout(PATIENCE)
+                .recv_timeout(TIMEOUT)
                 .unwrap_or_else(|error| panic!("no {event} came: {error}"));
             if heard["event"] == event && wanted(&heard) {
                 return heard;
@@ -80,7 +80,7 @@ impl Node {
     /// Waits for its exit, which must happen.
     pub(super) fn end(mut self) {
         self.input = None;
-        while self.events.recv_timeout(PATIENCE).is_ok() {}
+        while self.events.recv_timeout(TIMEOUT).is_ok() {}
         assert!(self.child.wait().unwrap().success());
     }
 }
@@ -176,17 +176,17 @@ fn a_line_of_no_use_is_refused_and_the_next_is_answered() {
 #[test]
 fn a_program_gets_one_event_a_line_and_ids_that_it_can_compare() {
     let mut node = Node::start(demo(), &["--alone", "--id", "fedcba9876543211"]);
-    let ready = node.hear("ready");
+    let ready = node.receive("ready");
     assert_eq!(
         (ready["node"].as_str(), ready["model"].as_str()),
         (Some("fedcba9876543211"), Some("demo.gguf"))
     );
     node.say(r#"{"ask": "Hello there", "id": 7, "max_tokens": 5}"#);
-    let done = node.hear("done");
+    let done = node.receive("done");
     assert_eq!((&done["id"], done["tokens"].as_array().unwrap().len()), (&7.into(), 5));
     assert_eq!(done["figures"]["finish"], "length");
     node.say(r#"{"command": "status"}"#);
-    let status = &node.hear("status")["status"];
+    let status = &node.receive("status")["status"];
     assert_eq!((&status["node"], &status["fingerprint"]), (&ready["node"], &ready["fingerprint"]));
     for (request, part) in [
         ("hello", "not understood"),
@@ -196,7 +196,7 @@ fn a_program_gets_one_event_a_line_and_ids_that_it_can_compare() {
         (r#"{"command": "stop"}"#, "nothing is being answered"),
     ] {
         node.say(request);
-        let reason = node.hear("error")["reason"].clone();
+        let reason = node.receive("error")["reason"].clone();
         assert!(reason.as_str().unwrap().contains(part), "{reason}");
     }
     for (command, event) in [
@@ -207,10 +207,10 @@ fn a_program_gets_one_event_a_line_and_ids_that_it_can_compare() {
         ("bench", "bench"),
     ] {
         node.say(&format!(r#"{{"command": "{command}"}}"#));
-        assert!(!node.hear(event)[event].is_null(), "{command}");
+        assert!(!node.receive(event)[event].is_null(), "{command}");
     }
     node.say(r#"{"ask": " ", "id": 8}"#);
-    let failed = node.hear("failed");
+    let failed = node.receive("failed");
     assert_eq!(failed["id"], 8);
     assert!(failed["reason"].as_str().unwrap().contains("the prompt is empty"));
     node.end();
@@ -222,18 +222,18 @@ fn stop_ends_all_answers_and_quit_waits_for_them() {
     let long =
         |id: u32| format!(r#"{{"ask": "Why is the sky blue?", "id": {id}, "max_tokens": 4000}}"#);
     node.say(&long(1));
-    node.hear("text");
+    node.receive("text");
     node.say(r#"{"command": "stop"}"#);
-    let done = node.hear("done");
+    let done = node.receive("done");
     assert_eq!((&done["id"], &done["figures"]["finish"]), (&1.into(), &"stopped".into()), "{done}");
     for id in 2..6 {
         node.say(&long(id));
     }
-    node.hear("text");
+    node.receive("text");
     node.say(r#"{"command": "stop"}"#);
     let mut stopped = Vec::new();
     for _ in 2..6 {
-        let done = node.hear("done");
+        let done = node.receive("done");
         assert_eq!(done["figures"]["finish"], "stopped", "{done}");
         stopped.push(done["id"].as_u64().unwrap());
     }
@@ -246,7 +246,7 @@ fn stop_ends_all_answers_and_quit_waits_for_them() {
     }
     node.say(r#"{"command": "quit"}"#);
     for id in 6..9 {
-        let done = node.hear("done");
+        let done = node.receive("done");
         assert_eq!(
             (&done["id"], &done["figures"]["finish"]),
             (&id.into(), &"length".into()),
@@ -269,7 +269,7 @@ fn a_program_that_reads_nothing_stops_nothing_and_is_told_what_it_missed() {
         let _ = sender.send(input.write_all(requests.as_bytes()).map(|()| input));
     });
     let mut input =
-        written.recv_timeout(PATIENCE).expect("the node must not hang without a reader").unwrap();
+        written.recv_timeout(TIMEOUT).expect("the node must not hang without a reader").unwrap();
     let (sender, events) = channel();
     thread::spawn(move || {
         let lines = BufReader::new(output).lines().map_while(Result::ok);
@@ -280,7 +280,7 @@ fn a_program_that_reads_nothing_stops_nothing_and_is_told_what_it_missed() {
     let mut heard = 0;
     loop {
         writeln!(input, "{{\"command\": \"version\"}}").unwrap();
-        let event = events.recv_timeout(PATIENCE).expect("the node must go on printing");
+        let event = events.recv_timeout(TIMEOUT).expect("the node must go on printing");
         heard += usize::from(event["event"] == "help");
         if event["event"] == "note"
             && event["text"].as_str().unwrap().ends_with("nobody read them in time")
@@ -319,9 +319,9 @@ fn a_node_whose_standard_error_takes_nothing_starts_answers_and_ends() {
         demo(),
         &["--alone", "--max-tokens", "6", "--config", &config.display().to_string()],
     );
-    node.hear("ready");
+    node.receive("ready");
     node.say(r#"{"ask": "Hello", "id": 3}"#);
-    assert_eq!(node.hear("done")["id"], 3);
+    assert_eq!(node.receive("done")["id"], 3);
     node.end();
 
     let mut command = potluck();
@@ -348,13 +348,13 @@ fn a_long_prompt_tells_a_program_how_far_it_is() {
     );
     let text: Vec<String> = (0..950).map(|number| number.to_string()).collect();
     node.say(&serde_json::json!({"ask": text.join(" "), "id": 3, "max_tokens": 1}).to_string());
-    let first = node.hear("progress");
+    let first = node.receive("progress");
     let (total, computed) =
         (first["prompt_tokens"].as_u64().unwrap(), first["computed"].as_u64().unwrap());
     assert!(first["id"] == 3 && computed > 0 && computed < total, "{first}");
     assert_eq!((&first["own"], &first["peers"]), (&0.into(), &0.into()));
     node.say(r#"{"command": "stop"}"#);
-    let done = node.hear("done");
+    let done = node.receive("done");
     assert_eq!(
         (&done["figures"]["prompt_tokens"], &done["figures"]["finish"]),
         (&first["prompt_tokens"], &"stopped".into())
@@ -367,13 +367,13 @@ fn a_node_hears_of_its_peer_and_of_its_farewell_even_when_a_signal_ends_it() {
     let (port, other_port) = (free_port(), free_port());
     let net = ["--interface", "127.0.0.1", "--port"];
     let first = Node::start(demo(), &[net.as_slice(), &[&port, "--id", "a"]].concat());
-    first.hear("ready");
+    first.receive("ready");
     let address = format!("127.0.0.1:{port}");
     let peer = Node::start(
         demo(),
         &[net.as_slice(), &[&other_port, "--id", "b", "--peer", &address]].concat(),
     );
-    peer.hear("ready");
+    peer.receive("ready");
     first.hear_note("peer 000000000000000b is here");
     let killed =
         Command::new("kill").args(["-TERM", &peer.child.id().to_string()]).status().unwrap();
@@ -391,16 +391,16 @@ fn a_peer_with_another_model_is_named_and_nothing_is_shared_with_it() {
     let (port, other_port) = (free_port(), free_port());
     let net = ["--interface", "127.0.0.1", "--port"];
     let mut first = Node::start(demo(), &[net.as_slice(), &[&port]].concat());
-    first.hear("ready");
+    first.receive("ready");
     let address = format!("127.0.0.1:{port}");
     let peer = Node::start(
         &other,
         &[net.as_slice(), &[&other_port, "--id", "b", "--peer", &address]].concat(),
     );
-    peer.hear("ready");
+    peer.receive("ready");
     first.hear_note("peer 000000000000000b runs another model");
     first.say(r#"{"command": "status"}"#);
-    assert_eq!(first.hear("status")["status"]["peers"][0]["shares"], false);
+    assert_eq!(first.receive("status")["status"]["peers"][0]["shares"], false);
     first.end();
     peer.end();
 }

@@ -7,7 +7,7 @@ use super::*;
 
 fn start(more: &[&str]) -> Node {
     let node = Node::start(demo(), &[&["--alone", "--max-tokens", "6"], more].concat());
-    assert_eq!(node.hear("ready")["chat"], false);
+    assert_eq!(node.receive("ready")["chat"], false);
     node
 }
 
@@ -18,7 +18,7 @@ fn done_of(node: &Node, id: &Value) -> Value {
 /// Sends the request and returns the reason why it was refused.
 fn refused_with(node: &mut Node, request: &Value) -> (Value, String) {
     node.say(&request.to_string());
-    let error = node.hear("error");
+    let error = node.receive("error");
     (error["id"].clone(), error["reason"].as_str().unwrap().to_string())
 }
 
@@ -53,7 +53,7 @@ fn a_node_that_is_told_to_end_says_how_far_its_answers_have_come() {
                 &json!({"ask": "Why is the sky blue?", "id": id, "max_tokens": 4000}).to_string(),
             );
         }
-        node.hear("text");
+        node.receive("text");
         assert!(
             Command::new("kill")
                 .args(["-s", signal, &node.pid().to_string()])
@@ -75,7 +75,7 @@ fn a_node_that_is_told_to_end_says_how_far_its_answers_have_come() {
 fn an_id_in_use_is_refused_and_errors_carry_ids() {
     let mut node = start(&["--context", "4096"]);
     node.say(&json!({"ask": "Why is the sky blue?", "id": 7, "max_tokens": 4000}).to_string());
-    node.hear("text");
+    node.receive("text");
     let (id, reason) = refused_with(&mut node, &json!({"ask": "Again", "id": 7}));
     assert!(id == 7 && reason.contains("id 7 is in use"), "{id} {reason}");
     node.say(&json!({"command": "stop"}).to_string());
@@ -133,9 +133,9 @@ fn conversations_are_told_apart_by_name_and_number() {
             > first.0
     );
     node.say(&json!({"command": "new", "conversation": "b"}).to_string());
-    assert_eq!(node.hear("ok")["command"], "new");
+    assert_eq!(node.receive("ok")["command"], "new");
     node.say(&json!({"command": "new"}).to_string());
-    node.hear("ok");
+    node.receive("ok");
     for (id, name) in [(8, json!("b")), (9, json!(""))] {
         node.say(&json!({"chat": "Who are you?", "id": id, "conversation": name}).to_string());
         assert_eq!(done_of(&node, &json!(id))["figures"]["prompt_tokens"], first.0);
@@ -198,13 +198,13 @@ fn stop_and_questions_get_through_however_many_prompts_are_due() {
         node.say(&json!({"ask": "Why is the sky blue?", "id": id, "max_tokens": 4000}).to_string());
     }
     node.say(&json!({"command": "set seed 9"}).to_string());
-    node.hear("text");
+    node.receive("text");
     node.say(&json!({"command": "status"}).to_string());
-    node.hear("status");
+    node.receive("status");
     node.say(&json!({"command": "stop"}).to_string());
     let mut stopped: Vec<u64> = (1..=most)
         .map(|_| {
-            let done = node.hear("done");
+            let done = node.receive("done");
             assert_eq!(done["figures"]["finish"], "stopped", "{done}");
             done["id"].as_u64().unwrap()
         })
@@ -240,11 +240,11 @@ fn what_a_model_is_told_is_refused_where_a_text_is_completed() {
     node.say(&json!({"chat": "Hello", "id": 2}).to_string());
     done_of(&node, &json!(2));
     node.say(&json!({"command": "system off"}).to_string());
-    node.hear("ok");
+    node.receive("ok");
     node.say(&json!({"ask": "Hello", "id": 3}).to_string());
     done_of(&node, &json!(3));
     node.say(&json!({"command": "system Be brief."}).to_string());
-    node.hear("ok");
+    node.receive("ok");
     assert!(refused_with(&mut node, &json!({"ask": "Hello", "id": 4})).1.contains("in chats only"));
     node.end();
 }

@@ -87,15 +87,15 @@ fn terminals_attach_and_detach_and_the_node_goes_on() {
         0o600,
         "only the owner may attach"
     );
-    let (mut one, mut other) = (Desk::new(), Desk::new());
+    let (mut one, mut other) = (Terminal::new(), Terminal::new());
     let before = one.modes();
     let mut first = one.stdio(&mut served.console(&[]));
     let mut second = other.stdio(&mut served.console(&[]));
-    for desk in [&mut one, &mut other] {
-        desk.sees("· attached to ");
-        desk.sees("· potluck ");
-        desk.sees("is ready");
-        desk.sees("> ");
+    for terminal in [&mut one, &mut other] {
+        terminal.sees("· attached to ");
+        terminal.sees("· potluck ");
+        terminal.sees("is ready");
+        terminal.sees("> ");
     }
     // Each console has its own settings and conversation, and reuses what the other computed.
     one.types("set max-tokens 3\rHello there\r");
@@ -120,7 +120,7 @@ fn terminals_attach_and_detach_and_the_node_goes_on() {
     assert!(second.ended().success());
     assert!(served.piped("version\n", &[]).starts_with("potluck "), "the node must keep running");
     // Consoles that are attached when the node ends are detached.
-    let mut third = Desk::new();
+    let mut third = Terminal::new();
     let mut last = third.stdio(&mut served.console(&[]));
     third.sees("> ");
     served.term();
@@ -133,13 +133,13 @@ fn terminals_attach_and_detach_and_the_node_goes_on() {
 #[test]
 fn a_terminal_says_how_wide_it_is() {
     let served = Served::start(&[]);
-    let mut desk = Desk::new();
-    desk.resizes(40);
-    let _client = desk.stdio(&mut served.console(&[]));
-    desk.sees("> ");
-    desk.types("x".repeat(60));
+    let mut terminal = Terminal::new();
+    terminal.resizes(40);
+    let _client = terminal.stdio(&mut served.console(&[]));
+    terminal.sees("> ");
+    terminal.types("x".repeat(60));
     // A line wider than the terminal stays on one row and marks where it continues.
-    let shown = desk.sees(&format!("<{}", "x".repeat(20)));
+    let shown = terminal.sees(&format!("<{}", "x".repeat(20)));
     assert!(!shown.contains(&"x".repeat(45)), "{shown:?}");
 }
 

@@ -4,10 +4,10 @@
 use super::*;
 
 /// Starts the board with its own terminals `own`, regardless of its settings.
-fn with_own(board: &Board, own: &[&Desk]) -> Node {
+fn with_own(board: &Board, own: &[&Terminal]) -> Node {
     let mut command = board.command(&[]);
-    for desk in own {
-        command.arg("--board-console").arg(&desk.path);
+    for terminal in own {
+        command.arg("--board-console").arg(&terminal.path);
     }
     Node::start(&mut command)
 }
@@ -29,7 +29,7 @@ fn board(devices: &[&Path]) -> Board {
 /// Uncommenting the example in the settings file once muted the board.
 #[test]
 fn a_boards_own_terminals_answer_whatever_devices_says() {
-    let (mut own, mut usb, mut late) = (Desk::new(), Desk::new(), Desk::new());
+    let (mut own, mut usb, mut late) = (Terminal::new(), Terminal::new(), Terminal::new());
     let links = tempfile::tempdir().unwrap();
     let (absent, alias) = (links.path().join("ttyS0"), links.path().join("serial0"));
     plug(&alias, &own.path);
@@ -71,32 +71,32 @@ fn a_boards_own_terminals_answer_whatever_devices_says() {
 
 #[test]
 fn a_terminal_that_echoes_asks_nothing_and_another_console_says_so() {
-    let (mut desk, echo) = (Desk::new(), Desk::echoing());
+    let (mut terminal, echo) = (Terminal::new(), Terminal::echoing());
     let board = board(&[]);
-    let _node = with_own(&board, &[&desk, &echo]);
+    let _node = with_own(&board, &[&terminal, &echo]);
     let note = format!("console {}: 1 line of the board's own came back", echo.path.display());
-    if !desk.sees("is ready").contains(&note) {
-        desk.sees(&note);
+    if !terminal.sees("is ready").contains(&note) {
+        terminal.sees(&note);
     }
     for round in 0..3 {
-        desk.types(format!("set seed {round}\r"));
-        desk.sees(&format!("seed {round}\r\n"));
+        terminal.types(format!("set seed {round}\r"));
+        terminal.sees(&format!("seed {round}\r\n"));
     }
-    desk.types("stats\r");
-    desk.sees("prompts  0 answered, 0 refused");
+    terminal.types("stats\r");
+    terminal.sees("prompts  0 answered, 0 refused");
 }
 
 #[test]
 fn a_program_that_looks_for_modems_asks_nothing_and_noise_spoils_no_line() {
-    let (mut desk, mut usb) = (Desk::new(), Desk::new());
+    let (mut terminal, mut usb) = (Terminal::new(), Terminal::new());
     let board = board(&[]);
-    let _node = with_own(&board, &[&desk, &usb]);
+    let _node = with_own(&board, &[&terminal, &usb]);
     usb.sees("is ready");
-    desk.sees("is ready");
+    terminal.sees("is ready");
     for command in ["AT\r", "ATE1 E0\r\n", "AT+GCAP\r", "AT S7=45 S0=0 L1 V1 X4 &c1 E1 Q0\r"] {
         usb.types(command);
     }
-    desk.sees(&format!(
+    terminal.sees(&format!(
         "console {}: a program at the other end looks for a modem",
         usb.path.display()
     ));
@@ -104,56 +104,56 @@ fn a_program_that_looks_for_modems_asks_nothing_and_noise_spoils_no_line() {
     pause(700);
     usb.types("set seed 77\r");
     usb.sees("\r\nseed 77\r\n");
-    desk.sees("1 line of bytes that are not text ignored");
-    desk.types("stats\r");
-    desk.sees("prompts  0 answered, 0 refused");
+    terminal.sees("1 line of bytes that are not text ignored");
+    terminal.types("stats\r");
+    terminal.sees("prompts  0 answered, 0 refused");
 }
 
 /// Each of these inputs once became three prompts, or shut the board down.
 #[test]
 fn pasted_lines_are_one_prompt_where_that_can_be_known_and_never_take_the_board_down() {
-    let mut desk = Desk::new();
+    let mut terminal = Terminal::new();
     let board = board(&[]);
-    let mut node = with_own(&board, &[&desk]);
-    desk.sees("is ready");
-    desk.types("\x1b[200~Hello there\rreboot\rpoweroff\r\x1b[201~");
-    desk.sees("Hello there\u{21b5}reboot\u{21b5}poweroff");
-    desk.types("\r");
-    desk.sees(" generated; ");
+    let mut node = with_own(&board, &[&terminal]);
+    terminal.sees("is ready");
+    terminal.types("\x1b[200~Hello there\rreboot\rpoweroff\r\x1b[201~");
+    terminal.sees("Hello there\u{21b5}reboot\u{21b5}poweroff");
+    terminal.types("\r");
+    terminal.sees(" generated; ");
     // A terminal without bracketed paste.
-    desk.types("set seed 5\rreboot\r");
-    desk.sees("! that came together with other lines, as pasted text does, and is not obeyed");
-    desk.types("reset --store\rset seed 6\r");
-    desk.sees("! that came together with other lines");
-    desk.sees("seed 6\r\n");
-    desk.types("\"\"\"\rHello\r\rpoweroff\r");
-    desk.sees("| poweroff");
-    desk.types("\"\"\"\r");
-    desk.sees(" generated; ");
-    desk.types("\"\"\"\rone\r");
-    desk.sees("| one");
-    desk.types("\x03");
-    desk.sees("· the unfinished prompt was dropped");
-    desk.types("stats\r");
-    desk.sees("prompts  2 answered, 0 refused");
+    terminal.types("set seed 5\rreboot\r");
+    terminal.sees("! that came together with other lines, as pasted text does, and is not obeyed");
+    terminal.types("reset --store\rset seed 6\r");
+    terminal.sees("! that came together with other lines");
+    terminal.sees("seed 6\r\n");
+    terminal.types("\"\"\"\rHello\r\rpoweroff\r");
+    terminal.sees("| poweroff");
+    terminal.types("\"\"\"\r");
+    terminal.sees(" generated; ");
+    terminal.types("\"\"\"\rone\r");
+    terminal.sees("| one");
+    terminal.types("\x03");
+    terminal.sees("· the unfinished prompt was dropped");
+    terminal.types("stats\r");
+    terminal.sees("prompts  2 answered, 0 refused");
     assert!(node.0.try_wait().unwrap().is_none());
-    desk.types("st\t\t");
-    desk.sees("stop  status  stats\r\n");
+    terminal.types("st\t\t");
+    terminal.sees("stop  status  stats\r\n");
 }
 
 #[test]
 fn messages_name_the_setting_on_a_board_and_the_option_on_a_computer() {
-    let mut desk = Desk::new();
+    let mut terminal = Terminal::new();
     let board = board(&[]);
     let settings = fs::read_to_string(board.at("potluck.toml")).unwrap();
     fs::write(board.at("potluck.toml"), settings + "[memory]\ncontext = 32\n").unwrap();
-    let _node = with_own(&board, &[&desk]);
-    desk.sees("is ready");
+    let _node = with_own(&board, &[&terminal]);
+    terminal.sees("is ready");
     let long = "one two three four five ".repeat(20);
-    desk.types(format!("{long}\r"));
-    let said = desk.sees("raise context under [memory] in potluck.toml");
+    terminal.types(format!("{long}\r"));
+    let said = terminal.sees("raise context under [memory] in potluck.toml");
     assert!(!said.contains("--context"), "{said}");
-    let mut computer = Desk::new();
+    let mut computer = Terminal::new();
     let _node = computer
         .stdio(potluck().args(["run", "--alone", "--context", "32", "--model"]).arg(&*MODEL));
     computer.sees("is ready");

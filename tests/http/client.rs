@@ -8,7 +8,7 @@ use std::thread;
 
 use serde_json::Value;
 
-use crate::processes::node::{MODELS, PATIENCE, potluck};
+use crate::processes::node::{MODELS, TIMEOUT, potluck};
 
 pub use crate::processes::node::until;
 
@@ -120,7 +120,7 @@ impl Node {
 
     pub fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(self.addr).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         stream
     }
 

@@ -15,7 +15,7 @@ use potluck::model::synth::{Shape, synth};
 use serde_json::{Value, json};
 
 /// Only a machine that has stalled completely takes longer for any one step.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Time between two polls of a condition.
 const POLL: Duration = Duration::from_millis(10);
@@ -68,7 +68,7 @@ pub fn until<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
         if let Some(found) = check() {
             return found;
         }
-        assert!(start.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
+        assert!(start.elapsed() < TIMEOUT, "{what}: not within {TIMEOUT:?}");
         thread::sleep(POLL);
     }
 }
@@ -161,15 +161,15 @@ impl NodeProcess {
             answers: BTreeMap::new(),
             notes: Vec::new(),
         };
-        while node.hear()["event"] != "ready" {}
+        while node.receive()["event"] != "ready" {}
         node
     }
 
     /// The next event. Notes and answers are kept for later calls.
-    fn hear(&mut self) -> Value {
+    fn receive(&mut self) -> Value {
         let line = self
             .lines
-            .recv_timeout(PATIENCE)
+            .recv_timeout(TIMEOUT)
             .unwrap_or_else(|error| panic!("a node printed nothing: {error}"));
         let event: Value =
             serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error} in {line}"));
@@ -200,7 +200,7 @@ impl NodeProcess {
             if let Some(answer) = self.answers.remove(&number) {
                 return answer;
             }
-            self.hear();
+            self.receive();
         }
     }
 
@@ -219,7 +219,7 @@ impl NodeProcess {
     pub fn status(&mut self) -> Value {
         self.say(&json!({ "command": "status" }));
         loop {
-            let mut event = self.hear();
+            let mut event = self.receive();
             if event["event"] == "status" {
                 return event["status"].take();
             }

@@ -166,7 +166,7 @@ impl Cast {
         self.lines.out.push_back(bytes);
     }
 
-    fn hear(&mut self, frame: &Frame, shape: &KvShape, truths: &BTreeMap<BlockKey, Truth>) {
+    fn receive(&mut self, frame: &Frame, shape: &KvShape, truths: &BTreeMap<BlockKey, Truth>) {
         let Role::Serves(mischief) = self.role else { return };
         if self.over {
             return;
@@ -429,7 +429,7 @@ impl Sim {
                 }
             };
             for frame in &heard {
-                member.hear(frame, &shape, &self.truths);
+                member.receive(frame, &shape, &self.truths);
             }
             member.over |= fault;
         }

@@ -89,14 +89,14 @@ impl Sim {
                 later = self.dice.below(self.net.weather.delay.max(1));
             }
             if later == 0 {
-                self.hear(from, to, &bytes);
+                self.receive(from, to, &bytes);
             } else {
                 self.heap.push(self.now + later, Event::Heard { from, to, bytes });
             }
         }
     }
 
-    pub(super) fn hear(&mut self, from: usize, to: usize, bytes: &Arc<Vec<u8>>) {
+    pub(super) fn receive(&mut self, from: usize, to: usize, bytes: &Arc<Vec<u8>>) {
         let station = &self.stations[to];
         if station.deaf {
             return;

@@ -26,7 +26,7 @@ pub const BOARD: Micros = 37 * MS;
 pub const SLAB: usize = 4 << 20;
 
 /// The longest wait for anything.
-const PATIENCE: Micros = 3_600 * SECOND;
+const TIMEOUT: Micros = 3_600 * SECOND;
 
 /// A node's settings as the tests use them.
 pub fn config(number: u64, shape: &Arc<KvShape>, slab_bytes: usize) -> NodeConfig {
@@ -251,9 +251,9 @@ impl Sim {
 
     /// Lets time pass until prompt `asked` is answered.
     pub fn await_answer(&mut self, who: usize, asked: u64) -> &Asked {
-        let patience = self.now + PATIENCE;
+        let deadline = self.now + TIMEOUT;
         while self.closed_prompt(who, asked).is_none() {
-            if !self.step(patience) {
+            if !self.step(deadline) {
                 self.fail(&format!("no answer after an hour: {:?}", self.notes(who)));
             }
         }

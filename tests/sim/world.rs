@@ -281,7 +281,7 @@ impl Sim {
         match event {
             Event::Tick { who } => self.tick(who),
             Event::Said { from, bytes } => self.said(from, &bytes),
-            Event::Heard { from, to, bytes } => self.hear(from, to, &bytes),
+            Event::Heard { from, to, bytes } => self.receive(from, to, &bytes),
             Event::CallArrives { who, life, conn, callee } => {
                 self.call_arrives(who, life, conn, callee)
             }

@@ -222,7 +222,7 @@ fn what_another_key_sealed_and_what_was_altered_is_forged_and_nothing_can_be_rea
         .zip(&next[HEAD_BYTES..])
         .filter(|(one, other)| one == other)
         .count();
-    assert!(same < 30, "{same} bytes of two datagrams that seal the same are equal");
+    assert!(same < 30, "{same} bytes of two datagrams that say the same are equal");
 }
 
 /// A board that has the new key understands boards that do not have it yet.

@@ -19,7 +19,7 @@ use clap::Args;
 use thiserror::Error;
 
 use crate::config::Halves;
-use crate::fronts::{OutputError, give, give_event, tell};
+use crate::fronts::{OutputError, eprint, print, print_event};
 use crate::id::TokenId;
 use crate::kv::Sequence;
 use crate::limits::{
@@ -32,10 +32,10 @@ use crate::start::{
     tokenizer_of,
 };
 
+use super::effective_settings;
 use super::fail::Fail;
 use super::pace::PaceFileError;
 use super::prompt::{PromptError, Source};
-use super::settled;
 use super::usage::whole;
 use crate::tokenizer::{Tokenizer, TokenizerError};
 use report::{Case, Report};
@@ -120,7 +120,7 @@ pub(super) enum BenchError {
     #[error(transparent)]
     Tokens(#[from] TokenizerError),
     #[error(
-        "{text} has {tokens} tokens, and the longest case takes {needed}: give a longer text, or \
+        "{text} has {tokens} tokens, and the longest case takes {needed}: print a longer text, or \
          fewer tokens"
     )]
     Short { text: PathBuf, tokens: usize, needed: usize },
@@ -145,8 +145,8 @@ fn longest(cases: &[Case]) -> usize {
 
 /// Loads the model, measures and reports.
 pub(super) fn run(args: BenchArgs) -> Result<(), Fail> {
-    let settled = settled(&args.options)?;
-    let (config, model) = (&settled.config, named(&settled)?);
+    let effective = effective_settings(&args.options)?;
+    let (config, model) = (&effective.config, named(&effective)?);
     let cores = Cores::new(&config.model).map_err(SetupError::from)?;
     Ok(load_and_measure(
         &model,
@@ -196,7 +196,7 @@ fn load_and_measure(
     let load_s = (reading + start.elapsed()).as_secs_f64();
     let loaded_rss_bytes = process::peak_rss_bytes();
     if let Some(rows) = rows {
-        rows.halve(&mut model, halves, &kept, &mut |line| tell(format_args!("· {line}\n")));
+        rows.halve(&mut model, halves, &kept, &mut |line| eprint(format_args!("· {line}\n")));
     }
 
     let cases = measure(&model, settings, text)?;
@@ -222,7 +222,7 @@ fn load_and_measure(
         peak_rss_bytes: memory,
         major_faults: process::major_faults(),
     };
-    if settings.json { Ok(give_event("bench", &report)?) } else { Ok(give(report)?) }
+    if settings.json { Ok(print_event("bench", &report)?) } else { Ok(print(report)?) }
 }
 
 /// How fast the model at `path` runs on these cores: a short measurement for

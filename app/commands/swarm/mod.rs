@@ -14,7 +14,7 @@ use clap::Args;
 use thiserror::Error;
 
 use crate::drive::free_port;
-use crate::fronts::{OutputError, give_line};
+use crate::fronts::{OutputError, print_line};
 use crate::limits::{BLOCK_TOKENS, MAX_CONTEXT_TOKENS, PREFILL_STEP_TOKENS};
 use crate::mmlu::{self, MmluError, Question};
 use crate::model;
@@ -28,11 +28,11 @@ use process::NodeProcess;
 use report::{Row, Said, Totals};
 
 /// The longest that one answer or start may take before the demonstration fails.
-const PATIENCE: Duration = Duration::from_secs(300);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// How long the nodes' catalogs may take to agree after an answer. A delta is sent within a quarter
 /// of a second; the rest allows for a busy machine and for repairs.
-const CATALOG_PATIENCE: Duration = Duration::from_secs(20);
+const CATALOG_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Interval between polls of a node's catalog.
 const POLL: Duration = Duration::from_millis(20);
@@ -88,14 +88,14 @@ pub(super) enum SwarmError {
     Start(io::Error),
     #[error("{0} ended unexpectedly: run `potluck run` with the same model to see why")]
     Ended(String),
-    #[error("{0} did not answer within {PATIENCE:?}")]
+    #[error("{0} did not answer within {ANSWER_TIMEOUT:?}")]
     Silent(String),
     #[error("{0} refused: {1}")]
     Refused(String, String),
     #[error("{0}: a subject needs two questions: add some to its file, or leave it out")]
     TooFew(String),
     #[error(
-        "{0} did not learn what {1} holds within {CATALOG_PATIENCE:?}: does loopback carry multicast here?"
+        "{0} did not learn what {1} holds within {CATALOG_TIMEOUT:?}: does loopback carry multicast here?"
     )]
     Catalog(String, String),
 }
@@ -144,11 +144,11 @@ fn show(settings: &SwarmArgs) -> Result<bool, SwarmError> {
         node.ready()?;
     }
     let took = start.elapsed().as_secs_f64();
-    give_line(format_args!(
+    print_line(format_args!(
         "{} nodes and one that shares nothing are up after {took:.1} s\n",
         nodes.len()
     ))?;
-    give_line(Row::HEADER)?;
+    print_line(Row::HEADER)?;
     let mut totals = Totals::default();
     let mut said = Vec::new();
     for (number, item) in programme.iter().enumerate() {
@@ -166,23 +166,23 @@ fn show(settings: &SwarmArgs) -> Result<bool, SwarmError> {
         };
         let shared = Some(must).filter(|_| lacking >= WORTH_ASKING);
         totals.add(item, &answer, &reference, shared);
-        give_line(Row {
+        print_line(Row {
             name: &names[item.node],
             item,
             answer: &answer,
             shared,
             reference: &reference,
         })?;
-        settle(&mut nodes, item.node)?;
+        effective(&mut nodes, item.node)?;
         if matches!(item.expect, Expect::New) {
             said.push(Said { question: &item.question, answer: answer.text });
         }
     }
-    give_line("")?;
+    print_line("")?;
     for said in said {
-        give_line(said)?;
+        print_line(said)?;
     }
-    give_line(format_args!("\n{totals}"))?;
+    print_line(format_args!("\n{totals}"))?;
     Ok(totals.held())
 }
 
@@ -248,7 +248,7 @@ fn common_blocks(tokenizer: &Tokenizer, one: &str, other: &str) -> Result<usize,
 
 /// Waits until `asked` has announced all that it holds and every other node's directory shows it.
 #[expect(clippy::disallowed_methods, reason = "a node does not say when it has told its peers")]
-fn settle(nodes: &mut [NodeProcess], asked: usize) -> Result<(), SwarmError> {
+fn effective(nodes: &mut [NodeProcess], asked: usize) -> Result<(), SwarmError> {
     let start = Instant::now();
     let own = loop {
         let status = nodes[asked].status()?;
@@ -265,7 +265,7 @@ fn settle(nodes: &mut [NodeProcess], asked: usize) -> Result<(), SwarmError> {
             }) {
                 break;
             }
-            if start.elapsed() > CATALOG_PATIENCE {
+            if start.elapsed() > CATALOG_TIMEOUT {
                 return Err(SwarmError::Catalog(
                     nodes[other].name.clone(),
                     nodes[asked].name.clone(),

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use crate::id::{NodeId, TokenId};
 use crate::start::without_settings;
 
-use super::{PATIENCE, SwarmError};
+use super::{ANSWER_TIMEOUT, SwarmError};
 
 /// The events of a node, with only the fields that are used here.
 #[derive(Deserialize)]
@@ -105,7 +105,7 @@ impl NodeProcess {
 
     fn hear(&mut self) -> Result<Said, SwarmError> {
         loop {
-            let line = self.lines.recv_timeout(PATIENCE).map_err(|error| match error {
+            let line = self.lines.recv_timeout(ANSWER_TIMEOUT).map_err(|error| match error {
                 RecvTimeoutError::Timeout => SwarmError::Silent(self.name.clone()),
                 RecvTimeoutError::Disconnected => SwarmError::Ended(self.name.clone()),
             })?;

@@ -9,15 +9,15 @@ use super::draw::width;
 use super::*;
 
 /// A terminal of endless length: rows of cells, and a cursor.
-struct Terminal {
+struct Emulator {
     rows: Vec<Vec<String>>,
     column: usize,
     bells: usize,
 }
 
-impl Terminal {
-    fn new() -> Terminal {
-        Terminal { rows: vec![Vec::new()], column: 0, bells: 0 }
+impl Emulator {
+    fn new() -> Emulator {
+        Emulator { rows: vec![Vec::new()], column: 0, bells: 0 }
     }
 
     fn take(&mut self, bytes: &[u8]) {
@@ -108,23 +108,23 @@ fn first_grapheme(text: &str) -> &str {
 }
 
 /// A screen and what its terminal shows.
-struct Desk {
+struct Console {
     screen: Screen,
-    terminal: Terminal,
+    emulator: Emulator,
 }
 
-impl Desk {
-    fn new() -> Desk {
-        let mut desk = Desk { screen: Screen::new(true), terminal: Terminal::new() };
-        desk.act(Screen::invite);
-        desk
+impl Console {
+    fn new() -> Console {
+        let mut console = Console { screen: Screen::new(true), emulator: Emulator::new() };
+        console.act(Screen::invite);
+        console
     }
 
     /// Runs an action, shows its output, and returns the output's length in bytes.
     fn act(&mut self, act: impl FnOnce(&mut Screen)) -> usize {
         act(&mut self.screen);
         let bytes = self.screen.output().to_vec();
-        self.terminal.take(&bytes);
+        self.emulator.take(&bytes);
         self.screen.sent(bytes.len());
         bytes.len()
     }
@@ -158,119 +158,121 @@ impl Desk {
 
 #[test]
 fn a_note_stands_above_the_line_that_is_typed() {
-    let mut desk = Desk::new();
-    desk.types("why is the sk");
-    desk.act(|screen| screen.note("· peer 7 is here"));
-    desk.types("y");
-    assert_eq!(desk.terminal.text(), "· peer 7 is here\n> why is the sky\n");
-    desk.types("\r");
-    assert_eq!(desk.screen.poll(), Some(Typed::Line("why is the sky".to_string())));
+    let mut console = Console::new();
+    console.types("why is the sk");
+    console.act(|screen| screen.note("· peer 7 is here"));
+    console.types("y");
+    assert_eq!(console.emulator.text(), "· peer 7 is here\n> why is the sky\n");
+    console.types("\r");
+    assert_eq!(console.screen.poll(), Some(Typed::Line("why is the sky".to_string())));
 }
 
 #[test]
 fn during_an_answer_notes_wait_for_the_end_of_its_line() {
-    let mut desk = Desk::new();
-    desk.types("ask a\r");
-    assert_eq!(desk.screen.poll(), Some(Typed::Line("ask a".to_string())));
-    desk.act(|screen| screen.answer("Once upon"));
-    desk.act(|screen| screen.note("· one"));
-    desk.act(|screen| screen.answer(" a time\nthere"));
-    desk.act(|screen| screen.note("· two"));
-    desk.types("stop\r");
-    assert_eq!(desk.screen.poll(), Some(Typed::Line("stop".to_string())));
-    desk.act(|screen| screen.answer(" was"));
+    let mut console = Console::new();
+    console.types("ask a\r");
+    assert_eq!(console.screen.poll(), Some(Typed::Line("ask a".to_string())));
+    console.act(|screen| screen.answer("Once upon"));
+    console.act(|screen| screen.note("· one"));
+    console.act(|screen| screen.answer(" a time\nthere"));
+    console.act(|screen| screen.note("· two"));
+    console.types("stop\r");
+    assert_eq!(console.screen.poll(), Some(Typed::Line("stop".to_string())));
+    console.act(|screen| screen.answer(" was"));
     for _ in 0..20 {
-        desk.act(|screen| screen.note("· more"));
+        console.act(|screen| screen.note("· more"));
     }
-    desk.act(Screen::end_answer);
-    desk.act(|screen| screen.say("[figures]"));
-    desk.act(Screen::invite);
+    console.act(Screen::end_answer);
+    console.act(|screen| screen.say("[figures]"));
+    console.act(Screen::invite);
     let notes = "· more\n".repeat(15);
     let shown = format!(
         "> ask a\nOnce upon a time\n· one\nthere\n> stop\n was\n· two\n{notes}· 5 more lines: log shows them\n[figures]\n>\n"
     );
-    assert_eq!(desk.terminal.text(), shown);
+    assert_eq!(console.emulator.text(), shown);
 }
 
 #[test]
 fn progress_stands_on_its_row_until_anything_else_is_said() {
     for sequences in [true, false] {
-        let mut desk = Desk { screen: Screen::new(sequences), terminal: Terminal::new() };
-        desk.act(Screen::invite);
-        desk.types("ask a\r");
-        assert_eq!(desk.screen.poll(), Some(Typed::Line("ask a".to_string())));
-        desk.act(|screen| screen.progress("· 640 of 1024 prompt tokens"));
-        assert_eq!(desk.terminal.text(), "> ask a\n· 640 of 1024 prompt tokens\n");
-        desk.act(|screen| screen.progress("· 704 of 1024"));
-        assert_eq!(desk.terminal.text(), "> ask a\n· 704 of 1024\n");
-        desk.act(|screen| screen.note("· peer 7 is here"));
-        desk.act(|screen| screen.progress(&"wide ".repeat(40)));
-        assert_eq!(desk.terminal.rows.len(), 3, "it takes one row");
-        desk.act(|screen| screen.answer("Once"));
-        desk.act(|screen| screen.progress("· of another prompt"));
-        desk.act(Screen::end_answer);
-        desk.act(Screen::invite);
-        desk.act(|screen| screen.progress("· unasked"));
-        assert_eq!(desk.terminal.text(), "> ask a\n· peer 7 is here\nOnce\n>\n");
+        let mut console = Console { screen: Screen::new(sequences), emulator: Emulator::new() };
+        console.act(Screen::invite);
+        console.types("ask a\r");
+        assert_eq!(console.screen.poll(), Some(Typed::Line("ask a".to_string())));
+        console.act(|screen| screen.progress("· 640 of 1024 prompt tokens"));
+        assert_eq!(console.emulator.text(), "> ask a\n· 640 of 1024 prompt tokens\n");
+        console.act(|screen| screen.progress("· 704 of 1024"));
+        assert_eq!(console.emulator.text(), "> ask a\n· 704 of 1024\n");
+        console.act(|screen| screen.note("· peer 7 is here"));
+        console.act(|screen| screen.progress(&"wide ".repeat(40)));
+        assert_eq!(console.emulator.rows.len(), 3, "it takes one row");
+        console.act(|screen| screen.answer("Once"));
+        console.act(|screen| screen.progress("· of another prompt"));
+        console.act(Screen::end_answer);
+        console.act(Screen::invite);
+        console.act(|screen| screen.progress("· unasked"));
+        assert_eq!(console.emulator.text(), "> ask a\n· peer 7 is here\nOnce\n>\n");
     }
 }
 
 #[test]
 fn what_a_model_says_cannot_steer_the_terminal() {
     assert_eq!(harmless("a\tb\n\x1b[2J\rü\u{9b}1m"), "a\tb\n\u{fffd}[2J\u{fffd}ü\u{fffd}1m");
-    let mut desk = Desk::new();
-    desk.act(|screen| screen.note("\x1b[2J"));
-    assert_eq!(desk.terminal.text(), "\u{fffd}[2J\n>\n");
+    let mut console = Console::new();
+    console.act(|screen| screen.note("\x1b[2J"));
+    assert_eq!(console.emulator.text(), "\u{fffd}[2J\n>\n");
 }
 
 #[test]
 fn a_key_costs_few_bytes() {
-    let mut desk = Desk::new();
+    let mut console = Console::new();
     let line = "The quick brown fox jumps over the lazy dog, twice";
-    let typed: usize = line.chars().map(|c| desk.types(&c.to_string())).sum();
+    let typed: usize = line.chars().map(|c| console.types(&c.to_string())).sum();
     assert_eq!(typed, line.len(), "a character at the end of the line is its own echo");
-    assert!(desk.types("\x1b[D") <= 1 && desk.types("\x01") <= 5);
-    assert!(desk.types("\x7f") == 0, "nothing stands before the cursor");
-    assert!(desk.types("\x05\x7f") <= 2 + 5 + 3);
-    let long: usize = (0..1_000).map(|_| desk.types("x")).sum();
+    assert!(console.types("\x1b[D") <= 1 && console.types("\x01") <= 5);
+    assert!(console.types("\x7f") == 0, "nothing stands before the cursor");
+    assert!(console.types("\x05\x7f") <= 2 + 5 + 3);
+    let long: usize = (0..1_000).map(|_| console.types("x")).sum();
     assert!(long < 4_500, "a long line costs {long} bytes for 1,000 keys");
 }
 
 #[test]
 fn lines_that_come_at_once_are_dealt_with_one_after_the_other() {
-    let mut desk = Desk::new();
+    let mut console = Console::new();
     assert_eq!(
-        desk.means("one\r\n\ntwo\r"),
+        console.means("one\r\n\ntwo\r"),
         [Typed::Line("one".to_string()), Typed::Line("two".to_string())]
     );
-    assert_eq!(desk.terminal.text(), "> one\n>\n> two\n>\n");
+    assert_eq!(console.emulator.text(), "> one\n>\n> two\n>\n");
 }
 
 #[test]
 fn a_long_line_takes_one_row_and_shows_the_part_around_the_cursor() {
-    let mut desk = Desk::new();
+    let mut console = Console::new();
     let words: Vec<String> = (0..400).map(|number| number.to_string()).collect();
     let line = words.join(" ");
-    desk.types(&line);
-    assert_eq!(desk.terminal.rows.len(), 1);
-    assert!(desk.terminal.last().starts_with("><") && desk.terminal.last().ends_with("398 399"));
-    desk.types("\x01");
-    assert!(desk.terminal.last().starts_with("> 0 1 2 3 ") && desk.terminal.column == 2);
-    desk.types("\r");
-    assert_eq!(desk.screen.poll(), Some(Typed::Line(line)));
+    console.types(&line);
+    assert_eq!(console.emulator.rows.len(), 1);
+    assert!(
+        console.emulator.last().starts_with("><") && console.emulator.last().ends_with("398 399")
+    );
+    console.types("\x01");
+    assert!(console.emulator.last().starts_with("> 0 1 2 3 ") && console.emulator.column == 2);
+    console.types("\r");
+    assert_eq!(console.screen.poll(), Some(Typed::Line(line)));
 }
 
 #[test]
 fn control_c_drops_the_line_or_interrupts() {
-    let mut desk = Desk::new();
-    desk.types("nonsense\x03");
-    assert_eq!(desk.screen.poll(), None);
-    assert_eq!(desk.terminal.text(), "> nonsense^C\n>\n");
-    assert_eq!(desk.means("\x03\x04"), [Typed::Interrupt, Typed::End]);
-    desk.act(|screen| screen.answer("Once"));
-    desk.types("half\x03");
+    let mut console = Console::new();
+    console.types("nonsense\x03");
+    assert_eq!(console.screen.poll(), None);
+    assert_eq!(console.emulator.text(), "> nonsense^C\n>\n");
+    assert_eq!(console.means("\x03\x04"), [Typed::Interrupt, Typed::End]);
+    console.act(|screen| screen.answer("Once"));
+    console.types("half\x03");
     assert_eq!(
-        desk.screen.poll(),
+        console.screen.poll(),
         Some(Typed::Interrupt),
         "Ctrl-C stops an answer even with a line typed"
     );
@@ -288,22 +290,22 @@ fn a_terminal_that_takes_nothing_costs_bounded_memory_and_recovers() {
     let waiting = screen.output().len();
     screen.sent(waiting);
     screen.feed(b"ne");
-    let mut terminal = Terminal::new();
-    terminal.take(screen.output());
+    let mut emulator = Emulator::new();
+    emulator.take(screen.output());
     assert_eq!(
-        terminal.text(),
+        emulator.text(),
         "\n! the terminal was too slow: some output was left out\n> half a line\n"
     );
 }
 
 #[test]
 fn a_line_beyond_the_limit_rings_and_is_refused_and_the_next_is_taken() {
-    let mut desk = Desk::new();
+    let mut console = Console::new();
     for _ in 0..40 {
-        desk.types(&"y".repeat(4_000));
+        console.types(&"y".repeat(4_000));
     }
-    assert!(desk.terminal.bells > 0);
-    assert_eq!(desk.means("\rgood\r"), [Typed::TooLong, Typed::Line("good".to_string())]);
+    assert!(console.emulator.bells > 0);
+    assert_eq!(console.means("\rgood\r"), [Typed::TooLong, Typed::Line("good".to_string())]);
 }
 
 /// An input or output event.
@@ -368,48 +370,48 @@ proptest! {
     /// place, as if drawn at once; and every note is there.
     #[test]
     fn the_row_that_is_edited_is_always_whole(events in prop::collection::vec(event(), 0..80), columns in 20_usize..90, dumb in any::<bool>()) {
-        let mut desk = Desk { screen: Screen::new(!dumb), terminal: Terminal::new() };
-        desk.act(Screen::invite);
-        desk.act(|screen| screen.set_columns(columns));
+        let mut console = Console { screen: Screen::new(!dumb), emulator: Emulator::new() };
+        console.act(Screen::invite);
+        console.act(|screen| screen.set_columns(columns));
         let mut notes = 0;
         for event in events {
             match event {
                 Event::Bytes(bytes) => {
-                    desk.bytes(&bytes);
+                    console.bytes(&bytes);
                 }
                 Event::Note => {
                     notes += 1;
-                    desk.act(|screen| screen.note("· note"));
+                    console.act(|screen| screen.note("· note"));
                 }
                 Event::Say => {
-                    desk.act(|screen| screen.say("said\ntwice"));
+                    console.act(|screen| screen.say("said\ntwice"));
                 }
                 Event::Answer(text) => {
-                    desk.act(|screen| screen.answer(text));
+                    console.act(|screen| screen.answer(text));
                 }
                 Event::EndAnswer => {
-                    desk.act(Screen::end_answer);
+                    console.act(Screen::end_answer);
                 }
                 Event::Progress => {
-                    desk.act(|screen| screen.progress("· 64 of 1024 prompt tokens"));
+                    console.act(|screen| screen.progress("· 64 of 1024 prompt tokens"));
                 }
             }
-            while desk.screen.poll().is_some() {}
-            if desk.screen.row == Row::Empty {
-                desk.act(Screen::invite);
+            while console.screen.poll().is_some() {}
+            if console.screen.row == Row::Empty {
+                console.act(Screen::invite);
             }
         }
-        desk.act(Screen::end_answer);
-        desk.act(Screen::invite);
-        let (last, column) = (desk.terminal.last(), desk.terminal.column);
+        console.act(Screen::end_answer);
+        console.act(Screen::invite);
+        let (last, column) = (console.emulator.last(), console.emulator.column);
         prop_assert!(column < columns);
-        let mut fresh = Terminal::new();
-        desk.screen.shown.clear();
-        desk.screen.at = 0;
-        desk.screen.draw();
-        fresh.take(desk.screen.output());
+        let mut fresh = Emulator::new();
+        console.screen.shown.clear();
+        console.screen.at = 0;
+        console.screen.draw();
+        fresh.take(console.screen.output());
         prop_assert_eq!((last, column), (fresh.last(), fresh.column));
-        prop_assert!(desk.terminal.text().matches("· note").count() <= notes);
-        prop_assert!(!desk.terminal.text().contains("prompt tokens"), "progress stays after the fact");
+        prop_assert!(console.emulator.text().matches("· note").count() <= notes);
+        prop_assert!(!console.emulator.text().contains("prompt tokens"), "progress stays after the fact");
     }
 }

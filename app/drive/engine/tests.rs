@@ -261,5 +261,5 @@ fn a_paced_job_takes_its_time_and_ends_at_the_next_layer_when_given_up() {
         "{} of {whole}",
         done.micros
     );
-    assert!(paced.kept().jobs >= 1, "{:?}", paced.kept());
+    assert!(paced.stats().jobs >= 1, "{:?}", paced.stats());
 }

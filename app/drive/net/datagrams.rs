@@ -26,7 +26,7 @@ use crate::node::Delivery;
 type Udp = Async<std::net::UdpSocket>;
 
 /// A socket that receives the group's datagrams on one interface.
-struct Ear {
+struct GroupSocket {
     socket: Udp,
     v6: bool,
 }
@@ -34,7 +34,7 @@ struct Ear {
 /// An interface that this node shares on.
 struct Link {
     interface: Interface,
-    ears: Vec<Ear>,
+    group_sockets: Vec<GroupSocket>,
     /// Number of ears that it should have.
     wanted: usize,
     /// Whether to send IPv6 on it: true if it has no IPv4, or if a peer was heard there over IPv6.
@@ -144,13 +144,15 @@ impl CatalogSocket {
             self.v4.is_some() && interface.v4.is_some(),
             self.v6.is_some() && interface.v6.is_some(),
         );
-        let v4 = v4.then(|| self.ear_v4(interface.index).map(|socket| Ear { socket, v6: false }));
-        let v6 = v6.then(|| self.ear_v6(interface.index).map(|socket| Ear { socket, v6: true }));
+        let v4 = v4
+            .then(|| self.ear_v4(interface.index).map(|socket| GroupSocket { socket, v6: false }));
+        let v6 =
+            v6.then(|| self.ear_v6(interface.index).map(|socket| GroupSocket { socket, v6: true }));
         let wanted = usize::from(v4.is_some()) + usize::from(v6.is_some());
-        let ears = [v4, v6].into_iter().flatten().flatten().collect();
+        let group_sockets = [v4, v6].into_iter().flatten().flatten().collect();
         Link {
             interface: interface.clone(),
-            ears,
+            group_sockets,
             wanted,
             speaks_v6: Cell::new(spoken || interface.v4.is_none()),
         }
@@ -173,11 +175,11 @@ impl CatalogSocket {
     /// Leaves the group on an interface and rejoins it, so that the switch notices.
     pub(in crate::drive) fn renew(&self, index: u32) {
         for link in self.links.borrow().iter().filter(|link| link.interface.index == index) {
-            for ear in &link.ears {
+            for group_socket in &link.group_sockets {
                 let (socket, group, group_v6) =
-                    (SockRef::from(&ear.socket), &self.net.group, &self.net.group_v6);
+                    (SockRef::from(&group_socket.socket), &self.net.group, &self.net.group_v6);
                 // A failure here recurs at the next check, which recreates the socket.
-                if ear.v6 {
+                if group_socket.v6 {
                     let _ = socket.leave_multicast_v6(group_v6, index);
                     let _ = socket.join_multicast_v6(group_v6, index);
                 } else {
@@ -245,9 +247,11 @@ impl CatalogSocket {
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<Arrival>> {
         let own = [&self.v4, &self.v6].into_iter().flatten().map(|socket| (socket, None));
-        let of_links = links
-            .iter()
-            .flat_map(|link| link.ears.iter().map(move |ear| (&ear.socket, Some((link, ear.v6)))));
+        let of_links = links.iter().flat_map(|link| {
+            link.group_sockets
+                .iter()
+                .map(move |group_socket| (&group_socket.socket, Some((link, group_socket.v6))))
+        });
         let sockets: Vec<_> = own.chain(of_links).collect();
         self.turn.set(self.turn.get().wrapping_add(1));
         for at in 0..sockets.len() {
@@ -330,7 +334,7 @@ impl CatalogSocket {
 impl Link {
     /// Whether it hears the group in every IP version that it has an address for.
     fn is_whole(&self) -> bool {
-        self.ears.len() == self.wanted
+        self.group_sockets.len() == self.wanted
     }
 }
 

@@ -10,15 +10,15 @@ use smol::{Task, Timer};
 
 use crate::answers::{Answer, FormError};
 use crate::console::{self, Settings};
-use crate::http::{Answered, ApiError, Asked, Kind, Prompt, Shape, Voice, Wish};
+use crate::http::{Answered, ApiError, Asked, Kind, Prompt, ReplyFormat, RequestSettings, Shape};
 use crate::id::TokenId;
 use crate::limits::{HTTP_KEEP_ALIVE_MS, MAX_HTTP_WAITING};
 use crate::node::{AskId, Figures, Refusal, Reply, StopReason};
 
 use super::State;
+use super::fair_queue::{Permit, Waiting};
 use super::feed::{Feed, Out, Pieces, Stage};
-use super::turns::{Turn, Waiting};
-use crate::fronts::host::{Heard, Host, Running, Seat};
+use crate::fronts::host::{ConsoleEvent, ConsoleId, Host, Running};
 
 /// A client has one prompt, so its id does not matter.
 const ASK: AskId = AskId(0);
@@ -37,10 +37,10 @@ pub(super) async fn answer(
 ) -> Result<(Out, &'static str), ApiError> {
     let running =
         state.host.running().map_err(|reason| ApiError::new(Kind::Unavailable, reason))?;
-    let settings = settings(&state.host.settings, &asked.wish)?;
+    let settings = settings(&state.host.settings, &asked.requested)?;
     let tokens = tokens(state, &running, asked.prompt, settings.system.clone())?;
     check_length(&running, tokens.len())?;
-    if state.turns.waiting() >= MAX_HTTP_WAITING {
+    if state.queue.waiting() >= MAX_HTTP_WAITING {
         return Err(ApiError::new(
             Kind::Busy,
             format!("{MAX_HTTP_WAITING} prompts wait already: ask again in a moment"),
@@ -49,25 +49,26 @@ pub(super) async fn answer(
     let number = state.answers.get() + 1;
     state.answers.set(number);
     let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
-    let voice = Voice::new(shape, number, created, model_name(&running.model));
+    let format = ReplyFormat::new(shape, number, created, model_name(&running.model));
     let feed = Rc::new(Feed::default());
-    let order = Order { shape, tokens, settings, waiting: state.turns.wait() };
+    let order = Order { shape, tokens, settings, waiting: state.queue.wait() };
     let executor = state
         .executor
         .upgrade()
         .ok_or_else(|| ApiError::new(Kind::Unavailable, "this node is ending: ask another"))?;
-    let source: Task<()> = executor.spawn(feed_it(state.clone(), running, order, feed.clone()));
+    let source: Task<()> =
+        executor.spawn(stream_answer(state.clone(), running, order, feed.clone()));
     if !asked.stream {
         let (text, answered) = feed.whole().await?;
         drop(source);
-        return Ok((Out::of(voice.whole(&text, &answered)), "application/json"));
+        return Ok((Out::of(format.whole(&text, &answered)), "application/json"));
     }
     let late = async {
         Timer::after(FIRST_NEWS).await;
         Ok(())
     };
     feed.begun().or(late).await?;
-    let pieces = Pieces { feed, voice, usage: asked.usage, _source: source, stage: Stage::Head };
+    let pieces = Pieces { feed, format, usage: asked.usage, _source: source, stage: Stage::Head };
     Ok((Out::Pieces(pieces), "text/event-stream"))
 }
 
@@ -86,22 +87,26 @@ struct Order {
 }
 
 /// The settings for this answer: the node's `usual` ones with the request's changes.
-fn settings(usual: &Settings, wish: &Wish) -> Result<Settings, ApiError> {
+fn settings(usual: &Settings, requested: &RequestSettings) -> Result<Settings, ApiError> {
     let mut settings = usual.clone();
     let given: [(&'static str, &str, Option<String>); 6] = [
-        ("max_tokens", "max-tokens", wish.max_tokens.map(|value| value.to_string())),
-        ("temperature", "temperature", wish.temperature.map(|value| value.to_string())),
-        ("top_k", "top-k", wish.top_k.map(|value| value.to_string())),
-        ("top_p", "top-p", wish.top_p.map(|value| value.to_string())),
-        ("seed", "seed", wish.seed.map(|value| value.to_string())),
-        ("repeat_penalty", "repeat-penalty", wish.repeat_penalty.map(|value| value.to_string())),
+        ("max_tokens", "max-tokens", requested.max_tokens.map(|value| value.to_string())),
+        ("temperature", "temperature", requested.temperature.map(|value| value.to_string())),
+        ("top_k", "top-k", requested.top_k.map(|value| value.to_string())),
+        ("top_p", "top-p", requested.top_p.map(|value| value.to_string())),
+        ("seed", "seed", requested.seed.map(|value| value.to_string())),
+        (
+            "repeat_penalty",
+            "repeat-penalty",
+            requested.repeat_penalty.map(|value| value.to_string()),
+        ),
     ];
     for (param, name, value) in given {
         if let Some(value) = value {
             settings.set(name, &value).map_err(|reason| ApiError::of(param, reason))?;
         }
     }
-    if let Some(stops) = &wish.stop {
+    if let Some(stops) = &requested.stop {
         settings.stop =
             console::stops(stops.clone()).map_err(|reason| ApiError::of("stop", reason))?;
     }
@@ -192,26 +197,26 @@ fn refused(refusal: &Refusal) -> ApiError {
 }
 
 /// A client's console at the host. Dropping it stops its answer.
-struct Chair {
+struct AttachedConsole {
     host: Rc<Host>,
-    seat: Seat,
+    id: ConsoleId,
 }
 
-impl Chair {
-    fn take(host: &Rc<Host>) -> (Chair, Receiver<Heard>) {
-        let (seat, heard) = host.sit();
-        (Chair { host: host.clone(), seat }, heard)
+impl AttachedConsole {
+    fn take(host: &Rc<Host>) -> (AttachedConsole, Receiver<ConsoleEvent>) {
+        let (id, events) = host.attach();
+        (AttachedConsole { host: host.clone(), id }, events)
     }
 }
 
-impl Drop for Chair {
+impl Drop for AttachedConsole {
     fn drop(&mut self) {
-        self.host.rise(self.seat);
+        self.host.detach(self.id);
     }
 }
 
 /// Waits for a turn at the node, and sends the client a keep-alive now and then.
-async fn turn(waiting: Waiting, feed: &Feed) -> Turn {
+async fn permit(waiting: Waiting, feed: &Feed) -> Permit {
     let mut waiting = pin!(waiting);
     loop {
         let idle = async {
@@ -219,31 +224,33 @@ async fn turn(waiting: Waiting, feed: &Feed) -> Turn {
             None
         };
         match async { Some(waiting.as_mut().await) }.or(idle).await {
-            Some(turn) => return turn,
+            Some(permit) => return permit,
             None => feed.idle(),
         }
     }
 }
 
 /// Asks the node and feeds its replies to the client.
-async fn feed_it(state: Rc<State>, running: Rc<Running>, order: Order, feed: Rc<Feed>) {
+async fn stream_answer(state: Rc<State>, running: Rc<Running>, order: Order, feed: Rc<Feed>) {
     let Order { shape, tokens, settings, waiting } = order;
-    let _turn = turn(waiting, &feed).await;
-    let (chair, heard) = Chair::take(&state.host);
+    let _permit = permit(waiting, &feed).await;
+    let (console, events) = AttachedConsole::take(&state.host);
     let mut answer = Answer::new(running.tokenizer).until(&settings.stop);
-    state.host.ask(&running, chair.seat, ASK, tokens.clone(), settings, false);
+    state.host.ask(&running, console.id, ASK, tokens.clone(), settings, false);
     let end = loop {
         let idle = async {
             Timer::after(Duration::from_millis(HTTP_KEEP_ALIVE_MS)).await;
             None
         };
-        match async { Some(heard.recv().await) }.or(idle).await {
+        match async { Some(events.recv().await) }.or(idle).await {
             None => feed.idle(),
-            Some(Ok(Heard::Reply(_, Reply::Progress(progress)))) => feed.progress(progress),
-            Some(Ok(Heard::Reply(_, Reply::Token(token)))) => feed.text(&answer.push(token)),
-            Some(Ok(Heard::Reply(_, Reply::Done(figures)))) => break Ok(figures),
-            Some(Ok(Heard::Reply(_, Reply::Failed(refusal)))) => break Err(refused(&refusal)),
-            Some(Ok(Heard::Ending)) => state.host.stop(chair.seat),
+            Some(Ok(ConsoleEvent::Reply(_, Reply::Progress(progress)))) => feed.progress(progress),
+            Some(Ok(ConsoleEvent::Reply(_, Reply::Token(token)))) => feed.text(&answer.push(token)),
+            Some(Ok(ConsoleEvent::Reply(_, Reply::Done(figures)))) => break Ok(figures),
+            Some(Ok(ConsoleEvent::Reply(_, Reply::Failed(refusal)))) => {
+                break Err(refused(&refusal));
+            }
+            Some(Ok(ConsoleEvent::Ending)) => state.host.stop(console.id),
             Some(Ok(_)) => {}
             Some(Err(_)) => {
                 break Err(ApiError::new(Kind::Unavailable, "this node is ending: ask another"));

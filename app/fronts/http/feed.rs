@@ -12,12 +12,12 @@ use hyper::body::{Body, Bytes, Frame, SizeHint};
 use smol::Task;
 use smol::future;
 
-use crate::http::{Answered, ApiError, Voice, comment, failed};
+use crate::http::{Answered, ApiError, ReplyFormat, comment, failed};
 use crate::node::Progress;
 
 /// What has arrived and is not sent yet.
 #[derive(Default)]
-struct Come {
+struct Unsent {
     text: String,
     progress: Option<Progress>,
     /// A keep-alive is due.
@@ -30,41 +30,41 @@ struct Come {
 
 /// The unsent part of an answer; see the module header.
 #[derive(Default)]
-pub(super) struct Feed(RefCell<Come>);
+pub(super) struct Feed(RefCell<Unsent>);
 
 impl Feed {
     /// Adds text.
     pub(super) fn text(&self, text: &str) {
-        self.with(|come| come.text += text);
+        self.with(|unsent| unsent.text += text);
     }
 
     /// Sets the prompt's progress.
     pub(super) fn progress(&self, progress: Progress) {
-        self.with(|come| come.progress = Some(progress));
+        self.with(|unsent| unsent.progress = Some(progress));
     }
 
     /// Asks for a keep-alive: nothing has arrived for a while.
     pub(super) fn idle(&self) {
-        self.with(|come| come.idle = true);
+        self.with(|unsent| unsent.idle = true);
     }
 
     /// Ends the answer.
     pub(super) fn end(&self, end: Result<Answered, ApiError>) {
-        self.with(|come| come.end = Some(end));
+        self.with(|unsent| unsent.end = Some(end));
     }
 
-    fn with(&self, change: impl FnOnce(&mut Come)) {
-        let mut come = self.0.borrow_mut();
-        change(&mut come);
-        come.begun = true;
-        if let Some(waker) = come.waker.take() {
+    fn with(&self, change: impl FnOnce(&mut Unsent)) {
+        let mut unsent = self.0.borrow_mut();
+        change(&mut unsent);
+        unsent.begun = true;
+        if let Some(waker) = unsent.waker.take() {
             waker.wake();
         }
     }
 
     /// Waits for the first news. Fails if that is a refusal.
     pub(super) async fn begun(&self) -> Result<(), ApiError> {
-        self.wait(|come| come.begun).await;
+        self.wait(|unsent| unsent.begun).await;
         match &self.0.borrow().end {
             Some(Err(error)) => Err(error.clone()),
             _ => Ok(()),
@@ -73,23 +73,23 @@ impl Feed {
 
     /// Waits for the whole answer.
     pub(super) async fn whole(&self) -> Result<(String, Answered), ApiError> {
-        self.wait(|come| come.end.is_some()).await;
-        let mut come = self.0.borrow_mut();
-        let text = std::mem::take(&mut come.text);
-        match come.end.take() {
+        self.wait(|unsent| unsent.end.is_some()).await;
+        let mut unsent = self.0.borrow_mut();
+        let text = std::mem::take(&mut unsent.text);
+        match unsent.end.take() {
             Some(Ok(answered)) => Ok((text, answered)),
             Some(Err(error)) => Err(error),
             None => unreachable!("the wait above ends only once it is set"),
         }
     }
 
-    async fn wait(&self, is_here: impl Fn(&Come) -> bool) {
+    async fn wait(&self, is_here: impl Fn(&Unsent) -> bool) {
         future::poll_fn(|context| {
-            let mut come = self.0.borrow_mut();
-            if is_here(&come) {
+            let mut unsent = self.0.borrow_mut();
+            if is_here(&unsent) {
                 return Poll::Ready(());
             }
-            come.waker = Some(context.waker().clone());
+            unsent.waker = Some(context.waker().clone());
             Poll::Pending
         })
         .await;
@@ -98,28 +98,28 @@ impl Feed {
     /// The next piece for the client; none at the end.
     fn poll_piece(
         &self,
-        voice: &Voice,
+        format: &ReplyFormat,
         usage: bool,
         context: &Context<'_>,
     ) -> Poll<Option<String>> {
-        let mut come = self.0.borrow_mut();
-        if !come.text.is_empty() {
-            come.idle = false;
-            return Poll::Ready(Some(voice.text(&std::mem::take(&mut come.text))));
+        let mut unsent = self.0.borrow_mut();
+        if !unsent.text.is_empty() {
+            unsent.idle = false;
+            return Poll::Ready(Some(format.text(&std::mem::take(&mut unsent.text))));
         }
-        if let Some(progress) = come.progress.take() {
-            come.idle = false;
+        if let Some(progress) = unsent.progress.take() {
+            unsent.idle = false;
             return Poll::Ready(Some(comment(&progress)));
         }
-        match come.end.take() {
-            Some(Ok(answered)) => return Poll::Ready(Some(voice.last(&answered, usage))),
+        match unsent.end.take() {
+            Some(Ok(answered)) => return Poll::Ready(Some(format.last(&answered, usage))),
             Some(Err(error)) => return Poll::Ready(Some(failed(&error))),
             None => {}
         }
-        if std::mem::take(&mut come.idle) {
+        if std::mem::take(&mut unsent.idle) {
             return Poll::Ready(Some(": waiting\n\n".to_string()));
         }
-        come.waker = Some(context.waker().clone());
+        unsent.waker = Some(context.waker().clone());
         Poll::Pending
     }
 }
@@ -135,7 +135,7 @@ pub(super) enum Out {
 /// An answer's pieces.
 pub(super) struct Pieces {
     pub(super) feed: Rc<Feed>,
-    pub(super) voice: Voice,
+    pub(super) format: ReplyFormat,
     pub(super) usage: bool,
     /// The task that feeds it. Dropped when the client goes away, which stops the answer.
     pub(super) _source: Task<()>,
@@ -160,14 +160,14 @@ impl Pieces {
     fn poll_next(&mut self, context: &Context<'_>) -> Poll<Option<String>> {
         if self.stage == Stage::Head {
             self.stage = Stage::Text;
-            if let Some(first) = self.voice.first() {
+            if let Some(first) = self.format.first() {
                 return Poll::Ready(Some(first));
             }
         }
         if self.stage == Stage::Over {
             return Poll::Ready(None);
         }
-        let piece = self.feed.poll_piece(&self.voice, self.usage, context);
+        let piece = self.feed.poll_piece(&self.format, self.usage, context);
         if let Poll::Ready(Some(text)) = &piece
             && text.ends_with("[DONE]\n\n")
         {

@@ -5,9 +5,9 @@
 //! the time that a client may take to send or read. When a client goes away, its answer stops.
 
 mod answer;
+mod fair_queue;
 mod feed;
 mod routes;
-mod turns;
 
 use core::net::{IpAddr, SocketAddr};
 use std::cell::{Cell, RefCell};
@@ -33,7 +33,7 @@ use crate::limits::{
 use crate::start::entropy;
 
 use super::host::Host;
-use turns::Turns;
+use fair_queue::FairQueue;
 
 /// The wait after a failed accept, most likely for lack of file descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -55,7 +55,7 @@ struct State {
     executor: Weak<LocalExecutor<'static>>,
     gate: Gate,
     /// Turns at the node; requests without one wait.
-    turns: Turns,
+    queue: FairQueue,
     recall: RefCell<Recall>,
     /// Bytes held by bodies being read.
     reading: Cell<usize>,
@@ -90,7 +90,7 @@ impl Server {
             host,
             executor: Rc::downgrade(executor),
             gate: Gate::new(key, settings.origins.names(), name),
-            turns: Turns::new(MAX_HTTP_AT_NODE),
+            queue: FairQueue::new(MAX_HTTP_AT_NODE),
             recall: RefCell::new(Recall::new(entropy().0)),
             reading: Cell::new(0),
             answers: Cell::new(0),
@@ -112,7 +112,7 @@ impl Server {
             match self.listener.accept().await {
                 Ok((stream, from)) => {
                     let Some(executor) = self.state.executor.upgrade() else { return };
-                    if let Some(place) = Place::take(&self.state, from.ip()) {
+                    if let Some(place) = ConnectionPermit::take(&self.state, from.ip()) {
                         executor.spawn(converse(place, stream)).detach();
                     }
                     // A flood of connections must not starve the other tasks.
@@ -125,13 +125,13 @@ impl Server {
 }
 
 /// One connection's place within the limits.
-struct Place {
+struct ConnectionPermit {
     state: Rc<State>,
     address: IpAddr,
 }
 
-impl Place {
-    fn take(state: &Rc<State>, address: IpAddr) -> Option<Place> {
+impl ConnectionPermit {
+    fn take(state: &Rc<State>, address: IpAddr) -> Option<ConnectionPermit> {
         let mut connections = state.connections.borrow_mut();
         let own = connections.get(&address).copied().unwrap_or(0);
         let is_full = connections.values().sum::<usize>() >= MAX_HTTP_CONNECTIONS;
@@ -139,11 +139,11 @@ impl Place {
             return None;
         }
         connections.insert(address, own + 1);
-        Some(Place { state: state.clone(), address })
+        Some(ConnectionPermit { state: state.clone(), address })
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         let mut connections = self.state.connections.borrow_mut();
         let left = connections.get(&self.address).map_or(0, |own| own - 1);
@@ -156,7 +156,7 @@ impl Drop for Place {
 }
 
 /// Answers the requests of one connection until either side closes it.
-async fn converse(place: Place, stream: TcpStream) {
+async fn converse(place: ConnectionPermit, stream: TcpStream) {
     let _ = stream.set_nodelay(true);
     // The system drops a client that does not read what was sent.
     let _ = SockRef::from(&stream)

@@ -226,9 +226,9 @@ fn swarm(state: &State) -> Result<Response<Out>, ApiError> {
         chat: running.form.is_chat_model(),
         context: running.context,
         busy: state.host.is_busy(),
-        requests_waiting: state.turns.waiting(),
+        requests_waiting: state.queue.waiting(),
         celsius: net::celsius(),
-        hour: state.host.meters.hour(state.host.now()),
+        hour: state.host.meters.history(state.host.now()),
         status: &status,
     };
     json(&swarm)
@@ -243,12 +243,12 @@ fn json(data: &impl Serialize) -> Result<Response<Out>, ApiError> {
 fn metrics(state: &State) -> Result<Response<Out>, ApiError> {
     let running = running(state)?;
     let status = running.driver.status();
-    let place = state.host.settled.config.node.state.clone();
+    let place = state.host.effective.config.node.state.clone();
     let machine = net::machine(&running, place.as_deref(), state.host.now());
     let sample = Sample {
         status: &status,
         model: model_name(&running.model),
-        waiting: state.turns.waiting(),
+        waiting: state.queue.waiting(),
         machine: &machine,
     };
     let text = state.host.meters.text(&sample);

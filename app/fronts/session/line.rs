@@ -1,7 +1,7 @@
 //! What becomes of a line that a console reads: it waits in the backlog, continues a prompt of
 //! several lines, or is executed as a command, a request or a prompt.
 //!
-//! Promises: lines are executed in order, except urgent commands, which a full desk does not hold
+//! Promises: lines are executed in order, except urgent commands, which a full queue does not hold
 //! up. A drastic command that is pasted among other lines is refused. A mistyped command is
 //! answered with the one it resembles, and does not reach the model.
 
@@ -9,8 +9,8 @@ use crate::console::{self, Begun, Block, BlockError, Command, Line};
 
 use super::{Session, Source};
 use crate::fronts::lines::{self, BadLine};
-use crate::fronts::slip::slip;
-use crate::fronts::speaker::Form;
+use crate::fronts::printer::Form;
+use crate::fronts::suggest::suggestion;
 
 /// What a line means.
 enum Begin {
@@ -37,10 +37,10 @@ impl Session {
         }
     }
 
-    /// Handles a line; true if it quits. While the desk is full, lines of a pipe wait, except
+    /// Handles a line; true if it quits. While the queue is full, lines of a pipe wait, except
     /// urgent commands.
     pub(super) fn take(&mut self, line: lines::Line) -> bool {
-        if self.desk.is_full() && !self.speaker.is_typed() {
+        if self.queue.is_full() && !self.printer.is_typed() {
             match self.urgent(&line) {
                 None => {
                     self.backlog.push(line);
@@ -54,7 +54,7 @@ impl Session {
     }
 
     fn dealt_with(&mut self, line: lines::Line) -> bool {
-        self.speaker.entered();
+        self.printer.entered();
         let result = match line {
             Err(bad) => match &mut self.block {
                 Some(block) => {
@@ -67,7 +67,7 @@ impl Session {
             Ok(line) => self.line(&line),
         };
         result.unwrap_or_else(|reason| {
-            self.speaker.error(&reason);
+            self.printer.error(&reason);
             false
         })
     }
@@ -108,32 +108,32 @@ impl Session {
         };
         if let Line { command: Command::Ask(text), bare: true, .. } = &line
             && is_plain
-            && let Some(meant) = slip(text)
+            && let Some(meant) = suggestion(text)
         {
             if meant == "quit" && !self.may_quit() {
-                return self.obey(Command::Quit);
+                return self.execute(Command::Quit);
             }
             return Err(format!(
                 "there is no command {text}: did you mean {meant}? To have the model answer it, type ask {text}"
             ));
         }
-        let before = self.speaker.form;
+        let before = self.printer.form;
         if line.json {
-            self.speaker.form = Form::Json;
+            self.printer.form = Form::Json;
         }
         let result = match line.command {
             Command::Ask(text) if line.bare => self.said(text).map(|()| false),
-            command => self.obey(command),
+            command => self.execute(command),
         };
         // The error of a `--json` line is for the program that sent it.
         let result = match result {
             Err(reason) if line.json => {
-                self.speaker.error(&reason);
+                self.printer.error(&reason);
                 Ok(false)
             }
             other => other,
         };
-        self.speaker.form = before;
+        self.printer.form = before;
         result
     }
 
@@ -155,7 +155,7 @@ impl Session {
                 None
             }
         };
-        self.speaker.continues(begun.is_none());
+        self.printer.continues(begun.is_none());
         begun
     }
 }

@@ -16,7 +16,7 @@ use crate::draft::{self, Account, Outlook, Path, Record, Source, Tally};
 use crate::id::{BlockKey, Millis, NodeId, TokenId};
 use crate::kv::Plane;
 use crate::limits::{
-    BLOCK_TOKENS, DRAFT_PATIENCE_MS, MAX_DRAFT_ASKS, MAX_DRAFT_TOKENS, MAX_PATH_TOKENS,
+    BLOCK_TOKENS, DRAFT_TIMEOUT_MS, MAX_DRAFT_ASKS, MAX_DRAFT_TOKENS, MAX_PATH_TOKENS,
 };
 use crate::transfer::Tokens;
 
@@ -104,7 +104,7 @@ impl Drafts {
         if !self.on {
             return;
         }
-        if let Some(asked) = self.asked.take_if(|asked| now >= asked.at + Millis(DRAFT_PATIENCE_MS))
+        if let Some(asked) = self.asked.take_if(|asked| now >= asked.at + Millis(DRAFT_TIMEOUT_MS))
         {
             self.leave(asked.node);
         }

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use thiserror::Error;
 
-use super::conversation::{Conversation, Room, TurnError};
+use super::conversation::{ContextLimits, Conversation, TurnError};
 use super::{Form, FormError};
 use crate::id::TokenId;
 use crate::limits::{MAX_CONVERSATION_NAME_BYTES, MAX_CONVERSATIONS, MAX_OPEN_PROMPTS};
@@ -20,7 +20,7 @@ use crate::node::AskId;
 use crate::tokenizer::{Tokenizer, TokenizerError};
 
 /// The first id assigned when a client gives none: beyond the numbers that scripts count with.
-const FIRST_DRAWN: u64 = 1 << 32;
+const FIRST_ASSIGNED: u64 = 1 << 32;
 
 /// What a prompt asks for.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -57,7 +57,7 @@ pub(crate) struct Ready<H> {
 
 /// What it takes to tokenize prompts.
 #[derive(Clone, Copy)]
-pub(crate) struct Speech<'a> {
+pub(crate) struct PromptEncoding<'a> {
     /// The model's tokenizer.
     pub tokenizer: &'a Tokenizer,
     /// The model's chat template.
@@ -68,8 +68,8 @@ pub(crate) struct Speech<'a> {
     pub most_context: usize,
 }
 
-/// The settings for an answer that a desk needs.
-pub(crate) trait How {
+/// The settings for an answer that the queue needs.
+pub(crate) trait AnswerSettings {
     /// Maximum tokens of the answer.
     fn max_tokens(&self) -> usize;
     /// Whether a full conversation drops its oldest turns.
@@ -80,7 +80,7 @@ pub(crate) trait How {
 
 /// Why a prompt is refused.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
-pub(crate) enum DeskError {
+pub(crate) enum QueueError {
     /// Another pending prompt has this id.
     #[error(
         "id {0} is in use: wait for its answer, use another, or leave it out to have one assigned"
@@ -120,15 +120,15 @@ struct Prompt<H> {
 }
 
 /// An entry of the queue.
-enum Waiting<H> {
+enum Entry<H> {
     Prompt(Prompt<H>),
     /// Forgets a conversation once the prompts before this are answered.
     Forget(String),
 }
 
-impl<H> Waiting<H> {
+impl<H> Entry<H> {
     fn prompt(&self) -> Option<&Prompt<H>> {
-        if let Waiting::Prompt(prompt) = self { Some(prompt) } else { None }
+        if let Entry::Prompt(prompt) = self { Some(prompt) } else { None }
     }
 
     fn is_turn_of(&self, name: &str) -> bool {
@@ -137,26 +137,26 @@ impl<H> Waiting<H> {
 }
 
 /// The queue; see the module header. `H` says how to make an answer.
-pub(crate) struct Desk<H> {
-    waiting: VecDeque<Waiting<H>>,
+pub(crate) struct PromptQueue<H> {
+    waiting: VecDeque<Entry<H>>,
     /// The prompt at the node, and the conversation that waits for its answer.
     current: Option<(AskId, Option<String>)>,
     conversations: BTreeMap<String, Conversation>,
-    next_drawn: u64,
+    next_assigned: u64,
 }
 
-impl<H> Default for Desk<H> {
-    fn default() -> Desk<H> {
-        Desk {
+impl<H> Default for PromptQueue<H> {
+    fn default() -> PromptQueue<H> {
+        PromptQueue {
             waiting: VecDeque::new(),
             current: None,
             conversations: BTreeMap::new(),
-            next_drawn: FIRST_DRAWN,
+            next_assigned: FIRST_ASSIGNED,
         }
     }
 }
 
-impl<H: How> Desk<H> {
+impl<H: AnswerSettings> PromptQueue<H> {
     /// The number of pending prompts.
     pub(crate) fn open(&self) -> usize {
         self.prompts().count() + usize::from(self.current.is_some())
@@ -170,25 +170,25 @@ impl<H: How> Desk<H> {
     /// Queues a prompt under `id`, or under an assigned id.
     ///
     /// # Errors
-    /// [`DeskError`].
+    /// [`QueueError`].
     pub(crate) fn take(
         &mut self,
         id: Option<u64>,
         wanted: Wanted,
         how: H,
-    ) -> Result<AskId, DeskError> {
+    ) -> Result<AskId, QueueError> {
         if self.is_full() {
-            return Err(DeskError::Full);
+            return Err(QueueError::Full);
         }
         if let Wanted::Turn { name, .. } = &wanted {
             self.check_name(name)?;
         }
         let id = match id {
-            Some(id) if self.is_in_use(id) => return Err(DeskError::InUse(id)),
+            Some(id) if self.is_in_use(id) => return Err(QueueError::InUse(id)),
             Some(id) => id,
-            None => self.draw(),
+            None => self.assign_id(),
         };
-        self.waiting.push_back(Waiting::Prompt(Prompt { id: AskId(id), wanted, how }));
+        self.waiting.push_back(Entry::Prompt(Prompt { id: AskId(id), wanted, how }));
         Ok(AskId(id))
     }
 
@@ -196,20 +196,20 @@ impl<H: How> Desk<H> {
     /// answered, returns why; the caller then asks for the next.
     pub(crate) fn next(
         &mut self,
-        speech: Speech<'_>,
+        encoding: PromptEncoding<'_>,
     ) -> Option<Result<Ready<H>, (AskId, H, PromptError)>> {
         if self.current.is_some() {
             return None;
         }
         let Prompt { id, wanted, how } = loop {
             match self.waiting.pop_front()? {
-                Waiting::Prompt(prompt) => break prompt,
-                Waiting::Forget(name) => drop(self.conversations.remove(&name)),
+                Entry::Prompt(prompt) => break prompt,
+                Entry::Forget(name) => drop(self.conversations.remove(&name)),
             }
         };
         let is_measurement = matches!(wanted, Wanted::Measurement(_));
         let name = if let Wanted::Turn { name, .. } = &wanted { Some(name.clone()) } else { None };
-        Some(match self.tokens(wanted, &how, speech) {
+        Some(match self.tokens(wanted, &how, encoding) {
             Err(error) => Err((id, how, error)),
             Ok((tokens, dropped)) => {
                 self.current = Some((id, name));
@@ -239,7 +239,7 @@ impl<H: How> Desk<H> {
         let (mut given_up, mut left) = (Vec::new(), VecDeque::new());
         for waiting in self.waiting.drain(..) {
             match waiting {
-                Waiting::Prompt(prompt) => given_up.push((prompt.id, prompt.how)),
+                Entry::Prompt(prompt) => given_up.push((prompt.id, prompt.how)),
                 forget => left.push_back(forget),
             }
         }
@@ -260,29 +260,29 @@ impl<H: How> Desk<H> {
         let is_said = self
             .waiting
             .range(from..)
-            .any(|waiting| matches!(waiting, Waiting::Forget(other) if other == name));
+            .any(|waiting| matches!(waiting, Entry::Forget(other) if other == name));
         if !is_said {
-            self.waiting.push_back(Waiting::Forget(name.to_string()));
+            self.waiting.push_back(Entry::Forget(name.to_string()));
         }
     }
 
     fn prompts(&self) -> impl Iterator<Item = &Prompt<H>> {
-        self.waiting.iter().filter_map(Waiting::prompt)
+        self.waiting.iter().filter_map(Entry::prompt)
     }
 
     fn tokens(
         &mut self,
         wanted: Wanted,
         how: &H,
-        speech: Speech<'_>,
+        encoding: PromptEncoding<'_>,
     ) -> Result<(Vec<TokenId>, usize), PromptError> {
-        let Speech { tokenizer, form, context, most_context } = speech;
+        let PromptEncoding { tokenizer, form, context, most_context } = encoding;
         Ok(match wanted {
             Wanted::Completion(text) => (tokenizer.encode_prompt(&text)?, 0),
             Wanted::Single(text) => (form.first(tokenizer, how.system(), &text)?, 0),
             Wanted::Measurement(tokens) => (tokens, 0),
             Wanted::Turn { name, text } => {
-                let room = Room {
+                let room = ContextLimits {
                     context,
                     most_context,
                     max_tokens: how.max_tokens(),
@@ -304,9 +304,9 @@ impl<H: How> Desk<H> {
         })
     }
 
-    fn check_name(&self, name: &str) -> Result<(), DeskError> {
+    fn check_name(&self, name: &str) -> Result<(), QueueError> {
         if name.len() > MAX_CONVERSATION_NAME_BYTES {
-            return Err(DeskError::LongName);
+            return Err(QueueError::LongName);
         }
         let waiting = self.prompts().filter_map(|prompt| match &prompt.wanted {
             Wanted::Turn { name, .. } => Some(name.as_str()),
@@ -316,7 +316,7 @@ impl<H: How> Desk<H> {
             self.conversations.keys().map(String::as_str).chain(waiting).chain([name]).collect();
         names.sort_unstable();
         names.dedup();
-        if names.len() > MAX_CONVERSATIONS { Err(DeskError::TooManyConversations) } else { Ok(()) }
+        if names.len() > MAX_CONVERSATIONS { Err(QueueError::TooManyConversations) } else { Ok(()) }
     }
 
     /// Whether a pending prompt has this id.
@@ -325,10 +325,10 @@ impl<H: How> Desk<H> {
         self.prompts().map(|prompt| prompt.id).chain(current).any(|open| open.0 == id)
     }
 
-    fn draw(&mut self) -> u64 {
+    fn assign_id(&mut self) -> u64 {
         loop {
-            let id = self.next_drawn;
-            self.next_drawn = self.next_drawn.checked_add(1).unwrap_or(FIRST_DRAWN);
+            let id = self.next_assigned;
+            self.next_assigned = self.next_assigned.checked_add(1).unwrap_or(FIRST_ASSIGNED);
             if !self.is_in_use(id) {
                 return id;
             }

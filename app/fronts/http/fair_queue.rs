@@ -10,9 +10,9 @@ use std::task::{Context, Poll, Waker};
 
 /// The queue; see the module header.
 #[derive(Clone)]
-pub(super) struct Turns(Rc<RefCell<Line>>);
+pub(super) struct FairQueue(Rc<RefCell<State>>);
 
-struct Line {
+struct State {
     /// Free places at the node.
     free: usize,
     /// Waiting requests by ticket, in order.
@@ -20,7 +20,7 @@ struct Line {
     tickets: u64,
 }
 
-impl Line {
+impl State {
     fn wake_first(&mut self) {
         if self.free > 0
             && let Some(waker) = self.waiting.front_mut().and_then(|(_, waker)| waker.take())
@@ -30,10 +30,14 @@ impl Line {
     }
 }
 
-impl Turns {
+impl FairQueue {
     /// A queue for this many places at the node.
-    pub(super) fn new(places: usize) -> Turns {
-        Turns(Rc::new(RefCell::new(Line { free: places, waiting: VecDeque::new(), tickets: 0 })))
+    pub(super) fn new(places: usize) -> FairQueue {
+        FairQueue(Rc::new(RefCell::new(State {
+            free: places,
+            waiting: VecDeque::new(),
+            tickets: 0,
+        })))
     }
 
     /// The number of waiting requests.
@@ -41,34 +45,36 @@ impl Turns {
         self.0.borrow().waiting.len()
     }
 
-    /// Joins the queue at once; the future resolves to a turn. Dropping it leaves the queue.
+    /// Joins the queue at once; the future resolves to a permit. Dropping it leaves the queue.
     pub(super) fn wait(&self) -> Waiting {
-        let mut line = self.0.borrow_mut();
-        line.tickets += 1;
-        let ticket = line.tickets;
-        line.waiting.push_back((ticket, None));
-        Waiting { turns: self.clone(), ticket }
+        let mut state = self.0.borrow_mut();
+        state.tickets += 1;
+        let ticket = state.tickets;
+        state.waiting.push_back((ticket, None));
+        Waiting { queue: self.clone(), ticket }
     }
 }
 
 /// A place in the queue.
 pub(super) struct Waiting {
-    turns: Turns,
+    queue: FairQueue,
     ticket: u64,
 }
 
 impl Future for Waiting {
-    type Output = Turn;
+    type Output = Permit;
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Turn> {
-        let mut line = self.turns.0.borrow_mut();
-        if line.free > 0 && line.waiting.front().is_some_and(|(ticket, _)| *ticket == self.ticket) {
-            line.waiting.pop_front();
-            line.free -= 1;
-            line.wake_first();
-            return Poll::Ready(Turn(self.turns.clone()));
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Permit> {
+        let mut state = self.queue.0.borrow_mut();
+        if state.free > 0 && state.waiting.front().is_some_and(|(ticket, _)| *ticket == self.ticket)
+        {
+            state.waiting.pop_front();
+            state.free -= 1;
+            state.wake_first();
+            return Poll::Ready(Permit(self.queue.clone()));
         }
-        if let Some((_, waker)) = line.waiting.iter_mut().find(|(ticket, _)| *ticket == self.ticket)
+        if let Some((_, waker)) =
+            state.waiting.iter_mut().find(|(ticket, _)| *ticket == self.ticket)
         {
             *waker = Some(context.waker().clone());
         }
@@ -78,20 +84,20 @@ impl Future for Waiting {
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        let mut line = self.turns.0.borrow_mut();
-        line.waiting.retain(|(ticket, _)| *ticket != self.ticket);
-        line.wake_first();
+        let mut state = self.queue.0.borrow_mut();
+        state.waiting.retain(|(ticket, _)| *ticket != self.ticket);
+        state.wake_first();
     }
 }
 
 /// A place at the node, freed on drop.
-pub(super) struct Turn(Turns);
+pub(super) struct Permit(FairQueue);
 
-impl Drop for Turn {
+impl Drop for Permit {
     fn drop(&mut self) {
-        let mut line = self.0.0.borrow_mut();
-        line.free += 1;
-        line.wake_first();
+        let mut state = self.0.0.borrow_mut();
+        state.free += 1;
+        state.wake_first();
     }
 }
 
@@ -107,31 +113,31 @@ mod tests {
 
     #[test]
     fn whoever_came_first_is_next_and_nobody_overtakes() {
-        let turns = Turns::new(1);
-        let at_node = now(turns.wait()).unwrap();
-        let (mut second, mut third, leaving) = (turns.wait(), turns.wait(), turns.wait());
+        let queue = FairQueue::new(1);
+        let at_node = now(queue.wait()).unwrap();
+        let (mut second, mut third, leaving) = (queue.wait(), queue.wait(), queue.wait());
         assert!(now(&mut second).is_none() && now(&mut third).is_none());
-        assert_eq!(turns.waiting(), 3);
+        assert_eq!(queue.waiting(), 3);
         drop(leaving);
         drop(at_node);
-        assert!(now(turns.wait()).is_none(), "a newcomer overtakes");
+        assert!(now(queue.wait()).is_none(), "a newcomer overtakes");
         assert!(now(&mut third).is_none(), "the third overtakes");
         let at_node = now(second).unwrap();
         assert!(now(&mut third).is_none());
         drop(at_node);
         assert!(now(third).is_some());
-        assert_eq!(turns.waiting(), 0);
+        assert_eq!(queue.waiting(), 0);
     }
 
     #[test]
     fn a_turn_that_comes_wakes_whoever_is_first_and_passes_on_from_one_who_leaves() {
         future::block_on(async {
-            let turns = Turns::new(2);
-            let (first, second) = (turns.wait().await, turns.wait().await);
+            let queue = FairQueue::new(2);
+            let (first, second) = (queue.wait().await, queue.wait().await);
             let executor = smol::LocalExecutor::new();
             let given = Rc::new(RefCell::new(Vec::new()));
             let wait = |number: u32| {
-                let (waiting, given) = (turns.wait(), given.clone());
+                let (waiting, given) = (queue.wait(), given.clone());
                 executor.spawn(async move {
                     let _turn = waiting.await;
                     given.borrow_mut().push(number);

@@ -2,7 +2,7 @@
 
 use crate::answers::Wanted;
 use crate::console::{self, Command, LogRequest, Settings};
-use crate::drive::{PaceKept, Paced};
+use crate::drive::{PaceStats, Paced};
 use crate::id::TokenId;
 use crate::limits::{BENCH_DECODE_TOKENS, BENCH_PREFILL_TOKENS};
 use crate::sampler::Sampling;
@@ -10,17 +10,17 @@ use crate::start::{Sharing, memory};
 
 use super::doctor;
 use super::event::{Event, PaceReport, SwarmReport};
-use super::host::Leave;
+use super::host::ExitReason;
 use super::net;
 use super::power::{Power, PowerError};
+use super::printer::Form;
 use super::session::Session;
-use super::speaker::Form;
 
 const VERSION: &str = concat!("potluck ", env!("CARGO_PKG_VERSION"));
 
 impl Session {
     /// Executes a command; true if it quits.
-    pub(super) fn obey(&mut self, command: Command) -> Result<bool, String> {
+    pub(super) fn execute(&mut self, command: Command) -> Result<bool, String> {
         match command {
             Command::Ask(text) => {
                 let wanted = self.single(text, None)?;
@@ -35,15 +35,15 @@ impl Session {
             }
             Command::System(text) => self.system(text)?,
             Command::New => {
-                self.desk.forget("");
+                self.queue.forget("");
                 self.done("new", "a new conversation");
             }
             Command::Stop => {
-                if self.desk.open() == 0 {
+                if self.queue.open() == 0 {
                     return Err("nothing is being answered: there is nothing to stop".to_string());
                 }
                 self.stop();
-                if self.speaker.form == Form::Json && self.form == Form::Text {
+                if self.printer.form == Form::Json && self.form == Form::Text {
                     self.done("stop", "");
                 }
             }
@@ -56,43 +56,43 @@ impl Session {
             Command::Net => self.net()?,
             Command::Doctor => {
                 let report = doctor::report(&self.host);
-                self.speaker.give(&Event::Doctor { doctor: &report }, &report.text());
+                self.printer.print(&Event::Doctor { doctor: &report }, &report.text());
             }
             Command::Bench => self.bench()?,
             Command::Config => {
-                let report = self.host.settled.report();
-                self.speaker.give(&Event::Config { config: &report }, &report.table());
+                let report = self.host.effective.report();
+                self.printer.print(&Event::Config { config: &report }, &report.table());
             }
             Command::ConfigCheck => self.config_check()?,
             Command::ConfigPath => {
-                let report = self.host.settled.report();
+                let report = self.host.effective.report();
                 let text =
                     report.path.clone().unwrap_or_else(|| "no settings file is in use".to_string());
-                self.speaker.give(&Event::Config { config: &report }, &text);
+                self.printer.print(&Event::Config { config: &report }, &text);
             }
             Command::Log(request) => self.log(request),
             Command::Reset { store } => {
                 let running = self.host.running()?;
-                self.reset_form = self.speaker.form;
-                self.host.reset(&running, self.seat, store);
+                self.reset_form = self.printer.form;
+                self.host.reset(&running, self.console, store);
             }
             Command::Reboot => self.power(Power::Reboot)?,
             Command::Poweroff => self.power(Power::Off)?,
             Command::Help(None) => {
-                let help = console::help(self.may());
-                self.speaker.give(&Event::Help { help: &help }, &help);
+                let help = console::help(self.permissions());
+                self.printer.print(&Event::Help { help: &help }, &help);
             }
             Command::Help(Some(word)) if word == "quit" && !self.may_quit() => {
-                return self.obey(Command::Quit);
+                return self.execute(Command::Quit);
             }
             Command::Help(Some(word)) => {
                 let help = console::help_for(&word).ok_or_else(|| {
                     format!("there is no command {}: help lists them all", console::harmless(&word))
                 })?;
-                self.speaker.give(&Event::Help { help: &help }, &help);
+                self.printer.print(&Event::Help { help: &help }, &help);
             }
             Command::Version => {
-                self.speaker.give(&Event::Version { version: env!("CARGO_PKG_VERSION") }, VERSION)
+                self.printer.print(&Event::Version { version: env!("CARGO_PKG_VERSION") }, VERSION)
             }
             Command::Quit if self.may_quit() => return Ok(true),
             Command::Quit => {
@@ -113,7 +113,7 @@ impl Session {
             Some(name) => format!("{name} {}", self.settings.get(name)?),
             None => self.settings.table(),
         };
-        self.speaker.give(&Event::Settings { settings: &self.settings }, &text);
+        self.printer.print(&Event::Settings { settings: &self.settings }, &text);
         Ok(())
     }
 
@@ -122,7 +122,7 @@ impl Session {
         let Some(text) = text else {
             let text =
                 self.settings.system.clone().unwrap_or_else(|| "no system text is set".to_string());
-            self.speaker.give(&Event::Settings { settings: &self.settings }, &text);
+            self.printer.print(&Event::Settings { settings: &self.settings }, &text);
             return Ok(());
         };
         let text = Some(text).filter(|text| text != "off");
@@ -130,11 +130,11 @@ impl Session {
             self.host.running()?.form.takes_system().map_err(|error| error.to_string())?;
         }
         self.settings.system = console::system(text)?;
-        self.desk.forget("");
-        self.is_told = self.settings.system.is_some();
+        self.queue.forget("");
+        self.has_system_text = self.settings.system.is_some();
         let completes = self.settings.raw
             || self.host.running().is_ok_and(|running| !running.form.is_chat_model());
-        let told = match (self.is_told, completes) {
+        let told = match (self.has_system_text, completes) {
             (true, true) => {
                 "the system text is set, for chat TEXT: other lines are completed as they stand"
             }
@@ -163,7 +163,7 @@ impl Session {
             _ => {
                 let seconds = self.host.now().0 / 1_000;
                 let (hours, minutes) = (seconds / 3_600, seconds / 60 % 60);
-                let sharing = self.host.settled.sharing();
+                let sharing = self.host.effective.sharing();
                 let name = running.name.as_deref().unwrap_or("not set");
                 let pace = running.paced.as_deref().map(pace_report);
                 let shout = pace.as_ref().map_or(String::new(), pace_line);
@@ -187,14 +187,14 @@ impl Session {
                 )
             }
         };
-        self.speaker.give(&event, &text);
+        self.printer.print(&event, &text);
         Ok(())
     }
 
     fn net(&mut self) -> Result<(), String> {
         let running = self.host.running()?;
-        let facts = net::facts(Some(&running), &self.host.settled);
-        self.speaker.give(&Event::Net { net: &facts, faults: &facts.faults() }, &facts.table());
+        let facts = net::facts(Some(&running), &self.host.effective);
+        self.printer.print(&Event::Net { net: &facts, faults: &facts.faults() }, &facts.table());
         Ok(())
     }
 
@@ -217,10 +217,10 @@ impl Session {
     fn config_check(&mut self) -> Result<(), String> {
         let problems = self
             .host
-            .settled
+            .effective
             .check()
             .ok_or("no settings file is in use: potluck run --config FILE names one")?;
-        let mut report = self.host.settled.report();
+        let mut report = self.host.effective.report();
         let path = report.path.clone().unwrap_or_default();
         let text = if problems.is_empty() {
             format!("{path}: good; changes take effect at the next start")
@@ -228,7 +228,7 @@ impl Session {
             problems.join("\n")
         };
         report.problems = problems;
-        self.speaker.give(&Event::Config { config: &report }, &text);
+        self.printer.print(&Event::Config { config: &report }, &text);
         Ok(())
     }
 
@@ -257,28 +257,28 @@ impl Session {
                 };
                 let text: String = entries.iter().map(line).collect();
                 let text = if text.is_empty() { "the log is empty".to_string() } else { text };
-                self.speaker.give(&Event::Log { log: &entries }, &text);
+                self.printer.print(&Event::Log { log: &entries }, &text);
             }
         }
     }
 
     fn power(&mut self, power: Power) -> Result<(), String> {
-        if !self.host.settled.config.console.power {
+        if !self.host.effective.config.console.power {
             return Err(PowerError::Refused(power.name()).to_string());
         }
         power.command().map_err(|error| error.to_string())?;
         self.done(power.name(), "leaving the swarm");
-        self.host.leave(Leave::Power(power));
+        self.host.leave(ExitReason::Power(power));
         Ok(())
     }
 
     pub(super) fn done(&mut self, command: &str, text: &str) {
-        self.speaker.say(&Event::Ok { command }, '·', text);
+        self.printer.say(&Event::Ok { command }, '·', text);
     }
 }
 
 fn pace_report(paced: &Paced) -> PaceReport<'_> {
-    let PaceKept { jobs, late, latest_us } = paced.kept();
+    let PaceStats { jobs, late, latest_us } = paced.stats();
     PaceReport {
         name: paced.pace().name(),
         estimate: paced.pace().is_estimate(),

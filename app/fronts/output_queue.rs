@@ -18,31 +18,31 @@ use smol::channel::{Receiver, Sender, bounded};
 use crate::limits::MAX_STREAM_OUTPUT_BYTES;
 
 use super::LAST_WORDS;
-use super::terminal::{OutputError, give, tell};
+use super::terminal::{OutputError, eprint, print};
 
-/// Standard output and standard error, written directly or through an [`Outlet`].
+/// Standard output and standard error, written directly or through an [`OutputQueue`].
 pub(super) struct Streams {
-    outlet: Option<Outlet>,
+    queue: Option<OutputQueue>,
     broken: Option<OutputError>,
 }
 
 impl Streams {
     /// Writes block until done.
     pub(super) fn direct() -> Streams {
-        Streams { outlet: None, broken: None }
+        Streams { queue: None, broken: None }
     }
 
     /// Writes never block.
-    pub(super) fn through(outlet: Outlet) -> Streams {
-        Streams { outlet: Some(outlet), broken: None }
+    pub(super) fn through(queue: OutputQueue) -> Streams {
+        Streams { queue: Some(queue), broken: None }
     }
 
     /// Writes requested output to standard output.
-    pub(super) fn give(&mut self, text: impl Display) {
-        match &self.outlet {
-            Some(outlet) => outlet.push(Stream::Output, text.to_string()),
+    pub(super) fn print(&mut self, text: impl Display) {
+        match &self.queue {
+            Some(queue) => queue.push(Stream::Output, text.to_string()),
             None => {
-                if let Err(error) = give(text) {
+                if let Err(error) = print(text) {
                     self.broken.get_or_insert(error);
                 }
             }
@@ -50,51 +50,51 @@ impl Streams {
     }
 
     /// Writes everything else to standard error.
-    pub(super) fn tell(&mut self, text: impl Display) {
-        match &self.outlet {
-            Some(outlet) => outlet.push(Stream::Error, text.to_string()),
-            None => tell(text),
+    pub(super) fn eprint(&mut self, text: impl Display) {
+        match &self.queue {
+            Some(queue) => queue.push(Stream::Error, text.to_string()),
+            None => eprint(text),
         }
     }
 
     /// How many pieces were dropped since the last call, once there is room to report it.
     pub(super) fn recovered(&self) -> Option<u64> {
-        self.outlet.as_ref()?.recovered()
+        self.queue.as_ref()?.recovered()
     }
 
     /// Fails if a write has failed since the last call.
     pub(super) fn check(&mut self) -> Result<(), OutputError> {
-        self.outlet.as_ref().map_or(Ok(()), Outlet::check)?;
+        self.queue.as_ref().map_or(Ok(()), OutputQueue::check)?;
         self.broken.take().map_or(Ok(()), Err)
     }
 
     /// Waits while too much output is unread to take more input.
     pub(super) async fn has_room(&self) {
-        if let Some(outlet) = &self.outlet {
-            while outlet.is_behind() {
-                outlet.moved().await;
+        if let Some(queue) = &self.queue {
+            while queue.is_behind() {
+                queue.moved().await;
             }
         }
     }
 
     /// Waits until everything is written, or nothing more can be.
     pub(super) async fn drained(&self) {
-        if let Some(outlet) = &self.outlet {
-            outlet.drained().await;
+        if let Some(queue) = &self.queue {
+            queue.drained().await;
         }
     }
 }
 
 /// Writes to standard error while there is no console, at start or at end. Waits only a moment for
 /// a reader that stalls.
-pub(crate) fn tell_briefly(text: impl Display) {
+pub(crate) fn eprint_briefly(text: impl Display) {
     let text = text.to_string();
     if text.is_empty() {
         return;
     }
-    match Outlet::start() {
-        Ok(outlet) => outlet.push(Stream::Error, text),
-        Err(_) => tell(text),
+    match OutputQueue::start() {
+        Ok(queue) => queue.push(Stream::Error, text),
+        Err(_) => eprint(text),
     }
 }
 
@@ -106,7 +106,7 @@ enum Stream {
 }
 
 /// The writing thread's queue; see the module header.
-pub(super) struct Outlet {
+pub(super) struct OutputQueue {
     shared: Arc<Shared>,
     /// Signals that output was written or a write failed.
     moved: Receiver<()>,
@@ -129,9 +129,9 @@ struct State {
     closed: bool,
 }
 
-impl Outlet {
-    pub(super) fn start() -> io::Result<Outlet> {
-        Outlet::to(|stream, text| match stream {
+impl OutputQueue {
+    pub(super) fn start() -> io::Result<OutputQueue> {
+        OutputQueue::to(|stream, text| match stream {
             Stream::Output => {
                 let mut out = io::stdout().lock();
                 out.write_all(text.as_bytes()).and_then(|()| out.flush())
@@ -142,19 +142,21 @@ impl Outlet {
     }
 
     /// The same for a socket, which carries both streams as one. Gives up a client that reads
-    /// nothing for as long as `patience`.
-    pub(super) fn to_socket(socket: UnixStream, patience: Duration) -> io::Result<Outlet> {
-        socket.set_write_timeout(Some(patience))?;
-        Outlet::to(move |_, text| (&socket).write_all(text.as_bytes()))
+    /// nothing for as long as `timeout`.
+    pub(super) fn to_socket(socket: UnixStream, timeout: Duration) -> io::Result<OutputQueue> {
+        socket.set_write_timeout(Some(timeout))?;
+        OutputQueue::to(move |_, text| (&socket).write_all(text.as_bytes()))
     }
 
-    fn to(write: impl Fn(Stream, &str) -> io::Result<()> + Send + 'static) -> io::Result<Outlet> {
+    fn to(
+        write: impl Fn(Stream, &str) -> io::Result<()> + Send + 'static,
+    ) -> io::Result<OutputQueue> {
         let (sender, moved) = bounded(1);
         let shared =
             Arc::new(Shared { state: Mutex::default(), changed: Condvar::new(), moved: sender });
         let theirs = shared.clone();
         thread::Builder::new().name("output".to_string()).spawn(move || theirs.write_all(write))?;
-        Ok(Outlet { shared, moved })
+        Ok(OutputQueue { shared, moved })
     }
 
     /// Queues a piece of output, or drops it.
@@ -208,7 +210,7 @@ impl State {
     }
 }
 
-impl Drop for Outlet {
+impl Drop for OutputQueue {
     fn drop(&mut self) {
         let deadline = Instant::now() + LAST_WORDS;
         let mut state = self.shared.lock();
@@ -231,7 +233,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes queued output until the outlet closes or a write fails.
+    /// Writes queued output until the queue closes or a write fails.
     fn write_all(&self, write: impl Fn(Stream, &str) -> io::Result<()>) {
         loop {
             let mut state = self.lock();
@@ -273,68 +275,68 @@ mod tests {
 
     use super::*;
 
-    /// An outlet whose reader takes one piece for each token, and the pieces it has taken.
-    fn outlet() -> (Outlet, std::sync::mpsc::Sender<bool>, Receiver<String>) {
+    /// A queue whose reader takes one piece for each token, and the pieces it has taken.
+    fn queue() -> (OutputQueue, std::sync::mpsc::Sender<bool>, Receiver<String>) {
         let (go, gate) = channel::<bool>();
         let (taken, out) = channel();
         let gate = Mutex::new(gate);
-        let outlet = Outlet::to(move |_, text| {
+        let queue = OutputQueue::to(move |_, text| {
             if !gate.lock().unwrap().recv().unwrap_or(true) {
                 return Err(io::ErrorKind::BrokenPipe.into());
             }
             taken.send(text.to_string()).map_err(|_| io::ErrorKind::BrokenPipe.into())
         });
-        (outlet.unwrap(), go, out)
+        (queue.unwrap(), go, out)
     }
 
     #[test]
     fn what_nobody_reads_is_left_out_and_counted_and_the_rest_comes_in_order() {
-        let (outlet, go, out) = outlet();
+        let (queue, go, out) = queue();
         let piece = "x".repeat(MAX_STREAM_OUTPUT_BYTES / 4);
-        (0..10).for_each(|_| outlet.push(Stream::Output, piece.clone()));
-        assert_eq!(outlet.shared.lock().left_out, 6);
-        outlet.push(
+        (0..10).for_each(|_| queue.push(Stream::Output, piece.clone()));
+        assert_eq!(queue.shared.lock().left_out, 6);
+        queue.push(
             Stream::Error,
             "small, but it must not jump over those that were left out".to_string(),
         );
-        assert_eq!(outlet.recovered(), None, "there is no room");
+        assert_eq!(queue.recovered(), None, "there is no room");
         (0..2).for_each(|_| go.send(true).unwrap());
         assert_eq!((out.recv().unwrap(), out.recv().unwrap()), (piece.clone(), piece));
         let recovered = loop {
-            if let Some(count) = outlet.recovered() {
+            if let Some(count) = queue.recovered() {
                 break count;
             }
             thread::yield_now();
         };
         assert_eq!(recovered, 7);
-        outlet.push(Stream::Output, "again".to_string());
+        queue.push(Stream::Output, "again".to_string());
         drop(go);
-        block_on(outlet.drained());
+        block_on(queue.drained());
         assert_eq!(out.try_iter().last().as_deref(), Some("again"));
-        assert!(outlet.check().is_ok());
+        assert!(queue.check().is_ok());
     }
 
     #[test]
     fn a_reader_that_has_gone_is_noticed_once() {
-        let (outlet, go, _out) = outlet();
-        ["one", "two"].iter().for_each(|text| outlet.push(Stream::Output, (*text).to_string()));
+        let (queue, go, _out) = queue();
+        ["one", "two"].iter().for_each(|text| queue.push(Stream::Output, (*text).to_string()));
         go.send(false).unwrap();
-        block_on(outlet.moved());
-        assert!(outlet.check().is_err_and(|error| error.is_unread()));
-        assert!(outlet.check().is_ok());
-        block_on(outlet.drained());
+        block_on(queue.moved());
+        assert!(queue.check().is_err_and(|error| error.is_unread()));
+        assert!(queue.check().is_ok());
+        block_on(queue.drained());
     }
 
     #[test]
     #[expect(clippy::disallowed_methods, reason = "a reader that is late")]
     fn an_end_waits_a_moment_for_a_reader_and_no_longer() {
-        let (outlet, go, out) = outlet();
-        outlet.push(Stream::Output, "last words".to_string());
+        let (queue, go, out) = queue();
+        queue.push(Stream::Output, "last words".to_string());
         let late = thread::spawn(move || {
             thread::sleep(Duration::from_millis(50));
             go.send(true)
         });
-        drop(outlet);
+        drop(queue);
         assert_eq!(out.try_recv().as_deref(), Ok("last words"));
         late.join().unwrap().unwrap();
     }

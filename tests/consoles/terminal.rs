@@ -13,7 +13,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
 
-use crate::processes::node::{PATIENCE, until};
+use crate::processes::node::{TIMEOUT, until};
 
 /// Waits as a person typing does: a line that arrives within milliseconds of another
 /// counts as pasted.
@@ -23,7 +23,7 @@ pub fn pause(milliseconds: u64) {
 }
 
 /// One terminal. Dropping it unplugs it.
-pub struct Desk {
+pub struct Terminal {
     master: File,
     /// Path of its other end, which a node opens.
     pub path: PathBuf,
@@ -33,10 +33,10 @@ pub struct Desk {
     seen: String,
 }
 
-impl Desk {
-    pub fn new() -> Desk {
-        let mut desk = Desk::unread();
-        let mut reader = desk.master.try_clone().unwrap();
+impl Terminal {
+    pub fn new() -> Terminal {
+        let mut terminal = Terminal::unread();
+        let mut reader = terminal.master.try_clone().unwrap();
         let (sender, output) = channel();
         thread::spawn(move || {
             let mut bytes = [0; 4_096];
@@ -46,18 +46,18 @@ impl Desk {
                 }
             }
         });
-        desk.output = Some(output);
-        desk.slave = Some(desk.slave());
-        desk
+        terminal.output = Some(output);
+        terminal.slave = Some(terminal.slave());
+        terminal
     }
 
     /// A terminal whose other end has not turned its echo off, as with `cat /dev/ttyACM0`: what it
     /// receives comes back as Linux echoes it.
-    pub fn echoing() -> Desk {
-        let mut desk = Desk::unread();
+    pub fn echoing() -> Terminal {
+        let mut terminal = Terminal::unread();
         let (mut reader, mut writer) =
-            (desk.master.try_clone().unwrap(), desk.master.try_clone().unwrap());
-        desk.slave = Some(desk.slave());
+            (terminal.master.try_clone().unwrap(), terminal.master.try_clone().unwrap());
+        terminal.slave = Some(terminal.slave());
         thread::spawn(move || {
             let mut bytes = [0; 4_096];
             while let Ok(len @ 1..) = reader.read(&mut bytes) {
@@ -72,17 +72,17 @@ impl Desk {
                 }
             }
         });
-        desk
+        terminal
     }
 
     /// A terminal that reads nothing of what it is sent.
-    pub fn unread() -> Desk {
+    pub fn unread() -> Terminal {
         let master: OwnedFd =
             openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
         let path = PathBuf::from(ptsname(&master, Vec::new()).unwrap().into_string().unwrap());
-        Desk { master: master.into(), path, output: None, slave: None, seen: String::new() }
+        Terminal { master: master.into(), path, output: None, slave: None, seen: String::new() }
     }
 
     pub fn types(&mut self, text: impl AsRef<[u8]>) {
@@ -92,7 +92,7 @@ impl Desk {
     /// Waits until the terminal has received `part`. Returns everything up to its end that was not
     /// returned before.
     pub fn sees(&mut self, part: &str) -> String {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             if let Some(at) = self.seen.find(part) {
                 let rest = self.seen.split_off(at + part.len());

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::config::{Config, Place, SwarmKey};
 
 /// The settings that a node was started with.
-pub(crate) struct Settled {
+pub(crate) struct EffectiveSettings {
     pub config: Config,
     /// The person's file.
     pub file: Option<PathBuf>,
@@ -39,7 +39,7 @@ pub(crate) enum Sharing<'a> {
     Open,
 }
 
-impl Settled {
+impl EffectiveSettings {
     /// Where people change settings: a board has its own settings below the person's.
     pub(crate) fn place(&self) -> Place {
         if self.defaults.is_some() || !self.board_consoles.is_empty() {

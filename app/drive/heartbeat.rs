@@ -17,7 +17,7 @@ const LOOK: Duration = Duration::from_millis(250);
 /// Writes a heartbeat counter to the file at `path` once per `interval`, for ever, followed by the
 /// text of `state`: `7 ready`. A changed state is written at once. If the file cannot be written
 /// the board is in trouble, and a counter that stands still says just that.
-pub(crate) async fn show(path: PathBuf, interval: Duration, state: impl Fn() -> &'static str) {
+pub(crate) async fn write(path: PathBuf, interval: Duration, state: impl Fn() -> &'static str) {
     for count in 0u64.. {
         let said = state();
         let _ = fs::write(&path, format!("{count} {said}\n"));
@@ -54,7 +54,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("alive");
         let showing = async {
-            show(path.clone(), Duration::from_millis(20), || "starting").await;
+            write(path.clone(), Duration::from_millis(20), || "starting").await;
             false
         };
         assert!(future::block_on(says(&path, "3 starting\n").or(showing)));
@@ -67,7 +67,7 @@ mod tests {
         let path = folder.path().join("alive");
         let state = Cell::new("starting");
         let showing = async {
-            show(path.clone(), Duration::from_secs(3_600), || state.get()).await;
+            write(path.clone(), Duration::from_secs(3_600), || state.get()).await;
             false
         };
         let changing = async {

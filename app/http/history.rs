@@ -11,18 +11,18 @@ const MINUTE_MS: u64 = 60_000;
 pub(crate) type Minute = [u64; 4];
 
 /// The last hour's counts; see the module header.
-pub(crate) struct Hour {
+pub(crate) struct History {
     /// Indexed by the minute's number modulo the count, with that number.
     minutes: [(u64, Minute); MINUTES],
 }
 
-impl Default for Hour {
-    fn default() -> Hour {
-        Hour { minutes: [(0, [0; 4]); MINUTES] }
+impl Default for History {
+    fn default() -> History {
+        History { minutes: [(0, [0; 4]); MINUTES] }
     }
 }
 
-impl Hour {
+impl History {
     /// Counts an answer that ended now.
     pub(crate) fn observe(&mut self, figures: &Figures, now: Millis) {
         let number = now.0 / MINUTE_MS;
@@ -52,21 +52,22 @@ mod tests {
 
     #[test]
     fn an_answer_stands_in_its_minute_for_an_hour() {
-        let (mut hour, minutes) = (Hour::default(), |count: u64| Millis(count * MINUTE_MS + 7));
+        let (mut history, minutes) =
+            (History::default(), |count: u64| Millis(count * MINUTE_MS + 7));
         let figures = Figures { own: 16, computed: 3, ..Figures::never_begun() };
-        hour.observe(&figures, minutes(0));
-        hour.observe(&figures, minutes(0));
-        hour.observe(&Figures { computed: 9, ..Figures::never_begun() }, minutes(2));
-        let rows = hour.minutes(minutes(2));
+        history.observe(&figures, minutes(0));
+        history.observe(&figures, minutes(0));
+        history.observe(&Figures { computed: 9, ..Figures::never_begun() }, minutes(2));
+        let rows = history.minutes(minutes(2));
         assert_eq!(
             (rows.len(), rows[57], rows[58], rows[59]),
             (60, [32, 0, 6, 2], [0; 4], [0, 0, 9, 1])
         );
-        assert_eq!(hour.minutes(minutes(59))[0], [32, 0, 6, 2]);
-        assert_eq!(hour.minutes(minutes(60))[0], [0; 4], "it is more than an hour ago");
-        hour.observe(&figures, minutes(60));
+        assert_eq!(history.minutes(minutes(59))[0], [32, 0, 6, 2]);
+        assert_eq!(history.minutes(minutes(60))[0], [0; 4], "it is more than an hour ago");
+        history.observe(&figures, minutes(60));
         assert_eq!(
-            hour.minutes(minutes(60))[59],
+            history.minutes(minutes(60))[59],
             [16, 0, 3, 1],
             "the slot was reused for the new minute"
         );

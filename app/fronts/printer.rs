@@ -7,11 +7,11 @@ use std::rc::Rc;
 
 use crate::answers::Answer;
 use crate::config::Place;
-use crate::console::{May, harmless};
+use crate::console::{Permissions, harmless};
 use crate::node::{AskId, Figures, Progress, Reply, StopReason};
 
 use super::event::{Around, Event, FiguresReport, Rates};
-use super::outlet::{Outlet, Streams};
+use super::output_queue::{OutputQueue, Streams};
 use super::terminal::OutputError;
 use super::tty::Tty;
 
@@ -25,7 +25,7 @@ pub(crate) enum Form {
 }
 
 /// An answer being output.
-struct Given {
+struct OpenAnswer {
     form: Form,
     /// None if only the figures are wanted, for the command `bench`.
     answer: Option<Answer<'static>>,
@@ -66,7 +66,7 @@ enum Line {
 /// Requested output, above all answers, goes to standard output. In text form everything else goes
 /// to standard error, so that a pipe gets only the answers, and is marked: `·` a note, `!` an
 /// error, `[...]` an answer's figures.
-pub(crate) struct Speaker {
+pub(crate) struct Printer {
     /// The form of output from now on.
     pub form: Form,
     /// The machine whose pace is simulated, if any.
@@ -74,23 +74,23 @@ pub(crate) struct Speaker {
     /// Where people change settings, for the wording of messages.
     pub place: Place,
     sink: Sink,
-    answers: BTreeMap<u64, Given>,
+    answers: BTreeMap<u64, OpenAnswer>,
 }
 
-impl Speaker {
+impl Printer {
     /// Writes to standard output and standard error, and blocks until done.
-    pub(crate) fn to_streams(form: Form) -> Speaker {
-        Speaker::to(Streams::direct(), form)
+    pub(crate) fn to_streams(form: Form) -> Printer {
+        Printer::to(Streams::direct(), form)
     }
 
     /// The same, but never blocks: output that nobody reads is dropped eventually, and reported.
-    pub(super) fn through(outlet: Outlet, form: Form) -> Speaker {
-        Speaker::to(Streams::through(outlet), form)
+    pub(super) fn through(queue: OutputQueue, form: Form) -> Printer {
+        Printer::to(Streams::through(queue), form)
     }
 
     /// The same for output that no person watches, regardless of this program's own streams.
-    pub(super) fn plain(outlet: Outlet, form: Form) -> Speaker {
-        let streams = Streams::through(outlet);
+    pub(super) fn plain(queue: OutputQueue, form: Form) -> Printer {
+        let streams = Streams::through(queue);
         let sink = Sink::Streams {
             streams,
             line: Line::Empty,
@@ -98,20 +98,20 @@ impl Speaker {
             typed: false,
             noted: false,
         };
-        Speaker { form, pace: None, place: Place::Computer, sink, answers: BTreeMap::new() }
+        Printer { form, pace: None, place: Place::Computer, sink, answers: BTreeMap::new() }
     }
 
-    fn to(streams: Streams, form: Form) -> Speaker {
+    fn to(streams: Streams, form: Form) -> Printer {
         let watched = form == Form::Text && io::stdout().is_terminal();
         let noted = form == Form::Text && io::stderr().is_terminal();
         let typed = noted && io::stdin().is_terminal();
         let sink = Sink::Streams { streams, line: Line::Empty, watched, typed, noted };
-        Speaker { form, pace: None, place: Place::Computer, sink, answers: BTreeMap::new() }
+        Printer { form, pace: None, place: Place::Computer, sink, answers: BTreeMap::new() }
     }
 
     /// Writes to a terminal.
-    pub(super) fn to_tty(tty: Rc<Tty>) -> Speaker {
-        Speaker {
+    pub(super) fn to_tty(tty: Rc<Tty>) -> Printer {
+        Printer {
             form: Form::Text,
             pace: None,
             place: Place::Computer,
@@ -163,9 +163,9 @@ impl Speaker {
     }
 
     /// Sets which commands are allowed on this console.
-    pub(super) fn may(&mut self, may: May) {
+    pub(super) fn permissions(&mut self, permissions: Permissions) {
         if let Sink::Tty(tty) = &self.sink {
-            tty.with(|screen| screen.set_may(may));
+            tty.with(|screen| screen.set_permissions(permissions));
         }
     }
 
@@ -174,7 +174,7 @@ impl Speaker {
         match &mut self.sink {
             Sink::Tty(tty) => tty.with(|screen| screen.invite()),
             Sink::Streams { streams, line: line @ Line::Empty, typed: true, .. } => {
-                streams.tell("> ");
+                streams.eprint("> ");
                 *line = Line::Sign;
             }
             Sink::Streams { .. } => {}
@@ -189,7 +189,7 @@ impl Speaker {
     }
 
     /// Outputs a command's result: as text for a person, as an event for a program.
-    pub(super) fn give(&mut self, event: &Event<'_>, text: &str) {
+    pub(super) fn print(&mut self, event: &Event<'_>, text: &str) {
         if self.form == Form::Json {
             return self.json(event);
         }
@@ -201,7 +201,7 @@ impl Speaker {
             Sink::Tty(tty) => tty.with(|screen| screen.say(text.trim_end())),
             Sink::Streams { streams, .. } => {
                 let begin = if is_under_way { "\n" } else { "" };
-                streams.give(format_args!("{begin}{}\n", text.trim_end()));
+                streams.print(format_args!("{begin}{}\n", text.trim_end()));
             }
         }
     }
@@ -230,7 +230,8 @@ impl Speaker {
 
     /// Begins an answer in the current form; none if only the figures are wanted.
     pub(crate) fn begin(&mut self, ask: AskId, answer: Option<Answer<'static>>) {
-        self.answers.insert(ask.0, Given { form: self.form, answer, around: Around::default() });
+        self.answers
+            .insert(ask.0, OpenAnswer { form: self.form, answer, around: Around::default() });
     }
 
     /// Adds times measured outside the node to an answer that has begun.
@@ -258,13 +259,13 @@ impl Speaker {
                 None
             }
             Reply::Token(token) => {
-                let Given { form, answer, .. } = self.answers.get_mut(&ask.0)?;
+                let OpenAnswer { form, answer, .. } = self.answers.get_mut(&ask.0)?;
                 let (form, text) = (*form, answer.as_mut()?.push(*token));
                 self.stream(ask, &text, form);
                 None
             }
             Reply::Done(figures) => {
-                let Given { form, mut answer, around } = self.answers.remove(&ask.0)?;
+                let OpenAnswer { form, mut answer, around } = self.answers.remove(&ask.0)?;
                 let rest = answer.as_mut().map_or(String::new(), Answer::end);
                 self.stream(ask, &rest, form);
                 let before = std::mem::replace(&mut self.form, form);
@@ -307,7 +308,7 @@ impl Speaker {
                 ..
             } => {
                 let before = if let Line::Progress(columns) = *line { columns } else { 0 };
-                streams.tell(format_args!("\r{text:before$}"));
+                streams.eprint(format_args!("\r{text:before$}"));
                 *line = Line::Progress(before.max(text.chars().count()));
             }
             Sink::Streams { .. } => {}
@@ -329,7 +330,7 @@ impl Speaker {
         }
         if let Sink::Streams { streams, line, watched, .. } = &mut self.sink {
             *line = Line::Answer;
-            if *watched { streams.give(harmless(text)) } else { streams.give(text) }
+            if *watched { streams.print(harmless(text)) } else { streams.print(text) }
         }
     }
 
@@ -345,8 +346,8 @@ impl Speaker {
             }),
             Sink::Streams { streams, line, .. } => {
                 *line = Line::Empty;
-                streams.give("\n");
-                streams.tell(format_args!("[{figures}{pace}]\n"));
+                streams.print("\n");
+                streams.eprint(format_args!("[{figures}{pace}]\n"));
             }
         }
     }
@@ -373,7 +374,7 @@ impl Speaker {
         let text = pace.as_ref().map_or(text.clone(), |pace| {
             format!("{text}\npaced    as {pace}: not this machine's figures")
         });
-        self.give(&Event::Bench { bench, pace: pace.as_deref() }, &text);
+        self.print(&Event::Bench { bench, pace: pace.as_deref() }, &text);
     }
 
     /// Outputs something other than a requested result.
@@ -384,7 +385,7 @@ impl Speaker {
         self.begin_line();
         match &mut self.sink {
             Sink::Tty(tty) => tty.with(|screen| screen.say(&format!("{mark} {text}"))),
-            Sink::Streams { streams, .. } => streams.tell(format_args!("{mark} {text}\n")),
+            Sink::Streams { streams, .. } => streams.eprint(format_args!("{mark} {text}\n")),
         }
     }
 
@@ -394,12 +395,12 @@ impl Speaker {
         if let Sink::Streams { streams, line: under_way @ Line::Answer, watched: false, .. } =
             &mut self.sink
         {
-            streams.give("\n");
+            streams.print("\n");
             *under_way = Line::Empty;
         }
         match &mut self.sink {
             Sink::Tty(tty) => tty.with(|screen| screen.say(&line)),
-            Sink::Streams { streams, .. } => streams.give(line + "\n"),
+            Sink::Streams { streams, .. } => streams.print(line + "\n"),
         }
     }
 
@@ -408,23 +409,23 @@ impl Speaker {
         let Sink::Streams { streams, line, watched, .. } = &mut self.sink else { return };
         match line {
             Line::Empty => {}
-            Line::Answer if *watched => streams.tell("\n"),
+            Line::Answer if *watched => streams.eprint("\n"),
             Line::Answer => {}
-            Line::Sign => streams.tell("\r\x1b[K"),
+            Line::Sign => streams.eprint("\r\x1b[K"),
             Line::Progress(columns) => {
-                streams.tell(format_args!("\r{:columns$}\r", "", columns = *columns))
+                streams.eprint(format_args!("\r{:columns$}\r", "", columns = *columns))
             }
         }
         *line = Line::Empty;
     }
 }
 
-impl Drop for Speaker {
+impl Drop for Printer {
     /// Puts the shell's prompt on a line of its own.
     fn drop(&mut self) {
         match &mut self.sink {
             Sink::Streams { streams, line: Line::Answer | Line::Sign, typed: true, .. } => {
-                streams.tell("\n")
+                streams.eprint("\n")
             }
             Sink::Streams { line: Line::Progress(_), .. } => self.begin_line(),
             _ => {}

@@ -14,7 +14,7 @@ const ELSEWHERE: [(&str, &str); 6] = [
 ];
 
 /// The command that a word resembles, if it is at most one typing mistake away.
-pub(super) fn slip(text: &str) -> Option<&'static str> {
+pub(super) fn suggestion(text: &str) -> Option<&'static str> {
     let typed = text.to_ascii_lowercase();
     if let Some((_, word)) = ELSEWHERE.iter().find(|(other, _)| *other == typed) {
         return Some(word);
