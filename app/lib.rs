@@ -32,6 +32,7 @@ pub mod node;
 pub mod pace;
 mod planner;
 pub mod sampler;
+mod splitmix;
 pub mod transfer;
 
 #[cfg(feature = "model")]

@@ -14,13 +14,13 @@
 use core::net::{IpAddr, SocketAddr};
 
 use super::delivery::Delivery;
-use super::schedule::Dice;
 use super::wire::{Announce, Digests, Header};
 use crate::id::{BootId, Epoch, Fingerprint, Millis, NodeId, NodeName, SwarmTag};
 use crate::limits::{
     CLAIM_LIFETIME_MS, CLAIM_PROBES, LEAST_PEERS, MAX_CLAIMS, MAX_CLAIMS_PER_NODE,
     MAX_FILTER_SEGMENTS, PROOF_LIFETIME_MS, PULL_DELAY_MS, PULL_DELAY_PER_NODE_MS, PULL_GAP_MS,
 };
+use crate::splitmix::SplitMix64;
 
 /// A connection to make for the hello that comes back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -132,7 +132,7 @@ impl Claims {
         announce: &Announce<'_>,
         from: SocketAddr,
         nodes: usize,
-        dice: &mut Dice,
+        dice: &mut SplitMix64,
         now: Millis,
     ) -> Outcome {
         if self.take_proof(header.node, header.boot, from.ip()) {

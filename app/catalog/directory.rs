@@ -10,10 +10,11 @@ use core::net::SocketAddr;
 use super::CatalogFault;
 use super::filter::Geometry;
 use super::peer::Peer;
-use super::schedule::{Dice, Jitter};
+use super::schedule::Jitter;
 use super::wire::{Announce, Header, Message};
 use crate::id::{Epoch, Millis, NodeId, SwarmTag};
 use crate::limits::{LEAST_PEERS, MAX_FILTER_SEGMENTS, MAX_PEERS, SEGMENTS_A_PEER};
+use crate::splitmix::SplitMix64;
 
 /// What a datagram meant for the directory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -43,7 +44,7 @@ pub(super) struct Context<'a> {
     pub(super) from: SocketAddr,
     /// The swarm whose key is in use.
     pub(super) swarm: SwarmTag,
-    pub(super) dice: &'a mut Dice,
+    pub(super) dice: &'a mut SplitMix64,
 }
 
 /// The table of peers.
@@ -157,7 +158,7 @@ impl Directory {
         header: &Header,
         announce: &Announce<'_>,
         from: SocketAddr,
-        dice: &mut Dice,
+        dice: &mut SplitMix64,
         now: Millis,
     ) -> Result<Outcome, CatalogFault> {
         let geometry = announced_geometry(announce)?;

@@ -34,6 +34,7 @@ use crate::id::{BlockKey, BootId, Epoch, EpochState, Fingerprint, Millis, NodeId
 use crate::keyring::Keyring;
 use crate::kv::Plane;
 use crate::limits::{LEAST_PEERS, MAX_FILTER_SEGMENTS, MAX_OLD_KEYS, MAX_VERSIONS_REPORTED};
+use crate::splitmix::SplitMix64;
 
 mod claims;
 mod delivery;
@@ -79,7 +80,7 @@ use filter::Geometry;
 use own_filter::OwnFilter;
 use proof::Twins;
 use repeat::Repeater;
-use schedule::{Dice, Schedule};
+use schedule::Schedule;
 use warnings::WarningQueue;
 
 /// Settings of a catalog.
@@ -207,7 +208,7 @@ pub struct Catalog {
     /// How the current datagram arrived.
     delivery: Delivery,
     group: GroupHealth,
-    dice: Dice,
+    dice: SplitMix64,
     stats: CatalogStats,
 }
 
@@ -235,7 +236,7 @@ impl Catalog {
             warnings: WarningQueue::default(),
             delivery: Delivery::default(),
             group: GroupHealth::default(),
-            dice: Dice(config.seed),
+            dice: SplitMix64(config.seed),
             stats: CatalogStats::default(),
             config,
         }

@@ -6,7 +6,7 @@ use super::CatalogFault;
 use super::delivery::Deliveries;
 use super::filter::Geometry;
 use super::peer_filter::PeerFilter;
-use super::schedule::{Dice, Jitter};
+use super::schedule::Jitter;
 use super::wire::{Announce, Header, Message};
 use crate::id::{BlockKey, BootId, EpochState, Fingerprint, Millis, NodeId, NodeName, SwarmTag};
 use crate::kv::Plane;
@@ -14,6 +14,7 @@ use crate::limits::{
     LIFETIME_INTERVALS, MAX_FILTER_SEGMENTS, MAX_INTERVAL_MS, MAX_PULL_GAP_MS, MIN_INTERVAL_MS,
     NEWCOMER_MS, PULL_DELAY_MS, PULL_DELAY_PER_NODE_MS, PULL_GAP_MS,
 };
+use crate::splitmix::SplitMix64;
 
 /// What this node knows of a peer.
 pub struct Peer {
@@ -238,7 +239,7 @@ impl Peer {
     /// to ask for.
     pub(super) fn start_pull(
         &mut self,
-        dice: &mut Dice,
+        dice: &mut SplitMix64,
         now: Millis,
     ) -> heapless::Vec<u8, MAX_FILTER_SEGMENTS> {
         let gap = PULL_GAP_MS

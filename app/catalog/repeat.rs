@@ -1,9 +1,9 @@
 //! When an order to reset is sent: several times, since some datagrams get lost, and with random
 //! pauses in between.
 
-use super::schedule::Dice;
 use crate::id::Millis;
 use crate::limits::{RESET_GAP_MS, RESET_REPEATS};
+use crate::splitmix::SplitMix64;
 
 /// A reset order that is being repeated, or none.
 #[derive(Default, Debug)]
@@ -19,7 +19,7 @@ impl Repeater {
     }
 
     /// Whether one is due; if so, it counts as sent.
-    pub(super) fn take(&mut self, dice: &mut Dice, now: Millis) -> bool {
+    pub(super) fn take(&mut self, dice: &mut SplitMix64, now: Millis) -> bool {
         let due = self.left > 0 && now >= self.at;
         if due {
             self.left -= 1;

@@ -10,12 +10,12 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::repeat::Repeater;
-use super::schedule::Dice;
 use super::wire::{self, Announce, Datagram, Header, Message};
 use super::{CatalogFault, CatalogStats};
 use crate::id::{BootId, EpochState, Millis, NodeId};
 use crate::keyring::{Keyring, SwarmSecret};
 use crate::limits::MAX_RESET_NODES;
+use crate::splitmix::SplitMix64;
 
 /// Shortest time to listen for nodes: each answers at the latest a second after its
 /// last announcement.
@@ -53,7 +53,7 @@ pub enum ResetClientEvent {
 pub struct ResetClient {
     config: ResetClientConfig,
     counter: u64,
-    dice: Dice,
+    dice: SplitMix64,
     listen_until: Millis,
     ask_at: Millis,
     /// The newest epochs that any node knows.
@@ -74,7 +74,7 @@ impl ResetClient {
     pub fn new(config: ResetClientConfig, now: Millis) -> ResetClient {
         ResetClient {
             counter: 0,
-            dice: Dice(config.boot.0),
+            dice: SplitMix64(config.boot.0),
             listen_until: now + Millis(LISTEN_MS),
             ask_at: now,
             newest: EpochState::default(),

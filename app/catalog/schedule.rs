@@ -18,24 +18,11 @@ use crate::limits::{
     DELTA_SPACING_PER_NODE_MS, ECHO_MS, ECHOES, GREETING_GAP_MS, GREETINGS, LATE_ECHO_MS,
     LATE_ECHO_PER_NODE_MS, MAX_INTERVAL_MS, MIN_INTERVAL_MS,
 };
-
-/// Seeded randomness for delays (SplitMix64, Steele et al., OOPSLA 2014). Not for secrets.
-pub(super) struct Dice(pub(super) u64);
-
-impl Dice {
-    /// A number below `bound` (which is at least 1).
-    pub(super) fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % bound
-    }
-}
+use crate::splitmix::SplitMix64;
 
 /// Input for random delays that keep the nodes of a swarm from sending at the same moment.
 pub(super) struct Jitter<'a> {
-    pub(super) dice: &'a mut Dice,
+    pub(super) dice: &'a mut SplitMix64,
     /// Nodes of the swarm, this one included.
     pub(super) nodes: usize,
 }
@@ -117,7 +104,7 @@ impl Schedule {
         nodes: usize,
         bytes: usize,
         interval_ms: u32,
-        dice: &mut Dice,
+        dice: &mut SplitMix64,
         now: Millis,
     ) {
         if self.announce_at > now && self.echo_at.is_some_and(|at| at <= now) {
@@ -138,7 +125,7 @@ impl Schedule {
     /// A peer should hear of this node soon: the next announcement comes within 0.2 s, or later in
     /// a swarm of many `nodes` to leave air time to others, and at the earliest a second after the
     /// last one.
-    pub(super) fn answer(&mut self, nodes: usize, dice: &mut Dice, now: Millis) {
+    pub(super) fn answer(&mut self, nodes: usize, dice: &mut SplitMix64, now: Millis) {
         let earliest =
             self.announced_at.map_or(now, |last| now.max(last + Millis(ANNOUNCE_GAP_MS)));
         let delay = ANSWER_DELAY_MS.max(ANSWER_DELAY_PER_NODE_MS * nodes as u64);
@@ -174,11 +161,11 @@ impl Schedule {
 
     /// All changes are sent. With air time left, announcements echo the new state twice; without
     /// it, once and later. A further delta replaces these echoes.
-    pub(super) fn echo(&mut self, nodes: usize, dice: &mut Dice, now: Millis) {
+    pub(super) fn echo(&mut self, nodes: usize, dice: &mut SplitMix64, now: Millis) {
         self.plan_echo(ECHOES, nodes, dice, now);
     }
 
-    fn plan_echo(&mut self, echoes: u32, nodes: usize, dice: &mut Dice, now: Millis) {
+    fn plan_echo(&mut self, echoes: u32, nodes: usize, dice: &mut SplitMix64, now: Millis) {
         let there_is_air = self.earned_at <= now + Millis(burst_ms(nodes) / 2);
         let late = LATE_ECHO_MS.max(LATE_ECHO_PER_NODE_MS * nodes as u64);
         let (echoes, wait) = if there_is_air { (echoes, ECHO_MS) } else { (echoes.min(1), late) };
@@ -205,7 +192,7 @@ mod tests {
     /// A peer that lost the last delta of a busy node would otherwise wait for minutes.
     #[test]
     fn the_last_delta_is_echoed_once_where_all_air_is_used_up() {
-        let (mut schedule, mut dice, now) = (Schedule::new(10_000), Dice(1), Millis(700_000));
+        let (mut schedule, mut dice, now) = (Schedule::new(10_000), SplitMix64(1), Millis(700_000));
         schedule.announced(1_000, 166, 600_000, &mut dice, now);
         (0..10).for_each(|_| schedule.change_sent(1_000, 1_200, now));
         schedule.echo(1_000, &mut dice, now);
@@ -217,7 +204,7 @@ mod tests {
 
     #[test]
     fn a_new_start_announces_itself_four_times_within_a_minute_however_large_the_swarm() {
-        let (mut schedule, mut dice, mut now) = (Schedule::new(10_000), Dice(1), Millis(0));
+        let (mut schedule, mut dice, mut now) = (Schedule::new(10_000), SplitMix64(1), Millis(0));
         let mut times = Vec::new();
         for _ in 0..5 {
             times.push(now.0);
@@ -240,7 +227,7 @@ mod tests {
     /// also earned the echoes that were replaced.
     #[test]
     fn an_echo_that_another_delta_replaces_costs_nothing() {
-        let (mut schedule, mut dice, mut now) = (Schedule::new(10_000), Dice(1), Millis(0));
+        let (mut schedule, mut dice, mut now) = (Schedule::new(10_000), SplitMix64(1), Millis(0));
         schedule.announced(6, 166, 10_000, &mut dice, now);
         for _ in 0..10 {
             now = now + Millis(650);

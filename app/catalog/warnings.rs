@@ -2,11 +2,11 @@
 //! to reset.
 
 use super::repeat::Repeater;
-use super::schedule::Dice;
 use super::wire::Warning;
 use super::{Catalog, Event, Standing};
 use crate::id::{Millis, NodeId};
 use crate::limits::MAX_WARNINGS;
+use crate::splitmix::SplitMix64;
 
 /// The warnings being sent, oldest first.
 #[derive(Default)]
@@ -27,7 +27,7 @@ impl WarningQueue {
     }
 
     /// A warning that is due, if any; it counts as sent.
-    pub(super) fn take(&mut self, dice: &mut Dice, now: Millis) -> Option<Warning> {
+    pub(super) fn take(&mut self, dice: &mut SplitMix64, now: Millis) -> Option<Warning> {
         while self.open.front().is_some_and(|(_, repeater)| repeater.is_done()) {
             self.open.pop_front();
         }
@@ -73,7 +73,7 @@ mod tests {
 
     /// All warnings sent until nothing is due.
     fn said(warnings: &mut WarningQueue) -> Vec<u64> {
-        let (mut dice, mut said) = (Dice(1), Vec::new());
+        let (mut dice, mut said) = (SplitMix64(1), Vec::new());
         while let Some(now) = warnings.deadline() {
             said.extend(warnings.take(&mut dice, now).map(|warning| warning.accused.0));
         }

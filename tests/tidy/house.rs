@@ -6,14 +6,15 @@
 pub const ROOMS: &[(&str, &[&str])] = &[
     ("id", &["limits"]),
     ("limits", &[]),
+    ("splitmix", &[]),
     ("lan", &["id", "limits"]),
     ("keyring", &["id", "limits"]),
     ("pace", &["limits"]),
     ("config", &["lan", "pace", "id", "limits"]),
     ("kv", &["id", "limits"]),
     ("kernels", &["limits"]),
-    ("cache", &["kv", "id", "limits"]),
-    ("catalog", &["keyring", "kv", "id", "limits"]),
+    ("cache", &["kv", "splitmix", "id", "limits"]),
+    ("catalog", &["keyring", "kv", "splitmix", "id", "limits"]),
     ("transfer", &["keyring", "kv", "id", "limits"]),
     ("planner", &["kv", "id", "limits"]),
     ("sampler", &["id", "limits"]),
@@ -25,8 +26,8 @@ pub const ROOMS: &[(&str, &[&str])] = &[
     (
         "node",
         &[
-            "cache", "catalog", "transfer", "planner", "sampler", "draft", "keyring", "kv", "id",
-            "limits",
+            "cache", "catalog", "transfer", "planner", "sampler", "draft", "keyring", "kv",
+            "splitmix", "id", "limits",
         ],
     ),
     ("answers", &["tokenizer", "sampler", "node", "id", "limits"]),
@@ -102,6 +103,7 @@ const EVERY: &[&str] = &[
     "keyring",
     "kv",
     "lan",
+    "splitmix",
     "id",
     "limits",
 ];

@@ -3,25 +3,18 @@
 
 use super::{Ask, mmlu};
 use crate::id::TokenId;
+use crate::splitmix::SplitMix64;
 
-/// Random numbers that are the same in every run (SplitMix64).
-pub(super) struct Dice(u64);
+/// Random numbers that are the same in every run.
+pub(super) struct Dice(SplitMix64);
 
 impl Dice {
     pub(super) fn new(seed: u64) -> Dice {
-        Dice(seed)
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut word = self.0;
-        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        word ^ (word >> 31)
+        Dice(SplitMix64(seed))
     }
 
     pub(super) fn below(&mut self, count: usize) -> usize {
-        (self.next() % count as u64) as usize
+        self.0.below(count as u64) as usize
     }
 
     fn between(&mut self, least: usize, most: usize) -> usize {
@@ -32,8 +25,8 @@ impl Dice {
     #[expect(clippy::disallowed_methods, reason = "policies are compared on one machine")]
     pub(super) fn zipf(&mut self, count: usize, skew: f64) -> usize {
         let weight = |rank: usize| (rank as f64 + 1.0).powf(-skew);
-        let mut left =
-            (self.next() >> 11) as f64 / (1u64 << 53) as f64 * (0..count).map(weight).sum::<f64>();
+        let mut left = (self.0.next_u64() >> 11) as f64 / (1u64 << 53) as f64
+            * (0..count).map(weight).sum::<f64>();
         let found = (0..count).find(|&rank| {
             left -= weight(rank);
             left <= 0.0
@@ -44,13 +37,13 @@ impl Dice {
 
 /// The tokens of a text.
 fn text(number: usize, tokens: usize) -> Vec<TokenId> {
-    let mut dice = Dice((number as u64).wrapping_mul(0x1234_5678_9abc_def1));
-    (0..tokens).map(|_| TokenId(dice.next() as u32 >> 14)).collect()
+    let mut dice = Dice::new((number as u64).wrapping_mul(0x1234_5678_9abc_def1));
+    (0..tokens).map(|_| TokenId(dice.0.next_u64() as u32 >> 14)).collect()
 }
 
 /// The length of a text, fixed by its number.
 fn length(number: usize, least: usize, most: usize) -> usize {
-    Dice(number as u64 ^ 0x00ab_cdef).between(least, most)
+    Dice::new(number as u64 ^ 0x00ab_cdef).between(least, most)
 }
 
 /// Texts that no other part of a trace uses.
@@ -63,7 +56,7 @@ pub(super) fn plain(
     count: usize,
     mut pick: impl FnMut(&mut Dice, usize) -> Vec<(usize, usize)>,
 ) -> Vec<Ask> {
-    let mut dice = Dice(3);
+    let mut dice = Dice::new(3);
     let asks = (0..count).map(|number| {
         let texts = pick(&mut dice, number);
         let prompt = texts.into_iter().flat_map(|(number, tokens)| text(number, tokens)).collect();
@@ -97,7 +90,7 @@ fn few_shot(
 /// one of `systems` system prompts whose use follows Zipf's law. A turn's prompt is everything
 /// said so far.
 fn conversations(nodes: usize, count: usize, systems: usize, open: usize) -> Vec<Ask> {
-    let mut dice = Dice(2);
+    let mut dice = Dice::new(2);
     let mut talks: Vec<(usize, Vec<TokenId>, usize)> =
         (0..open).map(|_| (0, Vec::new(), 0)).collect();
     let asks = (0..count).map(|number| {

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::catalog::schedule::Dice;
 use crate::catalog::*;
+use crate::splitmix::SplitMix64;
 
 /// IPv4 and UDP headers, which count as traffic too.
 pub(crate) const UDP_IP_BYTES: u64 = 28;
@@ -74,7 +74,7 @@ pub(crate) struct Net {
     pub bytes_sent: u64,
     /// The connections made for a hello.
     pub probes: Vec<(usize, Probe)>,
-    dice: Dice,
+    dice: SplitMix64,
     underway: BTreeMap<(Millis, u64), Parcel>,
     sent: u64,
 }
@@ -95,7 +95,7 @@ impl Net {
             events: Vec::new(),
             bytes_sent: 0,
             probes: Vec::new(),
-            dice: Dice(seed),
+            dice: SplitMix64(seed),
             underway: BTreeMap::new(),
             sent: 0,
         }

@@ -1,4 +1,4 @@
-//! The queue of blocks to audit, and the dice that draw them.
+//! The queue of blocks to audit, and the random numbers that draw them.
 
 use std::collections::VecDeque;
 
@@ -7,8 +7,9 @@ use crate::limits::{
     AUDIT_ROOM_MS, MAX_AUDIT_ROUNDS, MAX_AUDITS, MAX_PARKED_AUDITS, MAX_WARNINGS_A_PEER,
     MAX_WARNINGS_HEEDED, WARNING_WINDOW_MS,
 };
+use crate::splitmix::SplitMix64;
 
-/// Separates these dice from others derived from a node's seed.
+/// Separates these numbers from others derived from a node's seed.
 const SALT: u64 = 0x6175_6469_7473_0001;
 
 /// The denominator of a share.
@@ -56,7 +57,7 @@ struct Heeded {
 /// The queue. Bounded: urgent requests push out those drawn last.
 pub(in super::super) struct Requests {
     per_10k: u64,
-    dice: u64,
+    random: SplitMix64,
     waiting: VecDeque<Request>,
     /// Doubted blocks whose audits lacked room.
     parked: Vec<Parked>,
@@ -68,7 +69,7 @@ impl Requests {
     pub(in super::super) fn new(per_10k: u16, seed: u64) -> Requests {
         Requests {
             per_10k: per_10k.into(),
-            dice: seed ^ SALT,
+            random: SplitMix64(seed ^ SALT),
             waiting: VecDeque::new(),
             parked: Vec::new(),
             heeded: VecDeque::new(),
@@ -87,13 +88,9 @@ impl Requests {
         }
     }
 
-    /// A random number below `bound`, which is at least 1 (SplitMix64, Steele et al., OOPSLA 2014).
+    /// A random number below `bound`, which is at least 1.
     pub(super) fn below(&mut self, bound: u64) -> u64 {
-        self.dice = self.dice.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.dice;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % bound
+        self.random.below(bound)
     }
 
     /// Queues a request last, if there is room and the block is not queued already.

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use crate::id::{Millis, NodeId};
 use crate::limits::{MAX_PEERS, MAX_REFUSED_MS, REFUSED_MS};
+use crate::splitmix::SplitMix64;
 
 /// Which peers are in backoff, and until when. Bounded: a full table forgets a peer whose backoff
 /// has ended, or otherwise any.
 pub(super) struct Backoff {
-    seed: u64,
+    random: SplitMix64,
     peers: BTreeMap<NodeId, Refused>,
 }
 
@@ -22,7 +23,7 @@ struct Refused {
 
 impl Backoff {
     pub(super) fn new(seed: u64) -> Backoff {
-        Backoff { seed, peers: BTreeMap::new() }
+        Backoff { random: SplitMix64(seed), peers: BTreeMap::new() }
     }
 
     /// Whether the peer is in backoff.
@@ -46,7 +47,7 @@ impl Backoff {
         }
         let times = self.peers.get(&node).map_or(0, |refused| refused.times);
         let wait = (REFUSED_MS << times.min(16)).min(MAX_REFUSED_MS);
-        let until = Some(now + Millis(wait - wait / 8 + self.below(wait / 4 + 1)));
+        let until = Some(now + Millis(wait - wait / 8 + self.random.below(wait / 4 + 1)));
         self.peers.insert(node, Refused { until, times: (times + 1).min(16) });
         times + 1
     }
@@ -68,15 +69,6 @@ impl Backoff {
     /// When the next backoff ends.
     pub(super) fn deadline(&self) -> Option<Millis> {
         self.peers.values().filter_map(|refused| refused.until).min()
-    }
-
-    /// A random number below `bound`, from the seed (SplitMix64, Steele et al., OOPSLA 2014).
-    fn below(&mut self, bound: u64) -> u64 {
-        self.seed = self.seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.seed;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % bound
     }
 }
 
