@@ -7,43 +7,11 @@
  *
  * FILE gets the number of bytes. The cache is that of the Zero 2 W's processor (BCM2710A1): 512 kB,
  * 16 ways, lines of 64 bytes, the least recently used of a set replaced. It is one for all threads,
- * as there; hints to prefetch count for nothing, for what they bring in is loaded soon after.
- *
- * The functions of QEMU that this calls are declared here, for Debian ships no qemu-plugin.h. */
+ * as there; hints to prefetch count for nothing, for what they bring in is loaded soon after. */
 
-#include <inttypes.h>
 #include <pthread.h>
-#include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
-#ifndef PLUGIN_API
-#define PLUGIN_API 1 /* QEMU 4.2 to 8.2; 9.0 and later want 2 or more */
-#endif
-
-typedef uint64_t plugin_id;
-typedef uint32_t access_info;
-struct qemu_plugin_tb;
-struct qemu_plugin_insn;
-typedef struct {
-    const char *target_name;
-    struct { int min, cur; } version;
-    /* What follows, this does not read. */
-} qemu_info_t;
-enum { NO_REGISTERS = 0, READS_AND_WRITES = 3 };
-
-void qemu_plugin_register_vcpu_tb_trans_cb(plugin_id id, void (*call)(plugin_id, struct qemu_plugin_tb *));
-void qemu_plugin_register_vcpu_mem_cb(struct qemu_plugin_insn *instruction,
-                                      void (*call)(unsigned cpu, access_info info, uint64_t address, void *data),
-                                      int flags, int which, void *data);
-void qemu_plugin_register_atexit_cb(plugin_id id, void (*call)(plugin_id, void *), void *data);
-size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *block);
-struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *block, size_t index);
-unsigned qemu_plugin_mem_size_shift(access_info info);
-bool qemu_plugin_mem_is_store(access_info info);
-
-__attribute__((visibility("default"))) int qemu_plugin_version = PLUGIN_API;
+#include "plugin.h"
 
 enum { LINE_SHIFT = 6, WAYS = 16, SETS = (512 << 10) / WAYS >> LINE_SHIFT };
 
@@ -80,7 +48,8 @@ static void translated(plugin_id id, struct qemu_plugin_tb *tb)
 {
     (void)id;
     for (size_t at = 0; at < qemu_plugin_tb_n_insns(tb); at++)
-        qemu_plugin_register_vcpu_mem_cb(qemu_plugin_tb_get_insn(tb, at), accessed, NO_REGISTERS, READS_AND_WRITES, NULL);
+        qemu_plugin_register_vcpu_mem_cb(qemu_plugin_tb_get_insn(tb, at), accessed, NO_REGISTERS,
+                                         READS_AND_WRITES, NULL);
 }
 
 static void finished(plugin_id id, void *data)
@@ -95,12 +64,10 @@ static void finished(plugin_id id, void *data)
     fclose(out);
 }
 
-__attribute__((visibility("default"))) int qemu_plugin_install(plugin_id id, const qemu_info_t *info, int argc, char **argv)
+EXPORTED int qemu_plugin_install(plugin_id id, const qemu_info_t *info, int argc, char **argv)
 {
     (void)info;
-    for (int i = 0; i < argc; i++)
-        if (!strncmp(argv[i], "out=", 4))
-            out_path = strdup(argv[i] + 4);
+    out_path = out_of(argc, argv);
     if (!out_path) {
         fputs("memory: say where to: -plugin memory.so,out=FILE\n", stderr);
         return -1;
