@@ -1,4 +1,5 @@
-"""The pictures of docs/inside/evaluation.md, as SVG by matplotlib: readable in black and white, by hatches, marks and lines."""
+"""The pictures of docs/inside/evaluation.md, as SVG by matplotlib: readable in black and white, by
+hatches, marks and lines."""
 
 import json
 import statistics
@@ -15,8 +16,8 @@ MARKS = ["o", "s", "^", "D", "v"]
 
 
 def parts(row):
-    """The parts of the time to the last token: before the first token outside the engine (waiting for peers, tokenizing and look-ups),
-    before the first token in the engine, and the rest."""
+    """The parts of the time to the last token: before the first token outside the engine (waiting
+    for peers, tokenizing and look-ups), before the first token in the engine, and the rest."""
     figures = row["figures"]
     prefill = min(figures["prefill_us"] / 1e6, ttft(row))
     return {
@@ -27,8 +28,32 @@ def parts(row):
 
 
 def save(figure, path):
-    """Saves the same bytes for the same figures: without the program's version and without a date."""
+    """Saves the same bytes for the same figures: without the program's version and a date."""
     figure.savefig(path, metadata={name: None for name in ("Creator", "Date", "Format", "Type")})
+
+
+def bare(axis):
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def finish(plot, figure, path):
+    figure.tight_layout()
+    save(figure, path)
+    plot.close(figure)
+
+
+def finish_graph(plot, figure, axis, labels, path):
+    """The same for a figure of one graph, which gets its labels and a legend."""
+    axis.set_xlabel(labels[0])
+    axis.set_ylabel(labels[1])
+    axis.legend(fontsize=7, frameon=False)
+    bare(axis)
+    finish(plot, figure, path)
+
+
+def shares_of(times):
+    """The share of the times up to each one, in percent."""
+    return [100 * (place + 1) / len(times) for place in range(len(times))]
 
 
 def middle(rows, value):
@@ -96,14 +121,12 @@ def bars(plot, document, out):
             axis.tick_params(axis="x", rotation=30, labelsize=8)
             for label in axis.get_xticklabels():
                 label.set_horizontalalignment("right")
-            axis.spines[["top", "right"]].set_visible(False)
+            bare(axis)
         axes[0].set_title(f"TTFT, pace {pace}, N = {shots}, 20.9 Mbit/s", fontsize=9)
         axes[1].set_title("TTLT" + ("" if shots == 0 else " (answers of 4 tokens)"), fontsize=9)
         axes[1].set_ylim(top=1.35 * axes[1].get_ylim()[1])
         axes[1].legend(fontsize=7, frameon=False, ncols=2, loc="upper left")
-        figure.tight_layout()
-        save(figure, out / f"cases-{pace}-{shots}.svg")
-        plot.close(figure)
+        finish(plot, figure, out / f"cases-{pace}-{shots}.svg")
 
 
 def matched(plot, document, out):
@@ -129,13 +152,8 @@ def matched(plot, document, out):
     axis.plot(
         tokens, times, "x--", color="black", label="as published, 405 tokens, transfer left out"
     )
-    axis.set_xlabel("share of the prompt that a peer has")
-    axis.set_ylabel("TTFT, s")
-    axis.legend(fontsize=7, frameon=False)
-    axis.spines[["top", "right"]].set_visible(False)
-    figure.tight_layout()
-    save(figure, out / "matched.svg")
-    plot.close(figure)
+    labels = ("share of the prompt that a peer has", "TTFT, s")
+    finish_graph(plot, figure, axis, labels, out / "matched.svg")
 
 
 def moved(plot, document, out):
@@ -173,13 +191,8 @@ def moved(plot, document, out):
             markersize=5,
             label="llama.cpp's saved state (run)",
         )
-    axis.set_xlabel("tokens of the prompt")
-    axis.set_ylabel("MB")
-    axis.legend(fontsize=7, frameon=False)
-    axis.spines[["top", "right"]].set_visible(False)
-    figure.tight_layout()
-    save(figure, out / "bytes.svg")
-    plot.close(figure)
+    labels = ("tokens of the prompt", "MB")
+    finish_graph(plot, figure, axis, labels, out / "bytes.svg")
 
 
 def sources(plot, document, out):
@@ -219,16 +232,14 @@ def sources(plot, document, out):
         axis.set_xlabel("prompt of the day")
     axes[0][0].set_ylabel("tokens, % (running mean)")
     axes[0][-1].legend(fontsize=7, loc="upper left", framealpha=1)
-    figure.tight_layout()
-    save(figure, out / "sources.svg")
-    plot.close(figure)
+    finish(plot, figure, out / "sources.svg")
 
     figure, axis = plot.subplots(figsize=(6.5, 3.4))
     for at, day in enumerate(days):
         times = sorted(ask["ttft_ms"] / 1e3 for ask in day["asks"])
         axis.step(
             times,
-            [100 * (place + 1) / len(times) for place in range(len(times))],
+            shares_of(times),
             where="post",
             color="black",
             linestyle=["-", "--", ":", "-."][at % 4],
@@ -238,18 +249,13 @@ def sources(plot, document, out):
     alone = sorted(costs.miss_s(ask["tokens"]) for ask in days[-1]["asks"])
     axis.step(
         alone,
-        [100 * (place + 1) / len(alone) for place in range(len(alone))],
+        shares_of(alone),
         where="post",
         color="#999999",
         label="computing all of it (by the pace)",
     )
-    axis.set_xlabel("TTFT, s")
-    axis.set_ylabel("prompts, %")
-    axis.legend(fontsize=7, frameon=False)
-    axis.spines[["top", "right"]].set_visible(False)
-    figure.tight_layout()
-    save(figure, out / "day.svg")
-    plot.close(figure)
+    labels = ("TTFT, s", "prompts, %")
+    finish_graph(plot, figure, axis, labels, out / "day.svg")
 
 
 def meeting(plot, document, out):
@@ -261,25 +267,17 @@ def meeting(plot, document, out):
         rows = of(document, "case", pace="zero2w", shots=shots, case=5)
         if not rows:
             continue
-        label = f"N = {shots}"
-        axes[0].plot(
-            [row["rate"] for row in rows],
-            [row["figures"]["computed"] / row["tokens"] for row in rows],
-            MARKS[at],
-            color="black",
-            markerfacecolor=["white", "#888888"][at],
-            markersize=5,
-            label=label,
-        )
-        axes[1].plot(
-            [row["rate"] for row in rows],
-            [ttft(row) for row in rows],
-            MARKS[at],
-            color="black",
-            markerfacecolor=["white", "#888888"][at],
-            markersize=5,
-            label=label,
-        )
+        shares = [row["figures"]["computed"] / row["tokens"] for row in rows]
+        for axis, values in zip(axes, (shares, [ttft(row) for row in rows])):
+            axis.plot(
+                [row["rate"] for row in rows],
+                values,
+                MARKS[at],
+                color="black",
+                markerfacecolor=["white", "#888888"][at],
+                markersize=5,
+                label=f"N = {shots}",
+            )
         tokens = int(middle(rows, lambda row: row["tokens"]))
         axes[1].plot(
             rates,
@@ -293,10 +291,8 @@ def meeting(plot, document, out):
         axis.set_ylabel(label)
         axis.set_ylim(bottom=0)
         axis.legend(fontsize=7, frameon=False)
-        axis.spines[["top", "right"]].set_visible(False)
-    figure.tight_layout()
-    save(figure, out / "meeting.svg")
-    plot.close(figure)
+        bare(axis)
+    finish(plot, figure, out / "meeting.svg")
 
 
 def draw(document, out):
