@@ -34,7 +34,7 @@ use crate::catalog::{Datagram, Prefilter};
 use crate::console::{Level, word};
 use crate::id::{EpochState, Millis, NodeId};
 use crate::lan::RadioCounts;
-use crate::limits::{MAX_CHUNK_BYTES, MAX_DATAGRAM_BYTES};
+use crate::limits::{CONNECT_TIMEOUT_MS, MAX_CHUNK_BYTES, MAX_DATAGRAM_BYTES};
 use crate::model::Bytes;
 use crate::node::{AskId, ConnId, Input, Node, Output, PromptMap, Reply, ResetNews, Status};
 use crate::start::{Changed, UnreadModel};
@@ -53,9 +53,6 @@ pub(crate) use signals::Signals;
 pub(crate) use state::StateDir;
 
 use net::{Arrival, CatalogSocket};
-
-/// Time allowed for a connection to be established.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A peer that accepts no bytes for this long is gone. Its connection is closed so that it
 /// holds no pins.
@@ -369,7 +366,7 @@ impl Driver {
             executor
                 .spawn(async move {
                     let timeout = async {
-                        Timer::after(CONNECT_TIMEOUT).await;
+                        Timer::after(Duration::from_millis(CONNECT_TIMEOUT_MS)).await;
                         Err(std::io::ErrorKind::TimedOut.into())
                     };
                     match TcpStream::connect(addr).or(timeout).await {

@@ -329,6 +329,10 @@ pub(crate) const DRAFT_TIMEOUT_MS: u64 = 1_000;
 /// keeps a copy of each until it is sent.
 pub(crate) const MAX_FILTER_WANTS_IN_FLIGHT: usize = 4;
 
+/// Time allowed for a connection to be established, in milliseconds, and again for the hellos on an
+/// outgoing one, or for its answer to a filter repair. A LAN needs no more.
+pub const CONNECT_TIMEOUT_MS: u64 = 3_000;
+
 /// How long a connection may take to say hello, in milliseconds: forty of the worst idle round
 /// trips seen on the board's Wi-Fi (127 ms). Only a stranger or a dead peer is that slow.
 pub(crate) const HELLO_TIMEOUT_MS: u64 = 5_000;

@@ -9,9 +9,6 @@ use super::host::{ConnId, LEAST_CONN};
 /// Bytes of overhead per segment, besides its payload.
 pub const SEGMENT_OVERHEAD: usize = 8;
 
-/// The driver's timeout for connecting.
-pub const CONNECT_TIMEOUT: Micros = 3_000 * MS;
-
 /// How long a connection survives across a cut network.
 pub const CUT_TIMEOUT: Micros = 30_000 * MS;
 

@@ -2,10 +2,12 @@
 
 use std::net::SocketAddr;
 
+use potluck::limits::CONNECT_TIMEOUT_MS;
+
 use super::cast::Mischief;
 use super::heap::{MS, Micros};
 use super::host::{ConnId, Happening};
-use super::net::{CONNECT_TIMEOUT, CUT_TIMEOUT, End, Handle, Pipe, Stream};
+use super::net::{CUT_TIMEOUT, End, Handle, Pipe, Stream};
 use super::world::{Event, Power, Sim};
 
 /// Interval between retransmissions while the network is cut.
@@ -25,7 +27,7 @@ impl Sim {
         let unlucky = self.dice.chance(self.net.weather.hang);
         if hangs || unlucky {
             self.count("connect hangs");
-            let at = self.now + CONNECT_TIMEOUT;
+            let at = self.now + CONNECT_TIMEOUT_MS * MS;
             return self.heap.push(at, Event::CallFails { who, life, conn });
         }
         let refused = self.dice.chance(self.net.weather.refuse);

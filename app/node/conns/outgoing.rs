@@ -7,7 +7,7 @@ use super::{Conn, ConnEvent, ConnId, Conns, Event, Hint, Loss, Output, Shared, S
 use crate::catalog::{Probe, Pull};
 use crate::id::{BlockKey, Millis, NodeId};
 use crate::kv::Page;
-use crate::limits::{MAX_FETCH_CONNECTIONS, MAX_PULLS, MAX_WANTS_IN_FLIGHT};
+use crate::limits::{CONNECT_TIMEOUT_MS, MAX_FETCH_CONNECTIONS, MAX_PULLS, MAX_WANTS_IN_FLIGHT};
 use crate::transfer::{
     ByeReason, Channel, Expected, Fault, FetchEvent, Fetcher, Frame, Hello, Sample, Tokens,
 };
@@ -15,10 +15,6 @@ use crate::transfer::{
 /// How long an unused connection stays open, in milliseconds: a minute, enough to last through a
 /// conversation but not overnight.
 const IDLE_MS: u64 = 60_000;
-
-/// Time allowed to connect and exchange hellos, and to answer a filter repair, in milliseconds. A
-/// LAN needs no more.
-const CONNECT_MS: u64 = 3_000;
 
 /// How many times in a row a filter repair is tried at a full peer: for some four seconds.
 const REPAIR_TRIES: u32 = 4;
@@ -54,7 +50,11 @@ impl Fetch {
     /// When it ends, unless something happens.
     pub(super) fn over_at(&self) -> Millis {
         self.used_at
-            + Millis(if self.kept && self.fetcher.peer().is_some() { IDLE_MS } else { CONNECT_MS })
+            + Millis(if self.kept && self.fetcher.peer().is_some() {
+                IDLE_MS
+            } else {
+                CONNECT_TIMEOUT_MS
+            })
     }
 
     pub(super) fn is_over(&self, now: Millis) -> bool {
