@@ -47,6 +47,10 @@ pub const MAX_PATH_TOKENS: usize = 64;
 /// covers about five thousand tokens, or a hundred typical answers.
 pub(crate) const HABIT_ENTRIES: usize = 16_384;
 
+/// Tokens of the longest run that the habit table has entries for; also the most that a question
+/// about a peer's habits names.
+pub(crate) const HABIT_RUN: usize = 6;
+
 /// Prompts that wait behind the one being answered.
 pub(crate) const MAX_QUEUED_PROMPTS: usize = 20;
 

@@ -45,10 +45,7 @@ impl Account {
     /// How much longer than a step of one row the next step may take, in microseconds, if its whole
     /// draft is wrong.
     pub(crate) fn allowance_us(&self, costs: &Costs, source: Source) -> f32 {
-        let (steps, part) = match source {
-            Source::Slab | Source::Peer => SOUND,
-            Source::Echo | Source::Habit => GUESS,
-        };
+        let (steps, part) = if source.is_guess() { GUESS } else { SOUND };
         match costs.step_us(1) {
             Some(one) if !(costs.is_provisional() && self.is_warned) => {
                 let lost_us = self.lost_us + self.open_us - one * self.open_tokens as f32;

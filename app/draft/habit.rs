@@ -9,11 +9,11 @@ use heapless::Vec as Bounded;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::id::TokenId;
-use crate::limits::{HABIT_ENTRIES, MAX_PATH_TOKENS};
+use crate::limits::{HABIT_ENTRIES, HABIT_RUN, MAX_PATH_TOKENS};
 
 /// Run lengths of the entries, longest first: what follows six tokens is most certain, what follows
 /// three occurs most often.
-const RUNS: [usize; 3] = [6, 4, 3];
+const RUNS: [usize; 3] = [HABIT_RUN, 4, 3];
 
 /// Highest confidence of an entry: it must be wrong that often before it can be replaced.
 const SUREST: u8 = 7;
@@ -22,7 +22,8 @@ const SUREST: u8 = 7;
 /// is chance.
 const BELIEVED: [u8; 3] = [1, 2, 3];
 
-/// Most tokens guessed ahead: each guess depends on those before it.
+/// Most tokens guessed ahead for an answer of this node, which can guess again at any time: each
+/// guess depends on those before it.
 const AHEAD: usize = 16;
 
 /// An entry: 8 bytes.
@@ -71,12 +72,21 @@ impl Habits {
         }
     }
 
-    /// The tokens that are likely to follow `text`.
+    /// The tokens that are likely to follow `text`, for an answer of this node.
     pub(crate) fn guess(&self, text: &[TokenId]) -> Bounded<TokenId, MAX_PATH_TOKENS> {
-        let mut last: Bounded<TokenId, { RUNS[0] + AHEAD }> =
-            text[text.len().saturating_sub(RUNS[0])..].iter().copied().collect();
+        self.walk(text, AHEAD)
+    }
+
+    /// The same for a peer, which has to ask for every guess: as far as the table reaches.
+    pub(crate) fn tell(&self, text: &[TokenId]) -> Bounded<TokenId, MAX_PATH_TOKENS> {
+        self.walk(text, MAX_PATH_TOKENS)
+    }
+
+    fn walk(&self, text: &[TokenId], most: usize) -> Bounded<TokenId, MAX_PATH_TOKENS> {
+        let mut last: Bounded<TokenId, { HABIT_RUN + MAX_PATH_TOKENS }> =
+            text[text.len().saturating_sub(HABIT_RUN)..].iter().copied().collect();
         let known = last.len();
-        while last.len() < known + AHEAD
+        while last.len() < known + most
             && let Some(token) = self.next(&last)
         {
             if last.push(token).is_err() {

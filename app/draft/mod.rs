@@ -11,7 +11,7 @@
 //! - [`Costs`]: how long a pass over a number of rows takes, as measured.
 //! - [`Account`]: what drafts have cost and saved one answer. It bounds the cost of wrong ones.
 //! - [`echo()`]: what followed the last words at their earlier occurrence.
-//! - [`Habits`]: what followed the same words in this node's answers.
+//! - [`Habits`]: what followed the same words in this node's answers; a peer may ask for it.
 //! - [`length()`]: how many tokens to check in the next step.
 
 mod account;
@@ -41,6 +41,15 @@ pub(crate) enum Source {
     Echo,
     /// This node's answers: what has followed the same words.
     Habit,
+    /// A peer's answers: what has followed the same words there.
+    PeerHabit,
+}
+
+impl Source {
+    /// Whether it guesses by similarity, instead of repeating what followed the same text.
+    fn is_guess(self) -> bool {
+        matches!(self, Source::Echo | Source::Habit | Source::PeerHabit)
+    }
 }
 
 /// Counts of drafted tokens.
@@ -65,6 +74,8 @@ pub struct Tally {
     pub(crate) echo: Counts,
     /// [`Source::Habit`].
     pub(crate) habit: Counts,
+    /// [`Source::PeerHabit`].
+    pub peer_habit: Counts,
 }
 
 impl Tally {
@@ -75,6 +86,7 @@ impl Tally {
             Source::Peer => &mut self.peers,
             Source::Echo => &mut self.echo,
             Source::Habit => &mut self.habit,
+            Source::PeerHabit => &mut self.peer_habit,
         };
         counts.drafted += drafted as u64;
         counts.accepted += accepted as u64;
@@ -83,7 +95,7 @@ impl Tally {
 
     /// The sum of all sources.
     pub fn all(&self) -> Counts {
-        let sources = [self.slab, self.peers, self.echo, self.habit];
+        let sources = [self.slab, self.peers, self.echo, self.habit, self.peer_habit];
         sources.into_iter().fold(Counts::default(), |sum, counts| Counts {
             drafted: sum.drafted + counts.drafted,
             accepted: sum.accepted + counts.accepted,

@@ -49,10 +49,7 @@ impl Path {
     /// what once followed.
     pub(crate) fn chance(&self, record: &Record) -> f32 {
         let matched = self.matched as f32;
-        let doubt = match self.source {
-            Source::Slab | Source::Peer => 0.5,
-            Source::Echo | Source::Habit => 1.5,
-        };
+        let doubt = if self.source.is_guess() { 1.5 } else { 0.5 };
         record.chance().max(matched / (matched + doubt))
     }
 

@@ -88,6 +88,19 @@ fn what_may_be_lost_bounds_the_whole_plan() {
     }
 }
 
+/// What a peer suggests by similarity may cost no more than this node's own guesses.
+#[test]
+fn a_peers_habits_are_allowed_as_much_as_a_guess() {
+    let costs = measured(board);
+    let allowed = |source| Account::default().allowance_us(&costs, source);
+    assert_eq!(allowed(Source::PeerHabit), allowed(Source::Habit));
+    assert!(allowed(Source::PeerHabit) * 3.9 < allowed(Source::Peer));
+    let mut tally = Tally::default();
+    tally.note(Source::PeerHabit, 5, 3);
+    assert_eq!((tally.peer_habit, tally.all()), (tally.all(), tally.peer_habit));
+    assert_eq!(tally.all(), Counts { drafted: 5, accepted: 3, wrong: 2 });
+}
+
 /// Wrong drafts must cost no more than a step and three per cent, however certain their
 /// source seemed.
 #[test]
@@ -112,10 +125,9 @@ fn an_answer_of_wrong_drafts_is_hardly_later() {
 fn an_answer_of_wrong_drafts_is_hardly_later_after_a_slow_first_step() {
     for (row_us, most_percent) in [(1_500, 105), (5_000, 108)] {
         let machine = |rows: usize| 10_000 + row_us * (rows as u64 - 1);
-        for (slower, source) in [1, 3, 10]
-            .into_iter()
-            .flat_map(|slower| [(slower, Source::Peer), (slower, Source::Habit)])
-        {
+        for (slower, source) in [1, 3, 10].into_iter().flat_map(|slower| {
+            [Source::Peer, Source::Habit, Source::PeerHabit].map(|source| (slower, source))
+        }) {
             let (mut costs, mut account, mut spent) = (Costs::default(), Account::default(), 0);
             costs.note_first(slower * machine(1));
             for _ in 0..64 {
@@ -238,6 +250,22 @@ fn a_habit_is_what_followed_more_than_once_and_gives_way_to_another() {
     assert_eq!(habits.guess(&other[..6])[..], other[6..]);
     habits.clear();
     assert!(habits.guess(&other[..6]).is_empty());
+}
+
+/// A peer asks across the network, so it is told at once as much as the table knows.
+#[test]
+fn a_peer_is_told_as_far_as_habits_reach_and_no_further_than_a_path() {
+    let mut habits = Habits::default();
+    let text = tokens(&(0..40).collect::<Vec<_>>());
+    (1..text.len()).for_each(|at| habits.learn(&text[..at], text[at]));
+    assert_eq!(habits.guess(&text[..6]).len(), 16);
+    assert_eq!(habits.tell(&text[..6])[..], text[6..]);
+    assert_eq!(habits.tell(&text[2..8])[..], text[8..], "from the last six tokens alone");
+    // A habit that leads back to itself.
+    let ring = tokens(&(0..70).map(|at| at % 7).collect::<Vec<_>>());
+    (1..ring.len()).for_each(|at| habits.learn(&ring[..at], ring[at]));
+    assert_eq!(habits.tell(&ring).len(), MAX_PATH_TOKENS);
+    assert!(habits.tell(&[]).is_empty() && habits.tell(&text[..2]).is_empty());
 }
 
 /// The table never grows, and the same answers leave the same table.

@@ -217,8 +217,12 @@ pub struct NodeStats {
     pub refused_by_peers: u64,
     /// Drafted tokens that were verified, by source.
     pub drafts: Tally,
-    /// Draft requests sent to peers.
+    /// Questions to peers about what once followed a text.
     pub drafts_asked: u64,
-    /// Draft requests from peers that this node answered.
+    /// Such questions from peers that this node looked up.
     pub(crate) drafts_served: u64,
+    /// Questions to peers about their habits.
+    pub habits_asked: u64,
+    /// Such questions from peers that this node looked up.
+    pub habits_served: u64,
 }

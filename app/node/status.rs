@@ -199,13 +199,16 @@ impl Status {
         text += &format!("served   {} planes\n", node.planes_served);
         let drafted = |counts: draft::Counts| format!("{} of {}", counts.accepted, counts.drafted);
         text += &format!(
-            "drafts   tokens right: {} from the slab, {} from peers, {} echoes, {} habits; {} requests sent, {} answered\n",
+            "drafts   tokens right: {} from the slab, {} from peers, {} echoes, {} habits, {} peers' habits; {} requests sent, {} answered; {} for habits sent, {} answered\n",
             drafted(node.drafts.slab),
             drafted(node.drafts.peers),
             drafted(node.drafts.echo),
             drafted(node.drafts.habit),
+            drafted(node.drafts.peer_habit),
             node.drafts_asked,
             node.drafts_served,
+            node.habits_asked,
+            node.habits_served,
         );
         text += &format!(
             "audits   {} blocks of peers found right, {} audits found wrong bytes, {} skipped\n",

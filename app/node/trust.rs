@@ -73,6 +73,13 @@ const DRAFTS_MS: u64 = 600_000;
 /// Peers whose drafts are right less often than this are not asked for any.
 const POOR_DRAFTS: f32 = 0.3;
 
+/// Questions about its habits that a peer may answer in vain, in a row, before it is left alone.
+const VAIN_ANSWERS: u32 = 4;
+
+/// How long it is left alone then, in milliseconds. Each of its answers may teach it what was asked,
+/// so it gets one more question a minute.
+const VAIN_MS: u64 = 60_000;
+
 /// What to expect of a peer.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(crate) struct PeerEstimate {
@@ -107,6 +114,11 @@ struct Record {
     lies: Decaying,
     /// How often its drafts were right, and when one was last judged.
     drafts: Option<(draft::Record, Millis)>,
+    /// The same for its habits, which say nothing about its drafts.
+    habits: Option<(draft::Record, Millis)>,
+    /// Questions about its habits that were in vain since the last useful one, and when the last
+    /// of them was answered.
+    vain: (u32, Millis),
     touched: Millis,
 }
 
@@ -278,6 +290,42 @@ impl Trust {
     /// Whether it is worth asking the peer for a draft: not if its drafts were nearly always wrong.
     pub(crate) fn is_asked_for_drafts(&self, node: NodeId, now: Millis) -> bool {
         self.drafts(node, now).chance() >= POOR_DRAFTS && self.of(node, now).worth > 0.0
+    }
+
+    /// `right` tokens of what a peer's habits suggested were right. `wrong`: the next one was wrong,
+    /// otherwise unknown.
+    pub(crate) fn guessed(&mut self, node: NodeId, right: usize, wrong: bool, now: Millis) {
+        let mut habits = self.habits(node, now);
+        habits.note(right, wrong);
+        let record = self.touch(node, now);
+        record.habits = Some((habits, now));
+        if right > 0 {
+            record.vain.0 = 0;
+        }
+    }
+
+    /// A question about the peer's habits was in vain: it knew nothing, said nothing in time, or
+    /// was wrong from the first token.
+    pub(crate) fn asked_in_vain(&mut self, node: NodeId, now: Millis) {
+        let record = self.touch(node, now);
+        record.vain = (record.vain.0.saturating_add(1), now);
+    }
+
+    /// How often what a peer's habits suggested was right.
+    pub(crate) fn habits(&self, node: NodeId, now: Millis) -> draft::Record {
+        let known = self.peers.get(&node).and_then(|record| record.habits);
+        known
+            .filter(|(_, at)| now - *at < Millis(DRAFTS_MS))
+            .map_or(draft::Record::GUESS, |(habits, _)| habits)
+    }
+
+    /// How promising it is to ask the peer about its habits: the chance that it is right, less for
+    /// each question in vain. None if it is to be left alone.
+    pub(crate) fn promise(&self, node: NodeId, now: Millis) -> Option<f32> {
+        let (vain, at) = self.peers.get(&node).map_or((0, Millis(0)), |record| record.vain);
+        let asked = vain < VAIN_ANSWERS || now >= at + Millis(VAIN_MS);
+        (asked && self.of(node, now).worth > 0.0)
+            .then(|| self.habits(node, now).chance() / (1.0 + vain as f32))
     }
 
     /// A prefill step of `tokens` took `micros`. Steps shorter than a block are ignored: they

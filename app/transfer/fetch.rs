@@ -12,7 +12,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::meter::Meter;
 use super::wanted::{Expected, Phase, Wanted};
-use super::{ByeReason, DraftTokens, Fault, Frame, Hello, Sample, Tokens, encode};
+use super::{ByeReason, DraftTokens, Fault, Frame, Hello, RecentTokens, Sample, Tokens, encode};
 use crate::id::{BlockKey, Millis};
 use crate::kv::Page;
 use crate::limits::{
@@ -57,7 +57,7 @@ pub enum FetchEvent<'a> {
         /// The segment.
         bytes: &'a [u8],
     },
-    /// The tokens that once followed, according to the peer.
+    /// The tokens that once followed, or are likely to follow, according to the peer.
     Draft {
         /// The request.
         id: u32,
@@ -75,10 +75,27 @@ pub enum FetchEvent<'a> {
 #[error("{MAX_WANTS_IN_FLIGHT} wants are in flight on this connection")]
 pub struct Full;
 
+/// What a draft request asks.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Question {
+    /// Which tokens once followed the block `parent` and then `begun`.
+    Followed {
+        /// The block, or the root of the chain.
+        parent: BlockKey,
+        /// The tokens after it that are already known.
+        begun: Tokens,
+    },
+    /// Which tokens are likely to follow `recent`, judging by the peer's answers.
+    Habit {
+        /// The last tokens of the text.
+        recent: RecentTokens,
+    },
+}
+
 /// The current draft request.
 enum DraftWant {
     None,
-    Queued { id: u32, parent: BlockKey, begun: Tokens },
+    Queued(u32, Question),
     Asked(u32),
 }
 
@@ -166,13 +183,12 @@ impl Fetcher {
         }
     }
 
-    /// Asks which tokens once followed the block `parent` and then `begun`. Replaces a request that
-    /// has not gone out yet. False, and nothing is asked, while a request that has gone out is not
-    /// answered. An id is used once on a connection.
-    pub fn want_draft(&mut self, id: u32, parent: BlockKey, begun: Tokens) -> bool {
+    /// Asks for a draft. Replaces a request that has not gone out yet. False, and nothing is asked,
+    /// while a request that has gone out is not answered. An id is used once on a connection.
+    pub fn want_draft(&mut self, id: u32, question: Question) -> bool {
         let takes = !self.closed && !matches!(self.draft_want, DraftWant::Asked(_));
         if takes {
-            self.draft_want = DraftWant::Queued { id, parent, begun };
+            self.draft_want = DraftWant::Queued(id, question);
         }
         takes
     }
@@ -364,8 +380,11 @@ impl Fetcher {
                 return Some(Frame::Cancel { id: want.id });
             }
         }
-        if let DraftWant::Queued { id, parent, ref begun } = self.draft_want {
-            let frame = Frame::DraftWant { id, parent, begun: begun.clone() };
+        if let DraftWant::Queued(id, ref question) = self.draft_want {
+            let frame = match question.clone() {
+                Question::Followed { parent, begun } => Frame::DraftWant { id, parent, begun },
+                Question::Habit { recent } => Frame::HabitWant { id, recent },
+            };
             self.draft_want = DraftWant::Asked(id);
             return Some(frame);
         }

@@ -16,7 +16,9 @@ use serde::{Deserialize, Serialize};
 use super::Fault;
 use crate::id::{BlockKey, BootId, Epoch, Fingerprint, NodeId, TokenId};
 use crate::kv::Plane;
-use crate::limits::{BLOCK_TOKENS, MAX_CHUNK_BYTES, MAX_FRAME_HEADER_BYTES, MAX_PATH_TOKENS};
+use crate::limits::{
+    BLOCK_TOKENS, HABIT_RUN, MAX_CHUNK_BYTES, MAX_FRAME_HEADER_BYTES, MAX_PATH_TOKENS,
+};
 
 /// Bytes of the longest frame: its length, its header, its payload.
 pub(crate) const MAX_FRAME_BYTES: usize = 2 + MAX_FRAME_HEADER_BYTES + MAX_CHUNK_BYTES;
@@ -26,6 +28,9 @@ pub type Tokens = Bounded<TokenId, BLOCK_TOKENS>;
 
 /// The token ids of a draft.
 pub type DraftTokens = Bounded<TokenId, MAX_PATH_TOKENS>;
+
+/// The last token ids of a text, for a question about habits.
+pub type RecentTokens = Bounded<TokenId, HABIT_RUN>;
 
 /// The first frame of each side, once the channel is open: in a locked swarm, only peers with its
 /// key can read it. New fields go to the end.
@@ -43,9 +48,9 @@ pub struct Hello {
     pub(crate) uptime_s: u32,
 }
 
-/// One message. Frames from the fetching side: `Want`, `Cancel`, `FilterWant`, `Ping`, `DraftWant`.
-/// From the serving side: `Found`, `Chunk`, `Absent`, `Busy`, `Stopped`, `FilterSegment`, `Pong`,
-/// `Draft`. From both: `Hello` first, `Bye` last.
+/// One message. Frames from the fetching side: `Want`, `Cancel`, `FilterWant`, `Ping`, `DraftWant`,
+/// `HabitWant`. From the serving side: `Found`, `Chunk`, `Absent`, `Busy`, `Stopped`,
+/// `FilterSegment`, `Pong`, `Draft`. From both: `Hello` first, `Bye` last.
 #[allow(clippy::large_enum_variant, reason = "one or two at a time")]
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Frame {
@@ -147,12 +152,20 @@ pub enum Frame {
         /// The tokens after it that are already known: fewer than a block has.
         begun: Tokens,
     },
-    /// Answers a `DraftWant`: the tokens that once followed here. A hint that may be wrong.
+    /// Answers a `DraftWant`: the tokens that once followed here. Or a `HabitWant`: those that are
+    /// likely to follow. A hint that may be wrong.
     Draft {
         /// The request.
         id: u32,
         /// The tokens after the known ones; empty if none are known to have followed.
         tokens: DraftTokens,
+    },
+    /// Asks which tokens are likely to follow a few, judging by the serving side's answers.
+    HabitWant {
+        /// Chosen by the fetching side, used once on a connection, for drafts of either kind.
+        id: u32,
+        /// The last tokens of the text.
+        recent: RecentTokens,
     },
 }
 
@@ -232,6 +245,7 @@ impl Frame {
             Frame::Bye { .. } => "Bye",
             Frame::DraftWant { .. } => "DraftWant",
             Frame::Draft { .. } => "Draft",
+            Frame::HabitWant { .. } => "HabitWant",
         }
     }
 }
@@ -330,6 +344,8 @@ mod tests {
         let tokens = DraftTokens::from_slice(&[TokenId(262_143), TokenId(3)]).unwrap();
         golden(Frame::Draft { id: 7, tokens }, b"", "07000e0702ffff0f03");
         golden(Frame::Draft { id: 7, tokens: DraftTokens::new() }, b"", "03000e0700");
+        let recent = RecentTokens::from_slice(&[2, 262_143, 105].map(TokenId)).unwrap();
+        golden(Frame::HabitWant { id: 7, recent }, b"", "08000f070302ffff0f69");
     }
 
     #[test]

@@ -14,7 +14,7 @@
 use heapless::{Deque, Vec as Bounded};
 
 use super::serving::{Phase, Segment, Sending, Serving};
-use super::{ByeReason, DraftTokens, Fault, Frame, Hello, Tokens, encode};
+use super::{ByeReason, DraftTokens, Fault, Frame, Hello, RecentTokens, Tokens, encode};
 use crate::id::{BlockKey, Millis};
 use crate::kv::{Page, Plane};
 use crate::limits::{
@@ -56,6 +56,13 @@ pub enum ServeEvent {
         /// The tokens after it that the peer knows.
         begun: Tokens,
     },
+    /// The peer asks which tokens are likely to follow. Answer with `draft`.
+    HabitWant {
+        /// The id to answer with.
+        id: u32,
+        /// The last tokens of the peer's text.
+        recent: RecentTokens,
+    },
     /// The peer has closed the connection: close this side.
     Closed(ByeReason),
     /// Nothing that the node needs to know.
@@ -72,7 +79,7 @@ pub struct Server {
     wants: Bounded<Serving, MAX_WANTS_IN_FLIGHT>,
     filter_wants: usize,
     segments: Deque<Segment, MAX_FILTER_WANTS_IN_FLIGHT>,
-    /// The draft request that is not answered yet, and its answer.
+    /// The draft request of either kind that is not answered yet, and its answer.
     draft_want: Option<u32>,
     draft: Option<DraftTokens>,
     bye: Option<ByeReason>,
@@ -164,6 +171,10 @@ impl Server {
             },
             Frame::DraftWant { id, parent, begun } => match self.draft_want.replace(id) {
                 None => Ok(ServeEvent::DraftWant { id, parent, begun }),
+                Some(_) => Err(Fault::Flood),
+            },
+            Frame::HabitWant { id, recent } => match self.draft_want.replace(id) {
+                None => Ok(ServeEvent::HabitWant { id, recent }),
                 Some(_) => Err(Fault::Flood),
             },
             Frame::Bye { reason } => Ok(ServeEvent::Closed(reason)),
@@ -271,7 +282,7 @@ impl Server {
         self.note_waiting();
     }
 
-    /// Answers a `DraftWant`.
+    /// Answers a `DraftWant` or a `HabitWant`.
     pub fn draft(&mut self, id: u32, tokens: DraftTokens) {
         if self.draft_want == Some(id) {
             self.draft = Some(tokens);

@@ -11,7 +11,7 @@ use potluck::limits::{MAX_CHUNK_BYTES, MAX_PATH_TOKENS};
 use potluck::transfer::{ByeReason, Channel, DraftTokens, Frame, Hello, Tokens, encode};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::engine::{NO_NUMBER, NO_TOKEN, fill};
+use super::engine::{NO_NUMBER, NO_TOKEN, fill, said_next};
 use super::heap::{SECOND, mix};
 use super::net::{End, Handle};
 use super::world::{Event, Sim};
@@ -212,25 +212,33 @@ impl Cast {
                             .flatten(),
                     )
                 };
-                let wrong = (0..MAX_PATH_TOKENS as u32).map(|at| TokenId(at % 7));
-                let tokens = match mischief {
-                    Mischief::WrongDrafts => wrong.collect(),
-                    Mischief::HalfDrafts => {
-                        right().into_iter().take(3).chain(wrong).take(MAX_PATH_TOKENS).collect()
-                    }
-                    Mischief::StrangeDrafts => {
-                        right().into_iter().take(1).chain([NO_TOKEN; 40]).collect()
-                    }
-                    Mischief::UnaskedDrafts => {
-                        return self
-                            .put(&Frame::Draft { id: id + 1, tokens: DraftTokens::new() }, &[]);
-                    }
-                    _ => return,
-                };
-                self.put(&Frame::Draft { id: *id, tokens }, &[]);
+                self.suggest(*id, mischief, right);
+            }
+            Frame::HabitWant { id, recent } => {
+                let last = recent.last().copied();
+                self.suggest(*id, mischief, || {
+                    core::iter::successors(last, |word| said_next(*word)).skip(1).collect()
+                });
             }
             _ => {}
         }
+    }
+
+    /// Answers a draft request to which `right` would be a good answer.
+    fn suggest(&mut self, id: u32, mischief: Mischief, right: impl FnOnce() -> Vec<TokenId>) {
+        let wrong = (0..MAX_PATH_TOKENS as u32).map(|at| TokenId(at % 7));
+        let (id, tokens) = match mischief {
+            Mischief::WrongDrafts => (id, wrong.collect()),
+            Mischief::HalfDrafts => {
+                (id, right().into_iter().take(3).chain(wrong).take(MAX_PATH_TOKENS).collect())
+            }
+            Mischief::StrangeDrafts => {
+                (id, right().into_iter().take(1).chain([NO_TOKEN; 40]).collect())
+            }
+            Mischief::UnaskedDrafts => (id + 1, DraftTokens::new()),
+            _ => return,
+        };
+        self.put(&Frame::Draft { id, tokens }, &[]);
     }
 
     fn answer(

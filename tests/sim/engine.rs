@@ -21,8 +21,17 @@ use super::host::{JobDone, Outside, Task, TaskDone, TaskFault};
 /// A row of only these bytes stands for NaN: the job fails.
 pub const NO_NUMBER: u8 = 0xff;
 
-/// Tokens of answers are below this.
+/// Tokens of answers are below this, unless they are in the manner.
 pub const VOCABULARY: u64 = 50_000;
+
+/// Text in a manner: from this token on there are the words of a few set phrases, and from `NAMES`
+/// on `VOCABULARY` names. A phrase is always said to its end. Which name comes after it, and which
+/// phrase after that, depends on the whole text, so no two texts are alike. An answer is in the
+/// manner if the text before it ends so.
+pub const MANNER: u32 = 60_000;
+pub const PHRASES: u32 = 12;
+pub const WORDS: u32 = 12;
+pub const NAMES: u32 = MANNER + PHRASES * WORDS;
 
 /// A token outside every vocabulary: a job with it fails.
 pub const NO_TOKEN: TokenId = TokenId(u32::MAX);
@@ -38,16 +47,33 @@ pub fn extend(before: u64, token: TokenId) -> u64 {
         ^ u64::from(token.0).wrapping_add(0x1234_5678_9abc))
 }
 
-/// The token that follows a prefix.
-pub fn chosen(prefix: u64) -> TokenId {
-    TokenId((mix(prefix ^ 0x00c0_ffee) % VOCABULARY) as u32)
+/// The token that follows a prefix that ends with `last`.
+pub fn chosen(prefix: u64, last: TokenId) -> TokenId {
+    let drawn = mix(prefix ^ 0x00c0_ffee);
+    match (said_next(last), last.0) {
+        (Some(word), _) => word,
+        (None, ..MANNER) => TokenId((drawn % VOCABULARY) as u32),
+        (None, ..NAMES) => TokenId(NAMES + (drawn % VOCABULARY) as u32),
+        (None, _) => TokenId(MANNER + (drawn % u64::from(PHRASES)) as u32 * WORDS),
+    }
+}
+
+/// The word that follows `last` within a phrase, if any.
+pub fn said_next(last: TokenId) -> Option<TokenId> {
+    let in_phrase = (MANNER..NAMES).contains(&last.0);
+    (in_phrase && (last.0 - MANNER) % WORDS + 1 < WORDS).then_some(TokenId(last.0 + 1))
 }
 
 /// The same with sampling: a different `luck` now and then gives a different token.
-pub fn drawn(prefix: u64, luck: Option<u64>) -> TokenId {
+/// Within a phrase it breaks off for a name.
+pub fn drawn(prefix: u64, last: TokenId, luck: Option<u64>) -> TokenId {
     let moved =
         luck.map(|luck| mix(prefix ^ mix(luck ^ 0x1_0cc))).filter(|draw| draw.is_multiple_of(6));
-    chosen(moved.map_or(prefix, |draw| prefix ^ draw))
+    match (moved, said_next(last)) {
+        (Some(draw), Some(_)) => TokenId(NAMES + (mix(draw) % VOCABULARY) as u32),
+        (Some(draw), None) => chosen(prefix ^ draw, last),
+        (None, _) => chosen(prefix, last),
+    }
 }
 
 /// The seed of a draw; `None` for greedy decoding.
@@ -300,9 +326,11 @@ impl Engine {
         } else if task.tokens.contains(&NO_TOKEN) {
             Err(TaskFault::Failed("a token outside the vocabulary".to_string()))
         } else {
+            let unjudged = task.tokens.len() - task.rows.min(task.tokens.len());
             Ok(positions
-                .skip(task.tokens.len() - task.rows.min(task.tokens.len()))
-                .map(|at| drawn(prefixes[at] ^ taint, luck))
+                .zip(&task.tokens)
+                .skip(unjudged)
+                .map(|(at, last)| drawn(prefixes[at] ^ taint, *last, luck))
                 .collect())
         };
         let done = TaskDone { id: task.id, result, micros, outside: None };

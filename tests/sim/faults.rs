@@ -45,9 +45,11 @@ pub const KINDS: [&str; 35] = [
 ];
 
 /// What nodes must have done in a long run; otherwise the faults kept them from working.
-pub const DEEDS: [&str; 10] = [
+pub const DEEDS: [&str; 12] = [
     "drafts from peers right",
     "drafts from peers wrong",
+    "drafts from peers' habits right",
+    "drafts from peers' habits wrong",
     "drafts from the own slab right",
     "drafts from the own slab wrong",
     "own state used",

@@ -80,7 +80,7 @@ impl Asked {
     }
 
     /// The deeds, and whether each happened while it was answered; `None` if it was not answered.
-    pub fn deeds(&self) -> Option<[(&'static str, bool); 10]> {
+    pub fn deeds(&self) -> Option<[(&'static str, bool); 12]> {
         let Some(Answer::Done { figures, .. }) = &self.answer else { return None };
         let drafts = &figures.drafts;
         Some([
@@ -95,6 +95,8 @@ impl Asked {
             ("wrong bytes owned up to", !self.bad.is_empty()),
             ("drafts from peers right", drafts.peers.accepted > 0),
             ("drafts from peers wrong", drafts.peers.wrong > 0),
+            ("drafts from peers' habits right", drafts.peer_habit.accepted > 0),
+            ("drafts from peers' habits wrong", drafts.peer_habit.wrong > 0),
             ("drafts from the own slab right", drafts.slab.accepted > 0),
             ("drafts from the own slab wrong", drafts.slab.wrong > 0),
         ])
@@ -180,7 +182,8 @@ impl Ledger {
     pub fn token(&mut self, id: u64, token: TokenId, now: Micros) -> bool {
         let Some(asked) = self.find(id) else { return false };
         let last = asked.prefixes.last().copied().unwrap_or(0);
-        asked.wrong_tokens += usize::from(token != drawn(last, asked.luck));
+        let word = asked.tokens.last().copied().unwrap_or(TokenId(0));
+        asked.wrong_tokens += usize::from(token != drawn(last, word, asked.luck));
         asked.first_token_at.get_or_insert(now);
         asked.tokens.push(token);
         asked.prefixes.push(extend(last, token));

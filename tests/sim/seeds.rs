@@ -11,7 +11,7 @@ use potluck::keyring::Keyring;
 
 use crate::sim::cast::Mischief;
 use crate::sim::checks::{self, Law2, Rules};
-use crate::sim::engine::{Flaw, shape_small};
+use crate::sim::engine::{Flaw, NAMES, shape_small};
 use crate::sim::faults::{DEEDS, Fault, KINDS, bad_weather};
 use crate::sim::heap::{Dice, MS, Micros, SECOND};
 use crate::sim::net::Medium;
@@ -114,7 +114,7 @@ pub fn run(seed: u64) -> (BTreeMap<&'static str, u64>, u64, Micros) {
     let lies_from = sim.now + dice.between(5, 30) * SECOND;
     let end = sim.now + dice.between(30, 150) * SECOND;
     let mut open = Vec::new();
-    // Some prompts are repeated, and some answers sampled.
+    // Some prompts are repeated, some are answered in the manner, and some answers are sampled.
     let (mut asked, mut habit): (Vec<Vec<TokenId>>, _) = (Vec::new(), Dice::new(seed ^ 0xd4af));
     while sim.now < end {
         sim.pass(dice.between(1, 3_000));
@@ -132,6 +132,10 @@ pub fn run(seed: u64) -> (BTreeMap<&'static str, u64>, u64, Micros) {
                 if habit.chance(400) && !asked.is_empty() {
                     tokens.clone_from(&asked[habit.index(asked.len())]);
                     max_tokens += habit.below(60) as usize;
+                }
+                if habit.chance(300) {
+                    tokens.push(TokenId(NAMES));
+                    max_tokens += habit.below(40) as usize;
                 }
                 asked.push(tokens.clone());
                 let id = match dice.chance(40) {

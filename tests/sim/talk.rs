@@ -65,11 +65,12 @@ pub fn prompt(seed: u32, len: usize) -> Vec<TokenId> {
 pub fn expected(fingerprint: Fingerprint, tokens: &[TokenId], count: usize) -> Vec<TokenId> {
     let mut prefix =
         tokens.iter().fold(engine::root(fingerprint), |prefix, token| extend(prefix, *token));
+    let mut last = tokens.last().copied().unwrap_or(TokenId(0));
     (0..count)
         .map(|_| {
-            let token = chosen(prefix);
-            prefix = extend(prefix, token);
-            token
+            last = chosen(prefix, last);
+            prefix = extend(prefix, last);
+            last
         })
         .collect()
 }

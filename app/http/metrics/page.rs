@@ -103,8 +103,14 @@ impl Page {
             ],
         );
         let by_source = |of: fn(&Counts) -> u64| {
-            let Tally { slab, peers, echo, habit } = &stats.drafts;
-            [("slab", of(slab)), ("peers", of(peers)), ("echo", of(echo)), ("habit", of(habit))]
+            let Tally { slab, peers, echo, habit, peer_habit } = &stats.drafts;
+            [
+                ("slab", of(slab)),
+                ("peers", of(peers)),
+                ("echo", of(echo)),
+                ("habit", of(habit)),
+                ("peer_habit", of(peer_habit)),
+            ]
         };
         let what = "Tokens of answers that were drafted and checked, by where they came from";
         self.counters("drafted_tokens", what, "source", by_source(|counts| counts.drafted));

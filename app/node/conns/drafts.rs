@@ -4,10 +4,10 @@
 use core::net::SocketAddr;
 
 use super::{Conns, Shared};
-use crate::id::{BlockKey, Millis, NodeId};
-use crate::transfer::{DraftTokens, Tokens};
+use crate::id::{Millis, NodeId};
+use crate::transfer::{DraftTokens, Question};
 
-/// A peer's answer to a draft request: tokens that once followed.
+/// A peer's answer to a draft request: tokens that once followed, or are likely to.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Hint {
     /// The peer.
@@ -19,13 +19,12 @@ pub(crate) struct Hint {
 }
 
 impl Conns {
-    /// Asks a peer what once followed `parent` and then `begun`. Connects if there is no
-    /// connection. Returns the request's id; none if it cannot be sent now.
+    /// Asks a peer for a draft. Connects if there is no connection. Returns the request's id; none
+    /// if it cannot be sent now.
     pub(crate) fn want_draft(
         &mut self,
         (node, addr): (NodeId, SocketAddr),
-        parent: BlockKey,
-        begun: Tokens,
+        question: Question,
         shared: &mut Shared,
         now: Millis,
     ) -> Option<u32> {
@@ -36,11 +35,16 @@ impl Conns {
         self.drafts_asked = self.drafts_asked.wrapping_add(1);
         let id = self.drafts_asked;
         let fetch = self.fetch_mut(conn)?;
-        if !fetch.want_draft(id, parent, begun, now) {
+        if !fetch.want_draft(id, question, now) {
             return None;
         }
         self.dirty.insert(conn);
         Some(id)
+    }
+
+    /// Whether there is a connection to a peer, or one is being made.
+    pub(crate) fn reaches(&self, node: NodeId) -> bool {
+        self.to.contains_key(&node)
     }
 
     /// The next answer, oldest first. Call after every input.

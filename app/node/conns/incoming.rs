@@ -10,9 +10,9 @@ use crate::kv::Plane;
 use crate::limits::{CLOSING_MS, MAX_CLOSING_CONNECTIONS, MAX_CONNECTIONS_PER_NODE};
 use crate::transfer::{ByeReason, Channel, Fault, Frame, ServeEvent, Server};
 
-/// Maximum number of draft requests that a connection gets answered per second, each of which takes
-/// several scans of the index. An answer of hundreds of tokens per second needs fewer. Requests
-/// beyond the limit get empty answers.
+/// Maximum number of draft requests of either kind that a connection gets answered per second, each
+/// of which takes several scans of the index or some two hundred look-ups in the table of habits. An
+/// answer of hundreds of tokens per second needs fewer. Requests beyond the limit get empty answers.
 pub(super) const MAX_LOOKS: u32 = 64;
 
 /// The serving side of a connection.
@@ -38,7 +38,7 @@ impl Serve {
         }
     }
 
-    /// Whether the index may be searched once more for this peer.
+    /// Whether the index or the habits may be searched once more for this peer.
     fn may_look(&mut self, now: Millis) -> bool {
         if now >= self.looked.0 + Millis(1_000) {
             self.looked = (now, 0);
@@ -180,6 +180,15 @@ impl Conns {
                         Default::default()
                     };
                     serve.server.draft(id, followed);
+                }
+                ServeEvent::HabitWant { id, recent } => {
+                    let likely = if serve.may_look(now) {
+                        shared.stats.habits_served += 1;
+                        shared.habits.tell(&recent)
+                    } else {
+                        Default::default()
+                    };
+                    serve.server.draft(id, likely);
                 }
                 ServeEvent::Cancelled { id } => serve.server.absent(id),
                 ServeEvent::Closed(_) => closed = true,

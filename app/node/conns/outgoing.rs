@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 
 use super::{Conn, ConnEvent, ConnId, Conns, Event, Hint, Loss, Output, Shared, Side, WantId};
 use crate::catalog::{Probe, Pull};
-use crate::id::{BlockKey, Millis, NodeId};
+use crate::id::{Millis, NodeId};
 use crate::kv::Page;
 use crate::limits::{CONNECT_TIMEOUT_MS, MAX_FETCH_CONNECTIONS, MAX_PULLS, MAX_WANTS_IN_FLIGHT};
 use crate::transfer::{
-    ByeReason, Channel, Expected, Fault, FetchEvent, Fetcher, Frame, Hello, Sample, Tokens,
+    ByeReason, Channel, Expected, Fault, FetchEvent, Fetcher, Frame, Hello, Question, Sample,
 };
 
 /// How long an unused connection stays open, in milliseconds: a minute, enough to last through a
@@ -83,14 +83,8 @@ impl Fetch {
     }
 
     /// Asks for a draft; false while another request is open.
-    pub(super) fn want_draft(
-        &mut self,
-        id: u32,
-        parent: BlockKey,
-        begun: Tokens,
-        now: Millis,
-    ) -> bool {
-        let takes = self.fetcher.want_draft(id, parent, begun);
+    pub(super) fn want_draft(&mut self, id: u32, question: Question, now: Millis) -> bool {
+        let takes = self.fetcher.want_draft(id, question);
         if takes {
             self.kept = true;
             if self.fetcher.peer().is_some() {

@@ -1,15 +1,17 @@
 //! An answer's drafts: how it is expected to continue, which peers to ask, and how the drafts fare.
 //!
 //! The first choice is what once followed according to this node's own slab. Next comes a peer that
-//! seems to have answered the same prompt, then an echo of the text so far, or a habit. Every token
-//! of the answer is compared with the expected one, whether it was drafted or not. A path is
-//! dropped at its first wrong token, and its source's record remembers it.
+//! seems to have answered the same prompt, then an echo of the text so far, or a habit of this
+//! node, and last a peer's habit (`habits`). Every token of the answer is compared with the expected
+//! one, whether it was drafted or not. A path is dropped at its first wrong token, and its source's
+//! record remembers it.
 
 use core::array;
 
 use heapless::Vec as Bounded;
 
 use super::blocks::Blocks;
+use super::habits::Habits;
 use crate::cache::{self, Link};
 use crate::catalog::Standing;
 use crate::draft::{self, Account, Outlook, Path, Record, Source, Tally};
@@ -18,7 +20,7 @@ use crate::kv::Plane;
 use crate::limits::{
     BLOCK_TOKENS, DRAFT_TIMEOUT_MS, MAX_DRAFT_ASKS, MAX_DRAFT_TOKENS, MAX_PATH_TOKENS,
 };
-use crate::transfer::Tokens;
+use crate::transfer::{Question, Tokens};
 
 use super::super::conns::{Conns, Hint};
 use super::super::shared::Shared;
@@ -33,6 +35,8 @@ struct Asked {
     /// Number of tokens before the first requested one.
     from: usize,
     at: Millis,
+    /// Whether it is about the peer's habits.
+    is_habit: bool,
 }
 
 /// The outcome of one step's draft.
@@ -51,6 +55,8 @@ pub(super) struct Checked {
 pub(super) struct Drafts {
     /// Whether this answer uses drafts.
     on: bool,
+    /// Whether this node's habits learn from it.
+    learns: bool,
     path: Option<Path>,
     account: Account,
     asked: Option<Asked>,
@@ -59,6 +65,8 @@ pub(super) struct Drafts {
     asks: usize,
     /// The peer that supplied the path knows no more of it.
     is_dry: bool,
+    /// What peers are asked about their habits.
+    habits: Habits,
 }
 
 impl Drafts {
@@ -66,19 +74,26 @@ impl Drafts {
     pub(super) fn none() -> Drafts {
         Drafts {
             on: false,
+            learns: false,
             path: None,
             account: Account::default(),
             asked: None,
             peers: Bounded::new(),
             asks: 0,
             is_dry: false,
+            habits: Habits::default(),
         }
+    }
+
+    /// No drafts, but habits: what this node answers may help its peers.
+    pub(super) fn off() -> Drafts {
+        Drafts { learns: true, ..Drafts::none() }
     }
 
     /// Looks for what once followed the prompt: here, or otherwise at the peers that seem to hold
     /// the prompt to its very end.
     pub(super) fn of(blocks: &Blocks, tokens: &[TokenId], shared: &Shared, now: Millis) -> Drafts {
-        let mut drafts = Drafts { on: true, ..Drafts::none() };
+        let mut drafts = Drafts { on: true, ..Drafts::off() };
         drafts.path = drafts.slab_path(blocks, tokens, shared);
         if drafts.path.is_none() {
             drafts.peers = knowing(blocks, tokens, shared, now);
@@ -106,7 +121,10 @@ impl Drafts {
         }
         if let Some(asked) = self.asked.take_if(|asked| now >= asked.at + Millis(DRAFT_TIMEOUT_MS))
         {
-            self.leave(asked.node);
+            match asked.is_habit {
+                true => self.habits.in_vain(asked.node, tokens.len(), shared, now),
+                false => self.leave(asked.node),
+            }
         }
         let (known, teller) = match &self.path {
             Some(Path { source: Source::Slab, .. }) => return,
@@ -118,7 +136,9 @@ impl Drafts {
         if self.asked.is_some() || known.len() >= MAX_PATH_TOKENS / 2 || known.len() + 1 >= left {
             return;
         }
-        let Some(node) = teller.or(self.peers.first().copied()) else { return };
+        let Some(node) = teller.or(self.peers.first().copied()) else {
+            return self.ask_for_habits(blocks, tokens, shared, conns, now);
+        };
         if self.asks >= MAX_DRAFT_ASKS + tokens.len() / BLOCK_TOKENS {
             return;
         }
@@ -127,13 +147,35 @@ impl Drafts {
         };
         let from = tokens.len() + known.len();
         let (parent, begun) = place(blocks, tokens, known, shared);
-        match conns.want_draft((node, addr), parent, begun, shared, now) {
+        let question = Question::Followed { parent, begun };
+        match conns.want_draft((node, addr), question, shared, now) {
             Some(id) => {
                 shared.stats.drafts_asked += 1;
                 self.asks += 1;
-                self.asked = Some(Asked { node, id, from, at: now });
+                self.asked = Some(Asked { node, id, from, at: now, is_habit: false });
             }
             None => self.leave(node),
+        }
+    }
+
+    /// Asks a peer about its habits, if nothing else says what comes next.
+    fn ask_for_habits(
+        &mut self,
+        blocks: &Blocks,
+        tokens: &[TokenId],
+        shared: &mut Shared,
+        conns: &mut Conns,
+        now: Millis,
+    ) {
+        if self.path.is_some() || !self.habits.may_ask(tokens.len()) {
+            return;
+        }
+        let Some(node) = self.habits.best(blocks, shared, conns, now) else { return };
+        if self.slab_path(blocks, tokens, shared).or_else(|| guess(tokens, shared)).is_some() {
+            return;
+        }
+        if let Some(id) = self.habits.ask(node, tokens, shared, conns, now) {
+            self.asked = Some(Asked { node, id, from: tokens.len(), at: now, is_habit: true });
         }
     }
 
@@ -155,6 +197,9 @@ impl Drafts {
         else {
             return;
         };
+        if asked.is_habit {
+            return self.hear_habit(hint, asked.from, tokens, shared, now);
+        }
         let known = match &mut self.path {
             Some(path) if path.source == Source::Slab => return,
             Some(path) if path.source == Source::Peer => {
@@ -185,6 +230,28 @@ impl Drafts {
         }
     }
 
+    /// A peer has said what is likely to follow the first `from` tokens.
+    fn hear_habit(
+        &mut self,
+        hint: &Hint,
+        from: usize,
+        tokens: &[TokenId],
+        shared: &mut Shared,
+        now: Millis,
+    ) {
+        let known = tokens.get(from..).unwrap_or_default();
+        let Some(mut path) = Path::new(hint.tokens.clone(), Source::PeerHabit, Some(hint.node))
+        else {
+            return self.habits.in_vain(hint.node, tokens.len(), shared, now);
+        };
+        let right = known.iter().take_while(|token| path.follow(**token)).count();
+        let wrong = right < known.len() && !path.tokens().is_empty();
+        self.habits.judge(&path, right, wrong, tokens.len(), shared, now);
+        if self.path.is_none() && right == known.len() && !path.tokens().is_empty() {
+            self.path = Some(path);
+        }
+    }
+
     /// The tokens to verify in the next step of an answer that may have `left` more tokens, and
     /// their source.
     pub(super) fn next(
@@ -206,8 +273,9 @@ impl Drafts {
         let record = match (path.source, path.peer) {
             (Source::Slab, _) => shared.slab_drafts,
             (Source::Peer, Some(node)) => shared.trust.drafts(node, now),
+            (Source::PeerHabit, Some(node)) => shared.trust.habits(node, now),
             (Source::Habit, _) => shared.habit_drafts,
-            (Source::Peer, None) | (Source::Echo, _) => shared.echoes,
+            (Source::Peer | Source::PeerHabit, None) | (Source::Echo, _) => shared.echoes,
         };
         let outlook = Outlook {
             chance: path.chance(&record),
@@ -238,7 +306,7 @@ impl Drafts {
         shared: &mut Shared,
         now: Millis,
     ) {
-        if self.on {
+        if self.learns {
             (before..text.len()).for_each(|at| shared.habits.learn(&text[..at], text[at]));
         }
         let gained = &text[before..];
@@ -248,10 +316,15 @@ impl Drafts {
         match (path.source, path.peer) {
             (Source::Slab, _) => shared.slab_drafts.note(right, wrong),
             (Source::Peer, Some(node)) => shared.trust.drafted(node, right, wrong, now),
+            (Source::PeerHabit, Some(_)) => {
+                self.habits.judge(path, right, wrong, text.len(), shared, now)
+            }
             (Source::Habit, _) => shared.habit_drafts.note(right, wrong),
-            (Source::Peer, None) | (Source::Echo, _) => shared.echoes.note(right, wrong),
+            (Source::Peer | Source::PeerHabit, None) | (Source::Echo, _) => {
+                shared.echoes.note(right, wrong)
+            }
         }
-        let teller = path.peer;
+        let teller = path.peer.filter(|_| path.source == Source::Peer);
         if wrong || path.tokens().is_empty() {
             self.path = None;
         }
@@ -264,8 +337,17 @@ impl Drafts {
     /// The engine could not run a draft. Stops drafting for this answer, and lowers the record of
     /// the peer that supplied it.
     pub(super) fn give_up(&mut self, shared: &mut Shared, now: Millis) {
-        if let Some(node) = self.path.as_ref().and_then(|path| path.peer) {
-            (0..MAX_DRAFT_ASKS).for_each(|_| shared.trust.drafted(node, 0, true, now));
+        match &self.path {
+            Some(Path { source: Source::PeerHabit, peer: Some(node), .. }) => {
+                (0..MAX_DRAFT_ASKS).for_each(|_| {
+                    shared.trust.guessed(*node, 0, true, now);
+                    shared.trust.asked_in_vain(*node, now);
+                });
+            }
+            Some(Path { peer: Some(node), .. }) => {
+                (0..MAX_DRAFT_ASKS).for_each(|_| shared.trust.drafted(*node, 0, true, now));
+            }
+            _ => {}
         }
         *self = Drafts::none();
     }

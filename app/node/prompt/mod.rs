@@ -9,6 +9,7 @@ mod caching;
 mod decode;
 mod drafts;
 mod fetch;
+mod habits;
 mod jobs;
 mod map;
 mod release;
@@ -107,10 +108,12 @@ impl Prompt {
         };
         let known = if let Memory::Blocks(blocks) = &memory { blocks.known(shared) } else { 0 };
         let drafts = match &memory {
-            Memory::Blocks(blocks)
-                if shared.config.drafts && shared.config.reuse && is_checkable(&ask.sampling) =>
-            {
-                Drafts::of(blocks, &ask.tokens, shared, now)
+            Memory::Blocks(blocks) if shared.config.reuse && is_checkable(&ask.sampling) => {
+                if shared.config.drafts {
+                    Drafts::of(blocks, &ask.tokens, shared, now)
+                } else {
+                    Drafts::off()
+                }
             }
             _ => Drafts::none(),
         };

@@ -193,3 +193,30 @@ fn a_step_that_is_much_quicker_is_believed_at_once_and_a_slower_one_by_and_by() 
     assert!(trust.prefill_ms_per_token().is_some_and(|ms| ms > 1.0 && ms < 10.0));
     assert_eq!(trust.quickest_ms_per_token(), Some(1.0), "it may be as fast again");
 }
+
+/// What a peer has answered changes while it answers, so it is never left alone for good; and its
+/// habits say nothing about what it has answered before.
+#[test]
+fn a_peer_that_is_asked_in_vain_is_left_alone_for_a_minute() {
+    let mut trust = Trust::new(None, 0);
+    let promise = |trust: &Trust, now| trust.promise(PEER, Millis(now));
+    let untried = promise(&trust, 0).unwrap();
+    for asked in 1..=4 {
+        let before = promise(&trust, 0).unwrap();
+        trust.asked_in_vain(PEER, Millis(0));
+        assert!(promise(&trust, 0).is_none_or(|promise| promise < before), "{asked} times");
+    }
+    assert_eq!((promise(&trust, 0), promise(&trust, MINUTE - 1)), (None, None));
+    assert!(promise(&trust, MINUTE).is_some(), "one more question");
+    trust.asked_in_vain(PEER, Millis(MINUTE));
+    assert_eq!(promise(&trust, 2 * MINUTE - 1), None);
+    trust.guessed(PEER, 6, true, Millis(2 * MINUTE));
+    assert!(promise(&trust, 2 * MINUTE).unwrap() > untried, "it was right");
+    assert!(trust.is_asked_for_drafts(PEER, Millis(2 * MINUTE)));
+    assert_eq!(trust.drafts(PEER, Millis(2 * MINUTE)), draft::Record::SOUND);
+    (0..4).for_each(|_| trust.drafted(PEER, 0, true, Millis(2 * MINUTE)));
+    assert!(!trust.is_asked_for_drafts(PEER, Millis(2 * MINUTE)));
+    assert!(promise(&trust, 2 * MINUTE).unwrap() > untried, "nor the reverse");
+    trust.lied(PEER, Millis(2 * MINUTE));
+    assert_eq!(promise(&trust, 2 * MINUTE), None, "a liar is not asked for anything");
+}

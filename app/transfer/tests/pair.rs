@@ -197,6 +197,9 @@ impl Pair {
             ServeEvent::DraftWant { id, begun, .. } => {
                 self.server.draft(id, begun.iter().copied().collect())
             }
+            ServeEvent::HabitWant { id, recent } => {
+                self.server.draft(id, recent.iter().rev().copied().collect())
+            }
             ServeEvent::Cancelled { id } => self.server.absent(id),
             ServeEvent::Ready(_) | ServeEvent::Closed(_) | ServeEvent::Nothing => {}
         }

@@ -9,7 +9,7 @@ use libfuzzer_sys::fuzz_target;
 use potluck::id::{BlockKey, BootId, Epoch, Fingerprint, Millis, NodeId, TokenId};
 use potluck::kv::{Page, Plane};
 use potluck::limits::MAX_WANTS_IN_FLIGHT;
-use potluck::transfer::{Decoder, Expected, Fetcher, Frame, Hello, Tokens, encode};
+use potluck::transfer::{Decoder, Expected, Fetcher, Frame, Hello, Question, Tokens, encode};
 
 const BYTES: usize = 64;
 
@@ -28,7 +28,11 @@ fuzz_target!(|data: &[u8]| {
         fetcher.want(id, expected, Page::new(BYTES)).expect("four wants are allowed");
     }
     fetcher.want_filter(0);
-    fetcher.want_draft(1, BlockKey([9; 16]), tokens.clone());
+    let question = match cut % 2 {
+        0 => Question::Followed { parent: BlockKey([9; 16]), begun: tokens.clone() },
+        _ => Question::Habit { recent: tokens.iter().copied().collect() },
+    };
+    fetcher.want_draft(1, question);
     let mut decoder = Decoder::new();
     let mut out = Vec::new();
     let mut now = Millis(0);

@@ -38,6 +38,7 @@ fuzz_target!(|data: &[u8]| {
                     _ => server.busy(id),
                 },
                 Ok(ServeEvent::DraftWant { id, begun, .. }) => server.draft(id, begun.iter().copied().collect()),
+                Ok(ServeEvent::HabitWant { id, recent }) => server.draft(id, recent.iter().copied().collect()),
                 Ok(ServeEvent::Cancelled { id }) => server.absent(id),
                 Ok(ServeEvent::FilterWant { segment }) => server.filter_segment(segment, 1, &[0; FILTER_SEGMENT_BYTES]),
                 Ok(ServeEvent::Ready(_) | ServeEvent::Nothing) => {}

@@ -9,6 +9,7 @@ mod again;
 mod basics;
 mod drafts;
 mod evicting;
+mod habits;
 mod ill;
 mod locked;
 mod loss;

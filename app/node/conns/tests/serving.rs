@@ -4,7 +4,7 @@ use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::world::*;
 use crate::catalog::Pull;
-use crate::id::{BootId, Millis, NodeId};
+use crate::id::{BootId, Millis, NodeId, TokenId};
 use crate::kv::Plane;
 use crate::limits::{
     CLOSING_MS, HANDSHAKES_PER_S, MAX_CLOSING_CONNECTIONS, MAX_CONNECTIONS_PER_ADDRESS,
@@ -255,6 +255,35 @@ fn questions_for_drafts_cost_a_bounded_number_of_searches_a_second() {
         world.members[1].shared.stats.peer_faults, 0,
         "a peer that asks too often gets empty answers"
     );
+}
+
+/// Both kinds of questions share one bound, and what is said of habits comes from the table.
+#[test]
+fn questions_about_habits_are_answered_from_the_table_within_the_same_bound() {
+    let mut world = World::new(2);
+    let text: Vec<TokenId> = (1..20).map(TokenId).collect();
+    (1..text.len()).for_each(|at| world.members[1].shared.habits.learn(&text[..at], text[at]));
+    assert_eq!(world.ask_habits(0, 1, &text[..6]), Some(1));
+    world.run(usize::MAX);
+    let hint = world.members[0].conns.poll_hint().expect("an answer");
+    assert_eq!((hint.node, hint.id, &hint.tokens[..]), (NodeId(2), 1, &text[6..]));
+    assert_eq!(world.ask_habits(0, 1, &text[..2]), Some(2));
+    world.run(usize::MAX);
+    assert!(world.members[0].conns.poll_hint().expect("an answer").tokens.is_empty());
+    let conn = greet(&mut world, 1, addr(0), hello(0));
+    let parent = chain(1)[0].key;
+    for id in 0..3 * MAX_LOOKS {
+        let frame = match id % 2 {
+            0 => Frame::DraftWant { id, parent, begun: Default::default() },
+            _ => Frame::HabitWant { id, recent: Default::default() },
+        };
+        let mut bytes = Vec::new();
+        encode(&frame, &[], &mut bytes);
+        world.give(1, |conns, shared, now| conns.on_bytes(conn, &bytes, shared, now));
+    }
+    let stats = &world.members[1].shared.stats;
+    assert_eq!(stats.drafts_served + stats.habits_served, 2 + u64::from(MAX_LOOKS));
+    assert_eq!(stats.peer_faults, 0, "a peer that asks too often gets empty answers");
 }
 
 #[test]

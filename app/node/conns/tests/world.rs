@@ -14,7 +14,7 @@ use crate::node::conns::{ConnEvent, Conns, WantId};
 use crate::node::io::{ConnId, Output};
 use crate::node::shared::Shared;
 use crate::node::trust::PeerEstimate;
-use crate::transfer::{Channel, Expected, Hello};
+use crate::transfer::{Channel, Expected, Hello, Question};
 
 const FINGERPRINT: Fingerprint = Fingerprint([7; 16]);
 
@@ -190,6 +190,14 @@ impl World {
         let to = (NodeId(1 + of as u64), addr(of));
         let Member { conns, shared, .. } = &mut self.members[from];
         conns.want(to, WantId(id), expected, page.clone(), shared, self.now).then_some(page)
+    }
+
+    /// Member `from` asks member `of` about its habits; returns the request's id, if it was taken.
+    pub(crate) fn ask_habits(&mut self, from: usize, of: usize, recent: &[TokenId]) -> Option<u32> {
+        let to = (NodeId(1 + of as u64), addr(of));
+        let question = Question::Habit { recent: recent.iter().copied().collect() };
+        let Member { conns, shared, .. } = &mut self.members[from];
+        conns.want_draft(to, question, shared, self.now)
     }
 
     pub(crate) fn cancel(&mut self, from: usize, id: u32) {
