@@ -56,6 +56,12 @@ mod fronts;
 #[cfg(feature = "net")]
 pub mod http;
 #[cfg(feature = "net")]
+#[allow(
+    clippy::missing_docs_in_private_items,
+    reason = "names and messages say enough around the node"
+)]
+mod machine;
+#[cfg(feature = "net")]
 pub mod mmlu;
 #[cfg(feature = "model")]
 pub mod model;

@@ -7,9 +7,9 @@
 mod engine;
 mod epochs;
 pub(crate) mod heartbeat;
+mod identity;
 mod interfaces;
 mod lan;
-mod machine;
 mod mailbox;
 mod net;
 mod paced;
@@ -43,7 +43,7 @@ pub use engine::run_job;
 pub(crate) use net::NetSettings;
 
 pub(crate) use engine::Engine;
-pub(crate) use machine::Machine;
+pub(crate) use identity::MachineId;
 pub(crate) use mailbox::{Mailbox, Priority};
 pub(crate) use net::{NetError, Sockets, free_port};
 pub(crate) use paced::{PaceStats, Paced};
@@ -109,7 +109,7 @@ pub(crate) struct Driver {
     /// Where the epoch is saved; none if nothing is saved.
     state: Option<StateDir>,
     /// The machine that a saved id belongs to.
-    machine: Option<Machine>,
+    machine: Option<MachineId>,
     words: Mailbox<DriverEvent>,
     /// What was heard on each interface.
     heard: RefCell<BTreeMap<u32, lan::LastHeard>>,
@@ -156,7 +156,7 @@ impl Driver {
     }
 
     /// Makes it save the swarm's epoch in `state`, and a changed id as belonging to `machine`.
-    pub(crate) fn with_state(self, state: Option<StateDir>, machine: Option<Machine>) -> Driver {
+    pub(crate) fn with_state(self, state: Option<StateDir>, machine: Option<MachineId>) -> Driver {
         Driver { state, machine, ..self }
     }
 

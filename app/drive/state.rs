@@ -34,7 +34,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::id::{Epoch, EpochState, NodeId};
 
-use super::machine::Machine;
+use super::identity::MachineId;
 
 const NAME: &str = "epoch";
 const NEW_NAME: &str = "epoch.new";
@@ -89,7 +89,7 @@ impl StateDir {
     pub(crate) fn node(
         &self,
         drawn: NodeId,
-        machine: Option<&Machine>,
+        machine: Option<&MachineId>,
     ) -> (NodeId, Option<String>) {
         let (node, complaint) = node(&mut self.clone(), drawn, machine);
         (
@@ -99,7 +99,7 @@ impl StateDir {
     }
 
     /// Saves a changed id of the node.
-    pub(crate) fn save_node(&self, node: NodeId, machine: Option<&Machine>) -> io::Result<()> {
+    pub(crate) fn save_node(&self, node: NodeId, machine: Option<&MachineId>) -> io::Result<()> {
         replace(&mut self.clone(), NEW_NODE_NAME, NODE_NAME, &node_text(node, machine))
     }
 
@@ -148,7 +148,7 @@ fn replace(storage: &mut impl Storage, new_name: &str, name: &str, text: &str) -
 fn node(
     storage: &mut impl Storage,
     drawn: NodeId,
-    machine: Option<&Machine>,
+    machine: Option<&MachineId>,
 ) -> (NodeId, Option<String>) {
     let (node, complaint) = match storage.read(NODE_NAME) {
         Ok(bytes) => match parse_node(&bytes) {
@@ -180,7 +180,7 @@ fn node(
     }
 }
 
-fn node_text(node: NodeId, machine: Option<&Machine>) -> String {
+fn node_text(node: NodeId, machine: Option<&MachineId>) -> String {
     let machine = machine.map_or(UNKNOWN, |machine| &machine.0);
     checked(&format!("potluck node 2\nid {node}\nmachine {machine}\n"))
 }
@@ -190,14 +190,14 @@ fn old_node_text(node: NodeId) -> String {
 }
 
 /// The id in a file, and the machine that it was drawn on, if known.
-fn parse_node(bytes: &[u8]) -> Option<(NodeId, Option<Machine>)> {
+fn parse_node(bytes: &[u8]) -> Option<(NodeId, Option<MachineId>)> {
     let mut lines = str::from_utf8(bytes).ok()?.lines().skip(1);
     let node = u64::from_str_radix(lines.next()?.strip_prefix("id ")?, 16).ok().map(NodeId)?;
     if old_node_text(node).as_bytes() == bytes {
         return Some((node, None));
     }
     let machine = lines.next()?.strip_prefix("machine ")?;
-    let machine = Some(Machine(machine.to_string())).filter(|machine| machine.0 != UNKNOWN);
+    let machine = Some(MachineId(machine.to_string())).filter(|machine| machine.0 != UNKNOWN);
     (node_text(node, machine.as_ref()).as_bytes() == bytes).then_some((node, machine))
 }
 

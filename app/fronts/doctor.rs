@@ -7,7 +7,8 @@ use std::path::Path;
 
 use crate::config;
 use crate::console::{Check, Report};
-use crate::start::{EffectiveSettings, Sharing, memory};
+use crate::machine::memory;
+use crate::start::{EffectiveSettings, Sharing};
 
 use super::host::Host;
 use super::net;

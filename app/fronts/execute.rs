@@ -5,8 +5,9 @@ use crate::console::{self, Command, LogRequest, Settings};
 use crate::drive::{PaceStats, Paced};
 use crate::id::TokenId;
 use crate::limits::{BENCH_DECODE_TOKENS, BENCH_PREFILL_TOKENS};
+use crate::machine::memory;
 use crate::sampler::Sampling;
-use crate::start::{Sharing, memory};
+use crate::start::Sharing;
 
 use super::doctor;
 use super::event::{Event, PaceReport, SwarmReport};

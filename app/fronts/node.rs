@@ -14,7 +14,7 @@ use smol::{LocalExecutor, Timer};
 
 use crate::console::{Level, Settings};
 use crate::drive::{
-    Driver, Engine, Machine, NetError, NetSettings, Paced, Signals, Sockets, StateDir, heartbeat,
+    Driver, Engine, MachineId, NetError, NetSettings, Paced, Signals, Sockets, StateDir, heartbeat,
 };
 use crate::node::{Node, NodeConfig};
 use crate::pace::Pace;
@@ -287,7 +287,7 @@ impl Swarm {
             None => config.sharing = false,
         }
         let state = node.state.as_deref().map(StateDir::at);
-        let machine = Machine::of(Path::new("/"));
+        let machine = MachineId::of(Path::new("/"));
         if let Some(state) = &state {
             let (epochs, complaint) = state.load();
             config.epochs = epochs;

@@ -12,8 +12,7 @@ use thiserror::Error;
 use crate::limits::{
     HEAP_RESERVE_BYTES, LEAST_PEERS, MAX_PEERS, NODE_TABLE_BYTES, PEER_BYTES, PROGRAM_BYTES,
 };
-
-use super::memory::Available;
+use crate::machine::memory::Available;
 
 /// Bytes by purpose.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use crate::config::Halves;
 use crate::id::TokenId;
 use crate::kv::Sequence;
+use crate::machine::memory::available;
 use crate::model::{self, Bytes, Content, Head, Logits, Model, Opened, Wanted, Weight};
 
 use super::kept::{Kept, Verdict};
-use super::memory::available;
 
 /// Steps that are timed each way. Guess.
 const STEPS: usize = 8;

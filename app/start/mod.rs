@@ -12,7 +12,6 @@ mod environment;
 mod halves;
 mod kept;
 mod key;
-pub(crate) mod memory;
 mod options;
 mod random;
 mod setup;

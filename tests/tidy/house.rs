@@ -8,6 +8,7 @@ pub const ROOMS: &[(&str, &[&str])] = &[
     ("limits", &[]),
     ("splitmix", &[]),
     ("lan", &["id", "limits"]),
+    ("machine", &[]),
     ("keyring", &["id", "limits"]),
     ("pace", &["limits"]),
     ("config", &["lan", "pace", "id", "limits"]),
@@ -37,6 +38,7 @@ pub const ROOMS: &[(&str, &[&str])] = &[
         &[
             "answers",
             "node",
+            "machine",
             "model",
             "tokenizer",
             "config",
@@ -64,6 +66,7 @@ pub const ROOMS: &[(&str, &[&str])] = &[
             "answers",
             "http",
             "node",
+            "machine",
             "tokenizer",
             "pace",
             "config",
@@ -87,6 +90,7 @@ const EVERY: &[&str] = &[
     "answers",
     "http",
     "node",
+    "machine",
     "model",
     "tokenizer",
     "mmlu",
@@ -136,7 +140,7 @@ pub const DOORS: &[(&str, &[&str])] = &[
     ("x25519_dalek", &["transfer"]),
     ("blake2", &["transfer"]),
     ("chacha20poly1305", &["catalog", "transfer"]),
-    ("rustix", &["start", "fronts", "commands"]),
+    ("rustix", &["machine", "start", "fronts", "commands"]),
     ("unicode_segmentation", &["console"]),
     ("unicode_width", &["console"]),
     ("toml", &["config"]),
@@ -159,7 +163,7 @@ pub const DOORS: &[(&str, &[&str])] = &[
     ("std::process::Command", AROUND),
     ("std::process::exit", &["commands"]),
     ("std::env", &["start", "fronts", "commands"]),
-    ("std::fs", &["model", "tokenizer", "mmlu", "start", "drive", "fronts", "commands"]),
+    ("std::fs", &["machine", "model", "tokenizer", "mmlu", "start", "drive", "fronts", "commands"]),
 ];
 
 /// Files and folders that may hold the word `unsafe`: the kernels, the one place that maps files

@@ -8,7 +8,6 @@
 //! and on every machine: the n-th token is [`token`]`(n)`, or that of a text.
 
 mod pace;
-mod process;
 mod report;
 
 use std::path::{Path, PathBuf};
@@ -25,6 +24,7 @@ use crate::kv::Sequence;
 use crate::limits::{
     BENCH_DECODE_TOKENS, MAX_CONTEXT_TOKENS, MAX_LIKELIEST, MAX_PROMPT_BYTES, PREFILL_STEP_TOKENS,
 };
+use crate::machine::process;
 use crate::model::inspect::Speed;
 use crate::model::{self, FileError, Logits, Model, ModelError, Precision, Wanted};
 use crate::start::{

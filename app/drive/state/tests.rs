@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use super::*;
 
-fn board(number: u8) -> Machine {
-    Machine(format!("{number:032x}"))
+fn board(number: u8) -> MachineId {
+    MachineId(format!("{number:032x}"))
 }
 
 fn state(epoch: u64, store_epoch: u64) -> EpochState {

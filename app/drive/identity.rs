@@ -13,18 +13,18 @@ const MAX_BYTES: u64 = 64 << 10;
 
 /// A machine's mark: 32 hexadecimal digits.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Machine(pub(super) String);
+pub(crate) struct MachineId(pub(super) String);
 
-impl Machine {
+impl MachineId {
     /// The mark of the machine whose file system is at `root`: `/`, except in tests. None if
     /// nothing identifies the machine.
-    pub(crate) fn of(root: &Path) -> Option<Machine> {
+    pub(crate) fn of(root: &Path) -> Option<MachineId> {
         let serial = read(root, "proc/device-tree/serial-number").and_then(|text| clean(&text));
         let serial =
             serial.or_else(|| read(root, "proc/cpuinfo").and_then(|text| serial_in(&text)));
         let name = serial.or_else(|| read(root, "etc/machine-id").and_then(|text| clean(&text)))?;
         let hash = blake3::derive_key("potluck machine v1", name.as_bytes());
-        Some(Machine(hash[..16].iter().map(|byte| format!("{byte:02x}")).collect()))
+        Some(MachineId(hash[..16].iter().map(|byte| format!("{byte:02x}")).collect()))
     }
 }
 
@@ -62,9 +62,9 @@ mod tests {
             let path = root.path().join(path);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();
-            Machine::of(root.path())
+            MachineId::of(root.path())
         };
-        assert_eq!(Machine::of(root.path()), None);
+        assert_eq!(MachineId::of(root.path()), None);
         let id = put("etc/machine-id", "uninitialized\n");
         assert_eq!(id, None, "a system before its first start");
         let id = put("etc/machine-id", "0123456789abcdef0123456789abcdef\n").unwrap();
