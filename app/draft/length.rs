@@ -33,14 +33,16 @@ pub(crate) struct Outlook {
 pub(crate) fn length(costs: &Costs, outlook: &Outlook) -> usize {
     let Some(one) = costs.step_us(1) else { return 0 };
     let ahead = outlook.ahead.min(MAX_PATH_TOKENS + 1);
-    let steps: [f32; MOST_ROWS] =
-        core::array::from_fn(|at| costs.step_us(1 + at).unwrap_or(f32::MAX));
-    // A step that is not allowed now is not planned for later either: only the savings of narrower
-    // ones can allow it, so a plan that waits for it would wait forever.
-    let allowed = (1..=outlook.most)
-        .take_while(|drafted| steps[*drafted] - one <= outlook.allowance_us)
-        .count();
-    let steps = &steps[..=allowed];
+    // A step that is not allowed now is not planned for later either: only the savings of others
+    // can allow it, so a plan that waits for it would wait forever. (A wider one may be allowed all
+    // the same: steps from halves of the output rows can cost more than wider ones.)
+    let steps: [f32; MOST_ROWS] = core::array::from_fn(|drafted| {
+        let step = costs
+            .step_us(1 + drafted)
+            .filter(|step| drafted == 0 || step - one <= outlook.allowance_us);
+        step.unwrap_or(f32::INFINITY)
+    });
+    let steps = &steps[..=outlook.most];
     // The least time to gain each number of tokens.
     let mut least = [0.0; MAX_PATH_TOKENS + 2];
     for left in 1..ahead {

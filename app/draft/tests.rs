@@ -101,7 +101,7 @@ fn a_peers_habits_are_allowed_as_much_as_a_guess() {
     assert_eq!(tally.all(), Counts { drafted: 5, accepted: 3, wrong: 2 });
 }
 
-/// Wrong drafts must cost no more than a step and three per cent, however certain their
+/// Wrong drafts must cost no more than 1.5 steps and 2.5 %, however certain their
 /// source seemed.
 #[test]
 fn an_answer_of_wrong_drafts_is_hardly_later() {

@@ -10,6 +10,7 @@
 mod pace;
 mod report;
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -199,10 +200,11 @@ fn load_and_measure(
         rows.halve(&mut model, halves, &kept, &mut |line| eprint(format_args!("· {line}\n")));
     }
 
-    let cases = measure(&model, settings, text)?;
+    let cases = measure(&model, settings, text.as_deref())?;
     let memory = process::peak_rss_bytes();
     if let Some(out) = &settings.pace_out {
-        let pace = pace::measure(&model, load_s, settings.runs).map_err(BenchError::Pass)?;
+        let pace = pace::measure(&model, text.as_deref(), load_s, settings.runs)
+            .map_err(BenchError::Pass)?;
         super::pace::write(out, &pace, isa.name(), threads)?;
     }
     let report = Report {
@@ -262,7 +264,7 @@ fn tokens_of(path: &Path, tokenizer: &Tokenizer) -> Result<Vec<TokenId>, BenchEr
 fn measure(
     model: &Model,
     settings: &BenchSettings,
-    text: Option<Vec<TokenId>>,
+    text: Option<&[TokenId]>,
 ) -> Result<Vec<Case>, BenchError> {
     let mut cases: Vec<Case> =
         settings.prefill.iter().map(|&tokens| Case::prefill(0, tokens as usize)).collect();
@@ -282,8 +284,8 @@ fn measure(
                 needed: longest,
             });
         }
-        (Some(text), _) => text,
-        (None, _) => random(longest, model.config().vocab),
+        (Some(text), _) => Cow::Borrowed(text),
+        (None, _) => Cow::Owned(random(longest, model.config().vocab)),
     };
     let likeliest = settings.likeliest as usize;
     run_cases(model, &mut cases, &text, likeliest, settings.runs, !settings.no_warm_up)?;

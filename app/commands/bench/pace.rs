@@ -10,23 +10,36 @@ use crate::limits::PREFILL_STEP_TOKENS;
 use crate::model::{Logits, Model, ModelError, Wanted};
 use crate::pace::{Pace, PaceParts};
 
-use super::token;
+use super::random;
 
 /// Tokens of the passes that are measured.
 const PASSES: [usize; 6] = [1, 2, 4, 8, 16, PREFILL_STEP_TOKENS];
 
 /// Rows of logits that are measured together: a step's own, and those of drafts.
-const ROWS: [usize; 5] = [1, 2, 4, 8, 16];
+const ROWS: [usize; 8] = [1, 2, 3, 4, 6, 8, 12, 16];
+
+/// Tokens before those rows. What logits cost can depend on how sure the model is of them, and it
+/// is not of the first of a text.
+const JUDGED_AT: usize = 48;
 
 /// Depths at which a pass is measured again; the last is the default context, less a pass.
 const DEPTHS: [usize; 3] = [256, 512, 1_984];
 
-/// Measures so often; medians count.
-pub(super) fn measure(model: &Model, load_s: f64, runs: u32) -> Result<Pace, ModelError> {
+/// Measures so often; medians count. On the tokens of `text`, again and again if it is shorter than
+/// the longest pass, or on random ones.
+pub(super) fn measure(
+    model: &Model,
+    text: Option<&[TokenId]>,
+    load_s: f64,
+    runs: u32,
+) -> Result<Pace, ModelError> {
     let depths: Vec<usize> =
         DEPTHS.into_iter().filter(|depth| depth + PREFILL_STEP_TOKENS <= model.context()).collect();
     let longest = (depths.last().copied().unwrap_or(0) + PREFILL_STEP_TOKENS).min(model.context());
-    let text: Vec<TokenId> = (0..longest).map(|at| token(at, model.config().vocab)).collect();
+    let text: Vec<TokenId> = match text {
+        Some(text) => text.iter().copied().cycle().take(longest).collect(),
+        None => random(longest, model.config().vocab),
+    };
     let sequence = Arc::new(Sequence::private(model.kv_shape(), longest));
     model.forward(&text, 0, &sequence, Logits::None)?;
     // Microseconds of something, the median.
@@ -44,6 +57,7 @@ pub(super) fn measure(model: &Model, load_s: f64, runs: u32) -> Result<Pace, Mod
         let text = &text[first..first + tokens];
         median(&|| model.forward(text, first, &sequence, Logits::None).map(drop))
     };
+    let before = JUDGED_AT.min(longest.saturating_sub(ROWS[ROWS.len() - 1]));
     // A pass that also finds the likeliest token after each of its tokens, as an answer does.
     let judged = |tokens: usize| {
         let wanted = [Wanted { count: 1, apart: &[] }; ROWS[ROWS.len() - 1]];
@@ -61,8 +75,8 @@ pub(super) fn measure(model: &Model, load_s: f64, runs: u32) -> Result<Pace, Mod
         depth_us.push((depth as f64, (deep - shallow).max(0.0)));
     }
     let mut logits_us = Vec::new();
-    for rows in ROWS.into_iter().filter(|rows| *rows <= longest) {
-        let all = (judged(rows)? - pass(0, rows)?).max(0.0);
+    for rows in ROWS.into_iter().filter(|rows| before + rows <= longest) {
+        let all = (judged(rows)? - pass(before, rows)?).max(0.0);
         logits_us.push((rows as f64, all / rows as f64));
     }
     let start_ms = (load_s * 1e3).round();

@@ -53,7 +53,7 @@ impl Panel for Avx2 {
 
     const ROWS: usize = ROWS;
     const TOKENS: usize = TOKENS;
-    const PADS: bool = true;
+    const PADS_FROM: usize = 3;
     type Block = Line;
     const ZERO: Line = Line([0; 64]);
     type Columns = Line;

@@ -131,7 +131,7 @@ impl Panel for Avx512 {
 
     const ROWS: usize = ROWS;
     const TOKENS: usize = TOKENS;
-    const PADS: bool = true;
+    const PADS_FROM: usize = 2;
     type Block = Block;
     const ZERO: Block = Block::ZERO;
     type Columns = ();

@@ -78,9 +78,10 @@ trait Panel {
     const ROWS: usize;
     /// Tokens of a tile.
     const TOKENS: usize;
-    /// Whether several tokens that do not fill a tile are padded to one with zeros. Worth it if a
-    /// tile takes little longer than a single token.
-    const PADS: bool;
+    /// From how many tokens on those that do not fill a tile are padded to one with zeros; fewer
+    /// are multiplied one by one with rows that are then in a cache. Worth it if unpacking a panel
+    /// and multiplying a tile take little longer than so many single tokens.
+    const PADS_FROM: usize;
     /// The element of a panel.
     type Block: Copy;
     /// Initial scratch.
@@ -149,7 +150,7 @@ unsafe fn product<P: Panel>(
     }
     let tokens = x.rows();
     let padded =
-        (P::PADS && tokens > 1 && !tokens.is_multiple_of(P::TOKENS)).then(|| x.padded(P::TOKENS));
+        (tokens >= P::PADS_FROM && !tokens.is_multiple_of(P::TOKENS)).then(|| x.padded(P::TOKENS));
     let tiles = gathered::<P>(m, padded.as_ref().unwrap_or(x));
     let activations = Activations { x, padded: padded.as_ref(), tiles: &tiles };
     // SAFETY: guaranteed by the caller; every range of rows is handed out once.

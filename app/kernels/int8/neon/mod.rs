@@ -73,7 +73,7 @@ impl Panel for Neon {
 
     const ROWS: usize = 4;
     const TOKENS: usize = 4;
-    const PADS: bool = false;
+    const PADS_FROM: usize = usize::MAX;
     type Block = Line;
     const ZERO: Line = Line([0.0; 4]);
     type Columns = Line;
