@@ -3,7 +3,7 @@
 use crate::id::TokenId;
 use crate::tokenizer::{TextStream, Tokenizer, TokenizerError};
 
-use super::StopMatcher;
+use super::{Form, StopMatcher};
 
 /// A streaming answer.
 pub struct Answer<'a> {
@@ -65,29 +65,59 @@ impl<'a> Answer<'a> {
         &self.tokens
     }
 
-    /// The tokens that a conversation keeps: those that the model chose. If a stop string ended the
-    /// answer, keeps the tokens before that string, and encodes again only the text that shares a
-    /// token with it.
+    /// The tokens that a conversation keeps: those that the model chose, without what a stop string
+    /// or the template cuts off.
+    ///
+    /// Where the template trims the text, a node that has only the text encodes the trimmed one. If
+    /// the model chose the tokens that its text encodes to, these are kept too. If not, no node
+    /// gets them from the text: then only whitespace at the end is cut off, and only what shares a
+    /// token with it is encoded again.
     ///
     /// # Errors
     /// As [`Tokenizer::encode`].
-    pub fn kept(&self, tokenizer: &Tokenizer) -> Result<Vec<TokenId>, TokenizerError> {
-        if !self.is_stopped() {
+    pub fn kept(&self, tokenizer: &Tokenizer, form: &Form) -> Result<Vec<TokenId>, TokenizerError> {
+        let text = self.text.as_str();
+        let said = form.answer(text);
+        let chosen = self.chosen(text, tokenizer)?;
+        if said.len() == text.len() {
+            return Ok(chosen);
+        }
+        let encoded = tokenizer.encode(said)?;
+        if encoded.is_empty()
+            || chosen.windows(encoded.len()).any(|some| some == encoded)
+            || chosen == tokenizer.encode(text)?
+        {
+            return Ok(encoded);
+        }
+        let end = text.find(said).map_or(text.len(), |at| at + said.len());
+        self.chosen(&text[..end], tokenizer)
+    }
+
+    /// The chosen tokens of the beginning of the text. Encodes again only what shares a token with
+    /// the text after it.
+    fn chosen(&self, start: &str, tokenizer: &Tokenizer) -> Result<Vec<TokenId>, TokenizerError> {
+        let shown = start.len();
+        if !self.is_stopped() && shown == self.text.len() {
             return Ok(self.tokens.clone());
         }
-        let shown = self.text.len();
         let said = self.ends.iter().rposition(|end| *end <= shown).map_or(0, |at| self.ends[at]);
         let count = self.ends.iter().position(|end| *end == said).map_or(0, |at| at + 1);
         let mut tokens = self.tokens[..count].to_vec();
-        tokens.extend(tokenizer.encode(&self.text[said..])?);
+        tokens.extend(tokenizer.encode(&start[said..])?);
         Ok(tokens)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::Pattern;
     use super::*;
     use crate::tokenizer::Vocabulary;
+
+    /// A form that leaves texts as they are.
+    fn untrimmed() -> Form {
+        Form::of(Pattern { trims: false, trims_answers: false, ..Pattern::gemma() })
+    }
 
     #[test]
     fn what_is_kept_of_an_answer_says_what_was_shown() {
@@ -105,8 +135,10 @@ mod tests {
                 (shown.as_str(), answer.is_stopped()),
                 text.split_once(stop).map_or((text, false), |(head, _)| (head, true))
             );
-            let kept = answer.kept(&tokenizer).unwrap();
+            let kept = answer.kept(&tokenizer, &untrimmed()).unwrap();
             assert_eq!(tokenizer.decode(&kept), shown, "{stop:?}");
+            let trimmed = answer.kept(&tokenizer, &Form::gemma(true)).unwrap();
+            assert_eq!(trimmed, tokenizer.encode(shown.trim()).unwrap(), "{stop:?}");
             let same = kept.iter().zip(&tokens).take_while(|(kept, chosen)| kept == chosen).count();
             let last = tokenizer.decode(&tokens[..=same.min(tokens.len() - 1)]);
             assert!(
@@ -114,5 +146,40 @@ mod tests {
                 "{stop:?}: tokens before the stop string were encoded again"
             );
         }
+    }
+
+    /// A stranger to the conversation has only the text, which the template trims.
+    #[test]
+    fn whitespace_at_the_ends_of_an_answer_is_kept_if_the_template_does() {
+        let mut vocabulary = Vocabulary::synthetic(1_000, 1);
+        let last = vocabulary.tokens.len() - 1;
+        vocabulary.tokens[last] = "e\n".to_string();
+        let joined = TokenId(last as u32);
+        let tokenizer = Tokenizer::from_vocabulary(&vocabulary).unwrap();
+        let encode = |text: &str| tokenizer.encode(text).unwrap();
+        let each = |texts: &[&str]| texts.iter().flat_map(|text| encode(text)).collect::<Vec<_>>();
+        let kept = |tokens: &[TokenId], form: &Form| {
+            let mut answer = Answer::new(&tokenizer);
+            tokens.iter().for_each(|token| drop(answer.push(*token)));
+            answer.end();
+            answer.kept(&tokenizer, form).unwrap()
+        };
+        let gemma = Form::gemma(true);
+        for text in ["the state\n", "the state \n\n ", "\nthe state", " the state. ", "\n", "", "a"]
+        {
+            let chosen = encode(text);
+            assert_eq!(kept(&chosen, &gemma), encode(text.trim()), "{text:?}");
+            assert_eq!(kept(&chosen, &untrimmed()), chosen, "{text:?}");
+        }
+        let parted = each(&["the state", "\n", "\n", " "]);
+        assert_eq!(kept(&parted, &gemma), encode("the state"), "only the whitespace is unusual");
+        let odd = each(&["t", "h", "e"]);
+        assert_ne!(odd, encode("the"));
+        assert_eq!(kept(&[odd.clone(), encode(" \n")].concat(), &gemma), odd);
+        assert_eq!(kept(&[&odd[..2], &[joined]].concat(), &gemma), odd, "a token of both");
+        let late = [encode("\n"), odd.clone(), encode("\n")].concat();
+        assert_eq!(kept(&late, &gemma), late[..late.len() - 1], "computed once, and found");
+        let cut = [odd.clone(), vec![tokenizer.encode("漢").unwrap()[0]]].concat();
+        assert_eq!(kept(&cut, &gemma), cut, "half a character");
     }
 }

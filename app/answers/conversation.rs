@@ -1,8 +1,8 @@
 //! A conversation as the tokens that the model has seen and generated.
 //!
-//! Promise: an answer is kept as the tokens that the model chose, and never encoded again from its
-//! text. So the next turn's prompt begins with the whole of the last prompt and its answer, and
-//! their KV state is reused to the last token.
+//! Promise: an answer is kept as the tokens that the model chose ([`Answer::kept`](super::Answer)),
+//! except for whitespace at its ends that the template trims. So the next turn's prompt begins with
+//! the whole of the last prompt and its answer, and their KV state is reused.
 
 use thiserror::Error;
 

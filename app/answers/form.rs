@@ -120,8 +120,8 @@ impl Form {
     }
 
     /// The tokens of a conversation sent whole: `turns` are pairs of a prompt and its answer,
-    /// `text` is the new prompt. Answers that `recall` remembers keep the tokens that the model
-    /// chose. `most` is the most tokens allowed.
+    /// `text` is the new prompt. Answers that `recall` remembers under their text as the template
+    /// puts it keep the tokens that the model chose. `most` is the most tokens allowed.
     ///
     /// # Errors
     /// [`FormError`].
@@ -142,13 +142,19 @@ impl Form {
                 return Err(FormError::TooLong(most));
             }
             prompt.read(&tokens);
+            let answer = self.answer(answer);
             match recall.tokens(&prompt, answer) {
                 Some(chosen) => tokens.extend_from_slice(chosen),
-                None => tokens.extend(tokenizer.encode(self.text(answer))?),
+                None => tokens.extend(tokenizer.encode(answer)?),
             }
             tokens.extend(self.next(tokenizer, next)?);
         }
         Ok(tokens)
+    }
+
+    /// An answer's text as the template puts it.
+    pub(crate) fn answer<'a>(&self, text: &'a str) -> &'a str {
+        if self.pattern.trims_answers { trim(text) } else { text }
     }
 
     fn text<'a>(&self, text: &'a str) -> &'a str {
@@ -165,7 +171,7 @@ impl Form {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::answers::{ContextLimits, Conversation};
+    use crate::answers::{Answer, ContextLimits, Conversation};
     use crate::tokenizer::Vocabulary;
 
     /// A conversation with an answer whose tokens no text encodes to.
@@ -195,5 +201,40 @@ mod tests {
         let many = vec![turns[0].clone(); 100];
         let refused = form.conversation(&tokenizer, None, &many, "Two", (&recall, 400));
         assert!(matches!(refused, Err(FormError::TooLong(400))), "{refused:?}");
+    }
+
+    /// A console's conversation, one that this node remembers and one that it has never seen.
+    #[test]
+    fn a_stranger_gets_the_tokens_of_an_answer_with_whitespace_at_its_ends() {
+        let tokenizer = Tokenizer::from_vocabulary(&Vocabulary::synthetic(600, 1)).unwrap();
+        let room =
+            ContextLimits { context: 400, most_context: 400, max_tokens: 20, drop_oldest: false };
+        let [answers, prompts] = [true, false].map(|trims_answers| Pattern {
+            trims: !trims_answers,
+            trims_answers,
+            ..Pattern::gemma()
+        });
+        for form in [Form::gemma(true), Form::of(answers), Form::of(prompts)] {
+            for text in ["the other\n", " the other", "\n\nthe \n", "\n", "the"] {
+                let mut talk = Conversation::default();
+                let first = talk.ask(&form, &tokenizer, " One", room).unwrap().tokens;
+                let mut answer = Answer::new(&tokenizer);
+                for token in tokenizer.encode(text).unwrap() {
+                    answer.push(token);
+                }
+                let kept = answer.kept(&tokenizer, &form).unwrap();
+                talk.answered(kept.clone());
+                let second = talk.ask(&form, &tokenizer, "Two", room).unwrap().tokens;
+                let stranger = Recall::new([7; 32]);
+                let mut recall = Recall::new([7; 32]);
+                recall.remember(&first, form.answer(text), kept);
+                for recall in [stranger, recall] {
+                    let turns = [(" One".to_string(), text.to_string())];
+                    let sent =
+                        form.conversation(&tokenizer, None, &turns, "Two", (&recall, 400)).unwrap();
+                    assert_eq!(sent, second, "{text:?} in {form:?}");
+                }
+            }
+        }
     }
 }

@@ -56,7 +56,7 @@ impl Recall {
         Prompt { hash: blake3::Hasher::new_keyed(&self.key), read: 0 }
     }
 
-    /// Remembers an answer to a prompt under its text as shown.
+    /// Remembers an answer to a prompt under its text.
     pub(crate) fn remember(&mut self, prompt: &[TokenId], text: &str, tokens: Vec<TokenId>) {
         if tokens.len() > MAX_RECALLED_TOKENS {
             return;

@@ -34,6 +34,8 @@ pub struct Pattern {
     pub(crate) next: [String; 2],
     /// Whether the person's texts are trimmed.
     pub(crate) trims: bool,
+    /// Whether the model's answers are trimmed.
+    pub(crate) trims_answers: bool,
     /// Whether a system text is trimmed.
     pub(crate) trims_system: bool,
 }
@@ -66,6 +68,7 @@ impl Pattern {
             system: Ok([user.clone(), blank, model.clone()]),
             next: [format!("<end_of_turn>\n{user}"), model],
             trims: true,
+            trims_answers: true,
             trims_system: false,
         }
     }
@@ -115,7 +118,8 @@ impl Pattern {
             return Err(TemplateFault::Endless);
         }
         let next = array(&two.texts[2..]);
-        Ok(Pattern { first: array(&one.texts), system, next, trims: one.trimmed[0], trims_system })
+        let [trims, trims_answers] = [two.trimmed[0], two.trimmed[1]];
+        Ok(Pattern { first: array(&one.texts), system, next, trims, trims_answers, trims_system })
     }
 }
 
@@ -217,7 +221,10 @@ mod tests {
         assert_eq!(read.first, [bos(&built_in.first[0]), built_in.first[1].clone()]);
         let [before, between, behind] = built_in.system.unwrap();
         assert_eq!(read.system, Ok([bos(&before), between, behind]));
-        assert_eq!((read.next, read.trims, read.trims_system), (built_in.next, true, false));
+        assert_eq!(
+            (read.next, read.trims, read.trims_answers, read.trims_system),
+            (built_in.next, true, true, false)
+        );
     }
 
     #[test]
@@ -226,9 +233,18 @@ mod tests {
         assert_eq!(read.first, ["<|USER|>", "<|end|><|ASSISTANT|>"]);
         assert_eq!(read.system.unwrap(), ["<|SYSTEM|>", "<|end|><|USER|>", "<|end|><|ASSISTANT|>"]);
         assert_eq!(
-            (read.next, read.trims),
-            (["<|end|><|USER|>", "<|end|><|ASSISTANT|>"].map(str::to_string), false)
+            (read.next, read.trims, read.trims_answers),
+            (["<|end|><|USER|>", "<|end|><|ASSISTANT|>"].map(str::to_string), false, false)
         );
+    }
+
+    #[test]
+    fn a_template_may_trim_answers_alone() {
+        let source = "{% for m in messages %}\
+            {% if m.role == 'assistant' %}{{ m.content | trim }}</s>\
+            {% else %}[INST]{{ m.content }}[/INST]{% endif %}{% endfor %}";
+        let read = Pattern::of(source).unwrap();
+        assert_eq!((read.trims, read.trims_answers), (false, true));
     }
 
     #[test]

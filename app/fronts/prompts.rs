@@ -124,7 +124,8 @@ impl Session {
     ) {
         let running = self.host.running().ok();
         let kept = running.zip(answer).filter(|_| stop != StopReason::Stopped);
-        let kept = kept.and_then(|(running, answer)| answer.kept(running.tokenizer).ok());
+        let kept =
+            kept.and_then(|(running, answer)| answer.kept(running.tokenizer, &running.form).ok());
         if stop == StopReason::ContextFull && self.queue.is_in_conversation(id) {
             let remedy = "new begins another conversation, and set drop-oldest on lets this one go on without its oldest turns";
             self.printer.note('!', &format!("the context is full: {remedy}"));

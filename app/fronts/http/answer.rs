@@ -286,8 +286,9 @@ fn remember(
     figures: &Figures,
 ) {
     if figures.stop != StopReason::Stopped
-        && let Ok(kept) = answer.kept(running.tokenizer)
+        && let Ok(kept) = answer.kept(running.tokenizer, &running.form)
     {
-        state.recall.borrow_mut().remember(prompt, answer.text(), kept);
+        let text = running.form.answer(answer.text());
+        state.recall.borrow_mut().remember(prompt, text, kept);
     }
 }
