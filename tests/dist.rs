@@ -139,6 +139,15 @@ fn a_binary_that_needs_a_loader_makes_no_image() {
     assert!(!out.exists());
 }
 
+/// The socket's mode decides who attaches, so members of any group must be able to enter its folder.
+#[test]
+fn the_services_folder_keeps_no_group_from_the_consoles_socket() {
+    let unit = include_str!("../tools/systemd/potluck.service");
+    let mode = unit.lines().find_map(|line| line.strip_prefix("RuntimeDirectoryMode=")).unwrap();
+    let mode = u32::from_str_radix(mode, 8).unwrap();
+    assert_eq!((mode & 0o001, mode & 0o022), (1, 0), "{mode:o}: entered by all, changed by one");
+}
+
 #[test]
 fn a_release_holds_what_it_says_and_its_checksums_fit() {
     if !has_python("a_release_holds_what_it_says_and_its_checksums_fit") {

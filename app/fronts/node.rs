@@ -194,7 +194,7 @@ async fn end(
     signals: &mut Signals,
     manager: Option<Rc<Manager>>,
 ) -> Result<(), Fail> {
-    manager.iter().for_each(|manager| manager.send("STOPPING=1"));
+    manager.iter().for_each(|manager| manager.stops());
     if let Some(driver) = driver {
         driver.farewell().await;
     }

@@ -49,8 +49,13 @@ impl Manager {
     }
 
     /// Sends it lines. Losing a datagram does no harm: more follow.
-    pub(super) fn send(&self, lines: &str) {
+    fn send(&self, lines: &str) {
         let _ = self.socket.send_to_addr(lines.as_bytes(), &self.to);
+    }
+
+    /// Reports that the node ends. The manager shows the last state for as long as the node is down.
+    pub(super) fn stops(&self) {
+        self.send("STOPPING=1\nSTATUS=stopped");
     }
 
     /// Reports the node's state forever.
@@ -113,9 +118,9 @@ mod tests {
             Timer::after(Duration::from_millis(600)).await;
         };
         future::block_on(manager.follow_state(|| state.get()).or(turn));
-        manager.send("STOPPING=1");
+        manager.stops();
         let mut said = Vec::new();
-        while said.last().is_none_or(|last| last != "STOPPING=1") {
+        while said.last().is_none_or(|last| last != "STOPPING=1\nSTATUS=stopped") {
             said.push(next());
         }
         assert_eq!(said[..2], ["STATUS=starting", "WATCHDOG=1"]);

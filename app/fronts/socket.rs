@@ -70,8 +70,9 @@ const MAX_REFUSED_READS: usize = 16;
 /// The wait after a failed accept, usually for lack of file descriptors.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// The file of groups and their numbers.
+/// The files of groups and of users, with their numbers.
 const GROUPS: &str = "/etc/group";
+const USERS: &str = "/etc/passwd";
 
 /// Why there is no socket.
 #[derive(Debug, Error)]
@@ -80,6 +81,11 @@ pub(crate) enum SocketError {
         "the console socket {0} cannot be made: {1}; name another with --console-socket PATH, in a folder that this user may write"
     )]
     Unmade(PathBuf, io::Error),
+    #[error(
+        "the console socket {path} cannot be given to the group {group}, because the node runs as the user {user}, who is not in it: \
+         usermod -aG {group} {user} adds the user; then restart the node"
+    )]
+    NotMember { path: PathBuf, group: String, user: String },
     #[error("{0} is there already and is no socket: name another with --console-socket PATH")]
     NoSocket(PathBuf),
     #[error(
@@ -120,7 +126,7 @@ impl Socket {
         if let Some(number) = group {
             // A service that already has this group may lack the right to change it, and need not.
             if fs::symlink_metadata(path).map_err(unmade)?.gid() != number {
-                chown(path, None, group).map_err(unmade)?;
+                chown(path, None, group).map_err(|error| ungiven(settings, error))?;
             }
             fs::set_permissions(path, Permissions::from_mode(0o660)).map_err(unmade)?;
         }
@@ -200,13 +206,30 @@ fn number_of(group: &SocketGroup) -> Result<u32, SocketError> {
     if let Ok(number) = name.parse() {
         return Ok(number);
     }
-    let size = fs::metadata(GROUPS).map_or(0, |file| file.len());
-    let text = if size <= MAX_GROUPS_FILE_BYTES {
-        fs::read_to_string(GROUPS).unwrap_or_default()
+    numbered(&listed(GROUPS), name).ok_or_else(|| SocketError::NoGroup(name.to_string()))
+}
+
+/// The text of a file of groups or users; empty if it is unreadable or unusually long.
+fn listed(file: &str) -> String {
+    let size = fs::metadata(file).map_or(0, |file| file.len());
+    if size <= MAX_GROUPS_FILE_BYTES {
+        fs::read_to_string(file).unwrap_or_default()
     } else {
         String::new()
-    };
-    numbered(&text, name).ok_or_else(|| SocketError::NoGroup(name.to_string()))
+    }
+}
+
+/// Why the socket was not given to its group. Only a member of a group may give a file to it.
+fn ungiven(settings: &Console, error: io::Error) -> SocketError {
+    let path = settings.socket.clone().unwrap_or_default();
+    match &settings.socket_group {
+        Some(group) if error.kind() == io::ErrorKind::PermissionDenied => {
+            let number = rustix::process::geteuid().as_raw();
+            let user = named(&listed(USERS), number).unwrap_or_else(|| number.to_string());
+            SocketError::NotMember { path, group: group.as_str().to_string(), user }
+        }
+        _ => SocketError::Unmade(path, error),
+    }
 }
 
 /// The number of the group `name` in the text of a group file: `name:password:number:members`.
@@ -214,6 +237,14 @@ fn numbered(text: &str, name: &str) -> Option<u32> {
     text.lines().find_map(|line| {
         let mut fields = line.split(':');
         (fields.next() == Some(name)).then(|| fields.nth(1)?.parse().ok())?
+    })
+}
+
+/// The name of the user `number` in the text of a file of users: `name:password:number:...`.
+fn named(text: &str, number: u32) -> Option<String> {
+    text.lines().find_map(|line| {
+        let (name, rest) = line.split_once(':')?;
+        (rest.split(':').nth(1)?.parse() == Ok(number)).then(|| name.to_string())
     })
 }
 
@@ -357,6 +388,26 @@ mod tests {
             (numbered(text, "pot"), numbered(text, "luck"), numbered(text, "broken")),
             (None, None, None)
         );
+    }
+
+    #[test]
+    fn a_node_whose_user_is_not_in_the_group_is_told_how_to_add_it() {
+        let text = "root:x:0:0:root:/root:/bin/sh\nbroken\npotluck:x:987:987::/:/bin/false\n";
+        assert_eq!(named(text, 987).as_deref(), Some("potluck"));
+        assert_eq!((named(text, 1), named(text, 0).as_deref()), (None, Some("root")));
+        let group = <SocketGroup as crate::config::Setting>::read(&["adm"]).unwrap();
+        let settings = Console {
+            socket: Some(PathBuf::from("/run/console")),
+            socket_group: Some(group),
+            ..Console::default()
+        };
+        let refused = io::Error::from(io::ErrorKind::PermissionDenied);
+        let said = ungiven(&settings, refused).to_string();
+        for words in ["/run/console", "the group adm", "usermod -aG adm ", "restart"] {
+            assert!(said.contains(words), "{said}");
+        }
+        let full = io::Error::from(io::ErrorKind::StorageFull);
+        assert!(matches!(ungiven(&settings, full), SocketError::Unmade(..)));
     }
 
     #[test]

@@ -257,6 +257,6 @@ fn a_service_manager_hears_when_the_node_is_ready_that_it_lives_and_when_it_ends
         rustix::process::Signal::TERM,
     )
     .unwrap();
-    hears("STOPPING=1");
+    hears("STOPPING=1\nSTATUS=stopped");
     assert!(node.ended().success());
 }
