@@ -152,7 +152,10 @@ fn without_a_model_it_says_where_to_put_or_name_one() {
     let path = dir.path().join("potluck.toml");
     fs::write(&path, "").unwrap();
     let file = path.to_str().unwrap();
-    assert!(err(&run(file, &[])).contains("put a .gguf file beside"), "{}", err(&run(file, &[])));
+    let output = run(file, &[]);
+    let none = err(&output);
+    assert!(none.contains("put a .gguf file beside"), "{none}");
+    assert!(none.contains(&format!("file in [model] of {file}, or --model FILE")), "{none}");
     // One is hidden, and one is in two parts.
     for name in ["a.gguf", "b.GGUF", "._a.gguf", "c-00001-of-00002.gguf", "c-00002-of-00002.gguf"] {
         fs::write(dir.path().join(name), "").unwrap();

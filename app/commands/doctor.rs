@@ -95,6 +95,7 @@ fn look(effective: &EffectiveSettings, wait: Duration, quiet: bool) -> Report {
             let mut facts = without_node(effective, found.interfaces);
             facts.sharing = true;
             facts.heard_ms = found.heard_ms;
+            facts.own_nodes = has_own_nodes(&found.heard);
             facts.peers = members(&found.heard);
             Report::new(checks, facts)
         }
@@ -171,7 +172,7 @@ fn network_checks(found: &Probe) -> Vec<Check> {
         .filter(|(_, heard)| !heard.of_swarm)
         .map(|(ip, _)| ip.to_string())
         .collect();
-    if found.heard.values().any(|heard| heard.is_own && heard.of_swarm) {
+    if has_own_nodes(&found.heard) {
         checks.push(Check::good("nodes", "nodes on this machine were heard"));
     }
     if !strangers.is_empty() {
@@ -192,6 +193,11 @@ fn loop_check(name: &str, is_back: bool) -> Check {
         "{name}: multicasts do not come back: a firewall drops them, or the interface has no route for them"
     );
     Check::bad("group", words)
+}
+
+/// Whether nodes of this swarm on this machine were heard.
+fn has_own_nodes(heard: &BTreeMap<IpAddr, HeardMachine>) -> bool {
+    heard.values().any(|heard| heard.is_own && heard.of_swarm)
 }
 
 /// The nodes of this swarm on other machines. Their names are unknown without talking to them.

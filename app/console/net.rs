@@ -18,7 +18,7 @@ const HOT_C: f32 = 80.0;
 const LEAST_FREE_PERCENT: u64 = 5;
 
 /// Advice where peers should be heard and are not.
-const LONELY: &str = ". Are they on, on this network, with the same key, group and port? A guest network or client isolation keeps \
+const LONELY: &str = "Are they on, on this network, with the same key, group and port? A guest network or client isolation keeps \
     them apart; naming one of two in peers in [network] shows it";
 
 /// Signal in dBm below which Wi-Fi loses many packets.
@@ -82,6 +82,9 @@ pub(crate) struct NetFacts {
     pub wifi: Vec<Wifi>,
     /// Peers.
     pub peers: Vec<NetPeer>,
+    /// Whether other nodes of this machine were heard, which are no peers.
+    #[serde(skip)]
+    pub own_nodes: bool,
     /// The board.
     pub board: Board,
 }
@@ -121,8 +124,9 @@ impl NetFacts {
             let _ = writeln!(text, "peer     {} at {}: {heard}", peer.name, peer.addr);
         }
         if self.peers.is_empty() && self.sharing {
-            let _ =
-                writeln!(text, "peers    none heard{}", if self.has_lan() { LONELY } else { "" });
+            let own = if self.own_nodes { "; nodes of this machine do not count" } else { "" };
+            let advice = if self.has_lan() { format!(". {LONELY}") } else { String::new() };
+            let _ = writeln!(text, "peers    none heard{own}{advice}");
         }
         self.board(&mut text);
         let RadioCounts { rejoins, bounces, reloads } = self.radio;
@@ -398,6 +402,8 @@ mod tests {
             facts.table().contains("peers    none heard. Are they on")
                 && facts.table().contains("same key")
         );
+        facts.own_nodes = true;
+        assert!(facts.table().contains("none heard; nodes of this machine do not count. Are they"));
         facts.interfaces[0].verdict = Verdict::NoCarrier;
         assert!(says(&facts, "no LAN", "plug in the cable"));
         facts.interfaces[0].verdict = Verdict::NoAddress;

@@ -14,7 +14,7 @@ use thiserror::Error;
 use crate::drive::Signals;
 
 use super::printer::Form;
-use super::socket::HELLO;
+use super::socket::{HELLO, USUAL};
 use super::terminal::{OutputError, eprint};
 use super::tty;
 
@@ -32,7 +32,11 @@ pub(crate) enum AttachError {
     )]
     Nobody(PathBuf, io::Error),
     #[error(
-        "{0}: this user may not attach: ask as the user that the node runs as, or as a member of its socket_group"
+        "no node has a console at {USUAL} ({0}): if potluck is a service of this machine, systemctl status potluck says why; else start one with potluck run --console-socket {USUAL}, or name its socket"
+    )]
+    NoService(io::Error),
+    #[error(
+        "{0}: this user may not attach: ask as the user that the node runs as, or as a member of its socket_group (usermod -aG GROUP USER adds one, who must then log in again)"
     )]
     Forbidden(PathBuf),
     #[error("the console was lost: {0}")]
@@ -46,6 +50,7 @@ pub(crate) enum AttachError {
 pub(crate) fn attach(path: &Path, form: Form) -> Result<(), AttachError> {
     let socket = UnixStream::connect(path).map_err(|error| match error.kind() {
         io::ErrorKind::PermissionDenied => AttachError::Forbidden(path.to_path_buf()),
+        _ if path == Path::new(USUAL) => AttachError::NoService(error),
         _ => AttachError::Nobody(path.to_path_buf(), error),
     })?;
     if form == Form::Text && tty::is_usable() {

@@ -103,7 +103,7 @@ impl Head {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 return Err(at(Fault::Unsupported(
-                    "another process is splitting them".to_string(),
+                    "another process is splitting them: the next start will use them".to_string(),
                 )));
             }
             Err(TryLockError::Error(error)) => return Err(at(Fault::Write(error))),
@@ -114,7 +114,9 @@ impl Head {
             (one.dev(), one.ino()) == (other.dev(), other.ino())
         };
         if !file.metadata().and_then(|own| Ok(same(&own, &fs::metadata(&new)?))).unwrap_or(false) {
-            return Err(at(Fault::Unsupported("another process has just split them".to_string())));
+            return Err(at(Fault::Unsupported(
+                "another process has just split them: the next start will use them".to_string(),
+            )));
         }
         let done = write(&file, shape, weight, made_from, progress).and_then(|()| {
             file.sync_all().and_then(|()| fs::rename(&new, path)).map_err(Fault::Write)
@@ -268,7 +270,7 @@ mod tests {
         let other = File::create(path.with_extension("newhead")).unwrap();
         other.lock().unwrap();
         let said = Head::build(&path, &rows(10, 1), [0; 16], &mut |_| {}).unwrap_err().to_string();
-        assert!(said.contains("another process"), "{said}");
+        assert!(said.contains("another process") && said.contains("the next start"), "{said}");
         drop(other);
         Head::build(&path, &rows(10, 1), [0; 16], &mut |_| {}).unwrap();
     }

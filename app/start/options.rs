@@ -73,9 +73,11 @@ pub(crate) enum NoModel {
         "no model is named: give --model FILE, or --config FILE with file = \"...\" in [model]"
     )]
     Unnamed,
-    #[error("no model: put a .gguf file beside {0}, or name one with --model FILE")]
+    #[error(
+        "no model: put a .gguf file beside {0}, or name one: file in [model] of {0}, or --model FILE"
+    )]
     NoneBeside(PathBuf),
-    #[error("{1} lie beside {0}: name one of them with --model FILE")]
+    #[error("{1} lie beside {0}: name one of them: file in [model] of {0}, or --model FILE")]
     ManyBeside(PathBuf, String),
 }
 
@@ -260,6 +262,7 @@ impl<const COMMAND: u8> Options<COMMAND> {
         let (mut config, mut problems, mut unread) = (Config::default(), Vec::new(), None);
         let mut shut = None;
         let (named, is_found) = self.file();
+        let mut is_unseen = false;
         for file in [&self.defaults, &named].into_iter().flatten() {
             match read(file, config.clone()) {
                 Ok((over, wrong)) => {
@@ -270,6 +273,14 @@ impl<const COMMAND: u8> Options<COMMAND> {
                             .next()
                     });
                     problems.extend(in_file(file, &wrong));
+                }
+                // Most users may attach to a machine's node without reading its settings.
+                Err(error)
+                    if COMMAND == CONSOLE
+                        && is_found
+                        && error.kind() == io::ErrorKind::PermissionDenied =>
+                {
+                    is_unseen = true;
                 }
                 Err(error) => {
                     let problem = format!("{}: cannot be read ({error})", file.display());
@@ -316,7 +327,7 @@ impl<const COMMAND: u8> Options<COMMAND> {
             shut = Some(reason.to_string());
         }
         let (file, defaults, board_consoles) =
-            (named, self.defaults.clone(), self.board_consoles.clone());
+            (named.filter(|_| !is_unseen), self.defaults.clone(), self.board_consoles.clone());
         match unread {
             Some(unread) if config.console.devices.is_empty() && board_consoles.is_empty() => {
                 Err(unread)

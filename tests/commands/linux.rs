@@ -1,6 +1,10 @@
 //! What Linux users expect of a command: settings from the environment and the usual files, short
 //! options, consistent JSON, completions and manual pages.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+
 use serde_json::Value;
 
 use super::*;
@@ -51,6 +55,35 @@ fn an_option_wins_over_a_variable_that_over_a_file_that_was_found_and_the_file_i
     }
     let none = output(ask(&home).env("POTLUCK_CONFIG", "").env("POTLUCK_MEMORY_SLAB", "16"));
     assert!(!text(&none.stderr).contains("settings from"));
+}
+
+/// Members of a socket's group often may not read the settings, which hold the swarm's key.
+#[test]
+fn a_console_needs_no_settings_that_this_user_may_not_read() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join("potluck");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("potluck.toml"), "").unwrap();
+    fs::set_permissions(folder.join("potluck.toml"), Permissions::from_mode(0o000)).unwrap();
+    fs::set_permissions(home.path(), Permissions::from_mode(0o755)).unwrap();
+    let mut command = potluck();
+    command.env("XDG_CONFIG_HOME", home.path()).env_remove("POTLUCK_CONFIG").arg("console");
+    if rustix::process::geteuid().is_root() {
+        // Root may read every file.
+        command.uid(65_534).gid(65_534);
+    }
+    let child = match command.spawn() {
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            eprintln!("skipped: another user may not run this binary");
+            return;
+        }
+        child => child.unwrap(),
+    };
+    let said = text(&ended(child).stderr);
+    assert!(!said.contains("cannot be read") && !said.contains("settings from"), "{said}");
+    for words in ["no node has a console at /run/potluck/console", "systemctl status potluck"] {
+        assert!(said.contains(words), "{said}");
+    }
 }
 
 #[test]
