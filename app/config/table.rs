@@ -207,9 +207,9 @@ pub static TABLE: [Key; KEYS] = [
     row!(
         model.isa,
         Some("isa"),
-        "NAME",
+        "best|portable|neon|avx2|avx512",
         "\"portable\"",
-        "Instruction set of the arithmetic: best, portable, neon, avx2 or avx512; all give the same answers",
+        "Instruction set of the arithmetic; all give the same answers",
         "the fastest that the CPU has"
     ),
     row!(
