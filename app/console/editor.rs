@@ -4,12 +4,11 @@
 //! A character is what a person sees as one, such as a letter with its accents or an emoji of
 //! several parts (Unicode's extended grapheme clusters). The cursor never stands inside one.
 
-use std::collections::VecDeque;
-
 use unicode_segmentation::{GraphemeCursor, UnicodeSegmentation};
 
-use crate::limits::{HISTORY_LINE_BYTES, HISTORY_LINES, MAX_PROMPT_BYTES};
+use crate::limits::MAX_PROMPT_BYTES;
 
+use super::history::History;
 use super::keys::Key;
 
 /// What a key did.
@@ -59,7 +58,7 @@ pub(crate) struct Editor {
     cursor: usize,
     /// Characters beyond the maximum length were refused.
     too_long: bool,
-    history: VecDeque<String>,
+    history: History,
     /// The history line on show, counted from the latest; `draft` keeps the line that was
     /// being typed.
     shown: Option<usize>,
@@ -93,6 +92,11 @@ impl Editor {
     /// Whether input is being pasted.
     pub(crate) fn is_pasted(&self) -> bool {
         self.is_pasted
+    }
+
+    /// Sets whether the next lines continue a prompt, which the latest line began.
+    pub(crate) fn set_continues(&mut self, continues: bool) {
+        self.history.set_continues(continues);
     }
 
     /// Discards the line.
@@ -130,6 +134,9 @@ impl Editor {
             }
             Key::Interrupt => {
                 let line = !self.text.is_empty();
+                if !line {
+                    self.history.drop_block();
+                }
                 self.replace(String::new());
                 return Edit::Interrupt { line };
             }
@@ -217,16 +224,12 @@ impl Editor {
         if line.contains(char::REPLACEMENT_CHARACTER) {
             return Edit::NotUtf8;
         }
-        let known = self.history.front().is_some_and(|last| *last == line);
-        if !line.trim().is_empty() && line.len() <= HISTORY_LINE_BYTES && !known {
-            self.history.truncate(HISTORY_LINES - 1);
-            self.history.push_front(line.clone());
-        }
+        self.history.add(&line);
         Edit::Line(line)
     }
 
     fn browse(&mut self, to: usize) {
-        let Some(line) = self.history.get(to).cloned() else { return };
+        let Some(line) = self.history.get(to).map(str::to_string) else { return };
         if self.shown.is_none() {
             self.draft = std::mem::take(&mut self.text);
         }
@@ -295,6 +298,7 @@ pub(super) fn characters(text: &str) -> impl Iterator<Item = &str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::HISTORY_LINES;
     use proptest::prelude::*;
     use proptest::test_runner::RngSeed;
 
@@ -364,7 +368,27 @@ mod tests {
             typed(&mut editor, &number.to_string());
             press(&mut editor, &[Key::Enter]);
         }
-        assert_eq!(editor.history.len(), HISTORY_LINES);
+        press(&mut editor, &[Key::Up; HISTORY_LINES + 1]);
+        assert_eq!(editor.text(), HISTORY_LINES.to_string(), "the oldest are forgotten");
+    }
+
+    #[test]
+    fn a_prompt_of_several_lines_comes_back_whole_unless_it_was_dropped() {
+        let mut editor = Editor::default();
+        let mut enter = |line: &str, continues: bool| {
+            typed(&mut editor, line);
+            assert_eq!(editor.apply(Key::Enter, none), Edit::Line(line.to_string()));
+            editor.set_continues(continues);
+        };
+        for (line, continues) in
+            [("\"\"\"", true), ("one", true), ("\"\"\"", false), ("\"\"\"no", true)]
+        {
+            enter(line, continues);
+        }
+        assert_eq!(editor.apply(Key::Interrupt, none), Edit::Interrupt { line: false });
+        editor.set_continues(false);
+        press(&mut editor, &[Key::Up, Key::Up]);
+        assert_eq!(editor.text(), "\"\"\"\none\n\"\"\"");
     }
 
     #[test]

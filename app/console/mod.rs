@@ -10,6 +10,7 @@ mod cable;
 mod command;
 mod doctor;
 mod editor;
+mod history;
 mod keys;
 mod log;
 mod manual;

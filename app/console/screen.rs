@@ -161,6 +161,7 @@ impl Screen {
     /// sign differs.
     pub(crate) fn set_continues(&mut self, continues: bool) {
         self.continues = continues;
+        self.editor.set_continues(continues);
     }
 
     /// Restores the terminal's paste mode.
