@@ -81,6 +81,8 @@ pub struct Screen {
     typed: VecDeque<Typed>,
     row: Row,
     columns: usize,
+    /// The terminal has reported its width.
+    is_measured: bool,
     /// Whether the terminal understands escape sequences.
     sequences: bool,
     /// The row as the terminal shows it, if it is a line, and the cursor's column.
@@ -118,6 +120,7 @@ impl Screen {
             typed: VecDeque::new(),
             row: Row::Empty,
             columns: TERMINAL_COLUMNS,
+            is_measured: false,
             shown: Vec::new(),
             at: 0,
             first: 0,
@@ -174,6 +177,7 @@ impl Screen {
     /// Sets the terminal's width, if it reports one.
     pub fn set_columns(&mut self, columns: usize) {
         let columns = columns.clamp(20, 1_000);
+        self.is_measured = true;
         if columns != self.columns {
             self.columns = columns;
             if self.row == Row::Line {

@@ -2,7 +2,8 @@
 //!
 //! Promises: while a line is being edited, lines appear above it, and it is redrawn below them.
 //! While an answer streams, notes wait for the end of its line; a bounded number is kept, and the
-//! rest are counted. No text can move the cursor, change a colour or set a title.
+//! rest are counted. A line that is longer than a row of a terminal that reports its width is broken
+//! between words. No text can move the cursor, change a colour or set a title.
 
 use crate::limits::MAX_WAITING_NOTES;
 
@@ -104,9 +105,12 @@ impl Screen {
 
     fn say_line(&mut self, line: &str) {
         let line = harmless(line);
-        self.push(&line);
-        self.push("\r\n");
-        self.said(&line);
+        let rows = if self.is_measured { rows(&line, self.columns) } else { vec![line] };
+        for row in rows {
+            self.push(&row);
+            self.push("\r\n");
+            self.said(&row);
+        }
     }
 
     fn end_row(&mut self) {
@@ -131,4 +135,88 @@ pub fn harmless(text: &str) -> String {
     text.chars()
         .map(|character| if is_safe(character) { character } else { char::REPLACEMENT_CHARACTER })
         .collect()
+}
+
+/// The rows of a line on a terminal of this many columns. It is broken between words, and its second
+/// column stays a column. A line of JSON stays whole, and so does a word longer than a row.
+fn rows(line: &str, columns: usize) -> Vec<String> {
+    // Terminals differ in what they do after a character in the last column.
+    let room = columns - 1;
+    if line.starts_with('{') {
+        return vec![line.to_string()];
+    }
+    let second = second_column(line);
+    let indent = width(&line[..second]);
+    let (mut rows, mut rest, mut lead) = (Vec::new(), line, 0);
+    // Room for words must be left beside the first column.
+    let (indent, mut least) = if indent > room / 2 { (2, 1) } else { (indent, second) };
+    while lead + width(rest) > room {
+        let mut taken = lead;
+        let within = rest.char_indices().take_while(|(_, c)| {
+            let fits = taken <= room;
+            taken += width(c.encode_utf8(&mut [0; 4]));
+            fits
+        });
+        let spaces = within.filter(|(at, c)| *c == ' ' && *at >= least.max(1));
+        let after = || Some(least + rest.get(least..)?.find(' ')?);
+        let Some(at) = spaces.last().map(|(at, _)| at).or_else(after) else { break };
+        rows.push(format!("{:lead$}{}", "", rest[..at].trim_end()));
+        (rest, lead, least) = (rest[at..].trim_start(), indent, 0);
+    }
+    rows.push(format!("{:lead$}{rest}", ""));
+    rows
+}
+
+/// Where a line's second column begins, after at least two spaces or else after a mark; where it has
+/// only one column, where that begins.
+fn second_column(line: &str) -> usize {
+    let text = line.trim_start();
+    let start = line.len() - text.len();
+    let is_marked = text.starts_with("· ") || text.starts_with("! ");
+    let gap = text.find("  ").or_else(|| text.find(' ').filter(|_| is_marked));
+    gap.map_or(start, |gap| start + text.len() - text[gap..].trim_start().len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_line_is_broken_between_words_below_its_second_column() {
+        for (line, expected) in [
+            ("short", &["short"][..]),
+            (
+                "model    a model that completes texts",
+                &["model    a model that", "         completes", "         texts"],
+            ),
+            ("· one two three four five six", &["· one two three four", "  five six"]),
+            ("! state  full: remove some files", &["! state  full: remove", "         some files"]),
+            ("! disk is full, remove files", &["! disk is full,", "  remove files"]),
+            ("one two three four five six", &["one two three four", "five six"]),
+            (
+                "see https://example.org/a/long/path now",
+                &["see", "https://example.org/a/long/path", "now"],
+            ),
+            (
+                "{\"event\": \"note\", \"text\": \"a b c d\"}",
+                &["{\"event\": \"note\", \"text\": \"a b c d\"}"],
+            ),
+            ("a-long-first-column  and words", &["a-long-first-column", "  and words"]),
+            ("東京 東京 東京 東京 東京", &["東京 東京 東京 東京", "東京"]),
+        ] {
+            assert_eq!(rows(line, 22), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_terminal_of_unknown_width_gets_whole_lines() {
+        let line = "word ".repeat(40);
+        let sent = |columns: Option<usize>| {
+            let mut screen = Screen::new(true);
+            columns.into_iter().for_each(|columns| screen.set_columns(columns));
+            screen.say(&line);
+            String::from_utf8_lossy(screen.output()).lines().count()
+        };
+        assert_eq!((sent(None), sent(Some(40)) > 4), (1, true));
+    }
 }
