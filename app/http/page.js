@@ -204,14 +204,17 @@ function showMap(next) {
   if (!map || map.number !== next.number) came.clear();
   map = next;
   const parts = runs(map.blocks), lacking = 16 * map.blocks.length - map.prompt_tokens;
+  // The last token of a known prompt is computed again, because the answer begins with its logits.
+  const last = parts.length ? parts[parts.length - 1].kind : "", again = last === "own" || last === "peers";
   const tokens = (kind) => parts.filter((part) => part.kind === kind)
-    .reduce((sum, part) => sum + 16 * part.blocks - (part.at + part.blocks === map.blocks.length ? lacking : 0), 0).toLocaleString("en");
+    .reduce((sum, part) => sum + 16 * part.blocks - (part.at + part.blocks === map.blocks.length ? lacking : 0),
+      !again ? 0 : kind === "computed" ? 1 : kind === last ? -1 : 0).toLocaleString("en");
   drawPrompt(parts, map.blocks.length);
   const prefill = map.ttft_ms === null, coming = parts.some((part) => part.kind === "coming");
   $("from-head").classList.toggle("on", prefill && parts.some((part) => part.kind === "doing"));
   $("from-tail").classList.toggle("on", prefill && coming);
   const state = map.over ? "answered" : prefill ? `after ${seconds(map.elapsed_ms)}` : `answering, ${count(map.generated, "token")} so far`;
-  words("prompt-words", `${count(map.prompt_tokens, "token")}, ${state}: ${tokens("own")} from the own slab, ` +
+  words("prompt-words", `${count(map.prompt_tokens, "token")}, ${state}: ${tokens("own")} from its slab, ` +
     `${tokens("peers")} from peers${coming ? ` and ${tokens("coming")} on their way` : ""}, ${tokens("computed")} computed.${meeting(parts)}`);
   map.peers.forEach((peer, at) => {
     const letter = String.fromCharCode(65 + Math.min(at, 25)), blocks = map.blocks.split(letter).length - 1;
@@ -240,7 +243,7 @@ function finished(figures) {
     const parts = [["own", 0, from.own], ["computed", from.own, from.computed], ["peers", whole - from.peers, from.peers]];
     drawRuns(parts.filter(([, , tokens]) => tokens > 0), whole);
   }
-  words("prompt-words", `${count(whole, "token")}, answered: ${from.own.toLocaleString("en")} from the own slab, ` +
+  words("prompt-words", `${count(whole, "token")}, answered: ${from.own.toLocaleString("en")} from its slab, ` +
     `${from.peers.toLocaleString("en")} from peers, ${from.computed.toLocaleString("en")} computed.${map ? meeting(runs(map.blocks)) : ""}`);
 }
 
@@ -370,7 +373,7 @@ function drawHour() {
   const sum = (at) => swarm.hour.reduce((total, minute) => total + minute[at], 0);
   const [own, peers, computed, answers] = [0, 1, 2, 3].map(sum), all = own + peers + computed;
   words("hour-words", answers ? `${count(answers, "answer")}. Of ${count(all, "prompt token")}, ${Math.round(100 * (own + peers) / Math.max(all, 1))} % ` +
-    `were not computed: ${own.toLocaleString("en")} came from the own slab and ${peers.toLocaleString("en")} from peers.` : "No answers yet.");
+    `were not computed: ${own.toLocaleString("en")} came from this node's slab and ${peers.toLocaleString("en")} from peers.` : "No answers yet.");
 }
 
 function showSwarm(next) {
@@ -392,7 +395,8 @@ function showSwarm(next) {
 
 function complete(is) {
   $("complete").checked = is;
-  $("text-label").textContent = is ? "A text to complete" : "Your prompt";
+  words("text-label", is ? "A text to complete" : "Your prompt");
+  if ($("invitation")) words("invitation", is ? "Give a text to complete" : "Ask something");
 }
 
 const get = (path) => fetch(path, { headers: headers(), signal: AbortSignal.timeout(TIMEOUT_MS) });

@@ -51,6 +51,12 @@ def answer(page):
     })()""")
 
 
+def counts(words):
+    """How many tokens came from where; what is 0 may be left out."""
+    found = re.findall(r"([\d,]+) (from its slab|from peers|computed)", words)
+    return {where: number for number, where in found if number != "0"}
+
+
 def ask(page, prompt, longest, temperature=0):
     """Asks as a user without a mouse does."""
     page.run(
@@ -174,12 +180,17 @@ def main(first, second):
             )[1].replace(",", "")
         )
         assert given >= 64, answer(page)
+        panel, figures = text(page, "#prompt-words"), answer(page)["figures"]
+        assert counts(panel) == counts(figures), (panel, figures)
         browser.until("the table says who gave it", lambda: "gave" in text(page, "#nodes"))
         ring = page.run(
             "Math.max(...[...document.querySelectorAll('.ring')].map((ring) => parseFloat(ring.getAttribute('stroke-dasharray'))))"
         )
         assert ring > 0 and page.run("document.querySelectorAll('#prompt .peers').length") > 0, ring
         check_access(page, rules, "with a peer")
+        page.look(1200, 860, False, False)
+        over = page.run("(at => at.scrollWidth - at.clientWidth)(document.querySelector('.scroll'))")
+        assert over <= 0, f"the table of nodes is {over} pixels wider than its place"
 
         elsewhere = [
             address
