@@ -186,9 +186,32 @@ fn a_release_holds_what_it_says_and_its_checksums_fit() {
         "share/bash-completion/completions/potluck",
         "lib/systemd/system/potluck.service",
         "share/doc/potluck/LICENSE-MIT",
+        "share/doc/potluck/docs/use/raspberry-pi-os.md",
         "share/potluck/eval/paper.py",
         "share/potluck/eval/zero2w.toml",
     ] {
         assert!(listed.lines().any(|line| line.ends_with(file)), "no {file} in {listed}");
     }
+    let notes = fs::read_to_string(out.join("NOTES.md")).unwrap();
+    assert!(
+        notes.starts_with(&format!("# potluck {version}\n\npotluck lets ")),
+        "the first version's notes say what it is: {notes}"
+    );
+    well(Command::new("tar").arg("-xzf").arg(out.join(archive)).arg("-C").arg(folder.path()));
+    let top = folder.path().join(archive.strip_suffix(".tar.gz").unwrap());
+    let documents = top.join("share/doc/potluck");
+    let mut links = 0;
+    for page in ["README.md", "CHANGELOG.md", "docs/use/raspberry-pi-os.md", "docs/use/http.md"] {
+        let page = documents.join(page);
+        let text = fs::read_to_string(&page).unwrap();
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let file = target.split('#').next().unwrap_or_default();
+            if !file.is_empty() && !file.contains(':') {
+                links += 1;
+                let there = page.parent().unwrap().join(file).exists();
+                assert!(there, "{}: {target} is not in the archive", page.display());
+            }
+        }
+    }
+    assert!(links > 5, "{links}");
 }

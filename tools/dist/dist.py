@@ -29,7 +29,8 @@ COMPLETIONS = {
     "zsh": "share/zsh/site-functions/_potluck",
     "fish": "share/fish/vendor_completions.d/potluck.fish",
 }
-DOCUMENTS = ["README.md", "CHANGELOG.md", "LICENSE", "LICENSE-MIT", "LICENSE-APACHE"]
+LICENCES = ["LICENSE", "LICENSE-MIT", "LICENSE-APACHE"]
+PAGES = ["README.md", "CHANGELOG.md", "docs/use"]
 
 
 def version():
@@ -38,14 +39,27 @@ def version():
 
 
 def notes(of):
-    """The section of CHANGELOG.md about this version; before its release, the section of unreleased changes."""
+    """The section of CHANGELOG.md about this version; before its release, the section of unreleased changes. The first version has
+    no earlier one to compare it with: its notes begin with what potluck is, as README.md says it."""
     text = (ROOT / "CHANGELOG.md").read_text()
     parts = re.split(r"^## \[(.*?)\].*$", text, flags=re.M)
     by_name = dict(zip(parts[1::2], parts[2::2]))
     found = by_name.get(of) or by_name.get("Unreleased")
     if not found or not found.strip():
         sys.exit(f"dist: CHANGELOG.md has no section about {of}")
-    return f"# potluck {of}\n\n{found.strip()}\n"
+    intro = (ROOT / "README.md").read_text().split("\n\n")[1] + "\n\n" if len(by_name) == 1 else ""
+    return plain(f"# potluck {of}\n\n{intro}{found.strip()}\n", ROOT, set())
+
+
+def plain(text, folder, there):
+    """A page of `folder` in which links to files that are not `there` are only their text."""
+
+    def link(found):
+        target = found[2].split("#")[0]
+        stays = not target or ":" in target or (folder / target).resolve() in there
+        return found[0] if stays else found[1]
+
+    return re.sub(r"\[([^][]*)\]\(([^()\s]*)\)", link, text)
 
 
 def machine(binary):
@@ -80,9 +94,20 @@ def tree(host, folder):
         name = source if source.endswith(".service") else "potluck.conf"
         (folder / place).mkdir(parents=True)
         shutil.copyfile(ROOT / "tools/systemd" / source, folder / place / name)
-    (folder / "share/doc/potluck").mkdir(parents=True)
-    for name in DOCUMENTS:
-        shutil.copyfile(ROOT / name, folder / "share/doc/potluck" / name)
+    documents = folder / "share/doc/potluck"
+    pages = [
+        page
+        for name in PAGES
+        for page in (sorted((ROOT / name).iterdir()) if (ROOT / name).is_dir() else [ROOT / name])
+    ]
+    there = {*pages, *(ROOT / name for name in LICENCES)}
+    for source in sorted(there):
+        place = documents / source.relative_to(ROOT)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        text = source.read_text()
+        place.write_text(
+            plain(text, source.parent, there) if source.suffix == ".md" else text
+        )
     # The experiment that `potluck eval` runs.
     (folder / "share/potluck/eval").mkdir(parents=True)
     for source in sorted(
