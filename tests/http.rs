@@ -149,6 +149,37 @@ fn a_second_node_takes_the_conversation_from_the_first() {
     assert!(cached * 100 >= prompt * 80, "the next turn: {cached} of {prompt} tokens were reused");
 }
 
+/// The template trims texts. The first node continues from the tokens that it remembers, and the
+/// second has only the text: both must come to the same prompt.
+#[test]
+fn a_second_node_takes_what_follows_an_answer_that_ends_in_whitespace() {
+    let nodes = pair(&paced(10_000).each_ref().map(String::as_str));
+    let mut messages = said("Tell me about the sea.").as_array().unwrap().clone();
+    let ask = |node: &Node, messages: &[Value], stop: &[&str]| {
+        let body = json!({"messages": messages, "max_tokens": 24, "temperature": 0, "stop": stop});
+        node.post(CHAT, &body).json()
+    };
+    let text =
+        |answer: &Value| answer["choices"][0]["message"]["content"].as_str().unwrap().to_string();
+    let whole = text(&ask(&nodes[0], &messages, &[]));
+    let word = whole.split(' ').filter(|word| word.len() > 1).nth(3).unwrap();
+    let cut = ask(&nodes[0], &messages, &[word]);
+    assert!(text(&cut).len() > 1 && text(&cut).ends_with(' '), "{cut}");
+    let long = "What one board has worked through, every other takes over. ".repeat(12);
+    messages
+        .extend([cut["choices"][0]["message"].clone(), json!({"role": "user", "content": long})]);
+    let answer = ask(&nodes[0], &messages, &[]);
+    told(&nodes);
+    let taken = ask(&nodes[1], &messages, &[]);
+    let [prompt, cached, given] = usage(&taken);
+    assert_eq!(prompt, usage(&answer)[0], "the prompts differ");
+    assert!(
+        given > 0 && cached * 100 >= prompt * 95,
+        "{cached} of {prompt} tokens were reused, {given} from the first"
+    );
+    assert_eq!(taken["choices"], answer["choices"]);
+}
+
 /// Home automation puts the time of day first: nothing after it is reused, and the figures show
 /// where the prompt differs.
 #[test]

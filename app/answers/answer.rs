@@ -66,12 +66,14 @@ impl<'a> Answer<'a> {
     }
 
     /// The tokens that a conversation keeps: those that the model chose, without what a stop string
-    /// or the template cuts off.
+    /// cuts off, and without whitespace at the end if the template trims answers.
     ///
-    /// Where the template trims the text, a node that has only the text encodes the trimmed one. If
-    /// the model chose the tokens that its text encodes to, these are kept too. If not, no node
-    /// gets them from the text: then only whitespace at the end is cut off, and only what shares a
-    /// token with it is encoded again.
+    /// A node that has only the text encodes what the template makes of it. If the model chose the
+    /// tokens that its text encodes to, those of the trimmed text are kept. If not, no node gets
+    /// them from the text: then only what shares a token with the whitespace is encoded again.
+    ///
+    /// Whitespace at the beginning stays, although a template that trims cuts it off, too: without
+    /// it the state of the whole answer would have to be computed again before the next one.
     ///
     /// # Errors
     /// As [`Tokenizer::encode`].
@@ -79,17 +81,17 @@ impl<'a> Answer<'a> {
         let text = self.text.as_str();
         let said = form.answer(text);
         let chosen = self.chosen(text, tokenizer)?;
-        if said.len() == text.len() {
-            return Ok(chosen);
-        }
-        let encoded = tokenizer.encode(said)?;
-        if encoded.is_empty()
-            || chosen.windows(encoded.len()).any(|some| some == encoded)
-            || chosen == tokenizer.encode(text)?
-        {
-            return Ok(encoded);
+        if said.is_empty() {
+            return Ok(if text.is_empty() { chosen } else { Vec::new() });
         }
         let end = text.find(said).map_or(text.len(), |at| at + said.len());
+        if end == text.len() {
+            return Ok(chosen);
+        }
+        let encoded = tokenizer.encode(&text[..end])?;
+        if chosen.starts_with(&encoded) || chosen == tokenizer.encode(text)? {
+            return Ok(encoded);
+        }
         self.chosen(&text[..end], tokenizer)
     }
 
@@ -138,7 +140,7 @@ mod tests {
             let kept = answer.kept(&tokenizer, &untrimmed()).unwrap();
             assert_eq!(tokenizer.decode(&kept), shown, "{stop:?}");
             let trimmed = answer.kept(&tokenizer, &Form::gemma(true)).unwrap();
-            assert_eq!(trimmed, tokenizer.encode(shown.trim()).unwrap(), "{stop:?}");
+            assert_eq!(trimmed, tokenizer.encode(shown.trim_end()).unwrap(), "{stop:?}");
             let same = kept.iter().zip(&tokens).take_while(|(kept, chosen)| kept == chosen).count();
             let last = tokenizer.decode(&tokens[..=same.min(tokens.len() - 1)]);
             assert!(
@@ -150,7 +152,7 @@ mod tests {
 
     /// A stranger to the conversation has only the text, which the template trims.
     #[test]
-    fn whitespace_at_the_ends_of_an_answer_is_kept_if_the_template_does() {
+    fn whitespace_at_the_end_of_an_answer_is_kept_if_the_template_does() {
         let mut vocabulary = Vocabulary::synthetic(1_000, 1);
         let last = vocabulary.tokens.len() - 1;
         vocabulary.tokens[last] = "e\n".to_string();
@@ -168,7 +170,7 @@ mod tests {
         for text in ["the state\n", "the state \n\n ", "\nthe state", " the state. ", "\n", "", "a"]
         {
             let chosen = encode(text);
-            assert_eq!(kept(&chosen, &gemma), encode(text.trim()), "{text:?}");
+            assert_eq!(kept(&chosen, &gemma), encode(text.trim_end()), "{text:?}");
             assert_eq!(kept(&chosen, &untrimmed()), chosen, "{text:?}");
         }
         let parted = each(&["the state", "\n", "\n", " "]);

@@ -1,7 +1,7 @@
 //! A conversation as the tokens that the model has seen and generated.
 //!
 //! Promise: an answer is kept as the tokens that the model chose ([`Answer::kept`](super::Answer)),
-//! except for whitespace at its ends that the template trims. So the next turn's prompt begins with
+//! except for whitespace at its end that the template trims. So the next turn's prompt begins with
 //! the whole of the last prompt and its answer, and their KV state is reused.
 
 use thiserror::Error;

@@ -205,7 +205,7 @@ mod tests {
 
     /// A console's conversation, one that this node remembers and one that it has never seen.
     #[test]
-    fn a_stranger_gets_the_tokens_of_an_answer_with_whitespace_at_its_ends() {
+    fn a_stranger_gets_the_tokens_of_an_answer_with_whitespace_at_its_end() {
         let tokenizer = Tokenizer::from_vocabulary(&Vocabulary::synthetic(600, 1)).unwrap();
         let room =
             ContextLimits { context: 400, most_context: 400, max_tokens: 20, drop_oldest: false };
@@ -228,7 +228,9 @@ mod tests {
                 let stranger = Recall::new([7; 32]);
                 let mut recall = Recall::new([7; 32]);
                 recall.remember(&first, form.answer(text), kept);
-                for recall in [stranger, recall] {
+                // Whitespace at the beginning stays for those who remember it.
+                let is_led = form.answer(text).len() < text.trim_end().len();
+                for recall in [recall].into_iter().chain((!is_led).then_some(stranger)) {
                     let turns = [(" One".to_string(), text.to_string())];
                     let sent =
                         form.conversation(&tokenizer, None, &turns, "Two", (&recall, 400)).unwrap();
