@@ -179,7 +179,7 @@ pub(super) unsafe fn exact(m: Split<'_>, x: &QuantizedRows, rows: &[u32], out: &
 
 /// The codes of a block, first and last 16.
 #[inline(always)]
-fn codes(upper: uint8x16_t, lower: uint8x16_t) -> [int8x16_t; 2] {
+fn whole_codes(upper: uint8x16_t, lower: uint8x16_t) -> [int8x16_t; 2] {
     // SAFETY: registers only; every aarch64 has NEON.
     unsafe {
         let signs = vdupq_n_u8(0x80);
@@ -196,7 +196,7 @@ fn codes(upper: uint8x16_t, lower: uint8x16_t) -> [int8x16_t; 2] {
 unsafe fn block([upper, lower]: [uint8x16_t; 2], codes: *const i8) -> int32x4_t {
     // SAFETY: the caller's.
     unsafe {
-        let [first, last] = codes(upper, lower);
+        let [first, last] = whole_codes(upper, lower);
         let [a, b] = [vld1q_s8(codes), vld1q_s8(codes.add(GROUP / 2))];
         let firsts = vmlal_high_s8(vmull_s8(vget_low_s8(first), vget_low_s8(a)), first, a);
         let lasts = vmlal_high_s8(vmull_s8(vget_low_s8(last), vget_low_s8(b)), last, b);
@@ -221,7 +221,7 @@ pub(super) unsafe fn join(
             let lower = vld1q_u8(halves[1].as_ptr().add(b).cast());
             let to = block.as_mut_ptr();
             to.cast::<[u8; 2]>().write(*scales.get_unchecked(b));
-            for (at, codes) in codes(upper, lower).into_iter().enumerate() {
+            for (at, codes) in whole_codes(upper, lower).into_iter().enumerate() {
                 vst1q_s8(to.add(2 + at * GROUP / 2).cast(), codes);
             }
         }
