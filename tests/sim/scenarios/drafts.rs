@@ -15,14 +15,20 @@ use crate::sim::world::Sim;
 
 /// Tokens of a prompt and of its answer.
 const PROMPT: usize = 65;
-const ANSWER: usize = 64;
+pub(super) const ANSWER: usize = 64;
 
 /// `count` boards, the last `without` of which draft nothing.
 fn boards(name: &str, count: u64, without: u64) -> Sim {
+    let drafts: Vec<bool> = (0..count).map(|number| number + without < count).collect();
+    boards_with(name, &drafts)
+}
+
+/// Boards that know each other; those for which `drafts` is false use none.
+pub(super) fn boards_with(name: &str, drafts: &[bool]) -> Sim {
     let mut sim = Sim::calm();
-    for number in 0..count {
-        let drafts = number + without < count;
-        sim.join(NodeConfig { drafts, ..config(number, &shape_small(64), SLAB) }, BOARD);
+    for (number, drafts) in drafts.iter().enumerate() {
+        let settings = config(number as u64, &shape_small(64), SLAB);
+        sim.join(NodeConfig { drafts: *drafts, ..settings }, BOARD);
     }
     sim.pass(2_000);
     sim.count(if name.is_empty() { "boards" } else { "named boards" });
@@ -30,11 +36,17 @@ fn boards(name: &str, count: u64, without: u64) -> Sim {
 }
 
 /// Milliseconds from the first token to the last.
-fn decoding(asked: &Asked) -> u64 {
+pub(super) fn decoding(asked: &Asked) -> u64 {
     (asked.done_at - asked.first_token_at.expect("answered")) / MS
 }
 
-fn answer(sim: &mut Sim, who: usize, tokens: &[TokenId], luck: Option<u64>) -> (u64, Vec<TokenId>) {
+/// Asks a board. The milliseconds from the first token to the last, and the tokens.
+pub(super) fn answer(
+    sim: &mut Sim,
+    who: usize,
+    tokens: &[TokenId],
+    luck: Option<u64>,
+) -> (u64, Vec<TokenId>) {
     let id = match luck {
         None => sim.ask(who, tokens, ANSWER),
         Some(luck) => sim.ask_drawn(who, tokens, ANSWER, luck),

@@ -2,19 +2,15 @@
 //! never delay or change one.
 
 use potluck::id::TokenId;
-use potluck::node::NodeConfig;
 
 use crate::sim::cast::Mischief;
-use crate::sim::engine::{NAMES, shape_270m, shape_small};
+use crate::sim::engine::{NAMES, shape_270m};
 use crate::sim::heap::MS;
-use crate::sim::ledger::Asked;
-use crate::sim::talk::{BOARD, SLAB, config, expected, prompt};
+use crate::sim::talk::{BOARD, expected, prompt};
 use crate::sim::world::Sim;
 
 use super::again;
-
-/// Tokens of an answer.
-const ANSWER: usize = 64;
+use super::drafts::{ANSWER, answer, boards_with as boards, decoding};
 
 /// Questions that one board is asked before another gets a new one.
 const ALIKE: u32 = 12;
@@ -33,39 +29,11 @@ fn prose(question: u32) -> Vec<TokenId> {
     [prompt(900, 52), prompt(question, 27)].concat()
 }
 
-/// Boards that know each other; those for which `drafts` is false use none.
-fn boards(name: &str, drafts: &[bool]) -> Sim {
-    let mut sim = Sim::calm();
-    for (number, drafts) in drafts.iter().enumerate() {
-        let settings = config(number as u64, &shape_small(64), SLAB);
-        sim.join(NodeConfig { drafts: *drafts, ..settings }, BOARD);
-    }
-    sim.pass(2_000);
-    sim.count(if name.is_empty() { "boards" } else { "named boards" });
-    sim
-}
-
 /// Boards of which the first has answered alike questions.
 fn versed(name: &str, drafts: &[bool]) -> Sim {
     let mut sim = boards(name, drafts);
     (0..ALIKE).for_each(|question| drop(sim.answer_now(0, &few_shot(question), ANSWER)));
     sim
-}
-
-fn decoding(asked: &Asked) -> u64 {
-    (asked.done_at - asked.first_token_at.expect("answered")) / MS
-}
-
-/// The milliseconds from the first token to the last, and the tokens.
-fn answer(sim: &mut Sim, who: usize, tokens: &[TokenId], luck: Option<u64>) -> (u64, Vec<TokenId>) {
-    let id = match luck {
-        None => sim.ask(who, tokens, ANSWER),
-        Some(luck) => sim.ask_drawn(who, tokens, ANSWER, luck),
-    };
-    let asked = sim.await_answer(who, id);
-    let said = (decoding(asked), asked.answer.as_ref().expect("answered").tokens().to_vec());
-    sim.pass(600);
-    said
 }
 
 #[test]
