@@ -21,11 +21,12 @@ def prompt(guest, within=BOOT_S):
 
 
 def ask(guest, text, within=ANSWER_S):
-    """Asks, and returns the line of figures."""
+    """Asks, and returns the line of figures, from its bracket on. The echo of the prompt may hold other brackets: those of the
+    line editor's escape sequences."""
     guest.console.drain()
     guest.console.send(text)
-    guest.console.expect("[", within=within)
-    return guest.console.expect("tokens/s", within=within, fail=("! ",))
+    answered = guest.console.expect("tokens/s", within=within, fail=("\n! ",))
+    return answered[answered.rindex("[") :]
 
 
 def want(condition, what):
