@@ -13,15 +13,17 @@
 //!
 //! An offset, if the format has one, is a second fused multiply-add with the activations' sum.
 //!
-//! This file stores weights and activations in panels and tiles, and the loops that multiply them
-//! are in `asm`.
+//! A block of 32 columns takes, in a panel, the integers, then 16 scales, then 16 offsets if there
+//! are any; in a tile, the codes of the four tokens side by side, and one line with their scales,
+//! the initial values of their sums, and the sums of their codes. The loops that multiply them are
+//! in `asm`.
 
 #[macro_use]
 mod asm;
 
 use core::arch::x86_64::*;
 
-use super::layout::{Layout, SIDE, offset, scale, with_layout};
+use super::layout::{Layout, Line, SIDE, offset, scale, with_layout};
 use super::single::single;
 use super::{Panel, Tokens};
 use crate::kernels::{Format, GROUP};
@@ -30,13 +32,6 @@ use crate::kernels::{Format, GROUP};
 const ROWS: usize = 16;
 /// Tokens of a tile.
 const TOKENS: usize = 4;
-
-/// The storage of panels and tiles. A block of 32 columns takes, in a panel, the integers, then 16
-/// scales, then 16 offsets if there are any; in a tile, the codes of the four tokens side by side,
-/// and one line with their scales, the initial values of their sums, and the sums of their codes.
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-pub(super) struct Line([u8; 64]);
 
 /// AVX2 with FMA and F16C.
 pub(super) struct Avx2;

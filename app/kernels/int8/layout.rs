@@ -1,4 +1,4 @@
-//! How AVX2 reads quantised formats: the codes of a group of 32 columns as the bytes of one
+//! How x86-64 reads quantised formats: the codes of a group of 32 columns as the bytes of one
 //! register, and the scales of eight rows.
 //!
 //! [`Layout`] follows `terms.rs`, split for speed: codes stay bytes, scales of 16 columns
@@ -16,6 +16,11 @@ use crate::kernels::{Format, GROUP};
 
 /// Rows that are read side by side.
 pub(super) const SIDE: usize = 8;
+
+/// What panels and tiles are made of.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+pub(super) struct Line(pub(super) [u8; 64]);
 
 /// Scales and offsets of eight rows, for each group of a unit that has its own.
 #[derive(Clone, Copy)]

@@ -349,11 +349,9 @@ fn matmul(team: &Team, isa: Isa, m: Source<'_>, x: &QuantizedRows, y: &mut [f32]
             #[cfg(target_arch = "aarch64")]
             Kind::Neon => product::<neon::Neon>(team, isa, m, x, y),
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx512 if avx512::Avx512::takes(m.format()) => {
-                product::<avx512::Avx512>(team, isa, m, x, y)
-            }
+            Kind::Avx2 => product::<avx2::Avx2>(team, isa, m, x, y),
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx2 | Kind::Avx512 => product::<avx2::Avx2>(team, isa, m, x, y),
+            Kind::Avx512 => product::<avx512::Avx512>(team, isa, m, x, y),
         }
     }
 }
