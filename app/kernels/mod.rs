@@ -33,7 +33,9 @@ mod terms;
 pub use attention::{accumulate, scores};
 pub(crate) use format::dequantize_row;
 pub use format::{Format, Matrix};
-pub(crate) use head::{Asked, HeadShape, Likely, Split, likeliest, split_row};
+pub(crate) use head::{
+    Asked, HeadShape, Likely, MOST_TOGETHER, Split, judged_together, likeliest, split_row,
+};
 pub(crate) use int8::matmul_halved;
 pub use int8::matmul_int8;
 pub use isa::Isa;

@@ -33,12 +33,6 @@ pub(super) const CHUNK_TOKENS: usize = 64;
 /// again.
 const RESIDUAL_LIMIT: f32 = 1e15;
 
-/// At most this many tokens are judged together from halves of the output rows: as many as are
-/// read more slowly than they are computed. On the board reading all rows takes as long as
-/// computing seven products with them, and reading the upper halves as long as computing four. A
-/// PC's loops take four whole products at a time, in less time than four from halves.
-pub(super) const HALVED_ROWS: usize = if cfg!(target_arch = "x86_64") { 3 } else { 4 };
-
 /// Why a model cannot be constructed or run.
 #[derive(Clone, PartialEq, Debug, Error)]
 pub enum ModelError {
@@ -313,7 +307,7 @@ impl Model {
     /// Runs `tokens` like [`Model::forward_while`] and returns the logits of the last
     /// `wanted.len()` tokens: for each the logits that its `wanted` asks for, sorted by id and
     /// bit-identical to those of `forward_while`. Never holds more than one stripe of all logits in
-    /// memory, or a bound for each token of the vocabulary and of `HALVED_ROWS` tokens.
+    /// memory, or a bound for each token of the vocabulary and of four tokens.
     ///
     /// # Errors
     /// As [`Model::forward_while`].
@@ -331,7 +325,7 @@ impl Model {
             let normed = self.network.normed(hidden, self.team.isa());
             let taken = out.len();
             let wanted = &wanted[taken..][..normed.dims()[0]];
-            if wanted.len() <= HALVED_ROWS
+            if wanted.len() <= kernels::judged_together(self.team.isa())
                 && let Some(likeliest) = self.likeliest(normed.clone(), wanted)
             {
                 out.extend(likeliest);

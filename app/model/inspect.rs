@@ -8,9 +8,10 @@ use serde::Serialize;
 
 use super::attention::scratch_values;
 use super::config::{ModelConfig, Precision};
-use super::engine::{CHUNK_TOKENS, HALVED_ROWS};
+use super::engine::CHUNK_TOKENS;
 use super::fault::{Fault, FileError};
 use super::load::{fingerprint, named, open};
+use crate::kernels::MOST_TOGETHER;
 use crate::kv::{KvFormat, KvShape, Plane};
 use crate::limits::{
     BLOCK_TOKENS, HEAP_RESERVE_BYTES, MAX_CONTEXT_TOKENS, NODE_TABLE_BYTES, PROGRAM_BYTES,
@@ -224,7 +225,7 @@ pub(crate) fn scratch_bytes(config: &ModelConfig, context: usize, cores: usize) 
         + 2 * config.kv_heads * config.head_dim
         + 2 * config.ffn;
     let of_a_core = scratch_values(config.heads, config.kv_heads, config.head_dim, context);
-    4 * (widths * CHUNK_TOKENS + (HALVED_ROWS + 1) * config.vocab + cores * of_a_core) as u64
+    4 * (widths * CHUNK_TOKENS + (MOST_TOGETHER + 1) * config.vocab + cores * of_a_core) as u64
 }
 
 /// A readable size: 243.1 MB.

@@ -38,6 +38,9 @@ pub(crate) use split::{HeadShape, LANES, Split, split_row};
 /// What a lower half is nearest to on average, and at most this far from.
 const CENTRE: f64 = 7.5;
 
+/// The most tokens that [`judged_together`] returns for any instruction set.
+pub(crate) const MOST_TOGETHER: usize = 4;
+
 /// Rows that are handed out together.
 const STEP: usize = 64;
 
@@ -52,6 +55,20 @@ const ABSOLUTE: f32 = f32::from_bits((127 - 100) << 23);
 
 /// No product whose bound's terms stay below this overflows.
 const MOST: f64 = 1e36;
+
+/// How many tokens to judge together from halves of the output rows: as many as are read more slowly
+/// than they are computed. On the board reading all rows takes as long as computing seven products
+/// with them, and reading the upper halves as long as computing four. A PC's loops take four whole
+/// products at a time, in less time than four from halves, and with AVX-512 than three.
+pub(crate) fn judged_together(isa: Isa) -> usize {
+    match isa.kind() {
+        #[cfg(target_arch = "x86_64")]
+        Kind::Avx512 => 2,
+        #[cfg(target_arch = "x86_64")]
+        Kind::Avx2 => 3,
+        _ => MOST_TOGETHER,
+    }
+}
 
 /// What the first pass takes of a group of four blocks.
 #[derive(Clone, Copy, Debug, Default)]

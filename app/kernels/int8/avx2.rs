@@ -25,7 +25,7 @@ use core::arch::x86_64::*;
 
 use super::layout::{Layout, Line, SIDE, offset, scale, with_layout};
 use super::single::single;
-use super::{Panel, Tokens};
+use super::{Ahead, Panel, Tokens};
 use crate::kernels::{Format, GROUP};
 
 /// Rows of a panel.
@@ -61,17 +61,11 @@ impl Panel for Avx2 {
     }
 
     #[target_feature(enable = "avx2,f16c")]
-    unsafe fn pack(format: Format, rows: &[u8], panel: &mut [Line]) {
+    unsafe fn pack(format: Format, rows: &[u8], ahead: Ahead<'_>, panel: &mut [Line]) {
+        prefetch(ahead);
         // SAFETY: guaranteed by the caller.
         unsafe {
             with_layout!(format, L => pack::<L>(rows, panel), _ => unreachable!("{format:?} has no layout"))
-        }
-    }
-
-    fn expect(bytes: &[u8]) {
-        for line in bytes.chunks(64) {
-            // SAFETY: a hint, which reads nothing.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) }
         }
     }
 
@@ -113,9 +107,11 @@ impl Panel for Avx2 {
         panel: &[Line],
         _: Tokens<'_>,
         tile: &[Line],
+        ahead: Ahead<'_>,
         y: *mut f32,
         stride: usize,
     ) {
+        prefetch(ahead);
         let (panel_lines, tile_lines) = Avx2::lines(format);
         let n = panel.len() / panel_lines;
         assert!(n > 0 && panel.len() == n * panel_lines && tile.len() == n * tile_lines);
@@ -155,6 +151,13 @@ impl Panel for Avx2 {
     unsafe fn single(format: Format, rows: &[u8], x: Tokens<'_>, y: *mut f32) {
         // SAFETY: guaranteed by the caller.
         unsafe { single(format, rows, x, y) }
+    }
+}
+
+fn prefetch(ahead: Ahead<'_>) {
+    for line in ahead.iter().flat_map(|part| part.chunks(64)) {
+        // SAFETY: a hint, which reads nothing.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) }
     }
 }
 

@@ -12,7 +12,7 @@ use core::arch::x86_64::*;
 
 use super::layout::{Layout, Line, SIDE, offset, scale, with_layout};
 use super::single::single;
-use super::{Panel, Tokens};
+use super::{Ahead, Panel, Tokens};
 use crate::kernels::{Format, GROUP};
 
 /// Rows of a panel.
@@ -55,10 +55,10 @@ impl Panel for Avx512 {
     }
 
     #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw")]
-    unsafe fn pack(format: Format, rows: &[u8], panel: &mut [Line]) {
+    unsafe fn pack(format: Format, rows: &[u8], ahead: Ahead<'_>, panel: &mut [Line]) {
         // SAFETY: guaranteed by the caller.
         unsafe {
-            with_layout!(format, L => pack::<L>(rows, panel), _ => unreachable!("{format:?} has no layout"))
+            with_layout!(format, L => pack::<L>(rows, ahead, panel), _ => unreachable!("{format:?} has no layout"))
         }
     }
 
@@ -79,6 +79,7 @@ impl Panel for Avx512 {
         panel: &[Line],
         x: Tokens<'_>,
         tile: &[Halves],
+        ahead: Ahead<'_>,
         y: *mut f32,
         stride: usize,
     ) {
@@ -86,7 +87,7 @@ impl Panel for Avx512 {
         unsafe {
             with_layout!(
                 format,
-                L => multiply::<L>(panel, x, tile, y, stride),
+                L => multiply::<L>(panel, x, tile, ahead, y, stride),
                 _ => unreachable!("{format:?} has no layout")
             )
         }
@@ -98,28 +99,43 @@ impl Panel for Avx512 {
     }
 }
 
+/// Cache lines of each part to prefetch in each of `steps` steps.
+#[inline(always)]
+fn per_step(ahead: Ahead<'_>, steps: usize) -> [usize; 2] {
+    ahead.map(|part| part.len().div_ceil(64).div_ceil(steps.max(1)))
+}
+
+/// Prefetches what falls to step `step`. A few lines at a time, in address order: many at once wait
+/// for one another, and hold up the calculation that they should run beside.
+#[inline(always)]
+fn prefetch(ahead: Ahead<'_>, step: usize, per: [usize; 2]) {
+    for (part, per) in ahead.iter().zip(per) {
+        for line in step * per..(step + 1) * per {
+            // SAFETY: a hint, which reads nothing, and is harmless past the end.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(part.as_ptr().wrapping_add(line * 64).cast()) }
+        }
+    }
+}
+
 /// Interleaves 16 rows. For Q8_0 this takes about as long as reading them from memory; it must be
 /// this fast, because a few tokens may have to bear its cost alone.
 ///
 /// # Safety
 /// As for [`Panel::pack`].
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw")]
-unsafe fn pack<L: Layout>(rows: &[u8], panel: &mut [Line]) {
+unsafe fn pack<L: Layout>(rows: &[u8], ahead: Ahead<'_>, panel: &mut [Line]) {
     let row = rows.len() / ROWS;
     assert!(rows.len() == ROWS * row && row.is_multiple_of(L::UNIT));
     assert_eq!(row / L::UNIT * L::GROUPS * lines_of::<L>(), panel.len());
+    let per = per_step(ahead, row / L::UNIT);
     let blocks = panel.chunks_exact_mut(L::GROUPS * lines_of::<L>());
     for (u, blocks) in blocks.enumerate() {
         // SAFETY: unit `u` of 16 rows exists, and a block of the panel has the lines that are
-        // written, each aligned to 64 bytes. Prefetching past the end is harmless.
+        // written, each aligned to 64 bytes.
         unsafe {
             let upper = rows.as_ptr().add(u * L::UNIT);
             let lower = upper.add(SIDE * row);
-            // Prefetches the next panel line by line: sequential access is fastest.
-            for line in 0..(ROWS * L::UNIT).div_ceil(64) {
-                let at = rows.len() + u * ROWS * L::UNIT + line * 64;
-                _mm_prefetch::<_MM_HINT_T0>(rows.as_ptr().wrapping_add(at).cast());
-            }
+            prefetch(ahead, u, per);
             let (upper_scales, lower_scales) = (L::scales(upper, row), L::scales(lower, row));
             for (g, block) in blocks.chunks_exact_mut(lines_of::<L>()).enumerate() {
                 let to = block.as_mut_ptr().cast::<__m512i>();
@@ -212,17 +228,20 @@ unsafe fn multiply<L: Layout>(
     panel: &[Line],
     x: Tokens<'_>,
     tile: &[Halves],
+    ahead: Ahead<'_>,
     y: *mut f32,
     stride: usize,
 ) {
     let n = panel.len() / lines_of::<L>();
     assert!(tile.len() == if L::HALVES { n } else { 0 });
     let x = pointers(x, n);
+    let per = per_step(ahead, n);
     let mut acc = [_mm512_setzero_ps(); TOKENS];
     for (b, block) in panel.chunks_exact(lines_of::<L>()).enumerate() {
         // SAFETY: a line is aligned to 64 bytes, a block has the lines that are read, and block `b`
         // of every token exists (`pointers`).
         unsafe {
+            prefetch(ahead, b, per);
             let block = block.as_ptr().cast::<__m512i>();
             let mut w = [_mm512_setzero_si512(); CODES];
             for (i, w) in w.iter_mut().enumerate() {

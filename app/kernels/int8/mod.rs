@@ -64,6 +64,10 @@ impl<'a> Tokens<'a> {
     }
 }
 
+/// Memory that is read soon, for prefetching: a hint, which an instruction set ignores if its
+/// hardware prefetches by itself.
+type Ahead<'a> = [&'a [u8]; 2];
+
 /// How an instruction set multiplies [`Self::ROWS`] rows.
 ///
 /// # Safety
@@ -97,22 +101,20 @@ trait Panel {
         (1, 0)
     }
 
-    /// Unpacks rows, block by block.
-    unsafe fn pack(format: Format, rows: &[u8], panel: &mut [Self::Block]);
-
-    /// Prefetches memory that is read soon: a hint, and a no-op if the hardware
-    /// prefetches by itself.
-    fn expect(_: &[u8]) {}
+    /// Unpacks rows, block by block, and prefetches `ahead`.
+    unsafe fn pack(format: Format, rows: &[u8], ahead: Ahead<'_>, panel: &mut [Self::Block]);
 
     /// Lays out the activations of `TOKENS` tokens.
     fn gather(_: Format, _: Tokens<'_>, _: &mut [Self::Columns]) {}
 
     /// The results of `TOKENS` tokens, which are also passed as laid out by [`Panel::gather`].
+    /// Prefetches `ahead`.
     unsafe fn tile(
         format: Format,
         panel: &[Self::Block],
         x: Tokens<'_>,
         tile: &[Self::Columns],
+        ahead: Ahead<'_>,
         y: *mut f32,
         stride: usize,
     );
@@ -219,25 +221,26 @@ unsafe fn rows_with<P: Panel>(
     let mut last = vec![0f32; if padded.is_some() { P::TOKENS * P::ROWS } else { 0 }];
     for r in (range.start..whole).step_by(P::ROWS) {
         let rows = m.whole(isa, r..r + P::ROWS, &mut joined);
+        // Prefetches the next panel while this one is packed and multiplied, a share for each step.
+        let shares = 1 + tiled / P::TOKENS;
+        let next = m.parts(r + P::ROWS..(r + 2 * P::ROWS).min(range.end).max(r + P::ROWS));
+        let mut next = next.map(|part| part.chunks(part.len().div_ceil(shares).max(1)));
+        let mut ahead = || next.each_mut().map(|part| part.next().unwrap_or_default());
         // SAFETY: complete rows, existing tokens, and places of this range: r + ROWS is at most its
         // end. `last` has room for a tile.
         unsafe {
             if tiled > 0 {
-                P::pack(format, rows, &mut panel);
+                P::pack(format, rows, ahead(), &mut panel);
             }
-            // Prefetches the next panel while this one is multiplied.
-            let next = m.parts(r + P::ROWS..(r + 2 * P::ROWS).min(range.end).max(r + P::ROWS));
-            let mut next = next
-                .map(|part| part.chunks((part.len() * P::TOKENS).div_ceil(tiled.max(1)).max(1)));
             for t in (0..tiled).step_by(P::TOKENS) {
-                next.iter_mut().flat_map(Iterator::next).for_each(P::expect);
                 let tile = &tiles[t / P::TOKENS * tile_lines..][..tile_lines];
                 let columns = Tokens::from(padded.unwrap_or(x), t);
                 if t + P::TOKENS <= tokens {
-                    P::tile(format, &panel, columns, tile, y.at(t * m.rows() + r), m.rows());
+                    let y = y.at(t * m.rows() + r);
+                    P::tile(format, &panel, columns, tile, ahead(), y, m.rows());
                     continue;
                 }
-                P::tile(format, &panel, columns, tile, last.as_mut_ptr(), P::ROWS);
+                P::tile(format, &panel, columns, tile, ahead(), last.as_mut_ptr(), P::ROWS);
                 for (t, results) in (t..tokens).zip(last.chunks_exact(P::ROWS)) {
                     y.at(t * m.rows() + r).copy_from_nonoverlapping(results.as_ptr(), P::ROWS);
                 }

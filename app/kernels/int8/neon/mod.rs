@@ -7,7 +7,7 @@
 //! into a panel, or multiplies them directly. `tile` is the assembly for prefill, `single` that for
 //! decoding the most common formats.
 
-use super::{Panel, Tokens};
+use super::{Ahead, Panel, Tokens};
 use crate::kernels::{Format, GROUP};
 
 mod formats;
@@ -83,7 +83,7 @@ impl Panel for Neon {
         Kind::of(format).map_or((0, 0), Kind::lines)
     }
 
-    unsafe fn pack(format: Format, rows: &[u8], panel: &mut [Line]) {
+    unsafe fn pack(format: Format, rows: &[u8], _: Ahead<'_>, panel: &mut [Line]) {
         rows::pack(format, rows, panel);
     }
 
@@ -105,6 +105,7 @@ impl Panel for Neon {
         panel: &[Line],
         x: Tokens<'_>,
         tile: &[Line],
+        _: Ahead<'_>,
         y: *mut f32,
         stride: usize,
     ) {
