@@ -35,10 +35,13 @@ pub(crate) const MAX_ID_LIST_BYTES: usize = 8 * MAX_PROMPT_BYTES;
 /// last ends on a block boundary.
 pub const PREFILL_STEP_TOKENS: usize = 64;
 
-/// Drafted tokens that one decode step verifies. With the step's own token they make one block, so
-/// a step writes to at most two blocks. Longer steps gain nothing on the board: from about eight
-/// rows on, computing takes as long as reading the weights.
-pub(crate) const MAX_DRAFT_TOKENS: usize = BLOCK_TOKENS - 1;
+/// Drafted tokens that one decode step verifies. With the step's own token they make two blocks, so
+/// a step writes to at most three.
+pub(crate) const MAX_DRAFT_TOKENS: usize = 2 * BLOCK_TOKENS - 1;
+
+/// A decode step of more than a block of tokens takes at most this long: a reader sees its tokens
+/// all at once, and stops are honoured after it.
+pub(crate) const SMOOTH_STEP_MS: u64 = 200;
 
 /// Tokens of the longest draft: four full decode steps ahead.
 pub const MAX_PATH_TOKENS: usize = 64;

@@ -49,14 +49,15 @@ class Swarm:
 
     def compare(self, text):
         """How many times as fast the drafting node decodes, or none if the answer has one token."""
+        # The drafting node first: it would learn a new answer from the other.
         asked = [
             node.ask_whole(text, max_tokens=self.args.tokens)
-            for node in (self.plain, self.drafting)
+            for node in (self.drafting, self.plain)
         ]
         texts = [answer["text"] for answer in asked]
         if texts[0] != texts[1]:
             sys.exit(f"the answers differ: {texts}")
-        slow, fast = (answer["figures"] for answer in asked)
+        fast, slow = (answer["figures"] for answer in asked)
         if slow["generated"] < 2:
             return None
         return (slow["ttlt_ms"] - slow["ttft_ms"]) / max(1, fast["ttlt_ms"] - fast["ttft_ms"])

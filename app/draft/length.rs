@@ -5,7 +5,7 @@
 //! until all tokens of the path are part of the answer.
 
 use super::Costs;
-use crate::limits::{MAX_DRAFT_TOKENS, MAX_PATH_TOKENS};
+use crate::limits::{BLOCK_TOKENS, MAX_DRAFT_TOKENS, MAX_PATH_TOKENS, SMOOTH_STEP_MS};
 
 /// Least saving that a draft must promise, as a fraction of a step: less is within
 /// measurement error.
@@ -39,7 +39,8 @@ pub(crate) fn length(costs: &Costs, outlook: &Outlook) -> usize {
     let steps: [f32; MOST_ROWS] = core::array::from_fn(|drafted| {
         let step = costs
             .step_us(1 + drafted)
-            .filter(|step| drafted == 0 || step - one <= outlook.allowance_us);
+            .filter(|step| drafted == 0 || step - one <= outlook.allowance_us)
+            .filter(|step| drafted < BLOCK_TOKENS || *step <= SMOOTH_STEP_MS as f32 * 1e3);
         step.unwrap_or(f32::INFINITY)
     });
     let steps = &steps[..=outlook.most];

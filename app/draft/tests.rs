@@ -4,7 +4,7 @@ use heapless::Vec as Bounded;
 
 use super::*;
 use crate::id::TokenId;
-use crate::limits::{MAX_DRAFT_TOKENS, MAX_PATH_TOKENS};
+use crate::limits::{MAX_DRAFT_TOKENS, MAX_PATH_TOKENS, SMOOTH_STEP_MS};
 
 /// A board's steps, from tools/eval/zero2w.toml: reading takes 195 ms for any number of rows,
 /// computing 26 ms per row.
@@ -56,6 +56,16 @@ fn a_surer_source_gets_longer_drafts_and_a_poor_one_none() {
         length(&costs, &Outlook { allowance_us: 1.0, ..sure(1.0) }) <= 6,
         "no more than may be lost"
     );
+}
+
+/// A step of two blocks is for machines where nobody waits long for its tokens.
+#[test]
+fn steps_beyond_a_block_are_short_ones() {
+    let quick = measured(|rows| 17_000 + 2_500 * (rows as u64 - 1));
+    assert_eq!(length(&quick, &Outlook { ahead: 32, ..sure(1.0) }), 31);
+    let slow = measured(|rows| 100_000 + 8_000 * (rows as u64 - 1));
+    assert_eq!(length(&slow, &Outlook { ahead: 32, ..sure(1.0) }), 15);
+    assert!(slow.step_us(17).is_some_and(|us| us as u64 > SMOOTH_STEP_MS * 1_000));
 }
 
 /// A few tokens left for a last step cost nearly as much as many.
