@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures what drafts gain between real processes: `make again`.
 
-    again.py POTLUCK MODEL.gguf [--mmlu DIR] [--prompts 8] [--tokens 64] [--threads 1] [--json OUT]
+    again.py POTLUCK MODEL.gguf [--mmlu DIR] [--prompts 12] [--tokens 64] [--threads 1] [--json OUT]
 
 Three nodes share on this machine's loopback: one answers first, one then answers with drafts and one without. They take turns, so
 that no two compute at once. For each kind of prompt the table has how many times as fast the tokens after the first come with drafts:
@@ -9,6 +9,7 @@ that no two compute at once. For each kind of prompt the table has how many time
     repeated    MMLU questions without examples, which the first node has just answered
     examples    the same with five examples
     reworded    the same questions in other words; the measured nodes have answered the former ones
+    elsewhere   the same with questions of which only the first node has answered the former ones
     prose       the beginnings of a text that no node has seen
 
 The texts of both answers are compared: they must be equal.
@@ -48,7 +49,7 @@ class Swarm:
         wait_until_known(self.plain, self.first)
 
     def compare(self, text):
-        """How many times as fast the drafting node decodes, or none if the answer has one token."""
+        """How many times as fast the drafting node decodes, and its drafts; none if the answer has one token."""
         # The drafting node first: it would learn a new answer from the other.
         asked = [
             node.ask_whole(text, max_tokens=self.args.tokens)
@@ -60,45 +61,65 @@ class Swarm:
         fast, slow = (answer["figures"] for answer in asked)
         if slow["generated"] < 2:
             return None
-        return (slow["ttlt_ms"] - slow["ttft_ms"]) / max(1, fast["ttlt_ms"] - fast["ttft_ms"])
+        took = [figures["ttlt_ms"] - figures["ttft_ms"] for figures in (slow, fast)]
+        return took[0] / max(1, took[1]), fast["drafts"]
 
     def end(self):
         for node in (self.first, self.drafting, self.plain):
             node.end()
 
 
+def reworded(text):
+    """The same question in other words, which share no block with the former ones."""
+    return text.replace("The following are", "Here are", 1)
+
+
 def kinds(args):
     """For each kind: what is told before, and the prompt."""
     drawn = [
-        (subject, subject.questions[number])
+        (subject, [subject.questions[number] for number in subject.drawn(1, 1)])
         for subject in subjects(args.mmlu, None, args.prompts, 1)
-        for number in subject.drawn(1, 1)[:1]
     ][: args.prompts]
-    plain = [subject.prompt([], question) for subject, question in drawn]
+    plain = [subject.prompt([], questions[0]) for subject, questions in drawn]
     yield "repeated", [(text, text) for text in plain]
-    five = [subject.prompt(subject.examples[:5], question) for subject, question in drawn]
+    five = [subject.prompt(subject.examples[:5], questions[0]) for subject, questions in drawn]
     yield "examples", [(text, text) for text in five]
-    reworded = [text.replace("The following are", "Here are", 1) for text in plain]
-    yield "reworded", [(None, text) for text in reworded]
+    yield "reworded", [(None, reworded(text)) for text in plain]
+    others = [subject.prompt([], questions[1]) for subject, questions in drawn]
+    yield "elsewhere", [(text, reworded(text)) for text in others]
     words = (Path(__file__).parent / "quality" / "prose.txt").read_text().split()
     starts = range(0, len(words) - 60, (len(words) - 60) // args.prompts)
     prose = [" ".join(words[start : start + 60]) for start in starts[: args.prompts]]
     yield "prose", [(None, text) for text in prose]
 
 
+def sources(answers):
+    """Of all drafted tokens, how many of each source were right."""
+    counts = {}
+    for _, drafts in answers:
+        for source, count in drafts.items():
+            right, drafted = counts.get(source, (0, 0))
+            counts[source] = (right + count["accepted"], drafted + count["drafted"])
+    parts = [
+        f"{source} {right} of {drafted}" for source, (right, drafted) in counts.items() if drafted
+    ]
+    return "right: " + (", ".join(parts) or "nothing drafted")
+
+
 def measure(args):
     swarm, table = Swarm(args), {}
     try:
         for kind, prompts in kinds(args):
-            ratios = []
+            answers = []
             for told, text in prompts:
                 if told is not None:
                     swarm.tell(told)
-                ratios += [ratio for ratio in [swarm.compare(text)] if ratio is not None]
+                answers += [answer for answer in [swarm.compare(text)] if answer is not None]
+            ratios = [ratio for ratio, _ in answers]
             table[kind] = ratios
             print(
                 f"{kind:9} {len(ratios):3} answers: {statistics.median(ratios):5.2f} times as fast, "
-                f"least {min(ratios):.2f}, most {max(ratios):.2f}",
+                f"least {min(ratios):.2f}, most {max(ratios):.2f}; {sources(answers)}",
                 flush=True,
             )
     finally:
@@ -111,7 +132,7 @@ def main():
     parser.add_argument("binary")
     parser.add_argument("model")
     parser.add_argument("--mmlu", type=Path, default=Path("tests/data/mmlu"))
-    parser.add_argument("--prompts", type=int, default=8)
+    parser.add_argument("--prompts", type=int, default=12)
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--port", type=int, default=7620)

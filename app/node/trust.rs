@@ -73,11 +73,16 @@ const DRAFTS_MS: u64 = 600_000;
 /// Peers whose drafts are right less often than this are not asked for any.
 const POOR_DRAFTS: f32 = 0.3;
 
-/// Questions about its habits that a peer may answer in vain, in a row, before it is left alone.
-const VAIN_ANSWERS: u32 = 4;
+/// Questions about its habits that a peer may leave unanswered, in a row, before it is left alone.
+/// Answers differ, and the first ones may have nothing in common with what it has answered.
+const VAIN_ANSWERS: u32 = 16;
 
-/// How long it is left alone then, in milliseconds. Each of its answers may teach it what was asked,
-/// so it gets one more question a minute.
+/// As how many of these a guess counts that is wrong from its first token: it costs more than a
+/// question.
+const VAIN_GUESS: u32 = 4;
+
+/// How long it is left alone then, in milliseconds. Each of its answers may teach it what was
+/// asked, so it gets one more question a minute.
 const VAIN_MS: u64 = 60_000;
 
 /// What to expect of a peer.
@@ -292,8 +297,8 @@ impl Trust {
         self.drafts(node, now).chance() >= POOR_DRAFTS && self.of(node, now).worth > 0.0
     }
 
-    /// `right` tokens of what a peer's habits suggested were right. `wrong`: the next one was wrong,
-    /// otherwise unknown.
+    /// `right` tokens of what a peer's habits suggested were right. `wrong`: the next one was
+    /// wrong, otherwise unknown.
     pub(crate) fn guessed(&mut self, node: NodeId, right: usize, wrong: bool, now: Millis) {
         let mut habits = self.habits(node, now);
         habits.note(right, wrong);
@@ -304,11 +309,12 @@ impl Trust {
         }
     }
 
-    /// A question about the peer's habits was in vain: it knew nothing, said nothing in time, or
-    /// was wrong from the first token.
-    pub(crate) fn asked_in_vain(&mut self, node: NodeId, now: Millis) {
+    /// A question about the peer's habits was in vain: its guess was wrong from the first token
+    /// (`guessed`), or it knew nothing or said nothing in time.
+    pub(crate) fn asked_in_vain(&mut self, node: NodeId, guessed: bool, now: Millis) {
         let record = self.touch(node, now);
-        record.vain = (record.vain.0.saturating_add(1), now);
+        let weight = if guessed { VAIN_GUESS } else { 1 };
+        record.vain = (record.vain.0.saturating_add(weight), now);
     }
 
     /// How often what a peer's habits suggested was right.
@@ -325,7 +331,7 @@ impl Trust {
         let (vain, at) = self.peers.get(&node).map_or((0, Millis(0)), |record| record.vain);
         let asked = vain < VAIN_ANSWERS || now >= at + Millis(VAIN_MS);
         (asked && self.of(node, now).worth > 0.0)
-            .then(|| self.habits(node, now).chance() / (1.0 + vain as f32))
+            .then(|| self.habits(node, now).chance() / (1.0 + vain as f32 / VAIN_GUESS as f32))
     }
 
     /// A prefill step of `tokens` took `micros`. Steps shorter than a block are ignored: they

@@ -2,9 +2,9 @@
 //!
 //! The first choice is what once followed according to this node's own slab. Next comes a peer that
 //! seems to have answered the same prompt, then an echo of the text so far, or a habit of this
-//! node, and last a peer's habit (`habits`). Every token of the answer is compared with the expected
-//! one, whether it was drafted or not. A path is dropped at its first wrong token, and its source's
-//! record remembers it.
+//! node, and last a peer's habit (`habits`). Every token of the answer is compared with the
+//! expected one, whether it was drafted or not. A path is dropped at its first wrong token, and its
+//! source's record remembers it.
 
 use core::array;
 
@@ -122,7 +122,7 @@ impl Drafts {
         if let Some(asked) = self.asked.take_if(|asked| now >= asked.at + Millis(DRAFT_TIMEOUT_MS))
         {
             match asked.is_habit {
-                true => self.habits.in_vain(asked.node, tokens.len(), shared, now),
+                true => self.habits.in_vain((asked.node, false), tokens.len(), shared, now),
                 false => self.leave(asked.node),
             }
         }
@@ -242,7 +242,7 @@ impl Drafts {
         let known = tokens.get(from..).unwrap_or_default();
         let Some(mut path) = Path::new(hint.tokens.clone(), Source::PeerHabit, Some(hint.node))
         else {
-            return self.habits.in_vain(hint.node, tokens.len(), shared, now);
+            return self.habits.in_vain((hint.node, false), tokens.len(), shared, now);
         };
         let right = known.iter().take_while(|token| path.follow(**token)).count();
         let wrong = right < known.len() && !path.tokens().is_empty();
@@ -341,7 +341,7 @@ impl Drafts {
             Some(Path { source: Source::PeerHabit, peer: Some(node), .. }) => {
                 (0..MAX_DRAFT_ASKS).for_each(|_| {
                     shared.trust.guessed(*node, 0, true, now);
-                    shared.trust.asked_in_vain(*node, now);
+                    shared.trust.asked_in_vain(*node, true, now);
                 });
             }
             Some(Path { peer: Some(node), .. }) => {
@@ -349,7 +349,7 @@ impl Drafts {
             }
             _ => {}
         }
-        *self = Drafts::none();
+        *self = Drafts { learns: self.learns, ..Drafts::none() };
     }
 }
 

@@ -60,8 +60,8 @@ impl Habits {
         best.map(|(_, node)| node)
     }
 
-    /// Asks a peer what is likely to follow `tokens`. Returns the request's id; none if it cannot be
-    /// sent: then this answer does not ask that peer again.
+    /// Asks a peer what is likely to follow `tokens`. Returns the request's id; none if it cannot
+    /// be sent: then this answer does not ask that peer again.
     pub(super) fn ask(
         &mut self,
         node: NodeId,
@@ -83,9 +83,16 @@ impl Habits {
         id
     }
 
-    /// A question was in vain; the text has `len` tokens by now.
-    pub(super) fn in_vain(&mut self, node: NodeId, len: usize, shared: &mut Shared, now: Millis) {
-        shared.trust.asked_in_vain(node, now);
+    /// A question was in vain, because of a wrong guess (`guessed`) or none; the text has `len`
+    /// tokens by now.
+    pub(super) fn in_vain(
+        &mut self,
+        (node, guessed): (NodeId, bool),
+        len: usize,
+        shared: &mut Shared,
+        now: Millis,
+    ) {
+        shared.trust.asked_in_vain(node, guessed, now);
         self.again_at = len + (1 << self.vain.min(MAX_HABIT_WAIT.ilog2()));
         self.vain += 1;
     }
@@ -106,7 +113,7 @@ impl Habits {
         if path.matched > 0 {
             self.vain = 0;
         } else if wrong {
-            self.in_vain(node, len, shared, now);
+            self.in_vain((node, true), len, shared, now);
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::keyring::{Entropy, Keyring};
 use crate::kv::{KvFormat, KvShape, Plane};
 use crate::limits::{BLOCK_TOKENS, LEAST_PEERS};
 use crate::node::{
-    Ask, AskId, Figures, Input, JobDone, Node, NodeConfig, Output, Reply, StopReason,
+    Ask, AskId, Figures, Input, JobDone, JobFault, Node, NodeConfig, Output, Reply, StopReason,
 };
 use crate::sampler::Sampling;
 
@@ -230,4 +230,45 @@ fn a_draft_goes_on_into_the_next_block_only_where_there_is_room() {
     assert!(steps.iter().any(crosses), "{steps:?}");
     let planes = node.shared.cache.stats().planes;
     assert!(planes.iter().all(|plane| plane.pinned == 0 && plane.reserved == 0), "{planes:?}");
+}
+
+/// A peer may suggest tokens that the engine cannot run. The answer then does without drafts, and
+/// teaches the habits like any other.
+#[test]
+fn an_answer_whose_draft_has_failed_still_teaches_the_habits() {
+    let layers = [Plane::Global, Plane::Sliding];
+    let shape = Arc::new(KvShape::new(&layers, 1, 32, WINDOW, KvFormat::Int8).unwrap());
+    let tokens: Vec<TokenId> = (0..20).map(TokenId).collect();
+    let mut node = node(&shape, 1 << 20);
+    let mut failed = 0;
+    for base in [1_000, 2_000] {
+        let ask = Ask {
+            id: AskId(base.into()),
+            tokens: tokens.clone(),
+            max_tokens: 60,
+            sampling: Sampling::GREEDY,
+            private: false,
+            watch: None,
+        };
+        node.handle(Input::Ask(ask), Millis(0));
+        while let Some(output) = node.poll_output() {
+            let Output::Engine(job) = output else { continue };
+            let rows = job.judge.as_ref().map_or(0, |judge| judge.rows);
+            let end = job.first + job.tokens.len();
+            let result = if rows > 1 {
+                failed += 1;
+                Err(JobFault::Failed("no such token".into()))
+            } else {
+                // Both answers begin alike.
+                let token = |at: usize| at as u32 + if at < 30 { 0 } else { base };
+                Ok((end - rows..end).map(|at| TokenId(token(at))).collect())
+            };
+            let done = JobDone { id: job.id, result, micros: 1_000, sampling_micros: 0 };
+            drop(job.sequence);
+            node.handle(Input::Engine(done), Millis(end as u64));
+        }
+    }
+    assert_eq!(failed, 1, "the second answer is drafted from the first, once");
+    let said: Vec<TokenId> = (2_040..2_060).map(TokenId).collect();
+    assert!(node.shared.habits.guess(&said[..10]).starts_with(&said[10..12]));
 }

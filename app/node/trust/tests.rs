@@ -201,17 +201,21 @@ fn a_peer_that_is_asked_in_vain_is_left_alone_for_a_minute() {
     let mut trust = Trust::new(None, 0);
     let promise = |trust: &Trust, now| trust.promise(PEER, Millis(now));
     let untried = promise(&trust, 0).unwrap();
-    for asked in 1..=4 {
+    for asked in 1..=VAIN_ANSWERS {
         let before = promise(&trust, 0).unwrap();
-        trust.asked_in_vain(PEER, Millis(0));
+        trust.asked_in_vain(PEER, false, Millis(0));
         assert!(promise(&trust, 0).is_none_or(|promise| promise < before), "{asked} times");
     }
     assert_eq!((promise(&trust, 0), promise(&trust, MINUTE - 1)), (None, None));
     assert!(promise(&trust, MINUTE).is_some(), "one more question");
-    trust.asked_in_vain(PEER, Millis(MINUTE));
+    trust.asked_in_vain(PEER, false, Millis(MINUTE));
     assert_eq!(promise(&trust, 2 * MINUTE - 1), None);
     trust.guessed(PEER, 6, true, Millis(2 * MINUTE));
     assert!(promise(&trust, 2 * MINUTE).unwrap() > untried, "it was right");
+    let mut trust = Trust::new(None, 0);
+    (0..4).for_each(|_| trust.asked_in_vain(PEER, true, Millis(0)));
+    assert_eq!(promise(&trust, 0), None, "wrong guesses count more than none");
+    trust.guessed(PEER, 6, true, Millis(2 * MINUTE));
     assert!(trust.is_asked_for_drafts(PEER, Millis(2 * MINUTE)));
     assert_eq!(trust.drafts(PEER, Millis(2 * MINUTE)), draft::Record::SOUND);
     (0..4).for_each(|_| trust.drafted(PEER, 0, true, Millis(2 * MINUTE)));

@@ -1,4 +1,4 @@
-//! Peers help with answers that nobody has given before, if they have answered alike ones; and they
+//! Peers help with answers that nobody has given before, if they have answered similar ones; and they
 //! never delay or change one.
 
 use potluck::id::TokenId;
@@ -29,7 +29,7 @@ fn prose(question: u32) -> Vec<TokenId> {
     [prompt(900, 52), prompt(question, 27)].concat()
 }
 
-/// Boards of which the first has answered alike questions.
+/// Boards of which the first has answered similar questions.
 fn versed(name: &str, drafts: &[bool]) -> Sim {
     let mut sim = boards(name, drafts);
     (0..ALIKE).for_each(|question| drop(sim.answer_now(0, &few_shot(question), ANSWER)));
@@ -37,7 +37,7 @@ fn versed(name: &str, drafts: &[bool]) -> Sim {
 }
 
 #[test]
-fn a_reworded_question_is_answered_sooner_where_a_peer_has_answered_alike_ones() {
+fn a_reworded_question_is_answered_sooner_where_a_peer_has_answered_similar_ones() {
     let mut right = 0;
     for luck in [None, Some(7)] {
         let mut times = [0; 3];
@@ -121,7 +121,7 @@ fn wrong_habits_change_no_answer_and_cost_next_to_nothing() {
             eprintln!("{mischief:?}, {luck:?}: {} ms, {wrong} wrong, asked {asked:?}", spent / 10);
             assert!(spent <= 10 * ALONE, "all in all nothing is lost: {spent} ms");
             if mischief != Mischief::HalfDrafts {
-                assert!(asked[9] < 20, "it is left alone: {asked:?}");
+                assert!(asked[9] <= 20 && asked[9] == asked[4], "it is left alone: {asked:?}");
             }
             sim.assert_quiet();
         }
@@ -146,8 +146,8 @@ fn new_prose_is_as_fast_as_without_peers() {
         assert_eq!((with.1, without.1), (ALONE, ALONE), "question {question}");
         assert!(with.0 <= without.0 + 1, "question {question}: {with:?}, without {without:?}");
         assert_eq!(stats.drafts.all().drafted, 0);
-        assert!(stats.habits_asked - before <= 4, "question {question}");
-        assert!(stats.habits_asked <= 4 + sims[0].clock().0 / 60_000, "one a minute");
+        assert!(stats.habits_asked - before <= 8, "question {question}");
+        assert!(stats.habits_asked <= 16 + sims[0].clock().0 / 60_000, "then one a minute");
     }
 }
 
