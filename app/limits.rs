@@ -36,14 +36,16 @@ pub(crate) const MAX_ID_LIST_BYTES: usize = 8 * MAX_PROMPT_BYTES;
 pub const PREFILL_STEP_TOKENS: usize = 64;
 
 /// Drafted tokens that one decode step verifies. With the step's own token they make two blocks, so
-/// a step writes to at most three.
+/// a step writes to at most three. On a PC a known answer of 64 tokens then takes four steps; slow
+/// machines stay within a block (`SMOOTH_STEP_MS`).
 pub(crate) const MAX_DRAFT_TOKENS: usize = 2 * BLOCK_TOKENS - 1;
 
-/// A decode step of more than a block of tokens takes at most this long: a reader sees its tokens
-/// all at once, and stops are honoured after it.
+/// A decode step of more than a block of tokens must be expected to take at most this long: a
+/// reader sees its tokens all at once, and stops are honoured after it.
 pub(crate) const SMOOTH_STEP_MS: u64 = 200;
 
-/// Tokens of the longest draft: four full decode steps ahead.
+/// Tokens of the longest path, and of a peer's answer to a draft request: two of the longest decode
+/// steps, or four of a block each.
 pub const MAX_PATH_TOKENS: usize = 64;
 
 /// Entries of the habit table, 8 bytes each: 128 kB. A token of an answer makes three, so the table

@@ -139,7 +139,8 @@ fn a_binary_that_needs_a_loader_makes_no_image() {
     assert!(!out.exists());
 }
 
-/// The socket's mode decides who attaches, so members of any group must be able to enter its folder.
+/// The socket's mode decides who attaches, so members of any group must be able to enter its
+/// folder.
 #[test]
 fn the_services_folder_keeps_no_group_from_the_consoles_socket() {
     let unit = include_str!("../tools/systemd/potluck.service");

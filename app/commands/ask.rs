@@ -93,7 +93,7 @@ fn answer(
     let start = Instant::now();
     let node = Node::new(config).map_err(fronts::Fail::from)?;
     let engine = Engine::start(model, cpu, None).map_err(fronts::Fail::from)?;
-    let (driver, words) = Driver::new(node, start, engine, None);
+    let (driver, events) = Driver::new(node, start, engine, None);
     let driver = Rc::new(driver);
     driver.read_model(lock.then_some(files), None).map_err(fronts::Fail::from)?;
     let tokenizer = for_good(tokenizer);
@@ -113,8 +113,8 @@ fn answer(
         watch,
     }));
     driver.run_until(async {
-        while let Ok(word) = words.recv().await {
-            match word {
+        while let Ok(event) = events.recv().await {
+            match event {
                 DriverEvent::Note(_, line) => printer.note('·', &line),
                 DriverEvent::Reset(_) | DriverEvent::Reboot => {}
                 DriverEvent::Reply(_, Reply::Failed(reason)) => {

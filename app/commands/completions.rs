@@ -52,7 +52,8 @@ fn with_names(command: Command) -> Command {
     })
 }
 
-/// The names in what the help calls a value, such as `auto|on|off`; none for `FILE` and `ADDR|NAME`.
+/// The names in what the help calls a value, such as `auto|on|off`; none for `FILE` and
+/// `ADDR|NAME`.
 fn names(value: &str) -> Option<Vec<&'static str>> {
     let mut known = TABLE.iter().map(|key| key.value).chain(OF_COMMANDS);
     known.find(|known| *known == value && is_names(known)).map(|known| known.split('|').collect())

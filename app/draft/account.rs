@@ -8,9 +8,10 @@
 use super::costs::BELIEVED;
 use super::{Costs, Source};
 
-/// Allowed loss on what once followed: steps, and a fraction of the answer's time. Together 5 % of an
-/// answer of 64 tokens. With less than 1.5 steps, a machine whose steps of several rows cost more than
-/// two of one row (its single rows are quick, as from halves of the output rows) would never try one.
+/// Allowed loss on what once followed: steps, and a fraction of the answer's time. Together 5 % of
+/// an answer of 64 tokens. With less than 1.5 steps, a machine whose steps of several rows cost
+/// more than two of one row (its single rows are quick, as from halves of the output rows) would
+/// never try one.
 const SOUND: (f32, f32) = (1.5, 0.025);
 
 /// The same for guesses by similarity: new prose must not be slowed noticeably.

@@ -79,7 +79,7 @@ pub(crate) enum DriverEvent {
     Reboot,
     /// The engine's thread has ended: there will be no answer.
     EngineEnded,
-    /// What the node took from a former start is not what it was.
+    /// Something that a former start saved has changed since.
     Changed(Changed),
 }
 

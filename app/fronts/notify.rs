@@ -53,7 +53,8 @@ impl Manager {
         let _ = self.socket.send_to_addr(lines.as_bytes(), &self.to);
     }
 
-    /// Reports that the node ends. The manager shows the last state for as long as the node is down.
+    /// Reports that the node ends. The manager shows the last state for as long as the node is
+    /// down.
     pub(super) fn stops(&self) {
         self.send("STOPPING=1\nSTATUS=stopped");
     }

@@ -321,8 +321,8 @@ pub const MAX_WANTS_IN_FLIGHT: usize = 16;
 /// most peers that it asks: those most likely to know.
 pub(crate) const MAX_DRAFT_ASKS: usize = 4;
 
-/// Tokens of an answer for each question about a peer's habits, beyond the first `MAX_DRAFT_ASKS`. An
-/// answer of 200 tokens a second stays below what a peer looks up on one connection.
+/// Tokens of an answer for each question about a peer's habits, beyond the first `MAX_DRAFT_ASKS`.
+/// An answer of 200 tokens a second stays below what a peer looks up on one connection.
 pub(crate) const TOKENS_PER_HABIT_ASK: usize = 4;
 
 /// The most tokens that an answer waits after a question about habits that was in vain: one at

@@ -11,10 +11,12 @@ use super::config::{ModelConfig, Precision};
 use super::engine::CHUNK_TOKENS;
 use super::fault::{Fault, FileError};
 use super::load::{fingerprint, named, open};
+use super::stripes::STRIPE_ROWS;
 use crate::kernels::MOST_TOGETHER;
 use crate::kv::{KvFormat, KvShape, Plane};
 use crate::limits::{
-    BLOCK_TOKENS, HEAP_RESERVE_BYTES, MAX_CONTEXT_TOKENS, NODE_TABLE_BYTES, PROGRAM_BYTES,
+    BLOCK_TOKENS, HEAP_RESERVE_BYTES, MAX_CONTEXT_TOKENS, MAX_DRAFT_TOKENS, NODE_TABLE_BYTES,
+    PROGRAM_BYTES,
 };
 use crate::tokenizer::Tokenizer;
 
@@ -225,7 +227,9 @@ pub(crate) fn scratch_bytes(config: &ModelConfig, context: usize, cores: usize) 
         + 2 * config.kv_heads * config.head_dim
         + 2 * config.ffn;
     let of_a_core = scratch_values(config.heads, config.kv_heads, config.head_dim, context);
-    4 * (widths * CHUNK_TOKENS + (MOST_TOGETHER + 1) * config.vocab + cores * of_a_core) as u64
+    let logits = ((MOST_TOGETHER + 1) * config.vocab)
+        .max((MAX_DRAFT_TOKENS + 1) * config.vocab.min(STRIPE_ROWS));
+    4 * (widths * CHUNK_TOKENS + logits + cores * of_a_core) as u64
 }
 
 /// A readable size: 243.1 MB.

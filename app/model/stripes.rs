@@ -12,7 +12,7 @@ use super::Wanted;
 
 /// Output rows of a stripe. With the rows of the longest draft, a stripe has as many logits as one
 /// row has in Gemma's vocabulary.
-pub(super) const STRIPE_ROWS: usize = 16_384;
+pub(super) const STRIPE_ROWS: usize = 8_192;
 
 /// The best candidates of one row so far.
 pub(super) struct Best<'a> {

@@ -98,8 +98,8 @@ impl OutputRows {
 
     /// Whether memory holds the model and the halves. Then both ways can be compared, and what
     /// needs all logits uses the rows. Where it does not (on a board), the rows would be read from
-    /// the card again and again: halves replace them altogether, without a comparison, for they are
-    /// half of what a step reads.
+    /// the card again and again: halves replace them altogether, without a comparison, because a step
+    /// then reads a third less.
     fn fits_beside(&self) -> bool {
         let model: u64 = self.others.iter().map(|(_, part)| part.len() as u64).sum::<u64>()
             + self.weight.bytes().len() as u64;

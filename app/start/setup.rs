@@ -110,7 +110,8 @@ impl UnreadModel {
     /// Reads all of it to verify it, which also brings it into memory, the last used part last.
     ///
     /// # Errors
-    /// What is not what it was taken for. It is forgotten, so the next start makes it again.
+    /// [`Changed`]: what no longer has the content that was recorded. The record is deleted, so the
+    /// next start makes it again.
     pub(crate) fn read(&self) -> Result<(), Changed> {
         if let Some(opened) = self.model.as_ref().filter(|opened| opened.content() != self.content)
         {

@@ -60,8 +60,10 @@ impl Responder {
     pub(super) fn handle(&mut self, rest: &mut &[u8]) -> Result<Option<Outcome>, Fault> {
         let Some(length) = fill(&mut self.received, 2, rest) else { return Ok(None) };
         let message_bytes = knock::message_bytes([length[0], length[1]])?;
-        let Some(word) = fill(&mut self.received, 2 + message_bytes, rest) else { return Ok(None) };
-        let tag = match knock::read(&word[2..])? {
+        let Some(message) = fill(&mut self.received, 2 + message_bytes, rest) else {
+            return Ok(None);
+        };
+        let tag = match knock::read(&message[2..])? {
             FirstMessage::Knock(tag) => tag,
             FirstMessage::Bye(reason) => return Ok(Some(Outcome::Bye(reason))),
         };

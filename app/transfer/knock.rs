@@ -71,11 +71,11 @@ pub(super) fn message_bytes(length: [u8; 2]) -> Result<usize, Fault> {
 }
 
 /// Reads a first message without its length.
-pub(super) fn read(word: &[u8]) -> Result<FirstMessage, Fault> {
-    if let Ok((Frame::Bye { reason }, [])) = postcard::take_from_bytes(word) {
+pub(super) fn read(message: &[u8]) -> Result<FirstMessage, Fault> {
+    if let Ok((Frame::Bye { reason }, [])) = postcard::take_from_bytes(message) {
         return Ok(FirstMessage::Bye(reason));
     }
-    let Ok(((NUMBER, knock), [])) = postcard::take_from_bytes::<(u8, Knock)>(word) else {
+    let Ok(((NUMBER, knock), [])) = postcard::take_from_bytes::<(u8, Knock)>(message) else {
         return Err(Fault::Magic);
     };
     if knock.magic != MAGIC {

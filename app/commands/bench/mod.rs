@@ -121,7 +121,7 @@ pub(super) enum BenchError {
     #[error(transparent)]
     Tokens(#[from] TokenizerError),
     #[error(
-        "{text} has {tokens} tokens, and the longest case takes {needed}: print a longer text, or \
+        "{text} has {tokens} tokens, and the longest case takes {needed}: give a longer text, or \
          fewer tokens"
     )]
     Short { text: PathBuf, tokens: usize, needed: usize },

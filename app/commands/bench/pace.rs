@@ -16,10 +16,10 @@ use super::random;
 const PASSES: [usize; 6] = [1, 2, 4, 8, 16, PREFILL_STEP_TOKENS];
 
 /// Rows of logits that are measured together: a step's own, and those of drafts.
-const ROWS: [usize; 8] = [1, 2, 3, 4, 6, 8, 12, 16];
+const ROWS: [usize; 10] = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32];
 
-/// Tokens before those rows. What logits cost can depend on how sure the model is of them, and it
-/// is not of the first of a text.
+/// Tokens before those rows. What logits cost can depend on how sure the model is of the next
+/// token, and at a text's beginning it is not sure.
 const JUDGED_AT: usize = 48;
 
 /// Depths at which a pass is measured again; the last is the default context, less a pass.
@@ -61,8 +61,10 @@ pub(super) fn measure(
     // A pass that also finds the likeliest token after each of its tokens, as an answer does.
     let judged = |tokens: usize| {
         let wanted = [Wanted { count: 1, apart: &[] }; ROWS[ROWS.len() - 1]];
-        let (text, wanted) = (&text[..tokens], &wanted[..tokens]);
-        median(&|| model.likeliest_of_each_while(text, 0, &sequence, wanted, &|| true).map(drop))
+        let (text, wanted) = (&text[before..before + tokens], &wanted[..tokens]);
+        median(&|| {
+            model.likeliest_of_each_while(text, before, &sequence, wanted, &|| true).map(drop)
+        })
     };
     let mut token_us = Vec::new();
     for tokens in PASSES.into_iter().filter(|tokens| *tokens <= longest) {

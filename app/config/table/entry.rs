@@ -80,8 +80,8 @@ impl Key {
 const SHORT: [(&str, char); 4] =
     [("model", 'm'), ("threads", 't'), ("max-tokens", 'n'), ("peer", 'p')];
 
-/// A row: the field of [`Config`], the option and what its value is called, an example, what the key
-/// is, and why the default is what it is.
+/// A row: the field of [`Config`], the option and what its value is called, an example, what the
+/// key is, and why the default is what it is.
 macro_rules! row {
     ($section:ident . $key:ident, $option:expr, $value:expr, $example:expr, $about:expr, $why:expr) => {
         row!($section.$key, $option, $value, $example, $about, $why, false)

@@ -2,8 +2,8 @@
 //!
 //! Promises: while a line is being edited, lines appear above it, and it is redrawn below them.
 //! While an answer streams, notes wait for the end of its line; a bounded number is kept, and the
-//! rest are counted. A line that is longer than a row of a terminal that reports its width is broken
-//! between words. No text can move the cursor, change a colour or set a title.
+//! rest are counted. A line that is longer than a row of a terminal that reports its width is
+//! broken between words. No text can move the cursor, change a colour or set a title.
 
 use crate::limits::MAX_WAITING_NOTES;
 
@@ -137,8 +137,8 @@ pub fn harmless(text: &str) -> String {
         .collect()
 }
 
-/// The rows of a line on a terminal of this many columns. It is broken between words, and its second
-/// column stays a column. A line of JSON stays whole, and so does a word longer than a row.
+/// The rows of a line on a terminal of this many columns. It is broken between words, and its
+/// second column stays a column. A line of JSON stays whole, and so does a word longer than a row.
 fn rows(line: &str, columns: usize) -> Vec<String> {
     // Terminals differ in what they do after a character in the last column.
     let room = columns - 1;
@@ -167,8 +167,8 @@ fn rows(line: &str, columns: usize) -> Vec<String> {
     rows
 }
 
-/// Where a line's second column begins, after at least two spaces or else after a mark; where it has
-/// only one column, where that begins.
+/// Where a line's second column begins, after at least two spaces or else after a mark; where it
+/// has only one column, where that begins.
 fn second_column(line: &str) -> usize {
     let text = line.trim_start();
     let start = line.len() - text.len();

@@ -56,10 +56,10 @@ const ABSOLUTE: f32 = f32::from_bits((127 - 100) << 23);
 /// No product whose bound's terms stay below this overflows.
 const MOST: f64 = 1e36;
 
-/// How many tokens to judge together from halves of the output rows: as many as are read more slowly
-/// than they are computed. On the board reading all rows takes as long as computing seven products
-/// with them, and reading the upper halves as long as computing four. A PC's loops take four whole
-/// products at a time, in less time than four from halves, and with AVX-512 than three.
+/// How many tokens to judge together from halves of the output rows: as many as are read more
+/// slowly than they are computed. On the board reading all rows takes as long as computing seven
+/// products with them, and reading the upper halves as long as computing four. A PC's loops take
+/// four whole products at a time, in less time than four from halves, and with AVX-512 than three.
 pub(crate) fn judged_together(isa: Isa) -> usize {
     match isa.kind() {
         #[cfg(target_arch = "x86_64")]

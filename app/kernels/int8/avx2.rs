@@ -210,8 +210,8 @@ unsafe fn write_codes<L: Layout>(unit: *const u8, row: usize, g: usize, to: *mut
             }
             return;
         }
-        // Each half's scale twice, because two columns share a lane. (Loops, because a closure
-        // would not be compiled with the target features.)
+        // Each half's scale twice, because two columns share a lane. (Loops, because what a
+        // closure is passed to is not compiled with the target features.)
         let mut scales = [[[0i16; 2]; SIDE]; 2];
         for r in 0..SIDE {
             if L::EXCESS > 0 {

@@ -172,8 +172,8 @@ unsafe fn pack<L: Layout>(rows: &[u8], ahead: Ahead<'_>, panel: &mut [Line]) {
 unsafe fn write_codes<L: Layout>(units: [*const u8; 2], row: usize, g: usize, to: *mut __m512i) {
     let first = _mm512_setr_epi64(0, 1, 8, 9, 4, 5, 12, 13);
     let second = _mm512_setr_epi64(2, 3, 10, 11, 6, 7, 14, 15);
-    // Row r beside row r + 8. (Loops, because a closure would not be compiled with the target
-    // features.)
+    // Row r beside row r + 8. (Loops, because what a closure is passed to is not compiled with the
+    // target features.)
     let mut rows = [_mm512_setzero_si512(); SIDE];
     for (r, pair) in rows.iter_mut().enumerate() {
         // SAFETY: guaranteed by the caller.
@@ -255,7 +255,7 @@ unsafe fn multiply<L: Layout>(
                 let mut sum = _mm512_set1_epi32(match L::EXCESS {
                     _ if L::HALVES => tile[b][0][t],
                     _ if !L::UNSIGNED => offset,
-                    // Offsets are multiples of 128, and excesses powers of two.
+                    // `offset` is −128 × the sum of the codes, so the shift is exact.
                     excess => (offset >> 7) * excess,
                 });
                 for (i, w) in w.iter().enumerate().take(if L::HALVES { CODES / 2 } else { CODES }) {

@@ -90,13 +90,14 @@ trait Panel {
     type Block: Copy;
     /// Initial scratch.
     const ZERO: Self::Block;
-    /// The element of a tile of activations, if the loop does not read them in place.
+    /// The element of a tile: what the loop needs of the activations besides, or instead of, the
+    /// stored ones.
     type Columns: Copy + Sync;
     /// Initial scratch.
     const NO_COLUMNS: Self::Columns;
 
-    /// How many elements of both 32 columns take. The second is 0 if the loop reads
-    /// activations in place.
+    /// How many elements of a panel, and of a tile, 32 columns take. The second is 0 if the loop
+    /// needs nothing but the activations in place.
     fn lines(_: Format) -> (usize, usize) {
         (1, 0)
     }
@@ -104,7 +105,7 @@ trait Panel {
     /// Unpacks rows, block by block, and prefetches `ahead`.
     unsafe fn pack(format: Format, rows: &[u8], ahead: Ahead<'_>, panel: &mut [Self::Block]);
 
-    /// Lays out the activations of `TOKENS` tokens.
+    /// Prepares the tile of `TOKENS` tokens.
     fn gather(_: Format, _: Tokens<'_>, _: &mut [Self::Columns]) {}
 
     /// The results of `TOKENS` tokens, which are also passed as laid out by [`Panel::gather`].
@@ -163,7 +164,7 @@ unsafe fn product<P: Panel>(
 
 /// The product by the plain loop.
 fn plain(team: &Team, isa: Isa, m: Source<'_>, x: &QuantizedRows, y: &mut [f32]) {
-    // SAFETY: `y` has the size that `matmul_int8` has checked; every range of rows is handed out
+    // SAFETY: `y` has the size that `matmul` has checked; every range of rows is handed out
     // once.
     each_rows(team, m.rows(), y, &|range, y| unsafe { rows_plain(isa, m, x, range, y) });
 }
@@ -223,7 +224,7 @@ unsafe fn rows_with<P: Panel>(
         let rows = m.whole(isa, r..r + P::ROWS, &mut joined);
         // Prefetches the next panel while this one is packed and multiplied, a share for each step.
         let shares = 1 + tiled / P::TOKENS;
-        let next = m.parts(r + P::ROWS..(r + 2 * P::ROWS).min(range.end).max(r + P::ROWS));
+        let next = m.parts(r + P::ROWS..(r + 2 * P::ROWS).min(range.end));
         let mut next = next.map(|part| part.chunks(part.len().div_ceil(shares).max(1)));
         let mut ahead = || next.each_mut().map(|part| part.next().unwrap_or_default());
         // SAFETY: complete rows, existing tokens, and places of this range: r + ROWS is at most its

@@ -11,8 +11,9 @@ use crate::limits::{CLOSING_MS, MAX_CLOSING_CONNECTIONS, MAX_CONNECTIONS_PER_NOD
 use crate::transfer::{ByeReason, Channel, Fault, Frame, ServeEvent, Server};
 
 /// Maximum number of draft requests of either kind that a connection gets answered per second, each
-/// of which takes several scans of the index or some two hundred look-ups in the table of habits. An
-/// answer of hundreds of tokens per second needs fewer. Requests beyond the limit get empty answers.
+/// of which takes several scans of the index or some two hundred look-ups in the table of habits.
+/// An answer of hundreds of tokens per second needs fewer. Requests beyond the limit get empty
+/// answers.
 pub(super) const MAX_LOOKS: u32 = 64;
 
 /// The serving side of a connection.
