@@ -5,7 +5,7 @@
 //! repairs the others. Likewise, a newcomer that announces itself again without having connected
 //! may have missed this node's answer, so it is answered again.
 
-use super::wire::{Datagram, Message, Segment};
+use super::wire::Datagram;
 use super::{Catalog, MAX_FILTER_SEGMENTS};
 use crate::id::{BootId, Millis, NodeId};
 use crate::limits::{ANNOUNCE_INTERVAL_MS, ANSWER_AGAIN_MS, DEMAND, DEMAND_MS, DEMAND_SHARE};
@@ -68,17 +68,7 @@ impl Catalog {
     /// The datagram that repeats a segment many peers asked for, if one is due.
     pub(super) fn repeat_segment(&mut self, now: Millis) -> Option<Datagram> {
         let index = self.demand.take()?;
-        self.stats.segments_sent += 1;
-        let datagram = self.seal(|catalog| {
-            let own = &catalog.own;
-            let bytes = own.segment(index).expect("only segments of the filter are noted");
-            Message::Segment(Segment {
-                generation: own.generation(),
-                digests: own.digests(),
-                index: index as u8,
-                bytes,
-            })
-        });
+        let datagram = self.seal_segment(index);
         self.schedule.change_sent(self.nodes(), datagram.len() * (1 + self.copies.len()), now);
         Some(datagram)
     }
@@ -103,6 +93,7 @@ impl Catalog {
 #[cfg(test)]
 mod tests {
     use super::super::tests::net::{config, key, udp};
+    use super::super::wire::Message;
     use super::super::{CatalogConfig, wire};
     use super::*;
     use crate::keyring::Keyring;

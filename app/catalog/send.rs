@@ -51,19 +51,7 @@ impl Catalog {
                     })
                 })
             }
-            Step::Segment(index) => {
-                self.stats.segments_sent += 1;
-                self.seal(|catalog| {
-                    let own = &catalog.own;
-                    let bytes = own.segment(index).expect("a step names a segment of the filter");
-                    Message::Segment(Segment {
-                        generation: own.generation(),
-                        digests: own.digests(),
-                        index: index as u8,
-                        bytes,
-                    })
-                })
-            }
+            Step::Segment(index) => self.seal_segment(index),
         };
         self.schedule.change_sent(self.nodes(), datagram.len() * (1 + self.copies.len()), now);
         if self.own.is_advertised() {
@@ -96,6 +84,21 @@ impl Catalog {
             now,
         );
         datagram
+    }
+
+    /// A datagram with a segment of the filter, which must exist.
+    pub(super) fn seal_segment(&mut self, index: usize) -> Datagram {
+        self.stats.segments_sent += 1;
+        self.seal(|catalog| {
+            let own = &catalog.own;
+            let bytes = own.segment(index).expect("a segment of the filter");
+            Message::Segment(Segment {
+                generation: own.generation(),
+                digests: own.digests(),
+                index: index as u8,
+                bytes,
+            })
+        })
     }
 
     fn seal_announcement(&mut self, interval_ms: u32) -> Datagram {
