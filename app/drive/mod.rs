@@ -65,7 +65,7 @@ const MAX_QUEUED_DATAGRAMS: usize = 256;
 /// What the node and its driver tell people.
 #[expect(
     clippy::large_enum_variant,
-    reason = "it holds an answer's figures; the queue of words is short and bounded"
+    reason = "it holds an answer's figures; the queue of events is short and bounded"
 )]
 #[derive(Debug)]
 pub(crate) enum DriverEvent {

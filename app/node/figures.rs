@@ -5,7 +5,7 @@ use core::fmt;
 use serde::Serialize;
 
 use crate::draft::Tally;
-use crate::id::{Millis, NodeId};
+use crate::id::{Millis, NodeId, NodeName};
 
 /// Peers listed in one answer's figures. Contributions of further peers are added to
 /// the last one's.
@@ -42,6 +42,9 @@ pub struct Figures {
     pub own: usize,
     /// Of those, how many each peer gave.
     pub peers: heapless::Vec<(NodeId, usize), MAX_NAMED>,
+    /// What those peers are called, for people; JSON has their ids.
+    #[serde(skip)]
+    pub(crate) names: heapless::Vec<NodeName, MAX_NAMED>,
     /// Of those, how many were computed. The last token always is.
     pub computed: usize,
     /// How many tokens from the start of the prompt this node's slab or its peers seemed to hold
@@ -76,6 +79,7 @@ impl Figures {
             prompt_tokens,
             own: 0,
             peers: heapless::Vec::new(),
+            names: heapless::Vec::new(),
             computed: 0,
             known: 0,
             generated: 0,
@@ -140,8 +144,13 @@ impl fmt::Display for Figures {
             self.from_peers()
         )?;
         if !self.peers.is_empty() {
-            let names: Vec<String> =
-                self.peers.iter().map(|(node, tokens)| format!("{node}: {tokens}")).collect();
+            let names = self.names.iter().copied().chain(core::iter::repeat(NodeName::default()));
+            let names: Vec<String> = self
+                .peers
+                .iter()
+                .zip(names)
+                .map(|((node, tokens), name)| format!("{}: {tokens}", name.label(*node)))
+                .collect();
             write!(f, " ({})", names.join(", "))?;
         }
         write!(f, ", {} computed; {} generated; ", self.computed, self.generated)?;
@@ -225,4 +234,22 @@ pub struct NodeStats {
     pub habits_asked: u64,
     /// Such questions from peers that this node looked up.
     pub habits_served: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peers_have_their_names_in_text() {
+        let mut figures = Figures { prompt_tokens: 20, computed: 1, ..Figures::new(20) };
+        figures.took(Some(NodeId(0x5f48_72d9_cfb0_685b)), 16);
+        figures.took(Some(NodeId(1)), 3);
+        figures.names = [NodeName::of("kitchen"), NodeName::default()].into_iter().collect();
+        let text = figures.to_string();
+        let start = "20 prompt tokens: 0 own slab, 19 peers (kitchen (5f48): 16, 0000000000000001: 3), 1 computed;";
+        assert!(text.starts_with(start), "{text}");
+        figures.names.clear();
+        assert!(figures.to_string().contains("(5f4872d9cfb0685b: 16, 0000000000000001: 3)"));
+    }
 }

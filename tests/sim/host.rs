@@ -106,7 +106,7 @@ pub enum Effect {
     Abandon(u64),
     Progress(u64, Progress),
     Token(u64, TokenId),
-    Done(u64, Figures),
+    Done(u64, Box<Figures>),
     Failed(u64, String),
     Persist(EpochState),
     Reset(ResetNews),
@@ -230,7 +230,7 @@ impl Host {
             Output::Reply(ask, reply) => match reply {
                 Reply::Progress(progress) => Effect::Progress(ask.0, progress),
                 Reply::Token(token) => Effect::Token(ask.0, token),
-                Reply::Done(figures) => Effect::Done(ask.0, figures),
+                Reply::Done(figures) => Effect::Done(ask.0, Box::new(figures)),
                 Reply::Failed(refusal) => Effect::Failed(ask.0, refusal.to_string()),
             },
             Output::Persist(epochs) => Effect::Persist(epochs),

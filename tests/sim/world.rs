@@ -415,7 +415,7 @@ impl Sim {
                 }
                 self.learn_answer(who, id);
             }
-            Effect::Done(id, figures) => self.closed(who, id, Ok(figures)),
+            Effect::Done(id, figures) => self.closed(who, id, Ok(*figures)),
             Effect::Failed(id, reason) => self.closed(who, id, Err(reason)),
             Effect::Persist(epochs) => {
                 let life = self.stations[who].life;

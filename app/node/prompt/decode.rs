@@ -14,7 +14,7 @@ use super::super::shared::Shared;
 use super::drafts::{Checked, Draft};
 use super::{Life, Memory, Phase, Prompt};
 use crate::draft::Source;
-use crate::id::{Millis, TokenId};
+use crate::id::{Millis, NodeId, TokenId};
 use crate::limits::MAX_LIKELIEST;
 use crate::sampler::Sampling;
 
@@ -226,6 +226,8 @@ impl Prompt {
             self.figures.ttft_ms = self.figures.ttlt_ms;
         }
         shared.stats.answered += 1;
+        let name = |(node, _): &(NodeId, usize)| shared.catalog.name(*node);
+        self.figures.names = self.figures.peers.iter().map(name).collect();
         shared.out.push_back(Output::Reply(self.id, Reply::Done(self.figures.clone())));
         self.let_go(shared, conns, now)
     }
