@@ -73,12 +73,12 @@ const DRAFTS_MS: u64 = 600_000;
 /// Peers whose drafts are right less often than this are not asked for any.
 const POOR_DRAFTS: f32 = 0.3;
 
-/// Questions about its habits that a peer may leave unanswered, in a row, before it is left alone.
-/// Answers differ, and the first ones may have nothing in common with what it has answered.
+/// Questions about its habits to which a peer may have no guess, in a row, before it is left alone.
+/// Such a question costs next to nothing, and the next text may resemble what the peer has answered.
 const VAIN_ANSWERS: u32 = 16;
 
-/// As how many of these a guess counts that is wrong from its first token: it costs more than a
-/// question.
+/// A guess that is wrong from its first token counts as this many of them: it also costs a drafted
+/// row.
 const VAIN_GUESS: u32 = 4;
 
 /// How long it is left alone then, in milliseconds. Each of its answers may teach it what was

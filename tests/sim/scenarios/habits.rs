@@ -1,5 +1,5 @@
-//! Peers help with answers that nobody has given before, if they have answered similar ones; and they
-//! never delay or change one.
+//! Peers help with answers that nobody has given before, if they have answered similar ones; and
+//! they never delay or change one.
 
 use potluck::id::TokenId;
 
